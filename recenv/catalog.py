@@ -1,0 +1,262 @@
+"""The items of a world: embeddings, topics, quality, appeal, length, popularity and age, all by global id."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from functools import cached_property
+from typing import Final
+
+import numpy as np
+from numba import njit
+
+from recenv.errors import require, require_range
+from recenv.random_streams import WORLD, normals, uniforms
+
+QUALITY_LIMIT: Final = 3.3
+
+
+@dataclass(frozen=True)
+class CatalogConfig:
+    """How a synthetic catalogue is drawn.
+
+    Attributes:
+        num_items: N, items in the catalogue.
+        embedding_dim: d, dimension of the unit item embeddings.
+        num_topics: topics; each has a random unit centroid.
+        topic_spread: standard deviation, over all d directions together, of an item around its topic's centroid.
+        quality_mean: mean quality over the sphere (RecSim: more bad topics than good ones).
+        quality_scale: standard deviation of quality that the embedding explains.
+        quality_noise: standard deviation of quality that it does not.
+        clickbait: correlation of appeal with minus quality, in [0, 1].
+        length_mean: median length, minutes.
+        length_spread: standard deviation of log length.
+        zipf_exponent: popularity prior of the item of rank r is proportional to r**-zipf_exponent.
+        max_age: ages are uniform in [0, max_age) days.
+    """
+
+    num_items: int = 1000
+    embedding_dim: int = 16
+    num_topics: int = 20
+    topic_spread: float = 0.7
+    quality_mean: float = -0.5
+    quality_scale: float = 1.5
+    quality_noise: float = 0.3
+    clickbait: float = 0.7
+    length_mean: float = 4.0
+    length_spread: float = 0.25
+    zipf_exponent: float = 1.0
+    max_age: float = 365.0
+
+    def __post_init__(self) -> None:
+        require_range("num_items", self.num_items, 1, 2**31 - 1, integer=True)
+        require_range("embedding_dim", self.embedding_dim, 2, 4096, integer=True)
+        require_range("num_topics", self.num_topics, 1, 65_535, integer=True)
+        for name in ("topic_spread", "quality_scale", "quality_noise", "length_spread", "zipf_exponent", "max_age"):
+            require_range(name, getattr(self, name), 0.0)
+        require_range("quality_mean", self.quality_mean, -QUALITY_LIMIT, QUALITY_LIMIT)
+        require_range("clickbait", self.clickbait, 0.0, 1.0)
+        require_range("length_mean", self.length_mean, 0.0, low_open=True)
+
+
+@dataclass(frozen=True)
+class Catalog:
+    """The items, one row each; read-only arrays.
+
+    Attributes:
+        embeddings: [N, d] float32, unit rows.
+        topics: [N] int32.
+        quality: [N] float32, what a consumed item gives back to the user; hidden from agents.
+        appeal: [N] float32, what attracts the click; hidden from agents.
+        length: [N] float32, minutes.
+        popularity: [N] float32, prior, sums to one.
+        age: [N] float32, days.
+    """
+
+    embeddings: np.ndarray
+    topics: np.ndarray
+    quality: np.ndarray
+    appeal: np.ndarray
+    length: np.ndarray
+    popularity: np.ndarray
+    age: np.ndarray
+
+    @property
+    def num_items(self) -> int:
+        """N."""
+        return self.embeddings.shape[0]
+
+    @property
+    def embedding_dim(self) -> int:
+        """The dimension d of the embeddings."""
+        return self.embeddings.shape[1]
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Return the columns by name."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+    @cached_property
+    def _columns(self) -> np.ndarray:
+        return np.ascontiguousarray(self.embeddings.T)
+
+    def nearest_items(self, protos: np.ndarray, num_nearest: int) -> np.ndarray:
+        """Return the items nearest to each proto-action, nearest first: [B, num_nearest] int32.
+
+        Embeddings are unit vectors, so the nearest by distance are the largest by inner product. Ties go to the lower id. A
+        row's answer does not depend on the rest of the batch, to the bit, which a matrix product by BLAS does not promise.
+
+        Args:
+            protos: [B, d], points of the embedding space; only the direction matters.
+            num_nearest: K in [1, N].
+
+        Raises:
+            InvalidInput: for a wrong shape, a non-finite proto-action, or K outside [1, N].
+        """
+        protos = np.ascontiguousarray(protos, np.float32)
+        require_range("num_nearest", num_nearest, 1, self.num_items, integer=True)
+        require(
+            protos.ndim == 2 and protos.shape[1] == self.embedding_dim,
+            f"proto-action has shape {protos.shape}; pass an array of shape [B, {self.embedding_dim}]",
+        )
+        require(
+            bool(np.isfinite(protos).all()),
+            "proto-action holds a non-finite value; pass finite numbers (a policy that gives none has diverged)",
+        )
+        out = np.empty((len(protos), num_nearest), np.int32)
+        _nearest(self._columns, protos, np.empty(self.num_items, np.float32), out)
+        return out
+
+    @staticmethod
+    def generate(config: CatalogConfig, world_seed: int) -> Catalog:
+        """Return the catalogue that `config` and `world_seed` fix.
+
+        Quality is a direction of the embedding space plus noise, which in RecSim's one-hot space is a mean quality a topic;
+        appeal is negatively correlated with quality, so that clickbait exists.
+        """
+
+        def draw(number: int, rows: int, columns: int) -> np.ndarray:
+            addresses = np.arange(rows)
+            seeds = np.full(rows, world_seed, np.uint64)
+            return uniforms(seeds, WORLD, np.full(rows, number), addresses, columns)
+
+        dim, count = config.embedding_dim, config.num_items
+        even = dim + dim % 2
+        centroids = _unit(normals(draw(0, config.num_topics, even))[:, :dim])
+        direction = _unit(normals(draw(1, 1, even))[:, :dim])[0]
+        item_draws = draw(2, count, 8)
+        topics = np.minimum((item_draws[:, 0] * config.num_topics).astype(np.int32), config.num_topics - 1)
+        scatter = normals(draw(3, count, even))[:, :dim] * (config.topic_spread / np.sqrt(dim))
+        embeddings = _unit(centroids[topics] + scatter)
+        noise = normals(item_draws[:, 1:5])
+        explained = np.sqrt(dim) * (embeddings @ direction)
+        quality = config.quality_mean + config.quality_scale * explained + config.quality_noise * noise[:, 0]
+        quality = np.clip(quality, -QUALITY_LIMIT, QUALITY_LIMIT)
+        standard = (quality - quality.mean()) / max(float(quality.std()), 1e-12)
+        appeal = -config.clickbait * standard + np.sqrt(1.0 - config.clickbait**2) * noise[:, 1]
+        length = config.length_mean * np.exp(config.length_spread * noise[:, 2])
+        popularity = np.empty(count)
+        popularity[np.argsort(item_draws[:, 5], kind="stable")] = np.arange(1.0, count + 1.0) ** -config.zipf_exponent
+        return Catalog.from_arrays(
+            embeddings,
+            topics,
+            quality=quality,
+            appeal=appeal,
+            length=length,
+            popularity=popularity,
+            age=item_draws[:, 6] * config.max_age,
+        )
+
+    @staticmethod
+    def from_arrays(
+        embeddings: np.ndarray,
+        topics: np.ndarray | None = None,
+        *,
+        quality: np.ndarray | None = None,
+        appeal: np.ndarray | None = None,
+        length: np.ndarray | None = None,
+        popularity: np.ndarray | None = None,
+        age: np.ndarray | None = None,
+    ) -> Catalog:
+        """Return a catalogue of the caller's own items.
+
+        Args:
+            embeddings: [N, d], any finite nonzero rows; they are scaled to unit length.
+            topics: [N] integers; one topic by default.
+            quality: [N]; zero by default.
+            appeal: [N]; zero by default.
+            length: [N] minutes above zero; 4 by default.
+            popularity: [N] nonnegative, not all zero, scaled to sum to one; uniform by default.
+            age: [N] days; zero by default.
+
+        Raises:
+            InvalidInput: for a wrong shape, a non-finite value, a zero embedding, or a length or popularity out of range.
+        """
+        embeddings = np.asarray(embeddings, np.float64)
+        require(
+            embeddings.ndim == 2 and min(embeddings.shape) >= 1,
+            f"embeddings has shape {embeddings.shape}; pass an array of shape [num_items, embedding_dim]",
+        )
+        count = len(embeddings)
+
+        def column(name: str, values: np.ndarray | None, default: float, dtype: type) -> np.ndarray:
+            array = np.full(count, default) if values is None else np.asarray(values)
+            require(array.shape == (count,), f"{name} has shape {array.shape}; pass one value an item, shape ({count},)")
+            require(bool(np.isfinite(array).all()), f"{name} holds a non-finite value; replace NaN and infinity")
+            return array.astype(dtype)
+
+        norms = np.linalg.norm(embeddings, axis=1)
+        require(
+            bool(np.isfinite(norms).all() and (norms > 0).all()),
+            "embeddings has a zero or non-finite row; every item needs a direction",
+        )
+        lengths = column("length", length, 4.0, np.float64)
+        require(bool((lengths > 0).all()), f"length={lengths.min()} is not above zero; give minutes above zero")
+        weights = column("popularity", popularity, 1.0, np.float64)
+        require(
+            bool((weights >= 0).all() and weights.sum() > 0), "popularity has a negative value or sums to zero; give counts"
+        )
+        catalog = Catalog(
+            embeddings=np.ascontiguousarray(embeddings / norms[:, None], np.float32),
+            topics=column("topics", topics, 0, np.int32),
+            quality=column("quality", quality, 0.0, np.float32),
+            appeal=column("appeal", appeal, 0.0, np.float32),
+            length=lengths.astype(np.float32),
+            popularity=(weights / weights.sum()).astype(np.float32),
+            age=column("age", age, 0.0, np.float32),
+        )
+        for array in catalog.arrays().values():
+            array.setflags(write=False)
+        return catalog
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
+def _nearest(columns, protos, scores, out):
+    # Column by column: the compiler vectorises over items while every item's sum keeps one order.
+    dim, num_items = columns.shape
+    num_nearest = out.shape[1]
+    best = np.empty(num_nearest, np.float32)
+    for b in range(protos.shape[0]):
+        weight = protos[b, 0]
+        for n in range(num_items):
+            scores[n] = weight * columns[0, n]
+        for j in range(1, dim):
+            weight = protos[b, j]
+            for n in range(num_items):
+                scores[n] += weight * columns[j, n]
+        filled = 0
+        for n in range(num_items):
+            score = scores[n]
+            if filled == num_nearest and score <= best[filled - 1]:
+                continue
+            place = filled if filled < num_nearest else num_nearest - 1
+            while place > 0 and best[place - 1] < score:
+                best[place] = best[place - 1]
+                out[b, place] = out[b, place - 1]
+                place -= 1
+            best[place] = score
+            out[b, place] = n
+            if filled < num_nearest:
+                filled += 1
+
+
+def _unit(rows: np.ndarray) -> np.ndarray:
+    return rows / np.linalg.norm(rows, axis=-1, keepdims=True)

@@ -1,0 +1,165 @@
+"""One configuration of a world and its sessions: frozen, validated once, and the same after a round trip through JSON."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
+from typing import Any, Final
+
+from recenv.catalog import CatalogConfig
+from recenv.choice_models import MultinomialLogit, choice_model
+from recenv.errors import InvalidInput, require, require_range, unknown_name
+from recenv.user_models import USER_MODELS
+
+
+def _default_user_model() -> Any:
+    return USER_MODELS.get("interest_evolution").Config()
+
+
+@dataclass(frozen=True)
+class SessionConfig:
+    """Everything that fixes a world and the shape of its sessions.
+
+    Attributes:
+        world_seed: seed of the catalogue, in [0, 2**63).
+        slate_size: K, items shown a step.
+        max_steps: T, steps after which a session is truncated.
+        history_length: H, consumed items that an observation holds.
+        profile_noise: standard deviation of the seen profile around the initial interest.
+        expose_user_state: put the hidden state into `info["user_state"]`; for oracles and tests, not for learners.
+        catalog: how the items are drawn.
+        user_model: config of a registered user model.
+        choice: config of a choice model.
+    """
+
+    world_seed: int = 0
+    slate_size: int = 10
+    max_steps: int = 50
+    history_length: int = 20
+    profile_noise: float = 0.05
+    expose_user_state: bool = False
+    catalog: CatalogConfig = field(default_factory=CatalogConfig)
+    user_model: Any = field(default_factory=_default_user_model)
+    choice: Any = field(default_factory=MultinomialLogit)
+
+    def __post_init__(self) -> None:
+        require_range("world_seed", self.world_seed, 0, 2**63 - 1, integer=True)
+        require_range("slate_size", self.slate_size, 1, 1024, integer=True)
+        require_range("max_steps", self.max_steps, 1, 2**31 - 1, integer=True)
+        require_range("history_length", self.history_length, 1, 4096, integer=True)
+        require_range("profile_noise", self.profile_noise, 0.0, 10.0)
+        require(
+            isinstance(self.expose_user_state, bool),
+            f"expose_user_state={self.expose_user_state!r} is not a bool; use True or False",
+        )
+        require(
+            isinstance(self.catalog, CatalogConfig), f"catalog={self.catalog!r} is not a CatalogConfig; pass one, or a dict"
+        )
+        for section in ("user_model", "choice"):
+            value = getattr(self, section)
+            require(
+                is_dataclass(value) and hasattr(value, "name"),
+                f"{section}={value!r} is not a config; pass a registered name, a dict with 'name', or a config object",
+            )
+        num_items = self.catalog.num_items
+        require(
+            self.slate_size <= num_items,
+            f"slate_size={self.slate_size} exceeds num_items={num_items}; lower slate_size or raise num_items",
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return nested plain values; `from_dict` reads them back to an equal config."""
+        plain = asdict(self)
+        for section in ("user_model", "choice"):
+            plain[section] = {"name": getattr(self, section).name, **plain[section]}
+        return plain
+
+    @staticmethod
+    def from_dict(values: Mapping[str, Any]) -> SessionConfig:
+        """Return the config of nested plain values; what is absent takes its default.
+
+        Raises:
+            InvalidInput: for an unknown field or name, or a value out of range.
+        """
+        return SessionConfig().override(**values)
+
+    def override(self, **changes: Any) -> SessionConfig:
+        """Return a copy with some fields changed.
+
+        Args:
+            **changes: fields of this class; a section (`catalog`, `user_model`, `choice`) takes a config object, a dict of its
+                fields, or a registered name; a field that only one section has may be given flat, as in `num_items=100`.
+
+        Raises:
+            InvalidInput: for an unknown field or name, or a value out of range.
+        """
+        own = {f.name for f in fields(self)}
+        flat: dict[str, dict[str, Any]] = {}
+        result: dict[str, Any] = {}
+        for key, value in changes.items():
+            if key in _SECTIONS:
+                result[key] = self._section(key, value)
+            elif key in own:
+                result[key] = value
+        for key, value in changes.items():
+            if key in own:
+                continue
+            homes = [name for name in _SECTIONS if key in _field_names(result.get(name, getattr(self, name)))]
+            if len(homes) != 1:
+                known = own.union(*(_field_names(result.get(name, getattr(self, name))) for name in _SECTIONS))
+                raise unknown_name("session option", key, known)
+            flat.setdefault(homes[0], {})[key] = value
+        for name, section_changes in flat.items():
+            result[name] = replace(result.get(name, getattr(self, name)), **section_changes)
+        return replace(self, **result)
+
+    def _section(self, section: str, value: Any) -> Any:
+        if is_dataclass(value):
+            return value
+        if isinstance(value, str):
+            value = {"name": value}
+        if not isinstance(value, Mapping):
+            raise InvalidInput(f"{section}={value!r} is not a section; pass a name, a dict of fields or a config object")
+        base = getattr(self, section)
+        changes = dict(value)
+        name = changes.pop("name", getattr(base, "name", None))
+        if section != "catalog" and name != base.name:
+            base = USER_MODELS.get(name).Config() if section == "user_model" else choice_model(name)()
+        for key in changes:
+            if key not in _field_names(base):
+                raise unknown_name(f"{section} option", key, _field_names(base))
+        return replace(base, **changes)
+
+    def to_json(self) -> str:
+        """Return the canonical JSON text: sorted keys, no spaces."""
+        return json.dumps(self.to_dict(), sort_keys=True, separators=(",", ":"))
+
+    @staticmethod
+    def from_json(text: str) -> SessionConfig:
+        """Return the config of a JSON text.
+
+        Raises:
+            InvalidInput: if the text is not a JSON object of known fields in range.
+        """
+        try:
+            values = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise InvalidInput(f"config is not JSON ({error}); pass what SessionConfig.to_json() wrote") from error
+        require(isinstance(values, dict), "config is not a JSON object; pass what SessionConfig.to_json() wrote")
+        return SessionConfig.from_dict(values)
+
+    def world_hash(self) -> str:
+        """Return the SHA-256 of all that fixes the world and its sessions: 64 hex digits.
+
+        `expose_user_state` is left out: it changes what is shown to tests, not what happens.
+        """
+        return hashlib.sha256(replace(self, expose_user_state=False).to_json().encode()).hexdigest()
+
+
+_SECTIONS: Final = ("catalog", "user_model", "choice")
+
+
+def _field_names(config: Any) -> set[str]:
+    return {f.name for f in fields(config)}

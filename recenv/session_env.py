@@ -1,0 +1,174 @@
+"""`RecSessionEnv`: one recommendation session as a Gymnasium environment."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import gymnasium
+import numpy as np
+from gymnasium import spaces
+
+from recenv.catalog import Catalog
+from recenv.errors import InvalidInput, require
+from recenv.session_batch import Observation, SessionBatch, World, check_slates, make_world
+from recenv.session_config import SessionConfig
+
+
+def resolve_config(config: SessionConfig | Mapping[str, Any] | None, overrides: Mapping[str, Any]) -> SessionConfig:
+    """Return the config that an environment's keywords mean.
+
+    Args:
+        config: a config, its dict, or None for the defaults.
+        overrides: further fields, as `SessionConfig.override` takes them.
+
+    Raises:
+        InvalidInput: for an unknown option or a value out of range.
+    """
+    if config is None:
+        config = SessionConfig()
+    elif isinstance(config, Mapping):
+        config = SessionConfig.from_dict(config)
+    elif not isinstance(config, SessionConfig):
+        raise InvalidInput(f"config={config!r} is not a SessionConfig; pass one, its to_dict(), or None")
+    return config.override(**overrides)
+
+
+def observation_space(world: World) -> spaces.Dict:
+    """Return the space of what an agent sees of one session.
+
+    * `profile` [d] float32 in [-1, 1]: a noisy view of the initial interest.
+    * `history_items` [H] int32: consumed items, the latest last, padded in front with -1.
+    * `history_feedback` [H, F - 1] float32 in [0, 1]: their feedback without the click, which is always 1.
+    * `clock` [2] float32 in [0, 1]: steps and consumed items, both over `max_steps`.
+    """
+    config, catalog = world.config, world.catalog
+    length, channels = config.history_length, world.num_feedback - 1
+    return spaces.Dict(
+        {
+            "profile": spaces.Box(-1.0, 1.0, (catalog.embedding_dim,), np.float32),
+            "history_items": spaces.Box(-1, catalog.num_items - 1, (length,), np.int32),
+            "history_feedback": spaces.Box(0.0, 1.0, (length, channels), np.float32),
+            "clock": spaces.Box(0.0, 1.0, (2,), np.float32),
+        }
+    )
+
+
+def action_space(world: World) -> spaces.MultiDiscrete:
+    """Return the space of slates: [K] item ids."""
+    return spaces.MultiDiscrete([world.catalog.num_items] * world.config.slate_size)
+
+
+def check_seed(seed: object) -> int:
+    """Return `seed` as an int.
+
+    Raises:
+        InvalidInput: unless it is an integer in [0, 2**63).
+    """
+    valid = isinstance(seed, int | np.integer) and not isinstance(seed, bool) and 0 <= int(seed) < 2**63
+    require(valid, f"seed={seed!r} is not an integer in [0, 2**63); pass one")
+    return int(seed)  # type: ignore[call-overload]
+
+
+class RecSessionEnv(gymnasium.Env[Observation, np.ndarray]):
+    """One user, one session: show a slate of K items, see the answer, until the user leaves or time is up.
+
+    `reset(seed=s)` starts episode 0 of session seed s; each further `reset()` the next episode. Reward: the user model's weighted
+    sum for the step. `terminated`: the user left; `truncated`: `max_steps` were reached.
+
+    Args:
+        config: a `SessionConfig`, its dict, or None for the defaults.
+        items: the caller's own items instead of synthetic ones; `num_items` and `embedding_dim` follow them.
+        render_mode: None; there is no picture of a session yet.
+        **overrides: any session option, as in `slate_size=5`; see `SessionConfig.override`.
+
+    Raises:
+        InvalidInput: for an unknown option or a value out of range.
+    """
+
+    metadata: ClassVar[dict[str, Any]] = {"render_modes": []}
+
+    def __init__(
+        self,
+        config: SessionConfig | Mapping[str, Any] | None = None,
+        *,
+        items: Catalog | None = None,
+        render_mode: str | None = None,
+        **overrides: Any,
+    ) -> None:
+        require(render_mode is None, f"render_mode={render_mode!r} is not supported; pass None")
+        self.render_mode = render_mode
+        self.world = make_world(resolve_config(config, overrides), items)
+        self.observation_space = observation_space(self.world)
+        self.action_space = action_space(self.world)
+        self._batch = SessionBatch(self.world, 1)
+        self._session_seed: int | None = None
+        self._episode = -1
+
+    @property
+    def config(self) -> SessionConfig:
+        """The world's configuration."""
+        return self.world.config
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Observation, dict[str, Any]]:
+        """Start the next episode, or episode 0 of a new seed; return its observation and info.
+
+        Args:
+            seed: session seed in [0, 2**63); None keeps the present one (drawn at random the first time).
+            options: none are known.
+
+        Raises:
+            InvalidInput: for a bad seed or an unknown option.
+        """
+        require(not options, f"options={options!r} are not known; pass None")
+        if seed is not None:
+            seed = check_seed(seed)
+        super().reset(seed=seed)
+        if seed is None and self._session_seed is None:
+            seed = int(self.np_random.integers(2**63))
+        if seed is not None:
+            self._session_seed, self._episode = seed, -1
+        self._episode += 1
+        self._batch.start(
+            np.zeros(1, np.int64), np.array([self._session_seed], np.uint64), np.array([self._episode], np.uint64)
+        )
+        return self._observation(), self._info()
+
+    def step(self, action: np.ndarray) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
+        """Show a slate.
+
+        Args:
+            action: [K] integer item ids; a repeated item is shown at its first position only.
+
+        Returns:
+            Observation, reward, terminated, truncated, info with `reward_vector` [M], `feedback` [K, F] and `shown` [K].
+
+        Raises:
+            InvalidInput: for a wrong shape, dtype or id, or where no session is under way.
+        """
+        if not self._batch.active[0]:
+            state = "has not begun" if self._session_seed is None else "has ended"
+            raise InvalidInput(f"step() was called on a session that {state}; call reset() first")
+        slate = check_slates(action, (self.config.slate_size,), self.world.catalog.num_items)
+        outcome = self._batch.step(slate[None])
+        info = self._info()
+        info["reward_vector"] = outcome.reward_vector[0]
+        info["feedback"] = outcome.feedback[0]
+        info["shown"] = outcome.shown[0]
+        return (
+            self._observation(),
+            float(outcome.reward[0]),
+            bool(outcome.terminated[0]),
+            bool(outcome.truncated[0]),
+            info,
+        )
+
+    def _observation(self) -> Observation:
+        return {name: values[0] for name, values in self._batch.observe().items()}
+
+    def _info(self) -> dict[str, Any]:
+        if not self.config.expose_user_state:
+            return {}
+        return {"user_state": {name: values[0].copy() for name, values in self._batch.state.items()}}
