@@ -1,0 +1,56 @@
+"""The expert: an oracle that reads the user's hidden taste and looks beyond the click to what an item gives back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from offline_data.behavior import BEHAVIORS, SessionView
+from offline_data.behavior.ranking import RankingConfig, RankingPolicy, linear_fit, linear_scores, unit
+from recenv.errors import require_range
+
+
+@dataclass(frozen=True)
+class ExpertConfig(RankingConfig):
+    """Parameters of the expert.
+
+    Attributes:
+        quality_weight: worth of one unit of quality, in units of utility; 0 is the greedy oracle of the click.
+    """
+
+    quality_weight: float = 2.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_range("quality_weight", self.quality_weight, -1e3, 1e3)
+
+
+@BEHAVIORS.register("expert")
+class ExpertPolicy(RankingPolicy):
+    """Ranks by taste.v + appeal_weight * appeal + quality_weight * quality, with the taste as it is at this step.
+
+    As a proto-action, quality and appeal enter by their best linear fit over the embedding space.
+    """
+
+    Config = ExpertConfig
+    config: ExpertConfig
+
+    @cached_property
+    def _item_worth(self) -> np.ndarray:
+        catalog, appeal_weight = self.world.catalog, getattr(self.world.config.user_model, "appeal_weight", 0.0)
+        return appeal_weight * catalog.appeal.astype(np.float64) + self.config.quality_weight * catalog.quality
+
+    @cached_property
+    def _worth_direction(self) -> np.ndarray:
+        return linear_fit(self.world.catalog.embeddings, self._item_worth)
+
+    def scores(self, view: SessionView) -> np.ndarray:
+        """See the class."""
+        taste = self.world.user_model.taste(view.user_state)
+        return linear_scores(taste, self.world.catalog.embeddings) + self._item_worth
+
+    def direction(self, view: SessionView) -> np.ndarray:
+        """See the class."""
+        return unit(self.world.user_model.taste(view.user_state).astype(np.float64) + self._worth_direction)

@@ -1,0 +1,1 @@
+"""Logs that others published or store in their own format, read into arrays."""

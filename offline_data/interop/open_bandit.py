@@ -1,0 +1,238 @@
+"""The Open Bandit Dataset: a fashion store's clicks under a uniform-random and a Thompson sampling policy.
+
+Source: Saito, Aihara, Matsutani and Narita, "Open Bandit Dataset and Pipeline" (arXiv:2008.07146); folder layout and
+columns as published and as its sample ships in obp 0.5.7.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import zlib
+from array import array
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, TextIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from offline_data.ope import Estimate, LoggedSessions, estimate
+from recenv.errors import InvalidInput, require, unknown_name
+
+CAMPAIGNS = ("all", "men", "women")
+POLICIES = ("random", "bts")
+NUM_POSITIONS = 3
+
+_PARSERS = {"item_id": int, "position": int, "click": int, "propensity_score": float}
+
+
+@dataclass(frozen=True, eq=False)
+class OpenBanditLog:
+    """One policy's log of one campaign; a row is one item shown at one position of the recommendation slot.
+
+    Args:
+        policy: that showed the items: "random" (uniform) or "bts" (Bernoulli Thompson sampling).
+        campaign: "all", "men" or "women".
+        num_items: items of the campaign, M.
+        item_id: `[N]` int64 in [0, M).
+        position: `[N]` int64 in [0, 3); the files count from 1.
+        click: `[N]` int64, 0 or 1.
+        propensity: probability of the item given the position, `[N]` float64 in (0, 1]. It belongs to the (item,
+            position) of its row at its time: its averages over the Thompson log do not make a policy.
+    """
+
+    policy: str
+    campaign: str
+    num_items: int
+    item_id: NDArray[np.int64]
+    position: NDArray[np.int64]
+    click: NDArray[np.int64]
+    propensity: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class ClickRate:
+    """The click rate of a policy as estimated from a log.
+
+    Args:
+        policy: whose click rate it is, in words.
+        log: the log that it was estimated from, "random" or "bts".
+        estimate: in clicks per shown item; estimator "on_policy" is the log's own mean.
+    """
+
+    policy: str
+    log: str
+    estimate: Estimate
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return policy, log and the estimate's fields for JSON."""
+        return {"policy": self.policy, "log": self.log, **self.estimate.as_dict()}
+
+
+def read_open_bandit(path: str | Path, policy: str, campaign: str) -> OpenBanditLog:
+    """Return the log at `<path>/<policy>/<campaign>/<campaign>.csv.gz` (or `.csv`), `item_context.csv` beside it.
+
+    Args:
+        path: the folder that holds `random/` and `bts/`.
+        policy: "random" or "bts".
+        campaign: "all", "men" or "women".
+
+    Raises:
+        InvalidInput: on an unknown policy or campaign (the nearest is suggested), a missing folder, file or column, a
+            truncated or foreign file, or a value out of range; the line names the file and the remedy.
+    """
+    if policy not in POLICIES:
+        raise unknown_name("Open Bandit policy", policy, POLICIES)
+    if campaign not in CAMPAIGNS:
+        raise unknown_name("Open Bandit campaign", campaign, CAMPAIGNS)
+    folder = Path(path) / policy / campaign
+    require(
+        folder.is_dir(),
+        f"path={str(path)!r} has no folder {policy}/{campaign}; pass the folder that holds random/ and bts/ with "
+        f"campaign {campaign!r} in each",
+    )
+    num_items = _num_items(_existing(folder, "item_context.csv"))
+    file = _existing(folder, f"{campaign}.csv.gz", f"{campaign}.csv")
+    item_id, position, click, propensity = _read_columns(file, _PARSERS)
+    log = OpenBanditLog(policy, campaign, num_items, item_id, position - 1, click, propensity)
+    _require_all(file, "item_id", item_id, (item_id >= 0) & (item_id < num_items), f"0 to {num_items - 1}")
+    _require_all(file, "position", position, (log.position >= 0) & (log.position < NUM_POSITIONS), "1 to 3")
+    _require_all(file, "click", click, (click == 0) | (click == 1), "0 or 1")
+    _require_all(file, "propensity_score", propensity, (propensity > 0.0) & (propensity <= 1.0), "in (0, 1]")
+    return log
+
+
+def position_item_frequencies(log: OpenBanditLog) -> NDArray[np.float64]:
+    """Return how often each item was shown at each position: a plug-in estimate of the policy behind the log.
+
+    Returns:
+        `[3, M]` float64; each row is a distribution over items.
+
+    Raises:
+        InvalidInput: if a row does not sum to one (within 1e-9), as when a position was never shown.
+    """
+    counts = np.zeros((NUM_POSITIONS, log.num_items))
+    np.add.at(counts, (log.position, log.item_id), 1.0)
+    frequencies = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1.0)
+    sums = frequencies.sum(axis=1)
+    wrong = np.flatnonzero(np.abs(sums - 1.0) > 1e-9)
+    require(
+        not len(wrong),
+        f"item frequencies of the {log.policy!r} log, campaign {log.campaign!r}, sum to {sums[wrong]} in place of 1 at "
+        f"positions {wrong + 1}; use a log that shows items at each of the {NUM_POSITIONS} positions",
+    )
+    return frequencies
+
+
+def open_bandit_comparison(
+    path: str | Path, campaign: str, *, seed: int = 0, num_bootstrap: int = 1000
+) -> list[ClickRate]:
+    """Return the Thompson policy's click rate as seen from the random log, then its own log's click rate.
+
+    The evaluated policy is the plug-in estimate `position_item_frequencies` of the Thompson log, which the interval
+    takes as given; positions count as the random log has them. Each row of a log is a session of one step.
+
+    Args:
+        path: the folder that holds `random/` and `bts/`.
+        campaign: "all", "men" or "women".
+        seed: of the bootstrap.
+        num_bootstrap: replicates of the bootstrap.
+
+    Raises:
+        InvalidInput: as `read_open_bandit`, `position_item_frequencies` and `estimate` do, or if the two logs differ
+            in their number of items.
+    """
+    random_log, thompson_log = (read_open_bandit(path, policy, campaign) for policy in POLICIES)
+    require(
+        random_log.num_items == thompson_log.num_items,
+        f"item_context.csv of random/{campaign} lists {random_log.num_items} items and that of bts/{campaign} "
+        f"{thompson_log.num_items}; take both folders from one release",
+    )
+    frequencies = position_item_frequencies(thompson_log)
+    with np.errstate(divide="ignore"):
+        target_log_prob = np.log(frequencies[random_log.position, random_log.item_id])
+    off_policy = _one_step_sessions(random_log, target_log_prob)
+    on_policy = _one_step_sessions(thompson_log, np.log(thompson_log.propensity))
+    options: dict[str, Any] = {"seed": seed, "num_bootstrap": num_bootstrap}
+    return [
+        ClickRate(
+            "item frequencies of the Thompson log at each position (plug-in estimate)",
+            random_log.policy,
+            estimate("snips", off_policy, **options),
+        ),
+        ClickRate(
+            "Bernoulli Thompson sampling",
+            thompson_log.policy,
+            replace(estimate("snips", on_policy, **options), estimator="on_policy"),
+        ),
+    ]
+
+
+def _one_step_sessions(log: OpenBanditLog, target_log_prob: NDArray[np.float64]) -> LoggedSessions:
+    return LoggedSessions(
+        offsets=np.arange(len(log.click) + 1),
+        reward=log.click.astype(np.float64),
+        behavior_log_prob=np.log(log.propensity),
+        target_log_prob=target_log_prob,
+        discount=1.0,
+    )
+
+
+def _existing(folder: Path, *names: str) -> Path:
+    for name in names:
+        if (folder / name).is_file():
+            return folder / name
+    raise InvalidInput(f"{folder} has no file {' or '.join(names)}; copy it from the published dataset")
+
+
+def _num_items(file: Path) -> int:
+    (item_id,) = _read_columns(file, {"item_id": int})
+    require(
+        np.array_equal(np.sort(item_id), np.arange(len(item_id))),
+        f"{file}: item_id is not 0 to {len(item_id) - 1}, each once; copy the file from the published dataset",
+    )
+    return len(item_id)
+
+
+@contextmanager
+def _opened(file: Path) -> Iterator[TextIO]:
+    """Open a plain or gzipped text file; what breaks while it is read becomes one `InvalidInput` that names it."""
+    try:
+        opener = gzip.open if file.suffix == ".gz" else open
+        with opener(file, "rt", newline="", encoding="utf-8") as stream:
+            yield stream
+    except (EOFError, OSError, UnicodeDecodeError, zlib.error, csv.Error) as error:
+        raise InvalidInput(f"{file} is truncated or unreadable ({error}); copy it again") from error
+
+
+def _read_columns(file: Path, parsers: dict[str, type[int] | type[float]]) -> list[NDArray[Any]]:
+    columns = [array("q" if parser is int else "d") for parser in parsers.values()]
+    with _opened(file) as stream:
+        rows = csv.reader(stream)
+        header = next(rows, [])
+        missing = [name for name in parsers if name not in header]
+        require(not missing, f"{file} has no column {', '.join(missing)}; copy it from the published dataset")
+        fields = [
+            (column, header.index(name), parse) for column, (name, parse) in zip(columns, parsers.items(), strict=True)
+        ]
+        for row in rows:
+            try:
+                require(len(row) == len(header), f"{len(row)} fields in place of {len(header)}")
+                for column, index, parse in fields:
+                    column.append(parse(row[index]))
+            except (ValueError, OverflowError) as error:
+                raise InvalidInput(f"{file} line {rows.line_num} is damaged ({error}); copy the file again") from error
+    require(len(columns[0]) > 0, f"{file} has a header and no rows; copy it from the published dataset")
+    return [np.array(column) for column in columns]
+
+
+def _require_all(file: Path, name: str, values: NDArray[Any], allowed: NDArray[np.bool_], range_text: str) -> None:
+    wrong = np.flatnonzero(~allowed)
+    require(
+        not len(wrong),
+        f"{file}: {name}={values[wrong[:1]]} in data row {wrong[0] + 1 if len(wrong) else 0} is not {range_text}; "
+        "copy the file from the published dataset",
+    )

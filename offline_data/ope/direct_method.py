@@ -1,0 +1,26 @@
+"""The direct method: the model's word, without a correction from the log."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy as np
+
+from offline_data.ope import ESTIMATORS, LoggedSessions, SessionStatistics
+
+
+@ESTIMATORS.register("dm")
+class DirectMethod:
+    """Mean over sessions of the model's value of the first observation.
+
+    Its interval shows the spread of sessions, and its effective sample size is their number: neither sees the model's
+    bias. Source: Dudik, Langford and Li 2011, "Doubly robust policy evaluation and learning", section 2.
+    """
+
+    needs: ClassVar[frozenset[str]] = frozenset({"state_value"})
+
+    def __call__(self, sessions: LoggedSessions) -> SessionStatistics:
+        """Return one column: the model's initial value over one."""
+        values = sessions.column("state_value")[sessions.offsets[:-1], None]
+        ones = np.ones_like(values)
+        return SessionStatistics(values, ones, ones[:, 0])

@@ -1,0 +1,84 @@
+"""Self-normalised importance sampling: whole sessions (`snips`) and per decision (`pdsnips`)."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy as np
+
+from offline_data.ope import ESTIMATORS, Floats, LoggedSessions, SessionStatistics
+from recenv.errors import require
+
+
+def session_log_weights(sessions: LoggedSessions) -> Floats:
+    """Return the log of each session's importance weight, `sum_t log pi(a_t|o_t) - log beta(a_t|o_t)`, `[S]`, nats."""
+    return np.add.reduceat(sessions.target_log_prob - sessions.behavior_log_prob, sessions.offsets[:-1])
+
+
+def step_log_weights(sessions: LoggedSessions) -> Floats:
+    """Return the log of each session's importance weight up to and with step t, `[S, T]`, nats.
+
+    After its end a session keeps its last weight: it is still one of the sessions that a per-step mean is over.
+    """
+    return sessions.padded(sessions.target_log_prob - sessions.behavior_log_prob).cumsum(axis=1)
+
+
+def scaled_weights(log_weights: Floats) -> Floats:
+    """Return `exp(log_weights)` divided by its largest over the sessions (axis 0), so that nothing overflows.
+
+    Args:
+        log_weights: `[S]` or `[S, T]`, nats, -inf for no weight.
+
+    Returns:
+        The same shape, in [0, 1]; a column without any weight is all zeros.
+    """
+    largest = log_weights.max(axis=0)
+    return np.exp(log_weights - np.where(np.isneginf(largest), 0.0, largest))
+
+
+def discounts(sessions: LoggedSessions) -> Floats:
+    """Return the discount of each step since the session's start, `[T]`."""
+    return np.power(sessions.discount, np.arange(sessions.lengths.max()), dtype=np.float64)
+
+
+@ESTIMATORS.register("snips")
+class Snips:
+    """Self-normalised importance sampling of whole sessions: `sum_s w_s G_s / sum_s w_s`.
+
+    Source: Swaminathan and Joachims 2015, "The self-normalized estimator for counterfactual learning", over sessions
+    in place of single actions. Consistent, biased of order 1/S, always within the range of the logged returns.
+    """
+
+    needs: ClassVar[frozenset[str]] = frozenset()
+
+    def __call__(self, sessions: LoggedSessions) -> SessionStatistics:
+        """Return one column: weighted return over weight."""
+        weights = _supported(scaled_weights(session_log_weights(sessions)))
+        return SessionStatistics((weights * sessions.returns())[:, None], weights[:, None], weights)
+
+
+@ESTIMATORS.register("pdsnips")
+class PerDecisionSnips:
+    """Self-normalised per-decision importance sampling: `sum_t gamma^t sum_s w_{s,0:t} r_{s,t} / sum_s w_{s,0:t}`.
+
+    A reward is weighted by the decisions before it only. Source: Precup, Sutton and Singh 2000, "Eligibility traces
+    for off-policy policy evaluation"; normalised per step as in Thomas and Brunskill 2016, section 5 (`wdr` without a
+    model). A session that has ended counts on with its last weight and reward 0.
+    """
+
+    needs: ClassVar[frozenset[str]] = frozenset()
+
+    def __call__(self, sessions: LoggedSessions) -> SessionStatistics:
+        """Return one column a step: discounted weighted reward over weight."""
+        weights = scaled_weights(step_log_weights(sessions))
+        numerator = discounts(sessions) * weights * sessions.padded(sessions.reward)
+        return SessionStatistics(numerator, weights, _supported(weights[:, -1]))
+
+
+def _supported(weights: Floats) -> Floats:
+    require(
+        bool(weights.any()),
+        f"target_log_prob is -inf in each of {len(weights)} sessions: the evaluated policy never acts as logged; "
+        "log with a policy that covers it, or use an estimator with a model: dm, dr, wdr",
+    )
+    return weights
