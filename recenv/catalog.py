@@ -38,8 +38,8 @@ class CatalogConfig:
     embedding_dim: int = 16
     num_topics: int = 20
     topic_spread: float = 0.7
-    quality_mean: float = -0.5
-    quality_scale: float = 1.5
+    quality_mean: float = -1.0
+    quality_scale: float = 0.5
     quality_noise: float = 0.3
     clickbait: float = 0.7
     length_mean: float = 4.0

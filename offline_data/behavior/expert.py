@@ -29,9 +29,10 @@ class ExpertConfig(RankingConfig):
 
 @BEHAVIORS.register("expert")
 class ExpertPolicy(RankingPolicy):
-    """Ranks by taste.v + appeal_weight * appeal + quality_weight * quality, with the taste as it is at this step.
+    """Ranks by what draws the click plus quality_weight times what the item gives back, for the user as it is at this step.
 
-    As a proto-action, quality and appeal enter by their best linear fit over the embedding space.
+    The click is drawn by taste.v and appeal, the return is quality plus benefit.v. As a proto-action, quality and appeal enter
+    by their best linear fit over the embedding space.
     """
 
     Config = ExpertConfig
@@ -46,11 +47,15 @@ class ExpertPolicy(RankingPolicy):
     def _worth_direction(self) -> np.ndarray:
         return linear_fit(self.world.catalog.embeddings, self._item_worth)
 
+    def _personal(self, view: SessionView) -> np.ndarray:
+        model = self.world.user_model
+        benefit = model.benefit(view.user_state).astype(np.float64)
+        return model.taste(view.user_state) + self.config.quality_weight * benefit
+
     def scores(self, view: SessionView) -> np.ndarray:
         """See the class."""
-        taste = self.world.user_model.taste(view.user_state)
-        return linear_scores(taste, self.world.catalog.embeddings) + self._item_worth
+        return linear_scores(self._personal(view), self.world.catalog.embeddings) + self._item_worth
 
     def direction(self, view: SessionView) -> np.ndarray:
         """See the class."""
-        return unit(self.world.user_model.taste(view.user_state).astype(np.float64) + self._worth_direction)
+        return unit(self._personal(view) + self._worth_direction)

@@ -70,6 +70,10 @@ class UserModel(ABC):
         """Return the gradient of an item's utility in its embedding, [B, d] float32: what an oracle reads of the user."""
 
     @abstractmethod
+    def benefit(self, state: State) -> np.ndarray:
+        """Return the gradient, in its embedding, of what a consumed item gives back beyond its quality: [B, d] float32."""
+
+    @abstractmethod
     def utilities(self, state: State, slates: np.ndarray, out: np.ndarray) -> None:
         """Write the utility of each shown item.
 

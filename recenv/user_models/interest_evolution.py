@@ -6,13 +6,15 @@ interest u, satiation z, budget B, and an item with unit embedding v, quality q,
 
     utility     s = affinity_weight u.v + appeal_weight c - satiation_weight z.v
     watch       w = min(B, l)
-    budget      B <- B - w + quality_return w q        (a click)        B <- B - no_click_cost   (none)
-    interest    x = clip(u.v, -1, 1), a = interest_step (1 - |x|), sign + with probability (1 + x)/2, else -
+    benefit     x = clip(u.v, -1, 1), y = q + match_quality x
+    budget      B <- B - w + quality_return w y        (a click)        B <- B - no_click_cost   (none)
+    interest    a = interest_step (1 - |x|), sign + with probability (1 + x)/2, else -
                 u <- clip(u +- a (1 - x) v, -1, 1)
     satiation   z <- satiation_retention z + (1 - satiation_retention) sum over clicked v
-    like        with probability sigmoid(like_bias + like_quality q), given a click
+    like        with probability sigmoid(like_bias + like_quality y), given a click
 
-With one-hot v, x is the clicked topic's interest and only that topic moves: RecSim's model. The user leaves when B <= 0.
+With one-hot v, x is the clicked topic's interest and only that topic moves: RecSim's model, whose `user_quality_factor` is
+`match_quality` (0 there). The user leaves when B <= 0.
 """
 
 from __future__ import annotations
@@ -40,10 +42,11 @@ class InterestEvolutionConfig:
         satiation_retention: share of the satiation that is left after a step, in [0, 1).
         interest_step: a at x = 0, RecSim's 0.3.
         budget: initial time budget, minutes (RecSim: 200).
-        quality_return: minutes paid back per minute watched and unit of quality, RecSim's 0.9 / 3.4.
+        match_quality: benefit of one unit of affinity, in units of quality: an item serves the user whom it suits.
+        quality_return: minutes paid back per minute watched and unit of benefit, RecSim's 0.9 / 3.4.
         no_click_cost: minutes lost when nothing is clicked, RecSim's 0.5.
-        like_bias: log-odds of a like at quality 0.
-        like_quality: log-odds of a like per unit of quality.
+        like_bias: log-odds of a like at benefit 0.
+        like_quality: log-odds of a like per unit of benefit.
         click_reward: weight of a click in the scalar reward.
         minute_reward: weight of a minute watched; RecSim's reward is 1 a minute and nothing else.
         like_reward: weight of a like.
@@ -57,6 +60,7 @@ class InterestEvolutionConfig:
     satiation_retention: float = 0.8
     interest_step: float = 0.3
     budget: float = 30.0
+    match_quality: float = 3.0
     quality_return: float = 0.9 / 3.4
     no_click_cost: float = 0.5
     like_bias: float = -1.0
@@ -72,7 +76,7 @@ class InterestEvolutionConfig:
         require_range("budget", self.budget, 0.0, 1e6, low_open=True)
         require_range("no_click_cost", self.no_click_cost, 0.0, 1e6)
         require_range("quality_return", self.quality_return, 0.0, 10.0)
-        for name in ("affinity_weight", "appeal_weight", "satiation_weight", "like_bias", "like_quality"):
+        for name in ("match_quality", "affinity_weight", "appeal_weight", "satiation_weight", "like_bias", "like_quality"):
             require_range(name, getattr(self, name), -1e3, 1e3)
         for name in ("click_reward", "minute_reward", "like_reward"):
             require_range(name, getattr(self, name), -1e6, 1e6)
@@ -123,6 +127,10 @@ class InterestEvolution(UserModel):
         affinity, satiation = np.float32(self.config.affinity_weight), np.float32(self.config.satiation_weight)
         return affinity * state["interest"] - satiation * state["satiation"]
 
+    def benefit(self, state: State) -> np.ndarray:
+        """Return match_quality u."""
+        return np.float32(self.config.match_quality) * state["interest"]
+
     def utilities(self, state: State, slates: np.ndarray, out: np.ndarray) -> None:
         """Write s; see the module's equations."""
         catalog = self.catalog
@@ -150,6 +158,7 @@ class InterestEvolution(UserModel):
             catalog.length,
             config.interest_step,
             config.satiation_retention,
+            config.match_quality,
             config.quality_return,
             config.no_click_cost,
             config.like_bias,
@@ -200,6 +209,7 @@ def _respond(
     length,
     interest_step,
     satiation_retention,
+    match_quality,
     quality_return,
     no_click_cost,
     like_bias,
@@ -232,9 +242,14 @@ def _respond(
             move_draw = draws[b, 2 * num_clicks]
             like_draw = draws[b, 2 * num_clicks + 1]
             num_clicks += 1
+            affinity = 0.0
+            for j in range(dim):
+                affinity += np.float64(interest[b, j]) * np.float64(embeddings[item, j])
+            affinity = min(1.0, max(-1.0, affinity))
+            benefit = np.float64(quality[item]) + match_quality * affinity
             watch = min(np.float64(budget[b]), np.float64(length[item]))
-            budget[b] += np.float32(-watch + quality_return * watch * np.float64(quality[item]))
-            odds = math.exp(-(like_bias + like_quality * np.float64(quality[item])))
+            budget[b] += np.float32(-watch + quality_return * watch * benefit)
+            odds = math.exp(-(like_bias + like_quality * benefit))
             liked = 1.0 if like_draw * (1.0 + odds) < 1.0 else 0.0
             feedback[b, k, 0] = 1.0
             feedback[b, k, 1] = watch / np.float64(length[item])
@@ -242,10 +257,6 @@ def _respond(
             rewards[b, 0] += 1.0
             rewards[b, 1] += watch
             rewards[b, 2] += liked
-            affinity = 0.0
-            for j in range(dim):
-                affinity += np.float64(interest[b, j]) * np.float64(embeddings[item, j])
-            affinity = min(1.0, max(-1.0, affinity))
             move = interest_step * (1.0 - abs(affinity)) * (1.0 - affinity)
             if move_draw >= 0.5 * (1.0 + affinity):
                 move = -move
