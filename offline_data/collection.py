@@ -1,8 +1,8 @@
-"""From a world and a behavior policy to a `LoggedDataset`: atomic, resumable, the same bytes however often it was stopped.
+"""From a world and a behavior policy to a `LoggedDataset`: atomic, resumable, the same bytes after any stop.
 
-The work is a list of session ranges, each a pure function of the request: a range is played, written beside the dataset and
-renamed into place; what is there already is not played again. When all ranges are there they are joined, checksummed and
-renamed to the dataset's own path in one step.
+The work is a list of session ranges, each a pure function of the request: a range is played, written beside the dataset
+and renamed into place; what is there already is not played again. When all ranges are there they are joined,
+checksummed and renamed to the dataset's own path in one step.
 """
 
 from __future__ import annotations
@@ -96,10 +96,8 @@ def mixture_spec(good_fraction: float, noise: str, mixing: str = "step") -> dict
     }
 
 
-def collect(
-    path: str | Path, request: LogRequest, *, progress: Callable[[int], None] | None = None
-) -> LoggedDataset:
-    """Log sessions to a folder and return the opened dataset; one of an equal request that is there already is returned.
+def collect(path: str | Path, request: LogRequest, *, progress: Callable[[int], object] | None = None) -> LoggedDataset:
+    """Log sessions to a folder and return the dataset; if one of an equal request is there, return that.
 
     Args:
         path: the dataset's folder; unfinished work lies in `<path>.partial`.
@@ -240,5 +238,7 @@ def _sole_writer(partial: Path) -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise InvalidInput(f"{partial} is being written by another process; wait for it or choose another --out") from error
+            raise InvalidInput(
+                f"{partial} is being written by another process; wait for it or choose another --out"
+            ) from error
         yield

@@ -1,11 +1,10 @@
 """`LoggedDataset`: a folder of memory-mapped columns with a manifest that says what they are and where they came from.
 
 ```
-manifest.json            format, config, world hash, behavior spec, seeds, schema with checksums: the same bytes for the same request
-run.json                 when and where it was made; outside the compared bytes
-rows/NAME.npy            one row an event; sessions/NAME.npy  one row a session; catalog/NAME.npy  one row an item
-latent/component.npy     which component of a mixture acted: for diagnosis only, opened only on request
-```
+manifest.json            format, config, world hash, behavior spec, seeds, schema with checksums: the same bytes for the
+same request run.json                 when and where it was made; outside the compared bytes rows/NAME.npy
+one row an event; sessions/NAME.npy  one row a session; catalog/NAME.npy  one row an item latent/component.npy     which
+component of a mixture acted: for diagnosis only, opened only on request ```
 """
 
 from __future__ import annotations
@@ -33,10 +32,10 @@ class LoggedDataset:
     Attributes:
         path: the folder.
         manifest: what `manifest.json` says.
-        rows: row columns, memory-mapped, leading axis N: `user_id, episode_id, session_id, group_id` int64, `step` int32, `slate`
-            [N, K] int32 as submitted, `shown` [N, K] bool, `feedback` [N, K, F] and `reward_vector` [N, M] float32, `terminated`,
-            `truncated` bool, `behavior_log_prob` [N] float64 nats, and by the kind of action `prefix_log_prob` [N, K] float64 nats
-            or `proto` [N, d] float32.
+        rows: row columns, memory-mapped, leading axis N: `user_id, episode_id, session_id, group_id` int64, `step`
+            int32, `slate` [N, K] int32 as submitted, `shown` [N, K] bool, `feedback` [N, K, F] and `reward_vector` [N,
+            M] float32, `terminated`, `truncated` bool, `behavior_log_prob` [N] float64 nats, and by the kind of action
+            `prefix_log_prob` [N, K] float64 nats or `proto` [N, d] float32.
         sessions: session columns, leading axis S: `offsets` [S + 1] int64, `profile` [S, d] float32, `session_seed` and
             `behavior_seed` uint64.
         catalog: the items' columns; see `recenv.Catalog`.
@@ -104,7 +103,7 @@ class LoggedDataset:
         return np.add.reduceat(self.reward(), self.offsets[:-1])
 
     def open_latent_labels(self) -> np.ndarray:
-        """Return which component of the behavior mixture acted in each row, [N] int8; for diagnosis, never for learning.
+        """Return which component of the mixture acted in each row, [N] int8: for diagnosis, never for learning.
 
         Raises:
             InvalidInput: if the dataset has no labels.
@@ -138,13 +137,19 @@ def file_digest(path: Path) -> str:
 def _read_manifest(path: Path) -> dict[str, Any]:
     file = path / "manifest.json"
     require(path.is_dir(), f"dataset folder {path} does not exist; make one with `recsession collect --out {path}`")
-    require(file.is_file(), f"{path} is not a RecSession dataset (no manifest.json); pass a folder that `recsession collect` wrote")
+    require(
+        file.is_file(),
+        f"{path} is not a RecSession dataset (no manifest.json); pass a folder that `recsession collect` wrote",
+    )
     try:
         manifest = json.loads(file.read_text())
         version = int(manifest["format_version"]) if manifest["format"] == FORMAT else 0
     except (ValueError, KeyError, TypeError) as error:
         raise InvalidInput(f"{file} is not a RecSession manifest ({error!r}); collect the dataset again") from error
-    require(version > 0, f"{file} has format {manifest['format']!r}, not {FORMAT!r}; pass a folder that `recsession collect` wrote")
+    require(
+        version > 0,
+        f"{file} has format {manifest['format']!r}, not {FORMAT!r}; pass a folder that `recsession collect` wrote",
+    )
     require(
         version <= FORMAT_VERSION,
         f"{file} has format version {version}, this RecSession reads up to {FORMAT_VERSION}; upgrade RecSession",
@@ -159,7 +164,8 @@ def _check_size(path: Path, entry: dict[str, Any]) -> None:
     require(path.is_file(), f"{path} is missing; restore it or collect the dataset again")
     size = path.stat().st_size
     require(
-        size == entry["bytes"], f"{path} has {size} bytes, the manifest says {entry['bytes']}; it is damaged, collect again"
+        size == entry["bytes"],
+        f"{path} has {size} bytes, the manifest says {entry['bytes']}; it is damaged, collect again",
     )
 
 
@@ -172,6 +178,6 @@ def _open_column(path: Path, entry: dict[str, Any]) -> np.ndarray:
     found = (str(column.dtype), list(column.shape))
     require(
         found == (entry["dtype"], entry["shape"]),
-        f"{path} holds {found[0]} {found[1]}, the manifest says {entry['dtype']} {entry['shape']}; collect the dataset again",
+        f"{path} holds {found[0]} {found[1]}, the manifest says {entry['dtype']} {entry['shape']}; collect again",
     )
     return column

@@ -1,7 +1,7 @@
 """Observations rebuilt from a log: nothing that the rows already hold is stored twice.
 
-An observation's history is a window of the session's consumed items. The consumed items of the whole log lie in one array, in
-order; each row keeps where its window ends, so that any batch of observations is one gather.
+An observation's history is a window of the session's consumed items. The consumed items of the whole log lie in one
+array, in order; each row keeps where its window ends, so that any batch of observations is one gather.
 """
 
 from __future__ import annotations

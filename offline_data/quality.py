@@ -40,6 +40,10 @@ class Interval:
         """Return the fields by name."""
         return asdict(self)
 
+    def __format__(self, spec: str) -> str:
+        spec = spec or ".2f"
+        return f"{self.mean:{spec}} [{self.low:{spec}}, {self.high:{spec}}]"
+
 
 @dataclass(frozen=True)
 class Reference:
@@ -56,8 +60,8 @@ class Reference:
     def __post_init__(self) -> None:
         require(
             self.expert_return.mean > self.noise_return.mean,
-            f"the expert's return {self.expert_return.mean:.3f} does not exceed the noise's {self.noise_return.mean:.3f}; "
-            "a normalised score has no meaning here, choose another noise or world",
+            f"the expert's return {self.expert_return:.3f} does not exceed the noise's "
+            f"{self.noise_return:.3f}; a normalised score has no meaning here, choose another noise or world",
         )
 
     def normalized_score(self, session_return: float) -> float:

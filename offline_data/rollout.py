@@ -50,8 +50,9 @@ def play_sessions(
         rewards_only: keep no column but `reward`, for scoring.
 
     Returns:
-        Rows with `step`, `slate` [N, K], `shown` [N, K], `feedback` [N, K, F], `reward_vector` [N, M], `reward`, `terminated`,
-        `truncated`, `behavior_log_prob`, `component`, and `proto` [N, d] or `prefix_log_prob` [N, K] by the kind of action.
+        Rows with `step`, `slate` [N, K], `shown` [N, K], `feedback` [N, K, F], `reward_vector` [N, M], `reward`,
+        `terminated`, `truncated`, `behavior_log_prob`, `component`, and `proto` [N, d] or `prefix_log_prob` [N, K] by
+        the kind of action.
     """
     batch = SessionBatch(world, len(session_seeds))
     sessions = np.arange(len(session_seeds))

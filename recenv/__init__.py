@@ -7,6 +7,7 @@ import gymnasium
 
 from recenv.catalog import Catalog, CatalogConfig
 from recenv.errors import InvalidInput
+from recenv.name_clash import warn_of_clash
 from recenv.session_config import SessionConfig
 from recenv.session_env import RecSessionEnv
 from recenv.session_vector_env import RecSessionVectorEnv
@@ -16,5 +17,7 @@ gymnasium.register(
     entry_point="recenv.session_env:RecSessionEnv",
     vector_entry_point="recenv.session_vector_env:RecSessionVectorEnv",
 )
+
+warn_of_clash()
 
 __all__ = ["Catalog", "CatalogConfig", "InvalidInput", "RecSessionEnv", "RecSessionVectorEnv", "SessionConfig"]

@@ -101,8 +101,9 @@ class Catalog:
     def nearest_items(self, protos: np.ndarray, num_nearest: int) -> np.ndarray:
         """Return the items nearest to each proto-action, nearest first: [B, num_nearest] int32.
 
-        Embeddings are unit vectors, so the nearest by distance are the largest by inner product. Ties go to the lower id. A
-        row's answer does not depend on the rest of the batch, to the bit, which a matrix product by BLAS does not promise.
+        Embeddings are unit vectors, so the nearest by distance are the largest by inner product. Ties go to the lower
+        id. A row's answer does not depend on the rest of the batch, to the bit, which a matrix product by BLAS does not
+        promise.
 
         Args:
             protos: [B, d], points of the embedding space; only the direction matters.
@@ -129,8 +130,8 @@ class Catalog:
     def generate(config: CatalogConfig, world_seed: int) -> Catalog:
         """Return the catalogue that `config` and `world_seed` fix.
 
-        Quality is a direction of the embedding space plus noise, which in RecSim's one-hot space is a mean quality a topic;
-        appeal is negatively correlated with quality, so that clickbait exists.
+        Quality is a direction of the embedding space plus noise, which in RecSim's one-hot space is a mean quality a
+        topic; appeal is negatively correlated with quality, so that clickbait exists.
         """
 
         def draw(number: int, rows: int, columns: int) -> np.ndarray:
@@ -188,7 +189,8 @@ class Catalog:
             age: [N] days; zero by default.
 
         Raises:
-            InvalidInput: for a wrong shape, a non-finite value, a zero embedding, or a length or popularity out of range.
+            InvalidInput: for a wrong shape, a non-finite value, a zero embedding, or a length or popularity out of
+                range.
         """
         embeddings = np.asarray(embeddings, np.float64)
         require(
@@ -199,7 +201,9 @@ class Catalog:
 
         def column(name: str, values: np.ndarray | None, default: float, dtype: type) -> np.ndarray:
             array = np.full(count, default) if values is None else np.asarray(values)
-            require(array.shape == (count,), f"{name} has shape {array.shape}; pass one value an item, shape ({count},)")
+            require(
+                array.shape == (count,), f"{name} has shape {array.shape}; pass one value an item, shape ({count},)"
+            )
             require(bool(np.isfinite(array).all()), f"{name} holds a non-finite value; replace NaN and infinity")
             return array.astype(dtype)
 
@@ -212,7 +216,8 @@ class Catalog:
         require(bool((lengths > 0).all()), f"length={lengths.min()} is not above zero; give minutes above zero")
         weights = column("popularity", popularity, 1.0, np.float64)
         require(
-            bool((weights >= 0).all() and weights.sum() > 0), "popularity has a negative value or sums to zero; give counts"
+            bool((weights >= 0).all() and weights.sum() > 0),
+            "popularity has a negative value or sums to zero; give counts",
         )
         catalog = Catalog(
             embeddings=np.ascontiguousarray(embeddings / norms[:, None], np.float32),

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 
 class InvalidInput(ValueError):
-    """A value, name, file or action that the caller can mend; the command line prints it as one line and exits with 2."""
+    """A value, name, file or action that the caller can mend; the command line prints one line and exits with 2."""
 
 
 def require(condition: bool, message: str) -> None:

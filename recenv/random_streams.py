@@ -1,8 +1,8 @@
 """Counter-based randomness: every draw is a pure function of (seed, stream, episode, step, draw).
 
-Philox4x32-10 (Salmon, Moraes, Dror and Shaw, "Parallel random numbers: as easy as 1, 2, 3", SC 2011): the session seed is
-the 64-bit key; block of draws, step, episode and stream are the four 32-bit words of the counter, so that no two draws share a
-counter. Nothing has a state: a session is the same alone, in a batch of any size, and at any place in it.
+Philox4x32-10 (Salmon, Moraes, Dror and Shaw, "Parallel random numbers: as easy as 1, 2, 3", SC 2011): the session seed
+is the 64-bit key; block of draws, step, episode and stream are the four 32-bit words of the counter, so that no two
+draws share a counter. Nothing has a state: a session is the same alone, in a batch of any size, and at any place in it.
 """
 
 from __future__ import annotations
@@ -54,7 +54,8 @@ def fill_words(seeds, stream, episodes, steps, out):
         stream: uint64 scalar below 2**32.
         episodes: [B] uint64 below 2**32.
         steps: [B] uint64 below 2**32.
-        out: [B, n] uint64, written; draw j of lane b is a function of (seeds[b], stream, episodes[b], steps[b], j) alone.
+        out: [B, n] uint64, written; draw j of lane b is a function of (seeds[b], stream, episodes[b], steps[b], j)
+            alone.
     """
     num_lanes, num_draws = out.shape
     for b in range(num_lanes):
@@ -138,7 +139,8 @@ def derive_seeds(root_seed: int, role: str, indices: np.ndarray) -> np.ndarray:
     words = np.empty((len(indices), 2), np.uint64)
     seeds = np.full(len(indices), root_seed & 0xFFFFFFFFFFFFFFFF, np.uint64)
     role_word = np.uint64(zlib.crc32(role.encode()))
-    # One address an index: the role takes the stream's word, with `SEED` kept apart from a session's streams by the draw offset.
+    # One address an index: the role takes the stream's word, with `SEED` kept apart from a session's streams by the
+    # draw offset.
     keys = np.empty((len(indices), 4), np.uint64)
     fill_words(seeds, np.uint64(SEED), np.full(len(indices), role_word), np.zeros(len(indices), np.uint64), keys)
     role_keys = (keys[:, 0] << _HALF) | keys[:, 1]

@@ -63,7 +63,9 @@ def _synthetic_world(config: SessionConfig) -> World:
 
 def _assemble(config: SessionConfig, catalog: Catalog) -> World:
     model = USER_MODELS.get(config.user_model.name)
-    return World(config, catalog, model(config.user_model, catalog, config.choice.max_clicks(config.slate_size)), config.choice)
+    return World(
+        config, catalog, model(config.user_model, catalog, config.choice.max_clicks(config.slate_size)), config.choice
+    )
 
 
 @dataclass
@@ -90,8 +92,9 @@ class StepOutcome:
 class SessionBatch:
     """B sessions of one world, each with its own seed, episode number and step.
 
-    Every session is a pure function of (world, seed, episode, slates): its place in the batch, and the batch's size, do not
-    touch a bit of it. A session that has ended stays as it is, and gets zeros, until `start` begins another in its place.
+    Every session is a pure function of (world, seed, episode, slates): its place in the batch, and the batch's size, do
+    not touch a bit of it. A session that has ended stays as it is, and gets zeros, until `start` begins another in its
+    place.
 
     Args:
         world: the world.
@@ -211,7 +214,16 @@ class SessionBatch:
     def take(self, lanes: np.ndarray) -> SessionBatch:
         """Return a batch of copies of the sessions at `lanes`, an index array or a mask."""
         taken = SessionBatch(self.world, int(np.count_nonzero(lanes)) if lanes.dtype == np.bool_ else len(lanes))
-        for name in ("seeds", "episodes", "steps", "active", "num_consumed", "profile", "history_items", "history_feedback"):
+        for name in (
+            "seeds",
+            "episodes",
+            "steps",
+            "active",
+            "num_consumed",
+            "profile",
+            "history_items",
+            "history_feedback",
+        ):
             setattr(taken, name, getattr(self, name)[lanes])
         taken.state = {name: values[lanes] for name, values in self.state.items()}
         return taken
@@ -232,7 +244,9 @@ def check_slates(slates: np.ndarray, shape: tuple[int, ...], num_items: int) -> 
     if array.shape != shape:
         raise InvalidInput(f"action has shape {array.shape}; pass integer item ids of shape {shape}")
     if array.dtype.kind not in "iu":
-        raise InvalidInput(f"action has dtype {array.dtype}; pass integer item ids (a proto-action needs its nearest items first)")
+        raise InvalidInput(
+            f"action has dtype {array.dtype}; pass integer item ids (a proto-action needs its nearest items first)"
+        )
     low, high = array.min(), array.max()
     if low < 0 or high >= num_items:
         raise InvalidInput(f"action holds item id {low if low < 0 else high}; ids lie in [0, {num_items - 1}]")

@@ -1,4 +1,4 @@
-"""One configuration of a world and its sessions: frozen, validated once, and the same after a round trip through JSON."""
+"""The configuration of a world and its sessions: frozen, validated once, equal after a round trip through JSON."""
 
 from __future__ import annotations
 
@@ -55,7 +55,8 @@ class SessionConfig:
             f"expose_user_state={self.expose_user_state!r} is not a bool; use True or False",
         )
         require(
-            isinstance(self.catalog, CatalogConfig), f"catalog={self.catalog!r} is not a CatalogConfig; pass one, or a dict"
+            isinstance(self.catalog, CatalogConfig),
+            f"catalog={self.catalog!r} is not a CatalogConfig; pass one, or a dict",
         )
         for section in ("user_model", "choice"):
             value = getattr(self, section)
@@ -89,8 +90,9 @@ class SessionConfig:
         """Return a copy with some fields changed.
 
         Args:
-            **changes: fields of this class; a section (`catalog`, `user_model`, `choice`) takes a config object, a dict of its
-                fields, or a registered name; a field that only one section has may be given flat, as in `num_items=100`.
+            **changes: fields of this class; a section (`catalog`, `user_model`, `choice`) takes a config object, a dict
+                of its fields, or a registered name; a field that only one section has may be given flat, as in
+                `num_items=100`.
 
         Raises:
             InvalidInput: for an unknown field or name, or a value out of range.
@@ -121,12 +123,14 @@ class SessionConfig:
         if isinstance(value, str):
             value = {"name": value}
         if not isinstance(value, Mapping):
-            raise InvalidInput(f"{section}={value!r} is not a section; pass a name, a dict of fields or a config object")
-        base = getattr(self, section)
+            raise InvalidInput(
+                f"{section}={value!r} is not a section; pass a name, a dict of fields or a config object"
+            )
+        base: Any = getattr(self, section)
         changes = dict(value)
         name = changes.pop("name", getattr(base, "name", None))
         if section != "catalog" and name != base.name:
-            base = USER_MODELS.get(name).Config() if section == "user_model" else choice_model(name)()
+            base = (USER_MODELS.get(name).Config if section == "user_model" else choice_model(name))()
         for key in changes:
             if key not in _field_names(base):
                 raise unknown_name(f"{section} option", key, _field_names(base))

@@ -70,11 +70,11 @@ def check_seed(seed: object) -> int:
     return int(seed)  # type: ignore[call-overload]
 
 
-class RecSessionEnv(gymnasium.Env[Observation, np.ndarray]):
+class RecSessionEnv(gymnasium.Env[Any, np.ndarray]):
     """One user, one session: show a slate of K items, see the answer, until the user leaves or time is up.
 
-    `reset(seed=s)` starts episode 0 of session seed s; each further `reset()` the next episode. Reward: the user model's weighted
-    sum for the step. `terminated`: the user left; `truncated`: `max_steps` were reached.
+    `reset(seed=s)` starts episode 0 of session seed s; each further `reset()` the next episode. Reward: the user
+    model's weighted sum for the step. `terminated`: the user left; `truncated`: `max_steps` were reached.
 
     Args:
         config: a `SessionConfig`, its dict, or None for the defaults.
@@ -143,7 +143,8 @@ class RecSessionEnv(gymnasium.Env[Observation, np.ndarray]):
             action: [K] integer item ids; a repeated item is shown at its first position only.
 
         Returns:
-            Observation, reward, terminated, truncated, info with `reward_vector` [M], `feedback` [K, F] and `shown` [K].
+            Observation, reward, terminated, truncated, info with `reward_vector` [M], `feedback` [K, F] and `shown`
+            [K].
 
         Raises:
             InvalidInput: for a wrong shape, dtype or id, or where no session is under way.

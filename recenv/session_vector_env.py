@@ -17,16 +17,19 @@ from recenv.session_env import action_space, check_seed, observation_space, reso
 
 
 class RecSessionVectorEnv(VectorEnv[Observation, np.ndarray, np.ndarray]):
-    """B sessions side by side; session b after `reset(seed=s)` equals `RecSessionEnv` after `reset(seed=s + b)`, bit for bit.
+    """B sessions side by side.
+
+    Session b after `reset(seed=s)` equals `RecSessionEnv` after `reset(seed=s + b)`, bit for bit.
 
     Args:
         num_envs: B.
         config: a `SessionConfig`, its dict, or None for the defaults.
         items: the caller's own items instead of synthetic ones; `num_items` and `embedding_dim` follow them.
-        autoreset_mode: "NextStep" (the step after an end starts the next episode and ignores its action), "SameStep" (the
-            ending step returns the next episode's first observation, the last one in `info["final_obs"]`), or "Disabled"
-            (the caller resets, by `reset(options={"reset_mask": mask})`); also the enum or its name.
-        max_steps: session option of that name; `max_episode_steps`, which `gymnasium.make_vec` hands over, means the same.
+        autoreset_mode: "NextStep" (the step after an end starts the next episode and ignores its action), "SameStep"
+            (the ending step returns the next episode's first observation, the last one in `info["final_obs"]`), or
+            "Disabled" (the caller resets, by `reset(options={"reset_mask": mask})`); also the enum or its name.
+        max_steps: session option of that name; `max_episode_steps`, which `gymnasium.make_vec` hands over, means the
+            same.
         max_episode_steps: see `max_steps`.
         render_mode: None.
         **overrides: any session option; see `SessionConfig.override`.
@@ -83,7 +86,8 @@ class RecSessionVectorEnv(VectorEnv[Observation, np.ndarray, np.ndarray]):
         """Start the next episode of each session, or of those in a mask; return observations and infos.
 
         Args:
-            seed: an int s (session b gets s + b), a sequence with one seed or None a session, or None; a seed starts episode 0.
+            seed: an int s (session b gets s + b), a sequence with one seed or None a session, or None; a seed starts
+                episode 0.
             options: `{"reset_mask": [B] bool}` resets only those sessions.
 
         Raises:
@@ -98,7 +102,9 @@ class RecSessionVectorEnv(VectorEnv[Observation, np.ndarray, np.ndarray]):
             f"reset_mask has shape {mask.shape} and dtype {mask.dtype}; pass bools of shape ({self.num_envs},)",
         )
         begun = self._session_seeds is not None
-        require(begun or bool(mask.all()), "reset_mask leaves out sessions that have not begun; reset all of them first")
+        require(
+            begun or bool(mask.all()), "reset_mask leaves out sessions that have not begun; reset all of them first"
+        )
         super().reset(seed=seed if isinstance(seed, int) else None)
         seeds = self._seeds(seed)
         lanes = np.flatnonzero(mask)
@@ -114,9 +120,7 @@ class RecSessionVectorEnv(VectorEnv[Observation, np.ndarray, np.ndarray]):
         self._start(given, np.zeros(len(given)))
         return self._batch.observe(), self._info()
 
-    def step(
-        self, actions: np.ndarray
-    ) -> tuple[Observation, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
+    def step(self, actions: np.ndarray) -> tuple[Observation, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
         """Show a slate to every session.
 
         Args:
@@ -127,8 +131,8 @@ class RecSessionVectorEnv(VectorEnv[Observation, np.ndarray, np.ndarray]):
             `feedback` [B, K, F] and `shown` [B, K].
 
         Raises:
-            InvalidInput: for a wrong shape, dtype or id, before the first reset, or (autoreset disabled) where a session has
-                ended and was not reset.
+            InvalidInput: for a wrong shape, dtype or id, before the first reset, or (autoreset disabled) where a
+                session has ended and was not reset.
         """
         if self._session_seeds is None:
             raise InvalidInput("step() was called before reset(); call reset() first")
@@ -154,8 +158,11 @@ class RecSessionVectorEnv(VectorEnv[Observation, np.ndarray, np.ndarray]):
             if done.any():
                 infos["final_obs"] = self._object_rows(batch.observe(), done)
                 infos["_final_obs"] = done.copy()
-                final_info = {name: np.where(_column(done, values), values, 0) for name, values in infos.items() if name[0] != "_"
-                              and name != "final_obs"}
+                final_info = {
+                    name: np.where(_column(done, values), values, 0)
+                    for name, values in infos.items()
+                    if name[0] != "_" and name != "final_obs"
+                }
                 infos["final_info"] = final_info
                 infos["_final_info"] = done.copy()
                 self._start(np.flatnonzero(done), None)
@@ -170,7 +177,8 @@ class RecSessionVectorEnv(VectorEnv[Observation, np.ndarray, np.ndarray]):
             check_seed(first + self.num_envs - 1)
             return list(range(first, first + self.num_envs))
         require(
-            len(seed) == self.num_envs, f"seed has {len(seed)} entries for num_envs={self.num_envs}; pass one a session, or an int"
+            len(seed) == self.num_envs,
+            f"seed has {len(seed)} entries for num_envs={self.num_envs}; pass one a session, or an int",
         )
         return [None if s is None else check_seed(s) for s in seed]
 

@@ -105,7 +105,7 @@ class BehaviorPolicy(ABC):
 
     @abstractmethod
     def log_prob(self, view: SessionView, action: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
-        """Return the log-probability of any action, whole [B] and by prefix [B, K] (None for proto-actions), in nats."""
+        """Return the log-probability of any action in nats, whole [B] and by prefix [B, K], or None for protos."""
 
 
 BEHAVIORS: Registry[type[BehaviorPolicy]] = Registry("behavior policy", "offline_data.behavior")

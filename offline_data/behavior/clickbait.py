@@ -21,7 +21,9 @@ class ClickbaitPolicy(RankingPolicy):
 
     def scores(self, view: SessionView) -> np.ndarray:
         """Return the appeal of every item."""
-        return np.broadcast_to(self.world.catalog.appeal.astype(np.float64), (len(view.steps), self.world.catalog.num_items))
+        return np.broadcast_to(
+            self.world.catalog.appeal.astype(np.float64), (len(view.steps), self.world.catalog.num_items)
+        )
 
     def direction(self, view: SessionView) -> np.ndarray:
         """Return the direction in which appeal grows."""

@@ -29,10 +29,12 @@ class ExpertConfig(RankingConfig):
 
 @BEHAVIORS.register("expert")
 class ExpertPolicy(RankingPolicy):
-    """Ranks by what draws the click plus quality_weight times what the item gives back, for the user as it is at this step.
+    """Ranks by what draws the click plus quality_weight times what the item gives back.
 
-    The click is drawn by taste.v and appeal, the return is quality plus benefit.v. As a proto-action, quality and appeal enter
-    by their best linear fit over the embedding space.
+    All is read of the user as it is at this step.
+
+    The click is drawn by taste.v and appeal, the return is quality plus benefit.v. As a proto-action, quality and
+    appeal enter by their best linear fit over the embedding space.
     """
 
     Config = ExpertConfig

@@ -30,7 +30,9 @@ class MixtureConfig:
     def __post_init__(self) -> None:
         count = len(self.components)
         require(1 <= count <= 127, f"mixture has {count} components; give 1 to 127")
-        require(len(self.weights) == count, f"mixture has {count} components and {len(self.weights)} weights; give one each")
+        require(
+            len(self.weights) == count, f"mixture has {count} components and {len(self.weights)} weights; give one each"
+        )
         for weight in self.weights:
             require_range("mixture weight", weight, 0.0, 1.0)
         total = float(np.sum(self.weights))
@@ -46,8 +48,9 @@ class MixtureConfig:
 class MixturePolicy(BehaviorPolicy):
     """A mixture with the exact log-probability of its marginal.
 
-    Drawn per step, log p(a) = logsumexp_c(log w_c + log p_c(a)). Drawn per session, the weights are the components' posterior
-    given the session so far, so that the product over the steps is the session's marginal, sum_c w_c prod_t p_c(a_t).
+    Drawn per step, log p(a) = logsumexp_c(log w_c + log p_c(a)). Drawn per session, the weights are the components'
+    posterior given the session so far, so that the product over the steps is the session's marginal,
+    sum_c w_c prod_t p_c(a_t).
     """
 
     Config = MixtureConfig

@@ -1,7 +1,7 @@
 """Behavior policies that rank: a score for every item, and the direction of embedding space where the scores grow.
 
-As slates the items follow a Plackett-Luce distribution over scores / temperature, sampled position by position; as proto-actions
-the point is Gaussian around the unit direction. Both give the exact log-probability of what was done.
+As slates the items follow a Plackett-Luce distribution over scores / temperature, sampled position by position; as
+proto-actions the point is Gaussian around the unit direction. Both give the exact log-probability of what was done.
 """
 
 from __future__ import annotations

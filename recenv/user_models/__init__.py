@@ -1,4 +1,4 @@
-"""User models: how a hidden user state answers a slate and moves. One file a model; `USER_MODELS` finds them by name."""
+"""User models: how a hidden user state answers a slate and moves; one file each, found by name in `USER_MODELS`."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ class UserModel(ABC):
 
     Attributes:
         Config: frozen dataclass of the model's parameters, with `name`.
-        feedback_names: what is observed of each shown item, in order; the first is the click, 0 or 1; all lie in [0, 1].
+        feedback_names: what is observed of each shown item, in order; the first is the click, 0 or 1; all lie in [0,
+            1].
         reward_names: the components of a step's reward vector, in order.
     """
 
@@ -67,11 +68,11 @@ class UserModel(ABC):
 
     @abstractmethod
     def taste(self, state: State) -> np.ndarray:
-        """Return the gradient of an item's utility in its embedding, [B, d] float32: what an oracle reads of the user."""
+        """Return the gradient of an item's utility in its embedding, [B, d] float32, for oracles."""
 
     @abstractmethod
     def benefit(self, state: State) -> np.ndarray:
-        """Return the gradient, in its embedding, of what a consumed item gives back beyond its quality: [B, d] float32."""
+        """Return the gradient in its embedding of what an item gives back besides quality, [B, d] float32."""
 
     @abstractmethod
     def utilities(self, state: State, slates: np.ndarray, out: np.ndarray) -> None:

@@ -1,8 +1,9 @@
 """Interest evolution: clicks move interests, watching spends a time budget that good items partly pay back.
 
-Source: RecSim (Ie et al. 2019, arXiv:1909.04847), interest evolution environment, generalised from one-hot topics to unit
-embeddings, with two additions of ours that a weight of zero switches off: appeal in the utility, and satiation. For a user with
-interest u, satiation z, budget B, and an item with unit embedding v, quality q, appeal c and length l minutes:
+Source: RecSim (Ie et al. 2019, arXiv:1909.04847), interest evolution environment, generalised from one-hot topics to
+unit embeddings, with two additions of ours that a weight of zero switches off: appeal in the utility, and satiation.
+For a user with interest u, satiation z, budget B, and an item with unit embedding v, quality q, appeal c and length l
+minutes:
 
     utility     s = affinity_weight u.v + appeal_weight c - satiation_weight z.v
     watch       w = min(B, l)
@@ -13,8 +14,8 @@ interest u, satiation z, budget B, and an item with unit embedding v, quality q,
     satiation   z <- satiation_retention z + (1 - satiation_retention) sum over clicked v
     like        with probability sigmoid(like_bias + like_quality y), given a click
 
-With one-hot v, x is the clicked topic's interest and only that topic moves: RecSim's model, whose `user_quality_factor` is
-`match_quality` (0 there). The user leaves when B <= 0.
+With one-hot v, x is the clicked topic's interest and only that topic moves: RecSim's model, whose `user_quality_factor`
+is `match_quality` (0 there). The user leaves when B <= 0.
 """
 
 from __future__ import annotations
@@ -76,7 +77,14 @@ class InterestEvolutionConfig:
         require_range("budget", self.budget, 0.0, 1e6, low_open=True)
         require_range("no_click_cost", self.no_click_cost, 0.0, 1e6)
         require_range("quality_return", self.quality_return, 0.0, 10.0)
-        for name in ("match_quality", "affinity_weight", "appeal_weight", "satiation_weight", "like_bias", "like_quality"):
+        for name in (
+            "match_quality",
+            "affinity_weight",
+            "appeal_weight",
+            "satiation_weight",
+            "like_bias",
+            "like_quality",
+        ):
             require_range(name, getattr(self, name), -1e3, 1e3)
         for name in ("click_reward", "minute_reward", "like_reward"):
             require_range(name, getattr(self, name), -1e6, 1e6)

@@ -2,7 +2,8 @@
 
 from recenv import SessionConfig
 
-# Committed before any learner was tuned. A change of world makes every quoted figure void: measure anew, then change this.
+# Committed before any learner was tuned. A change of world makes every quoted figure void: measure anew, then change
+# this.
 WORLD_HASH = "bfbffbc0fd70f76ec23a278ccb1026f2ff1b1b1f24ba24943a9e78ec0741b0f0"
 
 

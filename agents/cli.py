@@ -1,0 +1,79 @@
+"""The console script `recsession`: each sub-command is imported only when it is called, so that `--help` is quick."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Sequence
+from typing import Final
+
+from recenv.errors import InvalidInput, unknown_name
+
+COMMANDS: Final = {
+    "quickstart": "simulate, log, learn and judge: the main job end to end, with a report",
+    "collect": "log sessions of a mixture of expert and noise to a folder",
+    "inspect": "say what is in a logged dataset, and check its bytes",
+    "train": "train a policy on a logged dataset with a registered objective",
+    "evaluate": "roll a policy out in the simulator",
+    "ope": "estimate a policy's value from a log of another, or read the Open Bandit Dataset",
+}
+
+_MODULES: Final = {name: f"agents.commands.{name}" for name in COMMANDS} | {"quickstart": "agents.quickstart"}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one sub-command and return its exit code: 0, 2 for input that the user can mend, 130 after Ctrl-C.
+
+    Args:
+        arguments: the words after `recsession`; None takes the process's own.
+    """
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if not words or words[0] in ("-h", "--help"):
+        print(_usage())
+        return 0
+    if words[0] == "--version":
+        from importlib.metadata import version
+
+        print(f"recsession {version('recsession')}")
+        return 0
+    name = words[0]
+    try:
+        if name not in COMMANDS:
+            raise unknown_name("command", name, COMMANDS)
+        _run(name, words[1:])
+    except InvalidInput as error:
+        print(f"recsession: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(f"recsession: {error.filename or 'file system'}: {error.strerror or error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\nrecsession: stopped; run the same command again to go on", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _run(name: str, words: Sequence[str]) -> None:
+    module = importlib.import_module(_MODULES[name])
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(1)  # two threads can collapse on small networks and shared cores
+    if name == "train":
+        module.run(words)
+    else:
+        from agents.commands import parse
+
+        parse(getattr(module, name.capitalize()), name, words).run()
+
+
+def _usage() -> str:
+    rows = "\n".join(f"  {name:<12}{text}" for name, text in COMMANDS.items())
+    return (
+        "usage: recsession COMMAND [OPTIONS]\n\n"
+        "Learn a recommendation policy from logs that are mostly bad, and know whether it worked.\n\n"
+        f"commands:\n{rows}\n\n"
+        "`recsession COMMAND --help` says what a command takes. Begin with `recsession quickstart`."
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,46 @@
+"""`recsession evaluate`: roll a policy out in the simulator."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from agents.evaluation import resolve_policy
+from agents.trainer import check_device
+from offline_data.quality import Interval, evaluate_returns, reference_returns
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    """Roll a policy out in the simulator.
+
+    Attributes:
+        policy: a policy file of `recsession train`, or MODULE:CLASS with a method `act(observation)` that returns
+            slates [B, K].
+        num_sessions: fresh users.
+        seed: root seed of users and luck.
+        stochastic: sample from a trained policy instead of acting by its mean.
+        noise: behavior policy at normalised score 0; the expert is at 1.
+        device: cpu or cuda.
+    """
+
+    policy: str
+    num_sessions: int = 2000
+    seed: int = 0
+    stochastic: bool = False
+    noise: str = "clickbait"
+    device: str = "cpu"
+
+    def run(self) -> None:
+        """Evaluate and print."""
+        check_device(self.device)
+        policy, world = resolve_policy(self.policy, deterministic=not self.stochastic, device=self.device)
+        returns = evaluate_returns(world, policy, self.num_sessions, self.seed, "evaluation")
+        reference = reference_returns(
+            world, self.noise, policy.action_kind, num_sessions=self.num_sessions, seed=self.seed
+        )
+        value = Interval.of(returns)
+        score = Interval(*(reference.normalized_score(x) for x in (value.mean, value.low, value.high)))
+        print(f"{'session return':<20}{value}   ({self.num_sessions:,} sessions)")
+        print(f"{'normalised score':<20}{score:.3f}   ({self.noise} = 0, expert = 1, as {policy.action_kind} actions)")
+        print(f"{'expert':<20}{reference.expert_return}")
+        print(f"{self.noise:<20}{reference.noise_return}")

@@ -1,0 +1,82 @@
+"""`recsession ope`: estimate a policy's value from a log of another."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tqdm import tqdm
+
+from agents.critics import CriticConfig
+from agents.evaluation import off_policy_sessions
+from agents.policies import load_policy
+from agents.trainer import check_device
+from offline_data.dataset import LoggedDataset
+from offline_data.interop.open_bandit import open_bandit_comparison
+from offline_data.ope import ESTIMATORS, Estimate, estimate
+from recenv.errors import InvalidInput
+
+
+@dataclass(frozen=True)
+class Ope:
+    """Estimate a policy's value from a log of another, or read the Open Bandit Dataset.
+
+    Attributes:
+        log: folder of a logged dataset, or `open-bandit`.
+        policy: policy file of `recsession train`; its value as a sampled policy is estimated.
+        path: with `open-bandit`: folder that holds random/ and bts/.
+        campaign: with `open-bandit`: all, men or women.
+        estimators: names of registered estimators; all of them by default.
+        num_bootstrap: resamplings of the sessions for an interval.
+        seed: of the bootstrap and of the fitted Q evaluation.
+        device: cpu or cuda.
+        critic: the fitted Q evaluation that `dm`, `dr` and `wdr` read.
+    """
+
+    log: str
+    policy: Path | None = None
+    path: Path | None = None
+    campaign: str = "all"
+    estimators: tuple[str, ...] = ()
+    num_bootstrap: int = 1000
+    seed: int = 0
+    device: str = "cpu"
+    critic: CriticConfig = field(default_factory=CriticConfig)
+
+    def run(self) -> None:
+        """Estimate and print."""
+        check_device(self.device)
+        if self.log == "open-bandit":
+            if self.path is None:
+                raise InvalidInput("--log open-bandit has no --path; give the folder that holds random/ and bts/")
+            for row in open_bandit_comparison(
+                self.path, self.campaign, seed=self.seed, num_bootstrap=self.num_bootstrap
+            ):
+                print(f"{row.policy}\n  from the {row.log} log: {_estimate_line(row.estimate, 5)}")
+            return
+        for name in self.estimators:
+            ESTIMATORS.get(name)
+        dataset = LoggedDataset.open(self.log)
+        if self.policy is None:
+            raise InvalidInput(f"--log {self.log} has no --policy; give a policy file of `recsession train`")
+        actor, _ = load_policy(self.policy)
+        with tqdm(total=self.critic.num_steps, unit="step", desc="fitted Q evaluation") as bar:
+            sessions = off_policy_sessions(
+                actor.to(self.device),
+                dataset,
+                config=self.critic,
+                seed=self.seed,
+                device=self.device,
+                progress=bar.update,
+            )
+        for name in self.estimators or ESTIMATORS.registered():
+            answer = estimate(name, sessions, num_bootstrap=self.num_bootstrap, seed=self.seed)
+            print(f"{name:<10}{_estimate_line(answer, 2)}")
+
+
+def _estimate_line(answer: Estimate, digits: int) -> str:
+    mark = "" if answer.trusted else "   untrusted: below 100"
+    return (
+        f"{answer.value:.{digits}f} [{answer.low:.{digits}f}, {answer.high:.{digits}f}]   "
+        f"effective sample size {answer.effective_sample_size:,.1f} of {answer.num_sessions:,}{mark}"
+    )

@@ -1,0 +1,97 @@
+"""`recsession train`: fit a critic and train a policy with a registered objective."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import field, make_dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import torch
+import tyro
+from tqdm import tqdm
+
+from agents.commands import parse
+from agents.critics import CriticConfig, fit_critic, score_rows
+from agents.evaluation import roll_out
+from agents.objectives import OBJECTIVES
+from agents.policies import save_policy
+from agents.trainer import TrainerConfig, check_device, train
+from offline_data.atomic_files import make_folder, replacing, write_json
+from offline_data.dataset import LoggedDataset
+from offline_data.quality import Interval
+from recenv.errors import require_range
+from recenv.session_batch import make_world
+
+
+def run(words: Sequence[str]) -> None:
+    """Parse `OBJECTIVE [OPTIONS]`, train, and say what was written.
+
+    Args:
+        words: the command line after `train`.
+
+    Raises:
+        InvalidInput: for bad input.
+    """
+    names = OBJECTIVES.registered()
+    if not words or words[0] in ("-h", "--help"):
+        print(
+            "usage: recsession train OBJECTIVE --log FOLDER --out FOLDER [OPTIONS]\n\n"
+            f"Train a policy on a logged dataset. OBJECTIVE is one of: {', '.join(names)}.\n"
+            "`recsession train OBJECTIVE --help` says what each takes."
+        )
+        return
+    name = words[0]
+    objective = OBJECTIVES.get(name)
+    options = make_dataclass(
+        "Train",
+        [
+            ("log", Annotated[Path, tyro.conf.arg(help="Folder of the logged dataset, of proto-actions.")]),
+            ("out", Annotated[Path, tyro.conf.arg(help="Folder of policy, scores, metrics and checkpoint.")]),
+            ("seed", Annotated[int, tyro.conf.arg(help="Of weights and batches.")], field(default=0)),
+            ("device", Annotated[str, tyro.conf.arg(help="cpu or cuda.")], field(default="cpu")),
+            ("objective", objective.Config, field(default_factory=objective.Config)),
+            ("trainer", TrainerConfig, field(default_factory=TrainerConfig)),
+            ("critic", CriticConfig, field(default_factory=CriticConfig)),
+        ],
+        frozen=True,
+    )
+    description = f"Train a policy with the objective {name!r}; run it again to go on after a stop."
+    chosen: Any = parse(options, f"train {name}", words[1:], description)
+    check_device(chosen.device)
+    require_range("seed", chosen.seed, 0, 2**31 - 1, integer=True)
+    dataset = LoggedDataset.open(chosen.log)
+    out = make_folder(chosen.out)
+    with tqdm(total=chosen.critic.num_steps, unit="step", desc="critic") as bar:
+        scores = _scores(out, dataset, chosen, bar)
+    world = make_world(dataset.config)
+    with tqdm(total=chosen.trainer.num_steps, unit="step", desc=name) as bar:
+        run = train(
+            dataset, scores, name, chosen.objective, chosen.trainer, seed=chosen.seed, device=chosen.device,
+            checkpoint=out / "checkpoint", progress=bar.update,
+        )  # fmt: skip
+    save_policy(out / "policy", run.actor)
+    with replacing(out / "metrics.jsonl") as temporary:
+        temporary.write_text("".join(json.dumps(point) + "\n" for point in run.curve))
+    if run.stopped:
+        print(f"warning: {run.stopped}")
+    returns = roll_out(run.actor, world, 1000, chosen.seed, deterministic=True, device=chosen.device)
+    print(f"{out / 'policy'}: session return {Interval.of(returns)} over 1,000 simulated sessions")
+    print(f"judge it with `recsession evaluate --policy {out / 'policy'}`")
+
+
+def _scores(out: Path, dataset: LoggedDataset, chosen: Any, bar: tqdm[Any]) -> torch.Tensor:
+    """Return Q - V of every row, fitted once for a log, seed and critic, and kept in `out`."""
+    key = {"schema": dataset.manifest["schema"], "critic": repr(chosen.critic), "seed": chosen.seed}
+    file, key_file = out / "scores.npy", out / "scores.json"
+    if file.exists() and key_file.exists() and json.loads(key_file.read_text()) == key:
+        bar.update(chosen.critic.num_steps)
+        return torch.from_numpy(np.load(file))
+    critic = fit_critic(dataset, chosen.critic, seed=chosen.seed, device=chosen.device, progress=bar.update)
+    scores = score_rows(critic, dataset, chosen.device)
+    with replacing(file) as temporary, temporary.open("wb") as stream:
+        np.save(stream, scores.numpy())
+    write_json(key_file, key)
+    return scores

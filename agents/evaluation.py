@@ -1,0 +1,177 @@
+"""What a policy is worth: rolled out in the simulator, or as arrays for off-policy evaluation from a log."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from agents.behavior_adapter import AgentBehavior, AgentConfig, diagonal_log_prob, policy_moments
+from agents.critics import Critic, CriticConfig, fit_critic
+from agents.policies import GaussianPolicy, load_policy
+from agents.replay import LogStorage
+from offline_data.behavior import BehaviorPolicy, Decision, SessionView
+from offline_data.dataset import LoggedDataset
+from offline_data.ope import LoggedSessions
+from offline_data.quality import evaluate_returns
+from recenv.errors import InvalidInput, require
+from recenv.session_batch import World, check_slates, make_world
+from recenv.session_config import SessionConfig
+
+_ROWS_AT_ONCE = 8192
+
+
+def roll_out(
+    actor: GaussianPolicy,
+    world: World,
+    num_sessions: int,
+    seed: int,
+    *,
+    deterministic: bool,
+    role: str = "evaluation",
+    device: str = "cpu",
+) -> np.ndarray:
+    """Return the session returns of a policy in the simulator, [num_sessions] float64.
+
+    Args:
+        actor: a Gaussian policy.
+        world: where it acts.
+        num_sessions: fresh users.
+        seed: root seed of users and luck.
+        deterministic: act by the mean; otherwise sample.
+        role: keeps different evaluations from sharing users.
+        device: where the actor's weights are.
+    """
+    policy = AgentBehavior(world, AgentConfig(deterministic), actor, device)
+    return evaluate_returns(world, policy, num_sessions, seed, role)
+
+
+def off_policy_sessions(
+    actor: GaussianPolicy,
+    dataset: LoggedDataset,
+    *,
+    config: CriticConfig | None = None,
+    seed: int = 0,
+    device: str = "cpu",
+    progress: Callable[[int], object] | None = None,
+) -> LoggedSessions:
+    """Return the arrays from which `offline_data.ope` estimates the value of a policy, sampled, from a log of another.
+
+    Args:
+        actor: the target; a Gaussian policy, whose scale has a floor.
+        dataset: a log of proto-actions.
+        config: of the fitted Q evaluation; None for the defaults.
+        seed: of the fitted Q evaluation.
+        device: of the networks.
+        progress: called with the number of gradient steps done since the last call.
+
+    Raises:
+        InvalidInput: for a log of slates, whose mass the policy does not give, or of another catalogue.
+    """
+    require(
+        dataset.action_kind == "proto",
+        f"{dataset.path} is a log of slates; a gaussian policy is a density over proto-actions: "
+        "collect with --action-kind proto",
+    )
+    require(
+        actor.session_config.catalog == dataset.config.catalog
+        and actor.session_config.world_seed == dataset.config.world_seed,
+        f"the policy was made for another catalogue than that of {dataset.path}; pass a log of the policy's world",
+    )
+    config = config or CriticConfig()
+    critic = fit_critic(dataset, config, target=actor, seed=seed, device=device, progress=progress)
+    target_log_prob, q_value, state_value = _target_columns(actor, critic, dataset, device)
+    return LoggedSessions(
+        offsets=np.asarray(dataset.offsets),
+        reward=dataset.reward(),
+        behavior_log_prob=np.asarray(dataset.rows["behavior_log_prob"]),
+        target_log_prob=target_log_prob,
+        discount=config.discount,
+        q_value=q_value,
+        state_value=state_value,
+    )
+
+
+@torch.no_grad()
+def _target_columns(
+    actor: GaussianPolicy, critic: Critic, dataset: LoggedDataset, device: str
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    storage = LogStorage(dataset, columns=("proto",))
+    log_prob, q_value, state_value = (np.empty(dataset.num_rows) for _ in range(3))
+    for start in range(0, dataset.num_rows, _ROWS_AT_ONCE):
+        rows = np.arange(start, min(start + _ROWS_AT_ONCE, dataset.num_rows))
+        batch = storage.get(rows).to(device)
+        observation, proto = batch["observation"], batch["proto"]
+        mean, scale = policy_moments(actor, batch)
+        log_prob[rows] = diagonal_log_prob(np.asarray(proto.cpu()), mean, scale)
+        value = critic.state_value(observation)
+        state_value[rows] = value.cpu().numpy()
+        q_value[rows] = (value + critic.advantage(observation, proto)).cpu().numpy()
+    return log_prob, q_value, state_value
+
+
+class _CustomPolicy(BehaviorPolicy):
+    """A caller's own `act(observation) -> slates` in the behavior policies' protocol; it has no log-probability."""
+
+    Config = type(None)
+
+    def __init__(self, world: World, agent: Any) -> None:
+        super().__init__(world, None, "slate")
+        self.agent = agent
+
+    @property
+    def num_draws(self) -> int:
+        return 0
+
+    def act(self, view: SessionView, draws: np.ndarray, memory: np.ndarray) -> Decision:
+        count = len(view.steps)
+        shape = (count, self.world.config.slate_size)
+        slates = check_slates(self.agent.act(view.observation), shape, self.world.catalog.num_items)
+        return Decision(slates, np.full(count, np.nan), None, np.zeros(count, np.int8))
+
+    def log_prob(self, view: SessionView, action: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+        raise InvalidInput("a policy of the caller's own has no log-probability; it can be rolled out, not weighted")
+
+
+def resolve_policy(name: str, *, deterministic: bool = True, device: str = "cpu") -> tuple[BehaviorPolicy, World]:
+    """Return the policy that a name means, and the world that it acts in.
+
+    Args:
+        name: a policy file of `recsession train`, or `module:Class`: a `BehaviorPolicy`, or a class without constructor
+            arguments whose `act(observation)` returns integer slates [B, K] for observations with leading axis B.
+        deterministic: of a trained policy: act by the mean; otherwise sample.
+        device: of a trained policy.
+
+    Raises:
+        InvalidInput: if there is no such file, module or class, or the class has no `act`.
+    """
+    if ":" not in name or Path(name).exists():
+        actor, world = load_policy(Path(name))
+        actor.to(device)
+        return AgentBehavior(world, AgentConfig(deterministic), actor, device), world
+    module_name, _, class_name = name.partition(":")
+    world = make_world(SessionConfig())
+    if str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))
+    try:
+        module = importlib.import_module(module_name)
+    except ImportError as error:
+        raise InvalidInput(
+            f"policy {name!r}: cannot import {module_name!r} ({error}); pass MODULE:CLASS on the path"
+        ) from error
+    policy_class = getattr(module, class_name, None)
+    if not isinstance(policy_class, type):
+        raise InvalidInput(f"policy {name!r}: {module_name} has no class {class_name!r}; pass MODULE:CLASS")
+    if issubclass(policy_class, BehaviorPolicy):
+        return policy_class(world, policy_class.Config(), "slate"), world
+    agent = policy_class()
+    require(
+        callable(getattr(agent, "act", None)),
+        f"policy {name!r} has no method act(observation); give it one that returns integer slates [B, K]",
+    )
+    return _CustomPolicy(world, agent), world

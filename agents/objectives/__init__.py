@@ -1,0 +1,227 @@
+"""Objectives by name: each turns a batch of logged actions and one score into a differentiable loss of the policy.
+
+An objective is one file: a pure tensor function, a frozen config and a thin `Objective` registered in `OBJECTIVES`.
+The trainer knows only this protocol:
+
+    objective = OBJECTIVES.get("drpo")(actor_network, config=DrpoConfig())
+    objective.refresh(scores)                   # the whole log's scores, whenever the critic is refreshed
+    loss = objective(batch)["loss_actor"]       # backward, clip, optimiser step
+    diagnostics = objective.after_step(batch)
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from tensordict import NestedKey, TensorDict, TensorDictBase
+from tensordict.nn import ProbabilisticTensorDictSequential, TensorDictParams, dispatch
+from torch import Tensor
+from torch.distributions import Distribution, kl_divergence
+from torchrl.objectives import LossModule
+
+from agents.objectives.dro import check_scores
+from recenv.errors import InvalidInput, require
+from recenv.registry import Registry
+
+_KL_SAMPLES = 16
+
+
+class Objective(LossModule):
+    """Base of every objective: functional access to the actor, and the statistics of the log's scores.
+
+    Subclasses set `needs`, `Config` and `diagnostics`, and implement `terms`. The input is never written to; `loss_*`
+    outputs are differentiable, all others detached.
+
+    Args:
+        actor_network: a `ProbabilisticActor` whose distribution's `log_prob` is already summed over event dimensions.
+        config: an instance of the class's `Config`; None means its defaults.
+        create_reference: hold a frozen copy of the actor's parameters in `target_actor_network_params`.
+
+    Raises:
+        InvalidInput: if `config` is not an instance of `Config`.
+    """
+
+    @dataclass
+    class _AcceptedKeys:
+        """Configurable keys: `action` `[B, d]` as logged, `score` `[B]`, the advantage-like `Q - V` of one critic."""
+
+        action: NestedKey = "proto"
+        score: NestedKey = "score"
+
+    needs: ClassVar[frozenset[str]] = frozenset()
+    """What the batch must carry: of mass, density, groups, propensities, reward_vector, score."""
+    Config: ClassVar[type]
+    """The frozen dataclass of the hyper-parameters."""
+    diagnostics: ClassVar[tuple[str, ...]] = ()
+    """What `forward` returns besides `loss_actor`."""
+    default_keys = _AcceptedKeys
+    tensor_keys: _AcceptedKeys
+
+    actor_network: ProbabilisticTensorDictSequential
+    actor_network_params: TensorDictParams
+    target_actor_network_params: TensorDictParams
+    score_mean: Tensor
+    score_std: Tensor
+
+    def __init__(
+        self,
+        actor_network: ProbabilisticTensorDictSequential,
+        *,
+        config: Any = None,
+        create_reference: bool = False,
+    ) -> None:
+        super().__init__()
+        config = self.Config() if config is None else config
+        require(
+            isinstance(config, self.Config),
+            f"config is a {type(config).__name__}; {type(self).__name__} takes a {self.Config.__name__}",
+        )
+        self.config = config
+        self.reduction = "mean"
+        self.out_keys = ["loss_actor", *self.diagnostics]
+        self.convert_to_functional(actor_network, "actor_network", create_target_params=create_reference)
+        self._has_update_associated["actor_network"] = True  # `after_step` moves the reference itself
+        self._refreshed = "score" not in self.needs
+        self._num_steps = 0
+        self.register_buffer("score_mean", torch.zeros(()))
+        self.register_buffer("score_std", torch.ones(()))
+
+    @torch.no_grad()
+    def refresh(self, scores: Tensor) -> None:
+        """Take the scores of the whole log; call before the first step and whenever the critic changed.
+
+        Args:
+            scores: `[N]` float32 or float64, finite; a batch's scores must be these very values.
+
+        Raises:
+            InvalidInput: for empty, non-finite, mis-shaped or mis-typed scores.
+        """
+        check_scores(scores)
+        std, mean = torch.std_mean(scores.double(), correction=0)
+        self.score_mean.copy_(mean)
+        self.score_std.copy_(torch.where(std > 0, std, 1.0))  # a constant score carries no preference: all zeros
+        self._refreshed = True
+
+    @abstractmethod
+    def terms(self, tensordict: TensorDictBase) -> dict[str, Tensor]:
+        """Return `loss_actor` of each action, `[B]`, and the detached scalar `diagnostics`.
+
+        Args:
+            tensordict: a batch with the class's `in_keys`; must not be changed.
+        """
+
+    @dispatch  # type: ignore[arg-type]
+    def forward(self, tensordict: TensorDictBase) -> TensorDict:
+        """Return `loss_actor`, the mean over the batch, and the diagnostics.
+
+        Args:
+            tensordict: `[B]` batch with `in_keys`; a validity mask of TorchRL is respected.
+
+        Raises:
+            InvalidInput: as `score`, where the objective reads it.
+        """
+        terms = self.terms(tensordict)
+        return TensorDict({**terms, "loss_actor": self._reduce_loss(terms["loss_actor"], tensordict)})
+
+    def after_step(self, tensordict: TensorDictBase) -> dict[str, Tensor]:
+        """Update what follows the policy, after an optimiser step on this batch.
+
+        Args:
+            tensordict: the batch of the step.
+
+        Returns:
+            Detached scalars to log; none by default.
+        """
+        self._num_steps += 1
+        return {}
+
+    def distribution(self, tensordict: TensorDictBase, params: TensorDictParams | None = None) -> Distribution:
+        """Return the policy's distribution on a batch, leaving the batch as it is.
+
+        Args:
+            tensordict: holds the actor's `in_keys`.
+            params: parameters to run the actor with; None means those being trained.
+        """
+        params = self.actor_network_params if params is None else params
+        with params.to_module(self.actor_network, preserve_module_state=False):
+            return self.actor_network.get_dist(tensordict.copy())
+
+    def log_prob(self, tensordict: TensorDictBase, params: TensorDictParams | None = None) -> Tensor:
+        """Return `log pi(a | s)` of the logged actions, `[B]`, in nats.
+
+        Args:
+            tensordict: holds the actor's `in_keys` and the action.
+            params: parameters to run the actor with; None means those being trained.
+        """
+        return self.distribution(tensordict, params).log_prob(tensordict.get(self.tensor_keys.action))
+
+    def score(self, tensordict: TensorDictBase) -> Tensor:
+        """Return the batch's scores, detached, `[B]`.
+
+        Raises:
+            InvalidInput: before the first `refresh`, when the log's statistics are not known yet; or if the shape is
+                not the batch's, where a `[B, 1]` would silently pair every action with every score.
+        """
+        if not self._refreshed:
+            raise InvalidInput(f"{type(self).__name__} has not seen the log's scores; call refresh(scores) first")
+        score = tensordict.get(self.tensor_keys.score).detach()
+        if score.shape != tensordict.batch_size:
+            raise InvalidInput(
+                f"score has shape {tuple(score.shape)}; pass the batch's, {tuple(tensordict.batch_size)}"
+            )
+        return score
+
+    def standardized_score(self, tensordict: TensorDictBase) -> Tensor:
+        """Return the batch's scores with the mean and standard deviation of the whole log taken out, `[B]`."""
+        return (self.score(tensordict) - self.score_mean) / self.score_std
+
+    @property
+    def in_keys(self) -> list[NestedKey]:  # type: ignore[override]
+        """Keys that `forward` reads: the actor's, the action and, where it is needed, the score."""
+        keys = [*self.actor_network.in_keys, self.tensor_keys.action]
+        return [*keys, self.tensor_keys.score] if "score" in self.needs else keys
+
+    def get_extra_state(self) -> dict[str, Any]:
+        """Return the part of the state that is no tensor, for `state_dict`."""
+        return {"refreshed": self._refreshed, "num_steps": self._num_steps}
+
+    def set_extra_state(self, state: dict[str, Any]) -> None:
+        """Restore what `get_extra_state` returned."""
+        self._refreshed, self._num_steps = state["refreshed"], state["num_steps"]
+
+    def _forward_value_estimator_keys(self, **kwargs: Any) -> None:
+        """No objective here has a value estimator; `set_keys` asks for this hook."""
+
+
+def weighted_log_prob(weight: Tensor, log_prob: Tensor) -> Tensor:
+    """Return `weight * log_prob`, where a weight of zero silences even an impossible action: `0 * -inf = 0`.
+
+    Args:
+        weight: `[B]`, finite; no gradient flows into it.
+        log_prob: `[B]` log-probabilities, nats.
+    """
+    weight = weight.detach()
+    return torch.where(weight == 0, 0.0, weight * log_prob)
+
+
+def mean_kl(reference: Distribution, policy: Distribution) -> Tensor:
+    """Return the batch mean of `KL(reference, policy)`, nats.
+
+    Args:
+        reference: the distribution that the expectation is under.
+        policy: a distribution over the same space and batch.
+
+    Returns:
+        A scalar: exact where PyTorch knows the pair, else a Monte Carlo mean over 16 samples of the reference.
+    """
+    try:
+        return kl_divergence(reference, policy).mean()
+    except NotImplementedError:
+        actions = reference.sample(torch.Size([_KL_SAMPLES]))
+        return (reference.log_prob(actions) - policy.log_prob(actions)).mean()
+
+
+OBJECTIVES: Registry[type[Objective]] = Registry("objective", "agents.objectives")

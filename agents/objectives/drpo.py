@@ -1,0 +1,249 @@
+"""Distributionally robust policy optimisation: clone only the best `kappa` of the log, within a moving trust region.
+
+What to learn is the hard filter of `dro`, exact on the whole log. How to learn it is a ratio to a slow copy `pi_ref`:
+
+    w = (1[s > tau] + c 1[s = tau]) / kappa,              E_b[w] = 1
+    L(theta) = -E_b[ w min(r, 1 + eps) ],                 r = pi_theta(a | s) / pi_ref(a | s)      trust region on
+    L(theta) = -E_b[ w log pi_theta(a | s) ]                                                       trust region off
+
+Their gradients agree wherever `pi_ref = pi_theta`, so every fixed point is the maximum-likelihood fit of `q*`, and
+with `kappa = 1` and the other parts off this is behavior cloning.
+
+Trust region. A sample whose ratio passed `1 + eps` has no gradient until `pi_ref` moves, and far from the data a single
+step passes it. `pi_ref` is therefore copied from `pi_theta` every `reference_interval` steps: each interval is one
+proximal step from a point where every gradient is alive. `KL(pi_ref, pi_theta)` is measured just before the copy, that
+is over the whole interval, and `eps` divided by 1.5 above 1.5 times its target, multiplied by 1.5 below the target
+over 1.5.
+
+Curriculum. `kappa` falls from 1 to its target by factors of `decay`, never upwards. Every `measure_interval` steps the
+gradients g1, g2 of the filtered loss on the batch's halves give `noise = (|g1 - g2|^2 / 4) / |(g1 + g2) / 2|^2`: near 0
+far from the stage's optimum, near 1 at it, where the mean gradient vanishes. It is smoothed within a stage; `kappa`
+falls when it is at most `noise_bound`, or after `patience` measurements. The threshold of every stage is found at
+`refresh`, so that the state is a few scalars and a resumed run needs no scores.
+
+Source: DRPO (arXiv:2602.10430); filter, trust region and curriculum are a reading of its abstract and summaries, and
+the periodic copy, the lower bound of `eps` and every default are ours.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from tensordict import TensorDictBase
+from torch import Tensor
+
+from agents.objectives import OBJECTIVES, Objective, mean_kl, weighted_log_prob
+from agents.objectives.dro import dual_threshold, filter_weight
+from recenv.errors import require_range
+
+_EPSILON_FACTOR = 1.5
+_LARGEST_NOISE = 1e3  # stands for a batch without a mean gradient
+
+
+@dataclass(frozen=True)
+class DrpoConfig:
+    """Hyper-parameters of DRPO; `filter`, `trust_region` and `curriculum` switch its parts."""
+
+    kappa: float = 0.02
+    """Mass of the log to retain in the end, in (0, 1]."""
+    filter: bool = True
+    """Weight by the hard filter; off means w = 1."""
+    trust_region: bool = True
+    """Bound the ratio to the reference; off means plain log-likelihood."""
+    curriculum: bool = True
+    """Lower kappa from 1 in stages; off means the target from the first step."""
+    decay: float = 0.7
+    """Factor between two stages of kappa, in (0, 1)."""
+    measure_interval: int = 10
+    """Steps between two measurements of the gradient noise."""
+    noise_smoothing: float = 0.5
+    """Weight of the past in the smoothed noise, in [0, 1)."""
+    noise_bound: float = 0.5
+    """Smoothed noise at or under which kappa falls; 0 leaves it to patience."""
+    patience: int = 4
+    """Measurements after which kappa falls all the same."""
+    epsilon: float = 0.2
+    """Initial bound on the ratio, less one."""
+    epsilon_min: float = 0.05
+    """Lower bound of the adaptive epsilon: at 0 nothing is learned and nothing measured."""
+    epsilon_max: float = 5.0
+    """Upper bound of the adaptive epsilon."""
+    kl_target: float = 0.2
+    """KL(reference, policy) aimed at over one reference interval, nats."""
+    reference_interval: int = 5
+    """Steps between two copies of the policy into the reference; at 1 the ratio is always 1."""
+
+    def __post_init__(self) -> None:
+        """Refuse values outside the documented ranges."""
+        require_range("kappa", self.kappa, 0.0, 1.0, low_open=True)
+        require_range("decay", self.decay, 0.0, 1.0, low_open=True, high_open=True)
+        require_range("noise_smoothing", self.noise_smoothing, 0.0, 1.0, high_open=True)
+        require_range("noise_bound", self.noise_bound, 0.0)
+        require_range("epsilon_min", self.epsilon_min, 0.0, low_open=True)
+        require_range("epsilon_max", self.epsilon_max, self.epsilon_min)
+        require_range("epsilon", self.epsilon, self.epsilon_min, self.epsilon_max)
+        require_range("kl_target", self.kl_target, 0.0, low_open=True)
+        for name in ("measure_interval", "patience", "reference_interval"):
+            require_range(name, getattr(self, name), 1, integer=True)
+
+    def kappas(self) -> list[float]:
+        """Return the retained mass of every stage, falling, the target last."""
+        if not self.filter:
+            return [1.0]
+        kappas = [1.0 if self.curriculum else self.kappa]
+        while kappas[-1] > self.kappa:
+            kappas.append(max(self.kappa, self.decay * kappas[-1]))
+        return kappas
+
+
+def trust_region_loss(log_prob: Tensor, reference_log_prob: Tensor, weight: Tensor, epsilon: Tensor) -> Tensor:
+    """Return `-w min(r, 1 + eps)` of each action.
+
+    Args:
+        log_prob: `[B]` log-probabilities under the policy, nats.
+        reference_log_prob: `[B]` log-probabilities under the reference, nats.
+        weight: `[B]` filter weights, >= 0.
+        epsilon: scalar > 0.
+    """
+    lowest = torch.finfo(log_prob.dtype).min
+    log_ratio = log_prob - reference_log_prob.detach().clamp_min(lowest)  # -inf under both would be NaN
+    return -weight.detach() * log_ratio.minimum(epsilon.log1p().to(log_ratio.dtype)).exp()
+
+
+def adapted_epsilon(epsilon: Tensor, kl: Tensor, kl_target: Tensor) -> Tensor:
+    """Return the next `eps`: smaller after too long a step, larger after too short a one.
+
+    Args:
+        epsilon: scalar > 0.
+        kl: measured KL(reference, policy), nats; NaN counts as too long.
+        kl_target: scalar > 0, nats.
+    """
+    too_long = ~(kl <= _EPSILON_FACTOR * kl_target)
+    too_short = kl < kl_target / _EPSILON_FACTOR
+    return epsilon * torch.where(too_long, 1 / _EPSILON_FACTOR, torch.where(too_short, _EPSILON_FACTOR, 1.0))
+
+
+def gradient_noise(first: Tensor, second: Tensor) -> Tensor:
+    """Return `(|g1 - g2|^2 / 4) / |(g1 + g2) / 2|^2`, the noise-to-signal ratio of the mean of two gradients.
+
+    Args:
+        first: `[P]` gradient on one half-batch.
+        second: `[P]` gradient on the other; where their mean vanishes the result is infinite or NaN.
+    """
+    return (first - second).square().sum() / (first + second).square().sum()
+
+
+@OBJECTIVES.register("drpo")
+class DrpoObjective(Objective):
+    """DRPO; see the module for the equations and `DrpoConfig` for the scalars.
+
+    All state (kappa, threshold, epsilon, reference, smoothed noise, counters) is in `state_dict`.
+    """
+
+    needs = frozenset({"score"})
+    Config = DrpoConfig
+    diagnostics = ("retained_mass", "effective_sample_size", "kappa", "epsilon", "kl", "gradient_noise")
+    _schedulable_buffers = frozenset({"epsilon", "kl_target", "noise_bound"})
+    kappas: Tensor  # [S], float64, with the threshold and the tie's fraction of each stage
+    taus: Tensor
+    tie_fractions: Tensor
+    stage: Tensor  # [1], index of the present stage
+    measurements: Tensor  # of the gradient noise, in this stage
+    epsilon: Tensor
+    kl_target: Tensor
+    noise_bound: Tensor
+    kl: Tensor
+    gradient_noise: Tensor
+
+    def __init__(self, actor_network: Any, *, config: DrpoConfig | None = None) -> None:
+        config = DrpoConfig() if config is None else config
+        super().__init__(actor_network, config=config, create_reference=getattr(config, "trust_region", False))
+        kappas = torch.tensor(config.kappas(), dtype=torch.float64)
+        self.register_buffer("kappas", kappas)
+        self.register_buffer("taus", torch.full_like(kappas, -torch.inf))
+        self.register_buffer("tie_fractions", torch.zeros_like(kappas))
+        self.register_buffer("stage", torch.zeros(1, dtype=torch.int64))
+        self.register_buffer("measurements", torch.zeros((), dtype=torch.int64))
+        for name in ("epsilon", "kl_target", "noise_bound"):
+            self.register_coeff_buffer(name, float(getattr(config, name)), dtype=torch.float64)
+        for name in ("kl", "gradient_noise"):
+            self.register_buffer(name, torch.zeros(()))
+
+    @torch.no_grad()
+    def refresh(self, scores: Tensor) -> None:
+        """Find the threshold of every stage among the scores of the whole log; see `Objective.refresh`."""
+        super().refresh(scores)
+        for stage, kappa in enumerate(self.config.kappas()):
+            if kappa < 1.0:  # at 1 everything is retained: tau = -inf
+                self.taus[stage], self.tie_fractions[stage] = dual_threshold(scores, kappa)
+
+    def terms(self, tensordict: TensorDictBase) -> dict[str, Tensor]:
+        """Return `loss_actor`, `[B]`, and the diagnostics.
+
+        `retained_mass` is the batch's share of positive weights, `effective_sample_size` its `(sum w)^2 / sum w^2`;
+        kappa and epsilon are the present ones, KL (nats) and gradient noise the last measured, 0 before the first.
+        """
+        weight, log_prob = self.weight(tensordict), self.log_prob(tensordict)
+        if self.config.trust_region:
+            with torch.no_grad():
+                reference_log_prob = self.log_prob(tensordict, self.target_actor_network_params)
+            loss = trust_region_loss(log_prob, reference_log_prob, weight, self.epsilon)
+        else:
+            loss = -weighted_log_prob(weight, log_prob)
+        return {
+            "loss_actor": loss,
+            "retained_mass": (weight > 0).to(weight.dtype).mean(),
+            "effective_sample_size": weight.sum().square() / weight.square().sum().clamp_min(1e-30),
+            **self._measured(),
+        }
+
+    def weight(self, tensordict: TensorDictBase) -> Tensor:
+        """Return the filter weights `w = q*/b` of the batch, `[B]`, found from its scores and the log's threshold."""
+        tables = (self.taus, self.tie_fractions, self.kappas)
+        return filter_weight(self.score(tensordict), *(table.index_select(0, self.stage) for table in tables))
+
+    @torch.no_grad()
+    def after_step(self, tensordict: TensorDictBase) -> dict[str, Tensor]:
+        """Run the curriculum and the trust region where their interval is over; return their diagnostics."""
+        super().after_step(tensordict)
+        if self.kappas.numel() > 1 and self._num_steps % self.config.measure_interval == 0:
+            self._measure_noise(tensordict)
+        if self.config.trust_region and self._num_steps % self.config.reference_interval == 0:
+            self._move_reference(tensordict)
+        return self._measured()
+
+    def _move_reference(self, tensordict: TensorDictBase) -> None:
+        reference = self.distribution(tensordict, self.target_actor_network_params)
+        self.kl.copy_(mean_kl(reference, self.distribution(tensordict)))
+        epsilon = adapted_epsilon(self.epsilon, self.kl, self.kl_target)
+        self.epsilon.copy_(epsilon.clamp(self.config.epsilon_min, self.config.epsilon_max))
+        self.target_actor_network_params.data.update_(self.actor_network_params.data)
+
+    def _measure_noise(self, tensordict: TensorDictBase) -> None:
+        """Smooth one measurement into the stage's noise, then lower kappa if it is time; no synchronisation."""
+        noise = gradient_noise(*self._half_gradients(tensordict)).to(self.gradient_noise)
+        noise = noise.nan_to_num(_LARGEST_NOISE).clamp_max(_LARGEST_NOISE)
+        smoothed = torch.lerp(noise, self.gradient_noise, self.config.noise_smoothing)
+        self.gradient_noise.copy_(torch.where(self.measurements > 0, smoothed, noise))
+        self.measurements += 1
+        ready = (self.gradient_noise <= self.noise_bound) | (self.measurements >= self.config.patience)
+        self.measurements.masked_fill_(ready, 0)
+        self.stage.copy_((self.stage + ready).clamp_max(self.kappas.numel() - 1))
+
+    def _half_gradients(self, tensordict: TensorDictBase) -> list[Tensor]:
+        """Return the gradients `[P]` of the filtered loss on the batch's two halves."""
+        parameters = [p for p in self.actor_network_params.parameters() if p.requires_grad]
+        with torch.enable_grad():
+            loss = -weighted_log_prob(self.weight(tensordict), self.log_prob(tensordict))
+            half = loss.numel() // 2
+            gradients = [
+                torch.autograd.grad(part.mean(), parameters, retain_graph=True, materialize_grads=True)
+                for part in (loss[:half], loss[half : 2 * half])
+            ]
+        return [torch.cat([part.flatten() for part in gradient]) for gradient in gradients]
+
+    def _measured(self) -> dict[str, Tensor]:
+        kappa = self.kappas.index_select(0, self.stage)[0]
+        return {"kappa": kappa, **{name: getattr(self, name).clone() for name in ("epsilon", "kl", "gradient_noise")}}

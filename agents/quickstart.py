@@ -1,0 +1,413 @@
+"""The main job in one command: simulate, log, learn, judge; over several seeds, resumable, with a report at the end.
+
+The work is a list of units, each a pure function of the request that leaves one JSON file: `prepare` (log, critic,
+scores, second log), `ceiling` (cloning on good data only) and one unit for each objective, a seed each. A unit whose
+file is there is not run again, and training goes on from its last checkpoint.
+"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import shutil
+import signal
+from collections.abc import Callable
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from queue import Empty
+from typing import Any, Final
+
+import numpy as np
+import torch
+from scipy import stats
+from tqdm import tqdm
+
+from agents.critics import CriticConfig, fit_critic, score_rows
+from agents.diagnostics import filter_precision
+from agents.evaluation import off_policy_sessions, roll_out
+from agents.objectives.awr import AwrConfig
+from agents.objectives.bc import BcConfig
+from agents.objectives.dro import dual_threshold
+from agents.objectives.drpo import DrpoConfig
+from agents.objectives.signed_pg import SignedPgConfig
+from agents.policies import save_policy
+from agents.report import format_table, write_report
+from agents.trainer import TrainerConfig, check_device, train
+from offline_data.atomic_files import make_folder, replacing, write_json
+from offline_data.behavior import BEHAVIORS
+from offline_data.collection import LogRequest, collect, mixture_spec
+from offline_data.dataset import LoggedDataset
+from offline_data.ope import estimate
+from offline_data.quality import Interval, Reference, reference_returns
+from recenv.errors import require, require_range
+from recenv.session_batch import make_world
+from recenv.session_config import SessionConfig
+
+ESTIMATORS: Final = ("snips", "dr")
+Progress = Callable[[int], object]
+
+
+@dataclass(frozen=True)
+class Quickstart:
+    """Simulate, log, learn and judge: bc, awr, signed_pg and drpo on a log that is mostly noise, over several seeds.
+
+    Attributes:
+        seed: the first of the seeds that are reported.
+        device: cpu or cuda.
+        out: folder of logs, policies and report; run the same command again to go on after a stop.
+        fresh: start over, removing what an earlier run left in `out`.
+        workers: processes that share the work; the results do not depend on it.
+        num_seeds: each draws its own log, critic, policies and evaluations.
+        num_sessions: sessions of the log that is learned from.
+        good_fraction: share of the expert's steps in it; the rest is noise.
+        noise: behavior policy of the rest.
+        num_judge_sessions: sessions of the second log, half of them the expert's, for off-policy evaluation.
+        num_evaluation_sessions: simulated sessions that a policy's score is measured on.
+        trainer: training budget, the same for every objective.
+        critic: the critic that gives every objective its score.
+        judge: the fitted Q evaluation of each policy.
+    """
+
+    seed: int = 0
+    device: str = "cpu"
+    out: Path = Path("runs/quickstart")
+    fresh: bool = False
+    workers: int = 2
+    num_seeds: int = 3
+    num_sessions: int = 20_000
+    good_fraction: float = 0.02
+    noise: str = "clickbait"
+    num_judge_sessions: int = 4_000
+    num_evaluation_sessions: int = 2_000
+    trainer: TrainerConfig = field(default_factory=TrainerConfig)
+    critic: CriticConfig = field(default_factory=CriticConfig)
+    judge: CriticConfig = field(default_factory=lambda: CriticConfig(num_rounds=6, steps_per_round=100))
+
+    def __post_init__(self) -> None:
+        require_range("seed", self.seed, 0, 2**31 - 1, integer=True)
+        require_range("workers", self.workers, 1, 256, integer=True)
+        require_range("num_seeds", self.num_seeds, 1, 1000, integer=True)
+        require_range("good_fraction", self.good_fraction, 0.0, 1.0, low_open=True)
+        for name in ("num_sessions", "num_judge_sessions", "num_evaluation_sessions"):
+            require_range(name, getattr(self, name), 10, 10**9, integer=True)
+        BEHAVIORS.get(self.noise)
+
+    @property
+    def objectives(self) -> dict[str, Any]:
+        """The objectives and their configs, tuned on seeds that are not reported; see README."""
+        return {
+            "bc": BcConfig(),
+            "awr": AwrConfig(),
+            "signed_pg": SignedPgConfig(),
+            "drpo": DrpoConfig(kappa=self.good_fraction),
+        }
+
+    @property
+    def seeds(self) -> list[int]:
+        """The seeds that are reported."""
+        return list(range(self.seed, self.seed + self.num_seeds))
+
+    def run(self) -> None:
+        """Do the whole job; see `run_quickstart`."""
+        run_quickstart(self)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what the results depend on, as plain values."""
+        plain = {k: v for k, v in asdict(self).items() if k not in ("out", "fresh", "workers")}
+        plain["objectives"] = {name: asdict(config) for name, config in self.objectives.items()}
+        return json.loads(json.dumps(plain))
+
+
+@dataclass(frozen=True)
+class Unit:
+    """One piece of work.
+
+    Attributes:
+        seed: which seed.
+        name: "prepare", "ceiling" or an objective's name.
+    """
+
+    seed: int
+    name: str
+
+    def folder(self, request: Quickstart) -> Path:
+        """Return the seed's folder."""
+        return request.out / f"seed-{self.seed}"
+
+    def result_file(self, request: Quickstart) -> Path:
+        """Return the file that says that the unit is done."""
+        return self.folder(request) / f"{self.name}.json"
+
+    def cost(self, request: Quickstart) -> int:
+        """Return the ticks of the progress bar: gradient steps, and sessions logged over 100."""
+        if self.name == "prepare":
+            return request.critic.num_steps + (request.num_sessions + request.num_judge_sessions) // 100
+        if self.name == "ceiling":
+            return request.trainer.num_steps
+        return request.trainer.num_steps + request.judge.num_steps
+
+    def run(self, request: Quickstart, reference: Reference, progress: Progress) -> None:
+        """Do the work and write the result file."""
+        if self.name == "prepare":
+            result = _prepare(request, self, progress)
+        elif self.name == "ceiling":
+            result = _ceiling(request, self, reference, progress)
+        else:
+            result = _learn_and_judge(request, self, reference, progress)
+        write_json(self.result_file(request), result)
+
+
+def run_quickstart(request: Quickstart) -> dict[str, Any]:
+    """Do what is not done yet, write `results.json` and `report.html`, print the table, and return the results.
+
+    Raises:
+        InvalidInput: if `out` holds another run or cannot be written, or the device is not there.
+    """
+    check_device(request.device)
+    _claim(request)
+    reference = _reference(request)
+    units = [Unit(seed, name) for seed in request.seeds for name in ("prepare", *request.objectives, "ceiling")]
+    waiting = [unit for unit in units if not unit.result_file(request).exists()]
+    with tqdm(total=sum(unit.cost(request) for unit in units), unit="step", smoothing=0.05, mininterval=0.5) as bar:
+        bar.update(sum(unit.cost(request) for unit in units if unit not in waiting))
+        if request.workers == 1 or request.device != "cpu":
+            for unit in waiting:
+                bar.set_description(f"seed {unit.seed} {unit.name}")
+                unit.run(request, reference, bar.update)
+        else:
+            _run_in_processes(request, reference, waiting, bar)
+    results = _results(request, reference)
+    write_json(request.out / "results.json", results)
+    write_report(results, request.out / "report.html")
+    print(format_table(results))
+    print(f"report: {request.out / 'report.html'}")
+    return results
+
+
+def _claim(request: Quickstart) -> None:
+    file = request.out / "request.json"
+    if request.fresh and request.out.exists():
+        require(
+            file.exists() or not any(request.out.iterdir()),
+            f"{request.out} is not a folder of an earlier quickstart; --fresh would remove it, choose another --out",
+        )
+        shutil.rmtree(request.out)
+    make_folder(request.out)
+    if file.exists():
+        require(
+            json.loads(file.read_text()) == request.to_dict(),
+            f"{request.out} holds a run with other options; pass --fresh to start over, or choose another --out",
+        )
+    write_json(file, request.to_dict())
+
+
+def _reference(request: Quickstart) -> Reference:
+    file = request.out / "reference.json"
+    if not file.exists():
+        sessions = max(2 * request.num_evaluation_sessions, 100)
+        reference = reference_returns(
+            make_world(SessionConfig()), request.noise, "proto", num_sessions=sessions, seed=request.seed
+        )
+        write_json(file, {"expert": reference.expert_return.as_dict(), "noise": reference.noise_return.as_dict()})
+    values = json.loads(file.read_text())
+    return Reference(Interval(**values["expert"]), Interval(**values["noise"]))
+
+
+def _log(
+    folder: Path, name: str, behavior: Any, num_sessions: int, seed: int, progress: Progress | None
+) -> LoggedDataset:
+    # One root seed a log: a seed's three logs share no sessions with each other or with another seed's.
+    roots = {"log": 0, "judge-log": 1, "good-log": 2}
+    request = LogRequest(
+        behavior=behavior, action_kind="proto", num_sessions=num_sessions, dataset_seed=3 * seed + roots[name]
+    )
+    return collect(folder / name, request, progress=None if progress is None else lambda n: progress(n // 100))
+
+
+def _learning_log(request: Quickstart, unit: Unit, progress: Progress | None = None) -> LoggedDataset:
+    behavior = mixture_spec(request.good_fraction, request.noise)
+    return _log(unit.folder(request), "log", behavior, request.num_sessions, unit.seed, progress)
+
+
+def _judge_log(request: Quickstart, unit: Unit, progress: Progress | None = None) -> LoggedDataset:
+    behavior = mixture_spec(0.5, request.noise, mixing="session")
+    return _log(unit.folder(request), "judge-log", behavior, request.num_judge_sessions, unit.seed, progress)
+
+
+def _prepare(request: Quickstart, unit: Unit, progress: Progress) -> dict[str, Any]:
+    dataset = _learning_log(request, unit, progress)
+    _judge_log(request, unit, progress)
+    critic = fit_critic(dataset, request.critic, seed=unit.seed, device=request.device, progress=progress)
+    scores = score_rows(critic, dataset, request.device)
+    with replacing(unit.folder(request) / "scores.npy") as temporary, temporary.open("wb") as stream:
+        np.save(stream, scores.numpy())
+    good = dataset.open_latent_labels() == 0
+    values = scores.double().numpy()
+    kappa = request.good_fraction
+    edges = np.linspace(values.min(), values.max(), 81)
+    return {
+        "filter_precision": filter_precision(values, good, kappa),
+        "histogram": {
+            "edges": edges.tolist(),
+            "good": np.histogram(values[good], edges)[0].tolist(),
+            "noise": np.histogram(values[~good], edges)[0].tolist(),
+            "threshold": float(dual_threshold(scores, kappa)[0]),
+        },
+    }
+
+
+def _ceiling(request: Quickstart, unit: Unit, reference: Reference, progress: Progress) -> dict[str, Any]:
+    # The expert's sessions are longer: a quarter of the sessions gives about as many rows.
+    sessions = max(request.num_sessions // 4, 10)
+    dataset = _log(unit.folder(request), "good-log", "expert", sessions, unit.seed, None)
+    run = train(
+        dataset,
+        torch.zeros(dataset.num_rows),
+        "bc",
+        config=request.trainer,
+        seed=unit.seed,
+        device=request.device,
+        checkpoint=unit.folder(request) / "ceiling.checkpoint",
+        progress=progress,
+    )
+    world = make_world(dataset.config)
+    returns = roll_out(
+        run.actor, world, request.num_evaluation_sessions, unit.seed, deterministic=True, device=request.device
+    )
+    return {"normalized_score": reference.normalized_score(float(returns.mean()))}
+
+
+def _learn_and_judge(request: Quickstart, unit: Unit, reference: Reference, progress: Progress) -> dict[str, Any]:
+    folder, device, seed = unit.folder(request), request.device, unit.seed
+    dataset = _learning_log(request, unit)
+    world = make_world(dataset.config)
+
+    def quick_score(actor: Any) -> float:
+        count = max(request.num_evaluation_sessions // 8, 10)
+        returns = roll_out(actor, world, count, seed, deterministic=True, role="curve", device=device)
+        return reference.normalized_score(float(returns.mean()))
+
+    run = train(
+        dataset,
+        torch.from_numpy(np.load(folder / "scores.npy")),
+        unit.name,
+        request.objectives[unit.name],
+        request.trainer,
+        seed=seed,
+        device=device,
+        checkpoint=folder / f"{unit.name}.checkpoint",
+        evaluate=quick_score,
+        progress=progress,
+    )
+    save_policy(folder / f"{unit.name}.policy", run.actor)
+    count = request.num_evaluation_sessions
+    best = roll_out(run.actor, world, count, seed, deterministic=True, device=device)
+    sampled = roll_out(run.actor, world, count, seed, deterministic=False, role="truth", device=device)
+    sessions = off_policy_sessions(
+        run.actor, _judge_log(request, unit), config=request.judge, seed=seed, device=device, progress=progress
+    )
+    truth = Interval.of(sampled)
+    return {
+        "normalized_score": reference.normalized_score(float(best.mean())),
+        "max_surprisal": max(point["surprisal_max"] for point in run.curve),
+        "max_score_norm": max(point["score_norm_max"] for point in run.curve),
+        "stopped": run.stopped,
+        "curve": run.curve,
+        "ope": [estimate(name, sessions, seed=seed).as_dict() for name in ESTIMATORS],
+        "truth": {"value": truth.mean, "low": truth.low, "high": truth.high},
+    }
+
+
+def _run_in_processes(request: Quickstart, reference: Reference, waiting: list[Unit], bar: tqdm[Any]) -> None:
+    context = multiprocessing.get_context("spawn")
+    ticks = context.Queue()
+    pool = ProcessPoolExecutor(request.workers, context, _start_worker, (ticks,))
+    running: dict[Future[None], Unit] = {}
+    try:
+        while waiting or running:
+            unfinished = {unit.seed for unit in [*waiting, *running.values()] if unit.name == "prepare"}
+            for unit in [u for u in waiting if u.name in ("prepare", "ceiling") or u.seed not in unfinished]:
+                if len(running) == request.workers:
+                    break
+                waiting.remove(unit)
+                running[pool.submit(_run_in_worker, unit, request, reference)] = unit
+            done, _ = wait(running, timeout=0.2, return_when=FIRST_COMPLETED)
+            bar.set_description(", ".join(f"seed {unit.seed} {unit.name}" for unit in running.values()))
+            _drain(ticks, bar)
+            for future in done:
+                future.result()
+                running.pop(future)
+        _drain(ticks, bar)
+    finally:
+        # A stop must not wait for a training run; its checkpoint is on disk.
+        if running:
+            for process in multiprocessing.active_children():
+                process.terminate()
+        pool.shutdown(cancel_futures=True)
+
+
+def _drain(ticks: Any, bar: tqdm[Any]) -> None:
+    while True:
+        try:
+            bar.update(ticks.get_nowait())
+        except Empty:
+            return
+
+
+_worker_ticks: Any = None
+
+
+def _start_worker(ticks: Any) -> None:
+    global _worker_ticks
+    _worker_ticks = ticks
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    torch.set_num_threads(1)
+
+
+def _run_in_worker(unit: Unit, request: Quickstart, reference: Reference) -> None:
+    unit.run(request, reference, _worker_ticks.put)
+
+
+def seed_interval(values: list[float]) -> dict[str, Any]:
+    """Return mean and 95 % Student interval over seeds; of a single seed, its value for all three."""
+    mean = float(np.mean(values))
+    half = 0.0
+    if len(values) > 1:
+        half = float(stats.t.ppf(0.975, len(values) - 1) * np.std(values, ddof=1) / np.sqrt(len(values)))
+    return {"mean": mean, "low": mean - half, "high": mean + half, "per_seed": values}
+
+
+def _results(request: Quickstart, reference: Reference) -> dict[str, Any]:
+    def read(name: str) -> list[dict[str, Any]]:
+        return [json.loads(Unit(seed, name).result_file(request).read_text()) for seed in request.seeds]
+
+    prepared, methods, curves = read("prepare"), {}, {}
+    precision = [unit["filter_precision"] for unit in prepared]
+    for name in request.objectives:
+        units = read(name)
+        methods[name] = {
+            "normalized_score": seed_interval([unit["normalized_score"] for unit in units]),
+            "filter_precision": {"mean": float(np.mean(precision)), "per_seed": precision} if name == "drpo" else None,
+            **{
+                key: [unit[key] for unit in units]
+                for key in ("max_surprisal", "max_score_norm", "stopped", "ope", "truth")
+            },
+        }
+        curves[name] = [unit["curve"] for unit in units]
+    return {
+        "config": request.to_dict(),
+        "world_hash": SessionConfig().world_hash(),
+        "good_fraction": request.good_fraction,
+        "noise": request.noise,
+        "kappa": request.objectives["drpo"].kappa,
+        "seeds": request.seeds,
+        "reference": {
+            "expert_return": reference.expert_return.as_dict(),
+            "noise_return": reference.noise_return.as_dict(),
+        },
+        "ceiling": seed_interval([unit["normalized_score"] for unit in read("ceiling")]),
+        "methods": methods,
+        "curves": curves,
+        "score_histogram": [unit["histogram"] for unit in prepared],
+    }

@@ -1,0 +1,228 @@
+"""One training loop for every objective: sample, loss, step, `after_step`; checkpoint, resume, metrics, a guard."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from tensordict import TensorDictBase
+from torch import Tensor
+
+from agents.diagnostics import score_norm, surprisal
+from agents.objectives import OBJECTIVES, Objective
+from agents.policies import GaussianPolicy, GaussianPolicyConfig, make_policy
+from agents.replay import LogStorage, make_replay
+from offline_data.atomic_files import replacing
+from offline_data.dataset import LoggedDataset
+from recenv.errors import InvalidInput, require, require_range
+from recenv.session_batch import make_world
+
+
+@dataclass(frozen=True)
+class TrainerConfig:
+    """The budget, the same for every objective.
+
+    Attributes:
+        num_steps: gradient steps.
+        batch_size: rows of a step.
+        learning_rate: of Adam; it falls to a twentieth along a cosine.
+        log_interval: steps between two measurements.
+        evaluate_interval: steps between two evaluations in the simulator.
+        checkpoint_interval: steps between two checkpoints.
+        policy: the policy's config.
+    """
+
+    num_steps: int = 1500
+    batch_size: int = 1024
+    learning_rate: float = 2e-3
+    log_interval: int = 25
+    evaluate_interval: int = 150
+    checkpoint_interval: int = 300
+    policy: GaussianPolicyConfig = field(default_factory=GaussianPolicyConfig)
+
+    def __post_init__(self) -> None:
+        for name in ("num_steps", "batch_size", "log_interval", "evaluate_interval", "checkpoint_interval"):
+            require_range(name, getattr(self, name), 1, 10**9, integer=True)
+        require_range("learning_rate", self.learning_rate, 0.0, 1.0, low_open=True)
+
+
+@dataclass(frozen=True)
+class TrainingRun:
+    """What a training run leaves.
+
+    Attributes:
+        actor: the trained policy; the last good one if the run was stopped.
+        curve: one dict a measurement, with `step`, `loss`, `surprisal_mean`, `surprisal_max`, `score_norm_max`,
+            `normalized_score` (None where it was not evaluated), and what the objective reports.
+        stopped: None, or the sentence that says what blew up and when.
+    """
+
+    actor: GaussianPolicy
+    curve: list[dict[str, Any]]
+    stopped: str | None
+
+
+def check_device(device: str) -> str:
+    """Return `device`, "cpu" or "cuda[:i]", if it is there.
+
+    Raises:
+        InvalidInput: for another name, or CUDA where there is none.
+    """
+    try:
+        kind = torch.device(device).type
+    except RuntimeError as error:
+        raise InvalidInput(f"device={device!r} is not a device; choose cpu or cuda") from error
+    require(kind in ("cpu", "cuda"), f"device={device!r} is not supported; choose cpu or cuda")
+    require(
+        kind == "cpu" or torch.cuda.is_available(),
+        f"device={device!r} needs CUDA, which this machine or this build of torch has not; choose cpu",
+    )
+    return device
+
+
+def train(
+    dataset: LoggedDataset,
+    scores: Tensor,
+    objective_name: str,
+    objective_config: Any = None,
+    config: TrainerConfig | None = None,
+    *,
+    seed: int = 0,
+    device: str = "cpu",
+    checkpoint: Path | None = None,
+    evaluate: Callable[[GaussianPolicy], float] | None = None,
+    progress: Callable[[int], object] | None = None,
+) -> TrainingRun:
+    """Train a fresh policy on a log with a registered objective, or go on from a checkpoint of the same call.
+
+    Args:
+        dataset: a log of proto-actions.
+        scores: [N] float32, Q - V of every row, the same for every objective.
+        objective_name: a registered objective.
+        objective_config: None for its defaults.
+        config: None for the defaults.
+        seed: of the weights and the batches.
+        device: of the policy.
+        checkpoint: file to write to and to go on from; None keeps nothing.
+        evaluate: gives the policy's normalised score, for the curve.
+        progress: called with the number of steps done since the last call.
+
+    Raises:
+        InvalidInput: for an unknown objective, a config of another one, a log without what the objective needs, or a
+            checkpoint of another call.
+    """
+    config = config or TrainerConfig()
+    objective_class = OBJECTIVES.get(objective_name)
+    check_needs(objective_name, objective_class, dataset)
+    actor = make_policy(make_world(dataset.config), config.policy, seed=seed)
+    actor.to(device)
+    objective = objective_class(actor, config=objective_config).to(device)
+    optimizer = torch.optim.Adam([p for p in objective.parameters() if p.requires_grad], lr=config.learning_rate)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, config.num_steps, config.learning_rate / 20)
+    objective.refresh(scores.to(device))
+    storage = LogStorage(dataset, columns=("proto", "behavior_log_prob"))
+    storage.add_column("score", scores)
+    generator = torch.Generator().manual_seed(seed)
+    replay = make_replay(storage, config.batch_size, generator)
+    call = repr((objective_name, objective.config, asdict(config), seed, dataset.manifest["schema"]))
+    parts = {"objective": objective, "optimizer": optimizer, "schedule": schedule}
+    start, curve = _restore(checkpoint, call, parts, generator)
+    stopped = None
+    for step in range(start, config.num_steps):
+        batch = replay.sample().to(device)
+        measured = step % config.log_interval == 0 or step == config.num_steps - 1
+        evaluated = measured and evaluate and (step % config.evaluate_interval == 0 or step == config.num_steps - 1)
+        point = _measure(objective, batch, step) if measured else {}
+        if evaluated and evaluate:
+            point["normalized_score"] = evaluate(actor)
+        losses = objective(batch)
+        loss = torch.stack([value for key, value in losses.items() if str(key).startswith("loss_")]).sum()
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        if measured:
+            point["loss"] = float(loss.detach())
+            stopped = _blown_up(point, step)
+            if stopped:
+                break
+        optimizer.step()
+        schedule.step()
+        reported = objective.after_step(batch)
+        if measured:
+            curve.append({**point, **{key: float(value) for key, value in reported.items()}})
+        if progress and (step + 1) % 25 == 0:
+            progress(25)
+        if checkpoint and (step + 1) % config.checkpoint_interval == 0 and step + 1 < config.num_steps:
+            _save(checkpoint, call, parts, generator, step + 1, curve)
+    return TrainingRun(actor, curve, stopped)
+
+
+def check_needs(name: str, objective: type[Objective], dataset: LoggedDataset) -> None:
+    """Refuse a log that lacks what an objective declares to need.
+
+    Raises:
+        InvalidInput: naming the need and what would fit.
+    """
+    kind = "density" if dataset.action_kind == "proto" else "mass"
+    given = {"score", "propensities", "reward_vector", kind}
+    missing = sorted(objective.needs - given)
+    require(
+        not missing,
+        f"objective {name!r} needs {', '.join(missing)}; {dataset.path} is a log of {dataset.action_kind} actions, "
+        f"which gives {', '.join(sorted(given))}",
+    )
+    require(
+        kind == "density",
+        f"{dataset.path} is a log of slates; the gaussian policy learns from proto-actions: "
+        "collect with --action-kind proto",
+    )
+
+
+def _measure(objective: Objective, batch: TensorDictBase, step: int) -> dict[str, Any]:
+    with torch.no_grad():
+        distribution = objective.distribution(batch)
+        surprise = surprisal(distribution, batch["proto"])
+        norm = score_norm(distribution, batch["proto"])
+    return {
+        "step": step,
+        "surprisal_mean": float(surprise.mean()),
+        "surprisal_max": float(surprise.max()),
+        "score_norm_max": float(norm.max()),
+        "normalized_score": None,
+    }
+
+
+def _blown_up(point: dict[str, Any], step: int) -> str | None:
+    for name in ("loss", "surprisal_max", "score_norm_max"):
+        if not math.isfinite(point[name]):
+            return f"{name} became {point[name]} at step {step}; training stopped and the last finite policy was kept"
+    return None
+
+
+def _save(
+    path: Path, call: str, parts: dict[str, Any], generator: torch.Generator, step: int, curve: list[dict[str, Any]]
+) -> None:
+    state = {name: part.state_dict() for name, part in parts.items()}
+    with replacing(path) as temporary:
+        torch.save({"call": call, "step": step, "curve": curve, "generator": generator.get_state(), **state}, temporary)
+
+
+def _restore(
+    path: Path | None, call: str, parts: dict[str, Any], generator: torch.Generator
+) -> tuple[int, list[dict[str, Any]]]:
+    if path is None or not path.exists():
+        return 0, []
+    try:
+        state = torch.load(io.BytesIO(path.read_bytes()), weights_only=True, map_location="cpu")
+        same = state["call"] == call
+    except Exception as error:
+        raise InvalidInput(f"{path} is not a checkpoint ({type(error).__name__}); remove it to start over") from error
+    require(same, f"{path} is a checkpoint of another run; remove it to start over, or choose another --out")
+    for name, part in parts.items():
+        part.load_state_dict(state[name])
+    generator.set_state(state["generator"])
+    return state["step"], state["curve"]

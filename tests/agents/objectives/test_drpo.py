@@ -1,0 +1,358 @@
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from agents.objectives.bc import BcObjective
+from agents.objectives.dro import dual_threshold, hard_filter
+from agents.objectives.drpo import DrpoConfig, DrpoObjective, adapted_epsilon, gradient_noise, trust_region_loss
+from recenv.errors import InvalidInput
+
+LOG_2PI = math.log(2 * math.pi)
+OFF = {"filter": False, "trust_region": False, "curriculum": False}
+# Scores of the log whose half is the 3 and half of the tie at 1: weights 2, 1, 1, 0 at kappa = 0.5.
+TIED = torch.tensor([3.0, 1.0, 1.0, 0.0])
+
+
+def make_drpo(actor, scores, **config) -> Any:
+    objective = DrpoObjective(actor, config=DrpoConfig(**config))
+    objective.refresh(scores)
+    return objective
+
+
+def run(objective, batch, steps, lr=1e-2):
+    """Return what each of some Adam steps on one batch logs."""
+    optimizer = torch.optim.Adam(objective.parameters(), lr=lr)
+    logged = []
+    for _ in range(steps):
+        out = objective(batch)
+        optimizer.zero_grad()
+        out["loss_actor"].backward()
+        optimizer.step()
+        objective.after_step(batch)
+        logged.append({key: value.item() for key, value in out.detach().items()})
+    return logged
+
+
+# --- the loss
+
+
+def test_filtered_loss_worked_by_hand(make_actor, make_batch):
+    action = torch.tensor([[1.0, 0.0], [0.0, 2.0], [0.0, 0.0], [9.0, 9.0]])
+    actor = make_actor()
+    objective = make_drpo(actor, TIED, kappa=0.5, trust_region=False, curriculum=False)
+    out = objective(make_batch(action, TIED))
+    assert objective.weight(make_batch(action, TIED)).tolist() == [2.0, 1.0, 1.0, 0.0]
+    assert out["loss_actor"].item() == pytest.approx((2 * 0.5 + 2.0 + 0.0) / 4 + LOG_2PI, rel=1e-6)
+    assert out["retained_mass"].item() == 0.75
+    assert out["effective_sample_size"].item() == pytest.approx(16 / 6)
+    out["loss_actor"].backward()
+    torch.testing.assert_close(actor.module[0].module.mean.bias.grad, torch.tensor([-0.5, -0.5]))
+
+
+def test_trust_region_loss_worked_by_hand():
+    log_prob = torch.tensor([1.1, 3.0, 0.5, 2.0]).log().requires_grad_()
+    weight, epsilon = torch.tensor([2.0, 2.0, 1.0, 0.0]), torch.tensor(0.2, dtype=torch.float64)
+    loss = trust_region_loss(log_prob, torch.zeros(4), weight, epsilon)
+    torch.testing.assert_close(loss, -torch.tensor([2.2, 2.4, 0.5, 0.0]))
+    loss.sum().backward()
+    torch.testing.assert_close(log_prob.grad, -torch.tensor([2.2, 0.0, 0.5, 0.0]))  # none beyond 1 + eps
+
+
+def test_ratio_stays_in_log_space():
+    log_prob = torch.tensor([-1e4, -1e4, 1e4, -torch.inf, 0.0, -torch.inf], requires_grad=True)
+    reference = torch.tensor([-1e4, 1e4, -1e4, 0.0, -torch.inf, -torch.inf])
+    loss = trust_region_loss(log_prob, reference, torch.full((6,), 50.0), torch.tensor(1.0))
+    assert loss.tolist() == [-50.0, 0.0, -100.0, 0.0, -100.0, 0.0]
+    loss.sum().backward()
+    assert log_prob.grad is not None
+    assert log_prob.grad.tolist() == [-50.0, 0.0, 0.0, 0.0, 0.0, 0.0]
+
+
+def test_with_everything_retained_and_off_it_is_cloning(make_actor, random_batch):
+    for config in (OFF, {"kappa": 1.0, "trust_region": False, "curriculum": False}):
+        drpo, bc = make_actor(), make_actor()
+        loss = make_drpo(drpo, random_batch["score"], **config)(random_batch)["loss_actor"]
+        expected = BcObjective(bc)(random_batch)["loss_actor"]
+        assert torch.equal(loss, expected)
+        loss.backward()
+        expected.backward()
+        for one, two in zip(drpo.parameters(), bc.parameters(), strict=True):
+            assert torch.equal(one.grad, two.grad)
+
+
+def test_trust_region_has_the_filtered_gradient_at_its_reference(make_actor, random_batch):
+    gradients = []
+    for trust_region in (True, False):
+        actor = make_actor()
+        objective = make_drpo(actor, random_batch["score"], kappa=0.3, curriculum=False, trust_region=trust_region)
+        objective(random_batch)["loss_actor"].backward()
+        gradients.append([parameter.grad for parameter in actor.parameters()])
+    for one, two in zip(*gradients, strict=True):
+        torch.testing.assert_close(one, two)
+
+
+def test_discarded_actions_have_no_say_even_if_impossible(make_actor, make_batch):
+    for trust_region in (True, False):
+        actor = make_actor()
+        objective = make_drpo(actor, TIED, kappa=0.25, curriculum=False, trust_region=trust_region)
+        action = torch.tensor([[1.0, 0.0], [1e30, 0.0], [0.0, 1e30], [1e30, 1e30]])
+        loss = objective(make_batch(action, TIED))["loss_actor"]
+        assert torch.isfinite(loss)
+
+
+# --- the filter
+
+
+def test_batch_weights_are_those_of_the_whole_log(make_actor, make_batch):
+    scores = (torch.randn(999, generator=torch.Generator().manual_seed(0)) * 4).round() / 4  # ties
+    objective = make_drpo(make_actor(), scores, kappa=0.1, curriculum=False)
+    weight = objective.weight(make_batch(torch.zeros(999, 2), scores))
+    torch.testing.assert_close(weight / 999, hard_filter(scores, 0.1))
+    part = slice(100, 132)
+    assert torch.equal(objective.weight(make_batch(torch.zeros(32, 2), scores[part])), weight[part])
+
+
+def test_refreshed_scores_move_the_threshold(make_actor):
+    objective = make_drpo(make_actor(), TIED, kappa=0.5, curriculum=False)
+    assert (objective.taus.tolist(), objective.tie_fractions.tolist()) == ([1.0], [0.5])
+    objective.refresh(TIED * 2 + 5)
+    assert (objective.taus.tolist(), objective.tie_fractions.tolist()) == ([7.0], [0.5])
+
+
+# --- the trust region
+
+
+@pytest.mark.parametrize(
+    ("kl", "factor"),
+    [
+        *[(kl, 1.5) for kl in (0.0, 0.066)],
+        *[(kl, 1.0) for kl in (0.067, 0.1, 0.15)],
+        *[(kl, 1 / 1.5) for kl in (0.151, 1e9, torch.inf, torch.nan)],
+    ],
+)
+def test_epsilon_rule(kl, factor):
+    target = torch.tensor(0.1, dtype=torch.float64)
+    epsilon = adapted_epsilon(torch.tensor(0.4, dtype=torch.float64), torch.tensor(kl, dtype=torch.float64), target)
+    assert epsilon.item() == pytest.approx(0.4 * factor)
+
+
+@pytest.mark.parametrize(
+    ("shift", "expected"),  # of both means, in standard deviations: KL = shift^2
+    [(0.1, [0.3, 0.45, 0.5, 0.5]), (0.3, [0.2] * 4), (1.0, [0.2 / 1.5, 0.1, 0.1, 0.1])],
+)
+def test_epsilon_follows_the_kl_of_each_interval_between_its_bounds(make_actor, random_batch, shift, expected):
+    actor = make_actor()
+    bias = actor.module[0].module.mean.bias
+    objective = make_drpo(
+        actor,
+        random_batch["score"],
+        reference_interval=3,
+        kl_target=0.09,
+        epsilon=0.2,
+        epsilon_min=0.1,
+        epsilon_max=0.5,
+        curriculum=False,
+    )
+    epsilons = []
+    for step in range(1, 13):
+        with torch.no_grad():
+            bias += shift / 3
+        logged = objective.after_step(random_batch)
+        if step % 3 == 0:
+            epsilons.append(logged["epsilon"].item())
+            assert logged["kl"].item() == pytest.approx(shift**2, rel=1e-4)
+            assert objective(random_batch)["epsilon"] == logged["epsilon"]
+    assert epsilons == pytest.approx(expected)
+
+
+def test_reference_is_a_periodic_copy_without_gradient(make_actor, random_batch):
+    actor = make_actor()
+    objective = make_drpo(actor, random_batch["score"], reference_interval=3)
+    target = ("module", "0", "module", "mean", "bias")
+    bias = actor.module[0].module.mean.bias
+    for step in range(1, 7):
+        before = objective.target_actor_network_params.get(target).clone()
+        run_one = torch.full((2,), float(step))
+        with torch.no_grad():
+            bias.copy_(run_one)
+        objective.after_step(random_batch)
+        expected = run_one if step % 3 == 0 else before
+        assert torch.equal(objective.target_actor_network_params.get(target), expected)
+    assert not any(tensor.requires_grad for tensor in objective.target_actor_network_params.values(True, True))
+
+
+# --- the curriculum
+
+
+def test_gradient_noise_worked_by_hand():
+    first, second = torch.tensor([1.0, 0.0]), torch.tensor([0.0, 1.0])
+    assert gradient_noise(first, second).item() == 1.0  # (2 / 4) / (1/4 + 1/4)
+    assert gradient_noise(first, first).item() == 0.0
+    assert gradient_noise(3 * first, first).item() == 0.25  # (4 / 4) / 4
+    assert gradient_noise(first, -first).item() == torch.inf
+
+
+def test_measured_noise_is_that_of_the_filtered_loss_on_two_halves(make_actor, random_batch):
+    actor = make_actor(nn.Linear(3, 2))
+    objective = make_drpo(actor, random_batch["score"], kappa=0.3, measure_interval=2, noise_smoothing=0.75)
+    objective.stage.fill_(1)  # kappa = 0.7
+    parameters = list(actor.parameters())
+
+    def expected():
+        halves = []
+        for half in (random_batch[:32], random_batch[32:]):
+            loss = -(objective.weight(half) * objective.log_prob(half)).mean()
+            halves.append(torch.cat([g.flatten() for g in torch.autograd.grad(loss, parameters)]))
+        difference, mean = (halves[0] - halves[1]).norm() ** 2 / 4, (halves[0] / 2 + halves[1] / 2).norm() ** 2
+        return (difference / mean).item()
+
+    objective.noise_bound = 0.0
+    first = expected()
+    assert objective.after_step(random_batch)["gradient_noise"].item() == 0.0  # not yet
+    assert objective.after_step(random_batch)["gradient_noise"].item() == pytest.approx(first, rel=1e-4)
+    with torch.no_grad():
+        actor.module[0].module.mean.bias += 0.5
+    second = expected()
+    objective.after_step(random_batch)
+    smoothed = 0.75 * first + 0.25 * second
+    assert objective.after_step(random_batch)["gradient_noise"].item() == pytest.approx(smoothed, rel=1e-4)
+    assert all(parameter.grad is None for parameter in parameters)
+
+
+@pytest.mark.parametrize(("noise_bound", "wait"), [(1e9, 2), (0.0, 6)])  # calm: each measurement; else patience x 2
+def test_kappa_falls_by_the_rule_and_never_rises(make_actor, random_batch, noise_bound, wait):
+    config = {"kappa": 0.3, "measure_interval": 2, "patience": 3, "noise_bound": noise_bound}
+    objective = make_drpo(make_actor(), random_batch["score"], **config)
+    expected = [1.0, 0.7, 0.49, 0.343, 0.3, 0.3, 0.3]
+    for step in range(1, 6 * wait + 1):
+        kappa = objective.after_step(random_batch)["kappa"].item()
+        assert kappa == pytest.approx(expected[step // wait])
+        if kappa < 1:
+            tau, tie_fraction = dual_threshold(random_batch["score"], kappa)
+            stage = int(objective.stage)
+            assert (objective.taus[stage], objective.tie_fractions[stage]) == (tau, tie_fraction)
+        assert objective.weight(random_batch).sum().item() == pytest.approx(64, rel=1e-5)
+
+
+def test_a_batch_without_retained_actions_counts_towards_patience_only(make_actor, make_batch):
+    scores = torch.arange(100.0)
+    config = {"kappa": 0.2, "decay": 0.5, "measure_interval": 1, "patience": 2, "noise_bound": 0.5}
+    objective = make_drpo(make_actor(), scores, **config)
+    objective.stage.fill_(1)
+    worthless = make_batch(torch.ones(4, 2), scores[:4])
+    assert objective.after_step(worthless)["gradient_noise"].item() == 1000.0
+    assert int(objective.stage) == 1
+    assert objective.after_step(worthless)["kappa"].item() == 0.25
+    assert torch.isfinite(objective(worthless)["loss_actor"])
+    assert objective(worthless)["effective_sample_size"].item() == 0.0
+
+
+# --- the switches
+
+
+def test_each_switch_changes_what_is_logged(make_actor, random_batch):
+    def logged(**switches):
+        objective = make_drpo(
+            make_actor(), random_batch["score"], kappa=0.2, patience=1, measure_interval=4, **switches
+        )
+        return run(objective, random_batch, 40)
+
+    everything = logged()
+    assert everything[0]["kappa"] == 1.0
+    assert everything[-1]["kappa"] == pytest.approx(0.2)
+    assert everything[-1]["retained_mass"] == pytest.approx(0.2, abs=1 / 64)
+    assert everything[-1]["kl"] > 0
+    assert everything[-1]["gradient_noise"] > 0
+    assert len({step["epsilon"] for step in everything}) > 1
+
+    for step in logged(filter=False):
+        assert (step["kappa"], step["retained_mass"], step["effective_sample_size"]) == (1.0, 1.0, 64.0)
+    for step in logged(curriculum=False):
+        assert (step["kappa"], step["gradient_noise"]) == (0.2, 0.0)
+    free = logged(trust_region=False)
+    assert {(step["epsilon"], step["kl"]) for step in free} == {(0.2, 0.0)}
+    assert free[-1]["loss_actor"] != everything[-1]["loss_actor"]
+
+
+def test_epsilon_is_a_buffer_to_schedule(make_actor, random_batch):
+    objective = make_drpo(make_actor(), random_batch["score"])
+    objective.epsilon = 0.35
+    assert objective(random_batch)["epsilon"].item() == pytest.approx(0.35)
+    assert objective.state_dict()["epsilon"].item() == pytest.approx(0.35)
+
+
+# --- the practice
+
+
+def two_modes(size=20_000, features=4, action_size=16, good_fraction=0.02):
+    """2 % good and 98 % coherent bad actions 4 away from the origin, sd 0.1; scores N(2.5, 0.5) against N(0, 0.6)."""
+    generator = torch.Generator().manual_seed(0)
+    maps = torch.randn(2, features, action_size, generator=generator)
+    observed = torch.randn(size, features, generator=generator)
+    good, bad = nn.functional.normalize(observed @ maps, dim=-1) + 1.0
+    is_good = torch.rand(size, generator=generator) < good_fraction
+    noise = torch.randn(size, action_size, generator=generator)
+    action = torch.where(is_good[:, None], good, bad) + 0.1 * noise
+    high, low = (torch.randn(size, generator=generator) for _ in range(2))
+    return observed, action, torch.where(is_good, 2.5 + 0.5 * high, 0.6 * low), good, bad
+
+
+def test_defaults_reach_the_retained_mode_from_far_away(make_actor, make_batch):
+    """All three parts on, starting some 600 nats from the data: the clip must not strand the policy."""
+    observed, action, scores, good, bad = two_modes()
+    torch.manual_seed(0)
+    mean = nn.Sequential(nn.Linear(4, 48), nn.Tanh(), nn.Linear(48, 16))
+    actor = make_actor(mean, action_size=16)
+    actor.module[0].module.log_scale.data.fill_(math.log(0.12))
+    actor.module[0].module.log_scale.requires_grad_(False)  # held at a floor: the hard case for a ratio
+    objective = make_drpo(actor, scores)
+    optimizer = torch.optim.Adam([p for p in objective.parameters() if p.requires_grad], lr=1e-3)
+    generator = torch.Generator().manual_seed(1)
+    first = 0.0
+    for _ in range(1500):
+        rows = torch.randint(len(scores), (1024,), generator=generator)
+        batch = make_batch(action[rows], scores[rows], observed[rows])
+        first = first or objective.log_prob(batch).mean().item()
+        optimizer.zero_grad()
+        objective(batch)["loss_actor"].backward()
+        optimizer.step()
+        logged = objective.after_step(batch)
+    assert first < -500
+    assert logged["kappa"].item() == pytest.approx(0.02)
+    distance = (mean(observed) - good).square().sum(-1).mean() / (bad - good).square().sum(-1).mean()
+    assert distance.item() < 0.1  # cloning ends at 0.96
+
+
+# --- the config
+
+
+def test_stages_of_kappa():
+    assert DrpoConfig(kappa=0.4).kappas() == pytest.approx([1.0, 0.7, 0.49, 0.4])
+    assert DrpoConfig(kappa=1.0).kappas() == [1.0]
+    assert DrpoConfig(kappa=0.4, curriculum=False).kappas() == [0.4]
+    assert DrpoConfig(kappa=0.4, filter=False).kappas() == [1.0]
+    assert len(DrpoConfig(kappa=0.02).kappas()) == 12
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        *[("kappa", value) for value in (0.0, 1.5, float("nan"))],
+        *[("decay", value) for value in (0.0, 1.0)],
+        *[("epsilon", value) for value in (0.001, 9.0)],
+        *[(field, 0.0) for field in ("epsilon_min", "kl_target")],
+        *[(field, 0) for field in ("measure_interval", "patience", "reference_interval")],
+        ("noise_smoothing", 1.0),
+        ("noise_bound", -1.0),
+        ("epsilon_max", 0.01),
+        ("reference_interval", 2.5),
+    ],
+)
+def test_config_refuses(field, value):
+    with pytest.raises(InvalidInput, match=f"{field}={value!r}"):
+        DrpoConfig(**{field: value})

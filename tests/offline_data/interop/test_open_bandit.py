@@ -1,0 +1,195 @@
+"""The Open Bandit reader on small files of its layout and, where it is at hand, on the published sample."""
+
+import csv
+import gzip
+import math
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from offline_data.interop.open_bandit import (
+    open_bandit_comparison,
+    position_item_frequencies,
+    read_open_bandit,
+)
+from recenv.errors import InvalidInput
+
+HEADER = ("", "timestamp", "item_id", "position", "click", "propensity_score", "user_feature_0")
+RANDOM_ROWS = [(0, 1, 1, 0.5), (1, 1, 0, 0.5), (0, 2, 0, 0.5), (1, 3, 1, 0.5), (0, 3, 1, 0.5)]
+BTS_ROWS = [(0, 1, 1, 0.9), (0, 1, 0, 0.8), (1, 1, 1, 0.2), (1, 2, 0, 0.7), (0, 3, 0, 0.6)]
+
+
+def write_log(root, policy, rows, *, campaign="all", header=HEADER, compressed=True, num_items=2):
+    """Write one policy's folder; a row is (item_id, position, click, propensity_score)."""
+    folder = root / policy / campaign
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / "item_context.csv", "w", newline="") as stream:
+        csv.writer(stream).writerows([("", "item_id", "item_feature_0"), *((i, i, 0.5) for i in range(num_items))])
+    file = folder / (f"{campaign}.csv.gz" if compressed else f"{campaign}.csv")
+    with gzip.open(file, "wt", newline="") if compressed else open(file, "w", newline="") as stream:
+        body = [(i, "2019-11-24 00:00:00, UTC", *row, "ab12") for i, row in enumerate(rows)]
+        csv.writer(stream).writerows([header, *body])
+    return file
+
+
+@pytest.fixture
+def root(tmp_path):
+    """A small dataset of two items."""
+    write_log(tmp_path, "random", RANDOM_ROWS)
+    write_log(tmp_path, "bts", BTS_ROWS)
+    return tmp_path
+
+
+@pytest.fixture
+def sample():
+    """The published sample: in RECSESSION_DATA, or beside the checkout."""
+    beside = Path(__file__).resolve().parents[3].parent / "shared" / "data"
+    folder = Path(os.environ.get("RECSESSION_DATA", beside)) / "open_bandit"
+    if not folder.is_dir():
+        pytest.skip(f"no Open Bandit sample at {folder}; set RECSESSION_DATA to the folder that holds open_bandit/")
+    return folder
+
+
+@pytest.mark.parametrize("compressed", [True, False])
+@pytest.mark.parametrize("campaign", ["all", "men", "women"])
+def test_reads_the_published_layout(tmp_path, campaign, compressed):
+    write_log(tmp_path, "bts", BTS_ROWS, campaign=campaign, compressed=compressed)
+    log = read_open_bandit(str(tmp_path), "bts", campaign)
+    assert (log.policy, log.campaign, log.num_items) == ("bts", campaign, 2)
+    np.testing.assert_array_equal(log.item_id, [0, 0, 1, 1, 0])
+    np.testing.assert_array_equal(log.position, [0, 0, 0, 1, 2])
+    np.testing.assert_array_equal(log.click, [1, 0, 1, 0, 0])
+    np.testing.assert_array_equal(log.propensity, [0.9, 0.8, 0.2, 0.7, 0.6])
+
+
+def test_columns_are_found_by_name(tmp_path):
+    reversed_header = ("", "t", "propensity_score", "click", "position", "item_id", "u")
+    write_log(tmp_path, "bts", [(0.25, 1, 3, 0)], header=reversed_header)
+    log = read_open_bandit(tmp_path, "bts", "all")
+    assert (log.item_id[0], log.position[0], log.click[0], log.propensity[0]) == (0, 2, 1, 0.25)
+
+
+def test_frequencies_by_hand(root):
+    frequencies = position_item_frequencies(read_open_bandit(root, "bts", "all"))
+    np.testing.assert_allclose(frequencies, [[2 / 3, 1 / 3], [0.0, 1.0], [1.0, 0.0]])
+
+
+def test_comparison_by_hand(root):
+    off_policy, on_policy = open_bandit_comparison(root, "all", num_bootstrap=20)
+    # random log: ratios (2/3, 1/3, 0, 0, 1) / 0.5, clicks 1, 0, 0, 1, 1
+    assert off_policy.estimate.value == pytest.approx((2 / 3 + 1) / 2)
+    assert off_policy.estimate.effective_sample_size == pytest.approx(2.0**2 / (4 / 9 + 1 / 9 + 1))
+    assert (off_policy.log, off_policy.estimate.estimator) == ("random", "snips")
+    assert "plug-in" in off_policy.policy
+    assert on_policy.estimate.value == pytest.approx(2 / 5)
+    assert on_policy.estimate.effective_sample_size == pytest.approx(5.0)
+    assert (on_policy.log, on_policy.estimate.estimator) == ("bts", "on_policy")
+    assert on_policy.as_dict()["ess"] == on_policy.estimate.effective_sample_size
+
+
+def test_comparison_depends_on_the_seed_only(root):
+    assert open_bandit_comparison(root, "all", seed=1) == open_bandit_comparison(root, "all", seed=1)
+
+
+def refusal(*arguments):
+    """The one line with which reading is refused."""
+    with pytest.raises(InvalidInput) as caught:
+        read_open_bandit(*arguments)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_unknown_names_suggest_the_nearest(root):
+    assert "did you mean 'women'" in refusal(root, "bts", "woman")
+    assert "did you mean 'random'" in refusal(root, "randon", "all")
+
+
+def test_missing_folder_file_and_column(root):
+    assert "has no folder bts/all" in refusal(root / "absent", "bts", "all")
+    assert "has no folder bts/men" in refusal(root, "bts", "men")
+    (root / "random/all/item_context.csv").unlink()
+    assert "has no file item_context.csv" in refusal(root, "random", "all")
+    write_log(root, "random", RANDOM_ROWS, header=(*HEADER[:5], "propensity", HEADER[6]))
+    assert "has no column propensity_score" in refusal(root, "random", "all")
+    (root / "bts/all/all.csv.gz").unlink()
+    assert "has no file all.csv.gz or all.csv" in refusal(root, "bts", "all")
+
+
+def test_truncated_and_foreign_files(root):
+    file = root / "bts/all/all.csv.gz"
+    content = file.read_bytes()
+    for broken in (content[: len(content) // 2], b"not gzip at all", gzip.compress(b"\xff\xfe\x00\xff" * 50)):
+        file.write_bytes(broken)
+        assert f"{file} is truncated or unreadable" in refusal(root, "bts", "all")
+    file.write_bytes(gzip.compress(b""))
+    assert "has no column" in refusal(root, "bts", "all")
+    file.write_bytes(gzip.compress(",".join(HEADER).encode()))
+    assert "no rows" in refusal(root, "bts", "all")
+
+
+def test_a_plain_file_cut_inside_a_row(root):
+    (root / "bts/all/all.csv.gz").unlink()
+    file = write_log(root, "bts", BTS_ROWS, compressed=False)
+    file.write_text(file.read_text().rstrip()[:-6])
+    assert "line 6 is damaged (6 fields in place of 7)" in refusal(root, "bts", "all")
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ((2, 1, 0, 0.5), r"item_id=[2] in data row 6 is not 0 to 1"),
+        ((-1, 1, 0, 0.5), "item_id=[-1]"),
+        ((0, 0, 0, 0.5), "position=[0]"),
+        ((0, 4, 0, 0.5), "position=[4] in data row 6 is not 1 to 3"),
+        ((0, 1, 2, 0.5), "click=[2]"),
+        ((0, 1, 0, 0.0), "propensity_score=[0.]"),
+        ((0, 1, 0, 1.5), "propensity_score=[1.5]"),
+        ((0, 1, 0, math.nan), "propensity_score=[nan]"),
+        ((0.5, 1, 0, 0.5), "line 7 is damaged"),
+        (("x", 1, 0, 0.5), "line 7 is damaged"),
+        ((10**30, 1, 0, 0.5), "line 7 is damaged"),
+    ],
+)
+def test_values_out_of_range(root, row, message):
+    write_log(root, "bts", [*BTS_ROWS, row])
+    assert message in refusal(root, "bts", "all")
+
+
+def test_item_context_that_skips_an_item(root):
+    (root / "bts/all/item_context.csv").write_text(",item_id\n0,0\n1,2\n")
+    assert "item_id is not 0 to 1, each once" in refusal(root, "bts", "all")
+
+
+def test_a_position_never_shown_makes_no_policy(root):
+    write_log(root, "bts", BTS_ROWS[:-1])
+    with pytest.raises(InvalidInput, match=r"sum to \[0\.\] in place of 1 at positions \[3\]"):
+        open_bandit_comparison(root, "all")
+
+
+def test_logs_of_different_catalogues_are_not_compared(root):
+    write_log(root, "bts", BTS_ROWS, num_items=3)
+    with pytest.raises(InvalidInput, match="lists 2 items and that of bts/all 3"):
+        open_bandit_comparison(root, "all")
+
+
+def test_published_sample_gives_the_published_magnitude(sample):
+    """Against REFERENCE.md, section 4; the ends of the interval move a little with the bootstrap's seed."""
+    off_policy, on_policy = open_bandit_comparison(sample, "all")
+    assert off_policy.estimate.value == pytest.approx(0.0053, abs=1e-4)
+    assert off_policy.estimate.low == pytest.approx(0.0028, abs=3e-4)
+    assert off_policy.estimate.high == pytest.approx(0.0084, abs=5e-4)
+    assert off_policy.estimate.trusted
+    assert on_policy.estimate.value == pytest.approx(0.0042, abs=1e-12)
+    assert on_policy.estimate.low < 0.0042 < on_policy.estimate.high
+    assert on_policy.estimate.effective_sample_size == pytest.approx(10_000)
+
+
+def test_published_sample_as_logged(sample):
+    random_log, thompson_log = (read_open_bandit(sample, policy, "all") for policy in ("random", "bts"))
+    assert random_log.num_items == thompson_log.num_items == 80
+    assert len(random_log.click) == len(thompson_log.click) == 10_000
+    np.testing.assert_array_equal(random_log.propensity, 1 / 80)
+    assert (random_log.click.sum(), thompson_log.click.sum()) == (38, 42)
+    assert position_item_frequencies(thompson_log).shape == (3, 80)
