@@ -1,9 +1,14 @@
-"""State and action values: the score that every objective reads, and fitted Q evaluation of a target policy."""
+"""State and action values: the score that every objective reads, and fitted Q evaluation of a target policy.
+
+Both are regressions over a few rounds; between rounds the targets are computed anew from the present values.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Final
 
 import numpy as np
 import torch
@@ -17,6 +22,9 @@ from offline_data.dataset import LoggedDataset
 from recenv.errors import require_range
 from recenv.session_batch import World, make_world
 
+Progress = Callable[[int], object]
+_ROWS_AT_ONCE: Final = 8192
+
 
 @dataclass(frozen=True)
 class CriticConfig:
@@ -24,17 +32,19 @@ class CriticConfig:
 
     Attributes:
         network: sizes.
-        num_rounds: times that the regression targets are computed anew from the present values.
+        num_rounds: times that the regression targets are computed anew from the present values; fitted Q evaluation
+            sees as many steps ahead.
         steps_per_round: gradient steps of each round.
         batch_size: rows of a step.
         learning_rate: of Adam.
-        trace_decay: lambda of the TD(lambda) targets, in [0, 1]; 1 is the Monte Carlo return.
+        trace_decay: lambda of the TD(lambda) targets, in [0, 1]; 1 is the Monte Carlo return. Fitted Q evaluation has
+            none.
         discount: gamma, in (0, 1].
     """
 
     network: NetworkConfig = field(default_factory=NetworkConfig)
-    num_rounds: int = 4
-    steps_per_round: int = 300
+    num_rounds: int = 3
+    steps_per_round: int = 250
     batch_size: int = 1024
     learning_rate: float = 1e-3
     trace_decay: float = 0.9
@@ -54,39 +64,66 @@ class CriticConfig:
         return self.num_rounds * self.steps_per_round
 
 
-class Critic(nn.Module):
-    """V(o), and Q(o, a) = V(o) + A(o, a); a slate depends on a proto-action's direction alone, and so does A.
+FITTED_Q: Final = CriticConfig(num_rounds=40, steps_per_round=20, batch_size=512)
+"""Many short rounds: a round carries the target's value one step back."""
+
+
+class StateValue(nn.Module):
+    """V(o), in units of reward.
 
     Args:
         world: fixes the embeddings and the observation's shape.
         config: sizes.
+        shift: mean of the regression target.
+        unit: standard deviation of the regression target, above zero.
     """
 
-    shift: Tensor
-    unit: Tensor
-
-    def __init__(self, world: World, config: NetworkConfig) -> None:
+    def __init__(self, world: World, config: NetworkConfig, shift: float, unit: float) -> None:
         super().__init__()
-        dim = world.catalog.embedding_dim
-        self.value_encoder = make_encoder(world, config)
-        self.advantage_encoder = make_encoder(world, config)
-        width = self.value_encoder.num_features
-        self.value_body = mlp(width, config.hidden_sizes, 1)
-        self.advantage_body = mlp(width + 2 * dim, config.hidden_sizes, 1)
-        # Targets are standardised; these take the answers back to units of reward.
-        self.register_buffer("shift", torch.zeros(()))
-        self.register_buffer("unit", torch.ones(()))
+        self.encoder = make_encoder(world, config)
+        self.body = mlp(self.encoder.num_features, config.hidden_sizes, 1)
+        self.shift, self.unit = shift, unit
 
-    def state_value(self, observation: TensorDict) -> Tensor:
-        """Return V, [B], in units of reward."""
-        return self.shift + self.unit * self.value_body(_encode(self.value_encoder, observation)).squeeze(-1)
+    def forward(self, observation: TensorDict) -> Tensor:
+        """Return V, [B]."""
+        return self.shift + self.unit * self.body(_encode(self.encoder, observation)).squeeze(-1)
 
-    def advantage(self, observation: TensorDict, proto: Tensor) -> Tensor:
-        """Return Q - V of proto-actions [B, d], [B], in units of reward."""
+
+class ActionValue(nn.Module):
+    """Q(o, a) or A(o, a), in units of reward; a slate depends on a proto-action's direction alone, and so does this.
+
+    Args:
+        world: fixes the embeddings and the observation's shape.
+        config: sizes.
+        shift: mean of the regression target.
+        unit: standard deviation of the regression target, above zero.
+    """
+
+    def __init__(self, world: World, config: NetworkConfig, shift: float, unit: float) -> None:
+        super().__init__()
+        self.encoder = make_encoder(world, config)
+        self.body = mlp(self.encoder.num_features + 2 * world.catalog.embedding_dim, config.hidden_sizes, 1)
+        self.shift, self.unit = shift, unit
+
+    def forward(self, observation: TensorDict, proto: Tensor) -> Tensor:
+        """Return the value of proto-actions, [..., B] for [..., B, d]."""
+        features, profile = _encode(self.encoder, observation), observation["profile"]
         direction = nn.functional.normalize(proto, dim=-1)
-        features = _encode(self.advantage_encoder, observation)
-        joint = torch.cat([features, direction, direction * observation["profile"]], dim=-1)
-        return self.unit * self.advantage_body(joint).squeeze(-1)
+        joint = torch.cat([features.expand(*proto.shape[:-1], -1), direction, direction * profile], dim=-1)
+        return self.shift + self.unit * self.body(joint).squeeze(-1)
+
+
+@dataclass(frozen=True)
+class Critic:
+    """What the behavior policy's log is worth: V(o), and Q(o, a) = V(o) + A(o, a).
+
+    Attributes:
+        state_value: V.
+        advantage: A = Q - V, fitted to what V leaves over.
+    """
+
+    state_value: StateValue
+    advantage: ActionValue
 
 
 def _encode(encoder: nn.Module, observation: TensorDict) -> Tensor:
@@ -125,102 +162,153 @@ def fit_critic(
     dataset: LoggedDataset,
     config: CriticConfig | None = None,
     *,
-    target: GaussianPolicy | None = None,
     seed: int = 0,
     device: str = "cpu",
-    progress: Callable[[int], object] | None = None,
+    progress: Progress | None = None,
 ) -> Critic:
-    """Fit V and Q to a log: of its own behavior by TD(lambda), or of a target policy by fitted Q evaluation.
-
-    Fitted Q evaluation (Le, Voloshin and Yue 2019, arXiv:1903.08738) regresses Q on r + discount Q(o', a'), a' drawn
-    from the target; here V is regressed on Q(o, a) with a drawn from the target, and Q on r + discount V(o').
+    """Fit V and Q of the behavior policy to its log, by TD(lambda): the first round by Monte Carlo returns.
 
     Args:
         dataset: a log of proto-actions.
         config: None for the defaults.
-        target: the policy to evaluate; None means the behavior policy that wrote the log.
         seed: of initial weights and batches.
         device: of the networks.
         progress: called with the number of gradient steps done since the last call.
     """
     config = config or CriticConfig()
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        critic = Critic(make_world(dataset.config), config.network).to(device)
     storage = LogStorage(dataset, columns=("proto",))
     reward = dataset.reward()
-    own_returns = trace_returns(reward, np.zeros(len(reward)), dataset.offsets, config.discount, 1.0)
-    critic.shift.fill_(float(own_returns.mean()))
-    critic.unit.fill_(max(float(own_returns.std()), 1e-6))
-    optimizer = torch.optim.Adam(critic.parameters(), lr=config.learning_rate)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(
-        optimizer, config.num_steps, eta_min=config.learning_rate / 20
-    )
-    generator = torch.Generator().manual_seed(seed)
-    for round_number in range(config.num_rounds):
-        next_value = _next_values(critic, storage, device) if round_number else np.zeros(len(reward))
-        if target is None:
-            decay = config.trace_decay if round_number else 1.0
-            targets = trace_returns(reward, next_value, dataset.offsets, config.discount, decay)
-        else:
-            targets = reward + config.discount * next_value if round_number else own_returns
-        storage.add_column("target", torch.from_numpy(targets))
-        replay = make_replay(storage, config.batch_size, generator)
-        for step in range(config.steps_per_round):
-            batch = replay.sample().to(device)
-            loss = _regression_loss(critic, batch, target, generator)
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            optimizer.step()
-            schedule.step()
-            if progress and step % 20 == 19:
-                progress(20)
-        if progress:
-            progress(config.steps_per_round % 20)
-    return critic
+    target = trace_returns(reward, np.zeros(len(reward)), dataset.offsets, config.discount, 1.0)
+    shift, unit = float(target.mean()), max(float(target.std()), 1e-6)
+    with _seeded(seed):
+        world = make_world(dataset.config)
+        value = StateValue(world, config.network, shift, unit).to(device)
+        advantage = ActionValue(world, config.network, 0.0, unit).to(device)
+
+    def loss(batch: TensorDict) -> Tensor:
+        # In units of the target's spread, so that one learning rate fits every world.
+        error = (batch["target"] - value(batch["observation"])) / unit
+        left_over = error.detach() - advantage(batch["observation"], batch["proto"]) / unit
+        return error.square().mean() + left_over.square().mean()
+
+    def targets() -> np.ndarray:
+        after = _map_rows(storage, lambda rows: value(_observe(storage, rows, device, after=True)))
+        next_value = np.where(dataset.rows["terminated"], 0.0, after)
+        return trace_returns(reward, next_value, dataset.offsets, config.discount, config.trace_decay)
+
+    _regress(storage, nn.ModuleList([value, advantage]), config, target, targets, loss, seed, device, progress)
+    return Critic(value, advantage)
 
 
-def _regression_loss(
-    critic: Critic, batch: TensorDict, target: GaussianPolicy | None, generator: torch.Generator
-) -> Tensor:
-    # In units of the standardised target, so that one learning rate fits every world.
-    observation = batch["observation"]
-    value = critic.state_value(observation)
-    advantage = critic.advantage(observation, batch["proto"])
-    q_error = (batch["target"] - value.detach() - advantage) / critic.unit
-    if target is None:
-        v_error = (batch["target"] - value) / critic.unit
-    else:
-        with torch.no_grad():
-            action = sample_proto(target, batch, generator)
-            policy_value = value + critic.advantage(observation, action)
-        v_error = (policy_value - value) / critic.unit
-    return q_error.square().mean() + v_error.square().mean()
+def fit_action_value(
+    dataset: LoggedDataset,
+    actor: GaussianPolicy,
+    config: CriticConfig | None = None,
+    *,
+    seed: int = 0,
+    device: str = "cpu",
+    progress: Progress | None = None,
+) -> ActionValue:
+    """Fit Q of a target policy to a log of another: fitted Q evaluation.
 
+    Each round regresses Q(o, a) on r + discount E Q(o', a'), a' sampled from the target.
 
-def sample_proto(actor: GaussianPolicy, batch: TensorDict, generator: torch.Generator) -> Tensor:
-    """Return one proto-action of the policy for each row, [B, d], its noise drawn on the CPU from `generator`.
+    Source: Le, Voloshin and Yue 2019, arXiv:1903.08738, with a network that goes on from round to round.
 
     Args:
-        actor: a Gaussian policy.
-        batch: holds the observation.
-        generator: of the noise.
+        dataset: a log of proto-actions.
+        actor: the target policy; the expectation is a mean over a few samples.
+        config: None for `FITTED_Q`.
+        seed: of initial weights, batches and samples.
+        device: of the networks.
+        progress: called with the number of gradient steps done since the last call.
     """
-    distribution = actor.get_dist(batch.select("observation"))
-    noise = torch.randn(distribution.mean.shape, generator=generator).to(distribution.mean.device)
-    return distribution.mean + distribution.stddev * noise
+    config = config or FITTED_Q
+    storage = LogStorage(dataset, columns=("proto",))
+    reward = dataset.reward()
+    target = trace_returns(reward, np.zeros(len(reward)), dataset.offsets, config.discount, 1.0)
+    shift, unit = float(target.mean()), max(float(target.std()), 1e-6)
+    with _seeded(seed):
+        value = ActionValue(make_world(dataset.config), config.network, shift, unit).to(device)
+    generator = torch.Generator().manual_seed(seed)
+
+    def loss(batch: TensorDict) -> Tensor:
+        return ((batch["target"] - value(batch["observation"], batch["proto"])) / unit).square().mean()
+
+    def targets() -> np.ndarray:
+        def after(rows: np.ndarray) -> Tensor:
+            return expected_value(value, actor, _observe(storage, rows, device, after=True), generator)
+
+        next_value = np.where(dataset.rows["terminated"], 0.0, _map_rows(storage, after))
+        return reward + config.discount * next_value
+
+    _regress(storage, value, config, target, targets, loss, seed, device, progress)
+    return value
 
 
-@torch.no_grad()
-def _next_values(critic: Critic, storage: LogStorage, device: str) -> np.ndarray:
-    dataset = storage.dataset
-    values = np.empty(dataset.num_rows)
-    for start in range(0, dataset.num_rows, 8192):
-        rows = np.arange(start, min(start + 8192, dataset.num_rows))
-        observation = storage.observations.observe(rows, after=True)
-        batch = TensorDict({k: torch.from_numpy(v) for k, v in observation.items()}, batch_size=[len(rows)]).to(device)
-        values[rows] = critic.state_value(batch).cpu().numpy()
-    return np.where(dataset.rows["terminated"], 0.0, values)
+def expected_value(
+    value: ActionValue, actor: GaussianPolicy, observation: TensorDict, generator: torch.Generator, num_pairs: int = 1
+) -> Tensor:
+    """Return the mean of Q(o, a) over samples of the policy, [B].
+
+    Args:
+        value: Q.
+        actor: a Gaussian policy.
+        observation: of B sessions.
+        generator: of the noise, drawn on the CPU.
+        num_pairs: pairs of samples of opposite noise, which takes the linear part of the error out.
+    """
+    distribution = actor.get_dist(TensorDict({"observation": observation}, batch_size=observation.batch_size))
+    mean, scale = distribution.mean, distribution.stddev
+    noise = torch.randn(num_pairs, *mean.shape, generator=generator).to(mean.device)
+    return value(observation, mean + scale * torch.cat([noise, -noise])).mean(dim=0)
+
+
+def _regress(
+    storage: LogStorage,
+    network: nn.Module,
+    config: CriticConfig,
+    first_target: np.ndarray,
+    next_targets: Callable[[], np.ndarray],
+    loss: Callable[[TensorDict], Tensor],
+    seed: int,
+    device: str,
+    progress: Progress | None,
+) -> None:
+    optimizer = torch.optim.Adam(network.parameters(), lr=config.learning_rate)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, config.num_steps, config.learning_rate / 20)
+    replay = make_replay(storage, config.batch_size, torch.Generator().manual_seed(seed))
+    for round_number in range(config.num_rounds):
+        with torch.no_grad():
+            storage.add_column("target", torch.from_numpy(next_targets() if round_number else first_target))
+        for _ in range(config.steps_per_round):
+            error = loss(replay.sample().to(device))
+            optimizer.zero_grad(set_to_none=True)
+            error.backward()
+            optimizer.step()
+            schedule.step()
+            if progress:
+                progress(1)
+
+
+def _observe(storage: LogStorage, rows: np.ndarray, device: str, *, after: bool = False) -> TensorDict:
+    observation = storage.observations.observe(rows, after=after)
+    return TensorDict({k: torch.from_numpy(v) for k, v in observation.items()}, batch_size=[len(rows)]).to(device)
+
+
+def _map_rows(storage: LogStorage, function: Callable[[np.ndarray], Tensor]) -> np.ndarray:
+    values = np.empty(len(storage))
+    for start in range(0, len(storage), _ROWS_AT_ONCE):
+        rows = np.arange(start, min(start + _ROWS_AT_ONCE, len(storage)))
+        values[rows] = function(rows).cpu().numpy()
+    return values
+
+
+@contextmanager
+def _seeded(seed: int) -> Iterator[None]:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        yield
 
 
 @torch.no_grad()
@@ -233,9 +321,9 @@ def score_rows(critic: Critic, dataset: LoggedDataset, device: str = "cpu") -> T
         device: of the critic.
     """
     storage = LogStorage(dataset, columns=("proto",))
-    scores = torch.empty(dataset.num_rows)
-    for start in range(0, dataset.num_rows, 8192):
-        rows = np.arange(start, min(start + 8192, dataset.num_rows))
+
+    def score(rows: np.ndarray) -> Tensor:
         batch = storage.get(rows).to(device)
-        scores[start : start + len(rows)] = critic.advantage(batch["observation"], batch["proto"]).cpu()
-    return scores
+        return critic.advantage(batch["observation"], batch["proto"])
+
+    return torch.from_numpy(_map_rows(storage, score).astype(np.float32))

@@ -32,8 +32,9 @@ class NetworkConfig:
 class SessionEncoder(nn.Module):
     """Profile, clock, and num_decays weighted sums over the history of (embedding, feedback, 1) of each consumed item.
 
-    The weights are learned, one a position counted from the latest item, and begin as exponential decays; positions
-    that are padding count nothing, so that the answer does not depend on how long the padding is.
+    The weights are learned, one a position counted from the latest item, and begin as exponential moving averages:
+    their size does not grow with the history, so that a policy can meet longer histories than its log holds. Padding
+    counts nothing, so that the answer does not depend on how long the padding is.
 
     Args:
         embeddings: [N, d] item embeddings, frozen.
@@ -51,8 +52,8 @@ class SessionEncoder(nn.Module):
         table = torch.cat([embeddings.float(), embeddings.new_zeros(1, dim, dtype=torch.float32)])
         self.register_buffer("embeddings", table, persistent=False)
         age = torch.arange(history_length - 1, -1, -1, dtype=torch.float32)
-        rates = torch.linspace(0.5, 1.0, num_decays) if num_decays > 1 else torch.tensor([0.8])
-        self.position_weights = nn.Parameter(rates[None, :] ** age[:, None])
+        rates = torch.linspace(0.3, 0.9, num_decays)
+        self.position_weights = nn.Parameter((1.0 - rates) * rates ** age[:, None])
         self.num_features = dim + 2 + num_decays * (dim + num_feedback + 1)
 
     def forward(self, profile: Tensor, history_items: Tensor, history_feedback: Tensor, clock: Tensor) -> Tensor:

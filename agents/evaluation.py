@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from agents.behavior_adapter import AgentBehavior, AgentConfig, diagonal_log_prob, policy_moments
-from agents.critics import Critic, CriticConfig, fit_critic
+from agents.critics import ActionValue, CriticConfig, expected_value, fit_action_value
 from agents.policies import GaussianPolicy, load_policy
 from agents.replay import LogStorage
 from offline_data.behavior import BehaviorPolicy, Decision, SessionView
@@ -65,7 +65,7 @@ def off_policy_sessions(
     Args:
         actor: the target; a Gaussian policy, whose scale has a floor.
         dataset: a log of proto-actions.
-        config: of the fitted Q evaluation; None for the defaults.
+        config: of the fitted Q evaluation; None for `FITTED_Q`.
         seed: of the fitted Q evaluation.
         device: of the networks.
         progress: called with the number of gradient steps done since the last call.
@@ -83,15 +83,14 @@ def off_policy_sessions(
         and actor.session_config.world_seed == dataset.config.world_seed,
         f"the policy was made for another catalogue than that of {dataset.path}; pass a log of the policy's world",
     )
-    config = config or CriticConfig()
-    critic = fit_critic(dataset, config, target=actor, seed=seed, device=device, progress=progress)
-    target_log_prob, q_value, state_value = _target_columns(actor, critic, dataset, device)
+    value = fit_action_value(dataset, actor, config, seed=seed, device=device, progress=progress)
+    target_log_prob, q_value, state_value = _target_columns(actor, value, dataset, seed, device)
     return LoggedSessions(
         offsets=np.asarray(dataset.offsets),
         reward=dataset.reward(),
         behavior_log_prob=np.asarray(dataset.rows["behavior_log_prob"]),
         target_log_prob=target_log_prob,
-        discount=config.discount,
+        discount=1.0 if config is None else config.discount,
         q_value=q_value,
         state_value=state_value,
     )
@@ -99,9 +98,9 @@ def off_policy_sessions(
 
 @torch.no_grad()
 def _target_columns(
-    actor: GaussianPolicy, critic: Critic, dataset: LoggedDataset, device: str
+    actor: GaussianPolicy, value: ActionValue, dataset: LoggedDataset, seed: int, device: str
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    storage = LogStorage(dataset, columns=("proto",))
+    storage, generator = LogStorage(dataset, columns=("proto",)), torch.Generator().manual_seed(seed)
     log_prob, q_value, state_value = (np.empty(dataset.num_rows) for _ in range(3))
     for start in range(0, dataset.num_rows, _ROWS_AT_ONCE):
         rows = np.arange(start, min(start + _ROWS_AT_ONCE, dataset.num_rows))
@@ -109,9 +108,8 @@ def _target_columns(
         observation, proto = batch["observation"], batch["proto"]
         mean, scale = policy_moments(actor, batch)
         log_prob[rows] = diagonal_log_prob(np.asarray(proto.cpu()), mean, scale)
-        value = critic.state_value(observation)
-        state_value[rows] = value.cpu().numpy()
-        q_value[rows] = (value + critic.advantage(observation, proto)).cpu().numpy()
+        q_value[rows] = value(observation, proto).cpu().numpy()
+        state_value[rows] = expected_value(value, actor, observation, generator, num_pairs=8).cpu().numpy()
     return log_prob, q_value, state_value
 
 

@@ -39,7 +39,7 @@ class GaussianPolicyConfig:
 
     name: ClassVar[str] = "gaussian"
     network: NetworkConfig = field(default_factory=NetworkConfig)
-    initial_scale: float = 0.25
+    initial_scale: float = 0.2
     scale_floor: float = 0.1
     learn_scale: bool = True
 

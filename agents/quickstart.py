@@ -23,7 +23,7 @@ import torch
 from scipy import stats
 from tqdm import tqdm
 
-from agents.critics import CriticConfig, fit_critic, score_rows
+from agents.critics import FITTED_Q, CriticConfig, fit_critic, score_rows
 from agents.diagnostics import filter_precision
 from agents.evaluation import off_policy_sessions, roll_out
 from agents.objectives.awr import AwrConfig
@@ -78,11 +78,11 @@ class Quickstart:
     num_sessions: int = 20_000
     good_fraction: float = 0.02
     noise: str = "clickbait"
-    num_judge_sessions: int = 4_000
+    num_judge_sessions: int = 2_000
     num_evaluation_sessions: int = 2_000
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
     critic: CriticConfig = field(default_factory=CriticConfig)
-    judge: CriticConfig = field(default_factory=lambda: CriticConfig(num_rounds=6, steps_per_round=100))
+    judge: CriticConfig = FITTED_Q
 
     def __post_init__(self) -> None:
         require_range("seed", self.seed, 0, 2**31 - 1, integer=True)
@@ -231,7 +231,9 @@ def _learning_log(request: Quickstart, unit: Unit, progress: Progress | None = N
 
 
 def _judge_log(request: Quickstart, unit: Unit, progress: Progress | None = None) -> LoggedDataset:
-    behavior = mixture_spec(0.5, request.noise, mixing="session")
+    # Half of the sessions are the expert's. It explores more widely than the first log: an estimator can weigh only
+    # what a log has tried, and a policy sampled around a learned mean goes further astray than the expert does.
+    behavior = mixture_spec(0.5, request.noise, mixing="session", proto_scale=0.2)
     return _log(unit.folder(request), "judge-log", behavior, request.num_judge_sessions, unit.seed, progress)
 
 

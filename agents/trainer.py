@@ -37,11 +37,11 @@ class TrainerConfig:
         policy: the policy's config.
     """
 
-    num_steps: int = 1500
+    num_steps: int = 1000
     batch_size: int = 1024
-    learning_rate: float = 2e-3
+    learning_rate: float = 4e-3
     log_interval: int = 25
-    evaluate_interval: int = 150
+    evaluate_interval: int = 100
     checkpoint_interval: int = 300
     policy: GaussianPolicyConfig = field(default_factory=GaussianPolicyConfig)
 

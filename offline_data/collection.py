@@ -76,21 +76,25 @@ class LogRequest:
         return [range(start, min(start + SESSIONS_PER_RANGE, self.num_sessions)) for start in starts]
 
 
-def mixture_spec(good_fraction: float, noise: str, mixing: str = "step") -> dict[str, Any]:
+def mixture_spec(
+    good_fraction: float, noise: str, mixing: str = "step", *, proto_scale: float | None = None
+) -> dict[str, Any]:
     """Return the behavior spec of the quality dial: `good_fraction` expert, the rest `noise`.
 
     Args:
         good_fraction: g in [0, 1].
         noise: name of the noise's behavior policy.
         mixing: "step" or "session".
+        proto_scale: spread of both components' proto-actions; None for their default.
 
     Raises:
         InvalidInput: for a fraction outside [0, 1].
     """
     require_range("good_fraction", good_fraction, 0.0, 1.0)
+    spread = {} if proto_scale is None else {"proto_scale": proto_scale}
     return {
         "name": "mixture",
-        "components": [{"name": "expert"}, {"name": noise}],
+        "components": [{"name": "expert", **spread}, {"name": noise, **spread}],
         "weights": [good_fraction, 1.0 - good_fraction],
         "mixing": mixing,
     }
@@ -110,19 +114,14 @@ def collect(path: str | Path, request: LogRequest, *, progress: Callable[[int], 
     path = Path(path)
     plain = json.loads(json.dumps(request.to_dict()))
     if path.exists():
-        require(path.is_dir(), f"{path} is a file; choose another --out")
-        dataset = LoggedDataset.open(path)
-        require(
-            dataset.manifest.get("request") == plain,
-            f"{path} holds a dataset of another request; choose another --out or remove it",
-        )
-        if progress:
-            progress(request.num_sessions)
-        return dataset
+        return _finished(path, request, plain, progress)
     world = make_world(request.config)
     policy = request.policy(world)
     partial = make_folder(path.with_name(path.name + ".partial"))
     with _sole_writer(partial):
+        if path.exists():  # another process has finished it since
+            shutil.rmtree(partial, ignore_errors=True)
+            return _finished(path, request, plain, progress)
         _claim(partial, plain)
         for sessions in request.ranges():
             file = partial / f"range-{sessions.start:012d}.npz"
@@ -133,6 +132,20 @@ def collect(path: str | Path, request: LogRequest, *, progress: Callable[[int], 
                 progress(len(sessions))
         _join(path, partial, request, plain, world)
     return LoggedDataset.open(path)
+
+
+def _finished(
+    path: Path, request: LogRequest, plain: dict[str, Any], progress: Callable[[int], object] | None
+) -> LoggedDataset:
+    require(path.is_dir(), f"{path} is a file; choose another --out")
+    dataset = LoggedDataset.open(path)
+    require(
+        dataset.manifest.get("request") == plain,
+        f"{path} holds a dataset of another request; choose another --out or remove it",
+    )
+    if progress:
+        progress(request.num_sessions)
+    return dataset
 
 
 def _play_range(world: World, policy: BehaviorPolicy, request: LogRequest, sessions: range) -> dict[str, np.ndarray]:

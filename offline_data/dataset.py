@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import tokenize
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -23,6 +24,8 @@ from recenv.session_config import SessionConfig
 FORMAT: Final = "recsession-log"
 FORMAT_VERSION: Final = 1
 LATENT_LABELS: Final = "latent/component.npy"
+_FOLDERS: Final = ("rows/", "sessions/", "catalog/", "latent/")
+_ENTRY_FIELDS: Final = {"dtype", "shape", "bytes", "sha256"}
 
 
 @dataclass(frozen=True)
@@ -117,9 +120,10 @@ class LoggedDataset:
         """Compare every file with its checksum.
 
         Raises:
-            InvalidInput: naming the first file whose bytes have changed.
+            InvalidInput: naming the first file that is missing or whose bytes have changed.
         """
         for name, entry in self.manifest["schema"].items():
+            _check_size(self.path / name, entry)
             digest = file_digest(self.path / name)
             require(
                 digest == entry["sha256"],
@@ -157,6 +161,9 @@ def _read_manifest(path: Path) -> dict[str, Any]:
     needed = {"schema", "num_rows", "num_sessions", "action_kind", "config", "reward_names", "reward_weights"}
     absent = sorted(needed - manifest.keys())
     require(not absent, f"{file} lacks {', '.join(absent)}; collect the dataset again")
+    for name, entry in manifest["schema"].items():
+        whole = name.startswith(_FOLDERS) and name.count("/") == 1 and entry.keys() >= _ENTRY_FIELDS
+        require(whole, f"{file} does not describe a column by {name!r}; it is damaged, collect the dataset again")
     return manifest
 
 
@@ -173,7 +180,7 @@ def _open_column(path: Path, entry: dict[str, Any]) -> np.ndarray:
     _check_size(path, entry)
     try:
         column = np.load(path, mmap_mode="r")
-    except ValueError as error:
+    except (ValueError, TypeError, SyntaxError, tokenize.TokenError) as error:  # what a damaged header gives
         raise InvalidInput(f"{path} is not a .npy file ({error}); it is damaged, collect the dataset again") from error
     found = (str(column.dtype), list(column.shape))
     require(

@@ -9,7 +9,7 @@ from typing import Final
 import numpy as np
 from numba import njit
 
-from recenv.errors import require, require_range
+from recenv.errors import InvalidInput, require, require_range
 from recenv.random_streams import WORLD, normals, uniforms
 
 QUALITY_LIMIT: Final = 3.3
@@ -51,11 +51,13 @@ class CatalogConfig:
         require_range("num_items", self.num_items, 1, 2**31 - 1, integer=True)
         require_range("embedding_dim", self.embedding_dim, 2, 4096, integer=True)
         require_range("num_topics", self.num_topics, 1, 65_535, integer=True)
-        for name in ("topic_spread", "quality_scale", "quality_noise", "length_spread", "zipf_exponent", "max_age"):
-            require_range(name, getattr(self, name), 0.0)
+        for name in ("topic_spread", "quality_scale", "quality_noise", "zipf_exponent", "max_age"):
+            require_range(name, getattr(self, name), 0.0, 1e6)
         require_range("quality_mean", self.quality_mean, -QUALITY_LIMIT, QUALITY_LIMIT)
         require_range("clickbait", self.clickbait, 0.0, 1.0)
-        require_range("length_mean", self.length_mean, 0.0, low_open=True)
+        require_range("length_mean", self.length_mean, 1e-3, 1e6)
+        # A length stays a normal float32, above zero and finite.
+        require_range("length_spread", self.length_spread, 0.0, 10.0)
 
 
 @dataclass(frozen=True)
@@ -94,6 +96,12 @@ class Catalog:
         """Return the columns by name."""
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
+    def __setstate__(self, state: dict[str, np.ndarray]) -> None:
+        # Pickling forgets that arrays are read-only, and a kernel compiles again for writable ones.
+        self.__dict__.update(state)
+        for array in self.arrays().values():
+            array.setflags(write=False)
+
     @cached_property
     def _columns(self) -> np.ndarray:
         return np.ascontiguousarray(self.embeddings.T)
@@ -112,7 +120,8 @@ class Catalog:
         Raises:
             InvalidInput: for a wrong shape, a non-finite proto-action, or K outside [1, N].
         """
-        protos = np.ascontiguousarray(protos, np.float32)
+        with np.errstate(over="ignore"):
+            protos = np.ascontiguousarray(protos, np.float32)
         require_range("num_nearest", num_nearest, 1, self.num_items, integer=True)
         require(
             protos.ndim == 2 and protos.shape[1] == self.embedding_dim,
@@ -192,7 +201,7 @@ class Catalog:
             InvalidInput: for a wrong shape, a non-finite value, a zero embedding, or a length or popularity out of
                 range.
         """
-        embeddings = np.asarray(embeddings, np.float64)
+        embeddings = _floats("embeddings", embeddings)
         require(
             embeddings.ndim == 2 and min(embeddings.shape) >= 1,
             f"embeddings has shape {embeddings.shape}; pass an array of shape [num_items, embedding_dim]",
@@ -200,19 +209,25 @@ class Catalog:
         count = len(embeddings)
 
         def column(name: str, values: np.ndarray | None, default: float, dtype: type) -> np.ndarray:
-            array = np.full(count, default) if values is None else np.asarray(values)
+            array = np.full(count, default) if values is None else _floats(name, values)
             require(
                 array.shape == (count,), f"{name} has shape {array.shape}; pass one value an item, shape ({count},)"
             )
-            require(bool(np.isfinite(array).all()), f"{name} holds a non-finite value; replace NaN and infinity")
+            largest = float(np.iinfo(dtype).max if issubclass(dtype, np.integer) else np.finfo(dtype).max)
+            # A NaN fails the comparison too.
+            require(
+                bool((np.abs(array) <= largest).all()),
+                f"{name} holds a value that is not finite or exceeds {largest:.3g}; replace it",
+            )
             return array.astype(dtype)
 
-        norms = np.linalg.norm(embeddings, axis=1)
+        with np.errstate(over="ignore", invalid="ignore"):
+            norms = np.linalg.norm(embeddings, axis=1)
         require(
             bool(np.isfinite(norms).all() and (norms > 0).all()),
             "embeddings has a zero or non-finite row; every item needs a direction",
         )
-        lengths = column("length", length, 4.0, np.float64)
+        lengths = column("length", length, 4.0, np.float32)
         require(bool((lengths > 0).all()), f"length={lengths.min()} is not above zero; give minutes above zero")
         weights = column("popularity", popularity, 1.0, np.float64)
         require(
@@ -224,7 +239,7 @@ class Catalog:
             topics=column("topics", topics, 0, np.int32),
             quality=column("quality", quality, 0.0, np.float32),
             appeal=column("appeal", appeal, 0.0, np.float32),
-            length=lengths.astype(np.float32),
+            length=lengths,
             popularity=(weights / weights.sum()).astype(np.float32),
             age=column("age", age, 0.0, np.float32),
         )
@@ -261,6 +276,13 @@ def _nearest(columns, protos, scores, out):
             out[b, place] = n
             if filled < num_nearest:
                 filled += 1
+
+
+def _floats(name: str, values: object) -> np.ndarray:
+    try:
+        return np.asarray(values, np.float64)
+    except (TypeError, ValueError) as error:
+        raise InvalidInput(f"{name} is not an array of numbers ({error}); pass numbers") from error
 
 
 def _unit(rows: np.ndarray) -> np.ndarray:

@@ -53,7 +53,8 @@ def require_range(
     interval = f"{'(' if low_open else '['}{low}, {high}{')' if high_open or high == math.inf else ']'}"
     remedy = f"set {name} to {kind} in {interval}"
     is_number = isinstance(value, int if integer else int | float) and not isinstance(value, bool)
-    if not is_number or not math.isfinite(value):  # type: ignore[arg-type]
+    # An int is finite, and one beyond the floats must not reach isfinite.
+    if not is_number or not (isinstance(value, int) or math.isfinite(value)):  # type: ignore[arg-type]
         raise InvalidInput(f"{name}={value!r} is not {kind if integer else 'a finite number'}; {remedy}")
     above = value > low if low_open else value >= low  # type: ignore[operator]
     below = value < high if high_open else value <= high  # type: ignore[operator]

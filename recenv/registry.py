@@ -10,6 +10,7 @@ from typing import Generic, TypeVar
 from recenv.errors import unknown_name
 
 Part = TypeVar("Part")
+Entered = TypeVar("Entered")
 
 
 class Registry(Generic[Part]):
@@ -26,17 +27,17 @@ class Registry(Generic[Part]):
         self._parts: dict[str, Part] = {}
         self._imported = False
 
-    def register(self, name: str) -> Callable[[Part], Part]:
+    def register(self, name: str) -> Callable[[Entered], Entered]:
         """Return a decorator that enters a part under `name`.
 
         Raises:
             KeyError: if another part has that name already (a programming error).
         """
 
-        def enter(part: Part) -> Part:
+        def enter(part: Entered) -> Entered:
             if name in self._parts:
                 raise KeyError(f"{self.kind} {name!r} is registered twice")
-            self._parts[name] = part
+            self._parts[name] = part  # type: ignore[assignment] (the decorator keeps the part's own type)
             return part
 
         return enter

@@ -240,7 +240,10 @@ def check_slates(slates: np.ndarray, shape: tuple[int, ...], num_items: int) -> 
     Raises:
         InvalidInput: for a wrong shape, a dtype that is not an integer, or an id outside the catalogue.
     """
-    array = np.asarray(slates)
+    try:
+        array = np.asarray(slates)
+    except ValueError as error:
+        raise InvalidInput(f"action is ragged; pass integer item ids of shape {shape}") from error
     if array.shape != shape:
         raise InvalidInput(f"action has shape {array.shape}; pass integer item ids of shape {shape}")
     if array.dtype.kind not in "iu":

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import Any, Final
 
 from recenv.catalog import CatalogConfig
@@ -58,10 +58,10 @@ class SessionConfig:
             isinstance(self.catalog, CatalogConfig),
             f"catalog={self.catalog!r} is not a CatalogConfig; pass one, or a dict",
         )
-        for section in ("user_model", "choice"):
+        for section, known in (("user_model", _user_model_config), ("choice", choice_model)):
             value = getattr(self, section)
             require(
-                is_dataclass(value) and hasattr(value, "name"),
+                isinstance(getattr(value, "name", None), str) and isinstance(value, known(value.name)),
                 f"{section}={value!r} is not a config; pass a registered name, a dict with 'name', or a config object",
             )
         num_items = self.catalog.num_items
@@ -72,7 +72,7 @@ class SessionConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """Return nested plain values; `from_dict` reads them back to an equal config."""
-        plain = asdict(self)
+        plain = _plain(self)
         for section in ("user_model", "choice"):
             plain[section] = {"name": getattr(self, section).name, **plain[section]}
         return plain
@@ -86,7 +86,7 @@ class SessionConfig:
         """
         return SessionConfig().override(**values)
 
-    def override(self, **changes: Any) -> SessionConfig:
+    def override(self, /, **changes: Any) -> SessionConfig:
         """Return a copy with some fields changed.
 
         Args:
@@ -118,9 +118,9 @@ class SessionConfig:
         return replace(self, **result)
 
     def _section(self, section: str, value: Any) -> Any:
-        if is_dataclass(value):
+        if is_dataclass(value) and not isinstance(value, type):
             return value
-        if isinstance(value, str):
+        if isinstance(value, str) and section != "catalog":
             value = {"name": value}
         if not isinstance(value, Mapping):
             raise InvalidInput(
@@ -128,9 +128,8 @@ class SessionConfig:
             )
         base: Any = getattr(self, section)
         changes = dict(value)
-        name = changes.pop("name", getattr(base, "name", None))
-        if section != "catalog" and name != base.name:
-            base = (USER_MODELS.get(name).Config if section == "user_model" else choice_model(name))()
+        if section != "catalog" and (name := changes.pop("name", base.name)) != base.name:
+            base = (_user_model_config if section == "user_model" else choice_model)(name)()
         for key in changes:
             if key not in _field_names(base):
                 raise unknown_name(f"{section} option", key, _field_names(base))
@@ -163,6 +162,19 @@ class SessionConfig:
 
 
 _SECTIONS: Final = ("catalog", "user_model", "choice")
+
+
+def _user_model_config(name: str) -> type:
+    return USER_MODELS.get(name).Config
+
+
+def _plain(config: Any) -> dict[str, Any]:
+    """Return nested plain values; 1 becomes 1.0 in a float field, and -0.0 becomes 0.0: equal configs, equal JSON."""
+    plain = {}
+    for f in fields(config):
+        value = getattr(config, f.name)
+        plain[f.name] = _plain(value) if is_dataclass(value) else value + 0.0 if f.type == "float" else value
+    return plain
 
 
 def _field_names(config: Any) -> set[str]:

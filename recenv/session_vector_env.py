@@ -105,8 +105,8 @@ class RecSessionVectorEnv(VectorEnv[Observation, np.ndarray, np.ndarray]):
         require(
             begun or bool(mask.all()), "reset_mask leaves out sessions that have not begun; reset all of them first"
         )
-        super().reset(seed=seed if isinstance(seed, int) else None)
         seeds = self._seeds(seed)
+        super().reset(seed=seed if isinstance(seed, int) else None)
         lanes = np.flatnonzero(mask)
         if self._session_seeds is None:
             self._session_seeds = self.np_random.integers(2**63, size=self.num_envs, dtype=np.uint64)
@@ -158,11 +158,13 @@ class RecSessionVectorEnv(VectorEnv[Observation, np.ndarray, np.ndarray]):
             if done.any():
                 infos["final_obs"] = self._object_rows(batch.observe(), done)
                 infos["_final_obs"] = done.copy()
-                final_info = {
-                    name: np.where(_column(done, values), values, 0)
+                final_info: dict[str, Any] = {
+                    name: _rows(values, done)
                     for name, values in infos.items()
                     if name[0] != "_" and name != "final_obs"
                 }
+                for name, arrays in self._info().items():
+                    final_info[name] = {key: _rows(values, done) for key, values in arrays.items()}
                 infos["final_info"] = final_info
                 infos["_final_info"] = done.copy()
                 self._start(np.flatnonzero(done), None)
@@ -176,6 +178,7 @@ class RecSessionVectorEnv(VectorEnv[Observation, np.ndarray, np.ndarray]):
             first = check_seed(seed)
             check_seed(first + self.num_envs - 1)
             return list(range(first, first + self.num_envs))
+        require(isinstance(seed, Sequence | np.ndarray), f"seed={seed!r} is not an integer in [0, 2**63); pass one")
         require(
             len(seed) == self.num_envs,
             f"seed has {len(seed)} entries for num_envs={self.num_envs}; pass one a session, or an int",
@@ -201,5 +204,8 @@ class RecSessionVectorEnv(VectorEnv[Observation, np.ndarray, np.ndarray]):
         return out
 
 
-def _column(mask: np.ndarray, values: np.ndarray) -> np.ndarray:
-    return mask.reshape(-1, *[1] * (values.ndim - 1))
+def _rows(values: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Return a copy with zeros outside `rows`, as Gymnasium's own vector environments fill an absent info."""
+    out = np.zeros_like(values)
+    out[rows] = values[rows]
+    return out

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from tqdm import tqdm
 
-from agents.critics import CriticConfig
+from agents.critics import FITTED_Q, CriticConfig
 from agents.evaluation import off_policy_sessions
 from agents.policies import load_policy
 from agents.trainer import check_device
@@ -41,7 +41,7 @@ class Ope:
     num_bootstrap: int = 1000
     seed: int = 0
     device: str = "cpu"
-    critic: CriticConfig = field(default_factory=CriticConfig)
+    critic: CriticConfig = FITTED_Q
 
     def run(self) -> None:
         """Estimate and print."""
@@ -60,9 +60,10 @@ class Ope:
         if self.policy is None:
             raise InvalidInput(f"--log {self.log} has no --policy; give a policy file of `recsession train`")
         actor, _ = load_policy(self.policy)
+        actor.to(self.device)
         with tqdm(total=self.critic.num_steps, unit="step", desc="fitted Q evaluation") as bar:
             sessions = off_policy_sessions(
-                actor.to(self.device),
+                actor,
                 dataset,
                 config=self.critic,
                 seed=self.seed,

@@ -255,9 +255,11 @@ def _respond(
                 affinity += np.float64(interest[b, j]) * np.float64(embeddings[item, j])
             affinity = min(1.0, max(-1.0, affinity))
             benefit = np.float64(quality[item]) + match_quality * affinity
-            watch = min(np.float64(budget[b]), np.float64(length[item]))
+            # Of several clicks in one slate, an earlier one may have spent the budget.
+            watch = max(0.0, min(np.float64(budget[b]), np.float64(length[item])))
             budget[b] += np.float32(-watch + quality_return * watch * benefit)
-            odds = math.exp(-(like_bias + like_quality * benefit))
+            # Bounded: beyond it Python's exp raises where the compiled one gives infinity.
+            odds = math.exp(min(700.0, -(like_bias + like_quality * benefit)))
             liked = 1.0 if like_draw * (1.0 + odds) < 1.0 else 0.0
             feedback[b, k, 0] = 1.0
             feedback[b, k, 1] = watch / np.float64(length[item])

@@ -159,10 +159,29 @@ def test_value_has_the_solution_as_its_gradient():
 
 
 @pytest.mark.parametrize(("kappa", "kept"), [(0.07, 7), (0.29, 29), (0.3, 30), (0.57, 57)])
-def test_a_kappa_that_binary_cannot_write_keeps_a_whole_number(kappa, kept):
+@pytest.mark.parametrize("weights", [None, torch.full((100,), 0.1, dtype=torch.float64)])
+def test_a_kappa_that_binary_cannot_write_keeps_a_whole_number(kappa, kept, weights):
     drawn = torch.arange(100.0, dtype=torch.float64)
-    assert int((hard_filter(drawn, kappa) > 0).sum()) == kept
-    assert int((hard_filter(drawn, kappa, torch.full((100,), 0.1, dtype=torch.float64)) > 0).sum()) == kept
+    tau, tie_fraction = dual_threshold(drawn, kappa, weights)
+    assert tau.item() == 100 - kept
+    assert tie_fraction.item() == pytest.approx(1, abs=1e-12)
+    assert int((hard_filter(drawn, kappa, weights) > 0).sum()) == kept
+
+
+@pytest.mark.parametrize("size", [1e308, 5e-324])
+def test_huge_and_tiny_weights_are_normalised_all_the_same(size):
+    weights = torch.tensor([size, 0.0, size, size, size], dtype=torch.float64)
+    drawn = torch.arange(5.0, dtype=torch.float64)
+    torch.testing.assert_close(hard_filter(drawn, 0.5, weights), tensor([0.0, 0.0, 0.0, 0.5, 0.5]))
+
+
+def test_float32_weights_are_accumulated_in_float64():
+    """One weight of 2^24 and 1,000 of 1: in float32 none of the ones would count."""
+    drawn = -torch.arange(1001.0)
+    weights = torch.ones(1001).index_fill_(0, torch.tensor(0), 2.0**24)
+    tau, tie_fraction = dual_threshold(drawn, (2**24 + 500.25) / (2**24 + 1000), weights)
+    assert tau.item() == -501
+    assert tie_fraction.item() == pytest.approx(0.25, abs=1e-6)
 
 
 def test_more_scores_than_torch_quantile_accepts():

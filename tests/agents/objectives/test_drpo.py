@@ -325,7 +325,7 @@ def test_defaults_reach_the_retained_mode_from_far_away(make_actor, make_batch):
     assert first < -500
     assert logged["kappa"].item() == pytest.approx(0.02)
     distance = (mean(observed) - good).square().sum(-1).mean() / (bad - good).square().sum(-1).mean()
-    assert distance.item() < 0.1  # cloning ends at 0.96
+    assert distance.item() < 0.1  # cloning ends at 0.94
 
 
 # --- the config

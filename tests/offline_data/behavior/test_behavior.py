@@ -1,0 +1,197 @@
+"""What every registered behavior policy promises, for both kinds of action; a new one is tested by being registered."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from offline_data.behavior import ACTION_KINDS, BEHAVIORS, Decision, SessionView, make_behavior
+from recenv.errors import InvalidInput
+from tests.reference import behavior_reference as reference
+
+pytestmark = pytest.mark.kernels
+
+# A policy that needs options, or has modes that act differently, lists its specs; any other is made by its name.
+SPECS: dict[str, list[dict[str, Any]]] = {
+    "mixture": [
+        {"name": "mixture", "components": ["expert", "clickbait", "uniform"], "weights": [0.3, 0.3, 0.4], "mixing": m}
+        for m in ("step", "session")
+    ]
+}
+CASES = [
+    pytest.param(spec, kind, id=f"{name}-{spec.get('mixing', '')}-{kind}")
+    for name in BEHAVIORS.registered()
+    for spec in SPECS.get(name, [{"name": name}])
+    for kind in ACTION_KINDS
+]
+NUM_SESSIONS = 9
+
+
+def act(policy, view, draws, memory=None) -> tuple[Decision, np.ndarray]:
+    memory = np.zeros((len(view.steps), policy.num_memory)) if memory is None else memory.copy()
+    return policy.act(view, draws, memory), memory
+
+
+def draws_of(policy, count=NUM_SESSIONS, seed=0):
+    return np.random.default_rng(seed).random((count, policy.num_draws))
+
+
+def assert_same(decision, expected, lanes=slice(None)):
+    for name in ("action", "log_prob", "prefix_log_prob", "component"):
+        got, wanted = getattr(decision, name), getattr(expected, name)
+        if wanted is None:
+            assert got is None
+        else:
+            assert got.dtype == wanted.dtype
+            assert got.tobytes() == wanted[lanes].tobytes(), name
+
+
+@pytest.fixture(scope="module")
+def world(small_world):
+    return small_world(7, 3)
+
+
+@pytest.fixture(scope="module")
+def view(world, sessions_under_way):
+    return SessionView.of(sessions_under_way(world, NUM_SESSIONS))
+
+
+def first_step(view):
+    return SessionView(view.observation, view.user_state, np.zeros_like(view.steps))
+
+
+@pytest.mark.parametrize(("spec", "kind"), CASES)
+def test_shapes_dtypes_and_ranges(world, view, spec, kind):
+    policy = make_behavior(world, spec, kind)
+    decision, _ = act(policy, view, draws_of(policy))
+    assert policy.action_kind == kind
+    assert decision.log_prob.shape == (NUM_SESSIONS,)
+    assert decision.log_prob.dtype == np.float64
+    assert np.isfinite(decision.log_prob).all()
+    assert decision.component.shape == (NUM_SESSIONS,)
+    assert decision.component.dtype == np.int8
+    assert decision.component.min() >= 0
+    if kind == "proto":
+        assert decision.action.shape == (NUM_SESSIONS, 3)
+        assert decision.action.dtype == np.float32
+        assert np.isfinite(decision.action).all()
+        assert decision.prefix_log_prob is None
+        return
+    assert decision.action.shape == (NUM_SESSIONS, 3)
+    assert decision.action.dtype == np.int32
+    assert all(len(set(slate)) == 3 and set(slate) <= set(range(7)) for slate in decision.action.tolist())
+    assert decision.prefix_log_prob is not None
+    assert decision.prefix_log_prob.shape == (NUM_SESSIONS, 3)
+    assert decision.prefix_log_prob.dtype == np.float64
+    np.testing.assert_array_equal(decision.prefix_log_prob[:, -1], decision.log_prob)
+    assert (np.diff(decision.prefix_log_prob, axis=1, prepend=0.0) <= 0.0).all()
+
+
+@pytest.mark.parametrize(("spec", "kind"), CASES)
+def test_log_prob_of_an_action_is_what_the_decision_said(world, view, spec, kind):
+    policy = make_behavior(world, spec, kind)
+    # A policy with a memory answers for a session's first step.
+    seen = first_step(view) if policy.num_memory else view
+    decision, _ = act(policy, seen, draws_of(policy))
+    log_prob, prefix = policy.log_prob(seen, decision.action)
+    np.testing.assert_allclose(log_prob, decision.log_prob, rtol=1e-13)
+    if kind == "proto":
+        assert prefix is None
+    else:
+        assert prefix is not None
+        assert decision.prefix_log_prob is not None
+        np.testing.assert_allclose(prefix, decision.prefix_log_prob, rtol=1e-13, atol=1e-15)
+
+
+@pytest.mark.parametrize(("spec", "kind"), CASES)
+def test_the_batch_does_not_change_a_bit(world, view, spec, kind):
+    """Two steps, the second with the memory of the first: each session alone, and all in another order."""
+    policy = make_behavior(world, spec, kind)
+    draws = draws_of(policy)
+    began, memory = act(policy, first_step(view), draws)
+    went_on, last_memory = act(policy, view, draws[::-1].copy(), memory)
+    log_prob, prefix = policy.log_prob(view, went_on.action)
+    order = np.random.default_rng(1).permutation(NUM_SESSIONS)
+    for lanes in [*np.arange(NUM_SESSIONS)[:, None], order, order[:4]]:
+        some, some_memory = act(policy, first_step(view).take(lanes), draws[lanes])
+        assert_same(some, began, lanes)
+        later, later_memory = act(policy, view.take(lanes), draws[::-1][lanes], some_memory)
+        assert_same(later, went_on, lanes)
+        assert later_memory.tobytes() == last_memory[lanes].tobytes()
+        some_log_prob, some_prefix = policy.log_prob(view.take(lanes), went_on.action[lanes])
+        assert some_log_prob.tobytes() == log_prob[lanes].tobytes()
+        assert prefix is None or (some_prefix is not None and some_prefix.tobytes() == prefix[lanes].tobytes())
+
+
+@pytest.mark.parametrize(("spec", "kind"), CASES)
+def test_exactly_num_draws_are_read_and_nothing_is_written(world, view, spec, kind):
+    policy = make_behavior(world, spec, kind)
+    draws = draws_of(policy)
+    # Past the last column lies NaN; a read there would show.
+    wide = np.full((NUM_SESSIONS, policy.num_draws + 4), np.nan)
+    wide[:, : policy.num_draws] = draws
+    before = {name: values.copy() for name, values in {**view.observation, **view.user_state}.items()}
+    decision, _ = act(policy, view, draws)
+    assert_same(act(policy, view, wide[:, : policy.num_draws])[0], decision)
+    np.testing.assert_array_equal(wide[:, : policy.num_draws], draws)
+    for name, values in {**view.observation, **view.user_state}.items():
+        np.testing.assert_array_equal(values, before[name])
+    # And the draws are what the action comes from.
+    other, _ = act(policy, view, draws_of(policy, seed=1))
+    assert (other.action != decision.action).any()
+
+
+@pytest.mark.parametrize("spec", [case.values[0] for case in CASES if case.values[1] == "slate"], ids=str)
+def test_masses_of_all_slates_sum_to_one(small_world, sessions_under_way, spec):
+    world = small_world(4, 3)
+    slates = np.array(reference.ordered_slates(4, 3))
+    view = first_step(SessionView.of(sessions_under_way(world, 1)).take(np.zeros(len(slates), np.int64)))
+    log_prob, prefix = make_behavior(world, spec).log_prob(view, slates)
+    assert prefix is not None
+    assert np.exp(log_prob).sum() == pytest.approx(1.0, abs=1e-12)
+    assert np.exp(prefix[::2, 1]).sum() == pytest.approx(1.0, abs=1e-12)  # two slates begin with each pair
+    assert np.exp(prefix[::6, 0]).sum() == pytest.approx(1.0, abs=1e-12)
+
+
+@pytest.mark.parametrize("spec", [case.values[0] for case in CASES if case.values[1] == "slate"], ids=str)
+def test_a_repeated_item_has_probability_zero(world, view, spec):
+    slates = np.tile([[3, 1, 3]], (NUM_SESSIONS, 1))
+    log_prob, prefix = make_behavior(world, spec).log_prob(view, slates)
+    assert prefix is not None
+    np.testing.assert_array_equal(log_prob, -np.inf)
+    assert np.isfinite(prefix[:, :2]).all()
+
+
+@pytest.mark.parametrize(("spec", "kind"), CASES)
+def test_one_item_a_slate(small_world, sessions_under_way, spec, kind):
+    world = small_world(1, 1)
+    policy = make_behavior(world, spec, kind)
+    decision, _ = act(policy, SessionView.of(sessions_under_way(world, 2)), draws_of(policy, 2))
+    if kind == "slate":
+        np.testing.assert_array_equal(decision.action, 0)
+        np.testing.assert_allclose(decision.log_prob, 0.0, atol=1e-15)
+    assert np.isfinite(decision.log_prob).all()
+
+
+def test_a_name_alone_is_a_spec(world, view):
+    by_name, by_mapping = make_behavior(world, "uniform"), make_behavior(world, {"name": "uniform"})
+    draws = draws_of(by_name)
+    assert_same(act(by_name, view, draws)[0], act(by_mapping, view, draws)[0])
+
+
+@pytest.mark.parametrize(
+    ("spec", "kind", "message"),
+    [
+        ("expret", "slate", "unknown behavior policy 'expret'; did you mean 'expert'?"),
+        ({"name": "uniform", "temperature": 1.0}, "slate", "unknown behavior option 'temperature'"),
+        ({"name": "expert", "quality_wight": 1.0}, "slate", "did you mean 'quality_weight'?"),
+        ({"temperature": 1.0}, "slate", "has no 'name'; add the name of a registered behavior policy"),
+        ("uniform", "slates", "unknown action kind 'slates'; did you mean 'slate'?"),
+    ],
+)
+def test_a_wrong_spec_is_refused(world, spec, kind, message):
+    with pytest.raises(InvalidInput) as refusal:
+        make_behavior(world, spec, kind)
+    assert message in str(refusal.value)

@@ -1,0 +1,101 @@
+"""The expert's worth of an item, item by item; what it reads, and what it does not."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+
+import numpy as np
+import pytest
+
+from offline_data.behavior import SessionView, make_behavior
+from offline_data.behavior.ranking import RankingPolicy
+from recenv.errors import InvalidInput
+from tests.reference import behavior_reference as reference
+
+pytestmark = pytest.mark.kernels
+
+
+@pytest.fixture
+def world(small_world):
+    return small_world(7, 3)
+
+
+@pytest.fixture
+def batch(world, sessions_under_way):
+    batch = sessions_under_way(world, 4, num_steps=3)
+    assert np.abs(batch.state["satiation"]).max() > 0.01  # something was watched: satiation counts below
+    return batch
+
+
+def expert(world, **options) -> RankingPolicy:
+    policy = make_behavior(world, {"name": "expert", **options})
+    assert isinstance(policy, RankingPolicy)
+    return policy
+
+
+def changed(view, name):
+    """Return the view of users who differ in one hidden quantity, and look the same."""
+    state = {key: values.copy() for key, values in view.user_state.items()}
+    state[name] = -state[name] + 0.1
+    return replace(view, user_state=state)
+
+
+@pytest.mark.parametrize("quality_weight", [0.0, 2.0, -1.5])
+def test_scores_are_utility_plus_the_weighted_return(world, batch, quality_weight):
+    policy = expert(world, quality_weight=quality_weight)
+    scores = policy.scores(SessionView.of(batch))
+    config, catalog = asdict(world.config.user_model), world.catalog.arrays()
+    for b in range(4):
+        interest, satiation = batch.state["interest"][b], batch.state["satiation"][b]
+        expected = reference.expert_worth(interest, satiation, catalog, config, quality_weight)
+        np.testing.assert_allclose(scores[b], expected, rtol=1e-5, atol=1e-5)
+
+
+def test_without_quality_it_is_the_greedy_oracle_of_the_click(world, batch):
+    """Its scores are then the utilities by which the world's users choose."""
+    scores = expert(world, quality_weight=0.0).scores(SessionView.of(batch))
+    every_item = np.tile(np.arange(7, dtype=np.int32), (4, 1))
+    utilities = np.empty((4, 7), np.float32)
+    world.user_model.utilities(batch.state, every_item, utilities)
+    np.testing.assert_allclose(scores, utilities, rtol=1e-5, atol=1e-5)
+
+
+def test_default_quality_weight_is_two(world, batch):
+    view = SessionView.of(batch)
+    explicit = expert(world, quality_weight=2.0)
+    np.testing.assert_array_equal(expert(world).scores(view), explicit.scores(view))
+
+
+@pytest.mark.parametrize("quality_weight", [0.0, 2.0])
+def test_direction_is_the_gradient_of_the_scores_with_item_worth_fitted(world, batch, quality_weight):
+    policy = expert(world, quality_weight=quality_weight)
+    model, catalog = world.config.user_model, world.catalog
+    fit = reference.ridge_direction(
+        catalog.embeddings, model.appeal_weight * catalog.appeal.astype(float) + quality_weight * catalog.quality
+    )
+    weight = model.affinity_weight + quality_weight * model.match_quality
+    expected = weight * batch.state["interest"] - model.satiation_weight * batch.state["satiation"] + fit
+    expected /= np.linalg.norm(expected, axis=1, keepdims=True)
+    np.testing.assert_allclose(policy.direction(SessionView.of(batch)), expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["interest", "satiation"])
+def test_it_reads_the_hidden_state(world, batch, name):
+    view = SessionView.of(batch)
+    policy = expert(world)
+    assert (policy.scores(view) != policy.scores(changed(view, name))).all()
+    assert (policy.direction(view) != policy.direction(changed(view, name))).any(axis=1).all()
+
+
+def test_it_reads_nothing_else(world, batch):
+    view = SessionView.of(batch)
+    policy = expert(world)
+    blind = replace(changed(view, "budget"), observation={}, steps=view.steps + np.uint64(1))
+    np.testing.assert_array_equal(policy.scores(blind), policy.scores(view))
+    np.testing.assert_array_equal(policy.direction(blind), policy.direction(view))
+
+
+@pytest.mark.parametrize("value", [1001.0, float("nan"), True])
+def test_a_config_out_of_range_is_refused(world, value):
+    with pytest.raises(InvalidInput, match=r"quality_weight=.*set quality_weight to"):
+        expert(world, quality_weight=value)

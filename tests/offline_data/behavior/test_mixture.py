@@ -1,0 +1,331 @@
+"""Mixtures against enumeration: per step a log-sum-exp, per session the product of conditionals is the marginal."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from itertools import product
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from offline_data.behavior import ActionKind, SessionView, make_behavior
+from offline_data.rollout import play_sessions
+from recenv.errors import InvalidInput
+from recenv.session_batch import SessionBatch
+from tests.reference import behavior_reference as reference
+
+pytestmark = pytest.mark.kernels
+
+WEIGHTS = (0.2, 0.3, 0.5)
+COMPONENTS = (
+    {"name": "expert", "temperature": 4.0, "proto_scale": 0.5},
+    {"name": "clickbait", "temperature": 1.0, "proto_scale": 0.4},
+    "uniform",
+)
+UNIFORM_ACTS = 0.9  # a component's draw that falls to the last of WEIGHTS
+
+
+def mixture(world, mixing="step", weights=WEIGHTS, components=COMPONENTS, kind: ActionKind = "slate") -> Any:
+    spec = {"name": "mixture", "components": components, "weights": weights, "mixing": mixing}
+    return make_behavior(world, spec, kind)
+
+
+def present(prefix: np.ndarray | None) -> np.ndarray:
+    assert prefix is not None
+    return prefix
+
+
+def repeated(batch, count):
+    """Return the view of one session, `count` times."""
+    return SessionView.of(batch).take(np.zeros(count, np.int64))
+
+
+def slates_and_their_draws(world):
+    """Return every ordered slate [n, K], and the uniforms [n, K] for which the uniform policy shows it."""
+    num_items, size = world.catalog.num_items, world.config.slate_size
+    grids = [(np.arange(num_items - k) + 0.5) / (num_items - k) for k in range(size)]
+    draws = np.array(list(product(*grids)))
+    view = SessionView({}, {}, np.zeros(len(draws), np.uint64))
+    return make_behavior(world, "uniform").act(view, draws, np.zeros((len(draws), 0))).action, draws
+
+
+# --- per step
+
+
+def test_a_step_is_the_logsumexp_of_its_components(small_world, sessions_under_way):
+    world = small_world(4, 3)
+    slates, _ = slates_and_their_draws(world)
+    view = repeated(sessions_under_way(world, 1), len(slates))
+    policy = mixture(world)
+    joint, prefix = policy.log_prob(view, slates)
+    prefix = present(prefix)
+    answers = [present(part.log_prob(view, slates)[1]) for part in policy.components]
+    for row, slate in enumerate(slates.tolist()):
+        for k in range(3):
+            expected = [math.log(w) + answer[row, k] for w, answer in zip(WEIGHTS, answers, strict=True)]
+            assert prefix[row, k] == pytest.approx(reference.log_sum_exp(expected), rel=1e-12)
+        begins_alike = [math.exp(joint[r]) for r, other in enumerate(slates.tolist()) if other[:2] == slate[:2]]
+        assert sum(begins_alike) == pytest.approx(math.exp(prefix[row, 1]), rel=1e-12)
+    np.testing.assert_array_equal(joint, prefix[:, -1])
+    assert np.exp(joint).sum() == pytest.approx(1.0, abs=1e-12)
+
+
+def test_a_step_of_protos_is_the_mixture_of_densities(small_world, sessions_under_way):
+    world = small_world()
+    view = SessionView.of(sessions_under_way(world, 5))
+    policy = mixture(world, kind="proto")
+    action = np.random.default_rng(0).normal(size=(5, 3)).astype(np.float32)
+    density, prefix = policy.log_prob(view, action)
+    means = [*(part.direction(view) for part in policy.components[:2]), np.zeros((5, 3))]
+    scales = [0.5, 0.4, 1.0 / math.sqrt(3.0)]
+    expected = sum(
+        w * stats.norm.pdf(action, m, s).prod(axis=1) for w, m, s in zip(WEIGHTS, means, scales, strict=True)
+    )
+    np.testing.assert_allclose(density, np.log(expected), rtol=1e-9)
+    assert prefix is None
+
+
+def test_far_outside_every_component_the_log_density_is_finite(small_world, sessions_under_way):
+    world = small_world()
+    view = SessionView.of(sessions_under_way(world, 1))
+    policy = mixture(world, kind="proto")
+    far = np.full((1, 3), 1e4, np.float32)
+    density, _ = policy.log_prob(view, far)
+    best = max(math.log(w) + p.log_prob(view, far)[0][0] for w, p in zip(WEIGHTS, policy.components, strict=True))
+    assert density[0] == pytest.approx(best, rel=1e-12)
+
+
+@pytest.mark.parametrize("mixing", ["step", "session"])
+def test_components_act_as_often_as_their_weights_say(small_world, sessions_under_way, mixing):
+    """Of 1000 midpoints an interval of length w holds 1000 w, give or take one; the rest of the draws go to it."""
+    world = small_world()
+    policy = mixture(world, mixing)
+    view = repeated(sessions_under_way(world, 1, num_steps=0), 1000)
+    draws = np.random.default_rng(1).random((1000, policy.num_draws))
+    draws[:, 0] = (np.arange(1000) + 0.5) / 1000
+    decision = policy.act(view, draws, np.zeros((1000, policy.num_memory)))
+    assert decision.component.dtype == np.int8
+    np.testing.assert_allclose(np.bincount(decision.component), [200, 300, 500], atol=1)
+    for index, part in enumerate(policy.components):
+        lanes = np.flatnonzero(decision.component == index)
+        alone = part.act(view.take(lanes), draws[lanes, 1 : 1 + part.num_draws], np.zeros((len(lanes), 0)))
+        np.testing.assert_array_equal(decision.action[lanes], alone.action)
+
+
+def test_every_step_draws_its_component_anew(small_world, sessions_under_way):
+    world = small_world()
+    policy = mixture(world)
+    assert policy.num_memory == 0
+    view = replace(repeated(sessions_under_way(world, 1), 3), steps=np.full(3, 4, np.uint64))
+    draws = np.full((3, policy.num_draws), 0.5)
+    draws[:, 0] = [0.1, 0.4, 0.9]
+    np.testing.assert_array_equal(policy.act(view, draws, np.zeros((3, 0))).component, [0, 1, 2])
+
+
+# --- weights of zero and one
+
+
+@pytest.mark.parametrize("mixing", ["step", "session"])
+@pytest.mark.parametrize("acting", [0, 1, 2])
+def test_a_component_of_weight_one_is_all_there_is(small_world, sessions_under_way, mixing, acting):
+    world = small_world(4, 2)
+    weights = tuple(float(index == acting) for index in range(3))
+    policy = mixture(world, mixing, weights)
+    batch = sessions_under_way(world, 6, num_steps=0)
+    draws = np.random.default_rng(2).random((6, policy.num_draws))
+    draws[:2, 0] = 2.0**-33, 1.0 - 2.0**-33
+    memory = np.zeros((6, policy.num_memory))
+    for _ in range(2):
+        view = SessionView.of(batch)
+        decision = policy.act(view, draws, memory)
+        part = policy.components[acting]
+        alone = part.act(view, draws[:, 1 : 1 + part.num_draws], np.zeros((6, 0)))
+        np.testing.assert_array_equal(decision.component, acting)
+        np.testing.assert_array_equal(decision.action, alone.action)
+        np.testing.assert_allclose(decision.log_prob, alone.log_prob, rtol=1e-12)
+        np.testing.assert_allclose(
+            present(decision.prefix_log_prob), present(alone.prefix_log_prob), rtol=1e-12, atol=1e-15
+        )
+        batch.step(decision.action)
+
+
+def test_a_component_that_cannot_act_adds_nothing_to_the_probability(small_world, sessions_under_way):
+    """Every component gives a slate that repeats an item probability zero, so the mixture does; and no NaN."""
+    world = small_world(4, 3)
+    view = repeated(sessions_under_way(world, 1), 2)
+    joint, prefix = mixture(world, weights=(0.0, 0.4, 0.6)).log_prob(view, np.array([[1, 1, 2], [0, 1, 2]]))
+    prefix = present(prefix)
+    np.testing.assert_array_equal(prefix == -np.inf, [[False, True, True], [False] * 3])
+    np.testing.assert_array_equal(joint, prefix[:, -1])
+    assert not np.isnan(prefix).any()
+
+
+# --- per session
+
+
+@pytest.fixture
+def all_sessions(small_world, sessions_under_way):
+    """Every session of three slates of 2 of 3 items: 6 ** 3 of them, played by the uniform component.
+
+    Which one acts does not matter to the log-probabilities. The three users shown at the three steps differ, so that
+    the components' probabilities do.
+    """
+    world = small_world(3, 2)
+    policy = mixture(world, "session")
+    slates, draws = slates_and_their_draws(world)
+    choice = np.array(list(product(range(len(slates)), repeat=3)))
+    memory = np.zeros((len(choice), policy.num_memory))
+    decisions, tables, memories = [], [], []
+    for step in range(3):
+        view = repeated(sessions_under_way(world, 1, num_steps=step, seed=step), len(choice))
+        uniforms = np.column_stack([np.full(len(choice), UNIFORM_ACTS), draws[choice[:, step]]])
+        decisions.append(policy.act(view, uniforms, memory))
+        np.testing.assert_array_equal(decisions[-1].action, slates[choice[:, step]])
+        tables.append([part.log_prob(view, slates[choice[:, step]])[0] for part in policy.components])
+        memories.append(memory.copy())
+    return choice, slates, decisions, np.array(tables).transpose(2, 1, 0), memories
+
+
+def test_product_of_the_conditionals_is_the_sessions_marginal(all_sessions):
+    choice, _, decisions, table, _ = all_sessions
+    total = np.sum([decision.log_prob for decision in decisions], axis=0)
+    expected = [reference.session_mixture(WEIGHTS, table[row]) for row in range(len(choice))]
+    np.testing.assert_allclose(total, expected, rtol=1e-12)
+    assert np.exp(total).sum() == pytest.approx(1.0, abs=1e-12)
+    # The mixture of steps is another distribution: the test above can tell them apart.
+    steps = [math.fsum(reference.session_mixture(WEIGHTS, row[:, [t]]) for t in range(3)) for row in table]
+    assert np.abs(np.array(steps) - expected).max() > 0.1
+
+
+@pytest.mark.parametrize("step", [0, 1, 2])
+def test_conditionals_of_each_step_sum_to_one_given_the_past(all_sessions, step):
+    choice, _, decisions, _, _ = all_sessions
+    mass: dict[tuple[int, ...], dict[int, float]] = {}
+    for row, slates in enumerate(choice.tolist()):
+        mass.setdefault(tuple(slates[:step]), {})[slates[step]] = math.exp(decisions[step].log_prob[row])
+    assert len(mass) == 6**step
+    for conditional in mass.values():
+        assert len(conditional) == 6
+        assert sum(conditional.values()) == pytest.approx(1.0, abs=1e-12)
+
+
+@pytest.mark.parametrize("step", [0, 1, 2])
+def test_prefixes_are_marginals_of_the_conditionals(all_sessions, step):
+    choice, slates, decisions, _, _ = all_sessions
+    prefix = decisions[step].prefix_log_prob
+    np.testing.assert_array_equal(prefix[:, -1], decisions[step].log_prob)
+    first = slates[choice[:, step], 0]
+    for past in {tuple(row[:step]) for row in choice.tolist()}:
+        same_past = (choice[:, :step] == past).all(axis=1)
+        for item in range(3):
+            rows = np.flatnonzero(same_past & (first == item))
+            distinct = {int(choice[row, step]): math.exp(decisions[step].log_prob[row]) for row in rows}
+            np.testing.assert_allclose(np.exp(prefix[rows, 0]), sum(distinct.values()), rtol=1e-12)
+
+
+def test_memory_holds_the_posterior(all_sessions):
+    choice, _, _, table, memories = all_sessions
+    for step, memory in enumerate(memories):
+        np.testing.assert_array_equal(memory[:, 0], 2)
+        weighted = np.array(WEIGHTS) * np.exp(memory[:, 1:])
+        posterior = weighted / weighted.sum(axis=1, keepdims=True)
+        expected = [reference.session_posterior(WEIGHTS, table[row][:, : step + 1]) for row in range(len(choice))]
+        np.testing.assert_allclose(posterior, expected, rtol=1e-10)
+
+
+def test_the_component_of_a_session_stays(small_world, sessions_under_way):
+    world = small_world()
+    policy = mixture(world, "session")
+    batch = sessions_under_way(world, 30, num_steps=0)
+    memory = np.zeros((30, policy.num_memory))
+    rng = np.random.default_rng(3)
+    labels = []
+    for _ in range(3):
+        decision = policy.act(SessionView.of(batch), rng.random((30, policy.num_draws)), memory)
+        labels.append(decision.component)
+        batch.step(decision.action)
+    assert set(labels[0].tolist()) == {0, 1, 2}
+    np.testing.assert_array_equal(labels[1], labels[0])
+    np.testing.assert_array_equal(labels[2], labels[0])
+
+
+@pytest.mark.parametrize("kind", ["slate", "proto"])
+@pytest.mark.parametrize("weights", [WEIGHTS, (0.2, 0.8, 0.0)])
+def test_a_played_sessions_log_probs_add_up_to_its_marginal(small_world, kind, weights):
+    """Replayed with the logged actions, component by component, to the session's own end."""
+    world = small_world(max_steps=5)
+    policy = mixture(world, "session", weights, kind=kind)
+    seeds = np.arange(12, dtype=np.uint64)
+    played = play_sessions(world, policy, seeds, seeds + np.uint64(100))
+    rows, offsets = played.columns, played.offsets
+    assert len(set(rows["component"].tolist())) > 1
+    for s, seed in enumerate(seeds):
+        batch = SessionBatch(world, 1)
+        batch.start(np.zeros(1, np.int64), np.array([seed]), np.zeros(1, np.uint64))
+        table: list[list[float]] = [[] for _ in policy.components]
+        for row in range(offsets[s], offsets[s + 1]):
+            view = SessionView.of(batch)
+            for part, log_probs in zip(policy.components, table, strict=True):
+                log_probs.append(part.log_prob(view, rows["proto" if kind == "proto" else "slate"][[row]])[0][0])
+            batch.step(rows["slate"][[row]])
+        total = rows["behavior_log_prob"][offsets[s] : offsets[s + 1]].sum()
+        assert total == pytest.approx(reference.session_mixture(weights, table), rel=1e-10)
+
+
+def test_a_session_whose_likelihood_underflows_keeps_finite_conditionals(small_world, sessions_under_way):
+    """A sharp Gaussian far off loses thousands of nats a step; the posterior must go to the others in log space."""
+    world = small_world()
+    components = ({"name": "clickbait", "proto_scale": 0.01}, "uniform")
+    policy = mixture(world, "session", (0.5, 0.5), components, "proto")
+    batch = sessions_under_way(world, 4, num_steps=0)
+    memory = np.zeros((4, policy.num_memory))
+    rng = np.random.default_rng(4)
+    for step in range(3):
+        draws = rng.random((4, policy.num_draws))
+        draws[:, 0] = UNIFORM_ACTS
+        decision = policy.act(replace(SessionView.of(batch), steps=np.full(4, step, np.uint64)), draws, memory)
+        uniform, _ = policy.components[1].log_prob(SessionView.of(batch), decision.action)
+        expected = uniform + (math.log(0.5) if step == 0 else 0.0)
+        np.testing.assert_allclose(decision.log_prob, expected, rtol=1e-9)
+    assert (memory[:, 1] < -2000).all()
+
+
+# --- bad input
+
+
+def test_no_session_to_act_for_is_an_error(small_world, sessions_under_way):
+    policy = mixture(small_world())
+    none = SessionView.of(sessions_under_way(small_world(), 1)).take(np.zeros(0, np.int64))
+    with pytest.raises(ValueError, match="act for no session"):
+        policy.act(none, np.zeros((0, policy.num_draws)), np.zeros((0, 0)))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"weights": (0.5, 0.4, 0.2)}, r"weights sum to 1\.1\d*; they must sum to 1"),
+        ({"weights": (0.5, 0.5)}, "3 components and 2 weights; give one each"),
+        ({"weights": (1.5, -0.5, 0.0)}, r"mixture weight=1\.5 is outside \[0\.0, 1\.0\]; set mixture weight to"),
+        ({"weights": (-0.5, 0.5, 1.0)}, r"mixture weight=-0\.5 is outside"),
+        ({"weights": (float("nan"), 0.5, 0.5)}, "mixture weight=nan is not a finite number"),
+        ({"components": (), "weights": ()}, "mixture has 0 components; give 1 to 127"),
+        ({"components": ("uniform",) * 128, "weights": (1 / 128,) * 128}, "mixture has 128 components; give 1 to 127"),
+        ({"components": ("expert", "uniform", "mixture")}, "cannot hold a mixture; list its components"),
+        ({"components": ("expert", "uniform", {"name": "mixture"})}, "cannot hold a mixture; list its components"),
+        ({"components": ("expert", "clickbat", "uniform")}, "behavior policy 'clickbat'; did you mean 'clickbait'?"),
+        (
+            {"components": ("expert", "uniform", {"name": "clickbait", "temprature": 1.0})},
+            "behavior option 'temprature'; did you mean 'temperature'?",
+        ),
+        ({"components": ("expert", "uniform", {"temperature": 1.0})}, "has no 'name'; add the name"),
+        ({"mixing": "sesion"}, "unknown mixing 'sesion'; did you mean 'session'?"),
+        ({"wieghts": (1.0,)}, "unknown behavior option 'wieghts'; did you mean 'weights'?"),
+    ],
+)
+def test_a_wrong_spec_is_refused(small_world, changes, message):
+    spec = {"name": "mixture", "components": COMPONENTS, "weights": WEIGHTS, **changes}
+    with pytest.raises(InvalidInput, match=message):
+        make_behavior(small_world(), spec)

@@ -1,0 +1,452 @@
+"""Collection: the same request gives the same bytes, whatever stopped it on the way; anything else is refused."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from offline_data import collection
+from offline_data.collection import LogRequest, collect, mixture_spec
+from offline_data.dataset import LoggedDataset
+from offline_data.histories import ObservationBuilder
+from offline_data.rollout import play_sessions
+from recenv.errors import InvalidInput
+from recenv.session_batch import SessionBatch
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(autouse=True)
+def small_ranges(monkeypatch):
+    """Forty sessions are five ranges."""
+    monkeypatch.setattr(collection, "SESSIONS_PER_RANGE", 8)
+
+
+@pytest.fixture(scope="module")
+def expected(small_request, compared_bytes, tmp_path_factory):
+    """The bytes of the dataset of `small_request`, collected in one range."""
+    path = tmp_path_factory.mktemp("expected") / "log"
+    collect(path, small_request)
+    assert not path.with_name("log.partial").exists()
+    return compared_bytes(path)
+
+
+def partial_of(path):
+    return path.with_name(path.name + ".partial")
+
+
+def tree(folder):
+    """Return every path below a folder, with the bytes of the files."""
+    return {str(p.relative_to(folder)): p.read_bytes() if p.is_file() else None for p in sorted(folder.rglob("*"))}
+
+
+# --- the same bytes
+
+
+@pytest.mark.parametrize("sessions_per_range", [3, 8, 40, 41])
+def test_the_same_request_gives_the_same_bytes(
+    small_request, compared_bytes, expected, tmp_path, monkeypatch, sessions_per_range
+):
+    """In ranges of any size, with the keys of the behavior's spec in any order; of `run.json` nothing is promised."""
+    monkeypatch.setattr(collection, "SESSIONS_PER_RANGE", sessions_per_range)
+    shuffled = replace(small_request, behavior=dict(reversed(small_request.behavior.items())))
+    collect(tmp_path / "log", shuffled)
+    assert compared_bytes(tmp_path / "log") == expected
+    assert [path.name for path in tmp_path.iterdir()] == ["log"]
+
+
+@pytest.mark.parametrize("change", [{"dataset_seed": 6}, {"group_size": 1}, {"behavior": "uniform"}])
+def test_another_request_gives_other_bytes(small_request, compared_bytes, expected, tmp_path, change):
+    collect(tmp_path / "log", replace(small_request, **change))
+    other = compared_bytes(tmp_path / "log")
+    assert other.keys() == expected.keys()
+    assert other["rows/slate.npy"] != expected["rows/slate.npy"]
+    assert other["manifest.json"] != expected["manifest.json"]
+
+
+def test_progress_tells_every_session_once(small_request, tmp_path):
+    told: list[int] = []
+    collect(tmp_path / "log", small_request, progress=told.append)
+    assert told == [8] * 5
+    told.clear()
+    collect(tmp_path / "log", small_request, progress=told.append)
+    assert told == [40]
+
+
+def test_what_is_there_is_not_collected_again(small_request, tmp_path, monkeypatch):
+    collect(tmp_path / "log", small_request)
+    before = tree(tmp_path)
+    monkeypatch.setattr(collection, "make_world", None)
+    dataset = collect(str(tmp_path / "log"), small_request)
+    assert dataset.num_sessions == 40
+    assert tree(tmp_path) == before
+
+
+def test_missing_folders_on_the_way_are_made(small_request, compared_bytes, expected, tmp_path):
+    collect(tmp_path / "a" / "b" / "log", small_request)
+    assert compared_bytes(tmp_path / "a" / "b" / "log") == expected
+
+
+# --- stopped
+
+
+@pytest.mark.parametrize("num_done", [1, 3, 5])
+def test_stopped_between_ranges_it_goes_on(small_request, compared_bytes, expected, tmp_path, monkeypatch, num_done):
+    path = tmp_path / "log"
+    told: list[int] = []
+
+    def stop(count):
+        told.append(count)
+        if len(told) == num_done:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        collect(path, small_request, progress=stop)
+    assert not path.exists()
+    assert len(list(partial_of(path).glob("range-*.npz"))) == num_done
+    played: list[int] = []
+
+    def count_sessions(world, policy, session_seeds, behavior_seeds):
+        played.append(len(session_seeds))
+        return play_sessions(world, policy, session_seeds, behavior_seeds)
+
+    monkeypatch.setattr(collection, "play_sessions", count_sessions)
+    collect(path, small_request)
+    assert played == [8] * (5 - num_done)
+    assert compared_bytes(path) == expected
+    assert not partial_of(path).exists()
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "call"),
+    [
+        (collection, "write_json", 1),  # the claim of the folder
+        (np, "savez", 1),
+        (np, "savez", 3),
+        (collection, "_join", 1),
+        (np, "save", 1),
+        (np, "save", 9),
+        (collection, "file_digest", 4),
+        (collection, "write_json", 2),  # the manifest
+        (collection, "write_json", 3),  # run.json
+        (shutil, "rmtree", 2),  # the dataset is in its place, the ranges are not yet removed
+    ],
+)
+@pytest.mark.parametrize("error", [KeyboardInterrupt, OSError(28, "No space left on device")], ids=["stop", "full"])
+def test_stopped_anywhere_it_leaves_nothing_half_written_and_goes_on(
+    small_request, compared_bytes, expected, tmp_path, monkeypatch, module, name, call, error
+):
+    path = tmp_path / "log"
+    calls: list[object] = []
+    original = getattr(module, name)
+
+    def fail(*arguments, **options):
+        calls.append(arguments)
+        if len(calls) == call:
+            if name == "savez":  # half of a range is on the disk
+                arguments[0].write(b"half")
+            raise error
+        return original(*arguments, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module, name, fail)
+        with pytest.raises((KeyboardInterrupt, InvalidInput, OSError)) as stop:
+            collect(path, small_request)
+    if name in ("savez", "save") and error is not KeyboardInterrupt:
+        assert stop.type is InvalidInput
+        assert str(path.name) in str(stop.value)
+        assert "No space left on device; choose a path in a folder that you can write" in str(stop.value)
+    assert len(calls) >= call
+    assert path.exists() == (name == "rmtree")
+    collect(path, small_request)
+    assert compared_bytes(path) == expected
+
+
+SCRIPT = """
+import json, sys, time
+from offline_data import collection
+from recenv.session_config import SessionConfig
+
+collection.SESSIONS_PER_RANGE = 8
+values = json.loads(sys.argv[2])
+request = collection.LogRequest(**{**values, "config": SessionConfig.from_dict(values["config"])})
+
+
+def tell(count):
+    print(count, flush=True)
+    time.sleep(0.02)
+
+
+collection.collect(sys.argv[1], request, progress=tell)
+"""
+
+
+def start_script(path, request):
+    words = [sys.executable, "-c", SCRIPT, str(path), json.dumps(request.to_dict())]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    return subprocess.Popen(words, cwd=path.parent, env=environment, stdout=subprocess.PIPE, text=True)
+
+
+@pytest.mark.parametrize(("num_done", "more_seconds"), [(0, 0.02), (2, 0.021), (5, 0.03)])
+def test_killed_it_goes_on_to_the_same_bytes(small_request, compared_bytes, expected, tmp_path, num_done, more_seconds):
+    """SIGKILL after some ranges and a moment, which falls where it falls; then the same command again."""
+    path = tmp_path / "log"
+    with start_script(path, small_request) as process:
+        assert process.stdout is not None
+        for _ in range(num_done):
+            assert process.stdout.readline() == "8\n"
+        while num_done == 0 and not partial_of(path).exists():
+            assert process.poll() is None
+        time.sleep(more_seconds)
+        process.send_signal(signal.SIGKILL)
+    finished = path.exists()
+    if finished:
+        LoggedDataset.open(path).verify()
+    with start_script(path, small_request) as process:
+        assert process.wait() == 0
+    assert compared_bytes(path) == expected
+    # Killed after the dataset stood in its place, it may have kept its ranges.
+    assert finished or not partial_of(path).exists()
+
+
+# --- refused
+
+
+def another_request(path, request):
+    collect(path, replace(request, dataset_seed=6))
+
+
+def unfinished_work(path, request):
+    def stop(_):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        collect(path, replace(request, dataset_seed=6), progress=stop)
+
+
+def foreign_folder(path, _):
+    path.mkdir()
+    (path / "thesis.tex").write_text("years of work")
+
+
+def file_in_the_way(path, _):
+    path.write_text("notes")
+
+
+def file_in_the_way_of_the_partial(path, _):
+    partial_of(path).write_text("notes")
+
+
+@pytest.mark.parametrize(
+    ("prepare", "message"),
+    [
+        (another_request, "{path} holds a dataset of another request; choose another --out or remove it"),
+        (unfinished_work, "{path}.partial holds unfinished work of another request; remove it or choose another --out"),
+        (foreign_folder, "{path} is not a RecSession dataset (no manifest.json)"),
+        (file_in_the_way, "{path} is a file; choose another --out"),
+        (
+            file_in_the_way_of_the_partial,
+            "cannot write {path}.partial: File exists; choose a path in a folder that you can write",
+        ),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_something_else_at_the_path_is_refused_and_left_as_it_is(small_request, tmp_path, prepare, message):
+    path = tmp_path / "log"
+    prepare(path, small_request)
+    before = tree(tmp_path)
+    with pytest.raises(InvalidInput) as refusal:
+        collect(path, small_request)
+    assert message.format(path=path) in str(refusal.value)
+    assert tree(tmp_path) == before
+
+
+def test_a_path_that_cannot_be_written_is_refused(small_request, tmp_path):
+    (tmp_path / "file").write_text("notes")
+    with pytest.raises(InvalidInput, match=r"cannot write .*file/log\.partial: Not a directory; choose a path"):
+        collect(tmp_path / "file" / "log", small_request)
+    assert tree(tmp_path) == {"file": b"notes"}
+
+
+def test_a_second_writer_is_refused_and_the_first_goes_on(small_request, compared_bytes, expected, tmp_path):
+    path = tmp_path / "log"
+    refusals: list[str] = []
+
+    def try_to_write_too(_):
+        with pytest.raises(InvalidInput) as refusal:
+            collect(path, small_request)
+        refusals.append(str(refusal.value))
+
+    collect(path, small_request, progress=try_to_write_too)
+    sentence = f"{path}.partial is being written by another process; wait for it or choose another --out"
+    assert refusals == [sentence] * 5
+    assert compared_bytes(path) == expected
+
+
+def test_a_lock_held_by_another_process_is_respected(small_request, compared_bytes, expected, tmp_path):
+    path = tmp_path / "log"
+    partial_of(path).mkdir()
+    with (partial_of(path) / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with start_script(path, small_request) as process:
+            assert process.wait() == 1
+        assert [file.name for file in partial_of(path).iterdir()] == ["lock"]
+    collect(path, small_request)  # a lock dies with its holder
+    assert compared_bytes(path) == expected
+
+
+def test_a_writer_that_comes_as_another_finishes_takes_its_dataset(
+    small_request, compared_bytes, expected, tmp_path, monkeypatch
+):
+    path = tmp_path / "log"
+
+    def meanwhile(config):
+        with monkeypatch.context() as patch:
+            patch.setattr(collection, "make_world", make_world)
+            collect(path, small_request)
+        return make_world(config)
+
+    make_world = collection.make_world
+    monkeypatch.setattr(collection, "make_world", meanwhile)
+    told: list[int] = []
+    assert collect(path, small_request, progress=told.append).num_sessions == 40
+    assert told == [40]
+    assert compared_bytes(path) == expected
+    assert not partial_of(path).exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"behavior": "clickbat"}, "unknown behavior policy 'clickbat'; did you mean 'clickbait'?"),
+        ({"behavior": mixture_spec(0.5, "clickbat")}, "did you mean 'clickbait'?"),
+        ({"action_kind": "item"}, "unknown action kind 'item'"),
+    ],
+)
+def test_an_unknown_name_leaves_nothing_behind(small_request, tmp_path, change, message):
+    with pytest.raises(InvalidInput) as refusal:
+        collect(tmp_path / "log", replace(small_request, **change))
+    assert message in str(refusal.value)
+    assert tree(tmp_path) == {}
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("num_sessions", 0, "num_sessions=0 is outside"),
+        ("num_sessions", 2.0, "num_sessions=2.0 is not an integer"),
+        ("dataset_seed", -1, "dataset_seed=-1 is outside"),
+        ("dataset_seed", 2**63, "dataset_seed=9223372036854775808 is outside"),
+        ("group_size", 0, "group_size=0 is outside"),
+        ("group_size", 3, "num_sessions=40 is not a multiple of group_size=3; change one of them"),
+    ],
+)
+def test_a_request_out_of_range_is_refused(small_request, field, value, message):
+    with pytest.raises(InvalidInput) as refusal:
+        replace(small_request, **{field: value})
+    assert message in str(refusal.value)
+
+
+@pytest.mark.parametrize("good_fraction", [-0.1, 1.1, float("nan")])
+def test_a_good_fraction_out_of_range_is_refused(good_fraction):
+    with pytest.raises(InvalidInput, match=r"good_fraction=.*set good_fraction to a number in \[0\.0, 1\.0\]"):
+        mixture_spec(good_fraction, "clickbait")
+
+
+# --- seeds and labels
+
+
+def test_groups_share_their_user_and_not_their_luck(small_request, tmp_path):
+    dataset = collect(tmp_path / "log", replace(small_request, group_size=4))
+    seeds = np.asarray(dataset.sessions["session_seed"]).reshape(10, 4)
+    assert (seeds == seeds[:, :1]).all()
+    assert len(set(seeds[:, 0].tolist())) == 10
+    assert len(set(np.asarray(dataset.sessions["behavior_seed"]).tolist())) == 40
+    profile = np.asarray(dataset.sessions["profile"]).reshape(10, 4, -1)
+    assert (profile == profile[:, :1]).all()
+    first = np.asarray(dataset.rows["slate"])[np.asarray(dataset.offsets[:-1])].reshape(10, 4, -1)
+    assert (first != first[:, :1]).any(axis=(1, 2)).all()
+    session_id = np.repeat(np.arange(40), np.diff(dataset.offsets))
+    np.testing.assert_array_equal(dataset.rows["session_id"], session_id)
+    np.testing.assert_array_equal(dataset.rows["group_id"], session_id // 4)
+    np.testing.assert_array_equal(dataset.rows["user_id"], session_id // 4)
+    np.testing.assert_array_equal(dataset.rows["episode_id"], 0)
+
+
+def test_two_datasets_share_no_seed(small_request, tmp_path):
+    seeds: list[int] = []
+    for number, dataset_seed in enumerate((0, 1, 2, 2**62, 2**63 - 1)):
+        request = replace(small_request, dataset_seed=dataset_seed, group_size=1)
+        dataset = collect(tmp_path / str(number), request)
+        seeds += np.asarray(dataset.sessions["session_seed"]).tolist()
+        seeds += np.asarray(dataset.sessions["behavior_seed"]).tolist()
+    assert len(set(seeds)) == len(seeds) == 400
+
+
+def test_rows_are_the_sessions_played_from_their_seeds(small_world, small_request, tmp_path):
+    """The latent label is which component acted; the reward is left out, being a sum of what is there."""
+    dataset = collect(tmp_path / "log", small_request)
+    world = small_world(12, 3)
+    seeds = (np.asarray(dataset.sessions[name]) for name in ("session_seed", "behavior_seed"))
+    played = play_sessions(world, small_request.policy(world), *seeds)
+    component, reward = played.columns.pop("component"), played.columns.pop("reward")
+    assert set(component.tolist()) == {0, 1}
+    np.testing.assert_array_equal(dataset.open_latent_labels(), component)
+    assert reward.max() > 0
+    np.testing.assert_array_equal(dataset.reward(), reward)
+    np.testing.assert_array_equal(dataset.session_returns(), np.add.reduceat(reward, played.offsets[:-1]))
+    np.testing.assert_array_equal(dataset.offsets, played.offsets)
+    np.testing.assert_array_equal(dataset.sessions["profile"], played.profile)
+    assert dataset.rows.keys() == played.columns.keys() | {"session_id", "group_id", "user_id", "episode_id"}
+    for name, values in played.columns.items():
+        assert dataset.rows[name].dtype == values.dtype
+        np.testing.assert_array_equal(dataset.rows[name], values)
+
+
+def test_observations_are_rebuilt_from_the_disk(small_world, small_request, tmp_path):
+    """With memory-mapped columns and the seeds that collection gives, all 64 bits of them."""
+    dataset = collect(tmp_path / "log", small_request)
+    builder = ObservationBuilder(dataset)
+    world = small_world(12, 3)
+    count = dataset.num_sessions
+    batch = SessionBatch(world, count)
+    batch.start(np.arange(count), np.asarray(dataset.sessions["session_seed"]), np.zeros(count, np.uint64))
+    sessions = np.arange(count)
+    while batch.active.any():
+        rows = np.asarray(dataset.offsets[:-1])[sessions] + batch.steps.astype(np.int64)
+        expected = batch.observe()
+        for name, values in builder.observe(rows).items():
+            assert type(values) in (np.ndarray, np.memmap)
+            np.testing.assert_array_equal(values, expected[name])
+        batch.step(np.asarray(dataset.rows["slate"])[rows])
+        expected = batch.observe()
+        for name, values in builder.observe(rows, after=True).items():
+            np.testing.assert_array_equal(values, expected[name])
+        going_on = batch.active.copy()
+        batch, sessions = batch.take(going_on), sessions[going_on]
+
+
+def test_quality_dial():
+    spec = mixture_spec(0.25, "uniform", "session")
+    assert spec["components"] == [{"name": "expert"}, {"name": "uniform"}]
+    assert spec["weights"] == [0.25, 0.75]
+    assert spec["mixing"] == "session"
+    assert mixture_spec(0.1, "clickbait")["mixing"] == "step"
+
+
+def test_default_ranges_cover_every_session_once(monkeypatch):
+    monkeypatch.undo()
+    ranges = LogRequest(num_sessions=5000).ranges()
+    assert [len(r) for r in ranges] == [2048, 2048, 904]
+    assert [session for r in ranges for session in r] == list(range(5000))
