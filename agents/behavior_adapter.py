@@ -67,19 +67,7 @@ class AgentBehavior(BehaviorPolicy):
         tensors = {name: torch.from_numpy(np.ascontiguousarray(values)) for name, values in observation.items()}
         count = len(observation["profile"])
         batch = TensorDict({"observation": TensorDict(tensors, batch_size=[count])}, batch_size=[count])
-        return policy_moments(self.actor, batch.to(self.device))
-
-
-@torch.no_grad()
-def policy_moments(actor: GaussianPolicy, batch: TensorDict) -> tuple[np.ndarray, np.ndarray]:
-    """Return mean and scale of the policy, each [B, d] float32.
-
-    Args:
-        actor: a Gaussian policy.
-        batch: holds the observation, on the actor's device.
-    """
-    distribution = actor.get_dist(batch)
-    return distribution.mean.float().cpu().numpy(), distribution.stddev.float().cpu().numpy()
+        return self.actor.moments(batch.to(self.device))
 
 
 def diagonal_log_prob(action: np.ndarray, mean: np.ndarray, scale: np.ndarray) -> np.ndarray:

@@ -23,7 +23,7 @@ from recenv.errors import require_range
 from recenv.session_batch import World, make_world
 
 Progress = Callable[[int], object]
-_ROWS_AT_ONCE: Final = 8192
+_ROWS_AT_ONCE: Final = 2048  # features of a chunk stay in the cache
 
 
 @dataclass(frozen=True)
@@ -235,9 +235,16 @@ def fit_action_value(
     def loss(batch: TensorDict) -> Tensor:
         return ((batch["target"] - value(batch["observation"], batch["proto"])) / unit).square().mean()
 
+    with torch.no_grad():
+        # The target policy stays as it is: what it would do after each row is found once for all rounds.
+        next_mean, next_scale = (
+            np.concatenate(parts) for parts in zip(*_policy_after(storage, actor, device), strict=True)
+        )
+
     def targets() -> np.ndarray:
         def after(rows: np.ndarray) -> Tensor:
-            return expected_value(value, actor, _observe(storage, rows, device, after=True), generator)
+            mean, scale = (torch.from_numpy(values[rows]).to(device) for values in (next_mean, next_scale))
+            return expected_value(value, _observe(storage, rows, device, after=True), mean, scale, generator)
 
         next_value = np.where(dataset.rows["terminated"], 0.0, _map_rows(storage, after))
         return reward + config.discount * next_value
@@ -247,19 +254,23 @@ def fit_action_value(
 
 
 def expected_value(
-    value: ActionValue, actor: GaussianPolicy, observation: TensorDict, generator: torch.Generator, num_pairs: int = 1
+    value: ActionValue,
+    observation: TensorDict,
+    mean: Tensor,
+    scale: Tensor,
+    generator: torch.Generator,
+    num_pairs: int = 1,
 ) -> Tensor:
     """Return the mean of Q(o, a) over samples of the policy, [B].
 
     Args:
         value: Q.
-        actor: a Gaussian policy.
         observation: of B sessions.
+        mean: [B, d] of the policy.
+        scale: [B, d] of the policy.
         generator: of the noise, drawn on the CPU.
         num_pairs: pairs of samples of opposite noise, which takes the linear part of the error out.
     """
-    distribution = actor.get_dist(TensorDict({"observation": observation}, batch_size=observation.batch_size))
-    mean, scale = distribution.mean, distribution.stddev
     noise = torch.randn(num_pairs, *mean.shape, generator=generator).to(mean.device)
     return value(observation, mean + scale * torch.cat([noise, -noise])).mean(dim=0)
 
@@ -289,6 +300,13 @@ def _regress(
             schedule.step()
             if progress:
                 progress(1)
+
+
+def _policy_after(storage: LogStorage, actor: GaussianPolicy, device: str) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    for start in range(0, len(storage), _ROWS_AT_ONCE):
+        rows = np.arange(start, min(start + _ROWS_AT_ONCE, len(storage)))
+        observation = _observe(storage, rows, device, after=True)
+        yield actor.moments(TensorDict({"observation": observation}, batch_size=observation.batch_size))
 
 
 def _observe(storage: LogStorage, rows: np.ndarray, device: str, *, after: bool = False) -> TensorDict:

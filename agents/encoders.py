@@ -48,7 +48,7 @@ class SessionEncoder(nn.Module):
     def __init__(self, embeddings: Tensor, history_length: int, num_feedback: int, num_decays: int) -> None:
         super().__init__()
         dim = embeddings.shape[1]
-        # The last row is zero, and -1 points at it: padding gathers zeros.
+        # The last row is zero: padding gathers it.
         table = torch.cat([embeddings.float(), embeddings.new_zeros(1, dim, dtype=torch.float32)])
         self.register_buffer("embeddings", table, persistent=False)
         age = torch.arange(history_length - 1, -1, -1, dtype=torch.float32)
@@ -66,10 +66,12 @@ class SessionEncoder(nn.Module):
             clock: [B, 2].
         """
         real = (history_items >= 0).unsqueeze(-1).to(profile.dtype)
-        items = self.embeddings[history_items.long()]
-        events = torch.cat([items, history_feedback * real, real], dim=-1)
-        pooled = torch.einsum("...hm,hk->...km", events, self.position_weights)
-        return torch.cat([profile, clock, pooled.flatten(-2)], dim=-1)
+        # -1 wraps to the table's last row, which is zero.
+        rows = history_items.long().remainder(self.embeddings.shape[0])
+        items = self.embeddings.index_select(0, rows.flatten()).unflatten(0, rows.shape)
+        signals = torch.cat([history_feedback * real, real], dim=-1)
+        pooled = [(events.transpose(1, 2) @ self.position_weights).flatten(1) for events in (items, signals)]
+        return torch.cat([profile, clock, *pooled], dim=-1)
 
 
 def mlp(num_inputs: int, hidden_sizes: tuple[int, ...], num_outputs: int) -> nn.Sequential:

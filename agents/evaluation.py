@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from agents.behavior_adapter import AgentBehavior, AgentConfig, diagonal_log_prob, policy_moments
+from agents.behavior_adapter import AgentBehavior, AgentConfig, diagonal_log_prob
 from agents.critics import ActionValue, CriticConfig, expected_value, fit_action_value
 from agents.policies import GaussianPolicy, load_policy
 from agents.replay import LogStorage
@@ -106,10 +106,11 @@ def _target_columns(
         rows = np.arange(start, min(start + _ROWS_AT_ONCE, dataset.num_rows))
         batch = storage.get(rows).to(device)
         observation, proto = batch["observation"], batch["proto"]
-        mean, scale = policy_moments(actor, batch)
+        mean, scale = actor.moments(batch)
         log_prob[rows] = diagonal_log_prob(np.asarray(proto.cpu()), mean, scale)
         q_value[rows] = value(observation, proto).cpu().numpy()
-        state_value[rows] = expected_value(value, actor, observation, generator, num_pairs=8).cpu().numpy()
+        loc, spread = torch.from_numpy(mean).to(device), torch.from_numpy(scale).to(device)
+        state_value[rows] = expected_value(value, observation, loc, spread, generator, num_pairs=8).cpu().numpy()
     return log_prob, q_value, state_value
 
 
@@ -146,7 +147,7 @@ def resolve_policy(name: str, *, deterministic: bool = True, device: str = "cpu"
         device: of a trained policy.
 
     Raises:
-        InvalidInput: if there is no such file, module or class, or the class has no `act`.
+        InvalidInput: if there is no such file, module or class, or the class cannot be made or has no `act`.
     """
     if ":" not in name or Path(name).exists():
         actor, world = load_policy(Path(name))
@@ -158,16 +159,22 @@ def resolve_policy(name: str, *, deterministic: bool = True, device: str = "cpu"
         sys.path.insert(0, str(Path.cwd()))
     try:
         module = importlib.import_module(module_name)
-    except ImportError as error:
+    except (ImportError, ValueError, TypeError, SyntaxError) as error:
         raise InvalidInput(
             f"policy {name!r}: cannot import {module_name!r} ({error}); pass MODULE:CLASS on the path"
         ) from error
     policy_class = getattr(module, class_name, None)
     if not isinstance(policy_class, type):
         raise InvalidInput(f"policy {name!r}: {module_name} has no class {class_name!r}; pass MODULE:CLASS")
-    if issubclass(policy_class, BehaviorPolicy):
-        return policy_class(world, policy_class.Config(), "slate"), world
-    agent = policy_class()
+    try:
+        if issubclass(policy_class, BehaviorPolicy):
+            return policy_class(world, policy_class.Config(), "slate"), world
+        agent = policy_class()
+    except (TypeError, AttributeError) as error:
+        raise InvalidInput(
+            f"policy {name!r} cannot be made ({error}); give the class a constructor without arguments, "
+            "or a BehaviorPolicy a Config with defaults"
+        ) from error
     require(
         callable(getattr(agent, "act", None)),
         f"policy {name!r} has no method act(observation); give it one that returns integer slates [B, K]",

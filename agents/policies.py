@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Final
 
 import numpy as np
 import torch
+from tensordict import TensorDict
 from tensordict.nn import TensorDictModule
 from torch import Tensor, nn
 from torch.distributions import Independent, Normal
@@ -79,7 +80,9 @@ class GaussianHead(nn.Module):
         self.body = mlp(self.encoder.num_features, config.network.hidden_sizes, dim)
         self.scale_floor = config.scale_floor
         above = torch.full((dim,), config.initial_scale - config.scale_floor)
-        self.raw_scale = nn.Parameter(torch.log(torch.expm1(above)), requires_grad=config.learn_scale)
+        # The inverse of softplus, in a form that does not overflow.
+        inverse = above + torch.log(-torch.expm1(-above))
+        self.raw_scale = nn.Parameter(inverse, requires_grad=config.learn_scale)
 
     def forward(
         self, profile: Tensor, history_items: Tensor, history_feedback: Tensor, clock: Tensor
@@ -113,6 +116,16 @@ class GaussianPolicy(ProbabilisticActor):
             return_log_prob=False,
         )
         self._world_config, self._policy_config = world.config, config
+
+    @torch.no_grad()
+    def moments(self, batch: TensorDict) -> tuple[np.ndarray, np.ndarray]:
+        """Return mean and scale of the proto-action, each [B, d] float32 on the CPU.
+
+        Args:
+            batch: holds the observation, on the policy's device.
+        """
+        distribution = self.get_dist(batch)
+        return distribution.mean.float().cpu().numpy(), distribution.stddev.float().cpu().numpy()
 
     @property
     def session_config(self) -> SessionConfig:

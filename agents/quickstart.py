@@ -40,7 +40,7 @@ from offline_data.collection import LogRequest, collect, mixture_spec
 from offline_data.dataset import LoggedDataset
 from offline_data.ope import estimate
 from offline_data.quality import Interval, Reference, reference_returns
-from recenv.errors import require, require_range
+from recenv.errors import InvalidInput, require, require_range
 from recenv.session_batch import make_world
 from recenv.session_config import SessionConfig
 
@@ -165,8 +165,7 @@ def run_quickstart(request: Quickstart) -> dict[str, Any]:
         InvalidInput: if `out` holds another run or cannot be written, or the device is not there.
     """
     check_device(request.device)
-    _claim(request)
-    reference = _reference(request)
+    reference = _claim(request)
     units = [Unit(seed, name) for seed in request.seeds for name in ("prepare", *request.objectives, "ceiling")]
     waiting = [unit for unit in units if not unit.result_file(request).exists()]
     with tqdm(total=sum(unit.cost(request) for unit in units), unit="step", smoothing=0.05, mininterval=0.5) as bar:
@@ -185,33 +184,40 @@ def run_quickstart(request: Quickstart) -> dict[str, Any]:
     return results
 
 
-def _claim(request: Quickstart) -> None:
-    file = request.out / "request.json"
+def _claim(request: Quickstart) -> Reference:
+    """Take the folder and return the reference; what is refused leaves the folder as it was."""
+    file, stored = request.out / "request.json", request.out / "reference.json"
     if request.fresh and request.out.exists():
         require(
             file.exists() or not any(request.out.iterdir()),
             f"{request.out} is not a folder of an earlier quickstart; --fresh would remove it, choose another --out",
         )
-        shutil.rmtree(request.out)
-    make_folder(request.out)
-    if file.exists():
+    going_on = file.exists() and not request.fresh
+    if going_on:
         require(
-            json.loads(file.read_text()) == request.to_dict(),
+            _read_json(file) == request.to_dict(),
             f"{request.out} holds a run with other options; pass --fresh to start over, or choose another --out",
         )
+    if going_on and stored.exists():
+        values = _read_json(stored)
+        return Reference(Interval(**values["expert"]), Interval(**values["noise"]))
+    sessions = max(2 * request.num_evaluation_sessions, 100)
+    reference = reference_returns(
+        make_world(SessionConfig()), request.noise, "proto", num_sessions=sessions, seed=request.seed
+    )
+    if request.fresh and request.out.exists():
+        shutil.rmtree(request.out)
+    make_folder(request.out)
     write_json(file, request.to_dict())
+    write_json(stored, {"expert": reference.expert_return.as_dict(), "noise": reference.noise_return.as_dict()})
+    return reference
 
 
-def _reference(request: Quickstart) -> Reference:
-    file = request.out / "reference.json"
-    if not file.exists():
-        sessions = max(2 * request.num_evaluation_sessions, 100)
-        reference = reference_returns(
-            make_world(SessionConfig()), request.noise, "proto", num_sessions=sessions, seed=request.seed
-        )
-        write_json(file, {"expert": reference.expert_return.as_dict(), "noise": reference.noise_return.as_dict()})
-    values = json.loads(file.read_text())
-    return Reference(Interval(**values["expert"]), Interval(**values["noise"]))
+def _read_json(file: Path) -> Any:
+    try:
+        return json.loads(file.read_text())
+    except ValueError as error:
+        raise InvalidInput(f"{file} is not JSON ({error}); pass --fresh to start over") from error
 
 
 def _log(

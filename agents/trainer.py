@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import hashlib
 import io
 import math
 from collections.abc import Callable
@@ -82,6 +84,9 @@ def check_device(device: str) -> str:
         kind == "cpu" or torch.cuda.is_available(),
         f"device={device!r} needs CUDA, which this machine or this build of torch has not; choose cpu",
     )
+    count = torch.cuda.device_count() if kind == "cuda" else 0
+    index = torch.device(device).index or 0
+    require(kind == "cpu" or index < count, f"device={device!r} is not there; choose cuda:0 to cuda:{count - 1}")
     return device
 
 
@@ -129,35 +134,48 @@ def train(
     storage.add_column("score", scores)
     generator = torch.Generator().manual_seed(seed)
     replay = make_replay(storage, config.batch_size, generator)
-    call = repr((objective_name, objective.config, asdict(config), seed, dataset.manifest["schema"]))
+    digest = hashlib.sha256(scores.detach().cpu().numpy().tobytes()).hexdigest()
+    call = repr((objective_name, objective.config, asdict(config), seed, dataset.manifest["schema"], digest))
     parts = {"objective": objective, "optimizer": optimizer, "schedule": schedule}
     start, curve = _restore(checkpoint, call, parts, generator)
-    stopped = None
+    if progress and start:
+        progress(start)
+    told, stopped, kept = start, None, copy.deepcopy(actor.state_dict())
     for step in range(start, config.num_steps):
         batch = replay.sample().to(device)
-        measured = step % config.log_interval == 0 or step == config.num_steps - 1
-        evaluated = measured and evaluate and (step % config.evaluate_interval == 0 or step == config.num_steps - 1)
+        last = step == config.num_steps - 1
+        measured = step % config.log_interval == 0 or last
         point = _measure(objective, batch, step) if measured else {}
-        if evaluated and evaluate:
-            point["normalized_score"] = evaluate(actor)
         losses = objective(batch)
         loss = torch.stack([value for key, value in losses.items() if str(key).startswith("loss_")]).sum()
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
         if measured:
             point["loss"] = float(loss.detach())
             stopped = _blown_up(point, step)
             if stopped:
                 break
+            kept = copy.deepcopy(actor.state_dict())
+            if evaluate and (step % config.evaluate_interval == 0 or last):
+                point["normalized_score"] = evaluate(actor)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
         optimizer.step()
         schedule.step()
         reported = objective.after_step(batch)
         if measured:
             curve.append({**point, **{key: float(value) for key, value in reported.items()}})
-        if progress and (step + 1) % 25 == 0:
-            progress(25)
-        if checkpoint and (step + 1) % config.checkpoint_interval == 0 and step + 1 < config.num_steps:
-            _save(checkpoint, call, parts, generator, step + 1, curve)
+        if progress and ((step + 1) % 25 == 0 or last):
+            progress(step + 1 - told)
+            told = step + 1
+        if (step + 1) % config.checkpoint_interval == 0 or last:
+            # Also without a checkpoint file, so that a run stops at the same step with and without one.
+            if not all(bool(torch.isfinite(weight).all()) for weight in actor.parameters()):
+                stopped = _sentence("a weight", "non-finite", step)
+                break
+            kept = copy.deepcopy(actor.state_dict())
+            if checkpoint and not last:
+                _save(checkpoint, call, parts, generator, step + 1, curve)
+    if stopped:
+        actor.load_state_dict(kept)
     return TrainingRun(actor, curve, stopped)
 
 
@@ -199,8 +217,12 @@ def _measure(objective: Objective, batch: TensorDictBase, step: int) -> dict[str
 def _blown_up(point: dict[str, Any], step: int) -> str | None:
     for name in ("loss", "surprisal_max", "score_norm_max"):
         if not math.isfinite(point[name]):
-            return f"{name} became {point[name]} at step {step}; training stopped and the last finite policy was kept"
+            return _sentence(name, point[name], step)
     return None
+
+
+def _sentence(what: str, value: object, step: int) -> str:
+    return f"{what} became {value} at step {step}; training stopped and the last finite policy was kept"
 
 
 def _save(

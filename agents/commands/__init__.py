@@ -34,7 +34,9 @@ def parse(options: type[Options], command: str, words: Sequence[str], descriptio
     except SystemExit as stop:
         if not stop.code:
             raise
-    # tyro draws a box around the reason; what follows its first rule is help.
+    # tyro draws a box around the reason; what follows its first rule is help, among it the options that come near.
     lines = [line.strip("│ ") for line in said.getvalue().splitlines() if line[:1] == "│"]
     rule = next((i for i, line in enumerate(lines) if line.startswith("──")), len(lines))
-    raise InvalidInput(f"{' '.join(lines[:rule])}; see `recsession {command} --help`")
+    near = [line.split()[0] for line in lines[rule:] if line.startswith("--")]
+    hint = f"did you mean {near[0]}? " if near and lines[0].startswith("Unrecognized") else ""
+    raise InvalidInput(f"{' '.join(lines[:rule])}; {hint}see `recsession {command} --help`")

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from agents.evaluation import resolve_policy
 from agents.trainer import check_device
 from offline_data.quality import Interval, evaluate_returns, reference_returns
+from recenv.errors import require_range
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,7 @@ class Evaluate:
     def run(self) -> None:
         """Evaluate and print."""
         check_device(self.device)
+        require_range("seed", self.seed, 0, 2**31 - 1, integer=True)
         policy, world = resolve_policy(self.policy, deterministic=not self.stochastic, device=self.device)
         returns = evaluate_returns(world, policy, self.num_sessions, self.seed, "evaluation")
         reference = reference_returns(

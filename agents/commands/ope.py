@@ -14,7 +14,7 @@ from agents.trainer import check_device
 from offline_data.dataset import LoggedDataset
 from offline_data.interop.open_bandit import open_bandit_comparison
 from offline_data.ope import ESTIMATORS, Estimate, estimate
-from recenv.errors import InvalidInput
+from recenv.errors import InvalidInput, require_range
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,8 @@ class Ope:
     def run(self) -> None:
         """Estimate and print."""
         check_device(self.device)
+        require_range("seed", self.seed, 0, 2**31 - 1, integer=True)
+        require_range("num_bootstrap", self.num_bootstrap, 2, integer=True)
         if self.log == "open-bandit":
             if self.path is None:
                 raise InvalidInput("--log open-bandit has no --path; give the folder that holds random/ and bts/")

@@ -18,7 +18,7 @@ from agents.critics import CriticConfig, fit_critic, score_rows
 from agents.evaluation import roll_out
 from agents.objectives import OBJECTIVES
 from agents.policies import save_policy
-from agents.trainer import TrainerConfig, check_device, train
+from agents.trainer import TrainerConfig, check_device, check_needs, train
 from offline_data.atomic_files import make_folder, replacing, write_json
 from offline_data.dataset import LoggedDataset
 from offline_data.quality import Interval
@@ -63,6 +63,7 @@ def run(words: Sequence[str]) -> None:
     check_device(chosen.device)
     require_range("seed", chosen.seed, 0, 2**31 - 1, integer=True)
     dataset = LoggedDataset.open(chosen.log)
+    check_needs(name, objective, dataset)
     out = make_folder(chosen.out)
     with tqdm(total=chosen.critic.num_steps, unit="step", desc="critic") as bar:
         scores = _scores(out, dataset, chosen, bar)
@@ -91,6 +92,7 @@ def _scores(out: Path, dataset: LoggedDataset, chosen: Any, bar: tqdm[Any]) -> t
         return torch.from_numpy(np.load(file))
     critic = fit_critic(dataset, chosen.critic, seed=chosen.seed, device=chosen.device, progress=bar.update)
     scores = score_rows(critic, dataset, chosen.device)
+    key_file.unlink(missing_ok=True)  # a stop between the two files must not leave another fit's key
     with replacing(file) as temporary, temporary.open("wb") as stream:
         np.save(stream, scores.numpy())
     write_json(key_file, key)

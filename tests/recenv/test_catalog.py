@@ -250,7 +250,7 @@ DIRECTION = "embeddings has a zero or non-finite row; every item needs a directi
         (np.eye(2), {"length": [1.0, -2.0]}, "length=-2.0 is not above zero; give minutes above zero"),
         # Above zero, but zero in float32.
         (np.eye(2), {"length": [1.0, 1e-60]}, "length=0.0 is not above zero; give minutes above zero"),
-        (np.eye(2), {"popularity": [1.0, -1.0]}, "popularity has a negative value or sums to zero; give counts"),
+        (np.eye(2), {"popularity": [3.0, -1.0]}, "popularity has a negative value or sums to zero; give counts"),
         (np.eye(2), {"popularity": [0.0, 0.0]}, "popularity has a negative value or sums to zero; give counts"),
     ],
 )

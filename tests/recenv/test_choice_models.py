@@ -19,10 +19,12 @@ EMPTY = None
 
 
 def choose(slate: list[float | None], no_click_utility: float, draws: np.ndarray) -> np.ndarray:
-    """Return clicks [B, K] of one slate under B uniforms; an empty position holds NaN, which must not matter."""
+    """Return clicks [B, K] of one slate under B uniforms; what an empty position holds must not matter."""
     shape = (len(draws), len(slate))
     items = np.broadcast_to(np.array([-1 if s is EMPTY else k for k, s in enumerate(slate)], np.int32), shape).copy()
-    utilities = np.broadcast_to(np.array([np.nan if s is EMPTY else s for s in slate], np.float32), shape).copy()
+    junk = (1e30, np.nan)
+    filled = [junk[k % 2] if s is EMPTY else s for k, s in enumerate(slate)]
+    utilities = np.broadcast_to(np.array(filled, np.float32), shape).copy()
     clicks = np.full(shape, 7, np.uint8)
     # A user model's uniforms follow in the same array.
     MultinomialLogit(no_click_utility).choose(items, utilities, np.column_stack([draws, 1.0 - draws]), clicks)
@@ -76,9 +78,9 @@ def test_default_no_click_utility_is_two():
 @given(grid_slates, st.floats(-3.0, 3.0), st.sampled_from([-512.0, 0.5, 1024.0]))
 def test_a_shift_of_every_utility_changes_nothing(slate: list[float | None], no_click_utility: float, shift: float):
     # Utilities exact in float32 after the shift.
-    rounded = [EMPTY if s is EMPTY else round(s * 64) / 64 for s in slate]
+    rounded = [None if s is None else round(s * 64) / 64 for s in slate]
     base = round(no_click_utility * 64) / 64
-    shifted = [EMPTY if s is EMPTY else s + shift for s in rounded]
+    shifted = [None if s is None else s + shift for s in rounded]
     np.testing.assert_array_equal(choose(shifted, base + shift, grid()[::7]), choose(rounded, base, grid()[::7]))
 
 

@@ -200,7 +200,7 @@ def test_constructor_takes_config_objects_only(section: str, value: Any):
 
 
 @pytest.mark.parametrize(("section", "value"), [("user_model", InterestEvolutionConfig), ("choice", MultinomialLogit)])
-def test_constructor_takes_no_class(section: str, value: type):
+def test_constructor_takes_no_class(section: str, value: Any):
     with pytest.raises(InvalidInput, match=rf"^{section}=<class .* is not a config; pass a registered name"):
         SessionConfig(**{section: value})
 
@@ -232,7 +232,7 @@ def test_world_hash_leaves_out_what_is_shown_to_tests():
 @pytest.mark.parametrize("option", [name for name, interval in SESSION_OPTIONS.items() if not interval.integer])
 def test_equal_numbers_of_other_kinds_hash_alike(option: str):
     interval = SESSION_OPTIONS[option]
-    pairs = [(0, 0.0), (0.0, -0.0)] if interval.high_open else [(1, 1.0)]
+    pairs: list[tuple[float, float]] = [(0, 0.0), (0.0, -0.0)] if interval.high_open else [(1, 1.0)]
     if interval.low < 0.0:
         pairs.append((0.0, -0.0))
     for first, second in pairs:

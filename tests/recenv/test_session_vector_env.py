@@ -1,4 +1,4 @@
-"""`RecSessionVectorEnv`: equal to single sessions and to Gymnasium's own vector environment, in every autoreset mode."""
+"""`RecSessionVectorEnv`: equal to single sessions and to Gymnasium's own vector environment, however it resets."""
 
 from __future__ import annotations
 
@@ -176,13 +176,13 @@ def test_gymnasiums_vector_environment_gives_the_same(mode: AutoresetMode, shown
     assert_infos_like(infos, their_infos)
     ended = 0
     for actions in slates(40, 4):
-        *outcome, infos = ours.step(actions)
+        observation, reward, terminated, truncated, infos = ours.step(actions)
         *their_outcome, their_infos = theirs.step(actions)
-        for actual, expected in zip(outcome, their_outcome, strict=True):
+        for actual, expected in zip((observation, reward, terminated, truncated), their_outcome, strict=True):
             assert_equal_bits(actual, expected)
         assert_infos_like(infos, their_infos)
         assert ("final_obs" in infos) == ("final_obs" in their_infos)
-        done = outcome[2] | outcome[3]
+        done = terminated | truncated
         ended += done.sum()
         reset, their_reset = start_over(ours, mode, done), start_over(theirs, mode, done)
         assert (reset is None) == (their_reset is None)
@@ -548,7 +548,7 @@ def test_bad_reset_options_are_refused(options: dict[str, Any], message: str):
 
 def test_first_reset_takes_every_session():
     env = small(2)
-    with pytest.raises(InvalidInput, match="^reset_mask leaves out sessions that have not begun; reset all of them"):
+    with pytest.raises(InvalidInput, match=r"^reset_mask leaves out sessions that have not begun; reset all of them"):
         env.reset(seed=0, options={"reset_mask": np.array([True, False])})
     env.reset(seed=0, options={"reset_mask": np.array([True, True])})
     env.step(slates(1, 2)[0])

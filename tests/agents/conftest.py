@@ -1,0 +1,113 @@
+"""A tiny world, logs of it, and what is fitted to them once for every test."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tensordict import TensorDict
+from torch import Tensor
+
+from agents.critics import CriticConfig, fit_critic, score_rows
+from agents.encoders import NetworkConfig
+from agents.policies import GaussianPolicy, GaussianPolicyConfig, make_policy
+from agents.trainer import TrainerConfig
+from offline_data.collection import LogRequest, collect, mixture_spec
+from offline_data.dataset import LoggedDataset
+from recenv.session_batch import World, make_world
+from recenv.session_config import SessionConfig
+
+# At this budget users leave and sessions are cut off by `max_steps`, both.
+TINY = {
+    "num_items": 50,
+    "slate_size": 3,
+    "max_steps": 8,
+    "embedding_dim": 4,
+    "num_topics": 3,
+    "history_length": 5,
+    "budget": 10.0,
+}
+NETWORK = NetworkConfig((16,))
+CRITIC = CriticConfig(NETWORK, num_rounds=2, steps_per_round=30, batch_size=64)
+
+
+@pytest.fixture(scope="session")
+def config() -> SessionConfig:
+    return SessionConfig().override(**TINY)
+
+
+@pytest.fixture(scope="session")
+def world(config) -> World:
+    return make_world(config)
+
+
+@pytest.fixture(scope="session")
+def make_log(config, tmp_path_factory) -> Callable[..., LoggedDataset]:
+    """Collect a log of the tiny world in a folder of its own."""
+
+    def build(behavior: Any = "uniform", num_sessions: int = 60, kind: Any = "proto", seed: int = 5) -> LoggedDataset:
+        folder: Path = tmp_path_factory.mktemp("log") / "log"
+        return collect(folder, LogRequest(config, behavior, kind, num_sessions, seed))
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def log(make_log) -> LoggedDataset:
+    """A log of proto-actions of a per-step mixture, 30 % expert."""
+    return make_log(mixture_spec(0.3, "clickbait"), 200)
+
+
+@pytest.fixture(scope="session")
+def slate_log(make_log) -> LoggedDataset:
+    return make_log(mixture_spec(0.3, "clickbait"), 20, "slate")
+
+
+@pytest.fixture(scope="session")
+def scores(log) -> Tensor:
+    """Q - V of every row of `log`."""
+    return score_rows(fit_critic(log, CRITIC), log)
+
+
+@pytest.fixture(scope="session")
+def build_trainer_config() -> Callable[..., TrainerConfig]:
+    def build(**changes: Any) -> TrainerConfig:
+        tiny: dict[str, Any] = {"num_steps": 60, "batch_size": 32, "log_interval": 10, "evaluate_interval": 20}
+        tiny |= {"checkpoint_interval": 20, "policy": GaussianPolicyConfig(NETWORK)}
+        return TrainerConfig(**{**tiny, **changes})
+
+    return build
+
+
+@pytest.fixture
+def build_policy(world) -> Callable[..., GaussianPolicy]:
+    def build(seed: int = 0, **changes: Any) -> GaussianPolicy:
+        return make_policy(world, GaussianPolicyConfig(NETWORK, **changes), seed=seed)
+
+    return build
+
+
+@pytest.fixture
+def uniform_actor(build_policy) -> GaussianPolicy:
+    """The behavior policy `uniform` as an actor: N(0, I / d), whatever it sees."""
+    actor = build_policy(initial_scale=0.5)  # 1 / sqrt(4)
+    head = actor.module[0].module
+    with torch.no_grad():
+        head.body[-1].weight.zero_()
+        head.body[-1].bias.zero_()
+    return actor
+
+
+@pytest.fixture(scope="session")
+def as_batch() -> Callable[..., TensorDict]:
+    """Nest an observation of numpy arrays under `observation`."""
+
+    def build(observation: dict) -> TensorDict:
+        count = len(observation["profile"])
+        tensors = {name: torch.from_numpy(values) for name, values in observation.items()}
+        return TensorDict({"observation": tensors}, batch_size=[count])
+
+    return build

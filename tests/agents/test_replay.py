@@ -1,0 +1,169 @@
+from __future__ import annotations
+
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from torchrl.data import TensorDictReplayBuffer
+from torchrl.data.replay_buffers import SamplerWithoutReplacement
+
+from agents.replay import LogStorage, make_replay
+from offline_data.dataset import LATENT_LABELS, LoggedDataset
+from offline_data.histories import ObservationBuilder
+from recenv.errors import InvalidInput
+
+COLUMNS = ("slate", "proto", "feedback", "reward_vector", "behavior_log_prob")
+ROWS = np.array([3, 0, 3, 117])
+
+
+def assert_observation(found, expected):
+    assert set(found.keys()) == set(expected)
+    for name, values in expected.items():
+        assert np.array_equal(found[name].numpy(), values)
+        assert found[name].numpy().dtype == values.dtype
+
+
+def test_batch_holds_the_rows_and_the_observation_before_them(log):
+    batch = LogStorage(log, columns=COLUMNS).get(ROWS)
+    assert set(batch.keys()) == {"observation", *COLUMNS}
+    assert batch.batch_size == torch.Size([4])
+    for name in COLUMNS:
+        assert np.array_equal(batch[name].numpy(), log.rows[name][ROWS])
+    assert_observation(batch["observation"], ObservationBuilder(log).observe(ROWS))
+
+
+def test_next_is_what_followed(log):
+    rows = np.arange(log.num_rows)
+    batch = LogStorage(log, with_next=True).get(slice(None))
+    following = batch["next"]
+    assert_observation(following["observation"], ObservationBuilder(log).observe(rows, after=True))
+    assert np.array_equal(following["reward"][:, 0].numpy(), log.reward().astype(np.float32))
+    terminated, truncated = log.rows["terminated"], log.rows["truncated"]
+    assert terminated.any()
+    assert truncated.any()
+    assert np.array_equal(following["terminated"][:, 0].numpy(), terminated)
+    assert np.array_equal(following["truncated"][:, 0].numpy(), truncated)
+    assert np.array_equal(following["done"][:, 0].numpy(), terminated | truncated)
+    # Within a session, the observation after a row is the observation before the next.
+    going_on = ~following["done"][:-1, 0]
+    for name in ("history_items", "history_feedback", "clock", "profile"):
+        after, before = following["observation", name][:-1][going_on], batch["observation", name][1:][going_on]
+        assert torch.equal(after, before)
+
+
+def test_any_index_gives_the_same_rows(log):
+    storage = LogStorage(log, columns=("proto",))
+    expected = storage.get(np.arange(2, 5))
+    for index in (torch.arange(2, 5), slice(2, 5)):
+        assert (storage.get(index) == expected).all()
+    assert torch.equal(storage.get(4)["proto"], expected["proto"][2:])
+    assert len(storage) == log.num_rows
+
+
+def test_a_slates_log_gives_its_prefix_log_probs_and_no_proto(slate_log):
+    batch = LogStorage(slate_log, columns=("slate", "prefix_log_prob")).get(ROWS[:3])
+    assert np.array_equal(batch["prefix_log_prob"].numpy(), slate_log.rows["prefix_log_prob"][ROWS[:3]])
+    with pytest.raises(InvalidInput, match=r"column 'proto' is not in .*; choose from slate, feedback"):
+        LogStorage(slate_log, columns=("proto",))
+
+
+def test_batch_is_a_copy(log):
+    storage = LogStorage(log, columns=("proto", "behavior_log_prob"))
+    before = np.array(log.rows["proto"])
+    batch = storage.get(ROWS)
+    batch.apply_(lambda tensor: tensor.fill_(1))
+    assert np.array_equal(log.rows["proto"], before)
+    assert not torch.equal(storage.get(ROWS)["proto"], batch["proto"])
+
+
+def test_added_column_follows_the_rows(log):
+    storage = LogStorage(log)
+    values = torch.arange(log.num_rows, dtype=torch.float64, requires_grad=True)
+    storage.add_column("score", values)
+    score = storage.get(ROWS)["score"]
+    assert score.tolist() == ROWS.tolist()
+    assert score.dtype == torch.float32
+    with pytest.raises(InvalidInput, match=rf"'score' has shape \(3,\); the log has {log.num_rows} rows"):
+        storage.add_column("score", torch.zeros(3))
+
+
+@pytest.mark.parametrize("name", ["component", "latent", LATENT_LABELS, "rewrad", "user_id"])
+def test_unknown_column_is_refused(log, name):
+    with pytest.raises(InvalidInput, match=f"column '{name}' is not in .*; choose from slate, proto, feedback"):
+        LogStorage(log, columns=(name,))
+
+
+def test_latent_labels_are_out_of_reach(log, tmp_path):
+    folder = tmp_path / "log"
+    shutil.copytree(log.path, folder)
+    copy = LoggedDataset.open(folder)
+    (folder / LATENT_LABELS).unlink()
+    storage = LogStorage(copy, columns=COLUMNS, with_next=True)
+    labels = log.open_latent_labels()
+    batch = storage.get(slice(None))
+    for key in batch.keys(include_nested=True, leaves_only=True):
+        assert not {"component", "latent"} & set(key if isinstance(key, tuple) else (key,))
+        values = batch[key].numpy().reshape(len(labels), -1)
+        assert not (values == labels[:, None]).all(axis=0).any(), f"{key} holds the latent labels"
+    assert len(make_replay(storage, 8, torch.Generator()).sample()) == 8
+    with pytest.raises(InvalidInput, match="is missing"):
+        copy.open_latent_labels()
+
+
+def test_seeded_generator_reproduces_the_batches(log):
+    def draw(seed: int) -> list[torch.Tensor]:
+        storage = LogStorage(log, columns=("behavior_log_prob",))
+        replay = make_replay(storage, 16, torch.Generator().manual_seed(seed))
+        return [replay.sample()["behavior_log_prob"] for _ in range(3)]
+
+    global_state = torch.get_rng_state()
+    first, second, other = draw(1), draw(1), draw(2)
+    assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+    assert not torch.equal(first[0], first[1])
+    assert not torch.equal(first[0], other[0])
+    assert torch.equal(torch.get_rng_state(), global_state)
+
+
+def test_generator_state_is_all_that_a_resume_needs(log):
+    generator = torch.Generator().manual_seed(3)
+    replay = make_replay(LogStorage(log, columns=("proto",)), 16, generator)
+    replay.sample()
+    state, expected = generator.get_state(), None
+    expected = replay.sample()["proto"]
+    resumed = torch.Generator()
+    resumed.set_state(state)
+    again = make_replay(LogStorage(log, columns=("proto",)), 16, resumed)
+    assert torch.equal(again.sample()["proto"], expected)
+
+
+def test_rows_of_a_sample_belong_together(log):
+    storage = LogStorage(log, columns=("proto", "behavior_log_prob"))
+    storage.add_column("row", torch.arange(log.num_rows))
+    batch = make_replay(storage, 64, torch.Generator().manual_seed(0)).sample()
+    rows = batch["row"].long().numpy()
+    assert len(set(rows)) > 32
+    assert np.array_equal(batch["proto"].numpy(), log.rows["proto"][rows])
+    assert_observation(batch["observation"], ObservationBuilder(log).observe(rows))
+
+
+def test_works_under_other_samplers_of_torchrl(log):
+    storage = LogStorage(log)
+    storage.add_column("row", torch.arange(log.num_rows))
+    replay = TensorDictReplayBuffer(
+        storage=storage, sampler=SamplerWithoutReplacement(), batch_size=log.num_rows, collate_fn=lambda batch: batch
+    )
+    assert replay.sample()["row"].sort().values.tolist() == list(range(log.num_rows))
+
+
+def test_a_log_cannot_be_written(log):
+    storage = LogStorage(log, columns=("proto",))
+    batch, before = storage.get(ROWS), np.array(log.rows["proto"])
+    replay = make_replay(storage, 4, torch.Generator())
+    for write in (lambda: storage.set(0, batch), lambda: replay.extend(batch), lambda: replay.add(batch[0])):
+        with pytest.raises(InvalidInput, match="cannot be written to; collect a new one"):
+            write()
+    storage.load_state_dict(storage.state_dict())
+    assert np.array_equal(log.rows["proto"], before)
+    with pytest.raises(ValueError, match="read-only"):
+        log.rows["proto"][0] = 0.0
