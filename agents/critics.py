@@ -211,7 +211,8 @@ def fit_action_value(
 ) -> ActionValue:
     """Fit Q of a target policy to a log of another: fitted Q evaluation.
 
-    Each round regresses Q(o, a) on r + discount E Q(o', a'), a' sampled from the target.
+    Each round regresses Q(o, a) on r + discount E Q(o', a'), a' sampled from the target; on r alone in a session's
+    last row, for nothing is earned after it.
 
     Source: Le, Voloshin and Yue 2019, arXiv:1903.08738, with a network that goes on from round to round.
 
@@ -235,6 +236,8 @@ def fit_action_value(
     def loss(batch: TensorDict) -> Tensor:
         return ((batch["target"] - value(batch["observation"], batch["proto"])) / unit).square().mean()
 
+    # Also at `max_steps`: what is asked for is the worth of a session, and an observation shows its clock.
+    ended = dataset.rows["terminated"] | dataset.rows["truncated"]
     with torch.no_grad():
         # The target policy stays as it is: what it would do after each row is found once for all rounds.
         next_mean, next_scale = (
@@ -246,8 +249,7 @@ def fit_action_value(
             mean, scale = (torch.from_numpy(values[rows]).to(device) for values in (next_mean, next_scale))
             return expected_value(value, _observe(storage, rows, device, after=True), mean, scale, generator)
 
-        next_value = np.where(dataset.rows["terminated"], 0.0, _map_rows(storage, after))
-        return reward + config.discount * next_value
+        return reward + config.discount * np.where(ended, 0.0, _map_rows(storage, after))
 
     _regress(storage, value, config, target, targets, loss, seed, device, progress)
     return value

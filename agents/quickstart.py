@@ -14,6 +14,7 @@ import signal
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
 from pathlib import Path
 from queue import Empty
 from typing import Any, Final
@@ -140,9 +141,9 @@ class Unit:
         return self.folder(request) / f"{self.name}.json"
 
     def cost(self, request: Quickstart) -> int:
-        """Return the ticks of the progress bar: gradient steps, and sessions logged over 100."""
+        """Return the ticks of the progress bar: gradient steps, beside which all else is quick."""
         if self.name == "prepare":
-            return request.critic.num_steps + (request.num_sessions + request.num_judge_sessions) // 100
+            return request.critic.num_steps
         if self.name == "ceiling":
             return request.trainer.num_steps
         return request.trainer.num_steps + request.judge.num_steps
@@ -220,32 +221,30 @@ def _read_json(file: Path) -> Any:
         raise InvalidInput(f"{file} is not JSON ({error}); pass --fresh to start over") from error
 
 
-def _log(
-    folder: Path, name: str, behavior: Any, num_sessions: int, seed: int, progress: Progress | None
-) -> LoggedDataset:
+def _log(folder: Path, name: str, behavior: Any, num_sessions: int, seed: int) -> LoggedDataset:
     # One root seed a log: a seed's three logs share no sessions with each other or with another seed's.
     roots = {"log": 0, "judge-log": 1, "good-log": 2}
     request = LogRequest(
         behavior=behavior, action_kind="proto", num_sessions=num_sessions, dataset_seed=3 * seed + roots[name]
     )
-    return collect(folder / name, request, progress=None if progress is None else lambda n: progress(n // 100))
+    return collect(folder / name, request)
 
 
-def _learning_log(request: Quickstart, unit: Unit, progress: Progress | None = None) -> LoggedDataset:
+def _learning_log(request: Quickstart, unit: Unit) -> LoggedDataset:
     behavior = mixture_spec(request.good_fraction, request.noise)
-    return _log(unit.folder(request), "log", behavior, request.num_sessions, unit.seed, progress)
+    return _log(unit.folder(request), "log", behavior, request.num_sessions, unit.seed)
 
 
-def _judge_log(request: Quickstart, unit: Unit, progress: Progress | None = None) -> LoggedDataset:
+def _judge_log(request: Quickstart, unit: Unit) -> LoggedDataset:
     # Half of the sessions are the expert's. It explores more widely than the first log: an estimator can weigh only
     # what a log has tried, and a policy sampled around a learned mean goes further astray than the expert does.
     behavior = mixture_spec(0.5, request.noise, mixing="session", proto_scale=0.2)
-    return _log(unit.folder(request), "judge-log", behavior, request.num_judge_sessions, unit.seed, progress)
+    return _log(unit.folder(request), "judge-log", behavior, request.num_judge_sessions, unit.seed)
 
 
 def _prepare(request: Quickstart, unit: Unit, progress: Progress) -> dict[str, Any]:
-    dataset = _learning_log(request, unit, progress)
-    _judge_log(request, unit, progress)
+    dataset = _learning_log(request, unit)
+    _judge_log(request, unit)
     critic = fit_critic(dataset, request.critic, seed=unit.seed, device=request.device, progress=progress)
     scores = score_rows(critic, dataset, request.device)
     with replacing(unit.folder(request) / "scores.npy") as temporary, temporary.open("wb") as stream:
@@ -268,7 +267,7 @@ def _prepare(request: Quickstart, unit: Unit, progress: Progress) -> dict[str, A
 def _ceiling(request: Quickstart, unit: Unit, reference: Reference, progress: Progress) -> dict[str, Any]:
     # The expert's sessions are longer: a quarter of the sessions gives about as many rows.
     sessions = max(request.num_sessions // 4, 10)
-    dataset = _log(unit.folder(request), "good-log", "expert", sessions, unit.seed, None)
+    dataset = _log(unit.folder(request), "good-log", "expert", sessions, unit.seed)
     run = train(
         dataset,
         torch.zeros(dataset.num_rows),
@@ -404,6 +403,8 @@ def _results(request: Quickstart, reference: Reference) -> dict[str, Any]:
         }
         curves[name] = [unit["curve"] for unit in units]
     return {
+        "command": f"recsession quickstart --seed {request.seed} --num-seeds {request.num_seeds}",
+        "versions": {name: version(name) for name in ("recsession", "torch", "torchrl", "numpy", "numba")},
         "config": request.to_dict(),
         "world_hash": SessionConfig().world_hash(),
         "good_fraction": request.good_fraction,

@@ -171,7 +171,6 @@ def _play_range(world: World, policy: BehaviorPolicy, request: LogRequest, sessi
 
 
 def _join(path: Path, partial: Path, request: LogRequest, plain: dict[str, Any], world: World) -> None:
-    started = time.time()
     whole = partial / "whole"
     shutil.rmtree(whole, ignore_errors=True)
     files = sorted(partial.glob("range-*.npz"))
@@ -208,7 +207,9 @@ def _join(path: Path, partial: Path, request: LogRequest, plain: dict[str, Any],
         "schema": schema,
     }
     write_json(whole / "manifest.json", manifest)
-    write_json(whole / "run.json", {"finished": started, "host": platform.node(), "python": platform.python_version()})
+    write_json(
+        whole / "run.json", {"finished": time.time(), "host": platform.node(), "python": platform.python_version()}
+    )
     try:
         whole.replace(path)
     except OSError as error:

@@ -1,10 +1,13 @@
 """`LoggedDataset`: a folder of memory-mapped columns with a manifest that says what they are and where they came from.
 
 ```
-manifest.json            format, config, world hash, behavior spec, seeds, schema with checksums: the same bytes for the
-same request run.json                 when and where it was made; outside the compared bytes rows/NAME.npy
-one row an event; sessions/NAME.npy  one row a session; catalog/NAME.npy  one row an item latent/component.npy     which
-component of a mixture acted: for diagnosis only, opened only on request ```
+manifest.json          format, config, world hash, behavior, seeds, schema, checksums; equal requests, equal bytes
+run.json               when and where it was made; outside the compared bytes
+rows/NAME.npy          one row an event
+sessions/NAME.npy      one row a session
+catalog/NAME.npy       one row an item
+latent/component.npy   which component of a mixture acted: for diagnosis only, opened only on request
+```
 """
 
 from __future__ import annotations

@@ -126,9 +126,10 @@ def _box_muller(draws, out):
 
 
 def derive_seeds(root_seed: int, role: str, indices: np.ndarray) -> np.ndarray:
-    """Return a 64-bit seed for each index, a hash of (root_seed, role, index): [n] uint64.
+    """Return a seed for each index, a hash of (root_seed, role, index): [n] uint64 below 2**63.
 
-    Two roles, or two root seeds, share a seed only by a collision of 64-bit hashes.
+    The environments' `reset` takes such a seed, so that any logged session can be played again. Two roles, or two root
+    seeds, share a seed only by a collision of hashes.
 
     Args:
         root_seed: 64-bit seed of a dataset or a run.
@@ -139,10 +140,9 @@ def derive_seeds(root_seed: int, role: str, indices: np.ndarray) -> np.ndarray:
     words = np.empty((len(indices), 2), np.uint64)
     seeds = np.full(len(indices), root_seed & 0xFFFFFFFFFFFFFFFF, np.uint64)
     role_word = np.uint64(zlib.crc32(role.encode()))
-    # One address an index: the role takes the stream's word, with `SEED` kept apart from a session's streams by the
-    # draw offset.
+    # First a key of its own for the role, then one address an index under that key.
     keys = np.empty((len(indices), 4), np.uint64)
     fill_words(seeds, np.uint64(SEED), np.full(len(indices), role_word), np.zeros(len(indices), np.uint64), keys)
     role_keys = (keys[:, 0] << _HALF) | keys[:, 1]
     fill_words(role_keys, np.uint64(SEED), indices >> _HALF, indices & _MASK, words)
-    return (words[:, 0] << _HALF) | words[:, 1]
+    return ((words[:, 0] << _HALF) | words[:, 1]) >> np.uint64(1)

@@ -250,10 +250,21 @@ def check_slates(slates: np.ndarray, shape: tuple[int, ...], num_items: int) -> 
         raise InvalidInput(
             f"action has dtype {array.dtype}; pass integer item ids (a proto-action needs its nearest items first)"
         )
-    low, high = array.min(), array.max()
+    array = np.ascontiguousarray(array)
+    low, high = _extremes(array.reshape(-1))
     if low < 0 or high >= num_items:
         raise InvalidInput(f"action holds item id {low if low < 0 else high}; ids lie in [0, {num_items - 1}]")
-    return np.ascontiguousarray(array, np.int32)
+    return array.astype(np.int32, copy=False)
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
+def _extremes(values):
+    # One pass instead of two reductions: this check was a tenth of a step.
+    low = high = values[0]
+    for value in values:
+        low = min(low, value)
+        high = max(high, value)
+    return low, high
 
 
 @njit(cache=True, error_model="numpy", nogil=True)

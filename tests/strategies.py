@@ -169,3 +169,15 @@ def interest_configs(draw: st.DrawFn) -> InterestEvolutionConfig:
         "like_quality": st.floats(-4.0, 4.0),
     }
     return InterestEvolutionConfig(**{name: draw(values) for name, values in names.items()})
+
+
+# --- logs
+
+
+@st.composite
+def logged_values(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Draw rewards [N] and values of the following observations [N], float64, and the sessions' offsets [S + 1]."""
+    lengths = draw(st.lists(st.integers(1, 6), min_size=1, max_size=5))
+    rows = sum(lengths)
+    reward, value = (np.array(draw(_column(rows, -10.0, 10.0)), np.float64) for _ in range(2))
+    return reward, value, np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)

@@ -59,6 +59,11 @@ class MixturePolicy(BehaviorPolicy):
     def __init__(self, world: World, config: MixtureConfig, action_kind: ActionKind) -> None:
         super().__init__(world, config, action_kind)
         self.components = [make_behavior(world, spec, action_kind) for spec in config.components]
+        for component in self.components:
+            require(
+                component.num_memory == 0,
+                f"{type(component).__name__} keeps memory of its session; a mixture takes policies that keep none",
+            )
         with np.errstate(divide="ignore"):
             self._log_weights = np.log(np.asarray(config.weights, np.float64))
         self._cumulative = np.cumsum(config.weights)

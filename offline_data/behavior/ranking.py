@@ -16,6 +16,7 @@ from numba import njit
 from offline_data.behavior import BehaviorPolicy, Decision, SessionView
 from recenv.errors import require_range
 from recenv.random_streams import normals
+from recenv.session_batch import check_slates
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,7 @@ class RankingPolicy(BehaviorPolicy):
             return gaussian_log_prob(action, self.direction(view), self.config.proto_scale), None
         scores = self.scores(view) / self.config.temperature
         prefix = np.empty(action.shape)
-        slates = np.array(action, np.int32)
+        slates = check_slates(action, action.shape, scores.shape[1]).copy()
         _plackett_luce(scores, np.empty((len(slates), 0)), False, slates, np.empty(scores.shape[1]), prefix)
         return prefix[:, -1], prefix
 

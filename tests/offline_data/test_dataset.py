@@ -94,6 +94,7 @@ def test_manifest_tells_what_was_asked_and_where_it_came_from(whole, small_reque
     assert manifest["versions"].keys() == {"recsession", "numpy", "numba"}
     assert dataset.num_sessions == NUM_SESSIONS
     run = json.loads((whole / "run.json").read_text())
+    assert run.keys() == {"finished", "host", "python"}
     assert run["python"] == platform.python_version()
     assert not set(run) & set(manifest)
 

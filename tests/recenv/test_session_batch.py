@@ -234,6 +234,12 @@ def test_a_session_ends_once_and_then_stays_as_it_is_with_zeros(world: World):
     assert left_last > 0
 
 
+def test_clock_stays_in_its_space_with_several_clicks_a_step(world: World):
+    batch = begin(world, range(3))
+    batch.num_consumed[:] = [0, 6, 100]
+    np.testing.assert_allclose(batch.observe()["clock"][:, 1], [0.0, 6 / 9, 1.0])
+
+
 def test_max_steps_of_one():
     batch = begin(make_world(SMALL.override(max_steps=1)), range(30))
     outcome = batch.step(random_slates(30)[0])

@@ -182,7 +182,10 @@ def test_the_ends_of_each_range_are_allowed_unless_open(option: str):
         ({"user_model": CatalogConfig()}, "user_model=CatalogConfig("),
         ({"user_model": MultinomialLogit()}, "unknown user model 'multinomial_logit'; "),
         ({"choice": InterestEvolutionConfig()}, "unknown choice model 'interest_evolution'; "),
-        ({"user_model": InterestEvolutionConfig}, "user_model=<class "),
+        (
+            {"user_model": InterestEvolutionConfig},
+            f"user_model={InterestEvolutionConfig!r} is not a section; pass a name, a dict of fields or a config object",
+        ),
     ],
 )
 def test_bad_sections_and_names_are_refused_in_one_line(changes: dict[str, Any], message: str):

@@ -152,6 +152,16 @@ def test_a_component_of_weight_one_is_all_there_is(small_world, sessions_under_w
         batch.step(decision.action)
 
 
+def test_a_component_of_weight_zero_does_not_act_where_the_weights_sum_to_less_than_one(
+    small_world, sessions_under_way
+):
+    """Weights may miss one by 1e-9, and a uniform may be as near to one as 2**-33."""
+    world = small_world()
+    policy = mixture(world, weights=(0.3, 0.7 - 5e-10, 0.0))
+    draws = np.full((1, policy.num_draws), 1.0 - 2.0**-33)
+    assert policy.act(SessionView.of(sessions_under_way(world, 1)), draws, np.zeros((1, 0))).component[0] == 1
+
+
 def test_a_component_that_cannot_act_adds_nothing_to_the_probability(small_world, sessions_under_way):
     """Every component gives a slate that repeats an item probability zero, so the mixture does; and no NaN."""
     world = small_world(4, 3)

@@ -159,6 +159,14 @@ def test_extreme_uniforms_draw_different_items_of_positive_probability(ranking, 
     assert np.isfinite(decision.prefix_log_prob).all()
 
 
+def test_an_item_without_weight_is_not_drawn_where_rounding_leaves_a_rest(ranking):
+    """The largest float64 below 1 times the weights' sum may still exceed what is taken off it weight by weight."""
+    draws = np.full((1, 1), np.nextafter(1.0, 0.0))
+    for table in np.random.default_rng(5).normal(size=(100, 3)):
+        decision = ranking([*table, -2000.0], 1).act(blank(1), draws, np.zeros((1, 0)))
+        np.testing.assert_array_equal(decision.action, 2)
+
+
 def test_scores_far_apart_are_drawn_in_order(ranking):
     table = [-2000.0, 0.0, -1000.0, -3000.0]
     draws = np.random.default_rng(0).random((20, 4))
