@@ -35,7 +35,7 @@ from agents.objectives.signed_pg import SignedPgConfig
 from agents.policies import save_policy
 from agents.report import format_table, write_report
 from agents.trainer import TrainerConfig, check_device, train
-from offline_data.atomic_files import make_folder, replacing, write_json
+from offline_data.atomic_files import make_folder, replacing, sole_writer, write_json
 from offline_data.behavior import BEHAVIORS
 from offline_data.collection import LogRequest, collect, mixture_spec
 from offline_data.dataset import LoggedDataset
@@ -166,7 +166,19 @@ def run_quickstart(request: Quickstart) -> dict[str, Any]:
         InvalidInput: if `out` holds another run or cannot be written, or the device is not there.
     """
     check_device(request.device)
-    reference = _claim(request)
+    reference = _reference(request)
+    with sole_writer(make_folder(request.out)):
+        _claim(request, reference)
+        _run_units(request, reference)
+        results = _results(request, reference)
+        write_json(request.out / "results.json", results)
+        write_report(results, request.out / "report.html")
+    print(format_table(results))
+    print(f"report: {request.out / 'report.html'}")
+    return results
+
+
+def _run_units(request: Quickstart, reference: Reference) -> None:
     units = [Unit(seed, name) for seed in request.seeds for name in ("prepare", *request.objectives, "ceiling")]
     waiting = [unit for unit in units if not unit.result_file(request).exists()]
     with tqdm(total=sum(unit.cost(request) for unit in units), unit="step", smoothing=0.05, mininterval=0.5) as bar:
@@ -177,16 +189,10 @@ def run_quickstart(request: Quickstart) -> dict[str, Any]:
                 unit.run(request, reference, bar.update)
         else:
             _run_in_processes(request, reference, waiting, bar)
-    results = _results(request, reference)
-    write_json(request.out / "results.json", results)
-    write_report(results, request.out / "report.html")
-    print(format_table(results))
-    print(f"report: {request.out / 'report.html'}")
-    return results
 
 
-def _claim(request: Quickstart) -> Reference:
-    """Take the folder and return the reference; what is refused leaves the folder as it was."""
+def _reference(request: Quickstart) -> Reference:
+    """Return the reference, stored or measured; what is refused here leaves the folder as it was."""
     file, stored = request.out / "request.json", request.out / "reference.json"
     if request.fresh and request.out.exists():
         require(
@@ -203,15 +209,22 @@ def _claim(request: Quickstart) -> Reference:
         values = _read_json(stored)
         return Reference(Interval(**values["expert"]), Interval(**values["noise"]))
     sessions = max(2 * request.num_evaluation_sessions, 100)
-    reference = reference_returns(
+    return reference_returns(
         make_world(SessionConfig()), request.noise, "proto", num_sessions=sessions, seed=request.seed
     )
-    if request.fresh and request.out.exists():
-        shutil.rmtree(request.out)
-    make_folder(request.out)
-    write_json(file, request.to_dict())
-    write_json(stored, {"expert": reference.expert_return.as_dict(), "noise": reference.noise_return.as_dict()})
-    return reference
+
+
+def _claim(request: Quickstart, reference: Reference) -> None:
+    """Write what the folder is for; with `fresh`, empty it first of all but the lock that is held."""
+    if request.fresh:
+        for path in request.out.iterdir():
+            if path.is_dir():
+                shutil.rmtree(path)
+            elif path.name != "lock":
+                path.unlink()
+    write_json(request.out / "request.json", request.to_dict())
+    values = {"expert": reference.expert_return.as_dict(), "noise": reference.noise_return.as_dict()}
+    write_json(request.out / "reference.json", values)
 
 
 def _read_json(file: Path) -> Any:

@@ -7,13 +7,11 @@ checksummed and renamed to the dataset's own path in one step.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import platform
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -21,11 +19,11 @@ from typing import Any, Final
 
 import numpy as np
 
-from offline_data.atomic_files import make_folder, replacing, unwritable, write_json
+from offline_data.atomic_files import make_folder, replacing, sole_writer, unwritable, write_json
 from offline_data.behavior import ActionKind, BehaviorPolicy, make_behavior
 from offline_data.dataset import FORMAT, FORMAT_VERSION, LATENT_LABELS, LoggedDataset, file_digest
 from offline_data.rollout import play_sessions
-from recenv.errors import InvalidInput, require, require_range
+from recenv.errors import require, require_range
 from recenv.random_streams import derive_seeds
 from recenv.session_batch import World, make_world
 from recenv.session_config import SessionConfig
@@ -118,7 +116,7 @@ def collect(path: str | Path, request: LogRequest, *, progress: Callable[[int], 
     world = make_world(request.config)
     policy = request.policy(world)
     partial = make_folder(path.with_name(path.name + ".partial"))
-    with _sole_writer(partial):
+    with sole_writer(partial):
         if path.exists():  # another process has finished it since
             shutil.rmtree(partial, ignore_errors=True)
             return _finished(path, request, plain, progress)
@@ -244,15 +242,3 @@ def _claim(partial: Path, plain: dict[str, Any]) -> None:
         )
     else:
         write_json(file, plain)
-
-
-@contextmanager
-def _sole_writer(partial: Path) -> Iterator[None]:
-    with (partial / "lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise InvalidInput(
-                f"{partial} is being written by another process; wait for it or choose another --out"
-            ) from error
-        yield

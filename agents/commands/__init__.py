@@ -34,9 +34,11 @@ def parse(options: type[Options], command: str, words: Sequence[str], descriptio
     except SystemExit as stop:
         if not stop.code:
             raise
-    # tyro draws a box around the reason; what follows its first rule is help, among it the options that come near.
-    lines = [line.strip("│ ") for line in said.getvalue().splitlines() if line[:1] == "│"]
-    rule = next((i for i, line in enumerate(lines) if line.startswith("──")), len(lines))
-    near = [line.split()[0] for line in lines[rule:] if line.startswith("--")]
-    hint = f"did you mean {near[0]}? " if near and lines[0].startswith("Unrecognized") else ""
-    raise InvalidInput(f"{' '.join(lines[:rule])}; {hint}see `recsession {command} --help`")
+    # tyro prints a title, the reason, then after a rule help, among it the options that come near; in a box, or under a
+    # rule where stdout is not UTF-8.
+    lines = [line.strip("│ ") for line in said.getvalue().splitlines() if line.strip()]
+    body = lines[1:-1] if lines[0].startswith("╭") else lines[2:]
+    rule = next((i for i, line in enumerate(body) if not line.strip("─-")), len(body))
+    near = [line.split()[0] for line in body[rule:] if line.startswith("--") and line.strip("-")]
+    hint = f"did you mean {near[0]}? " if near and body[0].startswith("Unrecognized") else ""
+    raise InvalidInput(f"{' '.join(body[:rule])}; {hint}see `recsession {command} --help`")

@@ -50,7 +50,7 @@ class Collect:
             dataset_seed=self.seed,
             group_size=self.group_size,
         )
-        with tqdm(total=self.num_sessions, unit="session") as bar:
+        with tqdm(total=self.num_sessions, unit="session", delay=0.1) as bar:
             dataset = collect(self.out, request, progress=bar.update)
         print(f"{self.out}: {dataset.num_sessions:,} sessions, {dataset.num_rows:,} steps")
         print(f"look at it with `recsession inspect {self.out}`")

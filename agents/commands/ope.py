@@ -63,7 +63,7 @@ class Ope:
             raise InvalidInput(f"--log {self.log} has no --policy; give a policy file of `recsession train`")
         actor, _ = load_policy(self.policy)
         actor.to(self.device)
-        with tqdm(total=self.critic.num_steps, unit="step", desc="fitted Q evaluation") as bar:
+        with tqdm(total=self.critic.num_steps, unit="step", desc="fitted Q evaluation", delay=0.1) as bar:
             sessions = off_policy_sessions(
                 actor,
                 dataset,

@@ -19,7 +19,7 @@ from agents.evaluation import roll_out
 from agents.objectives import OBJECTIVES
 from agents.policies import save_policy
 from agents.trainer import TrainerConfig, check_device, check_needs, train
-from offline_data.atomic_files import make_folder, replacing, write_json
+from offline_data.atomic_files import make_folder, replacing, sole_writer, write_json
 from offline_data.dataset import LoggedDataset
 from offline_data.quality import Interval
 from recenv.errors import require_range
@@ -65,19 +65,31 @@ def run(words: Sequence[str]) -> None:
     dataset = LoggedDataset.open(chosen.log)
     check_needs(name, objective, dataset)
     out = make_folder(chosen.out)
-    with tqdm(total=chosen.critic.num_steps, unit="step", desc="critic") as bar:
+    with sole_writer(out):
+        _fit_and_train(name, dataset, chosen, out)
+
+
+def _fit_and_train(name: str, dataset: LoggedDataset, chosen: Any, out: Path) -> None:
+    with tqdm(total=chosen.critic.num_steps, unit="step", desc="critic", delay=0.1) as bar:
         scores = _scores(out, dataset, chosen, bar)
-    world = make_world(dataset.config)
-    with tqdm(total=chosen.trainer.num_steps, unit="step", desc=name) as bar:
+    with tqdm(total=chosen.trainer.num_steps, unit="step", desc=name, delay=0.1) as bar:
         run = train(
-            dataset, scores, name, chosen.objective, chosen.trainer, seed=chosen.seed, device=chosen.device,
-            checkpoint=out / "checkpoint", progress=bar.update,
-        )  # fmt: skip
+            dataset,
+            scores,
+            name,
+            chosen.objective,
+            chosen.trainer,
+            seed=chosen.seed,
+            device=chosen.device,
+            checkpoint=out / "checkpoint",
+            progress=bar.update,
+        )
     save_policy(out / "policy", run.actor)
     with replacing(out / "metrics.jsonl") as temporary:
         temporary.write_text("".join(json.dumps(point) + "\n" for point in run.curve))
     if run.stopped:
         print(f"warning: {run.stopped}")
+    world = make_world(dataset.config)
     returns = roll_out(run.actor, world, 1000, chosen.seed, deterministic=True, device=chosen.device)
     print(f"{out / 'policy'}: session return {Interval.of(returns)} over 1,000 simulated sessions")
     print(f"judge it with `recsession evaluate --policy {out / 'policy'}`")

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from tensordict import TensorDict
 from torch import Tensor
 
+from agents.cli import main
 from agents.critics import CriticConfig, fit_critic, score_rows
 from agents.encoders import NetworkConfig
-from agents.policies import GaussianPolicy, GaussianPolicyConfig, make_policy
+from agents.policies import GaussianPolicy, GaussianPolicyConfig, make_policy, save_policy
 from agents.trainer import TrainerConfig
 from offline_data.collection import LogRequest, collect, mixture_spec
 from offline_data.dataset import LoggedDataset
@@ -67,6 +70,20 @@ def slate_log(make_log) -> LoggedDataset:
 
 
 @pytest.fixture(scope="session")
+def with_reward() -> Callable[[LoggedDataset, np.ndarray], LoggedDataset]:
+    """Give a log another reward, [N] minutes watched: what the tiny world's weights count."""
+
+    def build(log: LoggedDataset, reward: np.ndarray) -> LoggedDataset:
+        vector = np.zeros_like(log.rows["reward_vector"])
+        vector[:, log.manifest["reward_names"].index("watch_minutes")] = reward
+        changed = dataclasses.replace(log, rows={**log.rows, "reward_vector": vector})
+        np.testing.assert_allclose(changed.reward(), reward)
+        return changed
+
+    return build
+
+
+@pytest.fixture(scope="session")
 def scores(log) -> Tensor:
     """Q - V of every row of `log`."""
     return score_rows(fit_critic(log, CRITIC), log)
@@ -111,3 +128,47 @@ def as_batch() -> Callable[..., TensorDict]:
         return TensorDict({"observation": tensors}, batch_size=[count])
 
     return build
+
+
+# --- the command line
+
+
+@pytest.fixture(scope="session")
+def folder_tree() -> Callable[[Path], dict[str, bytes | None]]:
+    """Read everything under a folder: a file's bytes, None for a folder."""
+
+    def build(folder: Path) -> dict[str, bytes | None]:
+        return {
+            str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None for path in folder.rglob("*")
+        }
+
+    return build
+
+
+@pytest.fixture
+def run(capsys) -> Callable[..., tuple[int, str, str]]:
+    """Run a command; return its exit code, what it printed, and what it printed to stderr."""
+
+    def build(*words: object) -> tuple[int, str, str]:
+        capsys.readouterr()
+        code = main([str(word) for word in words])
+        return code, *capsys.readouterr()
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def world_options() -> list[str]:
+    """The tiny world as options of `recsession collect`."""
+    return ["--set", *(f"{name}={value}" for name, value in TINY.items())]
+
+
+@pytest.fixture(scope="session")
+def made(make_log, world, tmp_path_factory) -> Path:
+    """A folder with a `log` of proto-actions, one of `slates`, a `policy` of their world and a `default_policy`."""
+    folder = tmp_path_factory.mktemp("made")
+    for name, kind in (("log", "proto"), ("slates", "slate")):
+        make_log(mixture_spec(0.3, "clickbait"), 40, kind).path.rename(folder / name)
+    save_policy(folder / "policy", make_policy(world, GaussianPolicyConfig(NETWORK)))
+    save_policy(folder / "default_policy", make_policy(make_world(SessionConfig())))
+    return folder

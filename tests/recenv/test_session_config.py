@@ -184,7 +184,7 @@ def test_the_ends_of_each_range_are_allowed_unless_open(option: str):
         ({"choice": InterestEvolutionConfig()}, "unknown choice model 'interest_evolution'; "),
         (
             {"user_model": InterestEvolutionConfig},
-            f"user_model={InterestEvolutionConfig!r} is not a section; pass a name, a dict of fields or a config object",
+            f"user_model={InterestEvolutionConfig!r} is not a section; pass a name, a dict of fields or a config",
         ),
     ],
 )

@@ -1,5 +1,7 @@
 """TD(lambda) targets by their forward view, one session at a time; plain Python only."""
 
+import itertools
+
 
 def n_step_return(rewards, next_values, start, num_steps, discount):
     """Rewards of `num_steps` rows from `start`, then the value of the observation after the last of them."""
@@ -20,7 +22,7 @@ def lambda_return(rewards, next_values, start, discount, trace_decay):
 def lambda_returns(rewards, next_values, offsets, discount, trace_decay):
     """The target of every row of every session."""
     targets = []
-    for first, end in zip(offsets[:-1], offsets[1:], strict=True):
+    for first, end in itertools.pairwise(offsets):
         session = rewards[first:end], next_values[first:end]
         targets += [lambda_return(*session, t, discount, trace_decay) for t in range(end - first)]
     return targets

@@ -1,0 +1,207 @@
+"""What the command line says to bad input: one line, exit code 2, and nothing half-written."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+import shutil
+
+import pytest
+
+from agents.commands.collect import Collect
+from agents.commands.evaluate import Evaluate
+from agents.commands.ope import Ope
+from agents.critics import CriticConfig
+from agents.encoders import NetworkConfig
+from agents.objectives import OBJECTIVES
+from agents.policies import GaussianPolicyConfig
+from agents.quickstart import Quickstart
+from agents.trainer import TrainerConfig
+from tests.strategies import SESSION_OPTIONS
+
+
+def assert_refused(done: tuple[int, str, str], *fragments: str) -> None:
+    """The exit code is 2, and stderr holds one line, which has the fragments."""
+    code, _, err = done
+    assert code == 2, err
+    assert re.fullmatch(r"recsession: [^\n]+\n", err), err
+    for fragment in fragments:
+        assert fragment in err, err
+
+
+COLLECT = "collect --out {tmp}/new "
+TRAIN = "train drpo --log {made}/log --out {tmp}/new "
+EVALUATE = "evaluate --policy {made}/policy "
+OPE = "ope --log {made}/log --policy {made}/policy "
+NEAREST = "did you mean "
+
+
+@pytest.mark.parametrize(
+    ("words", "fragments"),
+    [
+        ("colect", ["unknown command 'colect'", NEAREST + "'collect'?", "quickstart"]),
+        ("--frobnicate", ["unknown command '--frobnicate'"]),
+        # Options
+        (COLLECT + "--num-sessions abc", ["--num-sessions", "'abc'", "see `recsession collect --help`"]),
+        (COLLECT + "--nois uniform", ["--nois", NEAREST + "--noise?"]),
+        (COLLECT + "--frobnicate 1", ["--frobnicate", "see `recsession collect --help`"]),
+        (COLLECT + "--mixing stp", ["'stp'", "'step', 'session'"]),
+        (COLLECT + "--action-kind prto", ["'prto'", "('slate', 'proto')"]),
+        (COLLECT + "--seed", ["'--seed'"]),
+        (COLLECT + "stray", ["stray"]),
+        ("collect", ["--out PATH", "required"]),
+        ("inspect", ["required"]),
+        (TRAIN + "--trainer.learning-rat 0.1", ["--trainer.learning-rat", NEAREST + "--trainer.learning-rate?"]),
+        (TRAIN + "--objective.kapa 0.1", ["--objective.kapa", NEAREST + "--objective.kappa?"]),
+        (TRAIN + "--trainer.num-steps 1.5", ["1.5", "--trainer.num-steps"]),
+        ("train drop --log {made}/log --out {tmp}/new", ["unknown objective 'drop'", NEAREST + "'drpo'?"]),
+        # Names
+        (COLLECT + "--noise clickbate", ["unknown behavior policy 'clickbate'", NEAREST + "'clickbait'?"]),
+        (COLLECT + "--noise mixture", ["a mixture cannot hold a mixture"]),
+        (COLLECT + "--set num_item=50", ["num_item", NEAREST + "'num_items'?"]),
+        (COLLECT + "--set user_model=interest_evolutoin", [NEAREST + "'interest_evolution'?"]),
+        (COLLECT + "--set slate_size", ["--set 'slate_size' has no '='"]),
+        (COLLECT + "--set slate_size=five", ["slate_size='five' is not an integer"]),
+        (COLLECT + "--set slate_size=60 num_items=50", ["slate_size=60 exceeds num_items=50; lower slate_size"]),
+        (COLLECT + "--num-sessions 10 --group-size 3", ["num_sessions=10 is not a multiple of group_size=3"]),
+        (EVALUATE + "--noise clickbate", [NEAREST + "'clickbait'?"]),
+        (EVALUATE + "--noise expert", ["does not exceed the noise's", "choose another noise"]),
+        (OPE + "--estimators snip", ["unknown estimator 'snip'", NEAREST + "'snips'?"]),
+        ("quickstart --out {tmp}/new --noise clickbate", [NEAREST + "'clickbait'?"]),
+        ("quickstart --out {tmp}/new --noise expert", ["does not exceed the noise's"]),
+        # Devices
+        (TRAIN + "--device cuda", ["device='cuda' needs CUDA", "choose cpu"]),
+        (EVALUATE + "--device cuda", ["device='cuda' needs CUDA"]),
+        (OPE + "--device cuda", ["device='cuda' needs CUDA"]),
+        ("quickstart --out {tmp}/new --device cuda:0", ["device='cuda:0' needs CUDA"]),
+        (TRAIN + "--device gpu", ["device='gpu' is not a device; choose cpu or cuda"]),
+        # Datasets
+        ("inspect {tmp}/absent", ["dataset folder {tmp}/absent does not exist", "recsession collect --out"]),
+        ("inspect {tmp}/foreign", ["{tmp}/foreign is not a RecSession dataset (no manifest.json)"]),
+        ("inspect {tmp}/other_format", ["other_format/manifest.json has format 'parquet', not 'recsession-log'"]),
+        ("inspect {tmp}/truncated", ["truncated/rows/proto.npy has", "it is damaged, collect again"]),
+        ("inspect {tmp}/changed", ["changed/rows/proto.npy has SHA-256", "the file has changed"]),
+        ("train bc --log {tmp}/absent --out {tmp}/new", ["dataset folder {tmp}/absent does not exist"]),
+        ("train bc --log {tmp}/truncated --out {tmp}/new", ["truncated/rows/proto.npy has"]),
+        ("ope --log {tmp}/foreign --policy {made}/policy", ["{tmp}/foreign is not a RecSession dataset"]),
+        ("collect --out {tmp}/foreign", ["{tmp}/foreign is not a RecSession dataset"]),
+        ("collect --out {made}/log --num-sessions 41", ["{made}/log holds a dataset of another request"]),
+        ("train bc --log {made}/slates --out {tmp}/new", ["is a log of slates", "collect with --action-kind proto"]),
+        ("ope --log {made}/slates --policy {made}/policy", ["is a log of slates", "collect with --action-kind proto"]),
+        ("ope --log {made}/log --policy {made}/default_policy", ["made for another catalogue than that of {made}/log"]),
+        ("ope --log {made}/log", ["has no --policy"]),
+        ("ope --log open-bandit", ["--log open-bandit has no --path"]),
+        ("ope --log open-bandit --path {tmp}/absent", ["{tmp}/absent", "random/all"]),
+        ("ope --log open-bandit --path {tmp} --campaign mens", ["'mens'", NEAREST + "'men'?"]),
+        # Policies
+        ("evaluate --policy {tmp}/absent", ["policy file {tmp}/absent does not exist; train one"]),
+        ("evaluate --policy {tmp}/file", ["{tmp}/file is not a policy file"]),
+        ("evaluate --policy no_such_module:Policy", ["cannot import 'no_such_module'"]),
+        ("evaluate --policy json:Policy", ["json has no class 'Policy'"]),
+        ("evaluate --policy :Policy", ["cannot import ''"]),
+        ("ope --log {made}/log --policy {tmp}/absent", ["policy file {tmp}/absent does not exist"]),
+        # Outputs
+        ("collect --out {tmp}/file/new", ["cannot write", "choose a path in a folder that you can write"]),
+        ("collect --out {tmp}/file", ["{tmp}/file is a file; choose another --out"]),
+        ("train bc --log {made}/log --out {tmp}/file/new", ["cannot write {tmp}/file/new"]),
+        ("train bc --log {made}/log --out {tmp}/file", ["cannot write {tmp}/file"]),
+        ("quickstart --num-evaluation-sessions 10 --out {tmp}/file/new", ["cannot write {tmp}/file/new"]),
+        ("quickstart --num-evaluation-sessions 10 --out {tmp}/file", ["cannot write {tmp}/file"]),
+        ("quickstart --fresh --out {tmp}/foreign", ["{tmp}/foreign is not a folder of an earlier quickstart"]),
+        ("quickstart --fresh --out {tmp}/file", ["{tmp}/file"]),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_bad_input_is_one_line(run, made, tmp_path, folder_tree, monkeypatch, words, fragments):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    (tmp_path / "file").write_text("mine\n")
+    (tmp_path / "foreign").mkdir()
+    (tmp_path / "foreign" / "thesis.txt").write_text("years of work\n")
+    if "truncated" in words or "changed" in words or "other_format" in words:
+        for name in ("truncated", "changed", "other_format"):
+            shutil.copytree(made / "log", tmp_path / name)
+        column = tmp_path / "truncated" / "rows" / "proto.npy"
+        column.write_bytes(column.read_bytes()[:-9])
+        column = tmp_path / "changed" / "rows" / "proto.npy"
+        column.write_bytes(column.read_bytes()[:-1] + bytes([column.read_bytes()[-1] ^ 1]))
+        manifest = tmp_path / "other_format" / "manifest.json"
+        manifest.write_text(json.dumps({"format": "parquet", "format_version": 1}))
+    before = folder_tree(tmp_path), folder_tree(made)
+    places = {"tmp": tmp_path, "made": made}
+    done = run(*(word.format(**places) for word in words.split()))
+    assert_refused(done, *(fragment.format(**places) for fragment in fragments))
+    assert (folder_tree(tmp_path), folder_tree(made)) == before
+
+
+OUTSIDE = {
+    Collect: {"num_sessions": 0, "good_fraction": 1.5, "seed": -1, "group_size": 0},
+    Evaluate: {"num_sessions": 0, "seed": -1},
+    Ope: {"num_bootstrap": 1, "seed": -1},
+    Quickstart: {
+        "seed": -1, "workers": 0, "num_seeds": 0, "num_sessions": 9, "good_fraction": 0.0, "num_judge_sessions": 9,
+        "num_evaluation_sessions": 0,
+    },
+    TrainerConfig: {
+        "num_steps": 0, "batch_size": 0, "learning_rate": 0.0, "log_interval": 0, "evaluate_interval": 0,
+        "checkpoint_interval": 0,
+    },
+    CriticConfig: {
+        "num_rounds": 0, "steps_per_round": 0, "batch_size": 0, "learning_rate": 1.5, "trace_decay": 1.1,
+        "discount": 0.0,
+    },
+    NetworkConfig: {"num_decays": 65},
+    GaussianPolicyConfig: {"initial_scale": -1.0, "scale_floor": 0.0},
+    "bc": {},
+    "awr": {"temperature": 0.0, "weight_cap": -1.0},
+    "signed_pg": {},
+    "drpo": {
+        "kappa": 1.5, "decay": 1.0, "measure_interval": 0, "noise_smoothing": 1.0, "noise_bound": -0.1, "patience": 0,
+        "epsilon": 9.0, "epsilon_min": 0.0, "epsilon_max": 0.01, "kl_target": 0.0, "reference_interval": 0,
+    },
+}  # fmt: skip
+"""A value out of range for every number that a command takes; an objective's by its name."""
+
+WHERE = {
+    Collect: (COLLECT, ""),
+    Evaluate: (EVALUATE, ""),
+    Ope: (OPE, ""),
+    Quickstart: ("quickstart --out {tmp}/new ", ""),
+    TrainerConfig: (TRAIN, "trainer."),
+    CriticConfig: (TRAIN, "critic."),
+    NetworkConfig: (TRAIN, "critic.network."),
+    GaussianPolicyConfig: (TRAIN, "trainer.policy."),
+}
+
+
+@pytest.mark.parametrize(
+    "options", OUTSIDE, ids=lambda options: options if isinstance(options, str) else options.__name__
+)
+def test_table_of_values_out_of_range_has_every_number(options):
+    config = OBJECTIVES.get(options).Config if isinstance(options, str) else options
+    numbers = {field.name for field in dataclasses.fields(config) if field.type in ("int", "float")}
+    assert numbers == set(OUTSIDE[options])
+    assert {name for name in OUTSIDE if isinstance(name, str)} == set(OBJECTIVES.registered())
+
+
+@pytest.mark.parametrize(
+    ("options", "field", "value"),
+    [(options, field, value) for options, fields in OUTSIDE.items() for field, value in fields.items()],
+    ids=lambda value: getattr(value, "__name__", str(value)),
+)
+def test_number_out_of_range_is_one_line(run, made, tmp_path, folder_tree, options, field, value):
+    start, prefix = WHERE.get(options, (f"train {options} --log {{made}}/log --out {{tmp}}/new ", "objective."))
+    words = start.format(tmp=tmp_path, made=made).split()
+    option = f"--{prefix}{field.replace('_', '-')}"
+    before = folder_tree(made)
+    assert_refused(run(*words, f"{option}={value}"), f"{field}={value!r} is outside", f"{field} to a")
+    assert not any(tmp_path.iterdir())
+    assert folder_tree(made) == before
+
+
+@pytest.mark.parametrize("option", SESSION_OPTIONS)
+def test_world_option_out_of_range_is_one_line(run, tmp_path, option):
+    value = SESSION_OPTIONS[option].outside()[0]
+    done = run("collect", "--out", tmp_path / "new", "--set", f"{option}={json.dumps(value)}")
+    assert_refused(done, f"{option}={value!r} is outside", f"set {option} to")
+    assert not any(tmp_path.iterdir())
