@@ -39,12 +39,12 @@ class TrainerConfig:
         policy: the policy's config.
     """
 
-    num_steps: int = 1000
+    num_steps: int = 700
     batch_size: int = 1024
     learning_rate: float = 4e-3
     log_interval: int = 25
     evaluate_interval: int = 100
-    checkpoint_interval: int = 300
+    checkpoint_interval: int = 200
     policy: GaussianPolicyConfig = field(default_factory=GaussianPolicyConfig)
 
     def __post_init__(self) -> None:

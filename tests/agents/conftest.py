@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -128,6 +129,20 @@ def as_batch() -> Callable[..., TensorDict]:
         return TensorDict({"observation": tensors}, batch_size=[count])
 
     return build
+
+
+class _Trap:
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def __reduce__(self) -> Any:
+        return os.mkdir, (str(self.folder),)
+
+
+@pytest.fixture
+def trap(tmp_path) -> _Trap:
+    """An object whose pickle makes the folder `sprung` when it is read."""
+    return _Trap(tmp_path / "sprung")
 
 
 # --- the command line

@@ -122,11 +122,10 @@ def test_from_a_log_to_an_estimate(run, tmp_path, world_options):
 
     code, out, err = run("train", "drpo", "--log", "log", "--out", "run", "--objective.kappa", 0.3, *FIT, *BUDGET)
     assert code == 0
-    assert "drpo: 100%" in err
-    assert "critic: 100%" in err
+    assert "Traceback" not in err
     assert "over 1,000 simulated sessions" in out
     assert {path.name for path in (tmp_path / "run").iterdir()} == {
-        "checkpoint", "metrics.jsonl", "policy", "scores.json", "scores.npy"
+        "lock", "checkpoint", "metrics.jsonl", "policy", "scores.json", "scores.npy"
     }  # fmt: skip
     curve = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     assert [point["step"] for point in curve] == [0, 19]
@@ -143,9 +142,8 @@ def test_from_a_log_to_an_estimate(run, tmp_path, world_options):
     assert sampled.splitlines()[0] != out.splitlines()[0]
     assert sampled.splitlines()[2:] == out.splitlines()[2:]
 
-    code, out, err = run("ope", "--log", "log", "--policy", "run/policy", *FIT, "--num-bootstrap", 50)
+    code, out, _ = run("ope", "--log", "log", "--policy", "run/policy", *FIT, "--num-bootstrap", 50)
     assert code == 0
-    assert "fitted Q evaluation: 100%" in err
     assert [line.split()[0] for line in out.splitlines()] == ["dm", "dr", "pdsnips", "snips", "wdr"]
     assert all("effective sample size" in line and "of 60" in line for line in out.splitlines())
     assert re.search(r"^snips .*untrusted: below 100$", out, flags=re.MULTILINE)
@@ -283,8 +281,8 @@ def test_what_the_file_system_refuses_is_one_line(run, made, monkeypatch):
     assert (code, err) == (2, "recsession: run/policy: No space left on device\n")
 
 
-def as_process(*words: object, cwd: Path) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+def as_process(*words: object, cwd: Path, encoding: str = "utf-8") -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONIOENCODING": encoding}
     command = [sys.executable, "-m", "recsession", *map(str, words)]
     return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=False)
 
@@ -298,11 +296,14 @@ def test_process_collects(tmp_path, world_options):
 
 
 def test_process_refuses_in_one_line(tmp_path):
-    for words, fragment in (
-        (["evaluate", "--policy", "absent"], "policy file absent does not exist"),
-        (["trian"], "did you mean 'train'?"),
+    for words, encoding, fragment in (
+        (["evaluate", "--policy", "absent"], "utf-8", "policy file absent does not exist"),
+        (["trian"], "utf-8", "did you mean 'train'?"),
+        # The reason is read out of what tyro prints, which is drawn otherwise where stdout is not UTF-8.
+        (["collect", "--out", "new", "--nois", "uniform"], "utf-8", "options: --nois, uniform; did you mean --noise?"),
+        (["collect", "--out", "new", "--nois", "uniform"], "ascii", "options: --nois, uniform; did you mean --noise?"),
     ):
-        done = as_process(*words, cwd=tmp_path)
+        done = as_process(*words, cwd=tmp_path, encoding=encoding)
         assert done.returncode == 2
         assert re.fullmatch(r"recsession: [^\n]+\n", done.stderr)
         assert fragment in done.stderr

@@ -10,7 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agents import critics
-from agents.critics import ActionValue, CriticConfig, fit_action_value, fit_critic, score_rows, trace_returns
+from agents.critics import (
+    ActionValue,
+    CriticConfig,
+    StateValue,
+    fit_action_value,
+    fit_critic,
+    score_rows,
+    trace_returns,
+)
 from agents.encoders import NetworkConfig
 from agents.replay import LogStorage
 from offline_data.dataset import LoggedDataset
@@ -139,13 +147,23 @@ def test_discount_shortens_the_horizon(planted):
 @pytest.mark.parametrize("trace_decay", [0.0, 0.7])
 def test_later_rounds_bootstrap_where_the_user_was_still_there(planted, monkeypatch, trace_decay):
     log, _ = planted
-    calls = []
+    calls, networks = [], []
+    after = LogStorage(log, with_next=True).get(slice(None))["next", "observation"]
+
+    class Watched(StateValue):
+        def __init__(self, *args):
+            super().__init__(*args)
+            networks.append(self)
 
     def recorded(reward, next_value, offsets, discount, decay):
         calls.append((np.array(next_value), discount, decay))
+        if len(calls) > 1:
+            found = networks[0](after).numpy()
+            np.testing.assert_allclose(next_value, np.where(log.rows["terminated"], 0.0, found), rtol=1e-5)
         return trace_returns(reward, next_value, offsets, discount, decay)
 
     monkeypatch.setattr(critics, "trace_returns", recorded)
+    monkeypatch.setattr(critics, "StateValue", Watched)
     fit_critic(log, dataclasses.replace(HASTY, num_rounds=3, discount=0.9, trace_decay=trace_decay))
     (first, *first_options), *later = calls
     assert not first.any()

@@ -24,9 +24,9 @@ def test_surprisal_worked_by_hand():
 
 def test_score_norm_worked_by_hand_and_as_a_gradient():
     distribution = gaussian([[0.0, 0.0], [1.0, 0.0]], [[1.0, 1.0], [0.5, 2.0]])
-    action = torch.tensor([[3.0, 4.0], [2.0, 8.0]])
+    action = torch.tensor([[3.0, 4.0], [2.0, 6.0]])
     found = score_norm(distribution, action)
-    assert found.tolist() == pytest.approx([5.0, math.hypot(1 / 0.25, 8 / 4)])
+    assert found.tolist() == pytest.approx([5.0, math.hypot(1 / 0.25, 6 / 4)])
     assert not found.requires_grad
     loc = torch.tensor([[0.0, 0.0], [1.0, 0.0]], requires_grad=True)
     scale = torch.tensor([[1.0, 1.0], [0.5, 2.0]])

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -76,7 +78,7 @@ class OutOfCatalogue:
 
 
 @pytest.fixture
-def own_module(tmp_path, monkeypatch) -> str:
+def own_module(tmp_path, monkeypatch) -> Iterator[str]:
     """Name of a module of the caller's own in the working directory."""
     (tmp_path / "own_policies.py").write_text(OWN_POLICIES)
     (tmp_path / "broken_policies.py").write_text("def act(:\n")
@@ -177,7 +179,8 @@ def test_arrays_are_reproducible(log, build_policy):
     first, second, other = (off_policy_sessions(actor, log, config=HASTY, seed=seed) for seed in (1, 1, 2))
     for name in ("target_log_prob", "q_value", "state_value"):
         assert np.array_equal(getattr(first, name), getattr(second, name))
-    assert not np.array_equal(first.q_value, other.q_value)
+    q_values: list[Any] = [first.q_value, other.q_value]
+    assert not np.array_equal(*q_values)
     assert np.array_equal(first.target_log_prob, other.target_log_prob)
 
 

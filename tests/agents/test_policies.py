@@ -113,7 +113,7 @@ def test_saved_policy_comes_back(build_policy, batch, tmp_path: Path):
     expected, found = actor.get_dist(batch), loaded.get_dist(batch)
     assert torch.equal(found.mean, expected.mean)
     assert torch.equal(found.stddev, expected.stddev)
-    assert not loaded.module[0].module.raw_scale.requires_grad
+    assert not dict(loaded.named_parameters())["module.0.module.raw_scale"].requires_grad
 
 
 def test_file_holds_json_and_plain_tensors(build_policy, tmp_path):
@@ -150,6 +150,15 @@ def test_what_is_no_policy_file_is_refused_in_one_line(build_policy, tmp_path):
     for missing in (tmp_path / "missing", tmp_path):
         with pytest.raises(InvalidInput, match="does not exist; train one with `recsession train`"):
             load_policy(missing)
+
+
+def test_reading_a_file_runs_none_of_its_code(build_policy, trap, tmp_path):
+    save_policy(tmp_path / "policy", build_policy())
+    content = torch.load(tmp_path / "policy", weights_only=True)
+    torch.save({**content, "extra": trap}, tmp_path / "policy")
+    with pytest.raises(InvalidInput, match="is not a policy file"):
+        load_policy(tmp_path / "policy")
+    assert not trap.folder.exists()
 
 
 def test_unwritable_path_is_refused(build_policy, tmp_path):

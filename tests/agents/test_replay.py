@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import shutil
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,7 +18,12 @@ COLUMNS = ("slate", "proto", "feedback", "reward_vector", "behavior_log_prob")
 ROWS = np.array([3, 0, 3, 117])
 
 
-def assert_observation(found, expected):
+def column(batch: Any, key: Any) -> np.ndarray:
+    """Return a column of a batch as an array."""
+    return batch[key].numpy()
+
+
+def assert_observation(found: Any, expected: dict[str, np.ndarray]) -> None:
     assert set(found.keys()) == set(expected)
     for name, values in expected.items():
         assert np.array_equal(found[name].numpy(), values)
@@ -29,14 +35,14 @@ def test_batch_holds_the_rows_and_the_observation_before_them(log):
     assert set(batch.keys()) == {"observation", *COLUMNS}
     assert batch.batch_size == torch.Size([4])
     for name in COLUMNS:
-        assert np.array_equal(batch[name].numpy(), log.rows[name][ROWS])
+        assert np.array_equal(column(batch, name), log.rows[name][ROWS])
     assert_observation(batch["observation"], ObservationBuilder(log).observe(ROWS))
 
 
 def test_next_is_what_followed(log):
     rows = np.arange(log.num_rows)
-    batch = LogStorage(log, with_next=True).get(slice(None))
-    following = batch["next"]
+    batch: Any = LogStorage(log, with_next=True).get(slice(None))
+    following: Any = batch["next"]
     assert_observation(following["observation"], ObservationBuilder(log).observe(rows, after=True))
     assert np.array_equal(following["reward"][:, 0].numpy(), log.reward().astype(np.float32))
     terminated, truncated = log.rows["terminated"], log.rows["truncated"]
@@ -63,7 +69,7 @@ def test_any_index_gives_the_same_rows(log):
 
 def test_a_slates_log_gives_its_prefix_log_probs_and_no_proto(slate_log):
     batch = LogStorage(slate_log, columns=("slate", "prefix_log_prob")).get(ROWS[:3])
-    assert np.array_equal(batch["prefix_log_prob"].numpy(), slate_log.rows["prefix_log_prob"][ROWS[:3]])
+    assert np.array_equal(column(batch, "prefix_log_prob"), slate_log.rows["prefix_log_prob"][ROWS[:3]])
     with pytest.raises(InvalidInput, match=r"column 'proto' is not in .*; choose from slate, feedback"):
         LogStorage(slate_log, columns=("proto",))
 
@@ -104,7 +110,7 @@ def test_latent_labels_are_out_of_reach(log, tmp_path):
     batch = storage.get(slice(None))
     for key in batch.keys(include_nested=True, leaves_only=True):
         assert not {"component", "latent"} & set(key if isinstance(key, tuple) else (key,))
-        values = batch[key].numpy().reshape(len(labels), -1)
+        values = column(batch, key).reshape(len(labels), -1)
         assert not (values == labels[:, None]).all(axis=0).any(), f"{key} holds the latent labels"
     assert len(make_replay(storage, 8, torch.Generator()).sample()) == 8
     with pytest.raises(InvalidInput, match="is missing"):
@@ -143,7 +149,7 @@ def test_rows_of_a_sample_belong_together(log):
     batch = make_replay(storage, 64, torch.Generator().manual_seed(0)).sample()
     rows = batch["row"].long().numpy()
     assert len(set(rows)) > 32
-    assert np.array_equal(batch["proto"].numpy(), log.rows["proto"][rows])
+    assert np.array_equal(column(batch, "proto"), log.rows["proto"][rows])
     assert_observation(batch["observation"], ObservationBuilder(log).observe(rows))
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import itertools
 import math
 
@@ -13,7 +14,7 @@ from agents.objectives import OBJECTIVES
 from agents.objectives.awr import AwrConfig
 from agents.objectives.bc import BcObjective
 from agents.objectives.drpo import DrpoConfig
-from agents.policies import GaussianPolicyConfig
+from agents.policies import GaussianPolicyConfig, make_policy
 from agents.trainer import TrainerConfig, check_device, check_needs, train
 from recenv.errors import InvalidInput
 
@@ -110,6 +111,14 @@ def test_seed_fixes_the_run_and_the_global_generator_is_left_alone(log, scores, 
     assert_same_run(train(log, scores, "drpo", config=config, seed=1), first)
 
 
+def test_training_begins_at_the_seeds_policy(log, world, scores, build_trainer_config):
+    config = build_trainer_config(num_steps=1, learning_rate=1e-12)
+    for seed in (0, 3):
+        start = make_policy(world, config.policy, seed=seed).state_dict()
+        for name, value in weights(train(log, scores, "bc", config=config, seed=seed)).items():
+            torch.testing.assert_close(value, start[name])
+
+
 def test_learning_rate_falls_to_a_twentieth(log, scores, build_trainer_config, monkeypatch):
     rates = []
 
@@ -193,11 +202,15 @@ def test_finished_run_can_be_asked_for_again(log, scores, build_trainer_config, 
     assert_same_run(train(log, scores, "drpo", config=config, checkpoint=file), first)
 
 
-def test_checkpoint_of_another_call_is_refused(log, make_log, scores, build_trainer_config, tmp_path):
+def test_checkpoint_of_another_call_is_refused(log, scores, build_trainer_config, tmp_path):
     config, file = build_trainer_config(num_steps=30), tmp_path / "checkpoint"
     train(log, scores, "awr", AwrConfig(), config, checkpoint=file)
     before = file.read_bytes()
-    other_log = make_log("uniform", 30)
+    schema = {
+        **log.manifest["schema"],
+        "rows/step.npy": {**log.manifest["schema"]["rows/step.npy"], "sha256": "0" * 64},
+    }
+    other_log = dataclasses.replace(log, manifest={**log.manifest, "schema": schema})
     others = {
         "objective": lambda: train(log, scores, "bc", None, config, checkpoint=file),
         "objective's config": lambda: train(log, scores, "awr", AwrConfig(temperature=2.0), config, checkpoint=file),
@@ -206,7 +219,7 @@ def test_checkpoint_of_another_call_is_refused(log, make_log, scores, build_trai
         ),
         "seed": lambda: train(log, scores, "awr", AwrConfig(), config, seed=1, checkpoint=file),
         "scores": lambda: train(log, scores * 2, "awr", AwrConfig(), config, checkpoint=file),
-        "log": lambda: train(other_log, torch.zeros(other_log.num_rows), "awr", None, config, checkpoint=file),
+        "log": lambda: train(other_log, scores, "awr", AwrConfig(), config, checkpoint=file),
     }
     for what, call in others.items():
         with pytest.raises(InvalidInput, match="is a checkpoint of another run; remove it to start over"):
@@ -214,7 +227,7 @@ def test_checkpoint_of_another_call_is_refused(log, make_log, scores, build_trai
         assert file.read_bytes() == before, what
 
 
-def test_what_is_no_checkpoint_is_refused(log, scores, build_trainer_config, tmp_path):
+def test_what_is_no_checkpoint_is_refused(log, scores, build_trainer_config, trap, tmp_path):
     config, file = build_trainer_config(num_steps=30), tmp_path / "checkpoint"
     train(log, scores, "bc", config=config, checkpoint=file)
     whole = file.read_bytes()
@@ -222,9 +235,11 @@ def test_what_is_no_checkpoint_is_refused(log, scores, build_trainer_config, tmp
         file.write_bytes(content)
         with pytest.raises(InvalidInput, match=r"checkpoint is not a checkpoint \(\w+\); remove it to start over"):
             train(log, scores, "bc", config=config, checkpoint=file)
-    torch.save({"step": 1}, file)
-    with pytest.raises(InvalidInput, match="is not a checkpoint"):
-        train(log, scores, "bc", config=config, checkpoint=file)
+    for foreign in ({"step": 1}, {**torch.load(io.BytesIO(whole), weights_only=True), "extra": trap}):
+        torch.save(foreign, file)
+        with pytest.raises(InvalidInput, match="is not a checkpoint"):
+            train(log, scores, "bc", config=config, checkpoint=file)
+    assert not trap.folder.exists()
 
 
 # --- the guard

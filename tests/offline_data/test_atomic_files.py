@@ -128,11 +128,8 @@ def test_an_error_without_a_reason_is_told_whole(tmp_path):
 
 
 def test_a_folder_has_one_writer_at_a_time(tmp_path):
-    with sole_writer(tmp_path):
-        with (
-            pytest.raises(InvalidInput, match="another process; wait for it or choose another --out"),
-            sole_writer(tmp_path),
-        ):
-            pytest.fail("a second writer was let in")
+    refusal = pytest.raises(InvalidInput, match="another process; wait for it or choose another --out")
+    with sole_writer(tmp_path), refusal, sole_writer(tmp_path):
+        pytest.fail("a second writer was let in")
     with sole_writer(tmp_path):  # the first is gone
         pass
