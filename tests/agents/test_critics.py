@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -261,6 +262,24 @@ def test_value_is_of_the_target_and_not_of_the_log(uniform_log, uniform_actor, w
     # N(1, 1/4) is positive 97.7 % of the time, N(-1, 1/4) 2.3 %.
     assert answers[0] == pytest.approx(0.977 * length, rel=0.15)
     assert answers[1] == pytest.approx(0.023 * length, abs=0.15 * length)
+
+
+def test_target_acts_upon_what_followed(log, build_policy, monkeypatch):
+    actor, seen = build_policy(initial_scale=0.4), []
+
+    def recorded(value, observation, mean, scale, generator):
+        seen.append((observation, mean, scale))
+        return torch.zeros(len(mean))
+
+    monkeypatch.setattr(critics, "expected_value", recorded)
+    monkeypatch.setattr(critics, "_ROWS_AT_ONCE", 301)
+    fit_action_value(log, actor, HASTY)
+    following: Any = LogStorage(log, with_next=True).get(slice(None))["next"]
+    expected = actor.get_dist(following)
+    torch.testing.assert_close(torch.cat([mean for _, mean, _ in seen]), expected.mean.detach())
+    torch.testing.assert_close(torch.cat([scale for *_, scale in seen]), expected.stddev.detach())
+    clocks = torch.cat([observation["clock"] for observation, *_ in seen])
+    assert torch.equal(clocks, following["observation", "clock"])
 
 
 def test_action_value_is_reproducible_and_discounted(log, uniform_actor):

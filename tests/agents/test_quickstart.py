@@ -15,6 +15,7 @@ from scipy import stats
 from agents import quickstart
 from agents.critics import CriticConfig
 from agents.encoders import NetworkConfig
+from agents.evaluation import roll_out
 from agents.policies import GaussianPolicyConfig, load_policy
 from agents.quickstart import Quickstart, Unit, run_quickstart, seed_interval
 from agents.report import format_table
@@ -172,11 +173,19 @@ def test_a_seed_redraws_everything(results):
     assert results["ceiling"]["per_seed"][0] != results["ceiling"]["per_seed"][1]
 
 
-def test_policies_are_left_to_be_loaded(finished, results):
-    for name in METHODS:
-        actor, world = load_policy(finished / "seed-0" / f"{name}.policy")
+def test_policies_left_behind_are_those_that_were_judged(finished, results):
+    low, high = (results["reference"][name]["mean"] for name in ("noise_return", "expert_return"))
+    for name, method in results["methods"].items():
+        actor, world = load_policy(finished / "seed-1" / f"{name}.policy")
         assert world.config == SessionConfig()
         assert actor.policy_config == TRAINER.policy
+        best = roll_out(actor, world, 40, 1, deterministic=True).mean()
+        assert method["normalized_score"]["per_seed"][1] == pytest.approx((best - low) / (high - low))
+        # Off-policy evaluation is of the policy as it samples, and so is the truth beside it.
+        sampled = roll_out(actor, world, 40, 1, deterministic=False, role="truth").mean()
+        assert method["truth"][1]["value"] == pytest.approx(sampled)
+        assert sampled != best
+        assert [entry["num_sessions"] for entry in method["ope"][1]] == [40, 40]  # the second log's
 
 
 def test_report_and_table_are_of_the_results(finished, results, capsys):
