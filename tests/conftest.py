@@ -33,7 +33,6 @@ def pytest_configure(config: pytest.Config) -> None:
     # Before a test imports numpy, numba or torch: pytest-xdist runs one process on each core.
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ.setdefault(name, "1")
-    os.environ.setdefault("MPLBACKEND", "Agg")
     misplaced = misplaced_packages(("recenv", "offline_data", "agents"), ROOT)
     if misplaced:
         raise pytest.UsageError("; ".join(misplaced))
