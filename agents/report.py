@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import textwrap
 from collections import Counter
@@ -15,7 +14,8 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 
 from agents.report_figures import Scale, color_index, draw_figures, finite, percent, readable, typeset
-from recenv.errors import InvalidInput, require
+from offline_data.atomic_files import replacing
+from recenv.errors import require
 
 TRUSTED_ESS = 100.0  # effective sample size below which an off-policy estimate is marked untrusted
 DIVERGED = 1e6  # a surprisal (nats) or score norm above this counts as diverged, whether or not the run was stopped
@@ -63,18 +63,8 @@ def write_report(results: dict[str, Any], path: Path) -> Path:
     """
     page = _render_page(results)
     path = Path(path)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            part.write_text(page, encoding="utf-8")
-            os.replace(part, path)
-        except BaseException:
-            part.unlink(missing_ok=True)
-            raise
-    except OSError as error:
-        remedy = "choose a file name in a folder that you may write to"
-        raise InvalidInput(f"report path={str(path)!r} cannot be written ({error.strerror}); {remedy}") from error
+    with replacing(path) as temporary:
+        temporary.write_text(page, encoding="utf-8")
     return path
 
 
