@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 from typing import Final
@@ -12,6 +13,7 @@ from recenv.errors import InvalidInput, unknown_name
 COMMANDS: Final = {
     "quickstart": "simulate, log, learn and judge: the main job end to end, with a report",
     "collect": "log sessions of a mixture of expert and noise to a folder",
+    "simulate": "play sessions of a policy and show them, as text or as a picture",
     "inspect": "say what is in a logged dataset, and check its bytes",
     "train": "train a policy on a logged dataset with a registered objective",
     "evaluate": "roll a policy out in the simulator",
@@ -22,7 +24,9 @@ _MODULES: Final = {name: f"agents.commands.{name}" for name in COMMANDS} | {"qui
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one sub-command and return its exit code: 0, 2 for input that the user can mend, 130 after Ctrl-C.
+    """Run one sub-command and return its exit code.
+
+    It is 0, 2 for input that the user can mend, 130 after Ctrl-C, and 141 where the reader of a pipe has gone.
 
     Args:
         arguments: the words after `recsession`; None takes the process's own.
@@ -41,9 +45,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if name not in COMMANDS:
             raise unknown_name("command", name, COMMANDS)
         _run(name, words[1:])
+        sys.stdout.flush()
     except InvalidInput as error:
         print(f"recsession: {error}", file=sys.stderr)
         return 2
+    except BrokenPipeError:
+        # Whoever reads, such as `head`, has seen enough; Python would complain when it flushes for the last time.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
     except OSError as error:
         print(f"recsession: {error.filename or 'file system'}: {error.strerror or error}", file=sys.stderr)
         return 2

@@ -20,8 +20,9 @@ from offline_data.dataset import LoggedDataset
 from offline_data.ope import LoggedSessions
 from offline_data.quality import evaluate_returns
 from recenv.errors import InvalidInput, require
-from recenv.session_batch import World, check_slates, make_world
+from recenv.session_batch import World, make_world
 from recenv.session_config import SessionConfig
+from recenv.slates import check_slates
 
 _ROWS_AT_ONCE = 8192
 
@@ -137,7 +138,9 @@ class _CustomPolicy(BehaviorPolicy):
         raise InvalidInput("a policy of the caller's own has no log-probability; it can be rolled out, not weighted")
 
 
-def resolve_policy(name: str, *, deterministic: bool = True, device: str = "cpu") -> tuple[BehaviorPolicy, World]:
+def resolve_policy(
+    name: str, *, deterministic: bool = True, device: str = "cpu", world: World | None = None
+) -> tuple[BehaviorPolicy, World]:
     """Return the policy that a name means, and the world that it acts in.
 
     Args:
@@ -145,16 +148,17 @@ def resolve_policy(name: str, *, deterministic: bool = True, device: str = "cpu"
             arguments whose `act(observation)` returns integer slates [B, K] for observations with leading axis B.
         deterministic: of a trained policy: act by the mean; otherwise sample.
         device: of a trained policy.
+        world: where a `module:Class` acts; None for the default world. A trained policy acts in its own.
 
     Raises:
         InvalidInput: if there is no such file, module or class, or the class cannot be made or has no `act`.
     """
     if ":" not in name or Path(name).exists():
-        actor, world = load_policy(Path(name))
+        actor, own_world = load_policy(Path(name))
         actor.to(device)
-        return AgentBehavior(world, AgentConfig(deterministic), actor, device), world
+        return AgentBehavior(own_world, AgentConfig(deterministic), actor, device), own_world
     module_name, _, class_name = name.partition(":")
-    world = make_world(SessionConfig())
+    world = make_world(SessionConfig()) if world is None else world
     if str(Path.cwd()) not in sys.path:
         sys.path.insert(0, str(Path.cwd()))
     try:

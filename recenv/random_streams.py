@@ -20,6 +20,7 @@ BEHAVIOR: Final = 1
 INITIAL: Final = 2
 WORLD: Final = 3
 SEED: Final = 4
+CANDIDATES: Final = 5
 
 _MASK = np.uint64(0xFFFFFFFF)
 _HALF = np.uint64(32)

@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, fields
 from functools import lru_cache
+from typing import Any, Final
 
 import numpy as np
 from numba import njit
 
+from recenv.candidates import ItemSupply
 from recenv.catalog import Catalog
 from recenv.choice_models import ChoiceModel
-from recenv.errors import InvalidInput, require
+from recenv.errors import require
+from recenv.pieces import SessionPieces
 from recenv.random_streams import INITIAL, USER, fill_uniforms, normals, uniforms
 from recenv.session_config import SessionConfig
+from recenv.session_history import SessionHistory
+from recenv.slates import check_slates, score_slates, show
 from recenv.user_models import USER_MODELS, State, UserModel
 
 Observation = dict[str, np.ndarray]
+
+# Sessions that are stepped together: enough that Python's part does not count, few enough that what one kernel writes
+# is still near when the next reads it.
+LARGEST_BLOCK: Final = 4096
+SMALLEST_SHARED_BLOCK: Final = 1024
 
 
 @dataclass(frozen=True)
@@ -25,19 +37,44 @@ class World:
     Attributes:
         config: what fixes the world.
         catalog: the items.
+        supply: which of them a step may show.
         user_model: the users' dynamics.
         choice: how utilities become clicks.
+        pieces: what else moves.
     """
 
     config: SessionConfig
     catalog: Catalog
+    supply: ItemSupply
     user_model: UserModel
     choice: ChoiceModel
+    pieces: SessionPieces
 
     @property
     def num_feedback(self) -> int:
         """F, feedback channels of a shown item."""
         return len(self.user_model.feedback_names)
+
+    @property
+    def reward_names(self) -> tuple[str, ...]:
+        """The components of a step's reward vector: the user model's, then the pieces'."""
+        return self.user_model.reward_names + self.pieces.reward_names
+
+    @property
+    def reward_weights(self) -> np.ndarray:
+        """The weight of each reward component in the scalar reward, [M] float64."""
+        return np.concatenate([self.user_model.reward_weights, self.pieces.reward_weights])
+
+    def taste(self, state: State) -> np.ndarray:
+        """Return the gradient of an item's utility in its embedding, [B, d] float32, for oracles.
+
+        Args:
+            state: hidden state of B sessions.
+        """
+        taste = np.float32(self.user_model.affinity_weight) * state["interest"]
+        if self.pieces.satiation is not None:
+            taste -= np.float32(self.pieces.satiation.satiation_weight) * state["satiation"]
+        return taste
 
 
 def make_world(config: SessionConfig, items: Catalog | None = None) -> World:
@@ -64,11 +101,16 @@ def _synthetic_world(config: SessionConfig) -> World:
 def _assemble(config: SessionConfig, catalog: Catalog) -> World:
     model = USER_MODELS.get(config.user_model.name)
     return World(
-        config, catalog, model(config.user_model, catalog, config.choice.max_clicks(config.slate_size)), config.choice
+        config,
+        catalog,
+        ItemSupply(catalog, config.freshness, config.num_candidates, config.slate_size),
+        model(config.user_model, catalog, config.choice.max_clicks(config.slate_size)),
+        config.choice,
+        SessionPieces(config, catalog.embedding_dim),
     )
 
 
-@dataclass
+@dataclass(slots=True)
 class StepOutcome:
     """What one step of B sessions gave.
 
@@ -88,37 +130,92 @@ class StepOutcome:
     terminated: np.ndarray
     truncated: np.ndarray
 
+    @staticmethod
+    def of(world: World, num_sessions: int) -> StepOutcome:
+        """Return an outcome to be written: feedback and rewards are zero.
+
+        Args:
+            world: the world.
+            num_sessions: B.
+        """
+        slate_size = world.config.slate_size
+        return StepOutcome(
+            np.empty((num_sessions, slate_size), np.bool_),
+            np.zeros((num_sessions, slate_size, world.num_feedback), np.float32),
+            np.zeros((num_sessions, len(world.reward_names)), np.float32),
+            np.zeros(num_sessions),
+            np.empty(num_sessions, np.bool_),
+            np.empty(num_sessions, np.bool_),
+        )
+
+    def rows(self, lanes: slice) -> StepOutcome:
+        """Return views of some sessions."""
+        return StepOutcome(*(getattr(self, f.name)[lanes] for f in fields(self)))
+
 
 class SessionBatch:
     """B sessions of one world, each with its own seed, episode number and step.
 
-    Every session is a pure function of (world, seed, episode, slates): its place in the batch, and the batch's size, do
-    not touch a bit of it. A session that has ended stays as it is, and gets zeros, until `start` begins another in its
-    place.
+    Every session is a pure function of (world, seed, episode, slates): its place in the batch, the batch's size and the
+    number of threads do not touch a bit of it. A session that has ended stays as it is, and gets zeros, until `start`
+    begins another in its place.
 
     Args:
         world: the world.
         num_sessions: B, at least 1.
+        num_threads: threads that share the blocks of a step; the kernels run without the interpreter's lock.
     """
 
-    def __init__(self, world: World, num_sessions: int) -> None:
+    def __init__(self, world: World, num_sessions: int, num_threads: int = 1) -> None:
         config = world.config
         self.world = world
         self.num_sessions = num_sessions
+        self.num_threads = num_threads
         self.seeds = np.zeros(num_sessions, np.uint64)
         self.episodes = np.zeros(num_sessions, np.uint64)
         self.steps = np.zeros(num_sessions, np.uint64)
         self.active = np.zeros(num_sessions, np.bool_)
-        self.num_consumed = np.zeros(num_sessions, np.int64)
         self.profile = np.zeros((num_sessions, world.catalog.embedding_dim), np.float32)
-        self.history_items = np.full((num_sessions, config.history_length), -1, np.int32)
-        self.history_feedback = np.zeros((num_sessions, config.history_length, world.num_feedback - 1), np.float32)
+        self.history = SessionHistory.empty(num_sessions, config.history_length, world.num_feedback - 1)
+        num_candidates = world.supply.num_candidates
+        self.candidates = None if num_candidates is None else np.full((num_sessions, num_candidates), -1, np.int32)
         self.state: State = {
             name: np.zeros((num_sessions, *shape), dtype)
-            for name, (shape, dtype) in world.user_model.state_layout().items()
+            for layout in (world.user_model.state_layout(), world.pieces.state_layout())
+            for name, (shape, dtype) in layout.items()
         }
-        self._num_choice_draws = world.choice.num_draws(config.slate_size)
-        self._draws = np.empty((num_sessions, self._num_choice_draws + world.user_model.num_response_draws()))
+        self._divide()
+
+    def _divide(self) -> None:
+        share = -(-self.num_sessions // self.num_threads)
+        size = min(LARGEST_BLOCK, max(share, SMALLEST_SHARED_BLOCK))
+        starts = range(0, self.num_sessions, size)
+        self._blocks = [_Block(self, slice(start, min(start + size, self.num_sessions))) for start in starts]
+        self._pool: ThreadPoolExecutor | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Blocks are views of the arrays, and a pool of threads is no data.
+        return {name: value for name, value in vars(self).items() if name not in ("_blocks", "_pool")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._divide()
+
+    def _each_block(self, work: Callable[[_Block], object]) -> None:
+        if self.num_threads == 1 or len(self._blocks) == 1:
+            for block in self._blocks:
+                work(block)
+            return
+        if self._pool is None:
+            self._pool = ThreadPoolExecutor(self.num_threads, "recsession")
+        # The list waits for every block, and raises what one raised.
+        list(self._pool.map(work, self._blocks))
+
+    def close(self) -> None:
+        """End the threads, if there are any; the next step would begin them again."""
+        if self._pool is not None:
+            self._pool.shutdown()
+            self._pool = None
 
     def start(self, lanes: np.ndarray, seeds: np.ndarray, episodes: np.ndarray) -> None:
         """Begin new sessions at the given places.
@@ -128,195 +225,220 @@ class SessionBatch:
             seeds: [n] uint64 session seeds.
             episodes: [n] episode numbers below 2**32.
         """
-        model, dim = self.world.user_model, self.world.catalog.embedding_dim
-        count = model.num_initial_draws()
-        draws = uniforms(seeds, INITIAL, episodes, np.zeros(len(lanes)), count + dim + dim % 2)
-        state = model.start(draws[:, :count])
+        model, pieces, dim = self.world.user_model, self.world.pieces, self.world.catalog.embedding_dim
+        first, even = model.num_initial_draws(), dim + dim % 2
+        total = first + even + pieces.num_initial_draws
+        draws = uniforms(seeds, INITIAL, episodes, np.zeros(len(lanes)), total)
+        state = model.start(draws[:, :first])
+        noise = self.world.config.profile_noise * normals(draws[:, first : first + even])[:, :dim]
+        self.profile[lanes] = np.clip(state["interest"] + noise, -1.0, 1.0)
+        state |= pieces.start(draws[:, first + even :])
         for name, values in state.items():
             self.state[name][lanes] = values
-        noise = self.world.config.profile_noise * normals(draws[:, count:])[:, :dim]
-        self.profile[lanes] = np.clip(model.interest(state) + noise, -1.0, 1.0)
         self.seeds[lanes] = seeds
         self.episodes[lanes] = episodes
         self.steps[lanes] = 0
         self.active[lanes] = True
-        self.num_consumed[lanes] = 0
-        self.history_items[lanes] = -1
-        self.history_feedback[lanes] = 0.0
+        self.history.clear(lanes)
+        if self.candidates is not None:
+            offered = np.empty((len(lanes), self.candidates.shape[1]), np.int32)
+            day = state["day"] if self.world.supply.freshness is not None else None
+            self.world.supply.draw(self.seeds[lanes], self.episodes[lanes], self.steps[lanes], day, offered)
+            self.candidates[lanes] = offered
 
     def step(self, slates: np.ndarray) -> StepOutcome:
         """Show a slate to each active session and move it one step.
 
         Args:
-            slates: [B, K] integers in [0, N); a repeated item is shown at its first position only.
+            slates: [B, K] integers in [0, N); a repeated item is shown at its first position only, and an item that the
+                step does not offer at none.
 
         Raises:
             InvalidInput: for a wrong shape, a dtype that is not an integer, or an id outside the catalogue.
         """
-        world, config = self.world, self.world.config
-        shape = (self.num_sessions, config.slate_size)
-        slates = check_slates(slates, shape, world.catalog.num_items)
-        shown = np.empty(shape, np.int32)
-        utilities = np.empty(shape, np.float32)
-        clicks = np.empty(shape, np.uint8)
-        outcome = StepOutcome(
-            shown=np.empty(shape, np.bool_),
-            feedback=np.empty((*shape, world.num_feedback), np.float32),
-            reward_vector=np.empty((self.num_sessions, len(world.user_model.reward_names)), np.float32),
-            reward=np.zeros(self.num_sessions),
-            terminated=np.empty(self.num_sessions, np.bool_),
-            truncated=np.empty(self.num_sessions, np.bool_),
+        shape = (self.num_sessions, self.world.config.slate_size)
+        return self.advance(check_slates(slates, shape, self.world.catalog.num_items))
+
+    def advance(self, slates: np.ndarray) -> StepOutcome:
+        """Do as `step` does with slates that `check_slates` has returned.
+
+        Args:
+            slates: [B, K] int32 or int64, C-ordered, in [0, N).
+        """
+        outcome = StepOutcome.of(self.world, self.num_sessions)
+        if len(self._blocks) == 1:
+            self._blocks[0].step(slates, outcome)
+        else:
+            self._each_block(lambda block: block.step(slates[block.lanes], outcome.rows(block.lanes)))
+        return outcome
+
+    def observe(self) -> Observation:
+        """Return fresh arrays of what the agent sees; see `session_env.observation_space`."""
+        length = self.world.config.history_length
+        observation = {
+            "profile": np.empty_like(self.profile),
+            "history_items": np.empty((self.num_sessions, length), np.int32),
+            "history_feedback": np.empty((self.num_sessions, length, self.world.num_feedback - 1), np.float32),
+            "clock": np.empty((self.num_sessions, 2), np.float32),
+        }
+        self._each_block(lambda block: block.observe(*observation.values()))
+        world = self.world
+        if world.pieces.has_calendar:
+            observation["calendar"] = self._calendar()
+        if self.candidates is not None:
+            observation["candidates"] = self.candidates.copy()
+        elif world.supply.freshness is not None:
+            observation["available"] = world.supply.available(self.state["day"])
+        return observation
+
+    def _calendar(self) -> np.ndarray:
+        pieces = self.world.pieces
+        calendar = np.zeros((self.num_sessions, 2), np.float32)
+        calendar[:, 0] = self.state["day"] / np.float32(max(pieces.last_day, 1.0))
+        if pieces.retention is not None:
+            calendar[:, 1] = self.state["session_number"] / np.float32(pieces.retention.max_sessions)
+        return calendar
+
+    def take(self, lanes: np.ndarray) -> SessionBatch:
+        """Return a batch of copies of the sessions at `lanes`, an index array or a mask."""
+        taken = object.__new__(SessionBatch)
+        vars(taken).update(self.__getstate__())
+        taken.num_sessions = int(np.count_nonzero(lanes)) if lanes.dtype == np.bool_ else len(lanes)
+        for name, value in vars(self).items():
+            if isinstance(value, np.ndarray):
+                setattr(taken, name, value[lanes])
+        taken.history = self.history.rows(lanes)
+        taken.state = {name: values[lanes] for name, values in self.state.items()}
+        taken._divide()
+        return taken
+
+
+class _Block:
+    """Some neighbouring sessions of a batch: views of its arrays, and room for what passes between kernels."""
+
+    def __init__(self, batch: SessionBatch, lanes: slice) -> None:
+        world, config = batch.world, batch.world.config
+        self.lanes = lanes
+        self.world = world
+        self.seeds, self.episodes, self.steps = batch.seeds[lanes], batch.episodes[lanes], batch.steps[lanes]
+        self.active, self.profile, self.history = batch.active[lanes], batch.profile[lanes], batch.history.rows(lanes)
+        self.candidates = None if batch.candidates is None else batch.candidates[lanes]
+        self.state = {name: values[lanes] for name, values in batch.state.items()}
+        self.pieces_state = world.pieces.arrays(self.state)
+        self.reward_weights = world.reward_weights
+        count, max_clicks = len(self.seeds), world.user_model.max_clicks
+        self.shown_items = np.empty((count, config.slate_size), np.int32)
+        self.utilities = np.empty((count, config.slate_size), np.float32)
+        self.clicked = np.empty((count, max_clicks), np.int16)
+        self.wanted = np.empty((count, max_clicks))
+        self.benefit = np.empty((count, max_clicks))
+        self.returned = np.empty(count, np.bool_)
+        bounds = np.cumsum(
+            [world.choice.num_draws(config.slate_size), world.user_model.num_response_draws(), world.pieces.num_draws]
         )
-        _show(slates, shown, outcome.shown)
-        world.user_model.utilities(self.state, shown, utilities)
-        fill_uniforms(self.seeds, np.uint64(USER), self.episodes, self.steps, self._draws)
-        world.choice.choose(shown, utilities, self._draws, clicks)
-        world.user_model.respond(
+        self.draws = np.empty((count, bounds[2]))
+        self.response_draws, self.piece_draws = self.draws[:, bounds[0] :], self.draws[:, bounds[1] :]
+
+    def step(self, slates: np.ndarray, outcome: StepOutcome) -> None:
+        world, state, shown_items, utilities, clicked = (
+            self.world,
             self.state,
-            shown,
-            clicks,
-            self._draws[:, self._num_choice_draws :],
+            self.shown_items,
+            self.utilities,
+            self.clicked,
+        )
+        catalog, model, pieces, supply = world.catalog, world.user_model, world.pieces, world.supply
+        satiation, _, _, satisfaction, _, _ = self.pieces_state
+        show(slates, shown_items, outcome.shown)
+        if supply.limited:
+            supply.hide(shown_items, outcome.shown, self.candidates, state.get("day"))
+        score_slates(
+            state["interest"],
+            satiation,
+            satisfaction,
+            model.affinity_weight,
+            pieces.satiation_weight,
+            pieces.satisfaction_weight,
+            catalog.embeddings,
+            model.item_utility,
+            shown_items,
+            utilities,
+        )
+        if supply.freshness is not None:
+            supply.freshen(state["day"], shown_items, utilities)
+        model.adjust(state, shown_items, utilities)
+        fill_uniforms(self.seeds, np.uint64(USER), self.episodes, self.steps, self.draws)
+        world.choice.choose(utilities, self.draws, clicked)
+        model.respond(
+            state,
+            shown_items,
+            clicked,
+            self.response_draws,
+            self.active,
+            outcome.feedback,
+            outcome.reward_vector,
+            self.wanted,
+            self.benefit,
+            outcome.terminated,
+        )
+        pieces.settle(
+            self.pieces_state,
+            catalog.embeddings,
+            catalog.length,
+            model.watch_channel,
+            model.minutes_reward,
+            shown_items,
+            clicked,
+            self.wanted,
+            self.benefit,
+            self.piece_draws,
             self.active,
             outcome.feedback,
             outcome.reward_vector,
             outcome.terminated,
+            self.returned,
         )
-        _record(
-            shown,
-            outcome.feedback,
+        if pieces.retention is not None and self.returned.any():
+            model.resume(state, self.returned)
+        self.history.append(shown_items, clicked, outcome.feedback, self.active)
+        _finish(
             outcome.reward_vector,
-            world.user_model.reward_weights,
-            config.max_steps,
-            self.history_items,
-            self.history_feedback,
-            self.num_consumed,
+            self.reward_weights,
+            world.config.max_steps,
             self.steps,
             self.active,
             outcome.reward,
             outcome.terminated,
             outcome.truncated,
         )
-        return outcome
+        if self.candidates is not None:
+            day = state["day"] if supply.freshness is not None else None
+            supply.draw(self.seeds, self.episodes, self.steps, day, self.candidates)
 
-    def observe(self) -> Observation:
-        """Return fresh arrays of what the agent sees; see `session_env.observation_space`."""
-        clock = np.empty((self.num_sessions, 2), np.float32)
-        np.divide(self.steps, self.world.config.max_steps, out=clock[:, 0], casting="unsafe")
-        np.divide(self.num_consumed, self.world.config.max_steps, out=clock[:, 1], casting="unsafe")
-        np.minimum(clock, 1.0, out=clock)
-        return {
-            "profile": self.profile.copy(),
-            "history_items": self.history_items.copy(),
-            "history_feedback": self.history_feedback.copy(),
-            "clock": clock,
-        }
-
-    def take(self, lanes: np.ndarray) -> SessionBatch:
-        """Return a batch of copies of the sessions at `lanes`, an index array or a mask."""
-        taken = SessionBatch(self.world, int(np.count_nonzero(lanes)) if lanes.dtype == np.bool_ else len(lanes))
-        for name in (
-            "seeds",
-            "episodes",
-            "steps",
-            "active",
-            "num_consumed",
-            "profile",
-            "history_items",
-            "history_feedback",
-        ):
-            setattr(taken, name, getattr(self, name)[lanes])
-        taken.state = {name: values[lanes] for name, values in self.state.items()}
-        return taken
-
-
-def check_slates(slates: np.ndarray, shape: tuple[int, ...], num_items: int) -> np.ndarray:
-    """Return the slates as a C-ordered int32 array, or refuse them.
-
-    Args:
-        slates: what the caller passed as an action.
-        shape: the shape that it must have.
-        num_items: N; ids lie in [0, N).
-
-    Raises:
-        InvalidInput: for a wrong shape, a dtype that is not an integer, or an id outside the catalogue.
-    """
-    try:
-        array = np.asarray(slates)
-    except ValueError as error:
-        raise InvalidInput(f"action is ragged; pass integer item ids of shape {shape}") from error
-    if array.shape != shape:
-        raise InvalidInput(f"action has shape {array.shape}; pass integer item ids of shape {shape}")
-    if array.dtype.kind not in "iu":
-        raise InvalidInput(
-            f"action has dtype {array.dtype}; pass integer item ids (a proto-action needs its nearest items first)"
-        )
-    array = np.ascontiguousarray(array)
-    low, high = _extremes(array.reshape(-1))
-    if low < 0 or high >= num_items:
-        raise InvalidInput(f"action holds item id {low if low < 0 else high}; ids lie in [0, {num_items - 1}]")
-    return array.astype(np.int32, copy=False)
+    def observe(
+        self, profile: np.ndarray, history_items: np.ndarray, history_feedback: np.ndarray, clock: np.ndarray
+    ) -> None:
+        lanes = self.lanes
+        profile[lanes] = self.profile
+        self.history.copy_windows(history_items[lanes], history_feedback[lanes])
+        _tell_time(self.steps, self.history.num_consumed, self.world.config.max_steps, clock[lanes])
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
-def _extremes(values):
-    # One pass instead of two reductions: this check was a tenth of a step.
-    low = high = values[0]
-    for value in values:
-        low = min(low, value)
-        high = max(high, value)
-    return low, high
+def _tell_time(steps, num_consumed, max_steps, clock):
+    for b in range(len(steps)):
+        clock[b, 0] = min(1.0, np.float64(steps[b]) / max_steps)
+        clock[b, 1] = min(1.0, np.float64(num_consumed[b]) / max_steps)
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
-def _show(slates, shown_items, shown):
-    num_lanes, slate_size = slates.shape
-    for b in range(num_lanes):
-        for k in range(slate_size):
-            item = slates[b, k]
-            first = True
-            for j in range(k):
-                if slates[b, j] == item:
-                    first = False
-            shown[b, k] = first
-            shown_items[b, k] = item if first else -1
-
-
-@njit(cache=True, error_model="numpy", nogil=True)
-def _record(
-    shown_items,
-    feedback,
-    reward_vector,
-    reward_weights,
-    max_steps,
-    history_items,
-    history_feedback,
-    num_consumed,
-    steps,
-    active,
-    reward,
-    terminated,
-    truncated,
-):
-    num_lanes, slate_size = shown_items.shape
-    history_length = history_items.shape[1]
-    num_feedback = feedback.shape[2]
-    for b in range(num_lanes):
+def _finish(reward_vector, reward_weights, max_steps, steps, active, reward, terminated, truncated):
+    for b in range(len(steps)):
         truncated[b] = False
         if not active[b]:
             continue
         for m in range(reward_weights.shape[0]):
             reward[b] += reward_weights[m] * np.float64(reward_vector[b, m])
-        for k in range(slate_size):
-            if feedback[b, k, 0] == 0.0:
-                continue
-            for h in range(history_length - 1):
-                history_items[b, h] = history_items[b, h + 1]
-                for f in range(num_feedback - 1):
-                    history_feedback[b, h, f] = history_feedback[b, h + 1, f]
-            history_items[b, history_length - 1] = shown_items[b, k]
-            for f in range(num_feedback - 1):
-                history_feedback[b, history_length - 1, f] = feedback[b, k, f + 1]
-            num_consumed[b] += 1
         steps[b] += np.uint64(1)
         truncated[b] = not terminated[b] and steps[b] >= np.uint64(max_steps)
         active[b] = not (terminated[b] or truncated[b])

@@ -11,6 +11,7 @@ from typing import Any, Final
 from recenv.catalog import CatalogConfig
 from recenv.choice_models import MultinomialLogit, choice_model
 from recenv.errors import InvalidInput, require, require_range, unknown_name
+from recenv.pieces import PIECES, Freshness, LeaveHazard, Retention, Satiation, Satisfaction, TimeBudget
 from recenv.user_models import USER_MODELS
 
 
@@ -29,9 +30,16 @@ class SessionConfig:
         history_length: H, consumed items that an observation holds.
         profile_noise: standard deviation of the seen profile around the initial interest.
         expose_user_state: put the hidden state into `info["user_state"]`; for oracles and tests, not for learners.
+        num_candidates: C, items that a step offers, a uniform subset that the observation names; None offers all.
         catalog: how the items are drawn.
         user_model: config of a registered user model.
         choice: config of a choice model.
+        satiation: tiring of what was lately consumed; this and the following are pieces (`recenv.pieces`), None is off.
+        time_budget: minutes that watching spends.
+        satisfaction: a slow state that benefit raises.
+        leave_hazard: a chance to leave at every step.
+        retention: coming back after days.
+        freshness: items that appear and age.
     """
 
     world_seed: int = 0
@@ -40,9 +48,16 @@ class SessionConfig:
     history_length: int = 20
     profile_noise: float = 0.05
     expose_user_state: bool = False
+    num_candidates: int | None = None
     catalog: CatalogConfig = field(default_factory=CatalogConfig)
     user_model: Any = field(default_factory=_default_user_model)
     choice: Any = field(default_factory=MultinomialLogit)
+    satiation: Satiation | None = field(default_factory=Satiation)
+    time_budget: TimeBudget | None = field(default_factory=TimeBudget)
+    satisfaction: Satisfaction | None = None
+    leave_hazard: LeaveHazard | None = None
+    retention: Retention | None = None
+    freshness: Freshness | None = None
 
     def __post_init__(self) -> None:
         require_range("world_seed", self.world_seed, 0, 2**63 - 1, integer=True)
@@ -64,11 +79,24 @@ class SessionConfig:
                 isinstance(getattr(value, "name", None), str) and isinstance(value, known(value.name)),
                 f"{section}={value!r} is not a config; pass a registered name, a dict with 'name', or a config object",
             )
+        for section, piece in PIECES.items():
+            value = getattr(self, section)
+            require(
+                value is None or isinstance(value, piece),
+                f"{section}={value!r} is not a {piece.__name__}; pass one, a dict of its fields, True, or None for off",
+            )
+        for section in USER_MODELS.get(self.user_model.name).requires:
+            require(
+                getattr(self, section) is not None,
+                f"{section}=None, and user_model {self.user_model.name!r} needs that piece; pass {section}=True",
+            )
         num_items = self.catalog.num_items
         require(
             self.slate_size <= num_items,
             f"slate_size={self.slate_size} exceeds num_items={num_items}; lower slate_size or raise num_items",
         )
+        if self.num_candidates is not None:
+            require_range("num_candidates", self.num_candidates, self.slate_size, num_items, integer=True)
 
     def to_dict(self) -> dict[str, Any]:
         """Return nested plain values; `from_dict` reads them back to an equal config."""
@@ -89,14 +117,24 @@ class SessionConfig:
     def override(self, /, **changes: Any) -> SessionConfig:
         """Return a copy with some fields changed.
 
+        Another user model brings the choice model and pieces of its own world, which the other changes then alter.
+
         Args:
-            **changes: fields of this class; a section (`catalog`, `user_model`, `choice`) takes a config object, a dict
-                of its fields, or a registered name; a field that only one section has may be given flat, as in
-                `num_items=100`.
+            **changes: fields of this class; a section (`catalog`, `user_model`, `choice`, or a piece) takes a config
+                object, a dict of its fields, or, where there is a choice, a registered name; a piece also takes True
+                and None. A field that only one section has may be given flat, as in `num_items=100`; that of a piece
+                that is off switches it on.
 
         Raises:
             InvalidInput: for an unknown field or name, or a value out of range.
         """
+        if "user_model" in changes:
+            model = self._section("user_model", changes["user_model"])
+            if model.name != self.user_model.name:
+                own_world = {"choice": MultinomialLogit(), **dict.fromkeys(PIECES)}
+                own_world |= USER_MODELS.get(model.name).defaults
+                del changes["user_model"]
+                return replace(self, user_model=model, **own_world).override(**changes)
         own = {f.name for f in fields(self)}
         flat: dict[str, dict[str, Any]] = {}
         result: dict[str, Any] = {}
@@ -105,30 +143,44 @@ class SessionConfig:
                 result[key] = self._section(key, value)
             elif key in own:
                 result[key] = value
+
+        def section_fields(name: str) -> set[str]:
+            value = result.get(name, getattr(self, name))
+            return _field_names(PIECES[name] if value is None and name in PIECES else value)
+
         for key, value in changes.items():
             if key in own:
                 continue
-            homes = [name for name in _SECTIONS if key in _field_names(result.get(name, getattr(self, name)))]
+            homes = [name for name in _SECTIONS if key in section_fields(name)]
             if len(homes) != 1:
-                known = own.union(*(_field_names(result.get(name, getattr(self, name))) for name in _SECTIONS))
-                raise unknown_name("session option", key, known)
+                raise unknown_name("session option", key, own.union(*map(section_fields, _SECTIONS)))
             flat.setdefault(homes[0], {})[key] = value
         for name, section_changes in flat.items():
-            result[name] = replace(result.get(name, getattr(self, name)), **section_changes)
+            section = result.get(name, getattr(self, name))
+            result[name] = PIECES[name](**section_changes) if section is None else replace(section, **section_changes)
         return replace(self, **result)
 
     def _section(self, section: str, value: Any) -> Any:
+        piece = PIECES.get(section)
         if is_dataclass(value) and not isinstance(value, type):
             return value
-        if isinstance(value, str) and section != "catalog":
+        if piece is not None and (value is None or value is False):
+            return None
+        if piece is not None and value is True:
+            value = {}
+        if isinstance(value, str) and section in _NAMED:
             value = {"name": value}
         if not isinstance(value, Mapping):
             raise InvalidInput(
                 f"{section}={value!r} is not a section; pass a name, a dict of fields or a config object"
+                if piece is None
+                else f"{section}={value!r} is not a piece; pass True, None, a dict of fields or a config object"
             )
         base: Any = getattr(self, section)
         changes = dict(value)
-        if section != "catalog" and (name := changes.pop("name", base.name)) != base.name:
+        if piece is not None and base is None:
+            base = piece()
+        if section in _NAMED and (name := changes.pop("name", base.name)) != base.name:
             base = (_user_model_config if section == "user_model" else choice_model)(name)()
         for key in changes:
             if key not in _field_names(base):
@@ -161,7 +213,8 @@ class SessionConfig:
         return hashlib.sha256(replace(self, expose_user_state=False).to_json().encode()).hexdigest()
 
 
-_SECTIONS: Final = ("catalog", "user_model", "choice")
+_NAMED: Final = ("user_model", "choice")
+_SECTIONS: Final = ("catalog", *_NAMED, *PIECES)
 
 
 def _user_model_config(name: str) -> type:

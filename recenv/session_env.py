@@ -11,8 +11,10 @@ from gymnasium import spaces
 
 from recenv.catalog import Catalog
 from recenv.errors import InvalidInput, require
-from recenv.session_batch import Observation, SessionBatch, World, check_slates, make_world
+from recenv.rendering import RENDER_FPS, RENDER_MODES, Frame, SessionRecorder, check_render_mode, render
+from recenv.session_batch import Observation, SessionBatch, World, make_world
 from recenv.session_config import SessionConfig
+from recenv.slates import check_slates
 
 
 def resolve_config(config: SessionConfig | Mapping[str, Any] | None, overrides: Mapping[str, Any]) -> SessionConfig:
@@ -24,7 +26,11 @@ def resolve_config(config: SessionConfig | Mapping[str, Any] | None, overrides: 
 
     Raises:
         InvalidInput: for an unknown option or a value out of range.
+        TypeError: for the keyword `frameskip`.
     """
+    if "frameskip" in overrides:
+        # TorchRL's GymEnv tries this keyword on every environment and leaves it out at Python's own error alone.
+        raise TypeError("got an unexpected keyword argument 'frameskip'; a session has no frames")
     if config is None:
         config = SessionConfig()
     elif isinstance(config, Mapping):
@@ -41,17 +47,26 @@ def observation_space(world: World) -> spaces.Dict:
     * `history_items` [H] int32: consumed items, the latest last, padded in front with -1.
     * `history_feedback` [H, F - 1] float32 in [0, 1]: their feedback without the click, which is always 1.
     * `clock` [2] float32 in [0, 1]: steps and consumed items, both over `max_steps`.
+    * `calendar` [2] float32 in [0, 1], with the pieces retention or freshness: day over the last possible day, and
+      sessions that the episode has had before over `max_sessions`.
+    * `candidates` [C] int32, with `num_candidates`: ids that the step offers, increasing, padded behind with -1.
+    * `available` [N] int8, with freshness and without `num_candidates`: 1 for an item that has appeared.
     """
     config, catalog = world.config, world.catalog
     length, channels = config.history_length, world.num_feedback - 1
-    return spaces.Dict(
-        {
-            "profile": spaces.Box(-1.0, 1.0, (catalog.embedding_dim,), np.float32),
-            "history_items": spaces.Box(-1, catalog.num_items - 1, (length,), np.int32),
-            "history_feedback": spaces.Box(0.0, 1.0, (length, channels), np.float32),
-            "clock": spaces.Box(0.0, 1.0, (2,), np.float32),
-        }
-    )
+    boxes: dict[str, spaces.Space[Any]] = {
+        "profile": spaces.Box(-1.0, 1.0, (catalog.embedding_dim,), np.float32),
+        "history_items": spaces.Box(-1, catalog.num_items - 1, (length,), np.int32),
+        "history_feedback": spaces.Box(0.0, 1.0, (length, channels), np.float32),
+        "clock": spaces.Box(0.0, 1.0, (2,), np.float32),
+    }
+    if world.pieces.has_calendar:
+        boxes["calendar"] = spaces.Box(0.0, 1.0, (2,), np.float32)
+    if config.num_candidates is not None:
+        boxes["candidates"] = spaces.Box(-1, catalog.num_items - 1, (config.num_candidates,), np.int32)
+    elif config.freshness is not None:
+        boxes["available"] = spaces.Box(0, 1, (catalog.num_items,), np.int8)
+    return spaces.Dict(boxes)
 
 
 def action_space(world: World) -> spaces.MultiDiscrete:
@@ -79,14 +94,14 @@ class RecSessionEnv(gymnasium.Env[Any, np.ndarray]):
     Args:
         config: a `SessionConfig`, its dict, or None for the defaults.
         items: the caller's own items instead of synthetic ones; `num_items` and `embedding_dim` follow them.
-        render_mode: None; there is no picture of a session yet.
+        render_mode: what `render()` returns: "ansi", a text; "rgb_array", a picture; None, nothing, at no cost.
         **overrides: any session option, as in `slate_size=5`; see `SessionConfig.override`.
 
     Raises:
         InvalidInput: for an unknown option or a value out of range.
     """
 
-    metadata: ClassVar[dict[str, Any]] = {"render_modes": []}
+    metadata: ClassVar[dict[str, Any]] = {"render_modes": list(RENDER_MODES), "render_fps": RENDER_FPS}
 
     def __init__(
         self,
@@ -96,12 +111,13 @@ class RecSessionEnv(gymnasium.Env[Any, np.ndarray]):
         render_mode: str | None = None,
         **overrides: Any,
     ) -> None:
-        require(render_mode is None, f"render_mode={render_mode!r} is not supported; pass None")
+        check_render_mode(render_mode)
         self.render_mode = render_mode
         self.world = make_world(resolve_config(config, overrides), items)
         self.observation_space = observation_space(self.world)
         self.action_space = action_space(self.world)
         self._batch = SessionBatch(self.world, 1)
+        self._recorder = None if render_mode is None else SessionRecorder(self._batch)
         self._session_seed: int | None = None
         self._episode = -1
 
@@ -134,6 +150,8 @@ class RecSessionEnv(gymnasium.Env[Any, np.ndarray]):
         self._batch.start(
             np.zeros(1, np.int64), np.array([self._session_seed], np.uint64), np.array([self._episode], np.uint64)
         )
+        if self._recorder is not None:
+            self._recorder.start(np.zeros(1, np.int64))
         return self._observation(), self._info()
 
     def step(self, action: np.ndarray) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
@@ -153,7 +171,9 @@ class RecSessionEnv(gymnasium.Env[Any, np.ndarray]):
             state = "has not begun" if self._session_seed is None else "has ended"
             raise InvalidInput(f"step() was called on a session that {state}; call reset() first")
         slate = check_slates(action, (self.config.slate_size,), self.world.catalog.num_items)
-        outcome = self._batch.step(slate[None])
+        outcome = self._batch.advance(slate[None])
+        if self._recorder is not None:
+            self._recorder.step(slate[None], outcome)
         info = self._info()
         info["reward_vector"] = outcome.reward_vector[0]
         info["feedback"] = outcome.feedback[0]
@@ -165,6 +185,27 @@ class RecSessionEnv(gymnasium.Env[Any, np.ndarray]):
             bool(outcome.truncated[0]),
             info,
         )
+
+    def frame(self) -> Frame:
+        """Return what `render()` shows: the user, the last slate and its answer, and the session so far.
+
+        Raises:
+            InvalidInput: without a render mode, or before the first `reset`.
+        """
+        if self._recorder is None:
+            raise InvalidInput(f"render_mode=None keeps no frames; pass one of: {', '.join(RENDER_MODES)}")
+        return self._recorder.frame(0)
+
+    def render(self) -> Any:
+        """Return the session as it is now: str, or [H, W, 3] uint8; None, and a warning, without a render mode.
+
+        Raises:
+            InvalidInput: before the first `reset`.
+        """
+        if self.render_mode is None:
+            gymnasium.logger.warn(f"render_mode=None renders nothing; pass one of: {', '.join(RENDER_MODES)}")
+            return None
+        return render(self.frame(), self.render_mode)
 
     def _observation(self) -> Observation:
         return {name: values[0] for name, values in self._batch.observe().items()}

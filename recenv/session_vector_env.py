@@ -11,6 +11,7 @@ from gymnasium.vector.utils import batch_space
 
 from recenv.catalog import Catalog
 from recenv.errors import InvalidInput, require, require_range, unknown_name
+from recenv.rendering import RENDER_FPS, RENDER_MODES, SessionRecorder, check_render_mode
 from recenv.session_batch import Observation, SessionBatch, make_world
 from recenv.session_config import SessionConfig
 from recenv.session_env import action_space, check_seed, observation_space, resolve_config
@@ -31,14 +32,19 @@ class RecSessionVectorEnv(VectorEnv[Observation, np.ndarray, np.ndarray]):
         max_steps: session option of that name; `max_episode_steps`, which `gymnasium.make_vec` hands over, means the
             same.
         max_episode_steps: see `max_steps`.
-        render_mode: None.
+        num_threads: threads that share the sessions of a step; the bytes are the same for any number of them.
+        render_mode: "ansi", "rgb_array" or None; `render()` returns a tuple, one text or picture a session.
         **overrides: any session option; see `SessionConfig.override`.
 
     Raises:
         InvalidInput: for an unknown option or a value out of range.
     """
 
-    metadata: dict[str, Any] = {"render_modes": [], "autoreset_mode": AutoresetMode.NEXT_STEP}  # noqa: RUF012 (Gymnasium's)
+    metadata: dict[str, Any] = {  # noqa: RUF012 (Gymnasium's)
+        "render_modes": list(RENDER_MODES),
+        "render_fps": RENDER_FPS,
+        "autoreset_mode": AutoresetMode.NEXT_STEP,
+    }
     _modes: ClassVar[dict[str, AutoresetMode]] = {
         **{mode.value: mode for mode in AutoresetMode},
         **{mode.name: mode for mode in AutoresetMode},
@@ -52,11 +58,13 @@ class RecSessionVectorEnv(VectorEnv[Observation, np.ndarray, np.ndarray]):
         items: Catalog | None = None,
         autoreset_mode: str | AutoresetMode = AutoresetMode.NEXT_STEP,
         max_episode_steps: int | None = None,
+        num_threads: int = 1,
         render_mode: str | None = None,
         **overrides: Any,
     ) -> None:
         require_range("num_envs", num_envs, 1, 2**31 - 1, integer=True)
-        require(render_mode is None, f"render_mode={render_mode!r} is not supported; pass None")
+        require_range("num_threads", num_threads, 1, 256, integer=True)
+        check_render_mode(render_mode)
         if max_episode_steps is not None:
             overrides["max_steps"] = max_episode_steps
         if not isinstance(autoreset_mode, AutoresetMode):
@@ -72,7 +80,8 @@ class RecSessionVectorEnv(VectorEnv[Observation, np.ndarray, np.ndarray]):
         self.single_action_space = action_space(self.world)
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
-        self._batch = SessionBatch(self.world, num_envs)
+        self._batch = SessionBatch(self.world, num_envs, num_threads)
+        self._recorder = None if render_mode is None else SessionRecorder(self._batch)
         self._session_seeds: np.ndarray | None = None
 
     @property
@@ -144,6 +153,8 @@ class RecSessionVectorEnv(VectorEnv[Observation, np.ndarray, np.ndarray]):
                 f"session {first} has ended and autoreset is disabled; call reset(options={{'reset_mask': mask}}) first"
             )
         outcome = batch.step(actions)
+        if self._recorder is not None:
+            self._recorder.step(np.asarray(actions), outcome)
         infos: dict[str, Any] = {
             "reward_vector": outcome.reward_vector,
             "feedback": outcome.feedback,
@@ -171,6 +182,18 @@ class RecSessionVectorEnv(VectorEnv[Observation, np.ndarray, np.ndarray]):
         infos.update(self._info())
         return batch.observe(), outcome.reward, outcome.terminated, outcome.truncated, infos
 
+    def render(self) -> tuple[Any, ...] | None:
+        """Return each session as it is now: texts, or [H, W, 3] uint8 pictures; None without a render mode.
+
+        Raises:
+            InvalidInput: before the first `reset`.
+        """
+        return None if self._recorder is None else self._recorder.render(self.render_mode)
+
+    def close_extras(self, **kwargs: Any) -> None:
+        """End the threads."""
+        self._batch.close()
+
     def _seeds(self, seed: int | Sequence[int | None] | None) -> list[int | None]:
         if seed is None:
             return [None] * self.num_envs
@@ -191,6 +214,8 @@ class RecSessionVectorEnv(VectorEnv[Observation, np.ndarray, np.ndarray]):
         if episodes is None:
             episodes = self._batch.episodes[lanes] + np.uint64(1)
         self._batch.start(lanes, self._session_seeds[lanes], episodes.astype(np.uint64))
+        if self._recorder is not None:
+            self._recorder.start(lanes)
 
     def _info(self) -> dict[str, Any]:
         if not self.config.expose_user_state:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 from collections.abc import Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import tyro
 
@@ -42,3 +43,25 @@ def parse(options: type[Options], command: str, words: Sequence[str], descriptio
     near = [line.split()[0] for line in body[rule:] if line.startswith("--") and line.strip("-")]
     hint = f"did you mean {near[0]}? " if near and body[0].startswith("Unrecognized") else ""
     raise InvalidInput(f"{' '.join(body[:rule])}; {hint}see `recsession {command} --help`")
+
+
+def world_options(texts: Sequence[str]) -> dict[str, Any]:
+    """Return the session options that the words after `--set` mean, as `SessionConfig.override` takes them.
+
+    Args:
+        texts: NAME=VALUE each; a value is JSON, or else the text itself.
+
+    Raises:
+        InvalidInput: for a word without an equals sign.
+    """
+    return dict(_world_option(text) for text in texts)
+
+
+def _world_option(text: str) -> tuple[str, Any]:
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise InvalidInput(f"--set {text!r} has no '='; write NAME=VALUE, as in slate_size=5")
+    try:
+        return name, json.loads(value)
+    except json.JSONDecodeError:
+        return name, value

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from tqdm import tqdm
 
+from agents.commands import world_options
 from offline_data.collection import LogRequest, collect, mixture_spec
-from recenv.errors import InvalidInput
 from recenv.session_config import SessionConfig
 
 
@@ -43,7 +42,7 @@ class Collect:
     def run(self) -> None:
         """Collect and say what was written."""
         request = LogRequest(
-            config=SessionConfig().override(**dict(_option(text) for text in self.set)),
+            config=SessionConfig().override(**world_options(self.set)),
             behavior=mixture_spec(self.good_fraction, self.noise, self.mixing),
             action_kind=self.action_kind,
             num_sessions=self.num_sessions,
@@ -54,13 +53,3 @@ class Collect:
             dataset = collect(self.out, request, progress=bar.update)
         print(f"{self.out}: {dataset.num_sessions:,} sessions, {dataset.num_rows:,} steps")
         print(f"look at it with `recsession inspect {self.out}`")
-
-
-def _option(text: str) -> tuple[str, Any]:
-    name, equals, value = text.partition("=")
-    if not equals:
-        raise InvalidInput(f"--set {text!r} has no '='; write NAME=VALUE, as in slate_size=5")
-    try:
-        return name, json.loads(value)
-    except json.JSONDecodeError:
-        return name, value

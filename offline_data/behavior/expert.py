@@ -33,8 +33,8 @@ class ExpertPolicy(RankingPolicy):
 
     All is read of the user as it is at this step.
 
-    The click is drawn by taste.v and appeal, the return is quality plus benefit.v. As a proto-action, quality and
-    appeal enter by their best linear fit over the embedding space.
+    The click is drawn by the utility, what comes back is the user model's worth. As a proto-action, what is the item's
+    own enters by its best linear fit over the embedding space.
     """
 
     Config = ExpertConfig
@@ -42,17 +42,16 @@ class ExpertPolicy(RankingPolicy):
 
     @cached_property
     def _item_worth(self) -> np.ndarray:
-        catalog, appeal_weight = self.world.catalog, getattr(self.world.config.user_model, "appeal_weight", 0.0)
-        return appeal_weight * catalog.appeal.astype(np.float64) + self.config.quality_weight * catalog.quality
+        model = self.world.user_model
+        return model.item_utility.astype(np.float64) + self.config.quality_weight * model.item_worth
 
     @cached_property
     def _worth_direction(self) -> np.ndarray:
         return linear_fit(self.world.catalog.embeddings, self._item_worth)
 
     def _personal(self, view: SessionView) -> np.ndarray:
-        model = self.world.user_model
-        benefit = model.benefit(view.user_state).astype(np.float64)
-        return model.taste(view.user_state) + self.config.quality_weight * benefit
+        worth = self.world.user_model.worth(view.user_state)
+        return self.world.taste(view.user_state) + self.config.quality_weight * worth.astype(np.float64)
 
     def scores(self, view: SessionView) -> np.ndarray:
         """See the class."""

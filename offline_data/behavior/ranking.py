@@ -16,7 +16,7 @@ from numba import njit
 from offline_data.behavior import BehaviorPolicy, Decision, SessionView
 from recenv.errors import require_range
 from recenv.random_streams import normals
-from recenv.session_batch import check_slates
+from recenv.slates import check_slates
 
 
 @dataclass(frozen=True)

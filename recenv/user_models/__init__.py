@@ -1,8 +1,13 @@
-"""User models: how a hidden user state answers a slate and moves; one file each, found by name in `USER_MODELS`."""
+"""User models: how a hidden user state answers a slate and moves; one file each, found by name in `USER_MODELS`.
+
+What every model shares is not here: utilities are linear in the item's embedding and computed in one place
+(`recenv.slates`), clicks are the choice model's, and what any model can switch on lies in `recenv.pieces`.
+"""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
@@ -16,21 +21,34 @@ State: TypeAlias = dict[str, np.ndarray]
 class UserModel(ABC):
     """A user model over one catalogue; it holds parameters only, the sessions' state is passed in.
 
+    The utility of an item for a user with interest u (state `interest`) is affinity_weight u.v + item_utility, plus
+    what the pieces and `adjust` add.
+
     Args:
         config: an instance of the class's `Config`.
         catalog: the world's items.
-        max_clicks: the most clicks that the choice model gives a slate.
+        max_clicks: C, the most clicks that the choice model gives a slate.
 
     Attributes:
         Config: frozen dataclass of the model's parameters, with `name`.
+        defaults: fields of `SessionConfig` in the model's own world: its choice model and pieces, as config objects.
+            They apply when the model is chosen; a piece that is not named is off.
+        requires: names of pieces without which the model does not work.
         feedback_names: what is observed of each shown item, in order; the first is the click, 0 or 1; all lie in [0,
             1].
+        watch_channel: index of the feedback that is the share of the item's length watched, written by the pieces; -1
+            if there is none.
         reward_names: the components of a step's reward vector, in order.
+        minutes_reward: index of the component that counts minutes watched, written by the pieces; -1 if there is none.
     """
 
     Config: ClassVar[type]
+    defaults: ClassVar[Mapping[str, Any]] = {}
+    requires: ClassVar[tuple[str, ...]] = ()
     feedback_names: ClassVar[tuple[str, ...]]
+    watch_channel: ClassVar[int] = -1
     reward_names: ClassVar[tuple[str, ...]]
+    minutes_reward: ClassVar[int] = -1
 
     def __init__(self, config: Any, catalog: Catalog, max_clicks: int) -> None:
         self.config = config
@@ -42,9 +60,19 @@ class UserModel(ABC):
     def reward_weights(self) -> np.ndarray:
         """The weight of each reward component in the scalar reward, [M] float64."""
 
+    @property
+    @abstractmethod
+    def affinity_weight(self) -> float:
+        """Utility of one unit of affinity u.v."""
+
+    @property
+    @abstractmethod
+    def item_utility(self) -> np.ndarray:
+        """What each item adds to its utility whoever the user is, [N] float32."""
+
     @abstractmethod
     def state_layout(self) -> dict[str, tuple[tuple[int, ...], type]]:
-        """Return shape (of one session) and dtype of each array of the hidden state."""
+        """Return shape (of one session) and dtype of each array of the hidden state; `interest` [d] is among them."""
 
     @abstractmethod
     def num_initial_draws(self) -> int:
@@ -63,50 +91,65 @@ class UserModel(ABC):
         """
 
     @abstractmethod
-    def interest(self, state: State) -> np.ndarray:
-        """Return what the user's profile is a noisy view of, [B, d] float32 in [-1, 1]."""
-
-    @abstractmethod
-    def taste(self, state: State) -> np.ndarray:
-        """Return the gradient of an item's utility in its embedding, [B, d] float32, for oracles."""
-
-    @abstractmethod
-    def benefit(self, state: State) -> np.ndarray:
-        """Return the gradient in its embedding of what an item gives back besides quality, [B, d] float32."""
-
-    @abstractmethod
-    def utilities(self, state: State, slates: np.ndarray, out: np.ndarray) -> None:
-        """Write the utility of each shown item.
+    def worth(self, state: State) -> np.ndarray:
+        """Return the gradient in its embedding of what an item gives back once consumed, [B, d] float32, for oracles.
 
         Args:
             state: arrays of B sessions.
-            slates: [B, K] int32 ids, -1 for an empty position.
-            out: [B, K] float32, written; 0 at empty positions.
+        """
+
+    @property
+    @abstractmethod
+    def item_worth(self) -> np.ndarray:
+        """What each item gives back besides, whoever the user is, [N] float64."""
+
+    # Optional: most models neither adjust a utility nor keep anything that a new session resets.
+    def adjust(self, state: State, shown_items: np.ndarray, utilities: np.ndarray) -> None:  # noqa: B027
+        """Change the utilities of a slate, in place, where they are not linear in the embedding.
+
+        Args:
+            state: arrays of B sessions.
+            shown_items: [B, K] int32 ids, -1 for an empty position.
+            utilities: [B, K] float32; minus infinity at empty positions, to be left so.
+        """
+
+    def resume(self, state: State, returned: np.ndarray) -> None:  # noqa: B027
+        """Reset, in place, what a user does not carry from one session of an episode to the next.
+
+        Args:
+            state: arrays of B sessions.
+            returned: [B] bool, the sessions that begin anew.
         """
 
     @abstractmethod
     def respond(
         self,
         state: State,
-        slates: np.ndarray,
-        clicks: np.ndarray,
+        shown_items: np.ndarray,
+        clicked: np.ndarray,
         draws: np.ndarray,
         active: np.ndarray,
         feedback: np.ndarray,
         rewards: np.ndarray,
+        wanted: np.ndarray,
+        benefit: np.ndarray,
         left: np.ndarray,
     ) -> None:
         """Write the answer to a slate and move the state, in place.
 
+        A session that is not active stays as it is.
+
         Args:
-            state: arrays of B sessions, updated.
-            slates: [B, K] int32 ids, -1 for an empty position.
-            clicks: [B, K] uint8.
+            state: arrays of B sessions, updated; the pieces' arrays are to be read only.
+            shown_items: [B, K] int32 ids, -1 for an empty position.
+            clicked: [B, C] int16, clicked positions in increasing order, then -1.
             draws: [B, at least num_response_draws] uniforms.
-            active: [B] bool; a session that is not active stays as it is and gets zeros.
-            feedback: [B, K, F] float32, written.
-            rewards: [B, M] float32, written.
-            left: [B] bool, written: the user left after this step.
+            active: [B] bool.
+            feedback: [B, K, F] float32, zeros; written, its watch channel excepted.
+            rewards: [B, at least M] float32, zeros; written, minutes excepted.
+            wanted: [B, C] float64, written for each click: minutes that the user would watch with time without end.
+            benefit: [B, C] float64, written for each click: what the item gives back.
+            left: [B] bool, written: the user leaves after this step, of the model's own accord.
         """
 
 

@@ -12,6 +12,7 @@ import pytest
 from agents.commands.collect import Collect
 from agents.commands.evaluate import Evaluate
 from agents.commands.ope import Ope
+from agents.commands.simulate import Simulate
 from agents.critics import CriticConfig
 from agents.encoders import NetworkConfig
 from agents.objectives import OBJECTIVES
@@ -34,6 +35,7 @@ COLLECT = "collect --out {tmp}/new "
 TRAIN = "train drpo --log {made}/log --out {tmp}/new "
 EVALUATE = "evaluate --policy {made}/policy "
 OPE = "ope --log {made}/log --policy {made}/policy "
+SIMULATE = "simulate --out {tmp}/new.gif --render rgb_array "
 NEAREST = "did you mean "
 
 
@@ -70,6 +72,13 @@ NEAREST = "did you mean "
         (OPE + "--estimators snip", ["unknown estimator 'snip'", NEAREST + "'snips'?"]),
         ("quickstart --out {tmp}/new --noise clickbate", [NEAREST + "'clickbait'?"]),
         ("quickstart --out {tmp}/new --noise expert", ["does not exceed the noise's"]),
+        (SIMULATE + "--policy greed", ["unknown policy 'greed'", NEAREST + "'greedy'?", "or pass a policy file"]),
+        (SIMULATE + "--policy mixture", ["components"]),
+        (SIMULATE + "--env RecSessoin-v0", ["unknown environment 'RecSessoin-v0'", NEAREST + "'RecSession-v0'?"]),
+        (SIMULATE + "--env CartPole-v1", ["unknown environment 'CartPole-v1'", "RecSession-v0"]),
+        (SIMULATE + "--set slate_siz=5", ["slate_siz", NEAREST + "'slate_size'?"]),
+        (SIMULATE + "--set slate_size", ["--set 'slate_size' has no '='"]),
+        ("simulate --render rgb_aray", ["'rgb_aray'", "'ansi', 'rgb_array', 'none'"]),
         # Devices
         (TRAIN + "--device cuda", ["device='cuda' needs CUDA", "choose cpu"]),
         (EVALUATE + "--device cuda", ["device='cuda' needs CUDA"]),
@@ -100,8 +109,16 @@ NEAREST = "did you mean "
         ("evaluate --policy no_such_module:Policy", ["cannot import 'no_such_module'"]),
         ("evaluate --policy json:Policy", ["json has no class 'Policy'"]),
         ("evaluate --policy :Policy", ["cannot import ''"]),
+        ("simulate --policy {tmp}/file", ["{tmp}/file is not a policy file"]),
+        ("simulate --policy {tmp}/absent", ["unknown policy '{tmp}/absent'", "or pass a policy file or MODULE:CLASS"]),
+        ("simulate --policy no_such_module:Policy", ["cannot import 'no_such_module'"]),
+        ("simulate --policy {made}/policy --set slate_size=2", ["the world that it was trained in", "leave out --env"]),
         ("ope --log {made}/log --policy {tmp}/absent", ["policy file {tmp}/absent does not exist"]),
         # Outputs
+        ("simulate --render rgb_array", ["has no --out", "FILE.gif or FILE.png"]),
+        ("simulate --render rgb_array --out {tmp}/new.mp4", ["{tmp}/new.mp4 is of no known kind", ".gif, .png"]),
+        ("simulate --out {tmp}/new.gif", ["--out {tmp}/new.gif is for pictures", "add --render rgb_array"]),
+        ("simulate --render rgb_array --out {tmp}/file/new.png --set max_steps=2", ["cannot write {tmp}/file/new.png"]),
         ("collect --out {tmp}/file/new", ["cannot write", "choose a path in a folder that you can write"]),
         ("collect --out {tmp}/file", ["{tmp}/file is a file; choose another --out"]),
         ("train bc --log {made}/log --out {tmp}/file/new", ["cannot write {tmp}/file/new"]),
@@ -138,6 +155,7 @@ OUTSIDE = {
     Collect: {"num_sessions": 0, "good_fraction": 1.5, "seed": -1, "group_size": 0},
     Evaluate: {"num_sessions": 0, "seed": -1},
     Ope: {"num_bootstrap": 1, "seed": -1},
+    Simulate: {"seed": -1, "num_sessions": 0},
     Quickstart: {
         "seed": -1, "workers": 0, "num_seeds": 0, "num_sessions": 9, "good_fraction": 0.0, "num_judge_sessions": 9,
         "num_evaluation_sessions": 0,
@@ -166,6 +184,7 @@ WHERE = {
     Collect: (COLLECT, ""),
     Evaluate: (EVALUATE, ""),
     Ope: (OPE, ""),
+    Simulate: (SIMULATE, ""),
     Quickstart: ("quickstart --out {tmp}/new ", ""),
     TrainerConfig: (TRAIN, "trainer."),
     CriticConfig: (TRAIN, "critic."),

@@ -16,6 +16,7 @@ from agents.cli import COMMANDS, main
 from agents.commands.collect import Collect
 from agents.commands.evaluate import Evaluate
 from agents.commands.ope import Ope
+from agents.commands.simulate import Simulate
 from agents.encoders import NetworkConfig
 from agents.objectives import OBJECTIVES
 from agents.policies import load_policy
@@ -65,6 +66,7 @@ def test_version(run):
         (["evaluate"], Evaluate),
         (["ope"], Ope),
         (["quickstart"], Quickstart),
+        (["simulate"], Simulate),
         (["inspect"], None),
         *((["train", name], OBJECTIVES.get(name).Config) for name in OBJECTIVES.registered()),
     ],

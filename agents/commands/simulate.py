@@ -1,0 +1,236 @@
+"""`recsession simulate`: play sessions of a policy and show them."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO, Final, Literal
+
+import gymnasium
+import numpy as np
+from gymnasium.envs.registration import EnvSpec
+from tqdm import tqdm
+
+from agents.commands import world_options
+from offline_data.atomic_files import replacing
+from offline_data.behavior import BEHAVIORS, BehaviorPolicy, SessionView, make_behavior
+from recenv.errors import InvalidInput, require, require_range, unknown_name
+from recenv.random_streams import BEHAVIOR, uniforms
+from recenv.rendering import RENDER_FPS, Frame, ansi, ending, rgb_array
+from recenv.session_config import SessionConfig
+from recenv.session_env import RecSessionEnv, resolve_config
+from recenv.session_views import SUBSETS
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+_SHEET_COLUMNS: Final = 3
+_MAX_ON_SHEET: Final = 12
+_SHEET_GAP: Final = 16
+_PLAIN: Final = str.maketrans("▁▂▃▄▅▆▇█░●·", "_.-=+*%#.*.")
+
+
+@dataclass(frozen=True)
+class Simulate:
+    """Play sessions of a policy and show them, step by step.
+
+    recsession simulate --policy greedy --render ansi
+
+    recsession simulate --policy expert --render rgb_array --out session.gif --set slate_size=5
+
+    recsession simulate --policy runs/drpo/policy --render none --num-sessions 20
+
+    Attributes:
+        env: id of an environment of recenv: RecSession-v0, or a variant of it.
+        policy: a behavior policy by name (greedy is the oracle of the next click, expert looks beyond it; uniform and
+            clickbait are noise), a policy file of `recsession train`, or MODULE:CLASS, your own act(observation).
+        render: print every step as text, draw every step into --out, or show nothing but the summary.
+        seed: session seed of the first session, the next has the next seed; `reset(seed=...)` begins the same session.
+        num_sessions: sessions, one after another.
+        out: picture that rgb_array writes: an animation, FILE.gif, or a contact sheet of at most 12 steps, FILE.png.
+        set: options of the world as NAME=VALUE, for example `--set slate_size=5 num_items=200`.
+    """
+
+    env: str = "RecSession-v0"
+    policy: str = "greedy"
+    render: Literal["ansi", "rgb_array", "none"] = "ansi"
+    seed: int = 0
+    num_sessions: int = 1
+    out: Path | None = None
+    set: tuple[str, ...] = ()
+
+    def run(self) -> None:
+        """Play, show and sum up."""
+        require_range("num_sessions", self.num_sessions, 1, 2**31 - 1, integer=True)
+        require_range("seed", self.seed, 0, 2**63 - self.num_sessions, integer=True)
+        self._check_out()
+        config, policy = self._resolve()
+        env = RecSessionEnv(
+            config.override(expose_user_state=True), render_mode=None if self.render == "none" else self.render
+        )
+        frames: list[Frame] = []
+        totals = np.zeros(3)
+        for seed in range(self.seed, self.seed + self.num_sessions):
+            session = _Session(env, policy, seed)
+            for frame in session.play():
+                if self.render == "ansi":
+                    _print(ansi(frame, color=_wants_color()) + "\n")
+                else:
+                    frames.append(frame)
+            _print(str(session))
+            totals += session.total_reward, session.num_steps, session.num_clicks
+        if self.num_sessions > 1:
+            mean = totals / self.num_sessions
+            _print(f"mean of {self.num_sessions:,}: return {mean[0]:.2f}, {mean[1]:.1f} steps, {mean[2]:.1f} clicks")
+        if self.out is not None:
+            _write_pictures(frames, self.out)
+            print(f"wrote {self.out}")
+
+    def _check_out(self) -> None:
+        if self.render == "rgb_array":
+            require(self.out is not None, "--render rgb_array has no --out; name a file to write, FILE.gif or FILE.png")
+            allowed = ", ".join(_WRITERS)
+            require(
+                self.out.suffix.lower() in _WRITERS,  # type: ignore[union-attr] (it is not None)
+                f"--out {self.out} is of no known kind; end it in one of: {allowed}",
+            )
+        else:
+            require(
+                self.out is None,
+                f"--out {self.out} is for pictures, and --render {self.render} makes none; add --render rgb_array",
+            )
+
+    def _resolve(self) -> tuple[SessionConfig, BehaviorPolicy]:
+        """Return the config of the world that the options mean, and the policy in it."""
+        environments = _environments()
+        if self.env not in environments:
+            raise unknown_name("environment", self.env, environments)
+        given = dict(environments[self.env].kwargs)
+        config = resolve_config(given.pop("config", None), given).override(**world_options(self.set))
+        world = RecSessionEnv(config).world
+        if self.policy in BEHAVIORS.registered():
+            return config, make_behavior(world, self.policy)
+        is_file = Path(self.policy).exists()
+        if not is_file and ":" not in self.policy:
+            error = unknown_name("policy", self.policy, BEHAVIORS.registered())
+            raise InvalidInput(f"{error}, or pass a policy file or MODULE:CLASS")
+        require(
+            not is_file or (self.env == Simulate.env and not self.set),
+            f"--policy {self.policy} acts in the world that it was trained in; leave out --env and --set",
+        )
+        # Only a policy of that kind needs torch.
+        from agents.evaluation import resolve_policy
+
+        policy, own_world = resolve_policy(self.policy, world=world)
+        return own_world.config, policy
+
+
+def _environments() -> dict[str, EnvSpec]:
+    """Return the registered environments that are sessions, by id."""
+    entry_point = f"{RecSessionEnv.__module__}:{RecSessionEnv.__name__}"
+    return {name: spec for name, spec in gymnasium.registry.items() if spec.entry_point == entry_point}
+
+
+@dataclass
+class _Session:
+    """One session of a policy, and what it came to."""
+
+    env: RecSessionEnv
+    policy: BehaviorPolicy
+    seed: int
+    total_reward: float = 0.0
+    num_steps: int = 0
+    num_clicks: int = 0
+    outcome: str = ""
+
+    def play(self) -> Iterator[Frame]:
+        """Play to the end; yield a frame at the start and after each step, if the environment has a render mode."""
+        seeds, episodes = np.array([self.seed], np.uint64), np.zeros(1, np.uint64)
+        memory = np.zeros((1, self.policy.num_memory))
+        observation, info = self.env.reset(seed=self.seed)
+        while True:
+            if self.env.render_mode is not None:
+                yield self.env.frame()
+            if self.outcome:
+                return
+            steps = np.array([self.num_steps], np.uint64)
+            view = SessionView(_batched(observation), _batched(info["user_state"]), steps)
+            draws = uniforms(seeds, BEHAVIOR, episodes, steps, self.policy.num_draws)
+            action = self.policy.act(view, draws, memory).action
+            if self.policy.action_kind == "proto":
+                subset = {name: values for name, values in view.observation.items() if name in SUBSETS}
+                action = self.env.world.catalog.nearest_items(action, self.env.config.slate_size, **subset)
+            observation, reward, terminated, truncated, info = self.env.step(action[0])
+            self.total_reward += reward
+            self.num_steps += 1
+            self.num_clicks += int(info["feedback"][:, 0].sum())
+            self.outcome = ending(terminated, truncated)
+
+    def __str__(self) -> str:
+        return (
+            f"seed {self.seed}: return {self.total_reward:.2f}, {self.num_steps} steps, {self.num_clicks} clicks, "
+            f"{self.outcome}"
+        )
+
+
+def _batched(values: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {name: np.asarray(value)[None] for name, value in values.items()}
+
+
+# --- text
+
+
+def _wants_color() -> bool:
+    return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def _print(text: str) -> None:
+    try:
+        text.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:
+        text = text.translate(_PLAIN)
+    print(text)
+
+
+# --- pictures
+
+
+def _write_pictures(frames: list[Frame], out: Path) -> None:
+    with replacing(out) as temporary, temporary.open("wb") as file:
+        _WRITERS[out.suffix.lower()](frames, file)
+
+
+def _drawn(frames: list[Frame]) -> Iterator[Image.Image]:
+    from PIL import Image
+
+    for frame in tqdm(frames, unit="frame", delay=1.0):
+        yield Image.fromarray(rgb_array(frame))
+
+
+def _write_animation(frames: list[Frame], file: BinaryIO) -> None:
+    # A palette of each picture's own: few colours and their edges, so that 256 lose nothing that is seen.
+    pictures = (picture.quantize(256) for picture in _drawn(frames))
+    first = next(pictures)
+    first.save(file, "GIF", save_all=True, append_images=pictures, duration=1000 // RENDER_FPS, loop=0)
+
+
+def _write_contact_sheet(frames: list[Frame], file: BinaryIO) -> None:
+    from PIL import Image
+
+    count = min(_MAX_ON_SHEET, len(frames))
+    chosen = [frames[place] for place in np.rint(np.linspace(0, len(frames) - 1, count)).astype(int)]
+    pictures = [picture.reduce(2) for picture in _drawn(chosen)]
+    width, height = (size + _SHEET_GAP for size in pictures[0].size)
+    columns = min(_SHEET_COLUMNS, count)
+    rows = -(-count // columns)
+    sheet = Image.new("RGB", (columns * width + _SHEET_GAP, rows * height + _SHEET_GAP), "#c9ced6")
+    for place, picture in enumerate(pictures):
+        row, column = divmod(place, columns)
+        sheet.paste(picture, (_SHEET_GAP + column * width, _SHEET_GAP + row * height))
+    sheet.save(file, "PNG")
+
+
+_WRITERS: Final = {".gif": _write_animation, ".png": _write_contact_sheet}

@@ -1,0 +1,338 @@
+"""What a session looks like to a person: frames recorded beside a batch, shown as text or as a picture.
+
+A user model may have any feedback channels and any hidden state: channels are shown by their names, a state of one
+number is a gauge, any other a strip of bars.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Final
+
+import numpy as np
+
+from recenv.errors import require, unknown_name
+from recenv.session_batch import SessionBatch, StepOutcome, World
+
+RENDER_MODES: Final = ("ansi", "rgb_array")
+RENDER_FPS: Final = 2
+
+_BLOCKS: Final = "▁▂▃▄▅▆▇█"
+_GAUGE_WIDTH: Final = 32
+_STRIP_WIDTH: Final = 48
+_MAX_ROWS: Final = 50
+_BOLD, _FAINT, _CLICKED, _ENDED = "1", "2", "1;32", "1;33"
+
+
+@dataclass(frozen=True)
+class Frame:
+    """What one view of a session shows: the user now, and the slate that was answered last.
+
+    Attributes:
+        world: the world.
+        slate: [K] int32 item ids as submitted; -1 everywhere before the first step.
+        shown: [K] bool, positions that showed an item.
+        feedback: [K, F] float32 in [0, 1], the answer.
+        affinity: [K] float32, u.v of each item and the interest u at the time when the slate was shown.
+        rewards: [t] float64, the reward of each step so far.
+        clicks: [t] int64, the clicks of each step so far.
+        user_state: the hidden state by name, each an array of any shape.
+        scalars: [t + 1] float64 by name, each state of one number since the session's start.
+        topics: [M] int32, the topics that the catalogue has.
+        topic_interest: [M] float64, mean u.v over each topic's items, u as it is now.
+        terminated: the user left.
+        truncated: the session was cut off at `max_steps`.
+    """
+
+    world: World
+    slate: np.ndarray
+    shown: np.ndarray
+    feedback: np.ndarray
+    affinity: np.ndarray
+    rewards: np.ndarray
+    clicks: np.ndarray
+    user_state: dict[str, np.ndarray]
+    scalars: dict[str, np.ndarray]
+    topics: np.ndarray
+    topic_interest: np.ndarray
+    terminated: bool
+    truncated: bool
+
+    @property
+    def step(self) -> int:
+        """Steps taken so far, t."""
+        return len(self.rewards)
+
+    @property
+    def outcome(self) -> str:
+        """How the session ended, or an empty text while it goes on."""
+        return ending(self.terminated, self.truncated)
+
+    def absence(self, k: int) -> str:
+        """Return why position k shows nothing: its item stands further up, or is not on offer; "" before any step."""
+        item = self.slate[k]
+        return "" if item < 0 else "repeated" if item in self.slate[:k] else "not offered"
+
+    def strips(self) -> dict[str, np.ndarray]:
+        """Return what is drawn as bars, [n] float64 by name: interest by topic, and each state of several numbers."""
+        vectors = {name: finite(values.reshape(-1)) for name, values in self.user_state.items() if values.size > 1}
+        return {"interest by topic": self.topic_interest, **vectors}
+
+
+@dataclass
+class _Track:
+    """What a recorder keeps of one session."""
+
+    slate: np.ndarray
+    shown: np.ndarray
+    feedback: np.ndarray
+    affinity: np.ndarray
+    interest: np.ndarray
+    scalars: dict[str, list[float]]
+    rewards: list[float] = field(default_factory=list)
+    clicks: list[int] = field(default_factory=list)
+    terminated: bool = False
+    truncated: bool = False
+
+
+class SessionRecorder:
+    """Follows the sessions of a batch, so that any of them can be shown; call it after each `start` and `step`.
+
+    Args:
+        batch: the sessions; looked at, never changed.
+    """
+
+    def __init__(self, batch: SessionBatch) -> None:
+        self.batch = batch
+        self._tracks: dict[int, _Track] = {}
+        catalog = batch.world.catalog
+        self._topics, places = np.unique(catalog.topics, return_inverse=True)
+        sums = np.stack([np.bincount(places, weights=column) for column in catalog.embeddings.T], axis=1)
+        self._topic_means = sums / np.bincount(places)[:, None]
+
+    def start(self, lanes: np.ndarray) -> None:
+        """Take note that new sessions began.
+
+        Args:
+            lanes: [n] int indices into the batch, as `SessionBatch.start` takes them.
+        """
+        config = self.batch.world.config
+        for lane in lanes.tolist():
+            self._tracks[lane] = _Track(
+                slate=np.full(config.slate_size, -1, np.int32),
+                shown=np.zeros(config.slate_size, np.bool_),
+                feedback=np.zeros((config.slate_size, self.batch.world.num_feedback), np.float32),
+                affinity=np.zeros(config.slate_size, np.float32),
+                interest=self.batch.state["interest"][lane].copy(),
+                scalars={name: [float(values[lane].item())] for name, values in self._scalar_state().items()},
+            )
+
+    def step(self, slates: np.ndarray, outcome: StepOutcome) -> None:
+        """Take note of a step; a session that took no part in it keeps its last frame.
+
+        Args:
+            slates: [B, K] item ids as submitted.
+            outcome: what `SessionBatch.step` returned.
+        """
+        embeddings = self.batch.world.catalog.embeddings
+        for lane, track in self._tracks.items():
+            if self.batch.steps[lane] != len(track.rewards) + 1:
+                continue
+            track.slate = np.array(slates[lane], np.int32)
+            track.shown = outcome.shown[lane].copy()
+            track.feedback = outcome.feedback[lane].copy()
+            track.affinity = embeddings[track.slate] @ track.interest
+            track.interest = self.batch.state["interest"][lane].copy()
+            track.rewards.append(float(outcome.reward[lane]))
+            track.clicks.append(int(np.count_nonzero(track.feedback[:, 0])))
+            for name, values in self._scalar_state().items():
+                track.scalars[name].append(float(values[lane].item()))
+            track.terminated = bool(outcome.terminated[lane])
+            track.truncated = bool(outcome.truncated[lane])
+
+    def frame(self, lane: int) -> Frame:
+        """Return the frame of one session; it does not change when the session goes on.
+
+        Raises:
+            InvalidInput: if that session has not begun.
+        """
+        require(lane in self._tracks, "render() was called on a session that has not begun; call reset() first")
+        track = self._tracks[lane]
+        return Frame(
+            world=self.batch.world,
+            slate=track.slate,
+            shown=track.shown,
+            feedback=track.feedback,
+            affinity=track.affinity,
+            rewards=np.array(track.rewards),
+            clicks=np.array(track.clicks, np.int64),
+            user_state={name: np.array(values[lane]) for name, values in self.batch.state.items()},
+            scalars={name: np.array(values) for name, values in track.scalars.items()},
+            topics=self._topics,
+            topic_interest=self._topic_means @ track.interest,
+            terminated=track.terminated,
+            truncated=track.truncated,
+        )
+
+    def render(self, mode: str) -> tuple[str | np.ndarray, ...]:
+        """Return every session of the batch in its order, each as `render` gives it.
+
+        Args:
+            mode: one of `RENDER_MODES`.
+
+        Raises:
+            InvalidInput: if a session has not begun.
+        """
+        return tuple(render(self.frame(lane), mode) for lane in range(self.batch.num_sessions))
+
+    def _scalar_state(self) -> dict[str, np.ndarray]:
+        return {name: values for name, values in self.batch.state.items() if values[0].size == 1}
+
+
+def check_render_mode(mode: object) -> None:
+    """Refuse a render mode that is neither None nor one of `RENDER_MODES`.
+
+    Raises:
+        InvalidInput: naming the allowed ones.
+    """
+    if mode is not None and mode not in RENDER_MODES:
+        raise unknown_name("render_mode", mode, RENDER_MODES)
+
+
+def render(frame: Frame, mode: str) -> str | np.ndarray:
+    """Return a frame as text (mode "ansi") or as a picture (mode "rgb_array")."""
+    return ansi(frame) if mode == "ansi" else rgb_array(frame)
+
+
+def ending(terminated: bool, truncated: bool) -> str:
+    """Return how a session ended, in words; an empty text while it goes on."""
+    return "the user left" if terminated else "time is up" if truncated else ""
+
+
+def rgb_array(frame: Frame) -> np.ndarray:
+    """Return the frame as a picture, [H, W, 3] uint8; H and W are fixed by the world, and multiples of 16.
+
+    Args:
+        frame: what to show; the same frame gives the same bytes.
+    """
+    from recenv.session_picture import draw
+
+    return draw(frame)
+
+
+def ansi(frame: Frame, *, color: bool = False) -> str:
+    """Return the frame as text of several lines, without a line feed at the end.
+
+    Args:
+        frame: what to show.
+        color: write ANSI escape sequences; without them the text is plain.
+    """
+
+    def paint(text: str, code: str) -> str:
+        return f"\x1b[{code}m{text}\x1b[0m" if color and code else text
+
+    reward = f"   reward {number(frame.rewards[-1])}" if frame.step else ""
+    head = f"{reward}   return {number(frame.rewards.sum())}   clicks {frame.clicks.sum()}"
+    lines = [
+        paint(f"step {frame.step} of {frame.world.config.max_steps}", _BOLD)
+        + head
+        + (paint(f"   {frame.outcome}", _ENDED) if frame.outcome else ""),
+        "",
+    ]
+    names = frame.world.user_model.feedback_names
+    titles = ("position", "item", "topic", "quality", "appeal", "affinity", *names)
+    widths = [8, 9, 6, 8, 7, 9, *(len(name) + 2 for name in names)]
+    rows = [_slate_row(frame, k) for k in range(len(frame.slate))]
+    answered = np.flatnonzero(frame.feedback.any(axis=1))
+    listed = range(len(rows)) if len(rows) <= _MAX_ROWS else sorted({*range(_MAX_ROWS), *answered.tolist()})
+    lines.append(paint("".join(title.rjust(width) for title, width in zip(titles, widths, strict=True)), _FAINT))
+    for k in listed:
+        text = "".join(cell.rjust(width) for cell, width in zip(rows[k], widths, strict=False))
+        lines.append(paint(text, _CLICKED if frame.feedback[k, 0] else "" if frame.shown[k] else _FAINT))
+    if len(listed) < len(rows):
+        lines.append(paint(f"  and {len(rows) - len(listed)} more positions without an answer", _FAINT))
+    lines.append("")
+    strips = frame.strips()
+    margin = max(map(len, [*frame.scalars, *strips, "return"])) + 2
+    for name, history in frame.scalars.items():
+        low, high = gauge_range(history)
+        filled = round((finite(history)[-1] - low) / (high - low) * _GAUGE_WIDTH)
+        bar = "█" * filled + "░" * (_GAUGE_WIDTH - filled)
+        lines.append(f"{name:<{margin}}{bar}  {number(history[-1])}  ({number(low)} to {number(high)})")
+    for name, values in strips.items():
+        best = int(values.argmax())
+        label = f"topic {frame.topics[best]}" if name == "interest by topic" else f"at {best}"
+        limit = strip_limit(values)
+        low = -limit if values.min() < 0 else 0.0
+        lines.append(
+            f"{name:<{margin}}{_blocks(pooled(values, _STRIP_WIDTH), low, limit)}"
+            f"  most {label}: {number(values[best])}  ({number(low)} to {number(limit)})"
+        )
+    returns = np.concatenate([[0.0], frame.rewards.cumsum()])
+    lines.append(f"{'return':<{margin}}{_blocks(sampled(returns, _STRIP_WIDTH), *gauge_range(returns))}")
+    return "\n".join(lines)
+
+
+def _slate_row(frame: Frame, k: int) -> list[str]:
+    """Return the cells of a position; a position that shows nothing has fewer."""
+    item, catalog = int(frame.slate[k]), frame.world.catalog
+    if item < 0:
+        return [str(k + 1), "-"]
+    if not frame.shown[k]:
+        return [str(k + 1), str(item), f"  {frame.absence(k)}"]
+    answer = ["●" if value == 1.0 else number(value) if value else "·" for value in frame.feedback[k].tolist()]
+    qualities = (catalog.quality[item], catalog.appeal[item], frame.affinity[k])
+    return [str(k + 1), str(item), str(catalog.topics[item]), *map(number, qualities), *answer]
+
+
+def _blocks(values: np.ndarray, low: float, high: float) -> str:
+    levels = np.rint((values - low) / (high - low) * (len(_BLOCKS) - 1)).astype(np.int64)
+    return "".join(_BLOCKS[level] for level in levels)
+
+
+def number(value: float) -> str:
+    """Return a number for the eye: two decimals, and no more than 9 characters however large it is."""
+    # The sum with zero turns a -0.0 into 0.0.
+    return f"{round(float(value), 2) + 0.0:.2f}" if abs(value) < 1e5 else f"{value:.2e}"
+
+
+def finite(values: np.ndarray) -> np.ndarray:
+    """Return float64 values that can be drawn: a NaN becomes 0, an infinity a number too large to matter."""
+    return np.nan_to_num(values.astype(np.float64), nan=0.0, posinf=1e300, neginf=-1e300)
+
+
+def gauge_range(history: np.ndarray) -> tuple[float, float]:
+    """Return the ends of a gauge: those of the history, and [0, 1] within them.
+
+    Args:
+        history: [t + 1] values since the session's start.
+    """
+    values = finite(history)
+    return min(0.0, float(values.min())), max(1.0, float(values.max()))
+
+
+def strip_limit(values: np.ndarray) -> float:
+    """Return the largest magnitude of a strip's scale, at least 1."""
+    return max(1.0, float(np.abs(values).max()))
+
+
+def pooled(values: np.ndarray, width: int) -> np.ndarray:
+    """Return at most `width` values; where there are more, the one of largest magnitude stands for its neighbours.
+
+    Args:
+        values: [n], n at least 1.
+        width: at least 1.
+    """
+    groups = np.array_split(values, min(width, len(values)))
+    return np.array([group[np.abs(group).argmax()] for group in groups])
+
+
+def sampled(history: np.ndarray, width: int) -> np.ndarray:
+    """Return at most `width` float64 values of a history, evenly spaced, its first and last among them.
+
+    Args:
+        history: [n], n at least 1.
+        width: at least 2.
+    """
+    places = np.rint(np.linspace(0, len(history) - 1, min(width, len(history)))).astype(np.int64)
+    return finite(history)[places]

@@ -1,0 +1,63 @@
+"""The greedy oracle ranks by the utilities from which the click is drawn, and by nothing that comes after it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from offline_data.behavior import ActionKind, SessionView, make_behavior
+from offline_data.behavior.ranking import RankingPolicy
+from recenv.errors import InvalidInput
+
+pytestmark = pytest.mark.kernels
+
+
+@pytest.fixture
+def world(small_world):
+    return small_world(7, 3)
+
+
+@pytest.fixture
+def view(world, sessions_under_way):
+    batch = sessions_under_way(world, 50, num_steps=3)
+    assert np.abs(batch.state["satiation"]).max() > 0.01  # something was watched: satiation counts below
+    return SessionView.of(batch)
+
+
+def made(world, spec, kind: ActionKind = "slate") -> RankingPolicy:
+    policy = make_behavior(world, spec, kind)
+    assert isinstance(policy, RankingPolicy)
+    return policy
+
+
+def test_scores_are_the_utilities(world, view):
+    scores = made(world, "greedy").scores(view)
+    np.testing.assert_array_equal(scores, made(world, {"name": "expert", "quality_weight": 0.0}).scores(view))
+    assert (scores != made(world, "expert").scores(view)).all()
+    model, catalog = world.config.user_model, world.catalog
+    affinity = view.user_state["interest"] @ catalog.embeddings.T
+    tired = view.user_state["satiation"] @ catalog.embeddings.T
+    utility = model.affinity_weight * affinity - 2.0 * tired + model.appeal_weight * catalog.appeal
+    np.testing.assert_allclose(scores, utility, rtol=1e-5, atol=1e-5)
+
+
+def test_direction_is_the_expert_s_without_quality(world, view):
+    greedy, blind = (made(world, spec, "proto") for spec in ("greedy", {"name": "expert", "quality_weight": 0.0}))
+    np.testing.assert_array_equal(greedy.direction(view), blind.direction(view))
+    assert (greedy.direction(view) != made(world, "expert", "proto").direction(view)).any(axis=1).all()
+
+
+def test_slates_are_all_but_always_the_best_items(world, view):
+    policy = made(world, "greedy")
+    draws = np.random.default_rng(0).random((50, policy.num_draws))
+    slates = policy.act(view, draws, np.zeros((50, 0))).action
+    scores = policy.scores(view)
+    best = np.sort(scores, axis=1)[:, :-4:-1]
+    taken = np.take_along_axis(scores, slates.astype(np.int64), axis=1)
+    np.testing.assert_allclose(taken, best, atol=0.2)
+    assert (taken == best).all(axis=1).mean() > 0.8
+
+
+def test_what_makes_an_expert_of_it_is_no_option(world):
+    with pytest.raises(InvalidInput, match="unknown behavior option 'quality_weight'"):
+        make_behavior(world, {"name": "greedy", "quality_weight": 2.0})
