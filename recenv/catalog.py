@@ -106,7 +106,13 @@ class Catalog:
     def _columns(self) -> np.ndarray:
         return np.ascontiguousarray(self.embeddings.T)
 
-    def nearest_items(self, protos: np.ndarray, num_nearest: int) -> np.ndarray:
+    def nearest_items(
+        self,
+        protos: np.ndarray,
+        num_nearest: int,
+        candidates: np.ndarray | None = None,
+        available: np.ndarray | None = None,
+    ) -> np.ndarray:
         """Return the items nearest to each proto-action, nearest first: [B, num_nearest] int32.
 
         Embeddings are unit vectors, so the nearest by distance are the largest by inner product. Ties go to the lower
@@ -116,9 +122,13 @@ class Catalog:
         Args:
             protos: [B, d], points of the embedding space; only the direction matters.
             num_nearest: K in [1, N].
+            candidates: [B, C] item ids among which to look, -1 for none; all items by default. Where fewer than K are
+                left, the nearest is repeated at the end.
+            available: [B, N] bool or integers, zero where an item is left out; none is by default.
 
         Raises:
-            InvalidInput: for a wrong shape, a non-finite proto-action, or K outside [1, N].
+            InvalidInput: for a wrong shape, a non-finite proto-action, K or a candidate outside its range, or a row for
+                which no item is left.
         """
         with np.errstate(over="ignore"):
             protos = np.ascontiguousarray(protos, np.float32)
@@ -132,8 +142,35 @@ class Catalog:
             "proto-action holds a non-finite value; pass finite numbers (a policy that gives none has diverged)",
         )
         out = np.empty((len(protos), num_nearest), np.int32)
-        _nearest(self._columns, protos, np.empty(self.num_items, np.float32), out)
+        if candidates is None and available is None:
+            _nearest(self._columns, protos, np.empty(self.num_items, np.float32), out)
+            return out
+        if candidates is None:
+            candidates = np.arange(self.num_items, dtype=np.int32)[None]
+        else:
+            self._check_subset("candidates", candidates, (len(protos), candidates.shape[-1]))
+            require(
+                candidates.size == 0 or (candidates.min() >= -1 and candidates.max() < self.num_items),
+                f"candidates holds an id outside [-1, {self.num_items - 1}]; pass item ids, -1 for none",
+            )
+        if available is None:
+            available = np.ones((1, self.num_items), np.bool_)
+        else:
+            self._check_subset("available", available, (len(protos), self.num_items))
+        candidates = np.ascontiguousarray(candidates, np.int32)
+        _nearest_allowed(self.embeddings, protos, candidates, np.ascontiguousarray(available, np.bool_), out)
+        if len(out) and out[:, 0].min() < 0:
+            raise InvalidInput(
+                f"candidates and available leave no item to row {int(np.argmin(out[:, 0]))}; leave one at least"
+            )
         return out
+
+    @staticmethod
+    def _check_subset(name: str, values: np.ndarray, shape: tuple[int, ...]) -> None:
+        require(
+            values.shape == shape and values.dtype.kind in "biu",
+            f"{name} has shape {values.shape} and dtype {values.dtype}; pass integers of shape {shape}",
+        )
 
     @staticmethod
     def generate(config: CatalogConfig, world_seed: int) -> Catalog:
@@ -276,6 +313,35 @@ def _nearest(columns, protos, scores, out):
             out[b, place] = n
             if filled < num_nearest:
                 filled += 1
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
+def _nearest_allowed(embeddings, protos, candidates, available, out):
+    # A subset of one row is every proto-action's. Each item's sum has the order of `_nearest`, hence the same bits.
+    num_nearest = out.shape[1]
+    best = np.empty(num_nearest, np.float32)
+    for b in range(protos.shape[0]):
+        own = candidates[min(b, candidates.shape[0] - 1)]
+        there = available[min(b, available.shape[0] - 1)]
+        filled = 0
+        for item in own:
+            if item < 0 or not there[item]:
+                continue
+            score = protos[b, 0] * embeddings[item, 0]
+            for j in range(1, protos.shape[1]):
+                score += protos[b, j] * embeddings[item, j]
+            place = filled
+            while place > 0 and (best[place - 1] < score or (best[place - 1] == score and out[b, place - 1] > item)):
+                if place < num_nearest:
+                    best[place] = best[place - 1]
+                    out[b, place] = out[b, place - 1]
+                place -= 1
+            if place < num_nearest:
+                best[place] = score
+                out[b, place] = item
+                filled = min(filled + 1, num_nearest)
+        for k in range(filled, num_nearest):
+            out[b, k] = out[b, 0] if filled > 0 else -1
 
 
 def _floats(name: str, values: object) -> np.ndarray:

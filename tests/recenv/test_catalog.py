@@ -353,3 +353,59 @@ def test_bad_searches_are_refused(protos: np.ndarray, num_nearest: Any, message:
     with pytest.raises(InvalidInput) as caught:
         Catalog.generate(SMALL, 0).nearest_items(protos, num_nearest)
     assert str(caught.value) == message
+
+
+# --- nearest of some items
+
+
+@st.composite
+def limited_searches(draw: st.DrawFn) -> tuple[Catalog, np.ndarray, int, np.ndarray, np.ndarray]:
+    """Draw a search, candidates of which some are -1, and which items are available."""
+    catalog, protos, num_nearest = draw(searches())
+    width, count = draw(st.integers(0, 6)), catalog.num_items
+    ids = st.lists(st.integers(-1, count - 1), min_size=width, max_size=width)
+    flags = st.lists(st.integers(0, 1), min_size=count, max_size=count)
+    candidates = np.array([draw(ids) for _ in protos], np.int32).reshape(len(protos), width)
+    return catalog, protos, num_nearest, candidates, np.array([draw(flags) for _ in protos], np.int8)
+
+
+@given(limited_searches(), st.booleans(), st.booleans())
+def test_nearest_of_some_items_equal_a_full_sort_of_those(search: Any, choose: bool, restrict: bool):
+    catalog, protos, num_nearest, candidates, available = search
+    subset: dict[str, Any] = {"candidates": candidates} if choose else {}
+    subset |= {"available": available} if restrict else {}
+    expected = []
+    for proto, own, there in zip(protos, candidates.tolist(), available, strict=True):
+        ranking = brute_nearest(catalog, proto, catalog.num_items)
+        place = {item: n for n, item in enumerate(ranking)}
+        allowed = [item for item in own if item >= 0] if choose else ranking
+        allowed = [item for item in allowed if there[item]] if restrict else allowed
+        nearest = sorted(allowed, key=place.__getitem__)[:num_nearest]
+        expected.append(nearest + nearest[:1] * (num_nearest - len(nearest)))
+    if all(expected):
+        found = catalog.nearest_items(protos, num_nearest, **subset)
+        assert found.dtype == np.int32
+        assert found.tolist() == expected
+    else:
+        row = [bool(nearest) for nearest in expected].index(False)
+        with pytest.raises(InvalidInput) as caught:
+            catalog.nearest_items(protos, num_nearest, **subset)
+        assert str(caught.value) == f"candidates and available leave no item to row {row}; leave one at least"
+
+
+@pytest.mark.parametrize(
+    ("subset", "message"),
+    [
+        ({"candidates": np.array([[0, 60]])}, "candidates holds an id outside [-1, 59]; pass item ids, -1 for none"),
+        ({"candidates": np.array([[-2]])}, "candidates holds an id outside [-1, 59]; pass item ids, -1 for none"),
+        ({"candidates": np.array([0])}, "candidates has shape (1,) and dtype int64; pass integers of shape (1, 1)"),
+        ({"candidates": np.zeros((2, 3), int)}, "candidates has shape (2, 3) and dtype int64; pass integers of shape"),
+        ({"candidates": np.array([[0.0]])}, "candidates has shape (1, 1) and dtype float64; pass integers of shape"),
+        ({"available": np.ones((1, 59), int)}, "available has shape (1, 59) and dtype int64; pass integers of shape"),
+        ({"available": np.ones((1, 60))}, "available has shape (1, 60) and dtype float64; pass integers of shape (1,"),
+    ],
+)
+def test_bad_subsets_are_refused(subset: dict[str, Any], message: str):
+    with pytest.raises(InvalidInput) as caught:
+        Catalog.generate(SMALL, 0).nearest_items(np.ones((1, 5)), 1, **subset)
+    assert str(caught.value).startswith(message)
