@@ -69,8 +69,7 @@ class MultinomialLogit:
 
     def choose(self, utilities: np.ndarray, draws: np.ndarray, clicked: np.ndarray) -> None:
         """Write at most one click a row; see `ChoiceModel.choose`."""
-        weights = np.empty(utilities.shape[1])
-        _choose_logit(utilities, self.no_click_utility, math.log(self.position_decay), draws, weights, clicked)
+        _choose_logit(utilities, self.no_click_utility, math.log(self.position_decay), draws, clicked)
 
 
 @dataclass(frozen=True)
@@ -177,27 +176,41 @@ def _exp(x):
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
-def _choose_logit(utilities, no_click_utility, log_decay, draws, weights, clicked):
-    # Decay enters before the exponential: far down a long slate g^k alone underflows.
+def _exp_all(values):
+    # One flat loop without a branch, for vectors. Bounded: e^700 is as good as infinity here.
+    flat = values.reshape(-1)
+    for i in range(len(flat)):
+        bounded = flat[i] if flat[i] > -700.0 else -700.0
+        flat[i] = _exp(bounded if bounded < 700.0 else 700.0)
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
+def _choose_logit(utilities, no_click_utility, log_decay, draws, clicked):
     num_lanes, slate_size = utilities.shape
+    weights = np.empty((num_lanes, slate_size + 1))
     for b in range(num_lanes):
+        # Decay enters before the exponential: far down a long slate g^k alone underflows.
         top = no_click_utility
         for k in range(slate_size):
-            top = max(top, np.float64(utilities[b, k]) + k * log_decay)
-        # The exponentials stand in a loop of their own, which the processor overlaps.
+            weights[b, k] = np.float64(utilities[b, k]) + k * log_decay
+            if weights[b, k] > top:
+                top = weights[b, k]
         for k in range(slate_size):
-            weights[k] = math.exp(np.float64(utilities[b, k]) + k * log_decay - top)
-        total = math.exp(no_click_utility - top)
+            weights[b, k] -= top
+        weights[b, slate_size] = no_click_utility - top
+    _exp_all(weights)
+    for b in range(num_lanes):
+        total = weights[b, slate_size]
         for k in range(slate_size):
-            total += weights[k]
+            total += weights[b, k]
         # Inverse distribution function: the items in slate order, then no click.
         threshold = draws[b, 0] * total
-        clicked[b, 0] = -1
+        cumulative = 0.0
+        passed = 0
         for k in range(slate_size):
-            threshold -= weights[k]
-            if threshold < 0.0:
-                clicked[b, 0] = k
-                break
+            cumulative += weights[b, k]
+            passed += cumulative <= threshold
+        clicked[b, 0] = passed if passed < slate_size else -1
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
@@ -222,15 +235,18 @@ def _choose_cascade(utilities, attention, position_decay, draws, clicked):
 @njit(cache=True, error_model="numpy", nogil=True)
 def _choose_positions(utilities, relevance_slope, relevance_midpoint, position_decay, draws, clicked):
     num_lanes, slate_size = utilities.shape
+    odds_against = np.empty((num_lanes, slate_size))
+    for b in range(num_lanes):
+        for k in range(slate_size):
+            odds_against[b, k] = relevance_slope * (relevance_midpoint - np.float64(utilities[b, k]))
+    _exp_all(odds_against)
     for b in range(num_lanes):
         count = 0
         examination = 1.0
         for k in range(slate_size):
-            if utilities[b, k] > -np.inf:
-                log_odds = relevance_slope * (np.float64(utilities[b, k]) - relevance_midpoint)
-                if draws[b, k] * (1.0 + math.exp(min(700.0, -log_odds))) < examination:
-                    clicked[b, count] = k
-                    count += 1
+            if utilities[b, k] > -np.inf and draws[b, k] * (1.0 + odds_against[b, k]) < examination:
+                clicked[b, count] = k
+                count += 1
             examination *= position_decay
         for n in range(count, slate_size):
             clicked[b, n] = -1
