@@ -25,7 +25,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 from numba import njit
@@ -164,6 +164,9 @@ class Freshness:
         require_range("freshness_days", self.freshness_days, 0.0, 1e6, low_open=True)
 
 
+# satiation, budget, exposure, satisfaction, day, session number
+PieceArrays: TypeAlias = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]
+
 PIECES: Final[dict[str, type]] = {
     "satiation": Satiation,
     "time_budget": TimeBudget,
@@ -279,7 +282,7 @@ class SessionPieces:
             state["day"][:] = self.freshness.horizon * draws[:, 0]
         return state
 
-    def arrays(self, state: dict[str, np.ndarray]) -> tuple[np.ndarray, ...]:
+    def arrays(self, state: dict[str, np.ndarray]) -> PieceArrays:
         """Return the six state arrays that `settle` takes, empty where the piece is off.
 
         Args:
@@ -296,7 +299,7 @@ class SessionPieces:
 
     def settle(
         self,
-        arrays: tuple[np.ndarray, ...],
+        arrays: PieceArrays,
         embeddings: np.ndarray,
         length: np.ndarray,
         watch_channel: int,
