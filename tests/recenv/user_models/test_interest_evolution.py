@@ -1,4 +1,7 @@
-"""Interest evolution against a plain reference, against RecSim's own one-hot equations, and by hand."""
+"""Interest evolution against a plain reference, against RecSim's own one-hot equations, and by hand.
+
+With the pieces of its default world, satiation and the time budget, so that a whole step is compared.
+"""
 
 from __future__ import annotations
 
@@ -12,9 +15,12 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from recenv.catalog import Catalog
+from recenv.pieces import Satiation, SessionPieces, TimeBudget
+from recenv.session_config import SessionConfig
+from recenv.slates import score_slates
 from recenv.user_models.interest_evolution import InterestEvolution, InterestEvolutionConfig
 from tests.reference import interest_evolution_reference as reference
-from tests.strategies import catalogs, interest_configs
+from tests.strategies import catalogs, interest_configs, satiations, time_budgets
 
 pytestmark = pytest.mark.kernels
 
@@ -40,17 +46,79 @@ def users(draw: st.DrawFn, dim: int) -> dict[str, np.ndarray]:
     }
 
 
-class Answer:
-    """What `respond` wrote; every array holds NaN or its like beforehand."""
+class Users:
+    """The model, and the pieces of its default world beside it."""
 
-    def __init__(self, model: InterestEvolution, state: dict[str, np.ndarray], slates, clicks, draws, active=None):
-        slates = np.asarray(slates, np.int32)
-        active = np.ones(len(slates), np.bool_) if active is None else np.asarray(active)
-        self.feedback = np.full((*slates.shape, 3), np.nan, np.float32)
-        self.rewards = np.full((len(slates), 3), np.nan, np.float32)
-        self.left = np.ones(len(slates), np.bool_)
-        clicks, draws = np.asarray(clicks, np.uint8), np.asarray(draws, np.float64)
-        model.respond(state, slates, clicks, draws, active, self.feedback, self.rewards, self.left)
+    def __init__(
+        self,
+        config: InterestEvolutionConfig,
+        catalog: Catalog,
+        max_clicks: int = 1,
+        satiation: Satiation | None = None,
+        time_budget: TimeBudget | None = None,
+    ):
+        satiation, time_budget = satiation or Satiation(), time_budget or TimeBudget()
+        self.parameters = asdict(config) | asdict(satiation) | asdict(time_budget)
+        self.catalog = catalog
+        self.model = InterestEvolution(config, catalog, max_clicks)
+        config_of_pieces = SessionConfig().override(satiation=satiation, time_budget=time_budget)
+        self.pieces = SessionPieces(config_of_pieces, catalog.embedding_dim)
+
+    def utilities(self, state: dict[str, np.ndarray], slate: np.ndarray) -> np.ndarray:
+        out = np.full(slate.shape, np.nan, np.float32)
+        score_slates(
+            state["interest"],
+            state["satiation"],
+            np.empty(0, np.float32),
+            self.model.affinity_weight,
+            self.pieces.satiation_weight,
+            0.0,
+            self.catalog.embeddings,
+            self.model.item_utility,
+            slate.astype(np.int32),
+            out,
+        )
+        return out
+
+
+class Answer:
+    """What a step wrote: the model's answer, then the pieces'; what they need not touch is zero beforehand."""
+
+    def __init__(self, users: Users, state: dict[str, np.ndarray], slates, clicks, draws, active=None):
+        slates, clicks = np.asarray(slates, np.int32), np.asarray(clicks, np.bool_)
+        count, model, catalog = len(slates), users.model, users.catalog
+        active = np.ones(count, np.bool_) if active is None else np.asarray(active)
+        clicked = np.full((count, model.max_clicks), -1, np.int16)
+        for b, row in enumerate(clicks):
+            positions = np.flatnonzero(row)
+            clicked[b, : len(positions)] = positions
+        self.feedback = np.zeros((*slates.shape, 3), np.float32)
+        self.rewards = np.zeros((count, 3), np.float32)
+        self.left = np.ones(count, np.bool_)
+        wanted, benefit = np.full(clicked.shape, np.nan), np.full(clicked.shape, np.nan)
+        draws, returned = np.asarray(draws, np.float64), np.ones(count, np.bool_)
+        model.respond(
+            state, slates, clicked, draws, active, self.feedback, self.rewards, wanted, benefit, self.left
+        )
+        assert not self.left.any()  # of its own accord no user of this model leaves
+        users.pieces.settle(
+            users.pieces.arrays(state),
+            catalog.embeddings,
+            catalog.length,
+            model.watch_channel,
+            model.minutes_reward,
+            slates,
+            clicked,
+            wanted,
+            benefit,
+            draws,
+            active,
+            self.feedback,
+            self.rewards,
+            self.left,
+            returned,
+        )
+        assert not returned.any()
 
 
 def item_of(catalog: Catalog, item_id: int) -> dict[str, Any]:
@@ -76,10 +144,10 @@ def assert_user(state: dict[str, np.ndarray], expected: dict[str, Any], size: fl
 # --- against the plain reference
 
 
-@given(st.data(), catalogs(), interest_configs())
-def test_steps_equal_the_reference(data: st.DataObject, catalog: Catalog, config: InterestEvolutionConfig):
+@given(st.data(), catalogs(), interest_configs(), satiations(), time_budgets())
+def test_steps_equal_the_reference(data: st.DataObject, catalog: Catalog, config, satiation, time_budget):
     max_clicks = data.draw(st.integers(1, 2))
-    model = InterestEvolution(config, catalog, max_clicks)
+    population = Users(config, catalog, max_clicks, satiation, time_budget)
     state = data.draw(users(catalog.embedding_dim))
     slate_size = data.draw(st.integers(max_clicks, 4))
     for _ in range(3):
@@ -90,14 +158,15 @@ def test_steps_equal_the_reference(data: st.DataObject, catalog: Catalog, config
 
         items = [item_of(catalog, slate[k]) for k in clicked]
         pairs = [(draws[2 * i], draws[2 * i + 1]) for i in range(len(items))]
-        expected, outcome = reference.respond(user_of(state), items, pairs, asdict(config))
+        expected, outcome = reference.respond(user_of(state), items, pairs, population.parameters)
         assume(outcome["margin"] > 1e-9)
-        size = 1.0 + sum(abs(b) for b in (state["budget"][0], expected["budget"])) + 40.0 * config.quality_return * 8.0
+        paid = 40.0 * time_budget.quality_return * 8.0
+        size = 1.0 + sum(abs(b) for b in (state["budget"][0], expected["budget"])) + paid
         assume(abs(expected["budget"]) > 1e-6 * size)
 
-        clicks = np.zeros((1, slate_size), np.uint8)
-        clicks[0, clicked] = 1
-        answer = Answer(model, state, [slate], clicks, [draws])
+        clicks = np.zeros((1, slate_size), np.bool_)
+        clicks[0, clicked] = True
+        answer = Answer(population, state, [slate], clicks, [draws])
         assert_user(state, expected, size)
         feedback = np.zeros((slate_size, 3))
         feedback[clicked, 0] = 1.0
@@ -112,29 +181,27 @@ def test_steps_equal_the_reference(data: st.DataObject, catalog: Catalog, config
             break
 
 
-@given(st.data(), catalogs(), interest_configs())
-def test_utilities_equal_the_reference(data: st.DataObject, catalog: Catalog, config: InterestEvolutionConfig):
-    model = InterestEvolution(config, catalog, 1)
+@given(st.data(), catalogs(), interest_configs(), satiations())
+def test_utilities_equal_the_reference(data: st.DataObject, catalog: Catalog, config, satiation):
+    population = Users(config, catalog, satiation=satiation)
     state = data.draw(users(catalog.embedding_dim))
     slate = data.draw(st.lists(st.integers(-1, catalog.num_items - 1), min_size=1, max_size=5))
-    utilities = np.full((1, len(slate)), np.nan, np.float32)
-    model.utilities(state, np.array([slate], np.int32), utilities)
+    utilities = population.utilities(state, np.array([slate]))
     user = user_of(state)
-    expected = [0.0 if i < 0 else reference.utility(user, item_of(catalog, i), asdict(config)) for i in slate]
+    parameters = population.parameters
+    expected = [-np.inf if i < 0 else reference.utility(user, item_of(catalog, i), parameters) for i in slate]
     np.testing.assert_allclose(utilities[0], expected, atol=2e-5)
 
 
 @given(st.data(), catalogs(), interest_configs())
-def test_taste_and_benefit_are_gradients_in_the_embedding(data: st.DataObject, catalog: Catalog, config):
-    model = InterestEvolution(config, catalog, 1)
+def test_worth_is_the_gradient_of_the_benefit_inside_the_cube(data: st.DataObject, catalog: Catalog, config):
+    population = Users(config, catalog)
     state = data.draw(users(catalog.embedding_dim))
-    everything = np.arange(catalog.num_items, dtype=np.int32)[None]
-    utilities = np.empty(everything.shape, np.float32)
-    model.utilities(state, everything, utilities)
-    by_taste = catalog.embeddings @ model.taste(state)[0] + config.appeal_weight * catalog.appeal
-    np.testing.assert_allclose(by_taste, utilities[0], atol=2e-5)
-    np.testing.assert_allclose(model.benefit(state), config.match_quality * model.interest(state), rtol=1e-6)
-    assert model.interest(state) is state["interest"]
+    model, affinity = population.model, catalog.embeddings @ state["interest"][0]
+    worth = catalog.embeddings @ model.worth(state)[0] + model.item_worth
+    np.testing.assert_allclose(worth, catalog.quality + config.match_quality * affinity, atol=2e-5)
+    assert model.item_worth.dtype == np.float64
+    assert model.worth(state).dtype == np.float32
 
 
 # --- RecSim's own model
@@ -143,16 +210,18 @@ def test_taste_and_benefit_are_gradients_in_the_embedding(data: st.DataObject, c
 @given(st.data(), catalogs(one_hot=True))
 def test_one_hot_topics_without_our_additions_are_recsims_model(data: st.DataObject, catalog: Catalog):
     # Steps, quality's return and the cost of no click keep our defaults: they are RecSim's constants.
-    config = InterestEvolutionConfig(appeal_weight=0.0, satiation_weight=0.0, match_quality=0.0, budget=200.0)
-    model = InterestEvolution(config, catalog, 1)
-    state = model.start(np.array([data.draw(st.lists(UNIFORMS, min_size=model.num_initial_draws(), max_size=7))]))
+    config = InterestEvolutionConfig(appeal_weight=0.0, match_quality=0.0)
+    population = Users(config, catalog, 1, Satiation(satiation_weight=0.0), TimeBudget(budget=200.0))
+    model, dim = population.model, catalog.embedding_dim
+    state = model.start(np.array([data.draw(st.lists(UNIFORMS, min_size=dim, max_size=dim))]))
+    state |= population.pieces.start(np.empty((1, 0)))
+    np.testing.assert_array_equal(state["budget"], [200.0])
     state["budget"][:] = data.draw(st.sampled_from([200.0, 4.0, 1.0]))
     topics = catalog.embeddings.argmax(axis=1).tolist()
     interests, budget = state["interest"][0].tolist(), float(state["budget"][0])
     slate = np.arange(catalog.num_items, dtype=np.int32)[None]
     for _ in range(6):
-        utilities = np.empty(slate.shape, np.float32)
-        model.utilities(state, slate, utilities)
+        utilities = population.utilities(state, slate)
         np.testing.assert_allclose(utilities[0], [2.0 * interests[topic] for topic in topics], atol=1e-5)
 
         item = data.draw(st.none() | st.integers(0, catalog.num_items - 1))
@@ -165,7 +234,7 @@ def test_one_hot_topics_without_our_additions_are_recsims_model(data: st.DataObj
                 interests, budget, topics[item], float(catalog.quality[item]), float(catalog.length[item]), draws[0]
             )
         assume(abs(budget) > 1e-3)
-        answer = Answer(model, state, slate, slate == item, [draws])
+        answer = Answer(population, state, slate, slate == item, [draws])
         np.testing.assert_allclose(state["interest"][0], interests, atol=2e-6)
         np.testing.assert_allclose(state["budget"][0], budget, atol=2e-4)
         # RecSim's reward is the minutes watched and nothing else: our default weights.
@@ -178,19 +247,20 @@ def test_one_hot_topics_without_our_additions_are_recsims_model(data: st.DataObj
 def test_defaults_are_recsims_constants_where_they_claim_to_be():
     config = InterestEvolutionConfig()
     assert config.interest_step == 0.3
-    assert config.quality_return == pytest.approx(0.9 / 3.4)
-    assert config.no_click_cost == 0.5
+    assert TimeBudget().quality_return == pytest.approx(0.9 / 3.4)
+    assert TimeBudget().no_click_cost == 0.5
+    assert InterestEvolution.defaults["time_budget"] == TimeBudget()
     assert (config.click_reward, config.minute_reward, config.like_reward) == (0.0, 1.0, 0.0)
 
 
 # --- by hand
 
 
-def hand_model(**options: Any) -> InterestEvolution:
+def hand_model(max_clicks: int = 1, quality_return: float = 0.25, **options: Any) -> Users:
     """Two items, along the first axis and along the diagonal, and round parameters."""
-    config = InterestEvolutionConfig(**{"quality_return": 0.25, "match_quality": 2.0, **options})
+    config = InterestEvolutionConfig(**{"match_quality": 2.0, **options})
     items = Catalog.from_arrays(np.array([[1.0, 0.0], [1.0, 1.0]]), quality=np.array([1.0, -2.0]))
-    return InterestEvolution(config, items, 1)
+    return Users(config, items, max_clicks, time_budget=TimeBudget(quality_return=quality_return))
 
 
 def hand_state(budget: float = 10.0, lanes: int = 1) -> dict[str, np.ndarray]:
@@ -281,7 +351,7 @@ def test_likes_at_the_widest_odds():
 
 
 def test_second_click_after_the_budget_is_spent_watches_nothing():
-    model = InterestEvolution(InterestEvolutionConfig(quality_return=1.0, match_quality=0.0), hand_model().catalog, 2)
+    model = hand_model(2, quality_return=1.0, match_quality=0.0)
     # Item 1 has quality -2: after it the budget is 2 - 2 - 4 < 0.
     state = hand_state(budget=2.0)
     answer = Answer(model, state, [[1, 0]], [[1, 1]], [[0.5, 0.5, 0.5, 0.5]])
@@ -304,20 +374,16 @@ def test_inactive_sessions_stay_as_they_are_and_get_zeros():
     assert not answer.left.any()
 
 
-def test_start_draws_uniform_interests_without_satiation():
-    model = hand_model(interest_scale=0.5, budget=7.0)
+def test_start_draws_uniform_interests():
+    model = hand_model(interest_scale=0.5).model
     assert model.num_initial_draws() == 2
     state = model.start(np.array([[0.0, 0.5], [1.0, 0.25]]))
     np.testing.assert_allclose(state["interest"], [[-0.5, 0.0], [0.5, -0.25]])
-    assert not state["satiation"].any()
-    np.testing.assert_array_equal(state["budget"], [7.0, 7.0])
-    for name, (shape, dtype) in model.state_layout().items():
-        assert state[name].shape == (2, *shape)
-        assert state[name].dtype == dtype
+    assert set(state) == set(model.state_layout())
 
 
 def test_weights_follow_the_names_of_the_rewards():
-    model = hand_model(click_reward=1.0, minute_reward=2.0, like_reward=3.0)
+    model = hand_model(click_reward=1.0, minute_reward=2.0, like_reward=3.0).model
     assert dict(zip(model.reward_names, model.reward_weights, strict=True)) == {
         "click": 1.0,
         "watch_minutes": 2.0,

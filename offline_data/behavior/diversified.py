@@ -1,0 +1,163 @@
+"""Diversified: an oracle of the click that spreads the slates over topics, so as not to wear out the best ones."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numba import njit
+
+from offline_data.behavior import BEHAVIORS, Decision, SessionView
+from offline_data.behavior.ranking import RankingConfig, RankingPolicy, linear_scores, unit
+from recenv.errors import require_range
+from recenv.slates import check_slates
+from recenv.user_models import UserModel
+
+
+@dataclass(frozen=True)
+class DiversifiedConfig(RankingConfig):
+    """Parameters of the diversified oracle: little randomness, so that the slate is all but the best items.
+
+    Attributes:
+        topic_penalty: score that an item loses for each item of its topic that stands before it in the slate, in units
+            of utility; 0 is the greedy oracle of the click.
+        recent_share: the part of the penalty that each item of the topic in the observed history costs.
+        temperature: of the slates, in units of utility.
+        proto_scale: standard deviation of each coordinate of the proto-action, around a unit mean.
+    """
+
+    topic_penalty: float = 0.2
+    recent_share: float = 0.5
+    temperature: float = 0.02
+    proto_scale: float = 0.02
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_range("topic_penalty", self.topic_penalty, 0.0, 1e3)
+        require_range("recent_share", self.recent_share, 0.0, 1e3)
+
+
+@BEHAVIORS.register("diversified")
+class DiversifiedPolicy(RankingPolicy):
+    """Draws the slate item by item, by a softmax over what is left of the scores.
+
+    The score of item i after the items A is s_i - topic_penalty (|{j in A: same topic}| + recent_share |{j in history:
+    same topic}|), with s_i the utility of the item when it is shown alone, all of the hidden state counted in.
+
+    As a proto-action, the point is Gaussian around the mean direction of the best slate.
+    """
+
+    Config = DiversifiedConfig
+    config: DiversifiedConfig
+
+    @cached_property
+    def _topics(self) -> np.ndarray:
+        # Numbered from 0 without gaps: a caller's own topics are any integers.
+        return np.unique(self.world.catalog.topics, return_inverse=True)[1].astype(np.int32).reshape(-1)
+
+    def scores(self, view: SessionView) -> np.ndarray:
+        """Return the score of every item in the slate's first position."""
+        model, catalog = self.world.user_model, self.world.catalog
+        taste = self.world.taste(view.user_state)
+        scores = linear_scores(taste, catalog.embeddings) + model.item_utility.astype(np.float64)
+        if type(model).adjust is not UserModel.adjust:
+            # One slate an item: what else a slate shows may change an item's utility.
+            alone, shown_items = np.empty((len(scores), 1), np.float32), np.empty((len(scores), 1), np.int32)
+            for item in range(catalog.num_items):
+                alone[:, 0], shown_items[:, 0] = scores[:, item], item
+                model.adjust(view.user_state, shown_items, alone)
+                scores[:, item] = alone[:, 0]
+        penalty, counts = self.config.topic_penalty * self.config.recent_share, np.empty(self._topics.max() + 1)
+        _charge_history(view.observation["history_items"], self._topics, penalty, counts, scores)
+        return scores
+
+    def direction(self, view: SessionView) -> np.ndarray:
+        """Return the direction of the mean embedding of the slate of the best scores."""
+        slates, _ = self._slates(view, np.zeros((len(view.steps), 0)), _BEST)
+        return unit(self.world.catalog.embeddings[slates].sum(axis=1, dtype=np.float64))
+
+    def act(self, view: SessionView, draws: np.ndarray, memory: np.ndarray) -> Decision:
+        """See the class and `BehaviorPolicy.act`."""
+        if self.action_kind == "proto":
+            return super().act(view, draws, memory)
+        slates, prefix = self._slates(view, draws, _DRAWN)
+        return Decision(slates, prefix[:, -1], prefix, np.zeros(len(slates), np.int8))
+
+    def log_prob(self, view: SessionView, action: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+        """See `BehaviorPolicy.log_prob`; a slate that repeats an item has probability zero."""
+        if self.action_kind == "proto":
+            return super().log_prob(view, action)
+        slates = check_slates(action, action.shape, self.world.catalog.num_items).astype(np.int32)
+        _, prefix = self._slates(view, np.zeros((len(slates), 0)), _GIVEN, slates)
+        return prefix[:, -1], prefix
+
+    def _slates(
+        self, view: SessionView, draws: np.ndarray, how: int, slates: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        if slates is None:
+            slates = np.empty((len(view.steps), self.world.config.slate_size), np.int32)
+        scores = self.scores(view) / self.config.temperature
+        prefix = np.empty(slates.shape)
+        penalty = self.config.topic_penalty / self.config.temperature
+        _fill_slates(scores, self._topics, penalty, draws, how, np.empty(scores.shape[1]), slates, prefix)
+        return slates, prefix
+
+
+_GIVEN = 0
+_DRAWN = 1
+_BEST = 2
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
+def _charge_history(history_items, topics, penalty, counts, scores):
+    for b in range(scores.shape[0]):
+        counts[:] = 0.0
+        for item in history_items[b]:
+            if item >= 0:
+                counts[topics[item]] += 1.0
+        for n in range(scores.shape[1]):
+            scores[b, n] -= penalty * counts[topics[n]]
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
+def _fill_slates(scores, topics, penalty, draws, how, weights, slates, prefix):
+    # Scores are in units of the temperature, and changed: each item taken becomes minus infinity, its topic falls.
+    num_items = scores.shape[1]
+    for b in range(scores.shape[0]):
+        top = scores[b].max()
+        for n in range(num_items):
+            weights[n] = math.exp(scores[b, n] - top)
+        running = 0.0
+        for k in range(slates.shape[1]):
+            total = 0.0
+            for n in range(num_items):
+                total += weights[n]
+            if total < 1e-200:
+                # What is left underflows beside what was taken: scale the rest anew by its own best.
+                top = scores[b].max()
+                total = 0.0
+                for n in range(num_items):
+                    weights[n] = math.exp(scores[b, n] - top)
+                    total += weights[n]
+            item = np.int64(slates[b, k])
+            if how == _BEST:
+                item = np.argmax(scores[b])
+            elif how == _DRAWN:
+                threshold = draws[b, k] * total
+                for n in range(num_items):
+                    if weights[n] > 0.0:
+                        item = n
+                        threshold -= weights[n]
+                        if threshold < 0.0:
+                            break
+            slates[b, k] = item
+            running += scores[b, item] - top - math.log(total)
+            prefix[b, k] = running
+            scores[b, item] = -np.inf
+            weights[item] = 0.0
+            for n in range(num_items):
+                if topics[n] == topics[item]:
+                    scores[b, n] -= penalty
+                    weights[n] = math.exp(scores[b, n] - top)
