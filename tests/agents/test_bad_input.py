@@ -11,6 +11,7 @@ import pytest
 
 from agents.commands.collect import Collect
 from agents.commands.evaluate import Evaluate
+from agents.commands.fit import Fit
 from agents.commands.ope import Ope
 from agents.commands.simulate import Simulate
 from agents.critics import CriticConfig
@@ -34,6 +35,7 @@ def assert_refused(done: tuple[int, str, str], *fragments: str) -> None:
 COLLECT = "collect --out {tmp}/new "
 TRAIN = "train drpo --log {made}/log --out {tmp}/new "
 EVALUATE = "evaluate --policy {made}/policy "
+FIT = "fit --log {made}/log --out {tmp}/new.json "
 OPE = "ope --log {made}/log --policy {made}/policy "
 SIMULATE = "simulate --out {tmp}/new.gif --render rgb_array "
 NEAREST = "did you mean "
@@ -99,6 +101,14 @@ NEAREST = "did you mean "
         ("train bc --log {made}/slates --out {tmp}/new", ["is a log of slates", "collect with --action-kind proto"]),
         ("ope --log {made}/slates --policy {made}/policy", ["is a log of slates", "collect with --action-kind proto"]),
         ("ope --log {made}/log --policy {made}/default_policy", ["made for another catalogue than that of {made}/log"]),
+        ("fit --log {tmp}/absent --out {tmp}/new", ["dataset folder {tmp}/absent does not exist"]),
+        ("fit --log {tmp}/foreign --out {tmp}/new", ["{tmp}/foreign is not a RecSession dataset"]),
+        ("fit --log open-bandit --out {tmp}/new", ["--log open-bandit has no --path"]),
+        ("fit --log open-bandit --path {tmp}/absent --out {tmp}/new", ["{tmp}/absent", "random/all"]),
+        ("fit --log open-bandit --path {tmp} --campaign mens --out {tmp}/new", ["'mens'", NEAREST + "'men'?"]),
+        ("fit --log {made}/log", ["--out PATH", "required"]),
+        (FIT + "--interest pofile", ["'pofile'", "'mean_path', 'profile'"]),
+        (FIT + "--holdout-fraction 1e-9", ["leaves 0 of 40 sessions to judge the fit", "pass more sessions"]),
         ("ope --log {made}/log", ["has no --policy"]),
         ("ope --log open-bandit", ["--log open-bandit has no --path"]),
         ("ope --log open-bandit --path {tmp}/absent", ["{tmp}/absent", "random/all"]),
@@ -121,6 +131,7 @@ NEAREST = "did you mean "
         ("simulate --render rgb_array --out {tmp}/file/new.png --set max_steps=2", ["cannot write {tmp}/file/new.png"]),
         ("collect --out {tmp}/file/new", ["cannot write", "choose a path in a folder that you can write"]),
         ("collect --out {tmp}/file", ["{tmp}/file is a file; choose another --out"]),
+        ("fit --log {made}/log --out {tmp}/file/new", ["cannot write {tmp}/file/new"]),
         ("train bc --log {made}/log --out {tmp}/file/new", ["cannot write {tmp}/file/new"]),
         ("train bc --log {made}/log --out {tmp}/file", ["cannot write {tmp}/file"]),
         ("quickstart --num-evaluation-sessions 10 --out {tmp}/file/new", ["cannot write {tmp}/file/new"]),
@@ -154,6 +165,7 @@ def test_bad_input_is_one_line(run, made, tmp_path, folder_tree, monkeypatch, wo
 OUTSIDE = {
     Collect: {"num_sessions": 0, "good_fraction": 1.5, "seed": -1, "group_size": 0},
     Evaluate: {"num_sessions": 0, "seed": -1},
+    Fit: {"holdout_fraction": 1.5, "seed": -1},
     Ope: {"num_bootstrap": 1, "seed": -1},
     Simulate: {"seed": -1, "num_sessions": 0},
     Quickstart: {
@@ -183,6 +195,7 @@ OUTSIDE = {
 WHERE = {
     Collect: (COLLECT, ""),
     Evaluate: (EVALUATE, ""),
+    Fit: (FIT, ""),
     Ope: (OPE, ""),
     Simulate: (SIMULATE, ""),
     Quickstart: ("quickstart --out {tmp}/new ", ""),

@@ -15,6 +15,7 @@ import pytest
 from agents.cli import COMMANDS, main
 from agents.commands.collect import Collect
 from agents.commands.evaluate import Evaluate
+from agents.commands.fit import Fit
 from agents.commands.ope import Ope
 from agents.commands.simulate import Simulate
 from agents.encoders import NetworkConfig
@@ -64,6 +65,7 @@ def test_version(run):
     [
         (["collect"], Collect),
         (["evaluate"], Evaluate),
+        (["fit"], Fit),
         (["ope"], Ope),
         (["quickstart"], Quickstart),
         (["simulate"], Simulate),
