@@ -282,6 +282,19 @@ class SessionPieces:
             state["day"][:] = self.freshness.horizon * draws[:, 0]
         return state
 
+    def calendar(self, day: np.ndarray, session_number: np.ndarray | None) -> np.ndarray:
+        """Return what is observed of days, [B, 2] float32 in [0, 1]; see `session_env.observation_space`.
+
+        Args:
+            day: [B] float32.
+            session_number: [B] int32, or None without retention.
+        """
+        calendar = np.zeros((len(day), 2), np.float32)
+        calendar[:, 0] = day / np.float32(max(self.last_day, 1.0))
+        if self.retention is not None and session_number is not None:
+            calendar[:, 1] = session_number / np.float32(self.retention.max_sessions)
+        return calendar
+
     def arrays(self, state: dict[str, np.ndarray]) -> PieceArrays:
         """Return the six state arrays that `settle` takes, empty where the piece is off.
 

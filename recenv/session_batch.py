@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, fields
 from functools import lru_cache
 from typing import Any, Final
@@ -24,10 +24,8 @@ from recenv.user_models import USER_MODELS, State, UserModel
 
 Observation = dict[str, np.ndarray]
 
-# Sessions that are stepped together: enough that Python's part does not count, few enough that what one kernel writes
-# is still near when the next reads it.
-LARGEST_BLOCK: Final = 4096
-SMALLEST_SHARED_BLOCK: Final = 1024
+# Sessions that are stepped together, by one thread: enough that neither Python's part nor waking a thread counts.
+BLOCK_SIZE: Final = 4096
 
 
 @dataclass(frozen=True)
@@ -163,7 +161,8 @@ class SessionBatch:
     Args:
         world: the world.
         num_sessions: B, at least 1.
-        num_threads: threads that share the blocks of a step; the kernels run without the interpreter's lock.
+        num_threads: threads that share the blocks of a step; the kernels run without the interpreter's lock. A batch of
+            one block has work for one.
     """
 
     def __init__(self, world: World, num_sessions: int, num_threads: int = 1) -> None:
@@ -187,10 +186,8 @@ class SessionBatch:
         self._divide()
 
     def _divide(self) -> None:
-        share = -(-self.num_sessions // self.num_threads)
-        size = min(LARGEST_BLOCK, max(share, SMALLEST_SHARED_BLOCK))
-        starts = range(0, self.num_sessions, size)
-        self._blocks = [_Block(self, slice(start, min(start + size, self.num_sessions))) for start in starts]
+        starts = range(0, self.num_sessions, BLOCK_SIZE)
+        self._blocks = [_Block(self, slice(start, min(start + BLOCK_SIZE, self.num_sessions))) for start in starts]
         self._pool: ThreadPoolExecutor | None = None
 
     def __getstate__(self) -> dict[str, Any]:
@@ -207,9 +204,20 @@ class SessionBatch:
                 work(block)
             return
         if self._pool is None:
-            self._pool = ThreadPoolExecutor(self.num_threads, "recsession")
-        # The list waits for every block, and raises what one raised.
-        list(self._pool.map(work, self._blocks))
+            self._pool = ThreadPoolExecutor(self.num_threads - 1, "recsession")
+        left = iter(self._blocks)
+
+        def take_blocks() -> None:
+            for block in left:
+                work(block)
+
+        others = [self._pool.submit(take_blocks) for _ in range(self.num_threads - 1)]
+        try:
+            take_blocks()
+        finally:
+            wait(others)
+        for other in others:
+            other.result()
 
     def close(self) -> None:
         """End the threads, if there are any; the next step would begin them again."""
@@ -284,20 +292,12 @@ class SessionBatch:
         self._each_block(lambda block: block.observe(*observation.values()))
         world = self.world
         if world.pieces.has_calendar:
-            observation["calendar"] = self._calendar()
+            observation["calendar"] = world.pieces.calendar(self.state["day"], self.state.get("session_number"))
         if self.candidates is not None:
             observation["candidates"] = self.candidates.copy()
         elif world.supply.freshness is not None:
             observation["available"] = world.supply.available(self.state["day"])
         return observation
-
-    def _calendar(self) -> np.ndarray:
-        pieces = self.world.pieces
-        calendar = np.zeros((self.num_sessions, 2), np.float32)
-        calendar[:, 0] = self.state["day"] / np.float32(max(pieces.last_day, 1.0))
-        if pieces.retention is not None:
-            calendar[:, 1] = self.state["session_number"] / np.float32(pieces.retention.max_sessions)
-        return calendar
 
     def take(self, lanes: np.ndarray) -> SessionBatch:
         """Return a batch of copies of the sessions at `lanes`, an index array or a mask."""
