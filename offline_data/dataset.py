@@ -41,7 +41,8 @@ class LoggedDataset:
         rows: row columns, memory-mapped, leading axis N: `user_id, episode_id, session_id, group_id` int64, `step`
             int32, `slate` [N, K] int32 as submitted, `shown` [N, K] bool, `feedback` [N, K, F] and `reward_vector` [N,
             M] float32, `terminated`, `truncated` bool, `behavior_log_prob` [N] float64 nats, and by the kind of action
-            `prefix_log_prob` [N, K] float64 nats or `proto` [N, d] float32.
+            `prefix_log_prob` [N, K] float64 nats or `proto` [N, d] float32; in a world of days `day` float32 and
+            `session_number` int32, as they were before the action.
         sessions: session columns, leading axis S: `offsets` [S + 1] int64, `profile` [S, d] float32, `session_seed` and
             `behavior_seed` uint64.
         catalog: the items' columns; see `recenv.Catalog`.

@@ -51,8 +51,8 @@ def play_sessions(
 
     Returns:
         Rows with `step`, `slate` [N, K], `shown` [N, K], `feedback` [N, K, F], `reward_vector` [N, M], `reward`,
-        `terminated`, `truncated`, `behavior_log_prob`, `component`, and `proto` [N, d] or `prefix_log_prob` [N, K] by
-        the kind of action.
+        `terminated`, `truncated`, `behavior_log_prob`, `component`, `proto` [N, d] or `prefix_log_prob` [N, K] by the
+        kind of action, and, in a world of days, `day` and `session_number` as they were before the action.
     """
     batch = SessionBatch(world, len(session_seeds))
     sessions = np.arange(len(session_seeds))
@@ -63,15 +63,17 @@ def play_sessions(
     while len(sessions):
         view = SessionView.of(batch)
         steps = batch.steps.astype(np.int32)
+        calendar = {name: batch.state[name].copy() for name in ("day", "session_number") if name in batch.state}
         draws = uniforms(behavior_seeds[sessions], BEHAVIOR, batch.episodes, batch.steps, policy.num_draws)
         decision = policy.act(view, draws, memory)
         if policy.action_kind == "proto":
-            slates = world.catalog.nearest_items(decision.action, world.config.slate_size)
+            slates = world.catalog.nearest_items(decision.action, world.config.slate_size, **view.offer)
         else:
             slates = decision.action
         outcome = batch.step(slates)
         piece = {"session": sessions, "step": steps, "reward": outcome.reward}
         if not rewards_only:
+            piece |= calendar
             piece |= {
                 "slate": slates,
                 "shown": outcome.shown,

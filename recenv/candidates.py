@@ -40,8 +40,8 @@ class ItemSupply:
         at_first = int(np.searchsorted(self._days, np.float32(0.0), side="right"))
         require(
             at_first >= slate_size,
-            f"horizon={horizon} leaves {at_first} items on the first day, fewer than slate_size={slate_size}; lower the "
-            "horizon, or give items ages of at least the horizon",
+            f"horizon={horizon} leaves {at_first} items on the first day, fewer than slate_size={slate_size}; lower "
+            "the horizon, or give items ages of at least the horizon",
         )
 
     @property
@@ -97,10 +97,9 @@ class ItemSupply:
             shown_items: [B, K] int32, -1 for an empty position.
             utilities: [B, K] float32.
         """
-        if self.freshness is not None:
-            _freshen(
-                self.appears, day, self.freshness.freshness_weight, self.freshness.freshness_days, shown_items, utilities
-            )
+        piece = self.freshness
+        if piece is not None:
+            _freshen(self.appears, day, piece.freshness_weight, piece.freshness_days, shown_items, utilities)
 
     def _counts(self, day: np.ndarray | None, count: int) -> np.ndarray:
         if day is None:

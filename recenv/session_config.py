@@ -130,9 +130,13 @@ class SessionConfig:
         """
         if "user_model" in changes:
             model = self._section("user_model", changes["user_model"])
-            if model.name != self.user_model.name:
-                own_world = {"choice": MultinomialLogit(), **dict.fromkeys(PIECES)}
-                own_world |= USER_MODELS.get(model.name).defaults
+            name = getattr(model, "name", None)
+            if isinstance(name, str) and name != self.user_model.name:
+                # What the model that leaves has brought goes with it.
+                standard = SessionConfig()
+                own_world = {key: getattr(standard, key) for key in USER_MODELS.get(self.user_model.name).defaults}
+                own_world |= {"choice": MultinomialLogit(), **dict.fromkeys(PIECES)}
+                own_world |= USER_MODELS.get(name).defaults
                 del changes["user_model"]
                 return replace(self, user_model=model, **own_world).override(**changes)
         own = {f.name for f in fields(self)}

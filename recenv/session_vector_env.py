@@ -188,7 +188,9 @@ class RecSessionVectorEnv(VectorEnv[Observation, np.ndarray, np.ndarray]):
         Raises:
             InvalidInput: before the first `reset`.
         """
-        return None if self._recorder is None else self._recorder.render(self.render_mode)
+        if self._recorder is None or self.render_mode is None:
+            return None
+        return self._recorder.render(self.render_mode)
 
     def close_extras(self, **kwargs: Any) -> None:
         """End the threads."""

@@ -29,12 +29,15 @@ def check_slates(slates: np.ndarray, shape: tuple[int, ...], num_items: int) -> 
         raise InvalidInput(
             f"action has dtype {array.dtype}; pass integer item ids (a proto-action needs its nearest items first)"
         )
+    given = array
     if array.dtype != np.int32 and array.dtype != np.int64:
         array = array.astype(np.int64 if array.dtype != np.uint64 or array.max(initial=0) < 2**63 else np.float64)
     array = np.ascontiguousarray(array)
+    if array.size == 0:
+        return array
     if array.dtype.kind == "f" or _largest(array.reshape(-1).view(f"u{array.itemsize}")) >= num_items:
-        outside = array[(array < 0) | (array >= num_items)][0]
-        raise InvalidInput(f"action holds item id {outside:.0f}; ids lie in [0, {num_items - 1}]")
+        outside = given[(array < 0) | (array >= num_items)][0]
+        raise InvalidInput(f"action holds item id {outside}; ids lie in [0, {num_items - 1}]")
     return array
 
 

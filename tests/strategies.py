@@ -9,8 +9,12 @@ import numpy as np
 from hypothesis import strategies as st
 
 from recenv.catalog import Catalog
+from recenv.choice_models import CHOICE_MODELS
+from recenv.pieces import PIECES, Satiation, Satisfaction, TimeBudget
 from recenv.session_config import SessionConfig
+from recenv.user_models import USER_MODELS
 from recenv.user_models.interest_evolution import InterestEvolutionConfig
+from recenv.user_models.multi_behavior import MultiBehaviorConfig
 
 MAX_SCORES = 12
 
@@ -84,7 +88,8 @@ class Interval:
         return [below, above, float("nan"), float("inf"), "1", None, True]
 
 
-# Every numeric option of a session by its flat name.
+# Every numeric option of a session of the default user model by its flat name; that of a piece which is off switches it
+# on.
 SESSION_OPTIONS = {
     "world_seed": Interval(0, 2**63 - 1, integer=True),
     "slate_size": Interval(1, 1024, integer=True),
@@ -119,17 +124,68 @@ SESSION_OPTIONS = {
     "minute_reward": Interval(-1e6, 1e6),
     "like_reward": Interval(-1e6, 1e6),
     "no_click_utility": Interval(-1e6, 1e6),
+    "position_decay": Interval(0.0, 1.0, low_open=True),
+    "satisfaction_sensitivity": Interval(0.0, 1e3),
+    "satisfaction_memory": Interval(0.0, 1.0),
+    "satisfaction_gain": Interval(-1e3, 1e3),
+    "satisfaction_noise": Interval(0.0, 1e3),
+    "satisfaction_weight": Interval(-1e3, 1e3),
+    "hazard": Interval(0.0, 1.0, low_open=True, high_open=True),
+    "hazard_relief": Interval(-1e3, 1e3),
+    "return_rate": Interval(0.0, 1.0, low_open=True, high_open=True),
+    "return_lift": Interval(-1e3, 1e3),
+    "max_absence": Interval(1, 10_000, integer=True),
+    "max_sessions": Interval(1, 10_000, integer=True),
+    "return_reward": Interval(-1e6, 1e6),
+    "absence_reward": Interval(-1e6, 1e6),
+    "horizon": Interval(0.0, 1e6, low_open=True),
+    "freshness_weight": Interval(-1e3, 1e3),
+    "freshness_days": Interval(0.0, 1e6, low_open=True),
 }
 
 
 @st.composite
 def session_configs(draw: st.DrawFn) -> SessionConfig:
-    """Draw any valid session config; its world may be too large to make."""
-    names = draw(st.lists(st.sampled_from(sorted(SESSION_OPTIONS)), unique=True, max_size=8))
+    """Draw any valid session config, of any choice model and pieces; its world may be too large to make."""
+    switches = st.dictionaries(st.sampled_from(sorted(PIECES)), st.booleans())
+    config = SessionConfig().override(choice=draw(st.sampled_from(sorted(CHOICE_MODELS))), **draw(switches))
+    choice = set(vars(config.choice))
+    known = sorted(set(SESSION_OPTIONS) - {"no_click_utility"} | (choice & {"no_click_utility"}))
+    names = draw(st.lists(st.sampled_from(known), unique=True, max_size=8))
     options = {name: draw(SESSION_OPTIONS[name].inside()) for name in names}
     items = options.setdefault("num_items", 1000)
     options["slate_size"] = min(options.get("slate_size", 10), items)
-    return SessionConfig().override(**options, expose_user_state=draw(st.booleans()))
+    options["num_candidates"] = draw(st.none() | st.integers(options["slate_size"], items))
+    return config.override(**options, expose_user_state=draw(st.booleans()))
+
+
+EVERY_PIECE: dict[str, Any] = {
+    "num_candidates": 48,
+    "choice": {"name": "position_based", "relevance_midpoint": 1.0},
+    "satiation": True,
+    "time_budget": {"budget": 20.0},
+    "satisfaction": {"satisfaction_noise": 0.3, "satisfaction_weight": 0.5},
+    "leave_hazard": {"hazard": 0.1},
+    "retention": {"max_sessions": 3, "return_reward": 1.0, "absence_reward": -0.1},
+    # A third of the items is not there on the first day: fewer than the candidates are left.
+    "freshness": {"horizon": 120.0},
+}
+
+
+def small_worlds() -> dict[str, SessionConfig]:
+    """Return each user model's own default world made small, one with every piece, and one of items that appear."""
+    small = {
+        "num_items": 60,
+        "embedding_dim": 6,
+        "num_topics": 5,
+        "slate_size": 4,
+        "max_steps": 12,
+        "history_length": 3,
+    }
+    worlds = {name: SessionConfig().override(user_model=name, **small) for name in USER_MODELS.registered()}
+    worlds["every piece"] = SessionConfig().override(**small, **EVERY_PIECE)
+    worlds["items that appear"] = SessionConfig().override(**small, satisfaction=True, freshness={"horizon": 120.0})
+    return worlds
 
 
 def _column(size: int, low: float, high: float) -> st.SearchStrategy[list[float]]:
@@ -159,16 +215,58 @@ def interest_configs(draw: st.DrawFn) -> InterestEvolutionConfig:
     names = {
         "affinity_weight": st.floats(-4.0, 4.0),
         "appeal_weight": st.floats(-4.0, 4.0),
-        "satiation_weight": st.floats(-4.0, 4.0),
-        "satiation_retention": st.floats(0.0, 0.99),
         "interest_step": st.floats(0.0, 1.0),
         "match_quality": st.floats(-4.0, 4.0),
-        "quality_return": st.floats(0.0, 2.0),
-        "no_click_cost": st.floats(0.0, 5.0),
         "like_bias": st.floats(-4.0, 4.0),
         "like_quality": st.floats(-4.0, 4.0),
     }
     return InterestEvolutionConfig(**{name: draw(values) for name, values in names.items()})
+
+
+@st.composite
+def satiations(draw: st.DrawFn) -> Satiation:
+    """Draw parameters of satiation of a size that float32 answers can be compared at."""
+    return Satiation(draw(st.floats(-4.0, 4.0)), draw(st.floats(0.0, 0.99)))
+
+
+@st.composite
+def time_budgets(draw: st.DrawFn) -> TimeBudget:
+    """Draw parameters of the time budget of a size that float32 answers can be compared at."""
+    return TimeBudget(draw(st.floats(0.5, 300.0)), draw(st.floats(0.0, 2.0)), draw(st.floats(0.0, 5.0)))
+
+
+@st.composite
+def satisfactions(draw: st.DrawFn) -> Satisfaction:
+    """Draw parameters of satisfaction of a size that float32 answers can be compared at; its noise is often off."""
+    return Satisfaction(
+        satisfaction_sensitivity=draw(st.floats(0.0, 3.0)),
+        satisfaction_memory=draw(st.just(1.0) | st.floats(0.0, 1.0)),
+        satisfaction_gain=draw(st.floats(-2.0, 2.0)),
+        satisfaction_noise=draw(st.just(0.0) | st.floats(0.0, 2.0)),
+        satisfaction_weight=draw(st.floats(-4.0, 4.0)),
+    )
+
+
+@st.composite
+def multi_behavior_configs(draw: st.DrawFn) -> MultiBehaviorConfig:
+    """Draw parameters of the multi-behavior model of a size that float32 answers can be compared at."""
+    names = {
+        "interest_step": st.floats(0.0, 1.0),
+        "match_quality": st.floats(-4.0, 4.0),
+        "behavior_affinity": st.floats(-3.0, 3.0),
+        "behavior_quality": st.floats(-2.0, 2.0),
+        "scorer_spread": st.floats(0.0, 2.0),
+        "long_view_bias": st.floats(-4.0, 4.0),
+        "like_bias": st.floats(-4.0, 4.0),
+        "forward_bias": st.floats(-4.0, 4.0),
+        "hate_bias": st.floats(-4.0, 4.0),
+        "glance_share": st.floats(0.0, 1.0),
+        "temper_reference": st.floats(-1.0, 4.0),
+        "temper_fall": st.floats(0.0, 4.0),
+        "hate_weight": st.floats(-2.0, 6.0),
+    }
+    options = {name: draw(values) for name, values in names.items()}
+    return MultiBehaviorConfig(**options, scorer_seed=draw(st.integers(0, 2**63 - 1)))
 
 
 # --- logs

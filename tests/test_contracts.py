@@ -7,21 +7,28 @@ import dataclasses
 import inspect
 import json
 import sys
+import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_type_hints
 
+import gymnasium
 import numpy as np
 import pytest
+from gymnasium.utils.env_checker import check_env
 
 from agents.objectives import OBJECTIVES, Objective
 from offline_data.behavior import ACTION_KINDS, BEHAVIORS, BehaviorPolicy, make_behavior
 from offline_data.collection import mixture_spec
 from offline_data.ope import ESTIMATORS, LoggedSessions, SessionStatistics, estimate
 from recenv.errors import InvalidInput
+from recenv.pieces import PIECES
 from recenv.registry import Registry
-from recenv.session_batch import World, make_world
+from recenv.session_batch import SessionBatch, StepOutcome, World, make_world
 from recenv.session_config import SessionConfig
-from recenv.user_models import USER_MODELS, UserModel
+from recenv.session_env import observation_space
+from recenv.user_models import USER_MODELS, State, UserModel
+from tests.strategies import EVERY_PIECE, small_worlds
 
 ROOT = Path(__file__).resolve().parent.parent
 REGISTRIES: dict[str, tuple[Registry[Any], type | None]] = {
@@ -196,7 +203,44 @@ def test_config_refuses_what_is_no_number(kind, name):
 # --- each family's own
 
 
-@pytest.mark.parametrize("name", USER_MODELS.registered())
+every_user_model = pytest.mark.parametrize("name", USER_MODELS.registered())
+CLICK_ALL = {"name": "position_based", "relevance_midpoint": -1e6, "position_decay": 1.0}
+
+
+def played(world: World, num_sessions: int = 200, num_steps: int = 14) -> Iterator[tuple[SessionBatch, StepOutcome]]:
+    """Yield a batch of sessions, and what each step of random slates with repeats gave."""
+    batch = SessionBatch(world, num_sessions)
+    lanes = np.arange(num_sessions)
+    batch.start(lanes, lanes.astype(np.uint64), lanes % 3)
+    rng = np.random.default_rng(5)
+    for _ in range(num_steps):
+        slates = rng.integers(world.catalog.num_items, size=(num_sessions, world.config.slate_size))
+        yield batch, batch.step(slates)
+
+
+def copies(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {key: values.copy() for key, values in arrays.items()}
+
+
+def respond(
+    world: World, state: State, draws: np.ndarray, clicked: np.ndarray, active: np.ndarray
+) -> dict[str, np.ndarray]:
+    """Return what a user model writes about the slate 0, 1, 2, ..., and the state that it leaves."""
+    count, size = len(draws), world.config.slate_size
+    state = copies(state)
+    written = {
+        "feedback": np.zeros((count, size, world.num_feedback), np.float32),
+        "rewards": np.zeros((count, len(world.reward_names)), np.float32),
+        "wanted": np.full(clicked.shape, -7.0),
+        "benefit": np.full(clicked.shape, -7.0),
+        "left": np.ones(count, np.bool_),
+    }
+    slates = np.tile(np.arange(size, dtype=np.int32), (count, 1))
+    world.user_model.respond(state, slates, clicked, draws, active, *written.values())
+    return {**written, **state}
+
+
+@every_user_model
 def test_user_model_makes_a_world(name):
     model = USER_MODELS.get(name)
     assert model.Config.name == name
@@ -205,6 +249,163 @@ def test_user_model_makes_a_world(name):
     assert SessionConfig.from_json(world.config.to_json()) == world.config
     assert world.user_model.feedback_names[0] == "click"
     assert world.user_model.reward_weights.shape == (len(world.user_model.reward_names),)
+    assert world.reward_weights.shape == (len(world.reward_names),) == (len(set(world.reward_names)),)
+    assert -1 <= model.watch_channel < len(model.feedback_names)
+    assert model.watch_channel != 0
+    assert -1 <= model.minutes_reward < len(model.reward_names)
+
+
+@every_user_model
+def test_user_model_brings_the_world_that_it_says(name):
+    model = USER_MODELS.get(name)
+    config = SessionConfig().override(user_model=name)
+    assert set(model.defaults) <= {field.name for field in dataclasses.fields(SessionConfig)} - {"user_model"}
+    for key, value in model.defaults.items():
+        assert getattr(config, key) == value
+    off = set(PIECES) - set(model.defaults)
+    assert not any(getattr(config, section) for section in off)
+    assert set(model.requires) <= set(PIECES) - off
+    for section in model.requires:
+        with pytest.raises(InvalidInput, match=f"^{section}=None, and user_model '{name}' needs that piece"):
+            config.override(**{section: None})
+
+
+@every_user_model
+def test_user_model_starts_what_its_layout_says(name):
+    world = make_world(small_worlds()[name])
+    model, layout = world.user_model, world.user_model.state_layout()
+    assert layout["interest"] == ((world.catalog.embedding_dim,), np.float32)
+    assert not set(layout) & set(world.pieces.state_layout())
+    state = model.start(np.random.default_rng(0).uniform(size=(50, model.num_initial_draws())))
+    assert {key: (values.shape, values.dtype) for key, values in state.items()} == {
+        key: ((50, *shape), np.dtype(dtype)) for key, (shape, dtype) in layout.items()
+    }
+    for key, values in state.items():
+        assert np.isfinite(values).all(), key
+    # Every draw counts, and each user's own alone.
+    assert len(np.unique(state["interest"], axis=0)) > 1
+
+
+@every_user_model
+def test_user_model_tells_an_oracle_what_an_item_is_worth(name):
+    world = make_world(small_worlds()[name])
+    model, num_items = world.user_model, world.catalog.num_items
+    *_, (batch, _) = played(world)
+    worth = model.worth(batch.state)
+    assert (worth.shape, worth.dtype) == ((200, world.catalog.embedding_dim), np.float32)
+    for values, dtype in ((model.item_utility, np.float32), (model.item_worth, np.float64)):
+        assert (values.shape, values.dtype) == ((num_items,), dtype)
+        assert np.isfinite(values).all()
+    assert np.isfinite(worth).all()
+    assert isinstance(model.affinity_weight, float)
+    assert worth.any() or model.item_worth.any()
+    np.testing.assert_array_equal(model.worth({key: values[7:9] for key, values in batch.state.items()}), worth[7:9])
+
+
+@every_user_model
+@pytest.mark.parametrize("choice", ["multinomial_logit", "exponential_cascade", "position_based", "all", None])
+@pytest.mark.parametrize("pieces", [{}, EVERY_PIECE], ids=["own pieces", "every piece"])
+def test_user_model_answers_within_its_promises(name, choice, pieces):
+    config = small_worlds()[name].override(**pieces)
+    if choice is not None:
+        config = config.override(choice=CLICK_ALL if choice == "all" else choice)
+    world = make_world(config)
+    space = observation_space(world)
+    answered = np.zeros(world.num_feedback, np.bool_)
+    for batch, outcome in played(world):
+        feedback, vector = outcome.feedback, outcome.reward_vector
+        assert ((feedback >= 0.0) & (feedback <= 1.0)).all()
+        clicked = feedback[:, :, 0] == 1.0
+        assert (clicked | (feedback[:, :, 0] == 0.0)).all()
+        assert not feedback[~clicked].any()
+        assert not (clicked & ~outcome.shown).any()
+        assert np.isfinite(vector).all()
+        np.testing.assert_allclose(outcome.reward, vector.astype(np.float64) @ world.reward_weights, atol=1e-9)
+        for key, values in batch.state.items():
+            assert np.isfinite(values).all(), key
+        observation = batch.observe()
+        for b in (0, 17, 111):
+            assert {key: values[b] for key, values in observation.items()} in space
+        answered |= feedback.any(axis=(0, 1))
+    assert answered[0]
+
+
+@every_user_model
+def test_user_model_leaves_alone_who_is_not_there(name):
+    world = make_world(small_worlds()[name].override(choice=CLICK_ALL))
+    *_, (batch, _) = played(world, 30, 3)
+    model, rng = world.user_model, np.random.default_rng(6)
+    draws = rng.uniform(size=(30, model.num_response_draws()))
+    clicked = np.tile(np.arange(4, dtype=np.int16), (30, 1))
+    active = rng.uniform(size=30) < 0.5
+    written = respond(world, batch.state, draws, clicked, active)
+    for key in ("feedback", "rewards", "left"):
+        assert not written[key][~active].any(), key
+    for key, values in batch.state.items():
+        np.testing.assert_array_equal(written[key][~active], values[~active])
+    assert (written["feedback"][active][:, :, 0] == 1.0).all()
+    assert np.isfinite(written["wanted"][active]).all()
+    assert (written["wanted"][active] >= 0.0).all()
+    assert np.isfinite(written["benefit"][active]).all()
+    assert (written["benefit"][active] != -7.0).all()
+    # The pieces' arrays are only read.
+    for key in world.pieces.state_layout():
+        np.testing.assert_array_equal(written[key], batch.state[key])
+
+
+@every_user_model
+def test_user_model_takes_no_more_draws_than_it_says(name):
+    world = make_world(small_worlds()[name].override(choice=CLICK_ALL))
+    model, rng = world.user_model, np.random.default_rng(7)
+    start = rng.uniform(size=(40, model.num_initial_draws()))
+    *_, (batch, _) = played(world, 40, 2)
+    draws = rng.uniform(size=(40, model.num_response_draws() + 3))
+    clicked = np.tile(np.arange(4, dtype=np.int16), (40, 1))
+    everyone = np.ones(40, np.bool_)
+    answers = []
+    for tail in (0.25, np.nan):
+        draws[:, model.num_response_draws() :] = tail
+        answers.append(respond(world, batch.state, draws, clicked, everyone))
+    # And alone, where the last of them is the last of the array.
+    exact = draws[:, : model.num_response_draws()].copy()
+    alone = [
+        respond(
+            world,
+            {key: values[b : b + 1] for key, values in batch.state.items()},
+            exact[b : b + 1],
+            clicked[:1],
+            everyone[:1],
+        )
+        for b in range(40)
+    ]
+    answers.append({key: np.concatenate([answer[key] for answer in alone]) for key in answers[0]})
+    for key, values in answers[0].items():
+        assert values.tobytes() == answers[1][key].tobytes() == answers[2][key].tobytes(), key
+    begun = model.start(start)
+    for b in (0, 23):
+        for key, values in model.start(start[b : b + 1]).items():
+            assert values.tobytes() == begun[key][b : b + 1].tobytes(), key
+
+
+@every_user_model
+def test_user_model_resumes_the_users_who_return_alone(name):
+    world = make_world(small_worlds()[name])
+    *_, (batch, _) = played(world, 60, 8)
+    returned = np.arange(60) % 2 == 0
+    after = copies(batch.state)
+    world.user_model.resume(after, returned)
+    for key, values in batch.state.items():
+        np.testing.assert_array_equal(after[key][~returned], values[~returned])
+        assert np.isfinite(after[key]).all()
+
+
+@every_user_model
+@pytest.mark.parametrize("pieces", [{}, EVERY_PIECE], ids=["own pieces", "every piece"])
+def test_user_model_passes_gymnasiums_checker(name, pieces):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        env = gymnasium.make("RecSession-v0", config=small_worlds()[name].override(**pieces, expose_user_state=True))
+        check_env(env.unwrapped)
 
 
 @pytest.mark.parametrize("kind", ACTION_KINDS)
@@ -220,7 +421,8 @@ def test_behavior_policy_is_made_from_a_json_able_spec(tiny, name, kind):
         make_behavior(tiny, {"name": name, **options, "tempratur": 1.0}, kind)
 
 
-@pytest.mark.parametrize("name", sorted(set(BEHAVIORS.registered()) - {"mixture", "expert"}))
+# A belief keeps memory of its session, which a mixture refuses.
+@pytest.mark.parametrize("name", sorted(set(BEHAVIORS.registered()) - {"mixture", "expert", "belief"}))
 def test_every_behavior_policy_can_be_the_noise(tiny, name):
     policy = make_behavior(tiny, mixture_spec(0.3, name))
     assert policy.config.weights == [0.3, 0.7]

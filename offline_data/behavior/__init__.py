@@ -41,6 +41,26 @@ class SessionView:
         """Return the view of a batch of sessions."""
         return SessionView(batch.observe(), batch.state, batch.steps)
 
+    @property
+    def offer(self) -> Observation:
+        """What the step may show, by the names that `Catalog.nearest_items` takes; nothing where that is every item."""
+        return {name: self.observation[name] for name in ("candidates", "available") if name in self.observation}
+
+    def offered(self, num_items: int) -> np.ndarray | None:
+        """Return which items the step may show, [B, N] bool, at least K of each row; None where that is every item.
+
+        Args:
+            num_items: N.
+        """
+        if "available" in self.observation:
+            return self.observation["available"].astype(np.bool_)
+        if "candidates" not in self.observation:
+            return None
+        # One column more takes the padding, -1.
+        offered = np.zeros((len(self.steps), num_items + 1), np.bool_)
+        np.put_along_axis(offered, self.observation["candidates"].astype(np.int64), True, axis=1)
+        return offered[:, :num_items]
+
     def take(self, lanes: np.ndarray) -> SessionView:
         """Return the view of the sessions at `lanes`, an index array."""
         return SessionView(

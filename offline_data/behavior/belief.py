@@ -128,7 +128,7 @@ class BeliefPolicy(RankingPolicy):
         memory[:, num_particles] = consumed
         shown = decision.action
         if self.action_kind == "proto":
-            shown = self.world.catalog.nearest_items(shown, self.world.config.slate_size)
+            shown = self.world.catalog.nearest_items(shown, self.world.config.slate_size, **view.offer)
         memory[:, num_particles + 1 :] = shown + 1
         return decision
 

@@ -98,7 +98,7 @@ class DiversifiedPolicy(RankingPolicy):
     ) -> tuple[np.ndarray, np.ndarray]:
         if slates is None:
             slates = np.empty((len(view.steps), self.world.config.slate_size), np.int32)
-        scores = self.scores(view) / self.config.temperature
+        scores = self.tempered_scores(view)
         prefix = np.empty(slates.shape)
         penalty = self.config.topic_penalty / self.config.temperature
         _fill_slates(scores, self._topics, penalty, draws, how, np.empty(scores.shape[1]), slates, prefix)

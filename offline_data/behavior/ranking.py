@@ -1,7 +1,8 @@
 """Behavior policies that rank: a score for every item, and the direction of embedding space where the scores grow.
 
-As slates the items follow a Plackett-Luce distribution over scores / temperature, sampled position by position; as
-proto-actions the point is Gaussian around the unit direction. Both give the exact log-probability of what was done.
+As slates the items that the step offers follow a Plackett-Luce distribution over scores / temperature, sampled position
+by position; as proto-actions the point is Gaussian around the unit direction. Both give the exact log-probability of
+what was done.
 """
 
 from __future__ import annotations
@@ -46,6 +47,11 @@ class RankingPolicy(BehaviorPolicy):
     def scores(self, view: SessionView) -> np.ndarray:
         """Return the score of every item, [B, N] float64."""
 
+    def tempered_scores(self, view: SessionView) -> np.ndarray:
+        """Return scores / temperature, [B, N] float64; minus infinity where the step does not offer the item."""
+        scores, offered = self.scores(view) / self.config.temperature, view.offered(self.world.catalog.num_items)
+        return scores if offered is None else np.where(offered, scores, -np.inf)
+
     @abstractmethod
     def direction(self, view: SessionView) -> np.ndarray:
         """Return the mean of the proto-action, [B, d] float64."""
@@ -65,17 +71,17 @@ class RankingPolicy(BehaviorPolicy):
             noise = normals(draws)[:, : mean.shape[1]]
             action = (mean + self.config.proto_scale * noise).astype(np.float32)
             return Decision(action, gaussian_log_prob(action, mean, self.config.proto_scale), None, component)
-        scores = self.scores(view) / self.config.temperature
+        scores = self.tempered_scores(view)
         slates = np.empty((count, self.world.config.slate_size), np.int32)
         prefix = np.empty(slates.shape)
         _plackett_luce(scores, draws, True, slates, np.empty(scores.shape[1]), prefix)
         return Decision(slates, prefix[:, -1], prefix, component)
 
     def log_prob(self, view: SessionView, action: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
-        """See `BehaviorPolicy.log_prob`; a slate that repeats an item has probability zero."""
+        """See `BehaviorPolicy.log_prob`; a slate that repeats an item, or has one not offered, has probability zero."""
         if self.action_kind == "proto":
             return gaussian_log_prob(action, self.direction(view), self.config.proto_scale), None
-        scores = self.scores(view) / self.config.temperature
+        scores = self.tempered_scores(view)
         prefix = np.empty(action.shape)
         slates = check_slates(action, action.shape, scores.shape[1]).copy()
         _plackett_luce(scores, np.empty((len(slates), 0)), False, slates, np.empty(scores.shape[1]), prefix)

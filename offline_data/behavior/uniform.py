@@ -19,7 +19,10 @@ class UniformConfig:
 
 @BEHAVIORS.register("uniform")
 class UniformPolicy(BehaviorPolicy):
-    """Every ordered slate of K different items alike; as a proto-action N(0, I / d), whose direction is uniform."""
+    """Every ordered slate of K different items alike, of those offered.
+
+    As a proto-action N(0, I / d), whose direction is uniform.
+    """
 
     Config = UniformConfig
 
@@ -35,29 +38,39 @@ class UniformPolicy(BehaviorPolicy):
         if self.action_kind == "proto":
             action = (normals(draws)[:, :dim] / math.sqrt(dim)).astype(np.float32)
         else:
-            action = self._slates(draws)
+            action = self._slates(view, draws)
         log_prob, prefix = self.log_prob(view, action)
         return Decision(action, log_prob, prefix, np.zeros(count, np.int8))
 
     def log_prob(self, view: SessionView, action: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
-        """See `BehaviorPolicy.log_prob`; a slate that repeats an item has probability zero."""
+        """See `BehaviorPolicy.log_prob`; a slate that repeats an item, or has one not offered, has probability zero."""
         catalog = self.world.catalog
         if self.action_kind == "proto":
             return gaussian_log_prob(action, np.zeros(action.shape), 1.0 / math.sqrt(catalog.embedding_dim)), None
         size = action.shape[1]
-        prefix = np.broadcast_to(-np.cumsum(np.log(catalog.num_items - np.arange(size))), action.shape).copy()
-        for k in range(1, size):
-            repeated = (action[:, :k] == action[:, k : k + 1]).any(axis=1)
-            prefix[repeated, k:] = -np.inf
+        offered = view.offered(catalog.num_items)
+        counts = np.full(len(action), catalog.num_items) if offered is None else offered.sum(axis=1)
+        prefix = -np.cumsum(np.log(counts[:, None] - np.arange(size)), axis=1)
+        for k in range(size):
+            impossible = (action[:, :k] == action[:, k : k + 1]).any(axis=1)
+            if offered is not None:
+                impossible |= ~offered[np.arange(len(action)), action[:, k]]
+            prefix[impossible, k:] = -np.inf
         return prefix[:, -1], prefix
 
-    def _slates(self, draws: np.ndarray) -> np.ndarray:
-        # Position k takes the r-th item not yet taken: step over the taken ids in increasing order.
-        size = self.world.config.slate_size
+    def _slates(self, view: SessionView, draws: np.ndarray) -> np.ndarray:
+        # Position k takes the r-th item not yet taken: step over the taken ones in increasing order.
+        size, num_items = self.world.config.slate_size, self.world.catalog.num_items
+        offered = view.offered(num_items)
+        counts = num_items if offered is None else offered.sum(axis=1)
         slates = np.empty((len(draws), size), np.int32)
         for k in range(size):
-            item = (draws[:, k] * (self.world.catalog.num_items - k)).astype(np.int32)
+            item = (draws[:, k] * (counts - k)).astype(np.int32)
             for taken in np.sort(slates[:, :k], axis=1).T:
                 item += item >= taken
             slates[:, k] = item
-        return slates
+        if offered is None:
+            return slates
+        # Of the items offered, in increasing order, the r-th.
+        ids = np.argsort(~offered, axis=1, kind="stable")
+        return np.take_along_axis(ids, slates, axis=1).astype(np.int32)

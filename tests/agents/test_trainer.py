@@ -5,9 +5,11 @@ import io
 import itertools
 import math
 
+import numpy as np
 import pytest
 import torch
 
+from agents.critics import CriticConfig, fit_critic, score_rows
 from agents.encoders import NetworkConfig
 from agents.evaluation import roll_out
 from agents.objectives import OBJECTIVES
@@ -16,7 +18,9 @@ from agents.objectives.bc import BcObjective
 from agents.objectives.drpo import DrpoConfig
 from agents.policies import GaussianPolicyConfig, make_policy
 from agents.trainer import TrainerConfig, check_device, check_needs, train
+from offline_data.collection import LogRequest, collect, mixture_spec
 from recenv.errors import InvalidInput
+from recenv.session_batch import make_world
 
 NAMES = OBJECTIVES.registered()
 CURVE_KEYS = {"step", "loss", "surprisal_mean", "surprisal_max", "score_norm_max", "normalized_score"}
@@ -438,3 +442,16 @@ def test_trains_on_cuda_as_on_the_cpu(log, scores, build_trainer_config, tmp_pat
         assert next(on_gpu.actor.parameters()).is_cuda
         assert on_gpu.curve[-1]["loss"] == pytest.approx(on_cpu.curve[-1]["loss"], rel=1e-2, abs=1e-2)
     assert check_device("cuda:0") == "cuda:0"
+
+
+def test_a_log_of_days_and_candidates_trains(config, build_trainer_config, tmp_path):
+    pieces = {"num_candidates": 8, "freshness": {"horizon": 200.0}, "leave_hazard": {"hazard": 0.2}}
+    config = config.override(**pieces, retention={"max_sessions": 3})
+    log = collect(tmp_path / "log", LogRequest(config, mixture_spec(0.5, "clickbait"), "proto", 60, 5))
+    assert log.rows["session_number"].max() == 2
+    scores = score_rows(fit_critic(log, CriticConfig(NetworkConfig((16,)), num_rounds=2, steps_per_round=30)), log)
+    run = train(log, scores, "awr", config=build_trainer_config())
+    assert run.stopped is None
+    returns = roll_out(run.actor, make_world(config), 20, 0, deterministic=True)
+    assert np.isfinite(returns).all()
+    assert returns.mean() > 0.0

@@ -22,7 +22,7 @@ from offline_data.dataset import LoggedDataset
 from offline_data.histories import ObservationBuilder
 from offline_data.rollout import play_sessions
 from recenv.errors import InvalidInput
-from recenv.session_batch import SessionBatch
+from recenv.session_batch import SessionBatch, make_world
 
 ROOT = Path(__file__).parents[2]
 
@@ -414,11 +414,23 @@ def test_rows_are_the_sessions_played_from_their_seeds(small_world, small_reques
         np.testing.assert_array_equal(dataset.rows[name], values)
 
 
-def test_observations_are_rebuilt_from_the_disk(small_world, small_request, tmp_path):
+@pytest.mark.parametrize(
+    ("kind", "pieces"),
+    [
+        ("slate", {}),
+        ("slate", {"num_candidates": 5, "retention": {"max_sessions": 3}, "leave_hazard": {"hazard": 0.3}}),
+        ("proto", {"freshness": {"horizon": 200.0}}),
+        ("proto", {"freshness": {"horizon": 200.0}, "num_candidates": 5, "satisfaction": True}),
+    ],
+)
+def test_observations_are_rebuilt_from_the_disk(small_request, tmp_path, kind, pieces):
     """With memory-mapped columns and the seeds that collection gives, all 64 bits of them."""
-    dataset = collect(tmp_path / "log", small_request)
+    request = replace(small_request, config=small_request.config.override(**pieces), action_kind=kind)
+    dataset = collect(tmp_path / "log", request)
     builder = ObservationBuilder(dataset)
-    world = small_world(12, 3)
+    world = make_world(request.config)
+    # What was logged was offered: no behavior policy shows what it knows to be hidden.
+    assert np.asarray(dataset.rows["shown"]).all()
     count = dataset.num_sessions
     batch = SessionBatch(world, count)
     batch.start(np.arange(count), np.asarray(dataset.sessions["session_seed"]), np.zeros(count, np.uint64))

@@ -13,7 +13,8 @@ from offline_data.behavior import make_behavior
 from offline_data.dataset import LoggedDataset
 from offline_data.histories import ObservationBuilder
 from offline_data.rollout import play_sessions
-from recenv import RecSessionEnv
+from recenv import InvalidInput, RecSessionEnv
+from recenv.pieces import Freshness, LeaveHazard, Retention
 
 pytestmark = pytest.mark.kernels
 
@@ -26,9 +27,11 @@ def played_log(world, session_seeds):
         "num_rows": len(played.columns["step"]),
         "num_sessions": len(session_seeds),
         "config": world.config.to_dict(),
+        "reward_names": list(world.reward_names),
     }
-    sessions = {"offsets": played.offsets, "profile": played.profile}
-    return LoggedDataset(Path("nowhere"), manifest, played.columns, sessions, world.catalog.arrays())
+    sessions = {"offsets": played.offsets, "profile": played.profile, "session_seed": session_seeds}
+    rows = {**played.columns, "episode_id": np.zeros(len(played.columns["step"]), np.int64)}
+    return LoggedDataset(Path("nowhere"), manifest, rows, sessions, world.catalog.arrays())
 
 
 def assert_same_observation(rebuilt, row, expected):
@@ -73,6 +76,50 @@ def test_random_logs(small_world, history_length, slate_size, max_steps, no_clic
     )
     session_seeds = np.arange(seed, seed + 3, dtype=np.uint64)
     check_against_environment(world, played_log(world, session_seeds), session_seeds)
+
+
+# Users who come and go, so that days pass, on which items appear.
+RESTLESS = {"leave_hazard": LeaveHazard(0.4), "retention": Retention(0.6, max_absence=3, max_sessions=4)}
+
+
+@pytest.mark.parametrize(
+    ("options", "keys"),
+    [
+        ({"num_candidates": 4}, {"candidates"}),
+        ({"freshness": Freshness(250.0)}, {"available", "calendar"}),
+        (RESTLESS, {"calendar"}),
+        ({**RESTLESS, "freshness": Freshness(250.0)}, {"available", "calendar"}),
+        ({**RESTLESS, "freshness": Freshness(4.0), "num_candidates": 8, "max_age": 7.0}, {"candidates", "calendar"}),
+        ({**RESTLESS, "num_candidates": 3}, {"candidates", "calendar"}),
+    ],
+)
+def test_what_a_step_offers_and_the_calendar_are_rebuilt(small_world, options, keys):
+    world = small_world(9, 2, **options)
+    session_seeds = np.arange(100, dtype=np.uint64)
+    log = played_log(world, session_seeds)
+    check_against_environment(world, log, session_seeds)
+    rebuilt = ObservationBuilder(log).observe(np.arange(log.num_rows))
+    assert rebuilt.keys() - {"profile", "history_items", "history_feedback", "clock"} == keys
+    if "candidates" in keys:
+        assert len(np.unique(rebuilt["candidates"], axis=0)) > 5
+    if "available" in keys:
+        assert 0.0 < rebuilt["available"].mean() < 1.0
+    if "retention" in options:
+        returns = log.rows["session_number"].astype(int)
+        assert returns.max() == 3
+        # Sessions that are cut off at the very step on which the user returned are among them.
+        vector = log.rows["reward_vector"]
+        assert ((vector[:, -2] > 0) & log.rows["truncated"]).any()
+
+
+def test_a_log_that_lacks_what_its_world_needs_is_refused(small_world):
+    world = small_world(9, 2, num_candidates=4, **RESTLESS)
+    log = played_log(world, np.arange(3, dtype=np.uint64))
+    for columns, name in ((log.rows, "day"), (log.rows, "session_number"), (log.sessions, "session_seed")):
+        held = columns.pop(name)
+        with pytest.raises(InvalidInput, match=rf"lacks (rows|sessions)/{name}.npy, which its world needs; collect"):
+            ObservationBuilder(log)
+        columns[name] = held
 
 
 @pytest.mark.parametrize("history_length", [1, 3, 30])

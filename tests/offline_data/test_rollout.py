@@ -9,6 +9,7 @@ from offline_data.behavior import SessionView, make_behavior
 from offline_data.collection import mixture_spec
 from offline_data.rollout import play_sessions
 from recenv import RecSessionEnv
+from recenv.pieces import Freshness, LeaveHazard, Retention
 from recenv.random_streams import BEHAVIOR, uniforms
 from recenv.session_batch import SessionBatch
 
@@ -117,6 +118,39 @@ def test_a_proto_shows_its_nearest_items(world):
     rows = play_sessions(world, make_behavior(world, "uniform", "proto"), session_seeds, behavior_seeds).columns
     closeness = rows["proto"].astype(np.float64) @ world.catalog.embeddings.T.astype(np.float64)
     np.testing.assert_array_equal(rows["slate"], np.argsort(-closeness, axis=1)[:, :3])
+
+
+@pytest.mark.parametrize("limit", [{"num_candidates": 4}, {"freshness": Freshness(200.0)}], ids=["candidates", "days"])
+def test_a_proto_shows_its_nearest_items_of_those_offered(small_world, limit):
+    world = small_world(7, 3, **limit)
+    session_seeds, behavior_seeds = seeds(20)
+    rows = play_sessions(world, make_behavior(world, "uniform", "proto"), session_seeds, behavior_seeds)
+    assert rows.columns["shown"].all()
+    closeness = rows.columns["proto"].astype(np.float64) @ world.catalog.embeddings.T.astype(np.float64)
+    batch = SessionBatch(world, 20)
+    batch.start(np.arange(20), session_seeds, np.zeros(20, np.uint64))
+    first = rows.offsets[:-1]
+    offered = SessionView.of(batch).offered(7)
+    assert offered is not None
+    assert not offered.all()
+    expected = np.argsort(np.where(offered, -closeness[first], np.inf), axis=1)[:, :3]
+    np.testing.assert_array_equal(rows.columns["slate"][first], expected)
+
+
+def test_days_and_sessions_are_logged_where_the_world_has_them(small_world):
+    world = small_world(7, 3, retention=Retention(0.6, max_sessions=3), leave_hazard=LeaveHazard(0.4))
+    rows = play_sessions(world, make_behavior(world, "uniform"), *seeds(40))
+    assert rows.columns.keys() == ROW_COLUMNS | {"prefix_log_prob", "day", "session_number"}
+    day, number = rows.columns["day"], rows.columns["session_number"]
+    assert (day.dtype, number.dtype) == (np.float32, np.int32)
+    returned, away = rows.columns["reward_vector"][:, -2:].T
+    total = 0
+    for start, stop in zip(rows.offsets, rows.offsets[1:], strict=False):
+        assert (day[start], number[start]) == (0.0, 0)
+        np.testing.assert_array_equal(np.diff(number[start:stop]), returned[start : stop - 1])
+        np.testing.assert_array_equal(np.diff(day[start:stop]), (returned * away)[start : stop - 1])
+        total += number[stop - 1]
+    assert total > 20
 
 
 def test_users_and_luck_have_seeds_of_their_own(world):

@@ -12,12 +12,23 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from recenv import random_streams
-from recenv.random_streams import BEHAVIOR, INITIAL, SEED, USER, WORLD, derive_seeds, fill_words, normals, uniforms
+from recenv.random_streams import (
+    BEHAVIOR,
+    CANDIDATES,
+    INITIAL,
+    SEED,
+    USER,
+    WORLD,
+    derive_seeds,
+    fill_words,
+    normals,
+    uniforms,
+)
 from tests.reference import philox_reference as reference
 
 pytestmark = pytest.mark.kernels
 
-STREAMS = (USER, BEHAVIOR, INITIAL, WORLD, SEED)
+STREAMS = (USER, BEHAVIOR, INITIAL, WORLD, SEED, CANDIDATES)
 SAMPLES = 2**12 if numba.config.DISABLE_JIT else 2**16  # type: ignore[attr-defined]
 # Chance that a statistical test below fails for a seed drawn at random; the seeds are fixed, so that a run repeats.
 FALSE_ALARM = 1e-6
@@ -52,8 +63,15 @@ def test_philox_gives_the_published_words(counter: str, key: str, expected: str)
     counter_words, key_words, expected_words = (
         [int(word, 16) for word in text.split()] for text in (counter, key, expected)
     )
-    given_words = [np.uint64(word) for word in (*counter_words, *key_words)]
-    assert [int(word) for word in random_streams._philox(*given_words)] == expected_words
+    block, step, episode, stream = (np.uint64(word) for word in counter_words)
+    # Two lanes, the second with other words, which the first does not feel.
+    seeds = np.array([key_words[0] | key_words[1] << 32, 77], np.uint64)
+    episodes, steps = np.array([episode, 3], np.uint64), np.array([step, 5], np.uint64)
+    given = np.zeros((4, 2), np.uint64)
+    random_streams._philox(block, seeds, stream, episodes, steps, given)
+    assert given[:, 0].tolist() == expected_words
+    second = [int(word) for word in (block, 5, 3, stream)]
+    assert given[:, 1].tolist() == list(reference.philox4x32(second, [77, 0]))
     assert list(reference.philox4x32(counter_words, key_words)) == expected_words
 
 
@@ -67,7 +85,7 @@ def test_words_and_uniforms_equal_the_reference(seed: int, stream: int, episode:
 
 
 def test_streams_have_numbers_of_their_own_that_never_change():
-    assert (USER, BEHAVIOR, INITIAL, WORLD, SEED) == (0, 1, 2, 3, 4)
+    assert (USER, BEHAVIOR, INITIAL, WORLD, SEED, CANDIDATES) == (0, 1, 2, 3, 4, 5)
 
 
 # A run of addresses along each coordinate: [SAMPLES] uniforms that must look independent.

@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from gymnasium.vector import AutoresetMode
 
-from recenv import InvalidInput, SessionConfig
+from recenv import InvalidInput, RecSessionEnv, RecSessionVectorEnv, SessionConfig
 from recenv.rendering import (
     Frame,
     SessionRecorder,
@@ -292,3 +293,34 @@ def test_a_frame_can_be_changed_only_by_making_another():
     with pytest.raises(AttributeError):
         frame.terminated = True  # type: ignore[misc]
     assert replace(frame, terminated=True).outcome == "the user left"
+
+
+# --- a batch
+
+
+@pytest.mark.parametrize("mode", list(AutoresetMode))
+def test_every_session_is_rendered_like_a_single_one(mode: AutoresetMode):
+    options: dict[str, Any] = {"num_items": 40, "slate_size": 4, "max_steps": 3, "render_mode": "ansi"}
+    env = RecSessionVectorEnv(2, autoreset_mode=mode, **options)
+    singles = [RecSessionEnv(**options) for _ in range(2)]
+    with pytest.raises(InvalidInput, match="reset"):
+        env.render()
+    env.reset(seed=4)
+    for b, single in enumerate(singles):
+        single.reset(seed=4 + b)
+    ended = np.zeros(2, np.bool_)
+    for slate in np.random.default_rng(5).integers(40, size=(8, 2, 4)):
+        if mode is AutoresetMode.DISABLED and ended.any():
+            env.reset(options={"reset_mask": ended})
+        waiting = ended.copy() if mode is not AutoresetMode.SAME_STEP else np.zeros(2, np.bool_)
+        _, _, terminated, truncated, _ = env.step(slate)
+        ended = terminated | truncated
+        for b, single in enumerate(singles):
+            if waiting[b]:
+                single.reset()
+            if not waiting[b] or mode is AutoresetMode.DISABLED:
+                single.step(slate[b])
+            if ended[b] and mode is AutoresetMode.SAME_STEP:
+                single.reset()
+        assert env.render() == tuple(single.render() for single in singles)
+    assert RecSessionVectorEnv(2, num_items=40).render() is None

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import pickle
+import threading
 from collections.abc import Iterator
+from dataclasses import fields
 from typing import Any
 
 import numba
 import numpy as np
 import pytest
 
+import recenv.session_batch
 from recenv import Catalog, InvalidInput, SessionConfig
 from recenv.random_streams import INITIAL, USER, normals, uniforms
-from recenv.session_batch import SessionBatch, World, check_slates, make_world
+from recenv.session_batch import SessionBatch, StepOutcome, World, make_world
+from recenv.slates import score_slates
+from tests.strategies import small_worlds
 
 pytestmark = pytest.mark.kernels
 
@@ -37,9 +43,9 @@ def world() -> World:
     return make_world(SMALL)
 
 
-def begin(world: World, seeds: Any, episodes: Any = 0) -> SessionBatch:
+def begin(world: World, seeds: Any, episodes: Any = 0, num_threads: int = 1) -> SessionBatch:
     seeds = np.asarray(seeds, np.uint64)
-    batch = SessionBatch(world, len(seeds))
+    batch = SessionBatch(world, len(seeds), num_threads)
     batch.start(np.arange(len(seeds)), seeds, np.broadcast_to(np.asarray(episodes, np.uint64), seeds.shape))
     return batch
 
@@ -49,11 +55,15 @@ def random_slates(batch_size: int, slate_size: int = 4) -> np.ndarray:
     return np.random.default_rng(11).integers(40, size=(NUM_STEPS, batch_size, slate_size))
 
 
+def arrays_of(outcome: StepOutcome) -> dict[str, np.ndarray]:
+    return {field.name: getattr(outcome, field.name) for field in fields(outcome)}
+
+
 def everything(batch: SessionBatch, slates: np.ndarray) -> dict[str, np.ndarray]:
     """Return each array that a session gives or holds, [NUM_STEPS, B, ...]."""
     rows: list[dict[str, np.ndarray]] = []
     for slate in slates:
-        outcome = vars(batch.step(slate))
+        outcome = arrays_of(batch.step(slate))
         rows.append({**outcome, **batch.observe(), **{name: values.copy() for name, values in batch.state.items()}})
     return {name: np.stack([row[name] for row in rows]) for name in rows[0]}
 
@@ -83,6 +93,64 @@ def test_sessions_are_bitwise_the_same_in_a_batch_of_any_size_at_any_place(odd: 
         lanes = rng.permutation(count)[:size]
         part = everything(begin(world, seeds[lanes], episodes[lanes]), slates[:, lanes])
         assert_same_bits(part, {name: values[:, lanes] for name, values in whole.items()})
+
+
+@pytest.mark.parametrize("name", small_worlds())
+def test_sessions_of_every_world_feel_neither_place_nor_size_nor_threads_nor_pickling(name: str, monkeypatch):
+    world = make_world(small_worlds()[name])
+    sizes = (1, 7, 12) if INTERPRETED else (1, 7, 64, 4096)
+    rng = np.random.default_rng(3)
+    seeds, episodes = rng.integers(2**63, size=sizes[-1], dtype=np.uint64), rng.integers(2**32, size=sizes[-1])
+    slates = np.random.default_rng(4).integers(60, size=(14, sizes[-1], 4))
+    whole = everything(begin(world, seeds, episodes), slates)
+    assert whole["feedback"][:, :, :, 0].any()
+    for size in sizes:
+        # Three blocks or fewer, so that two threads have something to share.
+        monkeypatch.setattr(recenv.session_batch, "BLOCK_SIZE", -(-size // 3))
+        lanes = rng.permutation(sizes[-1])[:size]
+        expected = {name: values[:, lanes] for name, values in whole.items()}
+        for num_threads in (1, 2):
+            batch = begin(world, seeds[lanes], episodes[lanes], num_threads)
+            first = everything(batch, slates[:5, lanes])
+            again = pickle.loads(pickle.dumps(batch))
+            assert again.num_threads == num_threads
+            rest = everything(again, slates[5:, lanes])
+            parts = {name: np.concatenate([first[name], rest[name]]) for name in first}
+            assert_same_bits(parts, expected)
+            batch.close()
+            again.close()
+
+
+def test_threads_share_blocks_and_pass_on_an_error(world: World, monkeypatch):
+    monkeypatch.setattr(recenv.session_batch, "BLOCK_SIZE", 2)
+    batch = begin(world, range(6), num_threads=3)
+    names = set()
+    original = type(world.user_model).respond
+    everybody = threading.Barrier(3, timeout=30)
+
+    def respond(self, *arrays):
+        # Only three threads at once pass.
+        everybody.wait()
+        names.add(threading.current_thread().name)
+        original(self, *arrays)
+
+    monkeypatch.setattr(type(world.user_model), "respond", respond)
+    batch.step(random_slates(6)[0])
+    assert len(names) == 3
+    assert threading.current_thread().name in names
+    caller = threading.current_thread()
+    for guilty in ("the caller", "another"):
+
+        def fail(*_: Any, guilty: str = guilty) -> None:
+            everybody.wait()
+            if (threading.current_thread() is caller) == (guilty == "the caller"):
+                raise ZeroDivisionError(guilty)
+
+        monkeypatch.setattr(type(world.user_model), "respond", fail)
+        with pytest.raises(ZeroDivisionError, match=guilty):
+            batch.step(random_slates(6)[0])
+    batch.close()
+    batch.close()
 
 
 def test_a_session_started_among_running_ones_is_the_same(world: World):
@@ -160,20 +228,52 @@ def test_a_step_composes_the_models_on_the_users_stream(world: World):
     seeds = np.arange(5, dtype=np.uint64)
     batch = begin(world, seeds, 3)
     slates = np.tile(np.arange(4, dtype=np.int32), (5, 1))
+    model, pieces, catalog = world.user_model, world.pieces, world.catalog
     for step in range(3):
         before = {name: values.copy() for name, values in batch.state.items()}
         draws = uniforms(seeds, USER, np.full(5, 3), np.full(5, step), 3)
-        utilities, clicks = np.empty((5, 4), np.float32), np.empty((5, 4), np.uint8)
-        world.user_model.utilities(before, slates, utilities)
-        world.choice.choose(slates, utilities, draws[:, :1], clicks)
+        utilities, clicked = np.empty((5, 4), np.float32), np.empty((5, 1), np.int16)
+        score_slates(
+            before["interest"],
+            before["satiation"],
+            np.empty(0, np.float32),
+            model.affinity_weight,
+            pieces.satiation_weight,
+            0.0,
+            catalog.embeddings,
+            model.item_utility,
+            slates,
+            utilities,
+        )
+        world.choice.choose(utilities, draws[:, :1], clicked)
         outcome = batch.step(slates)
-        np.testing.assert_array_equal(outcome.feedback[:, :, 0], clicks)
-        feedback, rewards = np.empty((5, 4, 3), np.float32), np.empty((5, 3), np.float32)
-        active, left = np.ones(5, np.bool_), np.empty(5, np.bool_)
-        world.user_model.respond(before, slates, clicks, draws[:, 1:], active, feedback, rewards, left)
+        np.testing.assert_array_equal(outcome.feedback[:, :, 0], clicked == np.arange(4))
+        feedback, rewards = np.zeros((5, 4, 3), np.float32), np.zeros((5, 3), np.float32)
+        wanted, benefit = np.empty((5, 1)), np.empty((5, 1))
+        active, left, returned = np.ones(5, np.bool_), np.empty(5, np.bool_), np.empty(5, np.bool_)
+        model.respond(before, slates, clicked, draws[:, 1:], active, feedback, rewards, wanted, benefit, left)
+        pieces.settle(
+            pieces.arrays(before),
+            catalog.embeddings,
+            catalog.length,
+            model.watch_channel,
+            model.minutes_reward,
+            slates,
+            clicked,
+            wanted,
+            benefit,
+            draws[:, 3:],
+            active,
+            feedback,
+            rewards,
+            left,
+            returned,
+        )
         np.testing.assert_array_equal(outcome.feedback, feedback)
         np.testing.assert_array_equal(outcome.reward_vector, rewards)
         np.testing.assert_array_equal(outcome.terminated, left)
+        for name, values in before.items():
+            np.testing.assert_array_equal(batch.state[name], values)
 
 
 # --- bookkeeping
@@ -236,7 +336,7 @@ def test_a_session_ends_once_and_then_stays_as_it_is_with_zeros(world: World):
 
 def test_clock_stays_in_its_space_with_several_clicks_a_step(world: World):
     batch = begin(world, range(3))
-    batch.num_consumed[:] = [0, 6, 100]
+    batch.history.num_consumed[:] = [0, 6, 100]
     np.testing.assert_allclose(batch.observe()["clock"][:, 1], [0.0, 6 / 9, 1.0])
 
 
@@ -276,7 +376,7 @@ def test_arrays_that_were_returned_are_the_callers_own(world: World):
     batch = begin(world, range(5))
     rows = []
     for slate in slates:
-        outcome = vars(batch.step(slate))
+        outcome = arrays_of(batch.step(slate))
         observation = batch.observe()
         state = {name: values.copy() for name, values in batch.state.items()}
         rows.append({name: values.copy() for name, values in {**outcome, **observation, **state}.items()})
@@ -330,42 +430,6 @@ def test_bad_own_items_are_refused(items: Any, message: str):
 
 
 # --- actions
-
-
-@pytest.mark.parametrize("dtype", [np.int8, np.uint8, np.int32, np.int64, np.uint64])
-def test_slates_of_any_integer_dtype_and_layout(dtype: type):
-    slates = np.asfortranarray(np.array([[0, 3], [39, 1]], dtype))
-    checked = check_slates(slates, (2, 2), 40)
-    assert checked.dtype == np.int32
-    assert checked.flags.c_contiguous
-    np.testing.assert_array_equal(checked, slates)
-    np.testing.assert_array_equal(check_slates([[0, 3], [39, 1]], (2, 2), 40), slates)  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize(
-    ("action", "message"),
-    [
-        ([[1, 2, 3]], "action has shape (1, 3); pass integer item ids of shape (2, 2)"),
-        ([1, 2], "action has shape (2,); pass integer item ids of shape (2, 2)"),
-        (None, "action has shape (); pass integer item ids of shape (2, 2)"),
-        ([[1, 2], [3]], "action is ragged; pass integer item ids of shape (2, 2)"),
-        (
-            [[1.0, 2.0], [3.0, 4.0]],
-            "action has dtype float64; pass integer item ids (a proto-action needs its nearest items first)",
-        ),
-        ([[True, False], [True, True]], "action has dtype bool; pass integer item ids (a proto-action needs its"),
-        ([["a", "b"], ["c", "d"]], "action has dtype <U1; pass integer item ids (a proto-action needs its nearest"),
-        ([[1, -1], [3, 4]], "action holds item id -1; ids lie in [0, 39]"),
-        ([[1, 40], [3, 4]], "action holds item id 40; ids lie in [0, 39]"),
-        (np.full((2, 2), 2**32), f"action holds item id {2**32}; ids lie in [0, 39]"),
-        (np.full((2, 2), 2**64 - 1, np.uint64), f"action holds item id {2**64 - 1}; ids lie in [0, 39]"),
-    ],
-)
-def test_bad_actions_are_refused_in_one_line(action: Any, message: str):
-    with pytest.raises(InvalidInput) as caught:
-        check_slates(action, (2, 2), 40)
-    assert str(caught.value).startswith(message), str(caught.value)
-    assert "\n" not in str(caught.value)
 
 
 def test_a_refused_action_moves_nothing(world: World):

@@ -60,7 +60,16 @@ def play(env: gymnasium.Env, actions: np.ndarray) -> list[Any]:
 # --- Gymnasium's own judgement
 
 
-@pytest.mark.parametrize("options", [SMALL, {**SMALL, "expose_user_state": True, "history_length": 1}, {}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        SMALL,
+        {**SMALL, "expose_user_state": True, "history_length": 1},
+        {**SMALL, "render_mode": "ansi"},
+        {**SMALL, "render_mode": "rgb_array"},
+        {},
+    ],
+)
 def test_checker_finds_nothing_with_warnings_as_errors(options: dict[str, Any]):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -96,7 +105,9 @@ def test_namespace_of_the_id_imports_the_package():
     "options",
     [
         SMALL,
-        {"user_model": {"name": "interest_evolution", "budget": 7.0}, "choice": "multinomial_logit"},
+        {"user_model": {"name": "interest_evolution", "like_bias": 7.0}, "choice": "multinomial_logit"},
+        {"user_model": "boredom_cascade", "choice": {"name": "position_based", "position_decay": 0.5}},
+        {"time_budget": None, "satisfaction": True, "retention": {"max_sessions": 3}, "num_candidates": 50},
         {"config": SessionConfig().override(**SMALL).to_dict(), "slate_size": 3},
     ],
 )
@@ -279,6 +290,89 @@ def test_own_items_give_the_spaces_their_sizes():
         env.step(np.array([0, 3]))
 
 
+# --- rendering
+
+
+def rendered(env: gymnasium.Env, actions: np.ndarray) -> list[Any]:
+    """Render after the reset and after each step until the session ends, as a video recorder does."""
+    env.reset(seed=3)
+    given = [env.render()]
+    for action in actions:
+        *_, terminated, truncated, _ = env.step(action)
+        given.append(env.render())
+        if terminated or truncated:
+            return given
+    raise AssertionError("the session did not end")
+
+
+def test_text_follows_the_session():
+    env = gymnasium.make("RecSession-v0", render_mode="ansi", **SMALL)
+    assert env.metadata["render_modes"] == ["ansi", "rgb_array"]
+    texts = rendered(env, slates(12))
+    assert [text.split("   ")[0] for text in texts] == [f"step {step} of 9" for step in range(len(texts))]
+    assert texts[-1].splitlines()[0].endswith(("the user left", "time is up"))
+    for item in slates(12)[len(texts) - 2]:
+        assert f" {item} " in texts[-1]
+
+
+def test_pictures_follow_the_session():
+    env = gymnasium.make("RecSession-v0", render_mode="rgb_array", **SMALL)
+    pictures = rendered(env, slates(12))
+    assert {(picture.shape[2], picture.dtype.str) for picture in pictures} == {(3, "|u1")}
+    assert len({picture.shape for picture in pictures}) == 1
+    assert len({picture.tobytes() for picture in pictures}) == len(pictures) >= 3
+    # Gymnasium's own user of pictures.
+    seen = gymnasium.wrappers.AddRenderObservation(
+        gymnasium.make("RecSession-v0", render_mode="rgb_array", **SMALL), render_only=True
+    )
+    observation, _ = seen.reset(seed=3)
+    assert observation in seen.observation_space
+    np.testing.assert_array_equal(observation, pictures[0])
+    np.testing.assert_array_equal(seen.step(slates(12)[0])[0], pictures[1])
+    collected = gymnasium.make("RecSession-v0", render_mode="rgb_array_list", **SMALL)
+    collected.reset(seed=3)
+    collected.step(slates(12)[0])
+    assert bits(tuple(collected.render())) == bits(tuple(pictures[:2]))  # type: ignore[arg-type] (a list of them)
+
+
+@pytest.mark.parametrize("mode", ["ansi", "rgb_array"])
+def test_a_watched_session_is_the_same_session(mode):
+    watched, alone = RecSessionEnv(**SMALL, render_mode=mode), RecSessionEnv(**SMALL)
+    for seed in (8, None):
+        assert bits(watched.reset(seed=seed)) == bits(alone.reset(seed=seed))
+        for action in slates(12):
+            watched.render()
+            outcome = watched.step(action)
+            assert bits(outcome) == bits(alone.step(action))
+            if outcome[2] or outcome[3]:
+                break
+
+
+def test_a_pickled_session_is_seen_as_it_was():
+    env = RecSessionEnv(**SMALL, render_mode="ansi")
+    env.reset(seed=6)
+    env.step(slates(1)[0])
+    again = pickle.loads(pickle.dumps(env))
+    assert again.render() == env.render()
+    for both in (env, again):
+        both.step(slates(2)[1])
+    assert again.render() == env.render()
+
+
+def test_without_a_mode_nothing_is_rendered():
+    env = RecSessionEnv(**SMALL)
+    env.reset(seed=0)
+    with pytest.warns(UserWarning, match="render_mode=None renders nothing; pass one of: ansi, rgb_array"):
+        assert env.render() is None
+    with pytest.raises(InvalidInput, match=r"^render_mode=None keeps no frames; pass one of: ansi, rgb_array$"):
+        env.frame()
+
+
+def test_a_session_that_has_not_begun_is_not_rendered():
+    with pytest.raises(InvalidInput, match=r"call reset\(\) first"):
+        RecSessionEnv(**SMALL, render_mode="ansi").render()
+
+
 # --- what is refused
 
 
@@ -332,7 +426,8 @@ def test_bad_seeds_are_refused(seed: Any):
     ("options", "message"),
     [
         ({"slatesize": 3}, "unknown session option 'slatesize'; did you mean 'slate_size'? choose one of: "),
-        ({"render_mode": "human"}, "render_mode='human' is not supported; pass None"),
+        ({"render_mode": "human"}, "unknown render_mode 'human'; choose one of: ansi, rgb_array"),
+        ({"render_mode": "rgb_aray"}, "unknown render_mode 'rgb_aray'; did you mean 'rgb_array'? choose one of: ansi"),
         ({"config": 5}, "config=5 is not a SessionConfig; pass one, its to_dict(), or None"),
         ({"items": 5}, "items=5 is not a Catalog; build one with Catalog.from_arrays(...)"),
         ({"slate_size": 0}, "slate_size=0 is outside [1, 1024]; set slate_size to an integer in [1, 1024]"),

@@ -1,4 +1,4 @@
-"""Sliding windows against lists: what was consumed last, in order, whatever the length, the channels and the restarts."""
+"""Sliding windows against lists: what was consumed last, in order, whatever the length, channels and restarts."""
 
 from __future__ import annotations
 

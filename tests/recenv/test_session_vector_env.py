@@ -14,7 +14,9 @@ from gymnasium.envs.registration import EnvSpec
 from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
 from gymnasium.wrappers.vector import DictInfoToList, RecordEpisodeStatistics
 
+import recenv.session_batch
 from recenv import Catalog, InvalidInput, RecSessionEnv, RecSessionVectorEnv, SessionConfig
+from tests.strategies import small_worlds
 
 pytestmark = pytest.mark.kernels
 
@@ -74,10 +76,13 @@ def start_over(env: VectorEnv, mode: AutoresetMode, done: np.ndarray) -> Any:
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_sessions_equal_single_ones_bit_for_bit_over_many_episodes(mode: AutoresetMode):
+@pytest.mark.parametrize("world", [None, *small_worlds()])
+def test_sessions_equal_single_ones_bit_for_bit_over_many_episodes(mode: AutoresetMode, world: str | None, monkeypatch):
+    monkeypatch.setattr(recenv.session_batch, "BLOCK_SIZE", 2)
     num_envs, seed = 5, 100
-    env = small(num_envs, mode)
-    singles = [RecSessionEnv(**SMALL) for _ in range(num_envs)]
+    options: dict[str, Any] = SMALL if world is None else {"config": small_worlds()[world]}
+    env = RecSessionVectorEnv(num_envs, autoreset_mode=mode, num_threads=2, **options)
+    singles = [RecSessionEnv(**options) for _ in range(num_envs)]
     observation, infos = env.reset(seed=seed)
     assert infos == {}
     assert_equal_bits(observation, stack([single.reset(seed=seed + b)[0] for b, single in enumerate(singles)]))
@@ -561,7 +566,10 @@ def test_first_reset_takes_every_session():
         ({"num_envs": 2.0}, "num_envs=2.0 is not an integer; set num_envs to an integer in [1, 2147483647]"),
         ({"autoreset_mode": "nextstep"}, "unknown autoreset mode 'nextstep'; did you mean 'NextStep'? choose one of: "),
         ({"max_episode_steps": 0}, "max_steps=0 is outside [1, 2147483647]; set max_steps to an integer in"),
-        ({"render_mode": "ansi"}, "render_mode='ansi' is not supported; pass None"),
+        ({"render_mode": "human"}, "unknown render_mode 'human'; choose one of: ansi, rgb_array"),
+        ({"num_threads": 0}, "num_threads=0 is outside [1, 256]; set num_threads to an integer in [1, 256]"),
+        ({"num_threads": 257}, "num_threads=257 is outside [1, 256]; set num_threads to an integer in [1, 256]"),
+        ({"num_threads": True}, "num_threads=True is not an integer; set num_threads to an integer in [1, 256]"),
         ({"slatesize": 2}, "unknown session option 'slatesize'; did you mean 'slate_size'? choose one of: "),
     ],
 )

@@ -33,6 +33,21 @@ def plackett_luce_prefixes(scores, slate):
     return prefixes
 
 
+def diversified_prefixes(scores, topics, topic_penalty, temperature, slate):
+    """Plackett-Luce over scores / temperature that fall by topic_penalty for each earlier item of the same topic."""
+    prefixes, total = [], 0.0
+    for position, item in enumerate(slate):
+        taken = slate[:position]
+        falls = [topic_penalty * sum(topics[j] == topic for j in taken) for topic in topics]
+        left = [(s - fall) / temperature for s, fall in zip(scores, falls, strict=True)]
+        if item in taken:
+            total = -math.inf
+        else:
+            total += left[item] - log_sum_exp([s for n, s in enumerate(left) if n not in taken])
+        prefixes.append(total)
+    return prefixes
+
+
 def uniform_slate_prefixes(num_items, slate_size):
     """Log of (N - k)! / N! for k = 1 ... K."""
     return [

@@ -1,7 +1,8 @@
 """Interest evolution for one user, in plain Python: our generalisation, and RecSim's own one-hot model apart from it.
 
 A user is a dict of `interest` and `satiation` (lists) and `budget` (minutes); an item one of `embedding` (list),
-`quality`, `appeal` and `length`; parameters are a dict by their names in the configuration.
+`quality`, `appeal` and `length`; parameters are a dict by their names in the configuration, those of the pieces
+satiation and time budget among them.
 """
 
 import math

@@ -9,6 +9,7 @@ import pytest
 
 from offline_data.behavior import ACTION_KINDS, BEHAVIORS, Decision, SessionView, make_behavior
 from recenv.errors import InvalidInput
+from recenv.pieces import Freshness
 from tests.reference import behavior_reference as reference
 
 pytestmark = pytest.mark.kernels
@@ -51,6 +52,23 @@ def assert_same(decision, expected, lanes=slice(None)):
 @pytest.fixture(scope="module")
 def world(small_world):
     return small_world(7, 3)
+
+
+# Worlds in which a step offers some items alone: five candidates of seven, and those of seven that have appeared.
+LIMITS: dict[str, dict[str, Any]] = {"candidates": {"num_candidates": 5}, "available": {"freshness": Freshness(220.0)}}
+
+
+@pytest.fixture(scope="module", params=LIMITS)
+def limited(request, small_world, sessions_under_way):
+    """A world of limits, a view of sessions in it, and which items their step offers."""
+    world = small_world(7, 3, **LIMITS[request.param])
+    view = SessionView.of(sessions_under_way(world, NUM_SESSIONS))
+    assert set(view.offer) == {request.param}
+    offered = view.offered(7)
+    assert offered is not None
+    assert (offered.sum(axis=1) >= 3).all()
+    assert not offered.all(axis=1).any()
+    return world, view, offered
 
 
 @pytest.fixture(scope="module")
@@ -195,3 +213,54 @@ def test_a_wrong_spec_is_refused(world, spec, kind, message):
     with pytest.raises(InvalidInput) as refusal:
         make_behavior(world, spec, kind)
     assert message in str(refusal.value)
+
+
+# --- worlds in which a step does not offer every item
+
+SLATE_SPECS = [pytest.param(case.values[0], id=case.id) for case in CASES if case.values[1] == "slate"]
+
+
+@pytest.mark.parametrize("spec", SLATE_SPECS)
+def test_what_is_not_offered_is_never_shown_and_has_probability_zero(limited, spec):
+    world, view, offered = limited
+    policy = make_behavior(world, spec)
+    for seed in range(20):
+        decision, _ = act(policy, view, draws_of(policy, seed=seed))
+        assert np.take_along_axis(offered, decision.action.astype(int), axis=1).all()
+        assert all(len(set(slate)) == 3 for slate in decision.action.tolist())
+        assert decision.prefix_log_prob is not None
+        assert np.isfinite(decision.prefix_log_prob).all()
+    slates = np.array(reference.ordered_slates(7, 3))
+    for b in range(NUM_SESSIONS):
+        joint, prefix = policy.log_prob(view.take(np.full(len(slates), b)), slates)
+        allowed = offered[b][slates]
+        assert ((prefix == -np.inf) == ~np.logical_and.accumulate(allowed, axis=1)).all()
+        assert np.exp(joint).sum() == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("spec", SLATE_SPECS)
+def test_log_prob_of_a_decision_is_its_own_where_the_offer_is_limited(limited, spec):
+    world, view, _ = limited
+    policy, first = make_behavior(world, spec), first_step(view)
+    decision, _ = act(policy, first, draws_of(policy))
+    joint, prefix = policy.log_prob(first, decision.action)
+    assert decision.prefix_log_prob is not None
+    assert prefix is not None
+    np.testing.assert_allclose(decision.log_prob, joint, rtol=1e-12)
+    np.testing.assert_allclose(decision.prefix_log_prob, prefix, rtol=1e-12)
+
+
+def test_a_view_of_candidates_names_them_without_their_padding():
+    observation = {"candidates": np.array([[0, 2, -1], [1, 3, 4], [-1, -1, -1]], np.int32)}
+    offered = SessionView(observation, {}, np.zeros(3, np.uint64)).offered(5)
+    np.testing.assert_array_equal(offered, np.array([[1, 0, 1, 0, 0], [0, 1, 0, 1, 1], [0, 0, 0, 0, 0]], bool))
+    assert SessionView({}, {}, np.zeros(3, np.uint64)).offered(5) is None
+
+
+def test_belief_remembers_what_a_proto_shows_of_the_items_offered(limited):
+    world, view, _ = limited
+    policy = make_behavior(world, "belief", "proto")
+    decision, memory = act(policy, first_step(view), draws_of(policy))
+    shown = world.catalog.nearest_items(decision.action, 3, **view.offer)
+    np.testing.assert_array_equal(memory[:, -3:] - 1, shown)
+    assert (shown != world.catalog.nearest_items(decision.action, 3)).any()

@@ -10,6 +10,7 @@ import pytest
 from offline_data.behavior import SessionView, make_behavior
 from offline_data.behavior.ranking import RankingPolicy
 from recenv.errors import InvalidInput
+from recenv.slates import score_slates
 from tests.reference import behavior_reference as reference
 
 pytestmark = pytest.mark.kernels
@@ -33,6 +34,12 @@ def expert(world, **options) -> RankingPolicy:
     return policy
 
 
+def parameters(world) -> dict[str, float]:
+    """Return the options of the user model and of satiation, which weighs nothing where it is off."""
+    satiation = {"satiation_weight": 0.0} if world.config.satiation is None else asdict(world.config.satiation)
+    return asdict(world.config.user_model) | satiation
+
+
 def changed(view, name):
     """Return the view of users who differ in one hidden quantity, and look the same."""
     state = {key: values.copy() for key, values in view.user_state.items()}
@@ -44,10 +51,20 @@ def changed(view, name):
 def test_scores_are_utility_plus_the_weighted_return(world, batch, quality_weight):
     policy = expert(world, quality_weight=quality_weight)
     scores = policy.scores(SessionView.of(batch))
-    config, catalog = asdict(world.config.user_model), world.catalog.arrays()
+    config, catalog = parameters(world), world.catalog.arrays()
     for b in range(4):
         interest, satiation = batch.state["interest"][b], batch.state["satiation"][b]
         expected = reference.expert_worth(interest, satiation, catalog, config, quality_weight)
+        np.testing.assert_allclose(scores[b], expected, rtol=1e-5, atol=1e-5)
+
+
+def test_where_nothing_satiates_satiation_is_not_read(small_world, sessions_under_way):
+    world = small_world(7, 3, satiation=None)
+    batch = sessions_under_way(world, 4, num_steps=3)
+    config, catalog = parameters(world), world.catalog.arrays()
+    scores = expert(world).scores(SessionView.of(batch))
+    for b in range(4):
+        expected = reference.expert_worth(batch.state["interest"][b], np.zeros(3), catalog, config, 2.0)
         np.testing.assert_allclose(scores[b], expected, rtol=1e-5, atol=1e-5)
 
 
@@ -56,7 +73,18 @@ def test_without_quality_it_is_the_greedy_oracle_of_the_click(world, batch):
     scores = expert(world, quality_weight=0.0).scores(SessionView.of(batch))
     every_item = np.tile(np.arange(7, dtype=np.int32), (4, 1))
     utilities = np.empty((4, 7), np.float32)
-    world.user_model.utilities(batch.state, every_item, utilities)
+    score_slates(
+        batch.state["interest"],
+        batch.state["satiation"],
+        np.empty(0, np.float32),
+        world.user_model.affinity_weight,
+        world.pieces.satiation_weight,
+        0.0,
+        world.catalog.embeddings,
+        world.user_model.item_utility,
+        every_item,
+        utilities,
+    )
     np.testing.assert_allclose(scores, utilities, rtol=1e-5, atol=1e-5)
 
 
@@ -69,12 +97,12 @@ def test_default_quality_weight_is_two(world, batch):
 @pytest.mark.parametrize("quality_weight", [0.0, 2.0])
 def test_direction_is_the_gradient_of_the_scores_with_item_worth_fitted(world, batch, quality_weight):
     policy = expert(world, quality_weight=quality_weight)
-    model, catalog = world.config.user_model, world.catalog
+    model, satiation, catalog = world.config.user_model, world.config.satiation, world.catalog
     fit = reference.ridge_direction(
         catalog.embeddings, model.appeal_weight * catalog.appeal.astype(float) + quality_weight * catalog.quality
     )
     weight = model.affinity_weight + quality_weight * model.match_quality
-    expected = weight * batch.state["interest"] - model.satiation_weight * batch.state["satiation"] + fit
+    expected = weight * batch.state["interest"] - satiation.satiation_weight * batch.state["satiation"] + fit
     expected /= np.linalg.norm(expected, axis=1, keepdims=True)
     np.testing.assert_allclose(policy.direction(SessionView.of(batch)), expected, rtol=1e-5, atol=1e-6)
 

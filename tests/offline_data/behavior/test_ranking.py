@@ -8,6 +8,7 @@ from itertools import product
 import numpy as np
 import pytest
 from hypothesis import given
+from hypothesis import strategies as st
 from scipy import stats
 
 from offline_data.behavior import SessionView, make_behavior
@@ -165,6 +166,28 @@ def test_an_item_without_weight_is_not_drawn_where_rounding_leaves_a_rest(rankin
     for table in np.random.default_rng(5).normal(size=(100, 3)):
         decision = ranking([*table, -2000.0], 1).act(blank(1), draws, np.zeros((1, 0)))
         np.testing.assert_array_equal(decision.action, 2)
+
+
+@given(slate_problems(), st.data())
+def test_items_that_are_not_offered_are_as_if_they_were_not_there(ranking, problem, data):
+    table, slate_size = problem
+    kept = sorted(data.draw(st.sets(st.integers(0, len(table) - 1), min_size=slate_size)))
+    slates = reference.ordered_slates(len(table), slate_size)
+    observation = {"candidates": np.tile(np.array(kept, np.int32), (len(slates), 1))}
+    view = SessionView(observation, {}, np.zeros(len(slates), np.uint64))
+    policy = ranking(table, slate_size)
+    joint, prefix = policy.log_prob(view, np.array(slates))
+    for slate, whole, row in zip(slates, joint, prefix, strict=True):
+        if set(slate) <= set(kept):
+            places = [kept.index(item) for item in slate]
+            expected = reference.plackett_luce_prefixes(table[kept].tolist(), places)
+            np.testing.assert_allclose(row, expected, rtol=1e-9, atol=1e-9)
+        else:
+            assert whole == -np.inf
+    draws = np.random.default_rng(0).uniform(size=(len(slates), slate_size))
+    decision = policy.act(view, draws, np.zeros((len(slates), 0)))
+    assert set(decision.action.reshape(-1).tolist()) <= set(kept)
+    np.testing.assert_array_equal(decision.prefix_log_prob, policy.log_prob(view, decision.action)[1])
 
 
 def test_scores_far_apart_are_drawn_in_order(ranking):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from itertools import product
+from itertools import permutations, product
 
 import numpy as np
 import pytest
@@ -33,6 +33,20 @@ def test_every_ordered_slate_is_drawn_once_by_a_full_grid_of_uniforms(
     np.testing.assert_allclose(decision.prefix_log_prob, expected, rtol=1e-12, atol=1e-12)
     np.testing.assert_array_equal(decision.log_prob, decision.prefix_log_prob[:, -1])
     assert np.exp(decision.log_prob).sum() == pytest.approx(1.0)
+
+
+def test_every_ordered_slate_of_the_items_offered_is_drawn_once(small_world, sessions_under_way):
+    world = small_world(7, 2, num_candidates=4)
+    draws = np.array(list(product((np.arange(4) + 0.5) / 4, (np.arange(3) + 0.5) / 3)))
+    policy = make_behavior(world, "uniform")
+    for session in range(5):
+        view = SessionView.of(sessions_under_way(world, 5)).take(np.full(len(draws), session))
+        offered = view.observation["candidates"][0].tolist()
+        decision = policy.act(view, draws, np.zeros((len(draws), 0)))
+        drawn = Counter(tuple(slate) for slate in decision.action.tolist())
+        assert drawn == Counter(permutations(offered, 2))
+        assert decision.prefix_log_prob is not None
+        np.testing.assert_allclose(decision.prefix_log_prob, np.tile(-np.log([4.0, 12.0]), (12, 1)), rtol=1e-12)
 
 
 def test_extreme_uniforms_stay_inside_the_catalogue(small_world, sessions_under_way):

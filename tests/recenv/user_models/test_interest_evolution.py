@@ -97,9 +97,7 @@ class Answer:
         self.left = np.ones(count, np.bool_)
         wanted, benefit = np.full(clicked.shape, np.nan), np.full(clicked.shape, np.nan)
         draws, returned = np.asarray(draws, np.float64), np.ones(count, np.bool_)
-        model.respond(
-            state, slates, clicked, draws, active, self.feedback, self.rewards, wanted, benefit, self.left
-        )
+        model.respond(state, slates, clicked, draws, active, self.feedback, self.rewards, wanted, benefit, self.left)
         assert not self.left.any()  # of its own accord no user of this model leaves
         users.pieces.settle(
             users.pieces.arrays(state),
