@@ -11,7 +11,8 @@ from tensordict import TensorDict
 from agents.policies import GaussianPolicy
 from offline_data.behavior import BehaviorPolicy, Decision, SessionView
 from recenv.random_streams import normals
-from recenv.session_batch import Observation, World
+from recenv.session_batch import Observation
+from recenv.world import World
 
 
 @dataclass(frozen=True)

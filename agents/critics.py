@@ -20,7 +20,7 @@ from agents.policies import GaussianPolicy, make_encoder
 from agents.replay import LogStorage, make_replay
 from offline_data.dataset import LoggedDataset
 from recenv.errors import require_range
-from recenv.session_batch import World, make_world
+from recenv.world import World, make_world
 
 Progress = Callable[[int], object]
 _ROWS_AT_ONCE: Final = 2048  # features of a chunk stay in the cache

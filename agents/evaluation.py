@@ -20,9 +20,9 @@ from offline_data.dataset import LoggedDataset
 from offline_data.ope import LoggedSessions
 from offline_data.quality import evaluate_returns
 from recenv.errors import InvalidInput, require
-from recenv.session_batch import World, make_world
 from recenv.session_config import SessionConfig
 from recenv.slates import check_slates
+from recenv.world import World, make_world
 
 _ROWS_AT_ONCE = 8192
 

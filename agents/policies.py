@@ -19,8 +19,8 @@ from torchrl.modules import ProbabilisticActor
 from agents.encoders import NetworkConfig, SessionEncoder, mlp
 from offline_data.atomic_files import replacing
 from recenv.errors import InvalidInput, require, require_range
-from recenv.session_batch import World, make_world
 from recenv.session_config import SessionConfig
+from recenv.world import World, make_world
 
 OBSERVATION_KEYS: Final = tuple(
     ("observation", name) for name in ("profile", "history_items", "history_feedback", "clock")

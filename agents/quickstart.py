@@ -45,8 +45,8 @@ from offline_data.dataset import LoggedDataset
 from offline_data.ope import estimate
 from offline_data.quality import Interval, Reference, reference_returns
 from recenv.errors import InvalidInput, require, require_range
-from recenv.session_batch import make_world
 from recenv.session_config import SessionConfig
+from recenv.world import make_world
 
 ESTIMATORS: Final = ("snips", "dr")
 Progress = Callable[[int], object]

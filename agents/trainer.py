@@ -22,7 +22,7 @@ from agents.replay import LogStorage, make_replay
 from offline_data.atomic_files import replacing
 from offline_data.dataset import LoggedDataset
 from recenv.errors import InvalidInput, require, require_range
-from recenv.session_batch import make_world
+from recenv.world import make_world
 
 
 @dataclass(frozen=True)

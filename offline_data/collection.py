@@ -25,8 +25,8 @@ from offline_data.dataset import FORMAT, FORMAT_VERSION, LATENT_LABELS, LoggedDa
 from offline_data.rollout import play_sessions
 from recenv.errors import require, require_range
 from recenv.random_streams import derive_seeds
-from recenv.session_batch import World, make_world
 from recenv.session_config import SessionConfig
+from recenv.world import World, make_world
 
 SESSIONS_PER_RANGE: Final = 2048
 

@@ -18,7 +18,7 @@ from offline_data.quality import Interval
 from offline_data.rollout import SessionRows, play_sessions
 from recenv.errors import require, require_range
 from recenv.random_streams import derive_seeds
-from recenv.session_batch import World
+from recenv.world import World
 
 Spec = Mapping[str, Any]
 

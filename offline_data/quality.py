@@ -10,7 +10,7 @@ from offline_data.behavior import ActionKind, BehaviorPolicy, make_behavior
 from offline_data.rollout import play_sessions
 from recenv.errors import require, require_range
 from recenv.random_streams import derive_seeds
-from recenv.session_batch import World
+from recenv.world import World
 
 SESSIONS_PER_BATCH = 2048
 

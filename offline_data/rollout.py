@@ -7,8 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from offline_data.behavior import BehaviorPolicy, SessionView
+from recenv.errors import require
 from recenv.random_streams import BEHAVIOR, uniforms
-from recenv.session_batch import SessionBatch, World
+from recenv.session_batch import SessionBatch
+from recenv.world import World
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,11 @@ def play_sessions(
         Rows with `step`, `slate` [N, K], `shown` [N, K], `feedback` [N, K, F], `reward_vector` [N, M], `reward`,
         `terminated`, `truncated`, `behavior_log_prob`, `component`, `proto` [N, d] or `prefix_log_prob` [N, K] by the
         kind of action, and, in a world of days, `day` and `session_number` as they were before the action.
+
+    Raises:
+        InvalidInput: for no session.
     """
+    require(len(session_seeds) > 0, "session_seeds is empty; give at least one session")
     batch = SessionBatch(world, len(session_seeds))
     sessions = np.arange(len(session_seeds))
     batch.start(sessions, session_seeds, np.zeros(len(sessions), np.uint64))

@@ -13,6 +13,8 @@ from recenv.errors import InvalidInput, require, require_range
 from recenv.random_streams import WORLD, normals, uniforms
 
 QUALITY_LIMIT: Final = 3.3
+# What sessions add up stays finite in float32; a popularity is scaled and may be any number.
+_LARGEST: Final = {"quality": 1e6, "appeal": 1e6, "length": 1e30, "age": 1e30, "topics": 2.0**31 - 1.0}
 
 
 @dataclass(frozen=True)
@@ -250,11 +252,15 @@ class Catalog:
             require(
                 array.shape == (count,), f"{name} has shape {array.shape}; pass one value an item, shape ({count},)"
             )
-            largest = float(np.iinfo(dtype).max if issubclass(dtype, np.integer) else np.finfo(dtype).max)
+            largest = _LARGEST.get(name, float(np.finfo(np.float64).max))
             # A NaN fails the comparison too.
             require(
                 bool((np.abs(array) <= largest).all()),
                 f"{name} holds a value that is not finite or exceeds {largest:.3g}; replace it",
+            )
+            require(
+                issubclass(dtype, np.floating) or bool((array == np.floor(array)).all()),
+                f"{name} holds a fraction; pass whole numbers",
             )
             return array.astype(dtype)
 
@@ -268,9 +274,10 @@ class Catalog:
         require(bool((lengths > 0).all()), f"length={lengths.min()} is not above zero; give minutes above zero")
         weights = column("popularity", popularity, 1.0, np.float64)
         require(
-            bool((weights >= 0).all() and weights.sum() > 0),
+            bool((weights >= 0).all() and weights.max() > 0),
             "popularity has a negative value or sums to zero; give counts",
         )
+        weights /= weights.max()
         catalog = Catalog(
             embeddings=np.ascontiguousarray(embeddings / norms[:, None], np.float32),
             topics=column("topics", topics, 0, np.int32),

@@ -12,7 +12,8 @@ from typing import Final
 import numpy as np
 
 from recenv.errors import require, unknown_name
-from recenv.session_batch import SessionBatch, StepOutcome, World
+from recenv.session_batch import SessionBatch, StepOutcome
+from recenv.world import World
 
 RENDER_MODES: Final = ("ansi", "rgb_array")
 RENDER_FPS: Final = 2

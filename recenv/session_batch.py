@@ -2,110 +2,25 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, fields
-from functools import lru_cache
 from typing import Any, Final
 
 import numpy as np
 from numba import njit
 
-from recenv.candidates import ItemSupply
-from recenv.catalog import Catalog
-from recenv.choice_models import ChoiceModel
-from recenv.errors import require
-from recenv.pieces import SessionPieces
 from recenv.random_streams import INITIAL, USER, fill_uniforms, normals, uniforms
-from recenv.session_config import SessionConfig
 from recenv.session_history import SessionHistory
 from recenv.slates import check_slates, score_slates, show
-from recenv.user_models import USER_MODELS, State, UserModel
+from recenv.user_models import State
+from recenv.world import World
 
 Observation = dict[str, np.ndarray]
 
 # Sessions that are stepped together, by one thread: enough that neither Python's part nor waking a thread counts.
 BLOCK_SIZE: Final = 4096
-
-
-@dataclass(frozen=True)
-class World:
-    """A catalogue and the parameters of the users: what `reset` never changes.
-
-    Attributes:
-        config: what fixes the world.
-        catalog: the items.
-        supply: which of them a step may show.
-        user_model: the users' dynamics.
-        choice: how utilities become clicks.
-        pieces: what else moves.
-    """
-
-    config: SessionConfig
-    catalog: Catalog
-    supply: ItemSupply
-    user_model: UserModel
-    choice: ChoiceModel
-    pieces: SessionPieces
-
-    @property
-    def num_feedback(self) -> int:
-        """F, feedback channels of a shown item."""
-        return len(self.user_model.feedback_names)
-
-    @property
-    def reward_names(self) -> tuple[str, ...]:
-        """The components of a step's reward vector: the user model's, then the pieces'."""
-        return self.user_model.reward_names + self.pieces.reward_names
-
-    @property
-    def reward_weights(self) -> np.ndarray:
-        """The weight of each reward component in the scalar reward, [M] float64."""
-        return np.concatenate([self.user_model.reward_weights, self.pieces.reward_weights])
-
-    def taste(self, state: State) -> np.ndarray:
-        """Return the gradient of an item's utility in its embedding, [B, d] float32, for oracles.
-
-        Args:
-            state: hidden state of B sessions.
-        """
-        taste = np.float32(self.user_model.affinity_weight) * state["interest"]
-        if self.pieces.satiation is not None:
-            taste -= np.float32(self.pieces.satiation.satiation_weight) * state["satiation"]
-        return taste
-
-
-def make_world(config: SessionConfig, items: Catalog | None = None) -> World:
-    """Return the world of a config; worlds of a synthetic catalogue are made once a process and shared.
-
-    Args:
-        config: what fixes the world.
-        items: the caller's own items instead of synthetic ones; `num_items` and `embedding_dim` follow them.
-
-    Raises:
-        InvalidInput: if `items` is not a `Catalog`, or has fewer items than the slate.
-    """
-    if items is None:
-        return _synthetic_world(config)
-    require(isinstance(items, Catalog), f"items={items!r} is not a Catalog; build one with Catalog.from_arrays(...)")
-    return _assemble(config.override(num_items=items.num_items, embedding_dim=items.embedding_dim), items)
-
-
-@lru_cache(maxsize=8)
-def _synthetic_world(config: SessionConfig) -> World:
-    return _assemble(config, Catalog.generate(config.catalog, config.world_seed))
-
-
-def _assemble(config: SessionConfig, catalog: Catalog) -> World:
-    model = USER_MODELS.get(config.user_model.name)
-    return World(
-        config,
-        catalog,
-        ItemSupply(catalog, config.freshness, config.num_candidates, config.slate_size),
-        model(config.user_model, catalog, config.choice.max_clicks(config.slate_size)),
-        config.choice,
-        SessionPieces(config, catalog.embedding_dim),
-    )
 
 
 @dataclass(slots=True)
@@ -189,10 +104,11 @@ class SessionBatch:
         starts = range(0, self.num_sessions, BLOCK_SIZE)
         self._blocks = [_Block(self, slice(start, min(start + BLOCK_SIZE, self.num_sessions))) for start in starts]
         self._pool: ThreadPoolExecutor | None = None
+        self._pool_process = 0
 
     def __getstate__(self) -> dict[str, Any]:
         # Blocks are views of the arrays, and a pool of threads is no data.
-        return {name: value for name, value in vars(self).items() if name not in ("_blocks", "_pool")}
+        return {name: value for name, value in vars(self).items() if name not in ("_blocks", "_pool", "_pool_process")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
@@ -203,8 +119,9 @@ class SessionBatch:
             for block in self._blocks:
                 work(block)
             return
-        if self._pool is None:
-            self._pool = ThreadPoolExecutor(self.num_threads - 1, "recsession")
+        if self._pool is None or self._pool_process != os.getpid():
+            # A fork copies the pool, and none of its threads.
+            self._pool, self._pool_process = ThreadPoolExecutor(self.num_threads - 1, "recsession"), os.getpid()
         left = iter(self._blocks)
 
         def take_blocks() -> None:
@@ -349,7 +266,7 @@ class _Block:
         )
         catalog, model, pieces, supply = world.catalog, world.user_model, world.pieces, world.supply
         satiation, _, _, satisfaction, _, _ = self.pieces_state
-        show(slates, shown_items, outcome.shown)
+        show(slates, self.active, shown_items, outcome.shown)
         if supply.limited:
             supply.hide(shown_items, outcome.shown, self.candidates, state.get("day"))
         score_slates(

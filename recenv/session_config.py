@@ -23,6 +23,9 @@ def _default_user_model() -> Any:
 class SessionConfig:
     """Everything that fixes a world and the shape of its sessions.
 
+    The constructor takes every field as it is given, and its defaults are interest evolution's world; `override` starts
+    from the world of the user model that it is given.
+
     Attributes:
         world_seed: seed of the catalogue, in [0, 2**63).
         slate_size: K, items shown a step.
@@ -77,7 +80,7 @@ class SessionConfig:
             value = getattr(self, section)
             require(
                 isinstance(getattr(value, "name", None), str) and isinstance(value, known(value.name)),
-                f"{section}={value!r} is not a config; pass a registered name, a dict with 'name', or a config object",
+                f"{section}={value!r} is not a config object; pass one, or give its name to SessionConfig().override()",
             )
         for section, piece in PIECES.items():
             value = getattr(self, section)
@@ -117,7 +120,8 @@ class SessionConfig:
     def override(self, /, **changes: Any) -> SessionConfig:
         """Return a copy with some fields changed.
 
-        Another user model brings the choice model and pieces of its own world, which the other changes then alter.
+        Another user model brings its own world (`UserModel.defaults`), and what the one that leaves had brought goes;
+        the other changes then alter that.
 
         Args:
             **changes: fields of this class; a section (`catalog`, `user_model`, `choice`, or a piece) takes a config
@@ -128,68 +132,45 @@ class SessionConfig:
         Raises:
             InvalidInput: for an unknown field or name, or a value out of range.
         """
-        if "user_model" in changes:
-            model = self._section("user_model", changes["user_model"])
-            name = getattr(model, "name", None)
-            if isinstance(name, str) and name != self.user_model.name:
-                # What the model that leaves has brought goes with it.
-                standard = SessionConfig()
-                own_world = {key: getattr(standard, key) for key in USER_MODELS.get(self.user_model.name).defaults}
-                own_world |= {"choice": MultinomialLogit(), **dict.fromkeys(PIECES)}
-                own_world |= USER_MODELS.get(name).defaults
-                del changes["user_model"]
-                return replace(self, user_model=model, **own_world).override(**changes)
-        own = {f.name for f in fields(self)}
-        flat: dict[str, dict[str, Any]] = {}
-        result: dict[str, Any] = {}
-        for key, value in changes.items():
-            if key in _SECTIONS:
-                result[key] = self._section(key, value)
-            elif key in own:
-                result[key] = value
-
-        def section_fields(name: str) -> set[str]:
-            value = result.get(name, getattr(self, name))
-            return _field_names(PIECES[name] if value is None and name in PIECES else value)
-
+        own = {f.name: getattr(self, f.name) for f in fields(self)}
+        model = _section("user_model", changes.get("user_model", {}), self.user_model)
+        if (name := getattr(model, "name", None)) in USER_MODELS.registered() and name != self.user_model.name:
+            own |= self._own_world(name)
+        result = dict(own)
         for key, value in changes.items():
             if key in own:
-                continue
-            homes = [name for name in _SECTIONS if key in section_fields(name)]
+                result[key] = _section(key, value, own[key]) if key in _SECTIONS else value
+        known = {name: _field_names(PIECES[name] if result[name] is None else result[name]) for name in _SECTIONS}
+        flat: dict[str, dict[str, Any]] = {}
+        for key in changes.keys() - own.keys():
+            homes = [name for name in _SECTIONS if key in known[name]]
             if len(homes) != 1:
-                raise unknown_name("session option", key, own.union(*map(section_fields, _SECTIONS)))
-            flat.setdefault(homes[0], {})[key] = value
-        for name, section_changes in flat.items():
-            section = result.get(name, getattr(self, name))
-            result[name] = PIECES[name](**section_changes) if section is None else replace(section, **section_changes)
+                raise unknown_name("session option", key, set(own).union(*known.values()))
+            flat.setdefault(homes[0], {})[key] = changes[key]
+        for name, options in flat.items():
+            require(
+                result[name] is not None or name not in changes,
+                f"{name}={changes.get(name)!r} switches off the piece of {next(iter(options))}; leave one of them out",
+            )
+            result[name] = PIECES[name](**options) if result[name] is None else replace(result[name], **options)
         return replace(self, **result)
 
-    def _section(self, section: str, value: Any) -> Any:
-        piece = PIECES.get(section)
-        if is_dataclass(value) and not isinstance(value, type):
-            return value
-        if piece is not None and (value is None or value is False):
-            return None
-        if piece is not None and value is True:
-            value = {}
-        if isinstance(value, str) and section in _NAMED:
-            value = {"name": value}
-        if not isinstance(value, Mapping):
-            raise InvalidInput(
-                f"{section}={value!r} is not a section; pass a name, a dict of fields or a config object"
-                if piece is None
-                else f"{section}={value!r} is not a piece; pass True, None, a dict of fields or a config object"
-            )
-        base: Any = getattr(self, section)
-        changes = dict(value)
-        if piece is not None and base is None:
-            base = piece()
-        if section in _NAMED and (name := changes.pop("name", base.name)) != base.name:
-            base = (_user_model_config if section == "user_model" else choice_model)(name)()
-        for key in changes:
-            if key not in _field_names(base):
-                raise unknown_name(f"{section} option", key, _field_names(base))
-        return replace(base, **changes)
+    def _own_world(self, name: str) -> dict[str, Any]:
+        """Return the fields that change with the user model: what `name` brings, and what goes with the present one."""
+        standard = SessionConfig()
+        world: dict[str, Any] = {"choice": MultinomialLogit(), **dict.fromkeys(PIECES)}
+        catalog: dict[str, Any] = {}
+        for key, value in USER_MODELS.get(self.user_model.name).defaults.items():
+            if key == "catalog":
+                catalog |= {field: getattr(standard.catalog, field) for field in value}
+            elif key not in world:
+                world[key] = getattr(standard, key)
+        for key, value in USER_MODELS.get(name).defaults.items():
+            if key == "catalog":
+                catalog |= value
+            else:
+                world[key] = value
+        return {**world, "catalog": replace(self.catalog, **catalog)}
 
     def to_json(self) -> str:
         """Return the canonical JSON text: sorted keys, no spaces."""
@@ -219,6 +200,40 @@ class SessionConfig:
 
 _NAMED: Final = ("user_model", "choice")
 _SECTIONS: Final = ("catalog", *_NAMED, *PIECES)
+
+
+def _section(section: str, value: Any, base: Any) -> Any:
+    """Return the config object that a change of a section means.
+
+    Args:
+        section: its name.
+        value: what the caller gave.
+        base: the section as it was, which a dict alters.
+    """
+    piece = PIECES.get(section)
+    if is_dataclass(value) and not isinstance(value, type):
+        return value
+    if piece is not None and (value is None or value is False):
+        return None
+    if piece is not None and value is True:
+        value = {}
+    if isinstance(value, str) and section in _NAMED:
+        value = {"name": value}
+    if not isinstance(value, Mapping):
+        raise InvalidInput(
+            f"{section}={value!r} is not a section; pass a name, a dict of fields or a config object"
+            if piece is None
+            else f"{section}={value!r} is not a piece; pass True, None, a dict of fields or a config object"
+        )
+    changes = dict(value)
+    if piece is not None and base is None:
+        base = piece()
+    if section in _NAMED and (name := changes.pop("name", base.name)) != base.name:
+        base = (_user_model_config if section == "user_model" else choice_model)(name)()
+    for key in changes:
+        if key not in _field_names(base):
+            raise unknown_name(f"{section} option", key, _field_names(base))
+    return replace(base, **changes)
 
 
 def _user_model_config(name: str) -> type:

@@ -12,9 +12,10 @@ from gymnasium import spaces
 from recenv.catalog import Catalog
 from recenv.errors import InvalidInput, require
 from recenv.rendering import RENDER_FPS, RENDER_MODES, Frame, SessionRecorder, check_render_mode, render
-from recenv.session_batch import Observation, SessionBatch, World, make_world
+from recenv.session_batch import Observation, SessionBatch
 from recenv.session_config import SessionConfig
 from recenv.slates import check_slates
+from recenv.world import World, make_world
 
 
 def resolve_config(config: SessionConfig | Mapping[str, Any] | None, overrides: Mapping[str, Any]) -> SessionConfig:
@@ -46,7 +47,7 @@ def observation_space(world: World) -> spaces.Dict:
     * `profile` [d] float32 in [-1, 1]: a noisy view of the initial interest.
     * `history_items` [H] int32: consumed items, the latest last, padded in front with -1.
     * `history_feedback` [H, F - 1] float32 in [0, 1]: their feedback without the click, which is always 1.
-    * `clock` [2] float32 in [0, 1]: steps and consumed items, both over `max_steps`.
+    * `clock` [2] float32 in [0, 1]: steps and consumed items, both over `max_steps`, the latter at most 1.
     * `calendar` [2] float32 in [0, 1], with the pieces retention or freshness: day over the last possible day, and
       sessions that the episode has had before over `max_sessions`.
     * `candidates` [C] int32, with `num_candidates`: ids that the step offers, increasing, padded behind with -1.

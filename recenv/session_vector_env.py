@@ -12,9 +12,10 @@ from gymnasium.vector.utils import batch_space
 from recenv.catalog import Catalog
 from recenv.errors import InvalidInput, require, require_range, unknown_name
 from recenv.rendering import RENDER_FPS, RENDER_MODES, SessionRecorder, check_render_mode
-from recenv.session_batch import Observation, SessionBatch, make_world
+from recenv.session_batch import Observation, SessionBatch
 from recenv.session_config import SessionConfig
 from recenv.session_env import action_space, check_seed, observation_space, resolve_config
+from recenv.world import make_world
 
 
 class RecSessionVectorEnv(VectorEnv[Observation, np.ndarray, np.ndarray]):
@@ -162,7 +163,6 @@ class RecSessionVectorEnv(VectorEnv[Observation, np.ndarray, np.ndarray]):
         }
         if self.autoreset_mode is AutoresetMode.NEXT_STEP:
             # The step after an end shows nothing: it only starts the next episode.
-            outcome.shown[ended] = False
             self._start(np.flatnonzero(ended), None)
         elif self.autoreset_mode is AutoresetMode.SAME_STEP:
             done = outcome.terminated | outcome.truncated

@@ -14,7 +14,8 @@ from numba import njit
 
 from recenv.errors import InvalidInput, require, unknown_name
 from recenv.semantic_ids import SemanticIdConfig, SemanticIds
-from recenv.session_batch import Observation, World
+from recenv.session_batch import Observation
+from recenv.world import World
 
 # Observations that name the items which a step may show; candidates are available.
 SUBSETS: Final = ("candidates", "available")

@@ -51,11 +51,12 @@ def _largest(values):
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
-def show(slates, shown_items, shown):
+def show(slates, active, shown_items, shown):
     """Write which positions show an item: a repeated item does so at its first position only.
 
     Args:
         slates: [B, K] integers in [0, N).
+        active: [B] bool; a session that is not active is shown nothing.
         shown_items: [B, K] int32, written: the item, or -1.
         shown: [B, K] bool, written.
     """
@@ -63,6 +64,10 @@ def show(slates, shown_items, shown):
     # The lane that last had an item of these low bits: only where a lane meets itself are its items compared.
     met = np.full(1024, -1, np.int32)
     for b in range(num_lanes):
+        if not active[b]:
+            shown_items[b, :] = -1
+            shown[b, :] = False
+            continue
         again = False
         for k in range(slate_size):
             place = np.uint64(slates[b, k]) & np.uint64(1023)

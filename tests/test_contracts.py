@@ -24,10 +24,11 @@ from offline_data.ope import ESTIMATORS, LoggedSessions, SessionStatistics, esti
 from recenv.errors import InvalidInput
 from recenv.pieces import PIECES
 from recenv.registry import Registry
-from recenv.session_batch import SessionBatch, StepOutcome, World, make_world
+from recenv.session_batch import SessionBatch, StepOutcome
 from recenv.session_config import SessionConfig
 from recenv.session_env import observation_space
 from recenv.user_models import USER_MODELS, State, UserModel
+from recenv.world import World, make_world
 from tests.strategies import EVERY_PIECE, small_worlds
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -261,7 +262,7 @@ def test_user_model_brings_the_world_that_it_says(name):
     config = SessionConfig().override(user_model=name)
     assert set(model.defaults) <= {field.name for field in dataclasses.fields(SessionConfig)} - {"user_model"}
     for key, value in model.defaults.items():
-        assert getattr(config, key) == value
+        assert getattr(config, key) == (dataclasses.replace(config.catalog, **value) if key == "catalog" else value)
     off = set(PIECES) - set(model.defaults)
     assert not any(getattr(config, section) for section in off)
     assert set(model.requires) <= set(PIECES) - off

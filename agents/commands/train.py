@@ -23,7 +23,7 @@ from offline_data.atomic_files import make_folder, replacing, sole_writer, write
 from offline_data.dataset import LoggedDataset
 from offline_data.quality import Interval
 from recenv.errors import require_range
-from recenv.session_batch import make_world
+from recenv.world import make_world
 
 
 def run(words: Sequence[str]) -> None:

@@ -15,8 +15,9 @@ import numpy as np
 
 from recenv.errors import require, unknown_name
 from recenv.registry import Registry
-from recenv.session_batch import Observation, SessionBatch, World
+from recenv.session_batch import Observation, SessionBatch
 from recenv.user_models import State
+from recenv.world import World
 
 ActionKind = Literal["slate", "proto"]
 ACTION_KINDS: Final = ("slate", "proto")

@@ -28,7 +28,7 @@ from offline_data.behavior.ranking import RankingConfig, RankingPolicy, linear_s
 from recenv.choice_models import MultinomialLogit
 from recenv.errors import InvalidInput, require_range
 from recenv.random_streams import INITIAL, derive_seeds, uniforms
-from recenv.session_batch import World
+from recenv.world import World
 
 _UNKNOWN: Final = -2
 

@@ -13,7 +13,6 @@ from offline_data.behavior import BEHAVIORS, Decision, SessionView
 from offline_data.behavior.ranking import RankingConfig, RankingPolicy, linear_scores, unit
 from recenv.errors import require_range
 from recenv.slates import check_slates
-from recenv.user_models import UserModel
 
 
 @dataclass(frozen=True)
@@ -62,13 +61,9 @@ class DiversifiedPolicy(RankingPolicy):
         model, catalog = self.world.user_model, self.world.catalog
         taste = self.world.taste(view.user_state)
         scores = linear_scores(taste, catalog.embeddings) + model.item_utility.astype(np.float64)
-        if type(model).adjust is not UserModel.adjust:
-            # One slate an item: what else a slate shows may change an item's utility.
-            alone, shown_items = np.empty((len(scores), 1), np.float32), np.empty((len(scores), 1), np.int32)
-            for item in range(catalog.num_items):
-                alone[:, 0], shown_items[:, 0] = scores[:, item], item
-                model.adjust(view.user_state, shown_items, alone)
-                scores[:, item] = alone[:, 0]
+        extras = self.world.beyond_linear(view.user_state)
+        if extras is not None:
+            scores += extras
         penalty, counts = self.config.topic_penalty * self.config.recent_share, np.empty(self._topics.max() + 1)
         _charge_history(view.observation["history_items"], self._topics, penalty, counts, scores)
         return scores

@@ -33,8 +33,9 @@ class ExpertPolicy(RankingPolicy):
 
     All is read of the user as it is at this step.
 
-    The click is drawn by the utility, what comes back is the user model's worth. As a proto-action, what is the item's
-    own enters by its best linear fit over the embedding space.
+    The click is drawn by the utility, of the item shown alone; what comes back is the user model's worth. As a
+    proto-action, what is the item's own enters by its best linear fit over the embedding space, and what is not linear
+    in the embedding (boredom, freshness) not at all.
     """
 
     Config = ExpertConfig
@@ -55,7 +56,9 @@ class ExpertPolicy(RankingPolicy):
 
     def scores(self, view: SessionView) -> np.ndarray:
         """See the class."""
-        return linear_scores(self._personal(view), self.world.catalog.embeddings) + self._item_worth
+        scores = linear_scores(self._personal(view), self.world.catalog.embeddings) + self._item_worth
+        extras = self.world.beyond_linear(view.user_state)
+        return scores if extras is None else scores + extras
 
     def direction(self, view: SessionView) -> np.ndarray:
         """See the class."""

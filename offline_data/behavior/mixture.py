@@ -10,7 +10,7 @@ import numpy as np
 
 from offline_data.behavior import BEHAVIORS, ActionKind, BehaviorPolicy, Decision, SessionView, make_behavior
 from recenv.errors import require, require_range, unknown_name
-from recenv.session_batch import World
+from recenv.world import World
 
 
 @dataclass(frozen=True)

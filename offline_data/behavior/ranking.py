@@ -33,8 +33,9 @@ class RankingConfig:
     proto_scale: float = 0.1
 
     def __post_init__(self) -> None:
-        require_range("temperature", self.temperature, 0.0, 1e6, low_open=True)
-        require_range("proto_scale", self.proto_scale, 0.0, 1e3, low_open=True)
+        # What is divided by them stays finite.
+        require_range("temperature", self.temperature, 1e-6, 1e6)
+        require_range("proto_scale", self.proto_scale, 1e-6, 1e3)
 
 
 class RankingPolicy(BehaviorPolicy):

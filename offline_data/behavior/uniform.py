@@ -10,6 +10,7 @@ import numpy as np
 from offline_data.behavior import BEHAVIORS, BehaviorPolicy, Decision, SessionView
 from offline_data.behavior.ranking import gaussian_log_prob
 from recenv.random_streams import normals
+from recenv.slates import check_slates
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,7 @@ class UniformPolicy(BehaviorPolicy):
         catalog = self.world.catalog
         if self.action_kind == "proto":
             return gaussian_log_prob(action, np.zeros(action.shape), 1.0 / math.sqrt(catalog.embedding_dim)), None
+        action = check_slates(action, action.shape, catalog.num_items)
         size = action.shape[1]
         offered = view.offered(catalog.num_items)
         counts = np.full(len(action), catalog.num_items) if offered is None else offered.sum(axis=1)

@@ -31,8 +31,9 @@ class UserModel(ABC):
 
     Attributes:
         Config: frozen dataclass of the model's parameters, with `name`.
-        defaults: fields of `SessionConfig` in the model's own world: its choice model and pieces, as config objects.
-            They apply when the model is chosen; a piece that is not named is off.
+        defaults: fields of `SessionConfig` in the model's own world: its choice model and pieces, as config objects,
+            and of the catalogue a dict of those fields that differ. They apply when the model is chosen; a piece that
+            is not named is off.
         requires: names of pieces without which the model does not work.
         feedback_names: what is observed of each shown item, in order; the first is the click, 0 or 1; all lie in [0,
             1].
@@ -105,7 +106,7 @@ class UserModel(ABC):
 
     # Optional: most models neither adjust a utility nor keep anything that a new session resets.
     def adjust(self, state: State, shown_items: np.ndarray, utilities: np.ndarray) -> None:  # noqa: B027
-        """Change the utilities of a slate, in place, where they are not linear in the embedding.
+        """Add to the utilities of a slate, in place, what is not linear in the embedding.
 
         Args:
             state: arrays of B sessions.

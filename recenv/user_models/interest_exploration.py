@@ -32,7 +32,6 @@ from typing import Any, ClassVar
 import numpy as np
 from numba import njit
 
-from recenv.catalog import CatalogConfig
 from recenv.choice_models import MultinomialLogit
 from recenv.errors import require, require_range
 from recenv.random_streams import normals
@@ -69,11 +68,14 @@ class InterestExplorationConfig:
     minute_reward: float = 0.0
 
     def __post_init__(self) -> None:
-        # JSON gives a list; a config is hashed.
-        object.__setattr__(self, "type_weights", tuple(self.type_weights))
-        require(1 <= len(self.type_weights) <= 1000, f"type_weights has {len(self.type_weights)} types; give 1 to 1000")
+        require(
+            isinstance(self.type_weights, list | tuple) and 1 <= len(self.type_weights) <= 1000,
+            f"type_weights={self.type_weights!r} is not a list of 1 to 1000 weights; give one a type",
+        )
         for weight in self.type_weights:
             require_range("type weight", weight, 0.0, 1e6)
+        # JSON gives a list, and perhaps whole numbers; a config is hashed, and equal ones have the same JSON.
+        object.__setattr__(self, "type_weights", tuple(weight + 0.0 for weight in self.type_weights))
         require(sum(self.type_weights) > 0.0, f"type_weights={self.type_weights} sum to zero; give one above it")
         require_range("num_mainstream", self.num_mainstream, 0, 65_535, integer=True)
         for name in ("high_affinity", "low_affinity", "mainstream_affinity"):
@@ -91,7 +93,7 @@ class InterestExploration(UserModel):
 
     Config = InterestExplorationConfig
     defaults: ClassVar[Mapping[str, Any]] = {
-        "catalog": CatalogConfig(embedding_dim=32, topic_spread=0.2),
+        "catalog": {"embedding_dim": 32, "topic_spread": 0.2},
         "profile_noise": 10.0,
         "choice": MultinomialLogit(no_click_utility=5.5),
     }

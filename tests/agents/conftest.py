@@ -21,8 +21,8 @@ from agents.policies import GaussianPolicy, GaussianPolicyConfig, make_policy, s
 from agents.trainer import TrainerConfig
 from offline_data.collection import LogRequest, collect, mixture_spec
 from offline_data.dataset import LoggedDataset
-from recenv.session_batch import World, make_world
 from recenv.session_config import SessionConfig
+from recenv.world import World, make_world
 
 # At this budget users leave and sessions are cut off by `max_steps`, both.
 TINY = {

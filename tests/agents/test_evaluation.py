@@ -22,8 +22,8 @@ from offline_data.ope import estimate
 from offline_data.quality import evaluate_returns
 from offline_data.rollout import play_sessions
 from recenv.errors import InvalidInput
-from recenv.session_batch import make_world
 from recenv.session_config import SessionConfig
+from recenv.world import make_world
 
 CRITIC = CriticConfig(NetworkConfig((16,)), num_rounds=8, steps_per_round=30, batch_size=256, learning_rate=3e-3)
 HASTY = CriticConfig(NetworkConfig((16,)), num_rounds=2, steps_per_round=5, batch_size=64)

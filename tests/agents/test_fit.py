@@ -9,8 +9,8 @@ import pytest
 
 from offline_data.fitting import fit_user_model
 from recenv.catalog import Catalog
-from recenv.session_batch import make_world
 from recenv.session_config import SessionConfig
+from recenv.world import make_world
 
 
 @pytest.fixture(autouse=True)

@@ -20,7 +20,7 @@ from agents.policies import GaussianPolicyConfig, make_policy
 from agents.trainer import TrainerConfig, check_device, check_needs, train
 from offline_data.collection import LogRequest, collect, mixture_spec
 from recenv.errors import InvalidInput
-from recenv.session_batch import make_world
+from recenv.world import make_world
 
 NAMES = OBJECTIVES.registered()
 CURVE_KEYS = {"step", "loss", "surprisal_mean", "surprisal_max", "score_norm_max", "normalized_score"}

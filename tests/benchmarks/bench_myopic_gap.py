@@ -8,9 +8,9 @@ from __future__ import annotations
 import argparse
 
 from offline_data.myopic_gap import FAMILIES, Spec, myopic_gap
-from recenv.session_batch import make_world
 from recenv.session_config import SessionConfig
 from recenv.user_models import USER_MODELS
+from recenv.world import make_world
 
 
 def described(spec: Spec) -> str:

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 from offline_data.collection import LogRequest, mixture_spec
-from recenv.session_batch import SessionBatch, World, make_world
+from recenv.session_batch import SessionBatch
 from recenv.session_config import SessionConfig
+from recenv.world import World, make_world
 
 SMALL = {"embedding_dim": 3, "num_topics": 2, "max_steps": 6, "history_length": 3, "no_click_utility": -1.0}
 

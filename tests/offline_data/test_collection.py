@@ -22,7 +22,8 @@ from offline_data.dataset import LoggedDataset
 from offline_data.histories import ObservationBuilder
 from offline_data.rollout import play_sessions
 from recenv.errors import InvalidInput
-from recenv.session_batch import SessionBatch, make_world
+from recenv.session_batch import SessionBatch
+from recenv.world import make_world
 
 ROOT = Path(__file__).parents[2]
 

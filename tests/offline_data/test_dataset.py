@@ -14,7 +14,7 @@ from offline_data.collection import collect
 from offline_data.dataset import FORMAT_VERSION, LoggedDataset
 from recenv import Catalog
 from recenv.errors import InvalidInput
-from recenv.session_batch import make_world
+from recenv.world import make_world
 
 NUM_SESSIONS, NUM_ITEMS, SLATE_SIZE, DIM, CHANNELS, REWARDS = 40, 12, 3, 3, 3, 3
 

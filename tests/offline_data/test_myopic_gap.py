@@ -13,9 +13,9 @@ from offline_data.quality import Interval
 from offline_data.rollout import play_sessions
 from recenv.errors import InvalidInput
 from recenv.random_streams import derive_seeds
-from recenv.session_batch import make_world
 from recenv.session_config import SessionConfig
 from recenv.user_models import USER_MODELS
+from recenv.world import make_world
 
 kernels = pytest.mark.kernels
 NUM_SESSIONS = 200

@@ -8,7 +8,7 @@ import pytest
 from offline_data.behavior import SessionView, make_behavior
 from offline_data.collection import mixture_spec
 from offline_data.rollout import play_sessions
-from recenv import RecSessionEnv
+from recenv import InvalidInput, RecSessionEnv
 from recenv.pieces import Freshness, LeaveHazard, Retention
 from recenv.random_streams import BEHAVIOR, uniforms
 from recenv.session_batch import SessionBatch
@@ -180,3 +180,9 @@ def test_rewards_only_plays_the_same_sessions(world, played):
     assert short.columns.keys() == {"step", "reward"}
     np.testing.assert_array_equal(short.columns["reward"], rows.columns["reward"])
     np.testing.assert_array_equal(short.session_returns(), rows.session_returns())
+
+
+def test_no_sessions_are_refused(small_world):
+    world = small_world(7, 3)
+    with pytest.raises(InvalidInput, match="session_seeds is empty"):
+        play_sessions(world, make_behavior(world, "uniform"), np.empty(0, np.uint64), np.empty(0, np.uint64))

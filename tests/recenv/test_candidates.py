@@ -16,7 +16,8 @@ from recenv import Catalog, InvalidInput, RecSessionEnv, SessionConfig
 from recenv.candidates import ItemSupply
 from recenv.pieces import Freshness
 from recenv.random_streams import CANDIDATES, USER, uniforms
-from recenv.session_batch import SessionBatch, make_world
+from recenv.session_batch import SessionBatch
+from recenv.world import make_world
 from tests.reference import pieces_reference as reference
 from tests.strategies import small_worlds
 
@@ -221,8 +222,9 @@ def test_sessions_show_what_the_observation_offers_and_no_other(name: str):
             assert (there | ~offered).all()
             padded += (observation["candidates"] < 0).any(axis=1).sum()
         slates = np.array([rng.permutation(num_items)[:4] for _ in range(count)])
+        # A session that has ended shows nothing.
+        expected = np.take_along_axis(offered, slates, axis=1) & batch.active[:, None]
         outcome = batch.step(slates)
-        expected = np.take_along_axis(offered, slates, axis=1)
         np.testing.assert_array_equal(outcome.shown, expected)
         assert not outcome.feedback[~expected].any()
         hidden += (~expected).sum()

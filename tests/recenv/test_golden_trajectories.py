@@ -18,8 +18,9 @@ import numpy as np
 import pytest
 
 from recenv.catalog import Catalog
-from recenv.session_batch import SessionBatch, World, make_world
+from recenv.session_batch import SessionBatch
 from recenv.session_config import SessionConfig
+from recenv.world import World, make_world
 from tests.strategies import small_worlds
 
 pytestmark = pytest.mark.kernels

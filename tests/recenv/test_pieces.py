@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from recenv.catalog import Catalog
 from recenv.errors import InvalidInput
 from recenv.pieces import PIECES, Freshness, Satiation, Satisfaction, SessionPieces, TimeBudget
-from recenv.session_batch import SessionBatch, make_world
+from recenv.session_batch import SessionBatch
 from recenv.session_config import SessionConfig
+from recenv.world import make_world
 from tests.reference import pieces_reference as reference
 from tests.strategies import EVERY_PIECE, catalogs, satiations, satisfactions, small_worlds, time_budgets
 

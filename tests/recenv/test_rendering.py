@@ -24,8 +24,9 @@ from recenv.rendering import (
     sampled,
     strip_limit,
 )
-from recenv.session_batch import SessionBatch, make_world
+from recenv.session_batch import SessionBatch
 from recenv.user_models import USER_MODELS
+from recenv.world import make_world
 
 pytestmark = pytest.mark.kernels
 

@@ -15,8 +15,9 @@ import pytest
 import recenv.session_batch
 from recenv import Catalog, InvalidInput, SessionConfig
 from recenv.random_streams import INITIAL, USER, normals, uniforms
-from recenv.session_batch import SessionBatch, StepOutcome, World, make_world
+from recenv.session_batch import SessionBatch, StepOutcome
 from recenv.slates import score_slates
+from recenv.world import World, make_world
 from tests.strategies import small_worlds
 
 pytestmark = pytest.mark.kernels
@@ -438,3 +439,17 @@ def test_a_refused_action_moves_nothing(world: World):
     with pytest.raises(InvalidInput):
         batch.step(slates[0] + 40)
     assert_same_bits(everything(batch, slates), everything(begin(world, range(3)), slates))
+
+
+def test_a_fork_begins_threads_of_its_own(world: World, monkeypatch):
+    monkeypatch.setattr(recenv.session_batch, "BLOCK_SIZE", 2)
+    batch = begin(world, range(6), num_threads=2)
+    batch.step(random_slates(6)[0])
+    before = batch._pool
+    assert before is not None
+    # A child finds the pool of its parent, whose threads it does not have.
+    monkeypatch.setattr(recenv.session_batch.os, "getpid", lambda: -1)
+    batch.step(random_slates(6)[1])
+    assert batch._pool is not before
+    before.shutdown()
+    batch.close()

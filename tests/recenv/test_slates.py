@@ -102,7 +102,7 @@ IDS = st.integers(0, 3) | st.integers(0, 4).map(lambda i: 5 + 1024 * i) | st.int
 def test_an_item_is_shown_at_its_first_position_only(dtype: type, rows: list[list[int]]):
     slates = np.array(rows, dtype)
     items, shown = np.full(slates.shape, 7, np.int32), np.zeros(slates.shape, np.bool_)
-    show(slates, items, shown)
+    show(slates, np.ones(len(slates), np.bool_), items, shown)
     expected = np.array([shown_by_hand(row) for row in rows])
     np.testing.assert_array_equal(shown, expected)
     np.testing.assert_array_equal(items, np.where(expected, slates, -1))
@@ -111,7 +111,7 @@ def test_an_item_is_shown_at_its_first_position_only(dtype: type, rows: list[lis
 def test_neighbouring_slates_do_not_meet():
     slates = np.array([[1, 2], [1, 2], [2, 1], [1, 1], [1025, 1]], np.int32)
     items, shown = np.empty(slates.shape, np.int32), np.empty(slates.shape, np.bool_)
-    show(slates, items, shown)
+    show(slates, np.ones(len(slates), np.bool_), items, shown)
     np.testing.assert_array_equal(items, [[1, 2], [1, 2], [2, 1], [1, -1], [1025, 1]])
 
 

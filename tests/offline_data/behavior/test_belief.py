@@ -10,8 +10,9 @@ import pytest
 from offline_data.behavior import ActionKind, SessionView, make_behavior
 from offline_data.behavior.belief import BeliefPolicy
 from recenv.errors import InvalidInput
-from recenv.session_batch import SessionBatch, make_world
+from recenv.session_batch import SessionBatch
 from recenv.session_config import SessionConfig
+from recenv.world import make_world
 from tests.reference import interest_exploration_reference as reference
 
 pytestmark = pytest.mark.kernels

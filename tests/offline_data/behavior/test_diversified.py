@@ -17,9 +17,9 @@ from offline_data.behavior import ActionKind, SessionView, make_behavior
 from offline_data.behavior.diversified import DiversifiedConfig, DiversifiedPolicy
 from recenv.catalog import Catalog
 from recenv.errors import InvalidInput
-from recenv.session_batch import World, make_world
 from recenv.session_config import SessionConfig
 from recenv.user_models.boredom_cascade import BoredomCascade
+from recenv.world import World, make_world
 from tests.reference import behavior_reference, boredom_cascade_reference
 from tests.strategies import slate_problems
 

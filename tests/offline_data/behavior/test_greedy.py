@@ -8,6 +8,9 @@ import pytest
 from offline_data.behavior import ActionKind, SessionView, make_behavior
 from offline_data.behavior.ranking import RankingPolicy
 from recenv.errors import InvalidInput
+from recenv.session_batch import SessionBatch
+from recenv.session_config import SessionConfig
+from recenv.world import make_world
 
 pytestmark = pytest.mark.kernels
 
@@ -61,3 +64,33 @@ def test_slates_are_all_but_always_the_best_items(world, view):
 def test_what_makes_an_expert_of_it_is_no_option(world):
     with pytest.raises(InvalidInput, match="unknown behavior option 'quality_weight'"):
         make_behavior(world, {"name": "greedy", "quality_weight": 2.0})
+
+
+@pytest.mark.parametrize(
+    "options", [{"user_model": "boredom_cascade"}, {"freshness_weight": 3.0, "horizon": 200.0}], ids=["boredom", "news"]
+)
+def test_scores_count_in_what_is_not_linear_in_the_embedding(options):
+    # An item's utility when it is shown alone, as the engine draws the click from it: the slate is the item.
+    world = make_world(SessionConfig().override(num_items=12, num_topics=3, slate_size=1, embedding_dim=4, **options))
+    batch = SessionBatch(world, 12)
+    batch.start(np.arange(12), np.arange(12, dtype=np.uint64), np.zeros(12))
+    for step in range(6):
+        batch.step(np.full((12, 1), step % 2))
+    state = batch.state
+    if "boring" in state:
+        state["boring"][:, 0] = 3
+    scores = made(world, "greedy").scores(SessionView.of(batch))
+    view = SessionView.of(batch)
+    diversified = made(world, {"name": "diversified", "topic_penalty": 0.0})
+    np.testing.assert_allclose(diversified.scores(view), scores, atol=1e-6)
+    taste = world.taste(state).astype(np.float64)
+    linear = taste @ world.catalog.embeddings.T.astype(np.float64) + world.user_model.item_utility
+    if "boring" in state:
+        config = world.config.user_model
+        boring = state["boring"][:, world.catalog.topics] > 0
+        expected = linear - config.boredom_penalty * boring - config.weariness * (state["boring"] > 0).sum(1)[:, None]
+        assert boring.any()
+    else:
+        days_old = state["day"][:, None] - (200.0 - world.catalog.age)
+        expected = linear + 3.0 * np.exp(-days_old / 7.0)
+    np.testing.assert_allclose(scores, expected, rtol=1e-4, atol=1e-4)

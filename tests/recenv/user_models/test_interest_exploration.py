@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 from recenv.catalog import Catalog
 from recenv.errors import InvalidInput
 from recenv.random_streams import INITIAL, USER, uniforms
-from recenv.session_batch import SessionBatch, make_world
+from recenv.session_batch import SessionBatch
 from recenv.session_config import SessionConfig
 from recenv.user_models.interest_exploration import InterestExploration, InterestExplorationConfig
+from recenv.world import make_world
 from tests.reference import interest_exploration_reference as reference
 from tests.strategies import catalogs
 
@@ -244,7 +245,7 @@ def test_config_survives_json_and_can_be_hashed():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"type_weights": ()}, "type_weights has 0 types"),
+        ({"type_weights": ()}, r"type_weights=\(\) is not a list of 1 to 1000 weights"),
         ({"type_weights": (0.0, 0.0)}, "sum to zero"),
         ({"type_weights": (1.0, -1.0)}, "type weight=-1.0"),
         ({"num_mainstream": -1}, "num_mainstream=-1"),

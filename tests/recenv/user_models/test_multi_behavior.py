@@ -17,10 +17,11 @@ from hypothesis import strategies as st
 from recenv.catalog import Catalog
 from recenv.errors import InvalidInput
 from recenv.random_streams import WORLD, normals, uniforms
-from recenv.session_batch import SessionBatch, World, make_world
+from recenv.session_batch import SessionBatch
 from recenv.session_config import SessionConfig
 from recenv.session_env import RecSessionEnv
 from recenv.user_models.multi_behavior import AFTER_CLICK, MultiBehavior, MultiBehaviorConfig
+from recenv.world import World, make_world
 from tests.reference import multi_behavior_reference as reference
 from tests.strategies import catalogs, multi_behavior_configs
 

@@ -1,0 +1,120 @@
+"""A world: the items, and the parameters of the users and of what moves in their sessions; `reset` never changes it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from recenv.candidates import ItemSupply
+from recenv.catalog import Catalog
+from recenv.choice_models import ChoiceModel
+from recenv.errors import require
+from recenv.pieces import SessionPieces
+from recenv.session_config import SessionConfig
+from recenv.user_models import USER_MODELS, State, UserModel
+
+
+@dataclass(frozen=True)
+class World:
+    """A catalogue and the parameters of the users: what `reset` never changes.
+
+    Attributes:
+        config: what fixes the world.
+        catalog: the items.
+        supply: which of them a step may show.
+        user_model: the users' dynamics.
+        choice: how utilities become clicks.
+        pieces: what else moves.
+    """
+
+    config: SessionConfig
+    catalog: Catalog
+    supply: ItemSupply
+    user_model: UserModel
+    choice: ChoiceModel
+    pieces: SessionPieces
+
+    @property
+    def num_feedback(self) -> int:
+        """F, feedback channels of a shown item."""
+        return len(self.user_model.feedback_names)
+
+    @property
+    def reward_names(self) -> tuple[str, ...]:
+        """The components of a step's reward vector: the user model's, then the pieces'."""
+        return self.user_model.reward_names + self.pieces.reward_names
+
+    @property
+    def reward_weights(self) -> np.ndarray:
+        """The weight of each reward component in the scalar reward, [M] float64."""
+        return np.concatenate([self.user_model.reward_weights, self.pieces.reward_weights])
+
+    def taste(self, state: State) -> np.ndarray:
+        """Return the gradient of an item's utility in its embedding, [B, d] float32, for oracles.
+
+        Args:
+            state: hidden state of B sessions.
+        """
+        taste = np.float32(self.user_model.affinity_weight) * state["interest"]
+        if self.pieces.satiation is not None:
+            taste -= np.float32(self.pieces.satiation.satiation_weight) * state["satiation"]
+        return taste
+
+    def beyond_linear(self, state: State) -> np.ndarray | None:
+        """Return what the utility of an item shown alone has besides taste.v + item_utility, for oracles.
+
+        Args:
+            state: hidden state of B sessions.
+
+        Returns:
+            [B, N] float32, or None where that is nothing.
+        """
+        adjusted, num_items = type(self.user_model).adjust is not UserModel.adjust, self.catalog.num_items
+        if not adjusted and self.supply.freshness is None:
+            return None
+        count = len(state["interest"])
+        extras, alone = np.empty((count, num_items), np.float32), np.empty((count, 1), np.float32)
+        # One slate an item: what else a slate shows may change an item's utility.
+        for item in range(num_items):
+            shown_items = np.full((count, 1), item, np.int32)
+            alone[:] = 0.0
+            if self.supply.freshness is not None:
+                self.supply.freshen(state["day"], shown_items, alone)
+            self.user_model.adjust(state, shown_items, alone)
+            extras[:, item] = alone[:, 0]
+        return extras
+
+
+def make_world(config: SessionConfig, items: Catalog | None = None) -> World:
+    """Return the world of a config; worlds of a synthetic catalogue are made once a process and shared.
+
+    Args:
+        config: what fixes the world.
+        items: the caller's own items instead of synthetic ones; `num_items` and `embedding_dim` follow them.
+
+    Raises:
+        InvalidInput: if `items` is not a `Catalog`, or has fewer items than the slate.
+    """
+    if items is None:
+        return _synthetic_world(config)
+    require(isinstance(items, Catalog), f"items={items!r} is not a Catalog; build one with Catalog.from_arrays(...)")
+    return _assemble(config.override(num_items=items.num_items, embedding_dim=items.embedding_dim), items)
+
+
+@lru_cache(maxsize=8)
+def _synthetic_world(config: SessionConfig) -> World:
+    return _assemble(config, Catalog.generate(config.catalog, config.world_seed))
+
+
+def _assemble(config: SessionConfig, catalog: Catalog) -> World:
+    model = USER_MODELS.get(config.user_model.name)
+    return World(
+        config,
+        catalog,
+        ItemSupply(catalog, config.freshness, config.num_candidates, config.slate_size),
+        model(config.user_model, catalog, config.choice.max_clicks(config.slate_size)),
+        config.choice,
+        SessionPieces(config, catalog.embedding_dim),
+    )
