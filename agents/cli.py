@@ -17,6 +17,7 @@ COMMANDS: Final = {
     "inspect": "say what is in a logged dataset, and check its bytes",
     "train": "train a policy on a logged dataset with a registered objective",
     "evaluate": "roll a policy out in the simulator",
+    "options": "list the options of a session: what each means, and its default",
     "fit": "fit a user model to a log, with intervals and a held-out judgement",
     "ope": "estimate a policy's value from a log of another, or read the Open Bandit Dataset",
 }

@@ -137,9 +137,10 @@ def _finished(
 ) -> LoggedDataset:
     require(path.is_dir(), f"{path} is a file; choose another --out")
     dataset = LoggedDataset.open(path)
+    there = dataset.manifest.get("request")
     require(
-        dataset.manifest.get("request") == plain,
-        f"{path} holds a dataset of another request; choose another --out or remove it",
+        there == plain,
+        f"{path} holds a dataset of another request{_difference(there, plain)}; choose another --out or remove it",
     )
     if progress:
         progress(request.num_sessions)
@@ -236,9 +237,20 @@ def _describe(path: Path) -> dict[str, Any]:
 def _claim(partial: Path, plain: dict[str, Any]) -> None:
     file = partial / "request.json"
     if file.exists():
+        there = json.loads(file.read_text())
         require(
-            json.loads(file.read_text()) == plain,
-            f"{partial} holds unfinished work of another request; remove it or choose another --out",
+            there == plain,
+            f"{partial} holds unfinished work of another request{_difference(there, plain)}; remove it or choose "
+            "another --out",
         )
     else:
         write_json(file, plain)
+
+
+def _difference(there: Any, asked: Any, name: str = "") -> str:
+    """Return where two requests first differ, for a message."""
+    if isinstance(there, dict) and isinstance(asked, dict):
+        for key in sorted(there.keys() | asked.keys()):
+            if there.get(key) != asked.get(key):
+                return _difference(there.get(key), asked.get(key), f"{name}.{key}" if name else key)
+    return f" ({name} {json.dumps(there)} there, {json.dumps(asked)} here)" if name else ""

@@ -266,9 +266,11 @@ class Catalog:
 
         with np.errstate(over="ignore", invalid="ignore"):
             norms = np.linalg.norm(embeddings, axis=1)
+        pointless = np.flatnonzero(~(np.isfinite(norms) & (norms > 0)))
         require(
-            bool(np.isfinite(norms).all() and (norms > 0).all()),
-            "embeddings has a zero or non-finite row; every item needs a direction",
+            len(pointless) == 0,
+            f"embeddings has {len(pointless)} zero or non-finite rows, the first of item "
+            f"{pointless[:1].sum()}; every item needs a direction",
         )
         lengths = column("length", length, 4.0, np.float32)
         require(bool((lengths > 0).all()), f"length={lengths.min()} is not above zero; give minutes above zero")

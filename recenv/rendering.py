@@ -1,11 +1,12 @@
 """What a session looks like to a person: frames recorded beside a batch, shown as text or as a picture.
 
 A user model may have any feedback channels and any hidden state: channels are shown by their names, a state of one
-number is a gauge, any other a strip of bars.
+number is a gauge, or, where it counts or names something, a whole number, and any other a strip of bars.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -34,11 +35,14 @@ class Frame:
         slate: [K] int32 item ids as submitted; -1 everywhere before the first step.
         shown: [K] bool, positions that showed an item.
         feedback: [K, F] float32 in [0, 1], the answer.
+        shares: [F] bool, the channels that are written as numbers: that of the share watched, and each that was neither
+            0 nor 1 at some position since the session's start. Of the others a 1 is a mark.
         affinity: [K] float32, u.v of each item and the interest u at the time when the slate was shown.
         rewards: [t] float64, the reward of each step so far.
         clicks: [t] int64, the clicks of each step so far.
         user_state: the hidden state by name, each an array of any shape.
-        scalars: [t + 1] float64 by name, each state of one number since the session's start.
+        scalars: [t + 1] by name, each state of one number since the session's start: float64, or int64 where the state
+            is an integer or a flag, which counts or names something.
         topics: [M] int32, the topics that the catalogue has.
         topic_interest: [M] float64, mean u.v over each topic's items, u as it is now.
         terminated: the user left.
@@ -49,6 +53,7 @@ class Frame:
     slate: np.ndarray
     shown: np.ndarray
     feedback: np.ndarray
+    shares: np.ndarray
     affinity: np.ndarray
     rewards: np.ndarray
     clicks: np.ndarray
@@ -74,10 +79,23 @@ class Frame:
         item = self.slate[k]
         return "" if item < 0 else "repeated" if item in self.slate[:k] else "not offered"
 
+    def gauges(self) -> dict[str, tuple[float, float]]:
+        """Return the ends of the gauge of each state of one number that is no whole number, by name."""
+        names = [name for name, history in self.scalars.items() if history.dtype.kind == "f"]
+        # Of a day alone the largest so far says nothing: it is always the present one.
+        last = {"day": self.world.pieces.last_day} if "day" in names else {}
+        return {name: gauge_range(np.append(self.scalars[name], last.get(name, 0.0))) for name in names}
+
     def strips(self) -> dict[str, np.ndarray]:
         """Return what is drawn as bars, [n] float64 by name: interest by topic, and each state of several numbers."""
         vectors = {name: finite(values.reshape(-1)) for name, values in self.user_state.items() if values.size > 1}
         return {"interest by topic": self.topic_interest, **vectors}
+
+    def strip_range(self, name: str) -> tuple[float, float]:
+        """Return the ends of a strip's scale: from zero where no number can be negative, else as far below as above."""
+        limit = strip_limit(self.strips()[name])
+        unsigned = name in self.user_state and self.user_state[name].dtype.kind in "ub"
+        return (0.0 if unsigned else -limit), limit
 
 
 @dataclass
@@ -87,6 +105,7 @@ class _Track:
     slate: np.ndarray
     shown: np.ndarray
     feedback: np.ndarray
+    shares: np.ndarray
     affinity: np.ndarray
     interest: np.ndarray
     scalars: dict[str, list[float]]
@@ -117,15 +136,16 @@ class SessionRecorder:
         Args:
             lanes: [n] int indices into the batch, as `SessionBatch.start` takes them.
         """
-        config = self.batch.world.config
+        config, num_feedback = self.batch.world.config, self.batch.world.num_feedback
         for lane in lanes.tolist():
             self._tracks[lane] = _Track(
                 slate=np.full(config.slate_size, -1, np.int32),
                 shown=np.zeros(config.slate_size, np.bool_),
-                feedback=np.zeros((config.slate_size, self.batch.world.num_feedback), np.float32),
+                feedback=np.zeros((config.slate_size, num_feedback), np.float32),
+                shares=np.arange(num_feedback) == self.batch.world.user_model.watch_channel,
                 affinity=np.zeros(config.slate_size, np.float32),
                 interest=self.batch.state["interest"][lane].copy(),
-                scalars={name: [float(values[lane].item())] for name, values in self._scalar_state().items()},
+                scalars={name: [values[lane].item()] for name, values in self._scalar_state().items()},
             )
 
     def step(self, slates: np.ndarray, outcome: StepOutcome) -> None:
@@ -142,12 +162,13 @@ class SessionRecorder:
             track.slate = np.array(slates[lane], np.int32)
             track.shown = outcome.shown[lane].copy()
             track.feedback = outcome.feedback[lane].copy()
+            track.shares = track.shares | ((track.feedback != 0.0) & (track.feedback != 1.0)).any(axis=0)
             track.affinity = embeddings[track.slate] @ track.interest
             track.interest = self.batch.state["interest"][lane].copy()
             track.rewards.append(float(outcome.reward[lane]))
             track.clicks.append(int(np.count_nonzero(track.feedback[:, 0])))
             for name, values in self._scalar_state().items():
-                track.scalars[name].append(float(values[lane].item()))
+                track.scalars[name].append(values[lane].item())
             track.terminated = bool(outcome.terminated[lane])
             track.truncated = bool(outcome.truncated[lane])
 
@@ -164,11 +185,15 @@ class SessionRecorder:
             slate=track.slate,
             shown=track.shown,
             feedback=track.feedback,
+            shares=track.shares,
             affinity=track.affinity,
             rewards=np.array(track.rewards),
             clicks=np.array(track.clicks, np.int64),
             user_state={name: np.array(values[lane]) for name, values in self.batch.state.items()},
-            scalars={name: np.array(values) for name, values in track.scalars.items()},
+            scalars={
+                name: np.array(track.scalars[name], np.float64 if values.dtype.kind == "f" else np.int64)
+                for name, values in self._scalar_state().items()
+            },
             topics=self._topics,
             topic_interest=self._topic_means @ track.interest,
             terminated=track.terminated,
@@ -240,50 +265,67 @@ def ansi(frame: Frame, *, color: bool = False) -> str:
         + (paint(f"   {frame.outcome}", _ENDED) if frame.outcome else ""),
         "",
     ]
-    names = frame.world.user_model.feedback_names
-    titles = ("position", "item", "topic", "quality", "appeal", "affinity", *names)
-    widths = [8, 9, 6, 8, 7, 9, *(len(name) + 2 for name in names)]
-    rows = [_slate_row(frame, k) for k in range(len(frame.slate))]
-    answered = np.flatnonzero(frame.feedback.any(axis=1))
-    listed = range(len(rows)) if len(rows) <= _MAX_ROWS else sorted({*range(_MAX_ROWS), *answered.tolist()})
-    lines.append(paint("".join(title.rjust(width) for title, width in zip(titles, widths, strict=True)), _FAINT))
-    for k in listed:
-        text = "".join(cell.rjust(width) for cell, width in zip(rows[k], widths, strict=False))
-        lines.append(paint(text, _CLICKED if frame.feedback[k, 0] else "" if frame.shown[k] else _FAINT))
-    if len(listed) < len(rows):
-        lines.append(paint(f"  and {len(rows) - len(listed)} more positions without an answer", _FAINT))
+    lines += _slate_lines(frame, paint) if frame.step else [paint("no slate was shown yet", _FAINT)]
     lines.append("")
-    strips = frame.strips()
+    strips, gauges = frame.strips(), frame.gauges()
     margin = max(map(len, [*frame.scalars, *strips, "return"])) + 2
     for name, history in frame.scalars.items():
-        low, high = gauge_range(history)
-        filled = round((finite(history)[-1] - low) / (high - low) * _GAUGE_WIDTH)
-        bar = "█" * filled + "░" * (_GAUGE_WIDTH - filled)
+        if name not in gauges:
+            lines.append(f"{name:<{margin}}{history[-1]}")
+            continue
+        low, high = gauges[name]
+        bar = _gauge(float(finite(history)[-1]), low, high)
         lines.append(f"{name:<{margin}}{bar}  {number(history[-1])}  ({number(low)} to {number(high)})")
     for name, values in strips.items():
         best = int(values.argmax())
         label = f"topic {frame.topics[best]}" if name == "interest by topic" else f"at {best}"
-        limit = strip_limit(values)
-        low = -limit if values.min() < 0 else 0.0
+        low, high = frame.strip_range(name)
         lines.append(
-            f"{name:<{margin}}{_blocks(pooled(values, _STRIP_WIDTH), low, limit)}"
-            f"  most {label}: {number(values[best])}  ({number(low)} to {number(limit)})"
+            f"{name:<{margin}}{_blocks(pooled(values, _STRIP_WIDTH), low, high)}"
+            f"  most {label}: {number(values[best])}  ({number(low)} to {number(high)})"
         )
     returns = np.concatenate([[0.0], frame.rewards.cumsum()])
     lines.append(f"{'return':<{margin}}{_blocks(sampled(returns, _STRIP_WIDTH), *gauge_range(returns))}")
     return "\n".join(lines)
 
 
+def _slate_lines(frame: Frame, paint: Callable[[str, str], str]) -> list[str]:
+    """Return the table of the slate and its answer."""
+    names = frame.world.user_model.feedback_names
+    titles = ("position", "item", "topic", "quality", "appeal", "affinity", *names)
+    widths = [8, 9, 6, 8, 7, 9, *(len(name) + 2 for name in names)]
+    rows = [_slate_row(frame, k) for k in range(len(frame.slate))]
+    answered = np.flatnonzero(frame.feedback.any(axis=1))
+    listed = range(len(rows)) if len(rows) <= _MAX_ROWS else sorted({*range(_MAX_ROWS), *answered.tolist()})
+    lines = [paint("".join(title.rjust(width) for title, width in zip(titles, widths, strict=True)), _FAINT)]
+    for k in listed:
+        text = "".join(cell.rjust(width) for cell, width in zip(rows[k], widths, strict=False))
+        lines.append(paint(text, _CLICKED if frame.feedback[k, 0] else "" if frame.shown[k] else _FAINT))
+    if len(listed) < len(rows):
+        lines.append(paint(f"  and {len(rows) - len(listed)} more positions without an answer", _FAINT))
+    return lines
+
+
 def _slate_row(frame: Frame, k: int) -> list[str]:
     """Return the cells of a position; a position that shows nothing has fewer."""
     item, catalog = int(frame.slate[k]), frame.world.catalog
-    if item < 0:
-        return [str(k + 1), "-"]
     if not frame.shown[k]:
         return [str(k + 1), str(item), f"  {frame.absence(k)}"]
-    answer = ["●" if value == 1.0 else number(value) if value else "·" for value in frame.feedback[k].tolist()]
+    answers = zip(frame.feedback[k].tolist(), frame.shares.tolist(), strict=True)
+    answer = ["·" if value == 0.0 else number(value) if share else "●" for value, share in answers]
     qualities = (catalog.quality[item], catalog.appeal[item], frame.affinity[k])
     return [str(k + 1), str(item), str(catalog.topics[item]), *map(number, qualities), *answer]
+
+
+def _gauge(value: float, low: float, high: float) -> str:
+    """Return a bar from zero: the left end, or a mark where the scale goes visibly below it."""
+    cell = (high - low) / (_GAUGE_WIDTH - 1)
+    left = round(-low / cell)
+    right = _GAUGE_WIDTH - 1 - left if left else _GAUGE_WIDTH
+    below = min(left, round(max(0.0, -value) / cell))
+    above = min(right, round(max(0.0, value) / (high - low) * _GAUGE_WIDTH))
+    mark = "│" if left else ""
+    return "░" * (left - below) + "█" * below + mark + "█" * above + "░" * (right - above)
 
 
 def _blocks(values: np.ndarray, low: float, high: float) -> str:

@@ -236,6 +236,66 @@ class SemanticIds:
         """Items that the last level alone tells from one with a lower id."""
         return int(np.count_nonzero(self.codes[:, -1]))
 
+    def nearest_items(
+        self, codes: np.ndarray, *, candidates: np.ndarray | None = None, available: np.ndarray | None = None
+    ) -> np.ndarray:
+        """Return the item that each code names, or else the one that its tokens lead nearest to: [B, K] int32.
+
+        From the first token on, one that nothing on offer continues with gives way to the token that does and whose
+        centroid is nearest to its own; at the last level, whose number is nearest. Of equals the lowest is taken.
+
+        Args:
+            codes: [B, K, L] integers, tokens of their levels.
+            candidates: [B, C] ids of the items on offer, -1 for none; or None.
+            available: [B, N] bool, whether each item is on offer; or None. A row that offers nothing allows any item.
+
+        Raises:
+            InvalidInput: for a wrong shape or dtype, or a token out of range.
+        """
+        codes = np.asarray(codes)
+        require(
+            codes.ndim == 3 and codes.shape[2] == len(self.level_sizes) and codes.dtype.kind in "iu",
+            f"codes has shape {codes.shape} and dtype {codes.dtype}; pass integers of shape "
+            f"[B, K, {len(self.level_sizes)}], one token a level",
+        )
+        outside = np.argwhere((codes < 0) | (codes >= np.array(self.level_sizes)))
+        if len(outside):
+            lane, position, level = outside[0].tolist()
+            raise InvalidInput(
+                f"action holds token {codes[lane, position, level]} at level {level} of slate position {position}; "
+                f"tokens of that level lie in [0, {self.level_sizes[level] - 1}]"
+            )
+        items, counts = offered_items(len(codes), candidates, available)
+        out = np.empty(codes.shape[:2], np.int32)
+        tree = self.tree
+        _nearest_items(
+            tree.first_child,
+            tree.tokens,
+            tree.leaf_items,
+            self._parents,
+            self._leaves,
+            self.codebooks,
+            codes.astype(np.int64),
+            items,
+            np.concatenate([[0], np.cumsum(counts)]),
+            np.full(len(tree.tokens), -1),
+            out,
+        )
+        return out
+
+    @cached_property
+    def _parents(self) -> np.ndarray:
+        """The node before each node of the tree, [nodes] int64; -1 for the root."""
+        counts = np.diff(self.tree.first_child)
+        return np.concatenate([[-1], np.repeat(np.arange(len(counts)), counts)])
+
+    @cached_property
+    def _leaves(self) -> np.ndarray:
+        """The node of each item's full code, [N] int64."""
+        leaves = np.empty(len(self.codes), np.int64)
+        leaves[self.tree.leaf_items] = np.arange(self.tree.level_starts[-2], self.tree.level_starts[-1])
+        return leaves
+
     @staticmethod
     def fit(catalog: Catalog, config: SemanticIdConfig | None = None) -> SemanticIds:
         """Return the codes that the catalogue's embeddings and the config fix, to the bit.
@@ -262,6 +322,24 @@ class SemanticIds:
         codes.setflags(write=False)
         sizes = [config.codebook_size] * config.num_codebooks + [int(ranks.max()) + 1]
         return SemanticIds(config, codes, codebooks, PrefixTree(codes, sizes))
+
+
+def offered_items(
+    num_lanes: int, candidates: np.ndarray | None = None, available: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the items on offer, lane after lane, [n] int64, and how many are each lane's, [B] int64.
+
+    Args:
+        num_lanes: B.
+        candidates: [B, C] item ids, -1 for none; or None.
+        available: [B, N] bool; or None.
+    """
+    if candidates is not None:
+        there = candidates >= 0
+        return candidates[there].astype(np.int64), there.sum(axis=1)
+    if available is not None:
+        return np.nonzero(available)[1], available.sum(axis=1)
+    return np.empty(0, np.int64), np.zeros(num_lanes, np.int64)
 
 
 def _fit_codebook(points: np.ndarray, config: SemanticIdConfig, seed: np.ndarray, codebook: np.ndarray) -> int:
@@ -408,3 +486,44 @@ def _mark_children(first_child, node_tokens, nodes, out):
         if node >= 0:
             for child in range(first_child[node], first_child[node + 1]):
                 out[b, node_tokens[child]] = True
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
+def _nearest_items(
+    first_child, node_tokens, leaf_items, parents, leaves, codebooks, codes, offered, starts, open_in, out
+):
+    # open_in[n] is the last lane in which an item below node n was on offer.
+    num_lanes, num_positions, num_levels = codes.shape
+    first_leaf = len(first_child) - 1
+    for b in range(num_lanes):
+        free = starts[b] == starts[b + 1]
+        for place in range(starts[b], starts[b + 1]):
+            node = leaves[offered[place]]
+            while node >= 0 and open_in[node] != b:
+                open_in[node] = b
+                node = parents[node]
+        for k in range(num_positions):
+            node = 0
+            for level in range(num_levels):
+                token = codes[b, k, level]
+                best = -1
+                least = np.inf
+                for child in range(first_child[node], first_child[node + 1]):
+                    if not free and open_in[child] != b:
+                        continue
+                    other = node_tokens[child]
+                    if other == token:
+                        best = child
+                        break
+                    distance = 0.0
+                    if level < num_levels - 1:
+                        for j in range(codebooks.shape[2]):
+                            gap = np.float64(codebooks[level, token, j]) - np.float64(codebooks[level, other, j])
+                            distance += gap * gap
+                    else:
+                        distance += abs(token - other)
+                    if distance < least:
+                        least = distance
+                        best = child
+                node = best
+            out[b, k] = leaf_items[node - first_leaf]

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import Any, Final
 
-from recenv.catalog import CatalogConfig
+from recenv.catalog import Catalog, CatalogConfig
 from recenv.choice_models import MultinomialLogit, choice_model
 from recenv.errors import InvalidInput, require, require_range, unknown_name
 from recenv.pieces import PIECES, Freshness, LeaveHazard, Retention, Satiation, Satisfaction, TimeBudget
@@ -71,6 +71,10 @@ class SessionConfig:
         require(
             isinstance(self.expose_user_state, bool),
             f"expose_user_state={self.expose_user_state!r} is not a bool; use True or False",
+        )
+        require(
+            not isinstance(self.catalog, Catalog),
+            "catalog is a Catalog, which the config only says how to draw; pass your own items as items=",
         )
         require(
             isinstance(self.catalog, CatalogConfig),

@@ -18,11 +18,13 @@ from recenv.slates import check_slates
 from recenv.world import World, make_world
 
 
-def resolve_config(config: SessionConfig | Mapping[str, Any] | None, overrides: Mapping[str, Any]) -> SessionConfig:
+def resolve_config(
+    config: SessionConfig | Mapping[str, Any] | str | None, overrides: Mapping[str, Any]
+) -> SessionConfig:
     """Return the config that an environment's keywords mean.
 
     Args:
-        config: a config, its dict, or None for the defaults.
+        config: a config, its dict, its JSON text, or None for the defaults.
         overrides: further fields, as `SessionConfig.override` takes them.
 
     Raises:
@@ -36,8 +38,10 @@ def resolve_config(config: SessionConfig | Mapping[str, Any] | None, overrides: 
         config = SessionConfig()
     elif isinstance(config, Mapping):
         config = SessionConfig.from_dict(config)
+    elif isinstance(config, str):
+        config = SessionConfig.from_json(config)
     elif not isinstance(config, SessionConfig):
-        raise InvalidInput(f"config={config!r} is not a SessionConfig; pass one, its to_dict(), or None")
+        raise InvalidInput(f"config={config!r} is not a SessionConfig; pass one, its to_dict() or to_json(), or None")
     return config.override(**overrides)
 
 
@@ -93,7 +97,7 @@ class RecSessionEnv(gymnasium.Env[Any, np.ndarray]):
     model's weighted sum for the step. `terminated`: the user left; `truncated`: `max_steps` were reached.
 
     Args:
-        config: a `SessionConfig`, its dict, or None for the defaults.
+        config: a `SessionConfig`, its dict, its JSON text, or None for the defaults.
         items: the caller's own items instead of synthetic ones; `num_items` and `embedding_dim` follow them.
         render_mode: what `render()` returns: "ansi", a text; "rgb_array", a picture; None, nothing, at no cost.
         **overrides: any session option, as in `slate_size=5`; see `SessionConfig.override`.
@@ -106,7 +110,7 @@ class RecSessionEnv(gymnasium.Env[Any, np.ndarray]):
 
     def __init__(
         self,
-        config: SessionConfig | Mapping[str, Any] | None = None,
+        config: SessionConfig | Mapping[str, Any] | str | None = None,
         *,
         items: Catalog | None = None,
         render_mode: str | None = None,

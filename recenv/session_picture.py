@@ -11,7 +11,7 @@ from typing import Final, Literal
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from recenv.rendering import Frame, finite, gauge_range, number, pooled, sampled, strip_limit
+from recenv.rendering import Frame, finite, gauge_range, number, pooled, sampled
 
 _SCALE: Final = 2
 _WIDTH: Final = 1152
@@ -24,6 +24,8 @@ _BOTTOM: Final = 24
 _CHART_HEIGHT: Final = 140
 _USER_HEAD: Final = 42
 _GAUGE_HEIGHT: Final = 52
+_WHOLE_HEIGHT: Final = 28
+_GAUGE_WIDTH: Final = 176
 _STRIP_HEIGHT: Final = 100
 _TALLEST_STRIP: Final = 150
 _MAX_TICKS: Final = 24
@@ -44,7 +46,9 @@ def draw(frame: Frame) -> np.ndarray:
     """Return the picture; see `recenv.rendering.rgb_array`."""
     slate_size, num_feedback = frame.feedback.shape
     chart_top = _TOP + _slate_height(slate_size, num_feedback)
-    user_height = _USER_HEAD + _GAUGE_HEIGHT * len(frame.scalars) + _STRIP_HEIGHT * len(frame.strips()) + 8
+    num_gauges = len(frame.gauges())
+    scalars_height = _GAUGE_HEIGHT * num_gauges + _WHOLE_HEIGHT * (len(frame.scalars) - num_gauges)
+    user_height = _USER_HEAD + scalars_height + _STRIP_HEIGHT * len(frame.strips()) + 8
     bottom = max(chart_top + _CHART_HEIGHT, _TOP + user_height)
     height = -(-(bottom + _BOTTOM) // 16) * 16
     canvas = _Canvas(_WIDTH, height)
@@ -281,9 +285,17 @@ def _tick_step(horizon: int) -> int:
         power *= 10
 
 
-def _draw_history(canvas: _Canvas, frame: Frame, history: np.ndarray, box: Box, color: str, width: float) -> None:
+def _draw_history(
+    canvas: _Canvas,
+    frame: Frame,
+    history: np.ndarray,
+    ends: tuple[float, float],
+    box: Box,
+    color: str,
+    width: float,
+) -> None:
     left, top, right, bottom = box
-    low, high = gauge_range(history)
+    low, high = ends
     end = left + (right - left) * (len(history) - 1) / _horizon(frame)
     values = sampled(history, max(2, int(end - left)))
     xs = np.linspace(left, end, len(values))
@@ -307,7 +319,7 @@ def _draw_returns(canvas: _Canvas, frame: Frame, box: Box) -> None:
     horizon = _horizon(frame)
     for step in range(0, horizon + 1, _tick_step(horizon)):
         canvas.text(left + step / horizon * (right - left), bottom + 14, str(step), 11, _FAINT, align="centre")
-    _draw_history(canvas, frame, returns, (left, top, right, bottom), _BLUE, 2.5)
+    _draw_history(canvas, frame, returns, (low, high), (left, top, right, bottom), _BLUE, 2.5)
 
 
 # --- the user
@@ -319,9 +331,14 @@ def _draw_user(canvas: _Canvas, frame: Frame, box: Box) -> None:
     right -= 20
     canvas.text(left, top + 20, "the user, hidden from agents", 13, bold=True)
     y = top + _USER_HEAD
+    gauges = frame.gauges()
     for name, history in frame.scalars.items():
-        _draw_gauge(canvas, frame, name, history, (left, y, right, y + 32))
-        y += _GAUGE_HEIGHT
+        if name in gauges:
+            _draw_gauge(canvas, frame, name, gauges[name], (left, y, right, y + 32))
+            y += _GAUGE_HEIGHT
+        else:
+            _draw_label(canvas, name, str(history[-1]), left, y + 8)
+            y += _WHOLE_HEIGHT
     strips = frame.strips()
     height = min(_TALLEST_STRIP, (bottom - y - 8) / len(strips))
     for name, values in strips.items():
@@ -329,32 +346,38 @@ def _draw_user(canvas: _Canvas, frame: Frame, box: Box) -> None:
         y += height
 
 
-def _draw_gauge(canvas: _Canvas, frame: Frame, name: str, history: np.ndarray, box: Box) -> None:
+def _draw_label(canvas: _Canvas, name: str, value: str, left: float, y: float) -> None:
+    canvas.text(left, y, _words(name), 12, room=_GAUGE_WIDTH - _text_width(value, 13) - 8)
+    canvas.text(left + _GAUGE_WIDTH, y, value, 13, align="right", bold=True)
+
+
+def _draw_gauge(canvas: _Canvas, frame: Frame, name: str, ends: tuple[float, float], box: Box) -> None:
     left, top, right, bottom = box
-    middle = left + 176
-    low, high = gauge_range(history)
-    value = number(history[-1])
-    canvas.text(left, top + 8, _words(name), 12, room=176 - _text_width(value, 13) - 8)
-    canvas.text(middle, top + 8, value, 13, align="right", bold=True)
-    zero, end = (left + (x - low) / (high - low) * 176 for x in (0.0, float(finite(history)[-1])))
+    middle = left + _GAUGE_WIDTH
+    low, high = ends
+    history = frame.scalars[name]
+    _draw_label(canvas, name, number(history[-1]), left, top + 8)
+    zero, end = (left + (x - low) / (high - low) * _GAUGE_WIDTH for x in (0.0, float(finite(history)[-1])))
     canvas.rectangle((left, top + 20, middle, bottom), _EMPTY, radius=3)
     canvas.rectangle((min(zero, end), top + 20, max(zero, end), bottom), _BLUE if end >= zero else _ORANGE, radius=3)
+    if low < 0.0:
+        canvas.line([(zero, top + 18), (zero, bottom + 1)], _FAINT)
     canvas.rectangle((middle + 16, top, right, bottom), _PAPER, radius=3)
-    _draw_history(canvas, frame, history, (middle + 21, top + 5, right - 5, bottom - 5), _FAINT, 1.5)
+    _draw_history(canvas, frame, history, ends, (middle + 21, top + 5, right - 5, bottom - 5), _FAINT, 1.5)
 
 
 def _draw_strip(canvas: _Canvas, frame: Frame, name: str, values: np.ndarray, box: Box) -> None:
     left, top, right, bottom = box
     of_topics = name == "interest by topic"
-    limit, signed = strip_limit(values), bool(values.min() < 0)
+    low, limit = frame.strip_range(name)
     bars = pooled(values, int(right - left) // 2)
-    scale = f"{number(-limit if signed else 0.0)} to {number(limit)}"
+    scale = f"{number(low)} to {number(limit)}"
     canvas.text(left, top + 7, _words(name), 12, room=right - left - _text_width(scale, 11) - 8)
     canvas.text(right, top + 7, scale, 11, _FAINT, align="right")
     ticks = (frame.topics if of_topics else np.arange(len(values))) if len(values) <= _MAX_TICKS else ()
     on_slate = set(frame.world.catalog.topics[frame.slate[frame.shown]].tolist()) if of_topics else set()
     top, bottom = top + 19, bottom - (14 if len(ticks) else 0)
-    zero = (top + bottom) / 2 if signed else bottom
+    zero = (top + bottom) / 2 if low < 0.0 else bottom
     canvas.rectangle((left, top, right, bottom), _PAPER)
     width = (right - left) / len(bars)
     margin = min(2.0, 0.15 * width)

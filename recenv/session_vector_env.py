@@ -25,7 +25,7 @@ class RecSessionVectorEnv(VectorEnv[Observation, np.ndarray, np.ndarray]):
 
     Args:
         num_envs: B.
-        config: a `SessionConfig`, its dict, or None for the defaults.
+        config: a `SessionConfig`, its dict, its JSON text, or None for the defaults.
         items: the caller's own items instead of synthetic ones; `num_items` and `embedding_dim` follow them.
         autoreset_mode: "NextStep" (the step after an end starts the next episode and ignores its action), "SameStep"
             (the ending step returns the next episode's first observation, the last one in `info["final_obs"]`), or
@@ -54,7 +54,7 @@ class RecSessionVectorEnv(VectorEnv[Observation, np.ndarray, np.ndarray]):
     def __init__(
         self,
         num_envs: int = 1,
-        config: SessionConfig | Mapping[str, Any] | None = None,
+        config: SessionConfig | Mapping[str, Any] | str | None = None,
         *,
         items: Catalog | None = None,
         autoreset_mode: str | AutoresetMode = AutoresetMode.NEXT_STEP,

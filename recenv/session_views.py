@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import fields
 from typing import Any, Final, cast
 
@@ -13,7 +14,7 @@ from gymnasium.vector.utils import batch_space
 from numba import njit
 
 from recenv.errors import InvalidInput, require, unknown_name
-from recenv.semantic_ids import SemanticIdConfig, SemanticIds
+from recenv.semantic_ids import SemanticIdConfig, SemanticIds, offered_items
 from recenv.session_batch import Observation
 from recenv.world import World
 
@@ -55,6 +56,7 @@ class CodedItems:
     Args:
         env: a `RecSessionEnv` or `RecSessionVectorEnv`, perhaps wrapped.
         ids: codes of its items, or None to fit them.
+        invalid: "raise" or "nearest", what becomes of a code that names no item.
         options: fields of `SemanticIdConfig`, to fit them.
 
     Attributes:
@@ -62,28 +64,36 @@ class CodedItems:
         space: of one slate.
     """
 
-    def __init__(self, env: gymnasium.Env | VectorEnv, ids: SemanticIds | None, options: dict[str, Any]) -> None:
+    def __init__(
+        self, env: gymnasium.Env | VectorEnv, ids: SemanticIds | None, invalid: str, options: dict[str, Any]
+    ) -> None:
+        if invalid not in ("raise", "nearest"):
+            raise unknown_name("invalid", invalid, ("raise", "nearest"))
         world = _world(env)
         _require_subsets(env)
         self.ids = _resolve_ids(world, ids, options)
-        self.space = SemanticIdSpace(self.ids, world.config.slate_size)
+        self._refuses = invalid == "raise"
+        self.space = SemanticIdSpace(self.ids, world.config.slate_size, every_code=not self._refuses)
         self._slate_size = world.config.slate_size
         # Where the tokens of each level begin in a mask.
         self._offsets = np.cumsum([0, *self.ids.level_sizes])
         self._all = np.zeros((1, self._offsets[-1]), np.bool_)
         self._all[0, (self.ids.codes + self._offsets[:-1]).reshape(-1)] = True
 
-    def slates(self, codes: np.ndarray) -> np.ndarray:
-        """Return the items that the codes name: [B, K] int32.
+    def slates(self, codes: np.ndarray, subset: Observation) -> np.ndarray:
+        """Return the items that the codes name, or lead nearest to: [B, K] int32.
 
         Args:
             codes: [B, K * L] integers.
+            subset: the `candidates` or the `available` of the observation, or neither.
 
         Raises:
-            InvalidInput: for a code that names no item.
+            InvalidInput: for a code that names no item, where such are refused, or a token out of range.
         """
         tree = self.ids.tree
         codes = codes.reshape(len(codes), self._slate_size, tree.num_levels)
+        if not self._refuses:
+            return self.ids.nearest_items(codes, **subset)
         items = tree.items(codes)
         if items.min() >= 0:
             return items
@@ -95,7 +105,7 @@ class CodedItems:
         raise InvalidInput(
             f"action holds code {code.tolist()} at slate position {position}, which names no item: after "
             f"{code[:level].tolist()} token {code[level]} is not one of the {count} valid ones; choose from "
-            "ids.tree.next_tokens(prefixes), level by level"
+            "ids.tree.next_tokens(prefixes), level by level, or wrap with invalid='nearest'"
         )
 
     def masks(self, subset: Observation, num_lanes: int) -> np.ndarray:
@@ -107,11 +117,8 @@ class CodedItems:
         """
         if not subset:
             return np.tile(self._all, (num_lanes, self._slate_size))
-        if "candidates" in subset:
-            there = subset["candidates"] >= 0
-            lanes, items = np.nonzero(there)[0], subset["candidates"][there]
-        else:
-            lanes, items = np.nonzero(subset["available"])
+        items, counts = offered_items(num_lanes, **subset)
+        lanes = np.repeat(np.arange(num_lanes), counts)
         masks = np.zeros((num_lanes, self._offsets[-1]), np.bool_)
         masks[lanes[:, None], self.ids.codes[items] + self._offsets[:-1]] = True
         return np.tile(masks, (1, self._slate_size))
@@ -239,6 +246,7 @@ class SemanticIdSpace(spaces.MultiDiscrete):
         ids: the codes.
         slate_size: K.
         num_envs: B for the space of a batch, [B, K * L]; None for one slate, [K * L].
+        every_code: whether it contains codes that name no item.
         seed: of `sample`.
     """
 
@@ -247,30 +255,71 @@ class SemanticIdSpace(spaces.MultiDiscrete):
         ids: SemanticIds,
         slate_size: int,
         num_envs: int | None = None,
+        every_code: bool = False,
         seed: int | np.random.Generator | None = None,
     ) -> None:
         self.ids = ids
         self.slate_size = slate_size
+        self.every_code = every_code
         self._lanes = () if num_envs is None else (num_envs,)
         super().__init__(np.tile(np.array(ids.level_sizes), (*self._lanes, slate_size)), seed=seed)
 
     def sample(self, mask: Any = None, probability: Any = None) -> np.ndarray:
-        """Return codes of uniform items; with a mask or probabilities, tokens drawn one by one as Gymnasium does."""
-        if mask is not None or probability is not None:
+        """Return codes of uniform items.
+
+        Args:
+            mask: which tokens may be drawn, as `MultiDiscrete` takes it (nested tuples of one array an entry) or end to
+                end, as in `info["action_mask"]`. The items are then those that it allows every token of; where there
+                is none, those that it allows the longest prefix of.
+            probability: of each token; tokens are then drawn one by one, as Gymnasium does, and may name no item.
+
+        Raises:
+            InvalidInput: for a mask of another size.
+        """
+        if probability is not None:
             return super().sample(mask, probability)
-        items = self.np_random.integers(len(self.ids.codes), size=(*self._lanes, self.slate_size))
+        if mask is None:
+            items = self.np_random.integers(len(self.ids.codes), size=(*self._lanes, self.slate_size))
+        else:
+            items = np.array([self._allowed_item(allowed) for allowed in self._masks(mask)])
         return self.ids.codes[items].reshape(self.nvec.shape).astype(self.dtype)
 
+    def _masks(self, mask: Any) -> np.ndarray:
+        """Return the mask of each position: [B * K, sum of level_sizes] bool."""
+        flat = np.concatenate(list(_leaves(mask))).astype(np.bool_)
+        width = sum(self.ids.level_sizes)
+        require(
+            flat.size == self.nvec.sum(),
+            f"mask holds {flat.size} values; pass one for each of the {self.nvec.sum()} tokens of all positions",
+        )
+        return flat.reshape(-1, width)
+
+    def _allowed_item(self, allowed: np.ndarray) -> int:
+        offsets = np.cumsum([0, *self.ids.level_sizes[:-1]])
+        lengths = np.logical_and.accumulate(allowed[self.ids.codes + offsets], axis=1).sum(axis=1)
+        return int(self.np_random.choice(np.flatnonzero(lengths == lengths.max())))
+
     def contains(self, x: Any) -> bool:
-        """Return whether every code of `x` names an item."""
+        """Return whether every code of `x` names an item, or, where every code is allowed, has tokens in range."""
         if not super().contains(x):
             return False
+        if self.every_code:
+            return True
         return bool((self.ids.tree.items(np.reshape(x, (-1, len(self.ids.level_sizes)))) >= 0).all())
 
 
 @batch_space.register(SemanticIdSpace)
 def _batch_of_semantic_ids(space: SemanticIdSpace, n: int = 1) -> SemanticIdSpace:
-    return SemanticIdSpace(space.ids, space.slate_size, n, space.np_random)
+    return SemanticIdSpace(space.ids, space.slate_size, n, space.every_code, space.np_random)
+
+
+def _leaves(mask: Any) -> Iterator[np.ndarray]:
+    """Yield the arrays of nested tuples, each flat."""
+    if isinstance(mask, tuple):
+        for part in mask:
+            yield from _leaves(part)
+    else:
+        yield np.reshape(mask, -1)
 
 
 def _world(env: gymnasium.Env | VectorEnv) -> World:

@@ -43,6 +43,7 @@ class ProtoAction(gymnasium.Wrapper, RecordConstructorArgs):
     """
 
     def __init__(self, env: gymnasium.Env) -> None:
+        _check("ProtoAction", env)
         RecordConstructorArgs.__init__(self)
         gymnasium.Wrapper.__init__(self, env)
         self._nearest = NearestItems(env)
@@ -79,14 +80,22 @@ class SemanticIdAction(gymnasium.Wrapper, RecordConstructorArgs):
     tokens of the first entry, then of the second, ...: what sb3-contrib's MaskablePPO gets from `action_masks()` and
     TorchRL's `MultiCategorical.update_mask` takes): a token is allowed where some item has it at that level, of the
     `candidates` or `available` ones where the observation has them. That is exact for the first level of each position;
-    at the others it only rules out what no prefix allows, since such a mask cannot depend on the tokens before: a
-    policy that draws the tokens independently may still draw a code that names no item, which is refused. Of some items
-    alone, `PrefixTree(ids.codes[candidates], ids.level_sizes)` is the exact tree. The action space's `sample` gives
-    valid codes only, and its `contains` refuses others.
+    at the others it only rules out what no prefix allows, since such a mask cannot depend on the tokens before. So:
+
+    * an agent that draws level by level starts each position at node 0, draws from `ids.tree.mask(nodes, level)`,
+      and goes on with `nodes = ids.tree.advance(nodes, tokens)`; its codes always name items (of some items alone,
+      `PrefixTree(ids.codes[candidates], ids.level_sizes)` is the exact tree);
+    * one that draws all tokens at once, like MaskablePPO, nearly always draws some code that names no item: give it
+      `invalid="nearest"`.
+
+    The action space's `sample`, with a mask or without, gives codes that name items.
 
     Args:
         env: a `RecSessionEnv`, perhaps wrapped.
         ids: codes of its catalogue, so as not to fit them again.
+        invalid: "raise" to refuse a code that names no item; "nearest" to take, at the first token that nothing on
+            offer continues with and at those after it, the nearest one that does, so that any tokens of their levels
+            show items on offer: see `SemanticIds.nearest_items`. Two positions of one item still leave the later empty.
         **options: fields of `SemanticIdConfig`, to fit them.
 
     Attributes:
@@ -94,15 +103,19 @@ class SemanticIdAction(gymnasium.Wrapper, RecordConstructorArgs):
 
     Raises:
         InvalidInput: for another environment, one whose `candidates` or `available` a wrapper has taken away, codes of
-            other items, or an unknown option.
+            other items, or an unknown option or `invalid`.
     """
 
-    def __init__(self, env: gymnasium.Env, ids: SemanticIds | None = None, **options: Any) -> None:
-        coded = CodedItems(env, ids, options)
+    def __init__(
+        self, env: gymnasium.Env, ids: SemanticIds | None = None, *, invalid: str = "raise", **options: Any
+    ) -> None:
+        _check("SemanticIdAction", env)
+        coded = CodedItems(env, ids, invalid, options)
         # The config fixes the codes and, unlike them, is JSON.
-        RecordConstructorArgs.__init__(self, **asdict(coded.ids.config))
+        RecordConstructorArgs.__init__(self, invalid=invalid, **asdict(coded.ids.config))
         gymnasium.Wrapper.__init__(self, env)
         self._coded = coded
+        self._subset: Observation = {}
         self._mask = coded.masks({}, 1)[0]
         self.ids = coded.ids
         self.action_space = coded.space
@@ -119,10 +132,11 @@ class SemanticIdAction(gymnasium.Wrapper, RecordConstructorArgs):
             action: [K * L] integers.
 
         Raises:
-            InvalidInput: for a wrong shape or dtype, or a code that names no item.
+            InvalidInput: for a wrong shape or dtype, a code that names no item (with `invalid="raise"`), or a token
+                out of range.
         """
         codes = _action(action, self._coded.space.shape, "integer tokens", "iu")[None]
-        observation, *outcome, info = self.env.step(self._coded.slates(codes)[0])
+        observation, *outcome, info = self.env.step(self._coded.slates(codes, _rows_of_one(self._subset))[0])
         return observation, *outcome, self._with_mask(observation, info)  # type: ignore[return-value]
 
     def action_masks(self) -> np.ndarray:
@@ -130,7 +144,8 @@ class SemanticIdAction(gymnasium.Wrapper, RecordConstructorArgs):
         return self._mask.copy()
 
     def _with_mask(self, observation: Observation, info: dict[str, Any]) -> dict[str, Any]:
-        self._mask = self._coded.masks(_rows_of_one(_subset(observation)), 1)[0]
+        self._subset = _subset(observation)
+        self._mask = self._coded.masks(_rows_of_one(self._subset), 1)[0]
         return {**info, "action_mask": self._mask.copy()}
 
 
@@ -164,6 +179,7 @@ class FlatObservation(_ObservationView, RecordConstructorArgs):
     """
 
     def __init__(self, env: gymnasium.Env, history: str = "pooled") -> None:
+        _check("FlatObservation", env)
         RecordConstructorArgs.__init__(self, history=history)
         _ObservationView.__init__(self, env, FlatFeatures(env, history))
 
@@ -190,6 +206,7 @@ class HistoryTokens(_ObservationView, RecordConstructorArgs):
     def __init__(
         self, env: gymnasium.Env, tokens: str = "items", ids: SemanticIds | None = None, **options: Any
     ) -> None:
+        _check("HistoryTokens", env)
         view = TokenHistory(env, tokens, ids, options)
         self.ids = view.ids
         self.num_tokens = view.num_tokens
@@ -213,6 +230,7 @@ class VectorProtoAction(_VectorForm):
     """`ProtoAction` of a `RecSessionVectorEnv`: [B, d]."""
 
     def __init__(self, env: VectorEnv) -> None:
+        _check("ProtoAction", env, vector=True)
         super().__init__(env)
         self._nearest = NearestItems(env)
         self._subset: Observation = {}
@@ -236,9 +254,13 @@ class VectorProtoAction(_VectorForm):
 class VectorSemanticIdAction(_VectorForm):
     """`SemanticIdAction` of a `RecSessionVectorEnv`: [B, K * L]; `infos["action_mask"]` is [B, K * (sum of sizes)]."""
 
-    def __init__(self, env: VectorEnv, ids: SemanticIds | None = None, **options: Any) -> None:
+    def __init__(
+        self, env: VectorEnv, ids: SemanticIds | None = None, *, invalid: str = "raise", **options: Any
+    ) -> None:
+        _check("SemanticIdAction", env, vector=True)
         super().__init__(env)
-        self._coded = CodedItems(env, ids, options)
+        self._coded = CodedItems(env, ids, invalid, options)
+        self._subset: Observation = {}
         self.ids = self._coded.ids
         self.single_action_space = self._coded.space
         self.action_space = batch_space(self._coded.space, env.num_envs)
@@ -246,14 +268,17 @@ class VectorSemanticIdAction(_VectorForm):
     def reset(self, *, seed: Any = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Start episodes; see `RecSessionVectorEnv.reset`; `infos` has `action_mask` besides."""
         observations, infos = self.env.reset(seed=seed, options=options)
-        return observations, {**infos, "action_mask": self._coded.masks(_subset(observations), self.num_envs)}
+        return observations, self._with_masks(observations, infos)
 
     def step(self, actions: np.ndarray) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
         """Show every session the items that its codes name; see `SemanticIdAction.step`."""
         codes = _action(actions, (self.num_envs, *self._coded.space.shape), "integer tokens", "iu")
-        observations, *outcome, infos = self.env.step(self._coded.slates(codes))
-        masks = self._coded.masks(_subset(observations), self.num_envs)
-        return observations, *outcome, {**infos, "action_mask": masks}  # type: ignore[return-value]
+        observations, *outcome, infos = self.env.step(self._coded.slates(codes, self._subset))
+        return observations, *outcome, self._with_masks(observations, infos)  # type: ignore[return-value]
+
+    def _with_masks(self, observations: Observation, infos: dict[str, Any]) -> dict[str, Any]:
+        self._subset = _subset(observations)
+        return {**infos, "action_mask": self._coded.masks(self._subset, self.num_envs)}
 
 
 class _VectorObservationView(_VectorForm):
@@ -290,6 +315,7 @@ class VectorFlatObservation(_VectorObservationView):
     """`FlatObservation` of a `RecSessionVectorEnv`: [B, n]."""
 
     def __init__(self, env: VectorEnv, history: str = "pooled") -> None:
+        _check("FlatObservation", env, vector=True)
         super().__init__(env, FlatFeatures(env, history))
 
 
@@ -297,6 +323,7 @@ class VectorHistoryTokens(_VectorObservationView):
     """`HistoryTokens` of a `RecSessionVectorEnv`: [B, H] or [B, H * L]."""
 
     def __init__(self, env: VectorEnv, tokens: str = "items", ids: SemanticIds | None = None, **options: Any) -> None:
+        _check("HistoryTokens", env, vector=True)
         view = TokenHistory(env, tokens, ids, options)
         self.ids = view.ids
         self.num_tokens = view.num_tokens
@@ -304,6 +331,28 @@ class VectorHistoryTokens(_VectorObservationView):
 
 
 # --- parts
+
+
+def _check(name: str, env: object, *, vector: bool = False) -> None:
+    """Refuse an environment of the other form, and a second wrapper of the same task, by the wrapper's single name."""
+    own, other = (f"Vector{name}", name) if vector else (name, f"Vector{name}")
+    if not isinstance(env, VectorEnv if vector else gymnasium.Env):
+        takes = f"{own} takes a {'vector' if vector else 'single'} environment"
+        if isinstance(env, gymnasium.Env | VectorEnv):
+            raise InvalidInput(f"{takes} and env={env} is a {'single' if vector else 'vector'} one; use {other}")
+        raise InvalidInput(f"{takes}, not a {type(env).__name__}; pass a RecSession environment")
+    actions = (ProtoAction, SemanticIdAction, VectorProtoAction, VectorSemanticIdAction)
+    family = actions if name.endswith("Action") else (_ObservationView, _VectorObservationView)
+    inner: Any = env
+    while isinstance(inner, gymnasium.Wrapper | VectorWrapper):
+        if isinstance(inner, family):
+            why = (
+                "ProtoAction makes a slate of a point, and SemanticIdAction of codes"
+                if family is actions
+                else "FlatObservation makes features of the history, and HistoryTokens tokens"
+            )
+            raise InvalidInput(f"{own} cannot wrap env={env}: {why}; use one of them, once")
+        inner = inner.env
 
 
 def _subset(observation: Observation) -> Observation:

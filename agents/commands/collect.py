@@ -8,9 +8,9 @@ from typing import Literal
 
 from tqdm import tqdm
 
-from agents.commands import world_options
+from agents.commands import SetWords, given_world
 from offline_data.collection import LogRequest, collect, mixture_spec
-from recenv.session_config import SessionConfig
+from recenv.errors import require
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,9 @@ class Collect:
         action_kind: log slates, or proto-actions over embedding space.
         seed: root seed of users and behavior.
         group_size: sessions that share a user under different behavior seeds.
-        set: options of the world as NAME=VALUE, for example `--set slate_size=5 num_items=200`.
+        config: JSON file of a session config, or what `recsession fit` writes, in place of the default world.
+        set: options of the world as NAME=VALUE, for example `--set slate_size=5 choice.no_click_utility=1`; `recsession
+            options` lists them.
     """
 
     out: Path
@@ -37,12 +39,18 @@ class Collect:
     action_kind: Literal["slate", "proto"] = "proto"
     seed: int = 0
     group_size: int = 1
-    set: tuple[str, ...] = ()
+    config: Path | None = None
+    set: SetWords = ()
 
     def run(self) -> None:
         """Collect and say what was written."""
+        config, items = given_world(self.config, self.set)
+        require(
+            items is None,
+            f"--config {self.config} brings items of its own, and a log holds synthetic ones; pass another config",
+        )
         request = LogRequest(
-            config=SessionConfig().override(**world_options(self.set)),
+            config=config,
             behavior=mixture_spec(self.good_fraction, self.noise, self.mixing),
             action_kind=self.action_kind,
             num_sessions=self.num_sessions,

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
-from agents.evaluation import resolve_policy
+from agents.commands import SetWords, find_policy, given_world
 from agents.trainer import check_device
 from offline_data.quality import Interval, evaluate_returns, reference_returns
 from recenv.errors import require_range
+from recenv.world import make_world
 
 
 @dataclass(frozen=True)
@@ -15,13 +17,16 @@ class Evaluate:
     """Roll a policy out in the simulator.
 
     Attributes:
-        policy: a policy file of `recsession train`, or MODULE:CLASS with a method `act(observation)` that returns
-            slates [B, K].
+        policy: a policy file of `recsession train`, which acts in the world that it was trained in, MODULE:CLASS with a
+            method `act(observation)` that returns slates [B, K], or a behavior policy, by name or as a JSON spec.
         num_sessions: fresh users.
         seed: root seed of users and luck.
         stochastic: sample from a trained policy instead of acting by its mean.
         noise: behavior policy at normalised score 0; the expert is at 1.
         device: cpu or cuda.
+        config: JSON file of a session config, or what `recsession fit` writes, in place of the default world.
+        set: options of the world as NAME=VALUE, for example `--set slate_size=5 choice.no_click_utility=1`; `recsession
+            options` lists them.
     """
 
     policy: str
@@ -30,12 +35,20 @@ class Evaluate:
     stochastic: bool = False
     noise: str = "clickbait"
     device: str = "cpu"
+    config: Path | None = None
+    set: SetWords = ()
 
     def run(self) -> None:
         """Evaluate and print."""
         check_device(self.device)
         require_range("seed", self.seed, 0, 2**31 - 1, integer=True)
-        policy, world = resolve_policy(self.policy, deterministic=not self.stochastic, device=self.device)
+        policy, world = find_policy(
+            self.policy,
+            make_world(*given_world(self.config, self.set)),
+            {"--config": self.config is not None, "--set": bool(self.set)},
+            deterministic=not self.stochastic,
+            device=self.device,
+        )
         returns = evaluate_returns(world, policy, self.num_sessions, self.seed, "evaluation")
         reference = reference_returns(
             world, self.noise, policy.action_kind, num_sessions=self.num_sessions, seed=self.seed

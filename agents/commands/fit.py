@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -9,13 +11,13 @@ from typing import Any, Literal
 import numpy as np
 from tqdm import tqdm
 
-from offline_data.atomic_files import replacing, write_json
+from offline_data.atomic_files import make_folder, replacing, write_json
 from offline_data.dataset import LoggedDataset
 from offline_data.fitting import fit_user_model
-from offline_data.fitting.calibration import Reliability
+from offline_data.fitting.calibration import Reliability, verdict
 from offline_data.fitting.maximum_likelihood import ParameterEstimate
 from offline_data.fitting.open_bandit_fit import fit_open_bandit
-from recenv.errors import InvalidInput
+from recenv.errors import InvalidInput, require
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,7 @@ class Fit:
 
     def run(self) -> None:
         """Fit, write and print."""
+        _require_file(self.out)
         if self.log == "open-bandit":
             self._open_bandit()
             return
@@ -57,24 +60,30 @@ class Fit:
                 progress=bar.update,
             )
         write_json(self.out, {**fit.as_dict(), "log": self.log})
+        if not fit.exact:
+            print(
+                f"warning: the fit is approximate ({'; '.join(fit.approximations)}): the intervals are of the best "
+                "approximating model and need not cover the world's values\n"
+            )
         _print_estimates(fit.estimates)
         held_out = fit.held_out
         print(f"\nheld out: {held_out.num_sessions:,} sessions, {held_out.num_steps:,} steps; nats a step")
         print(f"{'fit':<22}{held_out.log_likelihood:10.4f}")
         print(f"{'constant rate':<22}{held_out.baseline:10.4f}   the fit gains {held_out.gain:.4f}")
         print(f"{'log its own config':<22}{held_out.logged:10.4f}   the fit gains {held_out.gain_on_logged:.4f}")
+        print(held_out.verdict)
         _print_reliability(held_out.reliability)
-        for line in fit.approximations:
-            print(f"approximate: {line}")
         for line in fit.notes:
             print(f"note: {line}")
         print(f"{self.out}: the user model; `config` in it is a session config")
+        self._print_use()
 
     def _open_bandit(self) -> None:
         if self.path is None:
             raise InvalidInput("--log open-bandit has no --path; give the folder that holds random/ and bts/")
-        fit = fit_open_bandit(self.path, self.campaign, holdout_fraction=self.holdout_fraction, seed=self.seed)
         items = self.out.with_suffix(".items.npz")
+        _require_file(items)
+        fit = fit_open_bandit(self.path, self.campaign, holdout_fraction=self.holdout_fraction, seed=self.seed)
         arrays: dict[str, Any] = fit.items.arrays()
         with replacing(items) as temporary, temporary.open("wb") as stream:
             np.savez(stream, **arrays)
@@ -90,10 +99,23 @@ class Fit:
         print(f"\nheld out: {fit.num_held_out:,} rows; nats a row")
         print(f"{'fit':<22}{fit.log_likelihood:10.5f}")
         print(f"{'constant rate':<22}{fit.baseline:10.5f}   the fit gains {fit.gain:.5f}")
+        print(verdict(fit.gain))
         _print_reliability(fit.reliability)
         for line in fit.as_dict()["notes"]:
             print(f"note: {line}")
         print(f"{self.out}: the click model; {items}: its items, for Catalog.from_arrays(**numpy.load(...))")
+        self._print_use()
+
+    def _print_use(self) -> None:
+        print(f"use it with `recsession simulate --config {shlex.quote(str(self.out))}`")
+
+
+def _require_file(path: Path) -> None:
+    """Refuse, before the work, a path that cannot be written after it."""
+    require(
+        not os.path.isdir(path), f"cannot write {path}: it is a folder; give a file, {path / 'user_model.json'} say"
+    )
+    make_folder(path.parent)
 
 
 def _print_estimates(estimates: dict[str, ParameterEstimate]) -> None:

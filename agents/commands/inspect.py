@@ -33,6 +33,8 @@ class Inspect:
         rows: list[tuple[str, str]] = [
             ("sessions, steps", f"{log.num_sessions:,}, {log.num_rows:,}"),
             ("world hash", log.manifest["world_hash"]),
+            ("user model", log.config.user_model.name),
+            ("slate, catalogue", f"{log.config.slate_size:,} of {log.config.catalog.num_items:,} items a step"),
             ("behavior", json.dumps(log.manifest["behavior"])),
             ("action kind", log.action_kind),
             ("session return", f"{Interval.of(returns)}, from {returns.min():.2f} to {returns.max():.2f}"),

@@ -14,15 +14,15 @@ import numpy as np
 from gymnasium.envs.registration import EnvSpec
 from tqdm import tqdm
 
-from agents.commands import world_options
+from agents.commands import SetWords, find_policy, given_world
 from offline_data.atomic_files import replacing
-from offline_data.behavior import BEHAVIORS, BehaviorPolicy, SessionView, make_behavior
-from recenv.errors import InvalidInput, require, require_range, unknown_name
+from offline_data.behavior import BehaviorPolicy, SessionView
+from recenv.errors import require, require_range, unknown_name
 from recenv.random_streams import BEHAVIOR, uniforms
 from recenv.rendering import RENDER_FPS, Frame, ansi, ending, rgb_array
-from recenv.session_config import SessionConfig
 from recenv.session_env import RecSessionEnv, resolve_config
 from recenv.session_views import SUBSETS
+from recenv.world import World, make_world
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -46,12 +46,15 @@ class Simulate:
     Attributes:
         env: id of an environment of recenv: RecSession-v0, or a variant of it.
         policy: a behavior policy by name (greedy is the oracle of the next click, expert looks beyond it; uniform and
-            clickbait are noise), a policy file of `recsession train`, or MODULE:CLASS, your own act(observation).
+            clickbait are noise) or as a JSON spec, for example '{"name": "belief", "optimism": 1}', a policy file of
+            `recsession train`, or MODULE:CLASS, your own act(observation).
         render: print every step as text, draw every step into --out, or show nothing but the summary.
         seed: session seed of the first session, the next has the next seed; `reset(seed=...)` begins the same session.
         num_sessions: sessions, one after another.
         out: picture that rgb_array writes: an animation, FILE.gif, or a contact sheet of at most 12 steps, FILE.png.
-        set: options of the world as NAME=VALUE, for example `--set slate_size=5 num_items=200`.
+        config: JSON file of a session config, or what `recsession fit` writes, in place of the default world.
+        set: options of the world as NAME=VALUE, for example `--set slate_size=5 choice.no_click_utility=1`; `recsession
+            options` lists them.
     """
 
     env: str = "RecSession-v0"
@@ -60,21 +63,24 @@ class Simulate:
     seed: int = 0
     num_sessions: int = 1
     out: Path | None = None
-    set: tuple[str, ...] = ()
+    config: Path | None = None
+    set: SetWords = ()
 
     def run(self) -> None:
         """Play, show and sum up."""
         require_range("num_sessions", self.num_sessions, 1, 2**31 - 1, integer=True)
         require_range("seed", self.seed, 0, 2**63 - self.num_sessions, integer=True)
         self._check_out()
-        config, policy = self._resolve()
+        policy, world = self._resolve()
         env = RecSessionEnv(
-            config.override(expose_user_state=True), render_mode=None if self.render == "none" else self.render
+            world.config.override(expose_user_state=True),
+            items=world.catalog,
+            render_mode=None if self.render == "none" else self.render,
         )
         frames: list[Frame] = []
         totals = np.zeros(3)
         for seed in range(self.seed, self.seed + self.num_sessions):
-            session = _Session(env, policy, seed)
+            session = _Session(env, policy, self.policy, seed)
             for frame in session.play():
                 if self.render == "ansi":
                     _print(ansi(frame, color=_wants_color()) + "\n")
@@ -103,29 +109,20 @@ class Simulate:
                 f"--out {self.out} is for pictures, and --render {self.render} makes none; add --render rgb_array",
             )
 
-    def _resolve(self) -> tuple[SessionConfig, BehaviorPolicy]:
-        """Return the config of the world that the options mean, and the policy in it."""
+    def _resolve(self) -> tuple[BehaviorPolicy, World]:
+        """Return the policy that the options mean, and the world that it acts in."""
         environments = _environments()
         if self.env not in environments:
             raise unknown_name("environment", self.env, environments)
-        given = dict(environments[self.env].kwargs)
-        config = resolve_config(given.pop("config", None), given).override(**world_options(self.set))
-        world = RecSessionEnv(config).world
-        if self.policy in BEHAVIORS.registered():
-            return config, make_behavior(world, self.policy)
-        is_file = Path(self.policy).exists()
-        if not is_file and ":" not in self.policy:
-            error = unknown_name("policy", self.policy, BEHAVIORS.registered())
-            raise InvalidInput(f"{error}, or pass a policy file or MODULE:CLASS")
+        kwargs = dict(environments[self.env].kwargs)
+        other = self.env != Simulate.env
         require(
-            not is_file or (self.env == Simulate.env and not self.set),
-            f"--policy {self.policy} acts in the world that it was trained in; leave out --env and --set",
+            not other or self.config is None, f"--config and --env {self.env} are two worlds; leave one of them out"
         )
-        # Only a policy of that kind needs torch.
-        from agents.evaluation import resolve_policy
-
-        policy, own_world = resolve_policy(self.policy, world=world)
-        return own_world.config, policy
+        base = resolve_config(kwargs.pop("config", None), kwargs)
+        world = make_world(*given_world(self.config, self.set, base))
+        given = {"--env": other, "--config": self.config is not None, "--set": bool(self.set)}
+        return find_policy(self.policy, world, given)
 
 
 def _environments() -> dict[str, EnvSpec]:
@@ -140,10 +137,12 @@ class _Session:
 
     env: RecSessionEnv
     policy: BehaviorPolicy
+    policy_name: str
     seed: int
     total_reward: float = 0.0
     num_steps: int = 0
     num_clicks: int = 0
+    num_shown: int = 0
     outcome: str = ""
 
     def play(self) -> Iterator[Frame]:
@@ -159,7 +158,11 @@ class _Session:
             steps = np.array([self.num_steps], np.uint64)
             view = SessionView(_batched(observation), _batched(info["user_state"]), steps)
             draws = uniforms(seeds, BEHAVIOR, episodes, steps, self.policy.num_draws)
-            action = self.policy.act(view, draws, memory).action
+            try:
+                action = self.policy.act(view, draws, memory).action
+            except Exception as error:
+                error.add_note(f"policy {self.policy_name} failed at step {self.num_steps} of seed {self.seed}")
+                raise
             if self.policy.action_kind == "proto":
                 subset = {name: values for name, values in view.observation.items() if name in SUBSETS}
                 action = self.env.world.catalog.nearest_items(action, self.env.config.slate_size, **subset)
@@ -167,12 +170,18 @@ class _Session:
             self.total_reward += reward
             self.num_steps += 1
             self.num_clicks += int(info["feedback"][:, 0].sum())
+            self.num_shown += int(info["shown"].sum())
             self.outcome = ending(terminated, truncated)
 
     def __str__(self) -> str:
+        num_positions = self.num_steps * self.env.config.slate_size
+        gaps = (
+            f"\nshown {self.num_shown:,} of {num_positions:,} positions: repeated items, or items that the step does "
+            "not offer"
+        )
         return (
             f"seed {self.seed}: return {self.total_reward:.2f}, {self.num_steps} steps, {self.num_clicks} clicks, "
-            f"{self.outcome}"
+            f"{self.outcome}{gaps if self.num_shown < num_positions else ''}"
         )
 
 

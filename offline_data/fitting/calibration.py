@@ -96,6 +96,16 @@ def reliability(probability: np.ndarray, clicked: np.ndarray, num_bins: int = NU
     return Reliability(tuple(bins), error / count, chance / count)
 
 
+def verdict(gain: Interval) -> str:
+    """Return in words whether a model predicts better than a constant click rate; only an interval above 0 says so.
+
+    Args:
+        gain: the model's advance on held-out steps.
+    """
+    better = "better than" if gain.low > 0.0 else "no better than"
+    return f"the fitted model is {better} a constant click rate on held-out steps"
+
+
 def gain_per_step(values: np.ndarray, others: np.ndarray, lengths: np.ndarray) -> Interval:
     """Return the mean difference of two log-likelihoods a step, nats, with its interval over sessions.
 

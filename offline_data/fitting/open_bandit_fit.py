@@ -18,7 +18,7 @@ from typing import Any, Final
 import numpy as np
 from scipy.optimize import minimize_scalar
 
-from offline_data.fitting.calibration import Reliability, gain_per_step, reliability
+from offline_data.fitting.calibration import Reliability, gain_per_step, reliability, verdict
 from offline_data.fitting.maximum_likelihood import Evaluation, Optimum, ParameterEstimate, maximize, wilson
 from offline_data.interop.open_bandit import NUM_POSITIONS, POLICIES, read_open_bandit
 from offline_data.quality import Interval
@@ -81,6 +81,7 @@ class OpenBanditFit:
                 "log_likelihood": self.log_likelihood,
                 "baseline": self.baseline,
                 "gain": self.gain.as_dict(),
+                "verdict": verdict(self.gain),
                 "reliability": self.reliability.as_dict(),
             },
             "notes": notes,

@@ -20,7 +20,7 @@ from typing import Any, Final, Literal
 import numpy as np
 
 from offline_data.dataset import LoggedDataset
-from offline_data.fitting.calibration import Reliability, gain_per_step, reliability
+from offline_data.fitting.calibration import Reliability, gain_per_step, reliability, verdict
 from offline_data.fitting.click_likelihood import PARAMETERS, ClickLikelihood
 from offline_data.fitting.feedback_estimates import leave_estimates, like_estimates
 from offline_data.fitting.maximum_likelihood import (
@@ -34,7 +34,6 @@ from offline_data.quality import Interval
 from recenv.errors import require, require_range, unknown_name
 from recenv.random_streams import derive_seeds
 from recenv.session_config import SessionConfig
-from recenv.user_models import USER_MODELS, UserModel
 
 InterestPath = Literal["profile", "mean_path"]
 INTEREST_PATHS: Final = ("profile", "mean_path")
@@ -46,6 +45,18 @@ _CONSTANTS: Final = {
     "multinomial_logit": "no_click_utility",
     "position_based": "relevance_midpoint",
     "exponential_cascade": "attention",
+}
+# Of each user model known here, the fields that move clicks outside the likelihood where they are not 0, and how.
+_LEFT_OUT: Final[dict[str, dict[str, str]]] = {
+    "boredom_cascade": {
+        "boredom_penalty": "topics bore after many clicks, which the fit does not rebuild from the log",
+        "weariness": "boring topics make every item less wanted, which the fit does not rebuild either",
+        "influence": "the interest moves unseen, its beginning stands for it",
+    },
+    "interest_evolution": {},
+    "interest_exploration": {"quality_weight": "quality moves utilities, the likelihood has appeal alone"},
+    "long_term_satisfaction": {},
+    "multi_behavior": {"slate_correlation": "what else a slate shows moves utilities"},
 }
 
 
@@ -75,8 +86,14 @@ class HeldOut:
     reliability: Reliability
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the fields by name, nested ones plain."""
-        return {k: v.as_dict() if isinstance(v, Interval | Reliability) else v for k, v in vars(self).items()}
+        """Return the fields by name, nested ones plain, and the verdict."""
+        fields = {k: v.as_dict() if isinstance(v, Interval | Reliability) else v for k, v in vars(self).items()}
+        return {**fields, "verdict": self.verdict}
+
+    @property
+    def verdict(self) -> str:
+        """Whether the fit is better than the baseline, in words."""
+        return verdict(self.gain)
 
 
 @dataclass(frozen=True)
@@ -99,6 +116,11 @@ class UserFit:
     notes: tuple[str, ...]
     training: dict[str, Any]
 
+    @property
+    def exact(self) -> bool:
+        """Whether the likelihood is the world's own, so that the intervals cover the world's values."""
+        return not self.approximations
+
     def as_dict(self) -> dict[str, Any]:
         """Return nested plain values; `SessionConfig.from_dict` and `gymnasium.make(..., config=...)` take `config`."""
         return {
@@ -106,6 +128,7 @@ class UserFit:
             "config": self.config.to_dict(),
             "estimates": {name: estimate.as_dict() for name, estimate in self.estimates.items()},
             "held_out": self.held_out.as_dict(),
+            "exact": self.exact,
             "approximations": list(self.approximations),
             "notes": list(self.notes),
             "training": self.training,
@@ -155,7 +178,7 @@ def fit_user_model(
         config=_fitted_config(config, estimates),
         estimates=estimates,
         held_out=_judge(dataset, held_out, step, optimum, likelihood.constant_alone(), config),
-        approximations=tuple(_approximations(config, step)),
+        approximations=tuple(_approximations(dataset, step)),
         notes=tuple(notes),
         training={
             "choice": config.choice.name,
@@ -337,19 +360,28 @@ def _judge(
     )
 
 
-def _approximations(config: SessionConfig, interest_step: float) -> list[str]:
-    """Return a sentence for each thing that moves a click in the world and is not in the likelihood."""
-    model, found = config.user_model, []
+def _approximations(dataset: LoggedDataset, interest_step: float) -> list[str]:
+    """Return a clause for each thing that moves clicks or leaving in the world and is not in the likelihood."""
+    config, model, found = dataset.config, dataset.config.user_model, []
     if config.profile_noise > 0.0:
         found.append(f"profile_noise={config.profile_noise}: the profile is a noisy view of the initial interest")
+    elif bool((np.abs(dataset.sessions["profile"]) == 1.0).any()):
+        found.append("the profile is cut to [-1, 1], and interests go beyond")
     if getattr(model, "interest_step", 0.0) > 0.0:
         stands = "its mean path" if interest_step > 0.0 else "its beginning"
         found.append(f"interest_step={model.interest_step}: the interest moves unseen, {stands} stands for it")
-    part = USER_MODELS.get(model.name)
-    if part.adjust is not UserModel.adjust:
-        found.append(f"user_model {model.name!r} adjusts utilities by state that the fit does not rebuild")
+    if model.name not in _LEFT_OUT:
+        found.append(f"user_model {model.name!r} is none that the fit knows: what moves its clicks may be left out")
+    for name, reason in _LEFT_OUT.get(model.name, {}).items():
+        if getattr(model, name) != 0.0:
+            found.append(f"{name}={getattr(model, name)}: {reason}")
     if config.satisfaction is not None and config.satisfaction.satisfaction_weight != 0.0:
         found.append("satisfaction moves utilities unseen")
-    if config.freshness is not None:
+    relief = 0.0 if config.leave_hazard is None else config.leave_hazard.hazard_relief
+    if config.satisfaction is not None and relief != 0.0:
+        found.append(f"hazard_relief={relief}: satisfaction moves leaving unseen, a constant rate stands for it")
+    if config.retention is not None and config.retention.max_sessions > 1:
+        found.append("retention: who leaves and comes back is not counted as leaving")
+    if config.freshness is not None and config.freshness.freshness_weight != 0.0:
         found.append("freshness moves utilities by a day that the log does not hold")
     return found

@@ -65,6 +65,20 @@ NEAREST = "did you mean "
         (COLLECT + "--noise mixture", ["a mixture cannot hold a mixture"]),
         (COLLECT + "--set num_item=50", ["num_item", NEAREST + "'num_items'?"]),
         (COLLECT + "--set user_model=interest_evolutoin", [NEAREST + "'interest_evolution'?"]),
+        (COLLECT + "--set", ["--set has no options; write NAME=VALUE after it"]),
+        (COLLECT + "--set --seed 1", ["--set has no options"]),
+        (COLLECT + "--set budget=1 --set budget=2", ["--set gives budget twice; leave one of them out"]),
+        (COLLECT + "--set choice.position_decay=1 choice.position_decay=0.5", ["gives choice.position_decay twice"]),
+        (COLLECT + "--set satiation=None satiation.satiation_weight=1", ["satiation=None and satiation.satiation_wei"]),
+        (COLLECT + "--set choice.position_deca=1", [NEAREST + "'position_decay'?"]),
+        (COLLECT + "--set choise.position_decay=1", ["unknown session option 'choise'", NEAREST + "'choice'?"]),
+        (COLLECT + "--config {tmp}/absent", ["{tmp}/absent: No such file or directory"]),
+        (
+            COLLECT + "--config {tmp}/file",
+            ["--config {tmp}/file is not JSON", "SessionConfig.to_json() or `recsession"],
+        ),
+        (COLLECT + "--config {tmp}/list", ["--config {tmp}/list holds no session config; pass what"]),
+        (COLLECT + "--config {tmp}/bad_items", ["{tmp}/file, which are not a catalogue's", "fit again"]),
         (COLLECT + "--set slate_size", ["--set 'slate_size' has no '='"]),
         (COLLECT + "--set slate_size=five", ["slate_size='five' is not an integer"]),
         (COLLECT + "--set slate_size=60 num_items=50", ["slate_size=60 exceeds num_items=50; lower slate_size"]),
@@ -74,8 +88,19 @@ NEAREST = "did you mean "
         (OPE + "--estimators snip", ["unknown estimator 'snip'", NEAREST + "'snips'?"]),
         ("quickstart --out {tmp}/new --noise clickbate", [NEAREST + "'clickbait'?"]),
         ("quickstart --out {tmp}/new --noise expert", ["does not exceed the noise's"]),
-        (SIMULATE + "--policy greed", ["unknown policy 'greed'", NEAREST + "'greedy'?", "or pass a policy file"]),
-        (SIMULATE + "--policy mixture", ["components"]),
+        (SIMULATE + "--policy greed", ["unknown policy 'greed'", NEAREST + "'greedy'?", "a policy file"]),
+        (SIMULATE + "--policy mixture", ["names no components; pass its spec, as in --policy '{{"]),
+        (SIMULATE + '--policy {{"name":"belief","optimis":1}}', [NEAREST + "'optimism'?"]),
+        (SIMULATE + '--policy {{"name":', ["is not a behavior policy's spec (Expecting value", "as JSON"]),
+        (
+            SIMULATE + '--policy {{"name":["belief"]}}',
+            ["is not a behavior policy's spec (unhashable", 'pass {{"name":'],
+        ),
+        (SIMULATE + '--policy {{"name":"mixture","components":5}}', ["is not a behavior policy's spec ("]),
+        (
+            SIMULATE + "--policy {tmp}/trained",
+            ["--policy {tmp}/trained is a folder; pass the file in it, {tmp}/trained/p"],
+        ),
         (SIMULATE + "--env RecSessoin-v0", ["unknown environment 'RecSessoin-v0'", NEAREST + "'RecSession-v0'?"]),
         (SIMULATE + "--env CartPole-v1", ["unknown environment 'CartPole-v1'", "RecSession-v0"]),
         (SIMULATE + "--set slate_siz=5", ["slate_siz", NEAREST + "'slate_size'?"]),
@@ -97,7 +122,10 @@ NEAREST = "did you mean "
         ("train bc --log {tmp}/truncated --out {tmp}/new", ["truncated/rows/proto.npy has"]),
         ("ope --log {tmp}/foreign --policy {made}/policy", ["{tmp}/foreign is not a RecSession dataset"]),
         ("collect --out {tmp}/foreign", ["{tmp}/foreign is not a RecSession dataset"]),
-        ("collect --out {made}/log --num-sessions 41", ["{made}/log holds a dataset of another request"]),
+        (
+            "collect --out {made}/log --num-sessions 41",
+            ["{made}/log holds a dataset of another request (behavior.weights [0.3, 0.7] there, [0.1, 0.9] here); "],
+        ),
         ("train bc --log {made}/slates --out {tmp}/new", ["is a log of slates", "collect with --action-kind proto"]),
         ("ope --log {made}/slates --policy {made}/policy", ["is a log of slates", "collect with --action-kind proto"]),
         ("ope --log {made}/log --policy {made}/default_policy", ["made for another catalogue than that of {made}/log"]),
@@ -114,15 +142,22 @@ NEAREST = "did you mean "
         ("ope --log open-bandit --path {tmp}/absent", ["{tmp}/absent", "random/all"]),
         ("ope --log open-bandit --path {tmp} --campaign mens", ["'mens'", NEAREST + "'men'?"]),
         # Policies
-        ("evaluate --policy {tmp}/absent", ["policy file {tmp}/absent does not exist; train one"]),
+        (
+            "evaluate --policy {tmp}/absent",
+            ["unknown policy '{tmp}/absent'", "or pass a JSON spec, a policy file or MODULE:CLASS"],
+        ),
         ("evaluate --policy {tmp}/file", ["{tmp}/file is not a policy file"]),
         ("evaluate --policy no_such_module:Policy", ["cannot import 'no_such_module'"]),
         ("evaluate --policy json:Policy", ["json has no class 'Policy'"]),
         ("evaluate --policy :Policy", ["cannot import ''"]),
         ("simulate --policy {tmp}/file", ["{tmp}/file is not a policy file"]),
-        ("simulate --policy {tmp}/absent", ["unknown policy '{tmp}/absent'", "or pass a policy file or MODULE:CLASS"]),
+        ("simulate --policy {tmp}/absent", ["unknown policy '{tmp}/absent'", "or pass a JSON spec, a policy file"]),
         ("simulate --policy no_such_module:Policy", ["cannot import 'no_such_module'"]),
-        ("simulate --policy {made}/policy --set slate_size=2", ["the world that it was trained in", "leave out --env"]),
+        ("simulate --policy {made}/policy --set slate_size=2", ["the world that it was trained in", "leave out --set"]),
+        (EVALUATE + "--set slate_size=2 --config {tmp}/empty", ["trained in; leave out --config and --set"]),
+        ("options slatesize", ["unknown session option 'slatesize'", NEAREST + "'slate_size'?"]),
+        ("options --user-model boredom", ["unknown user model 'boredom'", NEAREST + "'boredom_cascade'?"]),
+        ("options --choice position", ["unknown choice model 'position'", NEAREST + "'position_based'?"]),
         ("ope --log {made}/log --policy {tmp}/absent", ["policy file {tmp}/absent does not exist"]),
         # Outputs
         ("simulate --render rgb_array", ["has no --out", "FILE.gif or FILE.png"]),
@@ -131,7 +166,7 @@ NEAREST = "did you mean "
         ("simulate --render rgb_array --out {tmp}/file/new.png --set max_steps=2", ["cannot write {tmp}/file/new.png"]),
         ("collect --out {tmp}/file/new", ["cannot write", "choose a path in a folder that you can write"]),
         ("collect --out {tmp}/file", ["{tmp}/file is a file; choose another --out"]),
-        ("fit --log {made}/log --out {tmp}/file/new", ["cannot write {tmp}/file/new"]),
+        ("fit --log {made}/log --out {tmp}/file/new", ["cannot write {tmp}/file"]),
         ("train bc --log {made}/log --out {tmp}/file/new", ["cannot write {tmp}/file/new"]),
         ("train bc --log {made}/log --out {tmp}/file", ["cannot write {tmp}/file"]),
         ("quickstart --num-evaluation-sessions 10 --out {tmp}/file/new", ["cannot write {tmp}/file/new"]),
@@ -144,6 +179,11 @@ NEAREST = "did you mean "
 def test_bad_input_is_one_line(run, made, tmp_path, folder_tree, monkeypatch, words, fragments):
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     (tmp_path / "file").write_text("mine\n")
+    (tmp_path / "list").write_text("[1]\n")
+    (tmp_path / "empty").write_text("{}\n")
+    (tmp_path / "bad_items").write_text('{"config": {}, "items": "file"}\n')
+    (tmp_path / "trained").mkdir()
+    (tmp_path / "trained" / "policy").write_text("mine\n")
     (tmp_path / "foreign").mkdir()
     (tmp_path / "foreign" / "thesis.txt").write_text("years of work\n")
     if "truncated" in words or "changed" in words or "other_format" in words:

@@ -17,6 +17,7 @@ from agents.commands.collect import Collect
 from agents.commands.evaluate import Evaluate
 from agents.commands.fit import Fit
 from agents.commands.ope import Ope
+from agents.commands.options import Options
 from agents.commands.simulate import Simulate
 from agents.encoders import NetworkConfig
 from agents.objectives import OBJECTIVES
@@ -67,6 +68,7 @@ def test_version(run):
         (["evaluate"], Evaluate),
         (["fit"], Fit),
         (["ope"], Ope),
+        (["options"], Options),
         (["quickstart"], Quickstart),
         (["simulate"], Simulate),
         (["inspect"], None),
@@ -179,6 +181,8 @@ def test_slates_can_be_collected_and_inspected(run, made):
     code, out, _ = run("inspect", made / "slates")
     assert code == 0
     assert re.search(r"action kind +slate", out)
+    assert re.search(r"user model +interest_evolution", out)
+    assert re.search(r"slate, catalogue +3 of 50 items a step", out)
 
 
 def test_own_policy_can_be_evaluated(run, tmp_path):
@@ -301,7 +305,7 @@ def test_process_collects(tmp_path, world_options):
 
 def test_process_refuses_in_one_line(tmp_path):
     for words, encoding, fragment in (
-        (["evaluate", "--policy", "absent"], "utf-8", "policy file absent does not exist"),
+        (["evaluate", "--policy", "absent"], "utf-8", "unknown policy 'absent'"),
         (["trian"], "utf-8", "did you mean 'train'?"),
         # The reason is read out of what tyro prints, which is drawn otherwise where stdout is not UTF-8.
         (["collect", "--out", "new", "--nois", "uniform"], "utf-8", "options: --nois, uniform; did you mean --noise?"),

@@ -7,6 +7,7 @@ import json
 import numpy as np
 import pytest
 
+from offline_data.collection import LogRequest, collect
 from offline_data.fitting import fit_user_model
 from recenv.catalog import Catalog
 from recenv.session_config import SessionConfig
@@ -35,6 +36,56 @@ def test_writes_the_fit_and_prints_it(run, made, tmp_path, make_log, kind):
     assert out.count("/") > 10
     for line in (*fit.approximations, *fit.notes):
         assert line in out
+    warning, rest = out.split("\n", 1)
+    assert warning.startswith("warning: the fit is approximate (profile_noise=")
+    assert all(line in warning for line in fit.approximations)
+    assert "need not cover the world's values" in warning
+    assert "parameter " in rest
+    assert written["exact"] is False
+    assert written["held_out"]["verdict"] in out.splitlines()
+    assert out.splitlines()[-1] == "use it with `recsession simulate --config new/user.json`"
+
+
+def test_no_warning_where_the_fit_is_exact(run, tmp_path):
+    config = SessionConfig().override(
+        num_items=50, embedding_dim=4, slate_size=3, max_steps=20, profile_noise=0.0, interest_step=0.0
+    )
+    log = collect(tmp_path / "log", LogRequest(config, "uniform", "slate", 200, 0))
+    code, out, _ = run("fit", "--log", log.path, "--out", "user.json")
+    assert code == 0
+    assert out.startswith("parameter ")
+    assert json.loads((tmp_path / "user.json").read_text())["exact"] is True
+
+
+def test_fit_that_is_no_better_than_a_constant_says_so(run, tmp_path):
+    config = SessionConfig().override(user_model="interest_exploration", max_steps=20)
+    log = collect(tmp_path / "log", LogRequest(config, "uniform", "slate", 200, 0))
+    code, out, _ = run("fit", "--log", log.path, "--out", "user.json")
+    assert code == 0
+    sentence = "the fitted model is no better than a constant click rate on held-out steps"
+    assert sentence in out.splitlines()
+    assert json.loads((tmp_path / "user.json").read_text())["held_out"]["verdict"] == sentence
+
+
+@pytest.mark.parametrize("log", ["nowhere", "open-bandit"])
+@pytest.mark.parametrize(
+    ("place", "reason"),
+    [(".", "it is a folder"), ("folder", "it is a folder"), ("file/user.json", "cannot write file")],
+)
+def test_a_file_that_cannot_be_written_is_refused_before_the_log_is_read(run, tmp_path, log, place, reason):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").write_text("")
+    # Neither log exists: were it read first, that would be the error.
+    code, out, err = run("fit", "--log", log, "--path", "nowhere", "--out", place)
+    assert (code, out) == (2, "")
+    assert reason in err
+
+
+def test_items_that_cannot_be_written_are_refused(run, tmp_path):
+    (tmp_path / "shop.items.npz").mkdir()
+    code, _, err = run("fit", "--log", "open-bandit", "--path", "nowhere", "--out", "shop.json")
+    assert code == 2
+    assert "cannot write shop.items.npz" in err
 
 
 def test_options_reach_the_fit(run, tmp_path, make_log):
@@ -63,4 +114,7 @@ def test_open_bandit(run, tmp_path):
     world = make_world(SessionConfig.from_dict(written["config"]), items)
     assert (world.config.slate_size, world.config.catalog.num_items) == (3, 4)
     assert "the config is partial" in out
+    assert out.splitlines()[-1] == "use it with `recsession simulate --config shop.json`"
+    assert run("simulate", "--config", "shop.json")[0] == 0
     assert "position_decay" in out
+    assert written["held_out"]["verdict"] in out.splitlines()

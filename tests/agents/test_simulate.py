@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import re
 import subprocess
@@ -106,6 +107,49 @@ def test_own_policy_acts_in_the_given_world(run, tmp_path, world_options):
     assert len(slates) >= 3
 
 
+def test_behavior_policy_by_its_spec(run, world, world_options):
+    words = ("simulate", "--render", "none", "--num-sessions", 3, *world_options, "--policy")
+    spec = {"name": "mixture", "components": ["greedy", "uniform"], "weights": [1.0, 0.0]}
+    code, mixed, _ = run(*words, json.dumps(spec))
+    assert code == 0
+    assert mixed == run(*words, "greedy")[1]
+    assert run(*words, json.dumps({"name": "belief", "optimism": 3}))[1] != run(*words, "belief")[1]
+
+
+OWN = """
+import numpy as np
+class Repeats:
+    def act(self, observation):
+        return np.zeros((len(observation["profile"]), 10), int)
+class Raises:
+    def act(self, observation):
+        return {}["slate"]
+"""
+
+
+def test_own_policy_that_raises_is_named_below_its_traceback(tmp_path):
+    (tmp_path / "repeats_and_raises.py").write_text(OWN)
+    words = ("simulate", "--policy", "repeats_and_raises:Raises", "--seed", "3")
+    with process(*words, cwd=tmp_path) as running:
+        assert running.stderr is not None
+        *_, line, last = running.stderr.read().splitlines()
+    assert line == "KeyError: 'slate'"
+    assert last == "policy repeats_and_raises:Raises failed at step 0 of seed 3"
+
+
+def test_positions_that_showed_nothing_are_counted(run, tmp_path):
+    (tmp_path / "repeats_and_raises.py").write_text(OWN)
+    code, out, _ = run("simulate", "--policy", "repeats_and_raises:Repeats", "--render", "none")
+    sys.modules.pop("repeats_and_raises")
+    assert code == 0
+    summary, line = out.splitlines()
+    (found,) = summaries(out)
+    assert re.fullmatch(SUMMARY, summary)
+    assert line == (
+        f"shown {found[2]} of {found[2] * 10} positions: repeated items, or items that the step does not offer"
+    )
+
+
 def test_a_variant_of_the_environment_is_found_by_its_id(run):
     gymnasium.register(
         id="RecSession-OfThisTest-v0",
@@ -115,14 +159,17 @@ def test_a_variant_of_the_environment_is_found_by_its_id(run):
     try:
         code, out, _ = run("simulate", "--env", "RecSession-OfThisTest-v0", "--set", "slate_size=3")
         code_without, _, err = run("simulate", "--env", "RecSession-OfThisTes-v0")
+        both = run("simulate", "--env", "RecSession-OfThisTest-v0", "--config", "config.json")
     finally:
         gymnasium.registry.pop("RecSession-OfThisTest-v0")
     assert code == 0
     assert out.startswith("step 0 of 7 ")
-    assert re.search(r"^ +3 +-$", out, flags=re.MULTILINE)
-    assert not re.search(r"^ +4 +-$", out, flags=re.MULTILINE)
+    assert re.search(r"^ +3 +\d+  ", out, flags=re.MULTILINE)
+    assert not re.search(r"^ +4 +\d+  ", out, flags=re.MULTILINE)
     assert code_without == 2
     assert "did you mean 'RecSession-OfThisTest-v0'?" in err
+    assert both[0] == 2
+    assert "--config and --env RecSession-OfThisTest-v0 are two worlds; leave one of them out" in both[2]
 
 
 # --- colours and letters
@@ -148,7 +195,7 @@ def shown_on(monkeypatch, terminal: Terminal, **environment: str) -> str:
         monkeypatch.delenv(name, raising=False)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    command.Simulate(set=("num_items=20", "slate_size=2", "max_steps=3")).run()
+    command.Simulate(set=(("num_items=20", "slate_size=2", "max_steps=3"),)).run()
     return terminal.getvalue()
 
 

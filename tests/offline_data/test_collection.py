@@ -252,8 +252,15 @@ def file_in_the_way_of_the_partial(path, _):
 @pytest.mark.parametrize(
     ("prepare", "message"),
     [
-        (another_request, "{path} holds a dataset of another request; choose another --out or remove it"),
-        (unfinished_work, "{path}.partial holds unfinished work of another request; remove it or choose another --out"),
+        (
+            another_request,
+            "{path} holds a dataset of another request (dataset_seed 6 there, 5 here); choose another --out or remove",
+        ),
+        (
+            unfinished_work,
+            "{path}.partial holds unfinished work of another request (dataset_seed 6 there, 5 here); remove it "
+            "or choose another --out",
+        ),
         (foreign_folder, "{path} is not a RecSession dataset (no manifest.json)"),
         (file_in_the_way, "{path} is a file; choose another --out"),
         (

@@ -225,7 +225,7 @@ def test_own_columns_are_kept_and_popularity_is_scaled():
     np.testing.assert_array_equal(catalog.age, [7.0, 8.0])
 
 
-DIRECTION = "embeddings has a zero or non-finite row; every item needs a direction"
+DIRECTION = "embeddings has 1 zero or non-finite rows, the first of item {}; every item needs a direction"
 
 
 @pytest.mark.parametrize(
@@ -235,10 +235,10 @@ DIRECTION = "embeddings has a zero or non-finite row; every item needs a directi
         (np.ones((0, 3)), {}, "embeddings has shape (0, 3); pass an array of shape [num_items, embedding_dim]"),
         ([[1.0, 0.0], [1.0]], {}, "embeddings is not an array of numbers"),
         ([["a", "b"]], {}, "embeddings is not an array of numbers"),
-        ([[1.0, 0.0], [0.0, 0.0]], {}, DIRECTION),
-        ([[1.0, 0.0], [np.nan, 0.0]], {}, DIRECTION),
-        ([[1.0, 0.0], [np.inf, 0.0]], {}, DIRECTION),
-        ([[1e300, 1e300]], {}, DIRECTION),
+        ([[1.0, 0.0], [0.0, 0.0]], {}, DIRECTION.format(1)),
+        ([[1.0, 0.0], [np.nan, 0.0]], {}, DIRECTION.format(1)),
+        ([[1.0, 0.0], [np.inf, 0.0]], {}, DIRECTION.format(1)),
+        ([[1e300, 1e300]], {}, DIRECTION.format(0)),
         (np.eye(2), {"quality": [1.0]}, "quality has shape (1,); pass one value an item, shape (2,)"),
         (np.eye(2), {"topics": [[1, 2]]}, "topics has shape (1, 2); pass one value an item, shape (2,)"),
         (np.eye(2), {"topics": [1, 1.5]}, "topics holds a fraction; pass whole numbers"),

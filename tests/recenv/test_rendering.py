@@ -73,6 +73,7 @@ def hand_made(**changes: Any) -> Frame:
         "slate": np.array([4, 1, 4, 5], np.int32),
         "shown": np.array([True, True, False, False]),
         "feedback": np.array([[1, 0.5], [0, 0], [0, 0], [0, 0]], np.float32),
+        "shares": np.array([False, True]),
         "affinity": np.array([0.75, -0.001, 0, 0], np.float32),
         "rewards": np.array([1.0, 0.0, 2.5]),
         "clicks": np.array([1, 0, 1]),
@@ -191,7 +192,7 @@ def test_text_to_the_letter():
         "       4        5  not offered",
         "",
         "budget             ████████████████████████░░░░░░░░  7.50  (0.00 to 10.00)",
-        "interest by topic  ▃█  most topic 7: 1.00  (0.00 to 1.00)",
+        "interest by topic  ▅█  most topic 7: 1.00  (-1.00 to 1.00)",
         "interest           ▁▅█▅  most at 2: 0.90  (-1.00 to 1.00)",
         "return             ▁▃▃█",
     ]
@@ -202,7 +203,8 @@ def test_text_before_the_first_step_and_at_the_end():
     empty = {"slate": np.full(4, -1), "shown": np.zeros(4, np.bool_), "feedback": np.zeros((4, 2))}
     text = ansi(hand_made(**nothing, **empty)).splitlines()
     assert text[0] == "step 0 of 20   return 0.00   clicks 0"
-    assert text[3:7] == [f"       {k}        -" for k in (1, 2, 3, 4)]
+    assert text[1:4] == ["", "no slate was shown yet", ""]
+    assert text[4].startswith("budget  ")
     assert text[-1] == "return             ▁"
     assert ansi(hand_made(terminated=True)).splitlines()[0].endswith("clicks 2   the user left")
     assert ansi(hand_made(truncated=True)).splitlines()[0].endswith("clicks 2   time is up")
@@ -237,15 +239,74 @@ def test_any_state_is_shown_by_its_name():
         "grid": np.arange(6.0).reshape(2, 3),
         "many": np.linspace(-2.0, 2.0, 1000),
     }
-    scalars = {"kind": np.full(4, 3.0), "lone": np.ones(4), "broken": np.array([1.0, np.nan, -np.inf, np.inf])}
+    scalars = {"kind": np.full(4, 3), "lone": np.ones(4, int), "broken": np.array([1.0, np.nan, -np.inf, np.inf])}
     lines = {line.split("  ")[0]: line for line in ansi(hand_made(user_state=state, scalars=scalars)).splitlines()[8:]}
     assert set(lines) == {"kind", "lone", "broken", "interest by topic", "lost", "grid", "many", "return"}
-    assert lines["kind"].endswith("█  3.00  (0.00 to 3.00)")
+    assert lines["kind"].split() == ["kind", "3"]
+    assert lines["lone"].split() == ["lone", "1"]
     assert lines["broken"].endswith("█  inf  (-1.00e+300 to 1.00e+300)")
     assert re.search(r" {2}[▄▅]█▁[▄▅]  most at 1: 1\.00e\+300  \(-1\.00e\+300 to 1\.00e\+300\)$", lines["lost"])
-    assert "▁▂▄▅▇█  most at 5: 5.00  (0.00 to 5.00)" in lines["grid"]
+    assert "▅▅▆▇▇█  most at 5: 5.00  (-5.00 to 5.00)" in lines["grid"]
     assert lines["many"].count("▁") < 10
     assert "█  most at 999: 2.00  (-2.00 to 2.00)" in lines["many"]
+
+
+def gauge(history: list[float]) -> str:
+    return ansi(hand_made(scalars={"exposure": np.array(history)})).splitlines()[8]
+
+
+def test_a_gauge_that_was_negative_is_drawn_from_its_zero():
+    assert gauge([0.0, 0.5]) == f"exposure           {'█' * 16}{'░' * 16}  0.50  (0.00 to 1.00)"
+    assert gauge([0.0, -0.6]) == f"exposure           {'█' * 12}│{'░' * 19}  -0.60  (-0.60 to 1.00)"
+    assert gauge([0.0, -0.6, -0.3]) == f"exposure           {'░' * 6}{'█' * 6}│{'░' * 19}  -0.30  (-0.60 to 1.00)"
+    assert gauge([0.0, -0.6, 1.0]) == f"exposure           {'░' * 12}│{'█' * 19}  1.00  (-0.60 to 1.00)"
+    assert gauge([0.0, -9.0]) == f"exposure           {'█' * 28}│{'░' * 3}  -9.00  (-9.00 to 1.00)"
+    assert gauge([30.0, -0.4]) == f"exposure           {'░' * 32}  -0.40  (-0.40 to 30.00)"
+
+
+def test_a_strip_has_one_scale_whatever_the_signs_of_a_frame():
+    def scale(values: np.ndarray) -> str:
+        lines = ansi(hand_made(user_state={"satiation": values})).splitlines()
+        return next(line for line in lines if line.startswith("satiation"))[-16:]
+
+    assert scale(np.zeros(4)) == scale(np.array([0.3, 0.0])) == scale(np.array([-0.3, 0.2])) == " (-1.00 to 1.00)"
+    assert scale(np.array([3, 0], np.uint8)).endswith(" (0.00 to 3.00)")
+
+
+def test_a_channel_of_shares_is_written_as_numbers_even_where_it_is_one():
+    whole = np.array([[1, 1], [0, 0], [0, 0], [0, 0]], np.float32)
+    assert ansi(hand_made(feedback=whole)).splitlines()[3].split()[-2:] == ["●", "1.00"]
+    marks = np.array([False, False])
+    assert ansi(hand_made(feedback=whole, shares=marks)).splitlines()[3].split()[-2:] == ["●", "●"]
+
+
+def test_channels_of_shares_are_the_one_watched_and_those_that_held_a_fraction():
+    world = make_world(SessionConfig().override(user_model="multi_behavior", num_items=30, slate_size=4))
+    batch, recorder = begun(world, [2])
+    watched = world.user_model.watch_channel
+    held = np.arange(world.num_feedback) == watched
+    for actions in slates(1, 3):
+        outcome = batch.step(actions)
+        recorder.step(actions, outcome)
+        held |= np.array([any(0.0 < x < 1.0 for x in outcome.feedback[0, :, f]) for f in range(world.num_feedback)])
+        assert recorder.frame(0).shares.tolist() == held.tolist()
+
+
+def test_whole_numbers_and_days_of_a_user_who_comes_back():
+    world = make_world(SessionConfig().override(user_model="multi_behavior", num_items=30, slate_size=4))
+    batch, recorder = begun(world, [2])
+    while batch.active[0]:
+        actions = np.arange(4)[None]
+        recorder.step(actions, batch.step(actions))
+    frame = recorder.frame(0)
+    lines = {line.split()[0]: line for line in ansi(frame).splitlines() if line}
+    sessions = int(batch.state["session_number"][0])
+    assert sessions > 0
+    assert lines["session_number"].split() == ["session_number", str(sessions)]
+    assert frame.scalars["session_number"].dtype == np.int64
+    assert "session_number" not in frame.gauges()
+    assert frame.gauges()["satisfaction"] == (0.0, 1.0)
+    assert frame.gauges()["day"] == (0.0, world.pieces.last_day)
 
 
 @pytest.mark.parametrize("name", USER_MODELS.registered())

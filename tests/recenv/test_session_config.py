@@ -6,11 +6,12 @@ import json
 from dataclasses import FrozenInstanceError, dataclass, fields
 from typing import Any, ClassVar
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recenv import CatalogConfig, InvalidInput, SessionConfig
+from recenv import Catalog, CatalogConfig, InvalidInput, SessionConfig
 from recenv.choice_models import ExponentialCascade, MultinomialLogit, PositionBased
 from recenv.pieces import PIECES, LeaveHazard, Satiation, Satisfaction, TimeBudget
 from recenv.user_models import USER_MODELS
@@ -457,3 +458,8 @@ def test_another_user_model_keeps_what_it_does_not_bring():
     # Whole numbers give the same JSON.
     weights = [1] * 19
     assert there.override(type_weights=weights).world_hash() == there.world_hash()
+
+
+def test_own_items_are_not_a_section_of_the_config():
+    with pytest.raises(InvalidInput, match="pass your own items as items="):
+        SessionConfig().override(catalog=Catalog.from_arrays(np.eye(3)))

@@ -422,13 +422,25 @@ def test_bad_seeds_are_refused(seed: Any):
     assert str(caught.value) == f"seed={seed!r} is not an integer in [0, 2**63); pass one"
 
 
+def test_config_is_taken_as_an_object_as_its_dict_and_as_its_json():
+    config = SessionConfig().override(**SMALL, satisfaction=True)
+    for given in (config, config.to_dict(), config.to_json()):
+        assert RecSessionEnv(given).config == config
+        assert RecSessionEnv(given, max_steps=3).config == config.override(max_steps=3)
+    env = gymnasium.make_vec("RecSession-v0", num_envs=2, config=config.to_json())
+    assert env.unwrapped.config == config  # type: ignore[attr-defined]
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         ({"slatesize": 3}, "unknown session option 'slatesize'; did you mean 'slate_size'? choose one of: "),
         ({"render_mode": "human"}, "unknown render_mode 'human'; choose one of: ansi, rgb_array"),
         ({"render_mode": "rgb_aray"}, "unknown render_mode 'rgb_aray'; did you mean 'rgb_array'? choose one of: ansi"),
-        ({"config": 5}, "config=5 is not a SessionConfig; pass one, its to_dict(), or None"),
+        ({"config": 5}, "config=5 is not a SessionConfig; pass one, its to_dict() or to_json(), or None"),
+        ({"config": "fit.json"}, "config is not JSON (Expecting value: line 1 column 1 (char 0)); pass what "),
+        ({"config": "[" + "1, " * 999}, "config is not JSON ("),
+        ({"config": "[1]"}, "config is not a JSON object; pass what SessionConfig.to_json() wrote"),
         ({"items": 5}, "items=5 is not a Catalog; build one with Catalog.from_arrays(...)"),
         ({"slate_size": 0}, "slate_size=0 is outside [1, 1024]; set slate_size to an integer in [1, 1024]"),
     ],
@@ -437,6 +449,7 @@ def test_bad_options_are_refused(options: dict[str, Any], message: str):
     with pytest.raises(InvalidInput) as caught:
         RecSessionEnv(**options)
     assert str(caught.value).startswith(message)
+    assert "config" not in options or len(str(caught.value)) < 140
 
 
 def test_unknown_reset_options_are_refused():

@@ -34,6 +34,7 @@ def made(slate_size: int = 10, num_feedback: int = 3, num_steps: int = 4, **chan
         "slate": rng.permutation(NUM_ITEMS)[:slate_size].astype(np.int32),
         "shown": np.ones(slate_size, np.bool_),
         "feedback": np.zeros((slate_size, num_feedback), np.float32),
+        "shares": np.zeros(num_feedback, np.bool_),
         "affinity": rng.normal(size=slate_size).astype(np.float32),
         "rewards": rng.random(num_steps),
         "clicks": np.ones(num_steps, np.int64),
@@ -148,6 +149,20 @@ def test_more_states_make_a_taller_picture_and_any_number_can_be_drawn():
     assert picture.shape[0] > 576
     assert (picture[66:, 1128:] == PAPER).all()
     assert (picture[66:, 745:763] == PAPER).all()
+
+
+def test_a_whole_number_has_no_bar_and_takes_less_room():
+    def picture(values: list[float], dtype: type) -> np.ndarray:
+        scalars = {f"kind_{n}": np.array(values, dtype) for n in range(8)}
+        return rgb_array(made(num_steps=len(values) - 1, scalars=scalars, rewards=np.zeros(len(values) - 1)))
+
+    def blue(image: np.ndarray) -> int:
+        return int((image[88:330, 784:1108] == [0x00, 0x72, 0xB2]).all(axis=2).sum())
+
+    whole, gauge = picture([2, 3], np.int64), picture([2, 3], np.float64)
+    assert whole.shape[0] < gauge.shape[0]
+    assert blue(whole) == 0 < blue(gauge)
+    assert (whole != picture([2, 4], np.int64)).any()
 
 
 def test_a_long_session_fits_its_axis():

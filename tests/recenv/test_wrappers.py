@@ -16,8 +16,7 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from gymnasium.wrappers import FilterObservation
 
 from recenv import Catalog, InvalidInput, RecSessionEnv, RecSessionVectorEnv
-from recenv.semantic_ids import SemanticIdConfig, SemanticIds
-from recenv.session_views import SemanticIdSpace
+from recenv.semantic_ids import SemanticIds
 from recenv.wrappers import (
     FlatObservation,
     HistoryTokens,
@@ -52,6 +51,7 @@ MODES = [AutoresetMode.NEXT_STEP, AutoresetMode.SAME_STEP, AutoresetMode.DISABLE
 WRAPPERS: dict[str, tuple[Any, Any, dict[str, Any]]] = {
     "proto": (ProtoAction, VectorProtoAction, {}),
     "semantic": (SemanticIdAction, VectorSemanticIdAction, CODES),
+    "nearest": (SemanticIdAction, VectorSemanticIdAction, {"invalid": "nearest", **CODES}),
     "pooled": (FlatObservation, VectorFlatObservation, {}),
     "embedded": (FlatObservation, VectorFlatObservation, {"history": "embedded"}),
     "item tokens": (HistoryTokens, VectorHistoryTokens, {}),
@@ -109,16 +109,19 @@ def test_vector_form_equals_gymnasiums_vector_environment_of_single_ones(name: s
     for space in ("single_observation_space", "observation_space", "single_action_space", "action_space"):
         assert getattr(ours, space) == getattr(theirs, space)
     ours.action_space.seed(1)
+    rng = np.random.default_rng(1)
     (observation, infos), (expected, their_infos) = ours.reset(seed=20), theirs.reset(seed=20)
     ended = 0
     for _ in range(30):
         assert plain(observation) == plain(expected)
         assert ours.observation_space.contains(observation)
-        assert ("action_mask" in infos) == ("action_mask" in their_infos) == (name == "semantic")
-        if name == "semantic":
+        assert ("action_mask" in infos) == ("action_mask" in their_infos) == (name in ("semantic", "nearest"))
+        if "action_mask" in infos:
             there = their_infos["_action_mask"]
             np.testing.assert_array_equal(infos["action_mask"][there], their_infos["action_mask"][there])
         actions = ours.action_space.sample()
+        if name == "nearest":
+            actions = rng.integers(ours.action_space.nvec)
         observation, *outcome, infos = ours.step(actions)
         expected, *their_outcome, their_infos = theirs.step(actions)
         assert plain(outcome[0]) == plain(their_outcome[0])
@@ -276,150 +279,6 @@ def test_bad_proto_actions_are_refused_and_move_nothing(action: Any, message: st
     assert plain(env.step(np.ones(6))) == plain(twin.step(np.ones(6)))
 
 
-# --- semantic-ID actions
-
-
-def test_a_code_shows_the_item_that_it_names():
-    env, bare = SemanticIdAction(single(), **CODES), single()
-    assert plain(env.reset(seed=3)[0]) == plain(bare.reset(seed=3)[0])
-    # In ten slates every item is shown.
-    for slate in np.random.default_rng(0).permutation(40).reshape(10, 4):
-        observation, *outcome, info = env.step(env.ids.codes[slate].reshape(-1))
-        expected, *their_outcome, their_info = bare.step(slate)
-        assert plain(observation) == plain(expected)
-        assert outcome == their_outcome
-        assert plain({name: info[name] for name in their_info}) == plain(their_info)
-        if outcome[1] or outcome[2]:
-            env.reset()
-            bare.reset()
-
-
-def test_codes_are_those_of_the_catalogue_and_may_be_handed_over():
-    ids = SemanticIds.fit(single().world.catalog, SemanticIdConfig(**CODES))
-    for env in (SemanticIdAction(single(), **CODES), SemanticIdAction(single(), ids)):
-        np.testing.assert_array_equal(env.ids.codes, ids.codes)
-        assert env.action_space == gymnasium.spaces.MultiDiscrete(list(ids.level_sizes) * 4)
-    made = gymnasium.make("RecSession-v0", **SMALL)
-    given = SemanticIdAction(made, ids)
-    assert given.ids is ids
-    assert HistoryTokens(made, "semantic", ids).ids is VectorHistoryTokens(vector(2), "semantic", ids).ids is ids
-    # Handed over or fitted, the spec says how to fit them.
-    assert given.spec is not None
-    assert given.spec.to_json() == SemanticIdAction(gymnasium.make("RecSession-v0", **SMALL), **CODES).spec.to_json()  # type: ignore[union-attr]
-
-
-def tokens_by_level(mask: np.ndarray, ids: SemanticIds, position: int) -> list[set[int]]:
-    """Return the allowed tokens of each level at a position, by the layout that `MultiDiscrete` gives a flat mask."""
-    nvec = list(ids.level_sizes) * 4
-    parts = np.split(mask, np.cumsum(nvec)[:-1])
-    own = parts[position * len(ids.level_sizes) : (position + 1) * len(ids.level_sizes)]
-    return [set(np.flatnonzero(part).tolist()) for part in own]
-
-
-@pytest.mark.parametrize("offer", OFFERS)
-def test_action_mask_allows_the_tokens_of_the_items_on_offer(offer: str):
-    env = SemanticIdAction(single(**OFFERS[offer]), **CODES)
-    env.action_space.seed(0)
-    observation, info = env.reset(seed=1)
-    masks = set()
-    for _ in range(5):
-        allowed = np.arange(40)
-        if offer == "candidates":
-            allowed = observation["candidates"][observation["candidates"] >= 0]
-        elif offer == "available":
-            allowed = np.flatnonzero(observation["available"])
-        mask = info["action_mask"]
-        assert (mask.dtype, mask.shape) == (np.bool_, (4 * sum(env.ids.level_sizes),))
-        expected = [set(column.tolist()) for column in env.ids.codes[allowed].T]
-        for position in range(4):
-            assert tokens_by_level(mask, env.ids, position) == expected
-        np.testing.assert_array_equal(env.action_masks(), mask)
-        masks.add(mask.tobytes())
-        observation, *_, info = env.step(env.action_space.sample())
-    assert (len(masks) > 1) == (offer == "candidates")
-    # Which is exact at the first level, as the tree says of all items.
-    if offer == "all":
-        root = env.ids.tree.next_tokens(np.empty((1, 0), int))[0]
-        assert tokens_by_level(mask, env.ids, 0)[0] == set(np.flatnonzero(root).tolist())
-
-
-def test_space_of_codes_samples_what_it_contains_and_every_item():
-    env = SemanticIdAction(single(), **CODES)
-    space = env.action_space
-    assert isinstance(space, SemanticIdSpace)
-    space.seed(0)
-    samples = np.stack([space.sample() for _ in range(200)])
-    items = env.ids.tree.items(samples.reshape(200, 4, 3))
-    assert set(items.reshape(-1).tolist()) == set(range(40))
-    assert all(space.contains(sample) for sample in samples)
-    assert np.unique(items[:, 0]).size > 20
-    absent = samples[0].copy()
-    absent[:3] = np.argwhere(~code_exists(env.ids))[0]
-    assert gymnasium.spaces.MultiDiscrete(space.nvec).contains(absent)
-    assert not space.contains(absent)
-    assert not space.contains(samples[0][:-1])
-    # Gymnasium's own masks have the layout of info["action_mask"].
-    mask = env.reset(seed=0)[1]["action_mask"]
-    parts = tuple(part.astype(np.int8) for part in np.split(mask, np.cumsum(space.nvec)[:-1]))
-    drawn = np.stack([space.sample(parts) for _ in range(50)])
-    for column, part in zip(drawn.T, parts, strict=True):
-        assert part[column].all()
-
-
-def code_exists(ids: SemanticIds) -> np.ndarray:
-    exists = np.zeros(ids.level_sizes, np.bool_)
-    exists[tuple(ids.codes.T)] = True
-    return exists
-
-
-@pytest.mark.parametrize("num_envs", [None, 3])
-def test_codes_that_name_no_item_are_refused_and_move_nothing(num_envs: int | None):
-    ids = SemanticIds.fit(single().world.catalog, SemanticIdConfig(**CODES))
-    items = np.arange(12).reshape(3, 4)
-    good, bad = ids.codes[items].reshape(3, 12).copy(), ids.codes[items].reshape(3, 12).copy()
-    code = np.argwhere(~code_exists(ids) & code_exists(ids).any(axis=(1, 2), keepdims=True))[0]
-    bad[0, 6:9] = code
-    prefixes = [code[:length].tolist() for length in range(3)]
-    counts = [int(ids.tree.next_tokens(np.array([prefix], int).reshape(1, -1)).sum()) for prefix in prefixes]
-    level = [tuple(prefix) in {tuple(c[: len(prefix)]) for c in ids.codes.tolist()} for prefix in prefixes].count(
-        True
-    ) - 1
-    if num_envs is None:
-        env, twin, good, bad = SemanticIdAction(single(), ids), SemanticIdAction(single(), ids), good[0], bad[0]
-    else:
-        env, twin = (VectorSemanticIdAction(vector(3), ids) for _ in range(2))
-    env.reset(seed=0)
-    twin.reset(seed=0)
-    with pytest.raises(InvalidInput) as caught:
-        env.step(bad)
-    assert str(caught.value) == (
-        f"action holds code {code.tolist()} at slate position 2, which names no item: after {prefixes[level]} token "
-        f"{code[level]} is not one of the {counts[level]} valid ones; choose from ids.tree.next_tokens(prefixes), "
-        "level by level"
-    )
-    assert plain(env.step(good)[0]) == plain(twin.step(good)[0])
-
-
-TOKENS = "pass integer tokens of shape (12,)"
-
-
-@pytest.mark.parametrize(
-    ("action", "message"),
-    [
-        (np.zeros(4, int), f"action has shape (4,) and dtype int64; {TOKENS}"),
-        (np.zeros(12), f"action has shape (12,) and dtype float64; {TOKENS}"),
-        (np.full(12, 99), "action holds code [99, 99, 99] at slate position 0, which names no item: after [] token 99"),
-        (np.full(12, -1), "action holds code [-1, -1, -1] at slate position 0, which names no item: after [] token -1"),
-    ],
-)
-def test_bad_tokens_are_refused(action: np.ndarray, message: str):
-    env = SemanticIdAction(single(), **CODES)
-    env.reset(seed=0)
-    with pytest.raises(InvalidInput) as caught:
-        env.step(action)
-    assert str(caught.value).startswith(message)
-
-
 # --- observations
 
 
@@ -543,8 +402,55 @@ def test_semantic_tokens_have_numbers_of_their_own_at_each_level():
         ),
         (
             lambda: VectorHistoryTokens(VectorHistoryTokens(vector(2))),
-            "env=<VectorHistoryTokens, RecSessionVectorEnv(num_envs=2)> has no observation 'history_items'; put this",
+            "VectorHistoryTokens cannot wrap env=<VectorHistoryTokens, RecSessionVectorEnv(num_envs=2)>: "
+            "FlatObservation makes features of the history, and HistoryTokens tokens; use one of them, once",
         ),
+        (
+            lambda: FlatObservation(HistoryTokens(single())),
+            "FlatObservation cannot wrap env=<HistoryTokens<RecSessionEnv instance>>: FlatObservation makes features",
+        ),
+        (
+            lambda: HistoryTokens(gymnasium.wrappers.TimeLimit(FlatObservation(single()), 5)),
+            "HistoryTokens cannot wrap env=<TimeLimit<FlatObservation<RecSessionEnv instance>>>: FlatObservation makes",
+        ),
+        (
+            lambda: ProtoAction(ProtoAction(single())),
+            "ProtoAction cannot wrap env=<ProtoAction<RecSessionEnv instance>>: ProtoAction makes a slate of a point, "
+            "and SemanticIdAction of codes; use one of them, once",
+        ),
+        (
+            lambda: SemanticIdAction(FlatObservation(ProtoAction(single()))),
+            "SemanticIdAction cannot wrap env=<FlatObservation<ProtoAction<RecSessionEnv instance>>>: ProtoAction",
+        ),
+        (
+            lambda: VectorProtoAction(VectorSemanticIdAction(vector(2))),
+            "VectorProtoAction cannot wrap env=<VectorSemanticIdAction, RecSessionVectorEnv(num_envs=2)>: ProtoAction",
+        ),
+        (
+            lambda: SemanticIdAction(single(), invalid="nearst"),
+            "unknown invalid 'nearst'; did you mean 'nearest'? choose one of: nearest, raise",
+        ),
+        (
+            lambda: VectorSemanticIdAction(vector(2), invalid="hide"),
+            "unknown invalid 'hide'; choose one of: nearest, raise",
+        ),
+        *(
+            (
+                lambda own=own: own(vector(2)),  # type: ignore[arg-type]
+                f"{own.__name__} takes a single environment and env=RecSessionVectorEnv(num_envs=2) is a vector one; "
+                f"use Vector{own.__name__}",
+            )
+            for own in (ProtoAction, SemanticIdAction, FlatObservation, HistoryTokens)
+        ),
+        *(
+            (
+                lambda own=own: own(single()),  # type: ignore[arg-type]
+                f"{own.__name__} takes a vector environment and env=<RecSessionEnv instance> is a single one; use "
+                f"{own.__name__.removeprefix('Vector')}",
+            )
+            for own in (VectorProtoAction, VectorSemanticIdAction, VectorFlatObservation, VectorHistoryTokens)
+        ),
+        (lambda: ProtoAction("RecSession-v0"), "ProtoAction takes a single environment, not a str; pass a RecSession"),  # type: ignore[arg-type]
     ],
 )
 def test_bad_wrappings_are_refused_in_one_line(make: Any, message: str):

@@ -12,10 +12,11 @@ from scipy.optimize import minimize
 
 import recenv  # noqa: F401  (registers the environment)
 from offline_data.collection import LogRequest, collect
-from offline_data.fitting import fit_user_model
+from offline_data.fitting import fit_user_model, user_fit
 from offline_data.fitting.user_fit import PARAMETERS, holdout, parameters_of
 from recenv.errors import InvalidInput
 from recenv.session_config import SessionConfig
+from recenv.user_models import USER_MODELS
 from tests.reference.user_fit_reference import click_log_likelihood
 
 EXACT = {
@@ -77,6 +78,7 @@ def test_intervals_cover_the_truth(fits, name):
             if estimate.standard_error:
                 assert abs(estimate.value - estimate.logged) < 4.5 * estimate.standard_error, parameter
         assert fit.approximations == ()
+        assert fit.exact
     assert len(misses) == 10
     assert max(misses.values()) <= 6, misses
 
@@ -153,6 +155,7 @@ def test_held_out_judgement(fits, name):
     fit = fits(name)[0]
     held_out = fit.held_out
     assert held_out.gain.low > 0.0
+    assert "is better than a constant click rate" in held_out.as_dict()["verdict"]
     assert held_out.gain.mean == pytest.approx(held_out.log_likelihood - held_out.baseline)
     # Overfitting costs about P / 2 nats in all: the truth is no better than that, beyond 4 standard errors.
     spread = (held_out.gain_on_logged.high - held_out.gain_on_logged.low) / 3.92
@@ -178,6 +181,7 @@ def test_drift_and_noise_are_named_and_the_mean_path_predicts_better(logged):
     static, path = (fit_user_model(log, interest=interest) for interest in ("profile", "mean_path"))
     assert [line.split("=")[0] for line in path.approximations] == ["profile_noise", "interest_step"]
     assert "its mean path" in path.approximations[1]
+    assert path.as_dict()["exact"] is False
     assert "its beginning" in static.approximations[1]
     assert path.training["log_likelihood"] > static.training["log_likelihood"]
     # Attenuated, as the docstring says.
@@ -189,6 +193,62 @@ def test_drift_and_noise_are_named_and_the_mean_path_predicts_better(logged):
     assert path.config.leave_hazard is None
     assert path.estimates["leave_rate"].logged is None
     assert any("leave_rate" in note for note in path.notes)
+
+
+SMALL = {"num_items": 60, "embedding_dim": 4, "num_topics": 5, "slate_size": 4, "max_steps": 25, "profile_noise": 0.0}
+
+
+def named(fit) -> list[str]:
+    return [line.split("=")[0].split(":")[0] for line in fit.approximations]
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({"user_model": "boredom_cascade"}, ["boredom_penalty", "weariness", "influence"]),
+        ({"user_model": "boredom_cascade", "boredom_penalty": 0.0, "weariness": 0.0, "influence": 0.0}, []),
+        ({"user_model": "long_term_satisfaction"}, []),
+        (
+            {"user_model": "long_term_satisfaction", "satisfaction_weight": 1.0, "leave_hazard": {"hazard": 0.1}},
+            ["satisfaction moves utilities unseen", "hazard_relief"],
+        ),
+        ({"user_model": "multi_behavior"}, ["interest_step", "slate_correlation", "retention"]),
+        (
+            {"user_model": "multi_behavior", "interest_step": 0.0, "slate_correlation": 0.0, "retention": None},
+            [],
+        ),
+        (
+            {"user_model": "interest_exploration", "no_click_utility": 2.0},
+            ["the profile is cut to [-1, 1], and interests go beyond", "quality_weight"],
+        ),
+        (
+            {"interest_step": 0.0, "freshness": {"horizon": 5.0}},
+            ["freshness moves utilities by a day that the log does not hold"],
+        ),
+    ],
+)
+def test_what_moves_clicks_outside_the_likelihood_is_named(logged, options, expected):
+    fit = fit_user_model(logged(0, 150, **{**SMALL, **options}))
+    assert named(fit) == expected
+    written = fit.as_dict()
+    assert written["exact"] is fit.exact is (not expected)
+    assert written["approximations"] == list(fit.approximations)
+
+
+def test_a_model_that_the_fit_does_not_know_is_not_called_exact(logged, monkeypatch):
+    assert set(user_fit._LEFT_OUT) == set(USER_MODELS.registered())
+    monkeypatch.delitem(user_fit._LEFT_OUT, "interest_evolution")
+    (line,) = fit_user_model(logged(0, 100, **EXACT)).approximations
+    assert "'interest_evolution' is none that the fit knows" in line
+
+
+def test_a_profile_of_noise_is_no_better_than_a_constant_rate(logged):
+    log = logged(0, 200, user_model="interest_exploration", max_steps=20)
+    held_out = fit_user_model(log).held_out
+    assert held_out.gain.low <= 0.0
+    assert held_out.as_dict()["verdict"] == (
+        "the fitted model is no better than a constant click rate on held-out steps"
+    )
 
 
 def test_what_the_log_does_not_tell_is_held(logged):

@@ -1,0 +1,120 @@
+"""`recsession options`: list the options of a session."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, fields, is_dataclass
+from typing import Any
+
+import tyro
+
+from recenv.choice_models import CHOICE_MODELS
+from recenv.errors import unknown_name
+from recenv.pieces import PIECES
+from recenv.session_config import SessionConfig
+from recenv.user_models import USER_MODELS
+
+
+@dataclass(frozen=True)
+class Options:
+    """List the options of a session: what each means, and its default.
+
+    --set, gymnasium.make and SessionConfig.override take them, flat as in slate_size=5; --set also takes them by their
+    section, as in satiation.satiation_weight=1.
+
+    Attributes:
+        name: the name of an option or of a section; everything by default.
+        user_model: whose world the defaults are of.
+        choice: choice model in place of that world's.
+    """
+
+    name: tyro.conf.Positional[str] = ""
+    user_model: str = "interest_evolution"
+    choice: str = ""
+
+    def run(self) -> None:
+        """Look up and print."""
+        chosen = {"choice": self.choice} if self.choice else {}
+        config = SessionConfig().override(user_model=self.user_model, **chosen)
+        sections = {section.name: section for section in _sections(config)}
+        names = {name for section in sections.values() for name in section.defaults}
+        if self.name and self.name not in names | sections.keys():
+            raise unknown_name("session option", self.name, names | sections.keys())
+        blocks = [
+            section.text("" if self.name == section.name else self.name)
+            for section in sections.values()
+            if self.name in ("", section.name) or self.name in section.defaults
+        ]
+        print("\n\n".join(blocks))
+
+
+@dataclass(frozen=True)
+class _Section:
+    """A section of the config.
+
+    Attributes:
+        name: as `SessionConfig` calls it.
+        heading: what it is, and whether it is on.
+        defaults: value of each of its options.
+        meanings: and its meaning.
+    """
+
+    name: str
+    heading: str
+    defaults: dict[str, Any]
+    meanings: dict[str, str]
+
+    def text(self, only: str) -> str:
+        """Return the heading and a line for each option, or for the one named."""
+        rows = [
+            f"  {name:<26}{_shown(value):<10}  {self.meanings.get(name, '')}"
+            for name, value in self.defaults.items()
+            if only in ("", name)
+        ]
+        return "\n".join([self.heading, *rows])
+
+
+def _sections(config: SessionConfig) -> Iterator[_Section]:
+    meanings = attribute_lines(SessionConfig)
+    own = {name: value for name, value in _values(config).items() if not is_dataclass(value) and name not in PIECES}
+    yield _Section("session", "session", own, meanings)
+    for name in ("catalog", "user_model", "choice", *PIECES):
+        part = getattr(config, name)
+        if name in PIECES:
+            state = "on" if part is not None else f"off; {name}=True or any of its options switches it on"
+            part = PIECES[name]() if part is None else part
+        elif name == "catalog":
+            state = meanings[name]
+        else:
+            known = USER_MODELS.registered() if name == "user_model" else sorted(CHOICE_MODELS)
+            state = f"{part.name} (one of {', '.join(known)})"
+        yield _Section(name, f"{name}: {state}", _values(part), attribute_lines(type(part)))
+
+
+def _values(config: Any) -> dict[str, Any]:
+    return {field.name: getattr(config, field.name) for field in fields(config)}
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, tuple):
+        return f"{len(value)} values"
+    return str(round(value, 6) if isinstance(value, float) else value)
+
+
+def attribute_lines(config: type) -> dict[str, str]:
+    """Return what a class's docstring says of each attribute, one line each.
+
+    Args:
+        config: its docstring has a section `Attributes:`.
+    """
+    _, _, block = (inspect.getdoc(config) or "").partition("\nAttributes:\n")
+    meanings: dict[str, str] = {}
+    for line in block.split("\n\n")[0].splitlines():
+        if found := re.fullmatch(r" {4}(\w+): (.*)", line):
+            name = found[1]
+            meanings[name] = found[2]
+        else:
+            meanings[name] += f" {line.strip()}"
+    return meanings
