@@ -62,9 +62,9 @@ class UserModel(ABC):
         """The weight of each reward component in the scalar reward, [M] float64."""
 
     @property
-    @abstractmethod
     def affinity_weight(self) -> float:
-        """Utility of one unit of affinity u.v."""
+        """Utility of one unit of affinity u.v: the config's."""
+        return self.config.affinity_weight
 
     @property
     @abstractmethod

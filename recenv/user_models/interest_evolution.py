@@ -86,11 +86,6 @@ class InterestEvolution(UserModel):
         """Weights of click, minute and like."""
         return np.array([self.config.click_reward, self.config.minute_reward, self.config.like_reward])
 
-    @property
-    def affinity_weight(self) -> float:
-        """The config's."""
-        return self.config.affinity_weight
-
     @cached_property
     def item_utility(self) -> np.ndarray:
         """appeal_weight c."""

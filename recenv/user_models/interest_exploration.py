@@ -108,11 +108,6 @@ class InterestExploration(UserModel):
         """Weights of click and minute."""
         return np.array([self.config.click_reward, self.config.minute_reward])
 
-    @property
-    def affinity_weight(self) -> float:
-        """The config's."""
-        return self.config.affinity_weight
-
     @cached_property
     def item_utility(self) -> np.ndarray:
         """quality_weight q."""

@@ -98,11 +98,6 @@ class LongTermSatisfaction(UserModel):
         """Weights of click and minute."""
         return np.array([self.config.click_reward, self.config.minute_reward])
 
-    @property
-    def affinity_weight(self) -> float:
-        """The config's."""
-        return self.config.affinity_weight
-
     @cached_property
     def item_utility(self) -> np.ndarray:
         """appeal_weight a."""

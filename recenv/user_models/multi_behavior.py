@@ -160,11 +160,6 @@ class MultiBehavior(UserModel):
         """The config's, click first."""
         return np.array([float(getattr(self.config, f"{name}_reward")) for name in self.reward_names])
 
-    @property
-    def affinity_weight(self) -> float:
-        """The config's."""
-        return self.config.affinity_weight
-
     @cached_property
     def item_utility(self) -> np.ndarray:
         """appeal_weight c."""
