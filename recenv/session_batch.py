@@ -14,7 +14,7 @@ from numba import njit
 from recenv.random_streams import INITIAL, USER, fill_uniforms, normals, uniforms
 from recenv.session_history import SessionHistory
 from recenv.slates import check_slates, score_slates, show
-from recenv.user_models import State
+from recenv.user_models import Response, State
 from recenv.world import World
 
 Observation = dict[str, np.ndarray]
@@ -286,8 +286,7 @@ class _Block:
         model.adjust(state, shown_items, utilities)
         fill_uniforms(self.seeds, np.uint64(USER), self.episodes, self.steps, self.draws)
         world.choice.choose(utilities, self.draws, clicked)
-        model.respond(
-            state,
+        response = Response(
             shown_items,
             clicked,
             self.response_draws,
@@ -298,6 +297,7 @@ class _Block:
             self.benefit,
             outcome.terminated,
         )
+        model.respond(state, response)
         pieces.settle(
             self.pieces_state,
             catalog.embeddings,

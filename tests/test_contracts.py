@@ -27,7 +27,7 @@ from recenv.registry import Registry
 from recenv.session_batch import SessionBatch, StepOutcome
 from recenv.session_config import SessionConfig
 from recenv.session_env import observation_space
-from recenv.user_models import USER_MODELS, State, UserModel
+from recenv.user_models import USER_MODELS, Response, State, UserModel
 from recenv.world import World, make_world
 from tests.strategies import EVERY_PIECE, small_worlds
 
@@ -237,7 +237,7 @@ def respond(
         "left": np.ones(count, np.bool_),
     }
     slates = np.tile(np.arange(size, dtype=np.int32), (count, 1))
-    world.user_model.respond(state, slates, clicked, draws, active, *written.values())
+    world.user_model.respond(state, Response(slates, clicked, draws, active, *written.values()))
     return {**written, **state}
 
 

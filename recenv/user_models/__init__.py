@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any, ClassVar, TypeAlias
+from typing import Any, ClassVar, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -16,6 +16,32 @@ from recenv.catalog import Catalog
 from recenv.registry import Registry
 
 State: TypeAlias = dict[str, np.ndarray]
+
+
+class Response(NamedTuple):
+    """What a user model reads of a step of B sessions besides their state, and what it writes.
+
+    Attributes:
+        shown_items: [B, K] int32 ids, -1 for an empty position.
+        clicked: [B, C] int16, clicked positions in increasing order, then -1.
+        draws: [B, at least num_response_draws] uniforms.
+        active: [B] bool.
+        feedback: [B, K, F] float32, zeros; written, its watch channel excepted.
+        rewards: [B, at least M] float32, zeros; written, minutes excepted.
+        wanted: [B, C] float64, written for each click: minutes that the user would watch with time without end.
+        benefit: [B, C] float64, written for each click: what the item gives back.
+        left: [B] bool, written: the user leaves after this step, of the model's own accord.
+    """
+
+    shown_items: np.ndarray
+    clicked: np.ndarray
+    draws: np.ndarray
+    active: np.ndarray
+    feedback: np.ndarray
+    rewards: np.ndarray
+    wanted: np.ndarray
+    benefit: np.ndarray
+    left: np.ndarray
 
 
 class UserModel(ABC):
@@ -123,34 +149,14 @@ class UserModel(ABC):
         """
 
     @abstractmethod
-    def respond(
-        self,
-        state: State,
-        shown_items: np.ndarray,
-        clicked: np.ndarray,
-        draws: np.ndarray,
-        active: np.ndarray,
-        feedback: np.ndarray,
-        rewards: np.ndarray,
-        wanted: np.ndarray,
-        benefit: np.ndarray,
-        left: np.ndarray,
-    ) -> None:
+    def respond(self, state: State, response: Response) -> None:
         """Write the answer to a slate and move the state, in place.
 
         A session that is not active stays as it is.
 
         Args:
             state: arrays of B sessions, updated; the pieces' arrays are to be read only.
-            shown_items: [B, K] int32 ids, -1 for an empty position.
-            clicked: [B, C] int16, clicked positions in increasing order, then -1.
-            draws: [B, at least num_response_draws] uniforms.
-            active: [B] bool.
-            feedback: [B, K, F] float32, zeros; written, its watch channel excepted.
-            rewards: [B, at least M] float32, zeros; written, minutes excepted.
-            wanted: [B, C] float64, written for each click: minutes that the user would watch with time without end.
-            benefit: [B, C] float64, written for each click: what the item gives back.
-            left: [B] bool, written: the user leaves after this step, of the model's own accord.
+            response: what was shown and clicked, and the arrays to write.
         """
 
 

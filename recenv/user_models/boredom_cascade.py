@@ -33,7 +33,7 @@ from numba import njit
 
 from recenv.choice_models import PositionBased
 from recenv.errors import require_range
-from recenv.user_models import USER_MODELS, State, UserModel
+from recenv.user_models import USER_MODELS, Response, State, UserModel
 
 
 @dataclass(frozen=True)
@@ -153,19 +153,7 @@ class BoredomCascade(UserModel):
         state["recent_clicks"][returned] = 0
         state["boring"][returned] = 0
 
-    def respond(
-        self,
-        state: State,
-        shown_items: np.ndarray,
-        clicked: np.ndarray,
-        draws: np.ndarray,
-        active: np.ndarray,
-        feedback: np.ndarray,
-        rewards: np.ndarray,
-        wanted: np.ndarray,
-        benefit: np.ndarray,
-        left: np.ndarray,
-    ) -> None:
+    def respond(self, state: State, response: Response) -> None:
         """Move interest and boredom; see the module's equations."""
         config, catalog = self.config, self.catalog
         _respond(
@@ -178,14 +166,7 @@ class BoredomCascade(UserModel):
             config.boredom_threshold,
             config.boredom_steps,
             config.influence,
-            shown_items,
-            clicked,
-            active,
-            feedback,
-            rewards,
-            wanted,
-            benefit,
-            left,
+            *response,
         )
 
 
@@ -218,6 +199,7 @@ def _respond(
     influence,
     shown_items,
     clicked,
+    draws,
     active,
     feedback,
     rewards,

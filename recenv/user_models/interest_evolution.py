@@ -28,7 +28,7 @@ from numba import njit
 
 from recenv.errors import require_range
 from recenv.pieces import Satiation, TimeBudget
-from recenv.user_models import USER_MODELS, State, UserModel
+from recenv.user_models import USER_MODELS, Response, State, UserModel
 
 
 @dataclass(frozen=True)
@@ -116,19 +116,7 @@ class InterestEvolution(UserModel):
         """Quality."""
         return self.catalog.quality.astype(np.float64)
 
-    def respond(
-        self,
-        state: State,
-        shown_items: np.ndarray,
-        clicked: np.ndarray,
-        draws: np.ndarray,
-        active: np.ndarray,
-        feedback: np.ndarray,
-        rewards: np.ndarray,
-        wanted: np.ndarray,
-        benefit: np.ndarray,
-        left: np.ndarray,
-    ) -> None:
+    def respond(self, state: State, response: Response) -> None:
         """Move the interest; see the module's equations."""
         config, catalog = self.config, self.catalog
         _respond(
@@ -140,15 +128,7 @@ class InterestEvolution(UserModel):
             config.match_quality,
             config.like_bias,
             config.like_quality,
-            shown_items,
-            clicked,
-            draws,
-            active,
-            feedback,
-            rewards,
-            wanted,
-            benefit,
-            left,
+            *response,
         )
 
 

@@ -35,7 +35,7 @@ from numba import njit
 from recenv.choice_models import MultinomialLogit
 from recenv.errors import require, require_range
 from recenv.random_streams import normals
-from recenv.user_models import USER_MODELS, State, UserModel
+from recenv.user_models import USER_MODELS, Response, State, UserModel
 
 
 @dataclass(frozen=True)
@@ -164,19 +164,7 @@ class InterestExploration(UserModel):
         """quality_weight q."""
         return self.item_utility.astype(np.float64)
 
-    def respond(
-        self,
-        state: State,
-        shown_items: np.ndarray,
-        clicked: np.ndarray,
-        draws: np.ndarray,
-        active: np.ndarray,
-        feedback: np.ndarray,
-        rewards: np.ndarray,
-        wanted: np.ndarray,
-        benefit: np.ndarray,
-        left: np.ndarray,
-    ) -> None:
+    def respond(self, state: State, response: Response) -> None:
         """Write the clicks and what they are worth; nothing moves."""
         _respond(
             state["interest"],
@@ -184,14 +172,7 @@ class InterestExploration(UserModel):
             self.catalog.length,
             self.item_utility,
             self.config.affinity_weight,
-            shown_items,
-            clicked,
-            active,
-            feedback,
-            rewards,
-            wanted,
-            benefit,
-            left,
+            *response,
         )
 
 
@@ -204,6 +185,7 @@ def _respond(
     affinity_weight,
     shown_items,
     clicked,
+    draws,
     active,
     feedback,
     rewards,

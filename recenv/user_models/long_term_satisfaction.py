@@ -31,7 +31,7 @@ from numba import njit
 from recenv.choice_models import MultinomialLogit
 from recenv.errors import require_range
 from recenv.pieces import Satisfaction
-from recenv.user_models import USER_MODELS, State, UserModel
+from recenv.user_models import USER_MODELS, Response, State, UserModel
 
 
 @dataclass(frozen=True)
@@ -134,19 +134,7 @@ class LongTermSatisfaction(UserModel):
         """The benefit y."""
         return 1.0 - 2.0 * self.clickbaitness
 
-    def respond(
-        self,
-        state: State,
-        shown_items: np.ndarray,
-        clicked: np.ndarray,
-        draws: np.ndarray,
-        active: np.ndarray,
-        feedback: np.ndarray,
-        rewards: np.ndarray,
-        wanted: np.ndarray,
-        benefit: np.ndarray,
-        left: np.ndarray,
-    ) -> None:
+    def respond(self, state: State, response: Response) -> None:
         """Write minutes and benefit; see the module's equations."""
         config = self.config
         _respond(
@@ -156,15 +144,7 @@ class LongTermSatisfaction(UserModel):
             config.kale_mean,
             config.engagement_scale,
             config.typical_minutes,
-            shown_items,
-            clicked,
-            draws,
-            active,
-            feedback,
-            rewards,
-            wanted,
-            benefit,
-            left,
+            *response,
         )
 
 

@@ -37,7 +37,7 @@ from recenv.choice_models import PositionBased
 from recenv.errors import require_range
 from recenv.pieces import Retention, Satiation, Satisfaction
 from recenv.random_streams import WORLD, derive_seeds, normals, uniforms
-from recenv.user_models import USER_MODELS, State, UserModel
+from recenv.user_models import USER_MODELS, Response, State, UserModel
 
 # What may follow a click; the last is the one that nobody wants.
 AFTER_CLICK: Final = ("long_view", "like", "follow", "comment", "forward", "hate")
@@ -202,19 +202,7 @@ class MultiBehavior(UserModel):
         """Give back the temper."""
         state["temper"][returned] = self.config.initial_temper
 
-    def respond(
-        self,
-        state: State,
-        shown_items: np.ndarray,
-        clicked: np.ndarray,
-        draws: np.ndarray,
-        active: np.ndarray,
-        feedback: np.ndarray,
-        rewards: np.ndarray,
-        wanted: np.ndarray,
-        benefit: np.ndarray,
-        left: np.ndarray,
-    ) -> None:
+    def respond(self, state: State, response: Response) -> None:
         """Draw what follows each click, move interest and temper; see the module's equations."""
         config, catalog = self.config, self.catalog
         _respond(
@@ -232,15 +220,7 @@ class MultiBehavior(UserModel):
             float(config.temper_reference),
             float(config.temper_fall),
             float(config.hate_weight),
-            shown_items,
-            clicked,
-            draws,
-            active,
-            feedback,
-            rewards,
-            wanted,
-            benefit,
-            left,
+            *response,
         )
 
 

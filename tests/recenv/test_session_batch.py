@@ -17,6 +17,7 @@ from recenv import Catalog, InvalidInput, SessionConfig
 from recenv.random_streams import INITIAL, USER, normals, uniforms
 from recenv.session_batch import SessionBatch, StepOutcome
 from recenv.slates import score_slates
+from recenv.user_models import Response
 from recenv.world import World, make_world
 from tests.strategies import small_worlds
 
@@ -252,7 +253,7 @@ def test_a_step_composes_the_models_on_the_users_stream(world: World):
         feedback, rewards = np.zeros((5, 4, 3), np.float32), np.zeros((5, 3), np.float32)
         wanted, benefit = np.empty((5, 1)), np.empty((5, 1))
         active, left, returned = np.ones(5, np.bool_), np.empty(5, np.bool_), np.empty(5, np.bool_)
-        model.respond(before, slates, clicked, draws[:, 1:], active, feedback, rewards, wanted, benefit, left)
+        model.respond(before, Response(slates, clicked, draws[:, 1:], active, feedback, rewards, wanted, benefit, left))
         pieces.settle(
             pieces.arrays(before),
             catalog.embeddings,

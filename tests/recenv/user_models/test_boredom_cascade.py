@@ -15,6 +15,7 @@ from recenv.choice_models import PositionBased
 from recenv.errors import InvalidInput
 from recenv.session_config import SessionConfig
 from recenv.slates import score_slates
+from recenv.user_models import Response
 from recenv.user_models.boredom_cascade import BoredomCascade, BoredomCascadeConfig
 from tests.reference import boredom_cascade_reference as reference
 
@@ -41,15 +42,17 @@ class Answer:
         self.left = np.ones(lanes, np.bool_)
         model.respond(
             state,
-            slates,
-            self.clicked,
-            np.empty((lanes, 0)),
-            active,
-            self.feedback,
-            self.rewards,
-            self.wanted,
-            self.benefit,
-            self.left,
+            Response(
+                slates,
+                self.clicked,
+                np.empty((lanes, 0)),
+                active,
+                self.feedback,
+                self.rewards,
+                self.wanted,
+                self.benefit,
+                self.left,
+            ),
         )
 
 

@@ -18,6 +18,7 @@ from recenv.catalog import Catalog
 from recenv.pieces import Satiation, SessionPieces, TimeBudget
 from recenv.session_config import SessionConfig
 from recenv.slates import score_slates
+from recenv.user_models import Response
 from recenv.user_models.interest_evolution import InterestEvolution, InterestEvolutionConfig
 from tests.reference import interest_evolution_reference as reference
 from tests.strategies import catalogs, interest_configs, satiations, time_budgets
@@ -97,7 +98,9 @@ class Answer:
         self.left = np.ones(count, np.bool_)
         wanted, benefit = np.full(clicked.shape, np.nan), np.full(clicked.shape, np.nan)
         draws, returned = np.asarray(draws, np.float64), np.ones(count, np.bool_)
-        model.respond(state, slates, clicked, draws, active, self.feedback, self.rewards, wanted, benefit, self.left)
+        model.respond(
+            state, Response(slates, clicked, draws, active, self.feedback, self.rewards, wanted, benefit, self.left)
+        )
         assert not self.left.any()  # of its own accord no user of this model leaves
         users.pieces.settle(
             users.pieces.arrays(state),

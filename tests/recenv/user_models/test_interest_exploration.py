@@ -16,6 +16,7 @@ from recenv.errors import InvalidInput
 from recenv.random_streams import INITIAL, USER, uniforms
 from recenv.session_batch import SessionBatch
 from recenv.session_config import SessionConfig
+from recenv.user_models import Response
 from recenv.user_models.interest_exploration import InterestExploration, InterestExplorationConfig
 from recenv.world import make_world
 from tests.reference import interest_exploration_reference as reference
@@ -198,7 +199,7 @@ def test_answers_equal_the_equations(data: st.DataObject, catalog: Catalog):
     positions = np.array([clicked + [-1] * (2 - len(clicked))], np.int16)
     shown = np.array([slate], np.int32)
     active = np.ones(1, np.bool_)
-    model.respond(state, shown, positions, np.empty((1, 0)), active, feedback, rewards, wanted, benefit, left)
+    model.respond(state, Response(shown, positions, np.empty((1, 0)), active, feedback, rewards, wanted, benefit, left))
     for n, k in enumerate(clicked):
         affinity = sum(float(u) * float(v) for u, v in zip(interest[0], catalog.embeddings[slate[k]], strict=True))
         assert wanted[0, n] == catalog.length[slate[k]]
@@ -222,7 +223,7 @@ def test_inactive_sessions_get_nothing():
     wanted, benefit, left = np.full((2, 1), np.nan), np.full((2, 1), np.nan), np.ones(2, np.bool_)
     shown, clicked, active = np.zeros((2, 1), np.int32), np.zeros((2, 1), np.int16), np.array([False, True])
     state = users_of(model, 2)
-    model.respond(state, shown, clicked, np.empty((2, 0)), active, feedback, rewards, wanted, benefit, left)
+    model.respond(state, Response(shown, clicked, np.empty((2, 0)), active, feedback, rewards, wanted, benefit, left))
     np.testing.assert_array_equal(rewards, [[0, 0], [1, 0]])
     assert np.isnan(wanted[0]).all()
     assert not feedback[0].any()

@@ -16,6 +16,7 @@ from recenv.errors import InvalidInput
 from recenv.random_streams import USER, normals, uniforms
 from recenv.session_batch import SessionBatch
 from recenv.session_config import SessionConfig
+from recenv.user_models import Response
 from recenv.user_models.long_term_satisfaction import LongTermSatisfaction, LongTermSatisfactionConfig
 from recenv.world import make_world
 from tests.reference import long_term_satisfaction_reference as reference
@@ -46,7 +47,7 @@ class Answer:
         self.left = np.ones(len(slates), np.bool_)
         draws = np.asarray(draws, np.float64)
         written = (self.feedback, self.rewards, self.wanted, self.benefit, self.left)
-        model.respond(state, slates, clicked, draws, active, *written)
+        model.respond(state, Response(slates, clicked, draws, active, *written))
 
 
 def items_of(clickbaitness: Any, slope: float = 1.0) -> Catalog:

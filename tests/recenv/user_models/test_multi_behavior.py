@@ -20,6 +20,7 @@ from recenv.random_streams import WORLD, normals, uniforms
 from recenv.session_batch import SessionBatch
 from recenv.session_config import SessionConfig
 from recenv.session_env import RecSessionEnv
+from recenv.user_models import Response
 from recenv.user_models.multi_behavior import AFTER_CLICK, MultiBehavior, MultiBehaviorConfig
 from recenv.world import World, make_world
 from tests.reference import multi_behavior_reference as reference
@@ -47,7 +48,7 @@ class Answer:
         self.left = np.ones(len(slates), np.bool_)
         draws = np.asarray(draws, np.float64)
         written = (self.feedback, self.rewards, self.wanted, self.benefit, self.left)
-        model.respond(state, slates, clicked, draws, active, *written)
+        model.respond(state, Response(slates, clicked, draws, active, *written))
         assert not self.rewards[:, 7:].any()
 
 
