@@ -19,21 +19,28 @@ from recenv.world import World, make_world
 
 
 def resolve_config(
-    config: SessionConfig | Mapping[str, Any] | str | None, overrides: Mapping[str, Any]
+    config: SessionConfig | Mapping[str, Any] | str | None, overrides: Mapping[str, Any], items: Catalog | None = None
 ) -> SessionConfig:
     """Return the config that an environment's keywords mean.
 
     Args:
         config: a config, its dict, its JSON text, or None for the defaults.
         overrides: further fields, as `SessionConfig.override` takes them.
+        items: the caller's own items, which an override must not contradict.
 
     Raises:
-        InvalidInput: for an unknown option or a value out of range.
+        InvalidInput: for an unknown option, a value out of range, or another number or dimension than the items have.
         TypeError: for the keyword `frameskip`.
     """
     if "frameskip" in overrides:
         # TorchRL's GymEnv tries this keyword on every environment and leaves it out at Python's own error alone.
         raise TypeError("got an unexpected keyword argument 'frameskip'; a session has no frames")
+    for name in ("num_items", "embedding_dim"):
+        given, own = overrides.get(name), getattr(items, name, None)
+        require(
+            given is None or own is None or given == own,
+            f"{name}={given!r} beside items that have {own}; leave {name} out: it follows the items",
+        )
     if config is None:
         config = SessionConfig()
     elif isinstance(config, Mapping):
@@ -118,7 +125,7 @@ class RecSessionEnv(gymnasium.Env[Any, np.ndarray]):
     ) -> None:
         check_render_mode(render_mode)
         self.render_mode = render_mode
-        self.world = make_world(resolve_config(config, overrides), items)
+        self.world = make_world(resolve_config(config, overrides, items), items)
         self.observation_space = observation_space(self.world)
         self.action_space = action_space(self.world)
         self._batch = SessionBatch(self.world, 1)

@@ -76,7 +76,7 @@ class RecSessionVectorEnv(VectorEnv[Observation, np.ndarray, np.ndarray]):
         self.num_envs = num_envs
         self.autoreset_mode = autoreset_mode
         self.metadata = {**self.metadata, "autoreset_mode": autoreset_mode}
-        self.world = make_world(resolve_config(config, overrides), items)
+        self.world = make_world(resolve_config(config, overrides, items), items)
         self.single_observation_space = observation_space(self.world)
         self.single_action_space = action_space(self.world)
         self.observation_space = batch_space(self.single_observation_space, num_envs)

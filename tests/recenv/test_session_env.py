@@ -15,7 +15,7 @@ import pytest
 from gymnasium.envs.registration import EnvSpec
 from gymnasium.utils.env_checker import check_env
 
-from recenv import Catalog, InvalidInput, RecSessionEnv, SessionConfig
+from recenv import Catalog, InvalidInput, RecSessionEnv, RecSessionVectorEnv, SessionConfig
 from recenv.session_batch import SessionBatch
 
 pytestmark = pytest.mark.kernels
@@ -457,3 +457,13 @@ def test_unknown_reset_options_are_refused():
     with pytest.raises(InvalidInput, match=r"^options=\{'a': 1\} are not known; pass None$"):
         env.reset(seed=0, options={"a": 1})
     env.reset(seed=0, options={})
+
+
+@pytest.mark.parametrize("option", [{"num_items": 5}, {"embedding_dim": 3}])
+def test_own_items_are_not_contradicted(option: dict[str, Any]):
+    items = Catalog.from_arrays(np.eye(4))
+    (name,) = option
+    for make in (RecSessionEnv, RecSessionVectorEnv):
+        with pytest.raises(InvalidInput, match=f"{name}=. beside items that have 4; leave {name} out"):
+            make(items=items, slate_size=2, **option)
+        assert make(items=items, slate_size=2, num_items=4).config.catalog.embedding_dim == 4
