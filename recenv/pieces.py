@@ -31,6 +31,7 @@ import numpy as np
 from numba import njit
 
 from recenv.errors import require_range
+from recenv.user_models import Response
 
 
 @dataclass(frozen=True)
@@ -317,15 +318,7 @@ class SessionPieces:
         length: np.ndarray,
         watch_channel: int,
         minutes_reward: int,
-        shown_items: np.ndarray,
-        clicked: np.ndarray,
-        wanted: np.ndarray,
-        benefit: np.ndarray,
-        draws: np.ndarray,
-        active: np.ndarray,
-        feedback: np.ndarray,
-        rewards: np.ndarray,
-        left: np.ndarray,
+        response: Response,
         returned: np.ndarray,
     ) -> None:
         """Move the pieces' state after the user model's answer, in place.
@@ -336,15 +329,9 @@ class SessionPieces:
             length: [N] float32 minutes.
             watch_channel: feedback channel that takes w / length, or -1.
             minutes_reward: reward component that takes w, or -1.
-            shown_items: [B, K] int32, -1 for an empty position.
-            clicked: [B, C] int16 positions, then -1.
-            wanted: [B, C] float64 minutes, the l of each click.
-            benefit: [B, C] float64, the y of each click.
-            draws: [B, at least num_draws] uniforms.
-            active: [B] bool; a session that is not active stays as it is.
-            feedback: [B, K, F] float32, its watch channel written.
-            rewards: [B, M] float32, minutes and the pieces' own components (the last ones) written.
-            left: [B] bool; set where the user leaves, unset where the user comes back within the episode.
+            response: as the user model left it, with `draws` [B, at least num_draws] of the pieces' own. Written are
+                the watch channel of `feedback`, minutes and the pieces' own components (the last ones) in `rewards`,
+                and `left`: set where the user leaves, unset where the user comes back within the episode.
             returned: [B] bool, written: another session of the episode begins.
         """
         _settle(
@@ -354,15 +341,7 @@ class SessionPieces:
             length,
             watch_channel,
             minutes_reward,
-            shown_items,
-            clicked,
-            wanted,
-            benefit,
-            draws,
-            active,
-            feedback,
-            rewards,
-            left,
+            *response,
             returned,
         )
 
@@ -405,12 +384,12 @@ def _settle(
     minutes_reward,
     shown_items,
     clicked,
-    wanted,
-    benefit,
     draws,
     active,
     feedback,
     rewards,
+    wanted,
+    benefit,
     left,
     returned,
 ):

@@ -257,13 +257,8 @@ class _Block:
         self.response_draws, self.piece_draws = self.draws[:, bounds[0] :], self.draws[:, bounds[1] :]
 
     def step(self, slates: np.ndarray, outcome: StepOutcome) -> None:
-        world, state, shown_items, utilities, clicked = (
-            self.world,
-            self.state,
-            self.shown_items,
-            self.utilities,
-            self.clicked,
-        )
+        world, state = self.world, self.state
+        shown_items, utilities, clicked = self.shown_items, self.utilities, self.clicked
         catalog, model, pieces, supply = world.catalog, world.user_model, world.pieces, world.supply
         satiation, _, _, satisfaction, _, _ = self.pieces_state
         show(slates, self.active, shown_items, outcome.shown)
@@ -304,15 +299,7 @@ class _Block:
             catalog.length,
             model.watch_channel,
             model.minutes_reward,
-            shown_items,
-            clicked,
-            self.wanted,
-            self.benefit,
-            self.piece_draws,
-            self.active,
-            outcome.feedback,
-            outcome.reward_vector,
-            outcome.terminated,
+            response._replace(draws=self.piece_draws),
             self.returned,
         )
         if pieces.retention is not None and self.returned.any():

@@ -146,7 +146,7 @@ class SessionConfig:
                 result[key] = _section(key, value, own[key]) if key in _SECTIONS else value
         known = {name: _field_names(PIECES[name] if result[name] is None else result[name]) for name in _SECTIONS}
         flat: dict[str, dict[str, Any]] = {}
-        for key in changes.keys() - own.keys():
+        for key in (key for key in changes if key not in own):
             homes = [name for name in _SECTIONS if key in known[name]]
             if len(homes) != 1:
                 raise unknown_name("session option", key, set(own).union(*known.values()))

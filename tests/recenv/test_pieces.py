@@ -15,6 +15,7 @@ from recenv.errors import InvalidInput
 from recenv.pieces import PIECES, Freshness, Satiation, Satisfaction, SessionPieces, TimeBudget
 from recenv.session_batch import SessionBatch
 from recenv.session_config import SessionConfig
+from recenv.user_models import Response
 from recenv.world import make_world
 from tests.reference import pieces_reference as reference
 from tests.strategies import EVERY_PIECE, catalogs, satiations, satisfactions, small_worlds, time_budgets
@@ -75,15 +76,17 @@ class Settled:
             catalog.length,
             watch_channel,
             minutes_reward,
-            np.tile(np.arange(size, dtype=np.int32), (count, 1)),
-            clicked,
-            wanted,
-            benefit,
-            np.broadcast_to(np.asarray(draws, np.float64), (count, 4)).copy(),
-            np.broadcast_to(np.asarray(active), count).copy(),
-            self.feedback,
-            self.rewards,
-            self.left,
+            Response(
+                np.tile(np.arange(size, dtype=np.int32), (count, 1)),
+                clicked,
+                np.broadcast_to(np.asarray(draws, np.float64), (count, 4)).copy(),
+                np.broadcast_to(np.asarray(active), count).copy(),
+                self.feedback,
+                self.rewards,
+                wanted,
+                benefit,
+                self.left,
+            ),
             self.returned,
         )
 

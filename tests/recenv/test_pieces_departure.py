@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from recenv.errors import InvalidInput
 from recenv.pieces import LeaveHazard, Retention, SessionPieces
 from recenv.session_config import SessionConfig
+from recenv.user_models import Response
 
 pytestmark = pytest.mark.kernels
 
@@ -55,15 +56,17 @@ class Settled:
             np.ones(2, np.float32),
             -1,
             -1,
-            np.zeros((count, 1), np.int32),
-            self.clicked,
-            np.ones((count, 1)),
-            gives[:, None].astype(np.float64),
-            draws,
-            active,
-            np.zeros((count, 1, 1), np.float32),
-            self.rewards,
-            self.left,
+            Response(
+                np.zeros((count, 1), np.int32),
+                self.clicked,
+                draws,
+                active,
+                np.zeros((count, 1, 1), np.float32),
+                self.rewards,
+                np.ones((count, 1)),
+                gives[:, None].astype(np.float64),
+                self.left,
+            ),
             self.returned,
         )
 

@@ -260,15 +260,7 @@ def test_a_step_composes_the_models_on_the_users_stream(world: World):
             catalog.length,
             model.watch_channel,
             model.minutes_reward,
-            slates,
-            clicked,
-            wanted,
-            benefit,
-            draws[:, 3:],
-            active,
-            feedback,
-            rewards,
-            left,
+            Response(slates, clicked, draws[:, 3:], active, feedback, rewards, wanted, benefit, left),
             returned,
         )
         np.testing.assert_array_equal(outcome.feedback, feedback)

@@ -98,9 +98,8 @@ class Answer:
         self.left = np.ones(count, np.bool_)
         wanted, benefit = np.full(clicked.shape, np.nan), np.full(clicked.shape, np.nan)
         draws, returned = np.asarray(draws, np.float64), np.ones(count, np.bool_)
-        model.respond(
-            state, Response(slates, clicked, draws, active, self.feedback, self.rewards, wanted, benefit, self.left)
-        )
+        response = Response(slates, clicked, draws, active, self.feedback, self.rewards, wanted, benefit, self.left)
+        model.respond(state, response)
         assert not self.left.any()  # of its own accord no user of this model leaves
         users.pieces.settle(
             users.pieces.arrays(state),
@@ -108,15 +107,7 @@ class Answer:
             catalog.length,
             model.watch_channel,
             model.minutes_reward,
-            slates,
-            clicked,
-            wanted,
-            benefit,
-            draws,
-            active,
-            self.feedback,
-            self.rewards,
-            self.left,
+            response,
             returned,
         )
         assert not returned.any()
