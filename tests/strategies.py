@@ -60,6 +60,18 @@ def slate_problems(draw: st.DrawFn, spread: float = 4.0, max_items: int = 5) -> 
 
 # --- worlds
 
+# A dimension that is no multiple of four, users who leave before time is up and users who do not.
+SMALL: dict[str, Any] = {
+    "num_items": 40,
+    "embedding_dim": 6,
+    "num_topics": 5,
+    "slate_size": 4,
+    "max_steps": 9,
+    "history_length": 3,
+    "budget": 14.0,
+    "no_click_utility": 0.5,
+}
+
 
 @dataclass(frozen=True)
 class Interval:

@@ -19,24 +19,13 @@ from recenv.session_batch import SessionBatch, StepOutcome
 from recenv.slates import score_slates
 from recenv.user_models import Response
 from recenv.world import World, make_world
+from tests import strategies
 from tests.strategies import small_worlds
 
 pytestmark = pytest.mark.kernels
 
 INTERPRETED = numba.config.DISABLE_JIT  # type: ignore[attr-defined]
-# A dimension that is no multiple of four, users who leave before time is up and users who do not.
-SMALL = SessionConfig().override(
-    num_items=40,
-    embedding_dim=6,
-    num_topics=5,
-    slate_size=4,
-    max_steps=9,
-    history_length=3,
-    budget=14.0,
-    no_click_utility=0.5,
-    click_reward=0.5,
-    like_reward=-2.0,
-)
+SMALL = SessionConfig().override(**strategies.SMALL, click_reward=0.5, like_reward=-2.0)
 NUM_STEPS = 11  # beyond max_steps: sessions that have ended are stepped too
 
 

@@ -17,19 +17,9 @@ from gymnasium.utils.env_checker import check_env
 
 from recenv import Catalog, InvalidInput, RecSessionEnv, RecSessionVectorEnv, SessionConfig
 from recenv.session_batch import SessionBatch
+from tests.strategies import SMALL
 
 pytestmark = pytest.mark.kernels
-
-SMALL: dict[str, Any] = {
-    "num_items": 40,
-    "embedding_dim": 6,
-    "num_topics": 5,
-    "slate_size": 4,
-    "max_steps": 9,
-    "history_length": 3,
-    "budget": 14.0,
-    "no_click_utility": 0.5,
-}
 
 
 def slates(count: int, seed: int = 5) -> np.ndarray:

@@ -16,20 +16,10 @@ from gymnasium.wrappers.vector import DictInfoToList, RecordEpisodeStatistics
 
 import recenv.session_batch
 from recenv import Catalog, InvalidInput, RecSessionEnv, RecSessionVectorEnv, SessionConfig
-from tests.strategies import small_worlds
+from tests.strategies import SMALL, small_worlds
 
 pytestmark = pytest.mark.kernels
 
-SMALL: dict[str, Any] = {
-    "num_items": 40,
-    "embedding_dim": 6,
-    "num_topics": 5,
-    "slate_size": 4,
-    "max_steps": 9,
-    "history_length": 3,
-    "budget": 14.0,
-    "no_click_utility": 0.5,
-}
 MODES = [AutoresetMode.NEXT_STEP, AutoresetMode.SAME_STEP, AutoresetMode.DISABLED]
 
 

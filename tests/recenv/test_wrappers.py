@@ -27,19 +27,10 @@ from recenv.wrappers import (
     VectorProtoAction,
     VectorSemanticIdAction,
 )
+from tests.strategies import SMALL
 
 pytestmark = pytest.mark.kernels
 
-SMALL: dict[str, Any] = {
-    "num_items": 40,
-    "embedding_dim": 6,
-    "num_topics": 5,
-    "slate_size": 4,
-    "max_steps": 9,
-    "history_length": 3,
-    "budget": 14.0,
-    "no_click_utility": 0.5,
-}
 CODES: dict[str, Any] = {"num_codebooks": 2, "codebook_size": 4}
 OFFERS: dict[str, dict[str, Any]] = {
     "all": {},
