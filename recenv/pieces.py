@@ -319,6 +319,7 @@ class SessionPieces:
         watch_channel: int,
         minutes_reward: int,
         response: Response,
+        first_draw: int,
         returned: np.ndarray,
     ) -> None:
         """Move the pieces' state after the user model's answer, in place.
@@ -329,9 +330,10 @@ class SessionPieces:
             length: [N] float32 minutes.
             watch_channel: feedback channel that takes w / length, or -1.
             minutes_reward: reward component that takes w, or -1.
-            response: as the user model left it, with `draws` [B, at least num_draws] of the pieces' own. Written are
-                the watch channel of `feedback`, minutes and the pieces' own components (the last ones) in `rewards`,
-                and `left`: set where the user leaves, unset where the user comes back within the episode.
+            response: as the user model left it. Written are the watch channel of `feedback`, minutes and the pieces'
+                own components (the last ones) in `rewards`, and `left`: set where the user leaves, unset where the
+                user comes back within the episode.
+            first_draw: where the pieces' num_draws uniforms begin in the response's `draws`.
             returned: [B] bool, written: another session of the episode begins.
         """
         _settle(
@@ -342,6 +344,7 @@ class SessionPieces:
             watch_channel,
             minutes_reward,
             *response,
+            first_draw,
             returned,
         )
 
@@ -391,6 +394,7 @@ def _settle(
     wanted,
     benefit,
     left,
+    first_draw,
     returned,
 ):
     num_lanes, max_clicks = clicked.shape
@@ -433,18 +437,22 @@ def _settle(
         if feels:
             innovation = 0.0
             if noise > 0.0:
-                innovation = noise * math.sqrt(-2.0 * math.log(draws[b, 0])) * math.cos(2.0 * math.pi * draws[b, 1])
+                innovation = (
+                    noise
+                    * math.sqrt(-2.0 * math.log(draws[b, first_draw]))
+                    * math.cos(2.0 * math.pi * draws[b, first_draw + 1])
+                )
             exposure[b] = np.float32(memory * np.float64(exposure[b]) + gain * total_benefit + innovation)
             satisfaction[b] = np.float32(_sigmoid(sensitivity * np.float64(exposure[b])))
             mood = 2.0 * np.float64(satisfaction[b]) - 1.0
-        if hazard_log_odds > -np.inf and draws[b, 2] < _sigmoid(hazard_log_odds - hazard_relief * mood):
+        if hazard_log_odds > -np.inf and draws[b, first_draw + 2] < _sigmoid(hazard_log_odds - hazard_relief * mood):
             left[b] = True
         if comes_back and left[b]:
             comes = _sigmoid(return_log_odds + return_lift * mood)
             # Geometric by inversion; a rate of one in floating point is a return on the first day.
             away = 1.0
             if comes < 1.0:
-                away += math.floor(min(1e9, math.log(draws[b, 3]) / math.log1p(-comes)))
+                away += math.floor(min(1e9, math.log(draws[b, first_draw + 3]) / math.log1p(-comes)))
             last = rewards.shape[1] - 1
             rewards[b, last] = min(away, np.float64(max_absence))
             if away <= max_absence:

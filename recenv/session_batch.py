@@ -250,11 +250,11 @@ class _Block:
         self.wanted = np.empty((count, max_clicks))
         self.benefit = np.empty((count, max_clicks))
         self.returned = np.empty(count, np.bool_)
-        bounds = np.cumsum(
-            [world.choice.num_draws(config.slate_size), world.user_model.num_response_draws(), world.pieces.num_draws]
-        )
-        self.draws = np.empty((count, bounds[2]))
-        self.response_draws, self.piece_draws = self.draws[:, bounds[0] :], self.draws[:, bounds[1] :]
+        # A step's uniforms: the choice model's, the user model's, the pieces'.
+        num_choice = world.choice.num_draws(config.slate_size)
+        self.first_piece_draw = world.user_model.num_response_draws()
+        self.draws = np.empty((count, num_choice + self.first_piece_draw + world.pieces.num_draws))
+        self.response_draws = self.draws[:, num_choice:]
 
     def step(self, slates: np.ndarray, outcome: StepOutcome) -> None:
         world, state = self.world, self.state
@@ -299,7 +299,8 @@ class _Block:
             catalog.length,
             model.watch_channel,
             model.minutes_reward,
-            response._replace(draws=self.piece_draws),
+            response,
+            self.first_piece_draw,
             self.returned,
         )
         if pieces.retention is not None and self.returned.any():

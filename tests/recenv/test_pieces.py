@@ -87,6 +87,7 @@ class Settled:
                 benefit,
                 self.left,
             ),
+            0,
             self.returned,
         )
 

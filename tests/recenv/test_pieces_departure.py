@@ -67,6 +67,7 @@ class Settled:
                 gives[:, None].astype(np.float64),
                 self.left,
             ),
+            0,
             self.returned,
         )
 

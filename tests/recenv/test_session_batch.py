@@ -249,7 +249,8 @@ def test_a_step_composes_the_models_on_the_users_stream(world: World):
             catalog.length,
             model.watch_channel,
             model.minutes_reward,
-            Response(slates, clicked, draws[:, 3:], active, feedback, rewards, wanted, benefit, left),
+            Response(slates, clicked, draws[:, 1:], active, feedback, rewards, wanted, benefit, left),
+            2,
             returned,
         )
         np.testing.assert_array_equal(outcome.feedback, feedback)

@@ -108,6 +108,7 @@ class Answer:
             model.watch_channel,
             model.minutes_reward,
             response,
+            0,
             returned,
         )
         assert not returned.any()
