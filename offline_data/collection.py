@@ -3,27 +3,37 @@
 The work is a list of session ranges, each a pure function of the request: a range is played, written beside the dataset
 and renamed into place; what is there already is not played again. When all ranges are there they are joined,
 checksummed and renamed to the dataset's own path in one step.
+
+Ranges are the seam for a distributed engine: let any number of machines run `RangeWriter(partial, request)` over the
+`request.ranges()`, in any order and more than once, into one shared folder `<path>.partial`; `collect(path, request)`
+then finds them there and joins them. The worker processes of this module do no more.
 """
 
 from __future__ import annotations
 
 import json
-import platform
+import multiprocessing
+import os
 import shutil
-import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from importlib.metadata import version
+import signal
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import asdict, dataclass, field, fields, replace
+from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
-from offline_data.atomic_files import make_folder, replacing, sole_writer, unwritable, write_json
-from offline_data.behavior import ActionKind, BehaviorPolicy, make_behavior
-from offline_data.dataset import FORMAT, FORMAT_VERSION, LATENT_LABELS, LoggedDataset, file_digest
+from offline_data.atomic_files import make_folder, replacing, sole_writer, write_json
+from offline_data.behavior import ActionKind, BehaviorPolicy, make_behavior, pinned_spec
+from offline_data.corruption import Corruption
+from offline_data.dataset import LATENT_LABELS, LoggedDataset
+from offline_data.dataset_writer import StoredArray, consumed_events, fill_folder, place_folder
 from offline_data.rollout import play_sessions
-from recenv.errors import require, require_range
+from recenv.errors import InvalidInput, require, require_range, unknown_name
 from recenv.random_streams import derive_seeds
 from recenv.session_config import SessionConfig
 from recenv.world import World, make_world
@@ -42,6 +52,8 @@ class LogRequest:
         num_sessions: S.
         dataset_seed: root of the seeds of sessions and behavior, in [0, 2**63).
         group_size: G, sessions that share a user seed under different behavior seeds, for group-relative methods.
+        corruption: what is spoilt on the way to the disk.
+        quality: what is known of the behavior's quality, JSON-able; the manifest holds it as it is.
     """
 
     config: SessionConfig = field(default_factory=SessionConfig)
@@ -50,6 +62,8 @@ class LogRequest:
     num_sessions: int = 1000
     dataset_seed: int = 0
     group_size: int = 1
+    corruption: Corruption = field(default_factory=Corruption)
+    quality: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
         require_range("num_sessions", self.num_sessions, 1, 2**40, integer=True)
@@ -61,8 +75,27 @@ class LogRequest:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Return nested plain values."""
-        return {**{k: v for k, v in vars(self).items() if k != "config"}, "config": self.config.to_dict()}
+        """Return nested plain values, without `quality`: that follows from them."""
+        own = {name: value for name, value in vars(self).items() if name != "quality"}
+        return {**own, "config": self.config.to_dict(), "corruption": asdict(self.corruption)}
+
+    @staticmethod
+    def from_dict(values: Mapping[str, Any]) -> LogRequest:
+        """Return the request of nested plain values, as a manifest holds them.
+
+        Raises:
+            InvalidInput: for an unknown field, or a value out of range.
+        """
+        known = {f.name for f in fields(LogRequest)}
+        for name in values:
+            if name not in known:
+                raise unknown_name("field of a log request", name, known)
+        own = dict(values)
+        if "config" in own:
+            own["config"] = SessionConfig.from_dict(own["config"])
+        if "corruption" in own:
+            own["corruption"] = Corruption(**own["corruption"])
+        return LogRequest(**own)
 
     def policy(self, world: World) -> BehaviorPolicy:
         """Return the behavior policy over `world`."""
@@ -74,62 +107,81 @@ class LogRequest:
         return [range(start, min(start + SESSIONS_PER_RANGE, self.num_sessions)) for start in starts]
 
 
-def mixture_spec(
-    good_fraction: float, noise: str, mixing: str = "step", *, proto_scale: float | None = None
-) -> dict[str, Any]:
-    """Return the behavior spec of the quality dial: `good_fraction` expert, the rest `noise`.
-
-    Args:
-        good_fraction: g in [0, 1].
-        noise: name of the noise's behavior policy.
-        mixing: "step" or "session".
-        proto_scale: spread of both components' proto-actions; None for their default.
-
-    Raises:
-        InvalidInput: for a fraction outside [0, 1].
-    """
-    require_range("good_fraction", good_fraction, 0.0, 1.0)
-    spread = {} if proto_scale is None else {"proto_scale": proto_scale}
-    return {
-        "name": "mixture",
-        "components": [{"name": "expert", **spread}, {"name": noise, **spread}],
-        "weights": [good_fraction, 1.0 - good_fraction],
-        "mixing": mixing,
-    }
-
-
-def collect(path: str | Path, request: LogRequest, *, progress: Callable[[int], object] | None = None) -> LoggedDataset:
+def collect(
+    path: str | Path, request: LogRequest, *, workers: int = 1, progress: Callable[[int], object] | None = None
+) -> LoggedDataset:
     """Log sessions to a folder and return the dataset; if one of an equal request is there, return that.
 
     Args:
         path: the dataset's folder; unfinished work lies in `<path>.partial`.
         request: what to log.
+        workers: processes that play ranges at the same time, spawned where it is more than one (a script then needs its
+            `if __name__ == "__main__"`); the bytes are the same for any number.
         progress: called with the number of sessions of each range as it is done.
 
     Raises:
         InvalidInput: if `path` holds something else, cannot be written, or is being written by another process.
     """
+    require_range("workers", workers, 1, 1024, integer=True)
     path = Path(path)
+    request = replace(request, behavior=pinned_spec(request.behavior))
     plain = json.loads(json.dumps(request.to_dict()))
     if path.exists():
         return _finished(path, request, plain, progress)
-    world = make_world(request.config)
-    policy = request.policy(world)
-    partial = make_folder(path.with_name(path.name + ".partial"))
+    partial = path.with_name(path.name + ".partial")
+    writer = RangeWriter(partial, request)  # what it refuses, it refuses before a folder is made
+    make_folder(partial)
     with sole_writer(partial):
         if path.exists():  # another process has finished it since
             shutil.rmtree(partial, ignore_errors=True)
             return _finished(path, request, plain, progress)
         _claim(partial, plain)
-        for sessions in request.ranges():
-            file = partial / f"range-{sessions.start:012d}.npz"
-            if not file.exists():
-                with replacing(file) as temporary, temporary.open("wb") as stream:
-                    np.savez(stream, **_play_range(world, policy, request, sessions))  # type: ignore[arg-type]
+        for count in _write_ranges(writer, workers):
             if progress:
-                progress(len(sessions))
-        _join(path, partial, request, plain, world)
+                progress(count)
+        _join(partial / "whole", writer, plain, workers)
+        place_folder(partial / "whole", path)
+        shutil.rmtree(partial)
     return LoggedDataset.open(path)
+
+
+class RangeWriter:
+    """Plays ranges of sessions into a folder.
+
+    Args:
+        partial: the folder `<path>.partial` of the dataset.
+        request: what to log.
+
+    Raises:
+        InvalidInput: for a behavior that the world refuses.
+    """
+
+    def __init__(self, partial: Path, request: LogRequest) -> None:
+        self.partial = partial
+        self.request = request
+        self.world = make_world(request.config)
+        self.policy = request.policy(self.world)
+
+    def write(self, sessions: range) -> int:
+        """Play a range, unless its file is there, and return its number of sessions.
+
+        Args:
+            sessions: one of the request's `ranges()`.
+
+        Raises:
+            InvalidInput: if the folder cannot be written.
+        """
+        file = range_file(self.partial, sessions)
+        if not file.exists():
+            columns = play_range(self.world, self.policy, self.request, sessions)
+            with replacing(file) as temporary, temporary.open("wb") as stream:
+                np.savez(stream, **columns)  # type: ignore[arg-type]
+        return len(sessions)
+
+
+def range_file(partial: Path, sessions: range) -> Path:
+    """Return the file of a range in the folder of unfinished work."""
+    return partial / f"range-{sessions.start:012d}.npz"
 
 
 def _finished(
@@ -137,7 +189,7 @@ def _finished(
 ) -> LoggedDataset:
     require(path.is_dir(), f"{path} is a file; choose another --out")
     dataset = LoggedDataset.open(path)
-    there = dataset.manifest.get("request")
+    there = dataset.manifest["source"].get("request")
     require(
         there == plain,
         f"{path} holds a dataset of another request{_difference(there, plain)}; choose another --out or remove it",
@@ -147,7 +199,15 @@ def _finished(
     return dataset
 
 
-def _play_range(world: World, policy: BehaviorPolicy, request: LogRequest, sessions: range) -> dict[str, np.ndarray]:
+def play_range(world: World, policy: BehaviorPolicy, request: LogRequest, sessions: range) -> dict[str, np.ndarray]:
+    """Return the columns of a range of sessions, as they are logged, by their names in the dataset.
+
+    Args:
+        world: the request's world.
+        policy: the request's behavior policy.
+        request: what to log.
+        sessions: any of its sessions.
+    """
     session_id = np.arange(sessions.start, sessions.stop)
     group_id = session_id // request.group_size
     session_seed = derive_seeds(request.dataset_seed, "session", group_id)
@@ -157,81 +217,96 @@ def _play_range(world: World, policy: BehaviorPolicy, request: LogRequest, sessi
     rows = dict(played.columns)
     del rows["reward"]
     component = rows.pop("component")
+    request.corruption.apply(world, rows, lengths, derive_seeds(request.dataset_seed, "corruption", session_id))
     rows["session_id"] = np.repeat(session_id, lengths)
-    rows["group_id"] = rows["user_id"] = np.repeat(group_id, lengths)
-    rows["episode_id"] = np.zeros(len(component), np.int64)
-    columns = {f"rows/{name}.npy": values for name, values in rows.items()}
-    columns["sessions/length.npy"] = lengths
-    columns["sessions/profile.npy"] = played.profile
-    columns["sessions/session_seed.npy"] = session_seed
-    columns["sessions/behavior_seed.npy"] = behavior_seed
-    columns[LATENT_LABELS] = component
-    return columns
+    columns = {f"rows/{name}": values for name, values in rows.items()}
+    columns |= consumed_events(rows["slate"], rows["feedback"], played.offsets)
+    return {
+        **columns,
+        "sessions/offsets": played.offsets,
+        "sessions/group_id": group_id,
+        "sessions/user_id": group_id,
+        "sessions/episode_id": np.zeros(len(session_id), np.int64),
+        "sessions/profile": played.profile,
+        "sessions/session_seed": session_seed,
+        "sessions/behavior_seed": behavior_seed,
+        LATENT_LABELS.removesuffix(".npy"): component,
+    }
 
 
-def _join(path: Path, partial: Path, request: LogRequest, plain: dict[str, Any], world: World) -> None:
-    whole = partial / "whole"
-    shutil.rmtree(whole, ignore_errors=True)
-    files = sorted(partial.glob("range-*.npz"))
-    with np.load(files[0]) as first:
-        names = sorted(first.files)
-    for name in names:
-        pieces = []
-        for file in files:
-            with np.load(file) as piece:
-                pieces.append(piece[name])
-        values = np.concatenate(pieces)
-        if name == "sessions/length.npy":
-            name, values = "sessions/offsets.npy", np.concatenate([[0], np.cumsum(values)]).astype(np.int64)
-        _save(whole / name, values)
-    for name, values in world.catalog.arrays().items():
-        _save(whole / "catalog" / f"{name}.npy", values)
-    model = world.user_model
-    schema = {str(file.relative_to(whole)): _describe(file) for file in sorted(whole.rglob("*.npy"))}
-    manifest = {
-        "format": FORMAT,
-        "format_version": FORMAT_VERSION,
-        "request": plain,
+def _write_ranges(writer: RangeWriter, workers: int) -> Iterator[int]:
+    """Write every range and yield the sessions of each as it is done."""
+    ranges = writer.request.ranges()
+    if min(workers, len(ranges)) == 1:
+        yield from map(writer.write, ranges)
+        return
+    context = multiprocessing.get_context("spawn")
+    arguments = (writer.partial, writer.request)
+    with ProcessPoolExecutor(min(workers, len(ranges)), context, _begin_worker, arguments) as pool:
+        try:
+            for done in as_completed([pool.submit(_write_in_worker, sessions) for sessions in ranges]):
+                yield done.result()
+        except BrokenProcessPool as error:
+            raise InvalidInput(
+                f"workers={workers}: a worker process has died, for want of memory perhaps; lower workers and run the "
+                "same command again to go on"
+            ) from error
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+_writer: RangeWriter | None = None
+
+
+def _begin_worker(partial: Path, request: LogRequest) -> None:
+    global _writer
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's, which stops its workers
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        threading.Thread(target=_die_with, args=(parent.sentinel,), daemon=True).start()
+    _writer = RangeWriter(partial, request)
+
+
+def _die_with(sentinel: int) -> None:
+    # A parent that was killed cannot stop its workers, and they must not write beside the next one's.
+    wait([sentinel])
+    os._exit(1)
+
+
+def _write_in_worker(sessions: range) -> int:
+    if _writer is None:
+        raise RuntimeError("a worker was given a range before its request")
+    return _writer.write(sessions)
+
+
+def _join(whole: Path, writer: RangeWriter, plain: dict[str, Any], workers: int) -> None:
+    request, world = writer.request, writer.world
+    parts = [StoredArray.all_of(range_file(writer.partial, sessions)) for sessions in request.ranges()]
+    columns: dict[str, Any] = {name: [part[name] for part in parts] for name in parts[0]}
+    for name in ("sessions/offsets", "sessions/event_offsets"):
+        columns[name] = _chained([part.load() for part in columns[name]])
+    columns |= {f"catalog/{name}": values for name, values in world.catalog.arrays().items()}
+    facts = {
+        "source": {"kind": "simulator", "request": plain},
         "config": plain["config"],
         "world_hash": request.config.world_hash(),
         "action_kind": request.action_kind,
-        "behavior": plain["behavior"],
-        "dataset_seed": request.dataset_seed,
-        "num_sessions": request.num_sessions,
-        "num_rows": schema["rows/step.npy"]["shape"][0],
-        "feedback_names": list(model.feedback_names),
+        "num_items": world.catalog.num_items,
+        "history_length": request.config.history_length,
+        "max_steps": request.config.max_steps,
+        "feedback_names": list(world.user_model.feedback_names),
         "reward_names": list(world.reward_names),
         "reward_weights": dict(zip(world.reward_names, world.reward_weights.tolist(), strict=True)),
-        "versions": {name: version(name) for name in ("recsession", "numpy", "numba")},
-        "schema": schema,
+        "propensities": request.corruption.propensities,
+        "injected": request.corruption.recorded(),
+        "quality": request.quality,
     }
-    write_json(whole / "manifest.json", manifest)
-    write_json(
-        whole / "run.json", {"finished": time.time(), "host": platform.node(), "python": platform.python_version()}
-    )
-    try:
-        whole.replace(path)
-    except OSError as error:
-        raise unwritable(path, error) from error
-    shutil.rmtree(partial)
+    fill_folder(whole, columns, facts, workers=workers)
 
 
-def _save(path: Path, values: np.ndarray) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        np.save(path, np.ascontiguousarray(values))
-    except OSError as error:
-        raise unwritable(path, error) from error
-
-
-def _describe(path: Path) -> dict[str, Any]:
-    column = np.load(path, mmap_mode="r")
-    return {
-        "dtype": str(column.dtype),
-        "shape": list(column.shape),
-        "bytes": path.stat().st_size,
-        "sha256": file_digest(path),
-    }
+def _chained(parts: list[np.ndarray]) -> np.ndarray:
+    """Return the offsets of a whole whose parts have these, each from zero."""
+    return np.concatenate([[0], np.cumsum(np.concatenate([np.diff(part) for part in parts]))]).astype(np.int64)
 
 
 def _claim(partial: Path, plain: dict[str, Any]) -> None:

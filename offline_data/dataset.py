@@ -1,10 +1,11 @@
 """`LoggedDataset`: a folder of memory-mapped columns with a manifest that says what they are and where they came from.
 
 ```
-manifest.json          format, config, world hash, behavior, seeds, schema, checksums; equal requests, equal bytes
+manifest.json          source, config, seeds, schema, checksums; equal requests, equal bytes
 run.json               when and where it was made; outside the compared bytes
 rows/NAME.npy          one row an event
 sessions/NAME.npy      one row a session
+events/NAME.npy        one row a consumed item: what histories are windows of
 catalog/NAME.npy       one row an item
 latent/component.npy   which component of a mixture acted: for diagnosis only, opened only on request
 ```
@@ -25,10 +26,56 @@ from recenv.errors import InvalidInput, require
 from recenv.session_config import SessionConfig
 
 FORMAT: Final = "recsession-log"
-FORMAT_VERSION: Final = 1
+FORMAT_VERSION: Final = 2
 LATENT_LABELS: Final = "latent/component.npy"
-_FOLDERS: Final = ("rows/", "sessions/", "catalog/", "latent/")
+FOLDERS: Final = ("rows", "sessions", "events", "catalog", "latent")
+
+COLUMN_MEANINGS: Final = {
+    "rows/session_id": "index of the row's session",
+    "rows/step": "step within the session, from 0",
+    "rows/consumed": "items consumed in the session before this row",
+    "rows/slate": "item ids as submitted, by position",
+    "rows/shown": "whether the position was shown; a repeated or unavailable item leaves it empty",
+    "rows/feedback": "the user's answer by position and channel (manifest: feedback_names); the first is the click",
+    "rows/reward_vector": "reward by component (manifest: reward_names, reward_weights)",
+    "rows/terminated": "the user left",
+    "rows/truncated": "the time limit of the session was reached",
+    "rows/behavior_log_prob": "log-probability or -density of the action under the logging policy, nats; NaN: missing",
+    "rows/prefix_log_prob": "log-probability of the slate's first 1, 2, ... items, nats; NaN: missing",
+    "rows/proto": "the proto-action, a point of embedding space whose nearest items are the slate",
+    "rows/day": "day before the action",
+    "rows/session_number": "number of the visit before the action",
+    "rows/position": "position at which the row's one item stood, from 0",
+    "rows/is_rand": "whether the item was put there at random",
+    "rows/timestamp": "when, seconds since 1970",
+    "sessions/offsets": "session s has the rows offsets[s] to offsets[s + 1]",
+    "sessions/event_offsets": "session s has the events event_offsets[s] to event_offsets[s + 1]",
+    "sessions/user_id": "index of the user",
+    "sessions/group_id": "sessions of one group share the user under different behavior seeds",
+    "sessions/episode_id": "number of the user's episode",
+    "sessions/profile": "the seen profile, a noisy view of the interest",
+    "sessions/session_seed": "seed of the user",
+    "sessions/behavior_seed": "seed of the logging policy",
+    "sessions/source_user_id": "the user's id in the source",
+    "events/item": "item id of each consumed item, in order",
+    "events/feedback": "channels of feedback beyond the click",
+    "catalog/embeddings": "the item's point of embedding space, a unit vector",
+    "catalog/topics": "the item's topic",
+    "catalog/quality": "what a consumed item gives back to the user; hidden from agents",
+    "catalog/appeal": "what attracts the click; hidden from agents",
+    "catalog/length": "minutes",
+    "catalog/popularity": "prior of the item, they sum to one",
+    "catalog/age": "days",
+    "catalog/source_id": "the item's id in the source",
+    LATENT_LABELS.removesuffix(".npy"): "which component of the mixture acted; never for learning",
+}
+"""What each column is."""
+
 _ENTRY_FIELDS: Final = {"dtype", "shape", "bytes", "sha256"}
+_NEEDED: Final = {
+    *("schema", "source", "config", "action_kind", "num_rows", "num_sessions", "num_items", "history_length"),
+    *("max_steps", "feedback_names", "reward_names", "reward_weights", "propensities", "injected"),
+}
 
 
 @dataclass(frozen=True)
@@ -38,13 +85,14 @@ class LoggedDataset:
     Attributes:
         path: the folder.
         manifest: what `manifest.json` says.
-        rows: row columns, memory-mapped, leading axis N: `user_id, episode_id, session_id, group_id` int64, `step`
-            int32, `slate` [N, K] int32 as submitted, `shown` [N, K] bool, `feedback` [N, K, F] and `reward_vector` [N,
-            M] float32, `terminated`, `truncated` bool, `behavior_log_prob` [N] float64 nats, and by the kind of action
-            `prefix_log_prob` [N, K] float64 nats or `proto` [N, d] float32; in a world of days `day` float32 and
-            `session_number` int32, as they were before the action.
-        sessions: session columns, leading axis S: `offsets` [S + 1] int64, `profile` [S, d] float32, `session_seed` and
-            `behavior_seed` uint64.
+        rows: columns of the N rows, memory-mapped, by name; `COLUMN_MEANINGS` says what each is. Always there:
+            `session_id` int64, `step`, `consumed` int32, `slate` [N, K] int32, `shown` [N, K] bool, `feedback`
+            [N, K, F] and `reward_vector` [N, M] float32, `terminated`, `truncated` bool, `behavior_log_prob` float64.
+            By the kind of action `prefix_log_prob` [N, K] float64 or `proto` [N, d] float32; in a world of days `day`
+            float32 and `session_number` int32.
+        sessions: of the S sessions: `offsets`, `event_offsets` [S + 1], `user_id`, `group_id`, `episode_id` int64; of
+            simulated logs `profile` [S, d] float32, `session_seed` and `behavior_seed` uint64.
+        events: of the E consumed items: `item` int32, `feedback` [E, F - 1] float32.
         catalog: the items' columns; see `recenv.Catalog`.
     """
 
@@ -52,6 +100,7 @@ class LoggedDataset:
     manifest: dict[str, Any]
     rows: dict[str, np.ndarray]
     sessions: dict[str, np.ndarray]
+    events: dict[str, np.ndarray]
     catalog: dict[str, np.ndarray]
 
     @staticmethod
@@ -59,28 +108,49 @@ class LoggedDataset:
         """Return the dataset in a folder, its columns memory-mapped; checksums are left to `verify`.
 
         Raises:
-            InvalidInput: if the folder is missing, foreign, of a newer format, or lacks a file or part of one.
+            InvalidInput: if the folder is missing, foreign, of another format, or lacks a file or part of one.
         """
         path = Path(path)
         manifest = _read_manifest(path)
-        columns: dict[str, dict[str, np.ndarray]] = {"rows": {}, "sessions": {}, "catalog": {}}
+        columns: dict[str, dict[str, np.ndarray]] = {folder: {} for folder in FOLDERS}
         for name, entry in manifest["schema"].items():
             folder, file = name.split("/")
             if folder == "latent":
                 _check_size(path / name, entry)
             else:
                 columns[folder][file.removesuffix(".npy")] = _open_column(path / name, entry)
-        return LoggedDataset(path, manifest, columns["rows"], columns["sessions"], columns["catalog"])
+        del columns["latent"]
+        return LoggedDataset(path, manifest, **columns)
 
     @property
     def num_rows(self) -> int:
         """N, logged steps."""
-        return int(self.manifest["num_rows"])
+        return self.manifest["num_rows"]
 
     @property
     def num_sessions(self) -> int:
         """S, logged sessions."""
-        return int(self.manifest["num_sessions"])
+        return self.manifest["num_sessions"]
+
+    @property
+    def num_items(self) -> int:
+        """Items of the catalogue."""
+        return self.manifest["num_items"]
+
+    @property
+    def slate_size(self) -> int:
+        """K, items of a slate."""
+        return self.rows["slate"].shape[1]
+
+    @property
+    def history_length(self) -> int:
+        """H, consumed items that an observation holds."""
+        return self.manifest["history_length"]
+
+    @property
+    def max_steps(self) -> int:
+        """T, steps after which a session is truncated."""
+        return self.manifest["max_steps"]
 
     @property
     def action_kind(self) -> str:
@@ -88,8 +158,27 @@ class LoggedDataset:
         return self.manifest["action_kind"]
 
     @property
+    def propensities(self) -> str:
+        """What `behavior_log_prob` is: "exact", "estimated", "partial" (missing of some sessions) or "missing"."""
+        return self.manifest["propensities"]
+
+    @property
+    def has_world(self) -> bool:
+        """Whether the log is of a simulated world; one that was read in is not."""
+        return self.manifest["config"] is not None
+
+    @property
     def config(self) -> SessionConfig:
-        """The world that the log came from."""
+        """The world that the log came from.
+
+        Raises:
+            InvalidInput: if it came from no simulated world.
+        """
+        require(
+            self.has_world,
+            f"{self.path} was read in by {self.manifest['source'].get('reader')!r} and has no simulated world; "
+            "use a log that `recsession collect` wrote",
+        )
         return SessionConfig.from_dict(self.manifest["config"])
 
     @property
@@ -97,12 +186,21 @@ class LoggedDataset:
         """[S + 1] int64: session s has the rows offsets[s] to offsets[s + 1]."""
         return self.sessions["offsets"]
 
-    def reward(self) -> np.ndarray:
-        """Return the scalar reward of each row, [N] float64: the reward vector times the manifest's weights."""
-        weights = self.manifest["reward_weights"]
-        total = np.zeros(self.num_rows)
-        for index, name in enumerate(self.manifest["reward_names"]):
-            total += weights[name] * self.rows["reward_vector"][:, index].astype(np.float64)
+    @property
+    def reward_weights(self) -> np.ndarray:
+        """Weight of each component of the reward, [M] float64."""
+        return np.array([self.manifest["reward_weights"][name] for name in self.manifest["reward_names"]], np.float64)
+
+    def reward(self, rows: np.ndarray | slice = slice(None)) -> np.ndarray:
+        """Return the scalar reward of rows, float64: the reward vector times the manifest's weights.
+
+        Args:
+            rows: indices or a slice; all rows by default.
+        """
+        vector = self.rows["reward_vector"][rows]
+        total = np.zeros(len(vector))
+        for index, weight in enumerate(self.reward_weights):
+            total += weight * vector[:, index].astype(np.float64)
         return total
 
     def session_returns(self) -> np.ndarray:
@@ -110,7 +208,10 @@ class LoggedDataset:
         return np.add.reduceat(self.reward(), self.offsets[:-1])
 
     def open_latent_labels(self) -> np.ndarray:
-        """Return which component of the mixture acted in each row, [N] int8: for diagnosis, never for learning.
+        """Return which component of the mixture acted, int8: for diagnosis, never for learning.
+
+        Returns:
+            [N], or [N, K] where a component was drawn for each position.
 
         Raises:
             InvalidInput: if the dataset has no labels.
@@ -160,13 +261,18 @@ def _read_manifest(path: Path) -> dict[str, Any]:
     )
     require(
         version <= FORMAT_VERSION,
-        f"{file} has format version {version}, this RecSession reads up to {FORMAT_VERSION}; upgrade RecSession",
+        f"{file} has format version {version}, this RecSession reads version {FORMAT_VERSION}; upgrade RecSession",
     )
-    needed = {"schema", "num_rows", "num_sessions", "action_kind", "config", "reward_names", "reward_weights"}
-    absent = sorted(needed - manifest.keys())
+    require(
+        version == FORMAT_VERSION,
+        f"{file} has format version {version}, this RecSession reads version {FORMAT_VERSION}; collect the dataset "
+        "again, at another path",
+    )
+    absent = sorted(_NEEDED - manifest.keys())
     require(not absent, f"{file} lacks {', '.join(absent)}; collect the dataset again")
     for name, entry in manifest["schema"].items():
-        whole = name.startswith(_FOLDERS) and name.count("/") == 1 and entry.keys() >= _ENTRY_FIELDS
+        folder, slash, column = name.partition("/")
+        whole = folder in FOLDERS and slash and "/" not in column and entry.keys() >= _ENTRY_FIELDS
         require(whole, f"{file} does not describe a column by {name!r}; it is damaged, collect the dataset again")
     return manifest
 

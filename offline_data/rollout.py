@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 
@@ -11,6 +12,9 @@ from recenv.errors import require
 from recenv.random_streams import BEHAVIOR, uniforms
 from recenv.session_batch import SessionBatch
 from recenv.world import World
+
+# Their state and the policy's scratch stay in the cache; a session that ends makes room for the next.
+SESSIONS_AT_ONCE: Final = 1024
 
 
 @dataclass(frozen=True)
@@ -59,18 +63,23 @@ def play_sessions(
     Raises:
         InvalidInput: for no session.
     """
-    require(len(session_seeds) > 0, "session_seeds is empty; give at least one session")
-    batch = SessionBatch(world, len(session_seeds))
-    sessions = np.arange(len(session_seeds))
-    batch.start(sessions, session_seeds, np.zeros(len(sessions), np.uint64))
-    profile = batch.profile.copy()
-    memory = np.zeros((len(sessions), policy.num_memory))
+    count, zero = len(session_seeds), np.zeros(len(session_seeds), np.uint64)
+    require(count > 0, "session_seeds is empty; give at least one session")
+    sessions = np.arange(min(count, SESSIONS_AT_ONCE))  # the session of each lane
+    begun = len(sessions)
+    batch = SessionBatch(world, begun)
+    batch.start(sessions, session_seeds[sessions], zero[sessions])
+    profile = np.empty((count, world.catalog.embedding_dim), np.float32)
+    profile[sessions] = batch.profile
+    memory = np.zeros((begun, policy.num_memory))
+    slates = np.full((begun, world.config.slate_size), -1, np.int32)
     pieces: list[dict[str, np.ndarray]] = []
     while len(sessions):
-        view = SessionView.of(batch)
+        view = SessionView.of(batch, slates)
         steps = batch.steps.astype(np.int32)
         calendar = {name: batch.state[name].copy() for name in ("day", "session_number") if name in batch.state}
         draws = uniforms(behavior_seeds[sessions], BEHAVIOR, batch.episodes, batch.steps, policy.num_draws)
+        policy.remember(view, memory)
         decision = policy.act(view, draws, memory)
         if policy.action_kind == "proto":
             slates = world.catalog.nearest_items(decision.action, world.config.slate_size, **view.offer)
@@ -95,11 +104,33 @@ def play_sessions(
             if policy.action_kind == "proto":
                 piece["proto"] = decision.action
         pieces.append(piece)
-        if not batch.active.all():
-            going_on = batch.active.copy()
-            batch, sessions, memory = batch.take(going_on), sessions[going_on], memory[going_on]
-    columns = {name: np.concatenate([piece[name] for piece in pieces]) for name in pieces[0]}
-    order = np.argsort(columns["session"], kind="stable")
-    columns = {name: values[order] for name, values in columns.items()}
-    counts = np.bincount(columns.pop("session"), minlength=len(session_seeds))
-    return SessionRows(np.concatenate([[0], np.cumsum(counts)]).astype(np.int64), profile, columns)
+        ended = np.flatnonzero(~batch.active)
+        if len(ended):
+            # What is in a piece stays as it is: the lanes' arrays are copied.
+            sessions, slates = sessions.copy(), slates.copy()
+            lanes, fresh = ended[: count - begun], np.arange(begun, min(begun + len(ended), count))
+            batch.start(lanes, session_seeds[fresh], zero[fresh])
+            sessions[lanes], profile[fresh] = fresh, batch.profile[lanes]
+            memory[lanes], slates[lanes] = 0.0, -1
+            begun += len(fresh)
+            if len(fresh) < len(ended):
+                going_on = batch.active.copy()
+                batch, sessions = batch.take(going_on), sessions[going_on]
+                memory, slates = memory[going_on], slates[going_on]
+    return _in_order(pieces, count, profile)
+
+
+def _in_order(pieces: list[dict[str, np.ndarray]], num_sessions: int, profile: np.ndarray) -> SessionRows:
+    """Return the steps of many sessions as rows ordered by session and step."""
+    lengths = np.zeros(num_sessions, np.int64)
+    for piece in pieces:
+        lengths[piece["session"]] += 1
+    offsets = np.concatenate([[0], np.cumsum(lengths)])
+    rows = [offsets[piece["session"]] + piece["step"] for piece in pieces]
+    columns = {}
+    for name, values in pieces[0].items():
+        if name != "session":
+            columns[name] = np.empty((offsets[-1], *values.shape[1:]), values.dtype)
+            for piece, places in zip(pieces, rows, strict=True):
+                columns[name][places] = piece[name]
+    return SessionRows(offsets, profile, columns)

@@ -205,7 +205,7 @@ def holdout(dataset: LoggedDataset, fraction: float, seed: int) -> np.ndarray:
     Raises:
         InvalidInput: if a side is left without a session.
     """
-    user = np.asarray(dataset.rows["user_id"])[np.asarray(dataset.offsets[:-1])]
+    user = np.asarray(dataset.sessions["user_id"])
     drawn = derive_seeds(seed, "fit holdout", user) < np.uint64(fraction * 2.0**63)
     require(
         bool(drawn.any() and not drawn.all()),

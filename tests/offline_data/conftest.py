@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from offline_data.collection import LogRequest, mixture_spec
+from offline_data.collection import LogRequest
+from offline_data.quality import mixture_spec
 from recenv.session_batch import SessionBatch
 from recenv.session_config import SessionConfig
 from recenv.world import World, make_world

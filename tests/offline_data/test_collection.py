@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import multiprocessing
 import os
 import shutil
 import signal
@@ -16,10 +17,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from offline_data import collection
-from offline_data.collection import LogRequest, collect, mixture_spec
-from offline_data.dataset import LoggedDataset
+from offline_data import collection, dataset_writer
+from offline_data.collection import LogRequest, collect
 from offline_data.histories import ObservationBuilder
+from offline_data.quality import mixture_spec
 from offline_data.rollout import play_sessions
 from recenv.errors import InvalidInput
 from recenv.session_batch import SessionBatch
@@ -136,11 +137,12 @@ def test_stopped_between_ranges_it_goes_on(small_request, compared_bytes, expect
         (np, "savez", 1),
         (np, "savez", 3),
         (collection, "_join", 1),
-        (np, "save", 1),
-        (np, "save", 9),
-        (collection, "file_digest", 4),
-        (collection, "write_json", 2),  # the manifest
-        (collection, "write_json", 3),  # run.json
+        (dataset_writer, "_chunks", 1),
+        (dataset_writer, "_chunks", 90),
+        (os, "fsync", 1),
+        (dataset_writer, "write_json", 1),  # the manifest
+        (dataset_writer, "write_json", 2),  # run.json
+        (collection, "place_folder", 1),
         (shutil, "rmtree", 2),  # the dataset is in its place, the ranges are not yet removed
     ],
 )
@@ -164,7 +166,7 @@ def test_stopped_anywhere_it_leaves_nothing_half_written_and_goes_on(
         patch.setattr(module, name, fail)
         with pytest.raises((KeyboardInterrupt, InvalidInput, OSError)) as stop:
             collect(path, small_request)
-    if name in ("savez", "save") and error is not KeyboardInterrupt:
+    if name in ("savez", "_chunks", "fsync") and error is not KeyboardInterrupt:
         assert stop.type is InvalidInput
         assert str(path.name) in str(stop.value)
         assert "No space left on device; choose a path in a folder that you can write" in str(stop.value)
@@ -177,48 +179,157 @@ def test_stopped_anywhere_it_leaves_nothing_half_written_and_goes_on(
 SCRIPT = """
 import json, sys, time
 from offline_data import collection
-from recenv.session_config import SessionConfig
 
-collection.SESSIONS_PER_RANGE = 8
-values = json.loads(sys.argv[2])
-request = collection.LogRequest(**{**values, "config": SessionConfig.from_dict(values["config"])})
-
-
-def tell(count):
-    print(count, flush=True)
-    time.sleep(0.02)
-
-
-collection.collect(sys.argv[1], request, progress=tell)
+if __name__ == "__main__":
+    collection.SESSIONS_PER_RANGE = 8
+    path, request, workers = sys.argv[1], json.loads(sys.argv[2]), int(sys.argv[3])
+    told = lambda count: print(count, flush=True)
+    collection.collect(path, collection.LogRequest.from_dict(request), workers=workers, progress=told)
 """
 
 
-def start_script(path, request):
-    words = [sys.executable, "-c", SCRIPT, str(path), json.dumps(request.to_dict())]
+def start_script(path, request, workers=1):
+    script = path.with_suffix(".py")
+    script.write_text(SCRIPT)
+    words = [sys.executable, str(script), str(path), json.dumps(request.to_dict()), str(workers)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     return subprocess.Popen(words, cwd=path.parent, env=environment, stdout=subprocess.PIPE, text=True)
 
 
-@pytest.mark.parametrize(("num_done", "more_seconds"), [(0, 0.02), (2, 0.021), (5, 0.03)])
-def test_killed_it_goes_on_to_the_same_bytes(small_request, compared_bytes, expected, tmp_path, num_done, more_seconds):
-    """SIGKILL after some ranges and a moment, which falls where it falls; then the same command again."""
-    path = tmp_path / "log"
-    with start_script(path, small_request) as process:
-        assert process.stdout is not None
-        for _ in range(num_done):
-            assert process.stdout.readline() == "8\n"
-        while num_done == 0 and not partial_of(path).exists():
-            assert process.poll() is None
-        time.sleep(more_seconds)
-        process.send_signal(signal.SIGKILL)
-    finished = path.exists()
+KILLING = """
+import json, os, shutil, signal, sys, time
+import numpy as np
+from offline_data import collection
+
+collection.SESSIONS_PER_RANGE = 8
+path, request = sys.argv[1], collection.LogRequest.from_dict(json.loads(sys.argv[2]))
+began = time.perf_counter()
+collection.collect(path, request)  # the kernels are compiled now, and the time that a run takes is known
+seconds = time.perf_counter() - began
+shutil.rmtree(path)
+rng = np.random.default_rng(int(sys.argv[3]))
+stages = []
+for _ in range(20):
+    if os.path.exists(path):
+        shutil.rmtree(path)
+    child = os.fork()
+    if child == 0:
+        collection.collect(path, request)
+        os._exit(0)
+    time.sleep(rng.uniform(0.0, seconds))
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    partial = path + ".partial"
+    ranges = [name for name in os.listdir(partial) if name.endswith("npz")] if os.path.exists(partial) else []
+    finished = os.path.exists(path)
     if finished:
-        LoggedDataset.open(path).verify()
-    with start_script(path, small_request) as process:
+        collection.LoggedDataset.open(path).verify()
+    stages.append("finished" if finished else len(ranges))
+print(json.dumps(stages))
+"""
+
+
+def test_killed_at_twenty_random_points_it_goes_on_to_the_same_bytes(small_request, compared_bytes, expected, tmp_path):
+    """SIGKILL falls where it falls; whatever it leaves, the next run takes up, and the last one ends undisturbed."""
+    path = tmp_path / "log"
+    words = [sys.executable, "-c", KILLING, str(path), json.dumps(small_request.to_dict()), "7"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    run = subprocess.run(words, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, text=True, check=True)
+    stages = json.loads(run.stdout)
+    assert len(stages) == 20
+    assert any(stage != "finished" for stage in stages)
+    collect(path, small_request)
+    assert compared_bytes(path) == expected
+    assert [file.name for file in tmp_path.iterdir() if file.name != "log.partial"] == ["log"]
+
+
+@pytest.mark.parametrize("workers", [2, 3])
+def test_spawned_workers_give_the_same_bytes(small_request, compared_bytes, expected, tmp_path, workers):
+    path = tmp_path / "log"
+    with start_script(path, small_request, workers) as process:
+        assert process.stdout is not None
+        assert process.stdout.read() == "8\n" * 5
         assert process.wait() == 0
     assert compared_bytes(path) == expected
-    # Killed after the dataset stood in its place, it may have kept its ranges.
-    assert finished or not partial_of(path).exists()
+    assert not partial_of(path).exists()
+
+
+def test_workers_die_with_a_killed_parent_and_the_next_run_goes_on(small_request, compared_bytes, expected, tmp_path):
+    path = tmp_path / "log"
+    many = replace(small_request, num_sessions=8 * 400)
+    with start_script(path, many, 2) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "8\n"
+        workers = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        assert len(workers) >= 2
+        process.send_signal(signal.SIGKILL)
+    deadline = time.monotonic() + 30.0
+    while any(Path(f"/proc/{worker}").exists() for worker in workers):
+        assert time.monotonic() < deadline, "a worker outlives its parent"
+        time.sleep(0.05)
+    num_done = len(list(partial_of(path).glob("range-*.npz")))
+    assert 1 <= num_done < 400
+    shutil.rmtree(partial_of(path))
+    collect(path, small_request)
+    assert compared_bytes(path) == expected
+
+
+def test_a_worker_that_dies_is_told_and_the_next_run_goes_on(small_request, tmp_path):
+    def kill_workers(_):
+        for worker in multiprocessing.active_children():
+            worker.kill()
+
+    many = replace(small_request, num_sessions=8 * 400)
+    with pytest.raises(InvalidInput, match="workers=2: a worker process has died, for want of memory perhaps; lower"):
+        collect(tmp_path / "log", many, workers=2, progress=kill_workers)
+    assert not (tmp_path / "log").exists()
+    assert collect(tmp_path / "log", many).num_sessions == 3200
+
+
+def test_a_range_damaged_on_the_disk_is_refused(small_request, compared_bytes, expected, tmp_path):
+    """As a power cut may leave it: the archive's own checksum tells."""
+    path = tmp_path / "log"
+    told: list[int] = []
+
+    def stop(count):
+        told.append(count)
+        if len(told) == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        collect(path, small_request, progress=stop)
+    file = collection.range_file(partial_of(path), range(8, 16))
+    sound = file.read_bytes()
+    for spoilt in (b"", sound[:-100], sound[:3000] + bytes([sound[3000] ^ 1]) + sound[3001:]):
+        file.write_bytes(spoilt)
+        with pytest.raises(InvalidInput) as refusal:
+            collect(path, small_request)
+        assert str(refusal.value).startswith(f"{file} is damaged (")
+        assert str(refusal.value).endswith("remove it and run the same command again")
+        assert not path.exists()
+    file.unlink()
+    collect(path, small_request)
+    assert compared_bytes(path) == expected
+
+
+def test_what_cannot_be_written_for_want_of_space_is_told(small_request, compared_bytes, expected, tmp_path):
+    """A limit on the size of a file stands for a full disk: the kernel refuses the write in the middle of it."""
+    path = tmp_path / "log"
+    limit = (
+        "import resource, signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); "
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))\n"
+    )
+    script = tmp_path / "full.py"
+    script.write_text(SCRIPT.replace("    collection.SESSIONS", f"    {limit}    collection.SESSIONS"))
+    words = [sys.executable, str(script), str(path), json.dumps(small_request.to_dict()), "1"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "NUMBA_DISABLE_JIT": "1"}
+    run = subprocess.run(words, env=environment, capture_output=True, text=True)
+    assert run.returncode == 1
+    assert "InvalidInput: cannot write" in run.stderr
+    assert "File too large" in run.stderr
+    assert not path.exists()
+    collect(path, small_request)
+    assert compared_bytes(path) == expected
 
 
 # --- refused
@@ -387,9 +498,9 @@ def test_groups_share_their_user_and_not_their_luck(small_request, tmp_path):
     assert (first != first[:, :1]).any(axis=(1, 2)).all()
     session_id = np.repeat(np.arange(40), np.diff(dataset.offsets))
     np.testing.assert_array_equal(dataset.rows["session_id"], session_id)
-    np.testing.assert_array_equal(dataset.rows["group_id"], session_id // 4)
-    np.testing.assert_array_equal(dataset.rows["user_id"], session_id // 4)
-    np.testing.assert_array_equal(dataset.rows["episode_id"], 0)
+    for name in ("group_id", "user_id"):
+        np.testing.assert_array_equal(dataset.sessions[name], np.arange(40) // 4)
+    np.testing.assert_array_equal(dataset.sessions["episode_id"], 0)
 
 
 def test_two_datasets_share_no_seed(small_request, tmp_path):
@@ -416,7 +527,7 @@ def test_rows_are_the_sessions_played_from_their_seeds(small_world, small_reques
     np.testing.assert_array_equal(dataset.session_returns(), np.add.reduceat(reward, played.offsets[:-1]))
     np.testing.assert_array_equal(dataset.offsets, played.offsets)
     np.testing.assert_array_equal(dataset.sessions["profile"], played.profile)
-    assert dataset.rows.keys() == played.columns.keys() | {"session_id", "group_id", "user_id", "episode_id"}
+    assert dataset.rows.keys() == played.columns.keys() | {"session_id", "consumed"}
     for name, values in played.columns.items():
         assert dataset.rows[name].dtype == values.dtype
         np.testing.assert_array_equal(dataset.rows[name], values)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from offline_data.collection import collect
-from offline_data.dataset import FORMAT_VERSION, LoggedDataset
+from offline_data.dataset import COLUMN_MEANINGS, FORMAT_VERSION, LoggedDataset
 from recenv import Catalog
 from recenv.errors import InvalidInput
 from recenv.world import make_world
@@ -48,11 +48,9 @@ def test_columns_dtypes_and_shapes(small_request, tmp_path, kind):
     n = dataset.num_rows
     assert n == dataset.offsets[-1] > NUM_SESSIONS
     rows = {
-        "user_id": ("int64", (n,)),
-        "episode_id": ("int64", (n,)),
         "session_id": ("int64", (n,)),
-        "group_id": ("int64", (n,)),
         "step": ("int32", (n,)),
+        "consumed": ("int32", (n,)),
         "slate": ("int32", (n, SLATE_SIZE)),
         "shown": ("bool", (n, SLATE_SIZE)),
         "feedback": ("float32", (n, SLATE_SIZE, CHANNELS)),
@@ -64,18 +62,27 @@ def test_columns_dtypes_and_shapes(small_request, tmp_path, kind):
     rows |= {"proto": ("float32", (n, DIM))} if kind == "proto" else {"prefix_log_prob": ("float64", (n, SLATE_SIZE))}
     sessions = {
         "offsets": ("int64", (NUM_SESSIONS + 1,)),
+        "event_offsets": ("int64", (NUM_SESSIONS + 1,)),
+        "user_id": ("int64", (NUM_SESSIONS,)),
+        "episode_id": ("int64", (NUM_SESSIONS,)),
+        "group_id": ("int64", (NUM_SESSIONS,)),
         "profile": ("float32", (NUM_SESSIONS, DIM)),
         "session_seed": ("uint64", (NUM_SESSIONS,)),
         "behavior_seed": ("uint64", (NUM_SESSIONS,)),
     }
+    num_events = int(np.count_nonzero(dataset.rows["feedback"][:, :, 0]))
+    events = {"item": ("int32", (num_events,)), "feedback": ("float32", (num_events, CHANNELS - 1))}
     catalog = dict.fromkeys(("quality", "appeal", "length", "popularity", "age"), ("float32", (NUM_ITEMS,)))
     catalog |= {"topics": ("int32", (NUM_ITEMS,)), "embeddings": ("float32", (NUM_ITEMS, DIM))}
-    for columns, expected in ((dataset.rows, rows), (dataset.sessions, sessions), (dataset.catalog, catalog)):
+    found = (dataset.rows, dataset.sessions, dataset.events, dataset.catalog)
+    for columns, expected in zip(found, (rows, sessions, events, catalog), strict=True):
         assert {name: (str(values.dtype), values.shape) for name, values in columns.items()} == expected
         assert all(isinstance(values, np.memmap) and not values.flags.writeable for values in columns.values())
     assert dataset.action_kind == kind
     files = {str(file.relative_to(dataset.path)) for file in dataset.path.rglob("*") if file.is_file()}
     schema = dataset.manifest["schema"]
+    known = {*COLUMN_MEANINGS, *(f"catalog/{name}" for name in catalog)}
+    assert {name.removesuffix(".npy") for name in schema} <= known
     assert files == {*schema, "manifest.json", "run.json"}
     labels = dataset.open_latent_labels()
     assert (str(labels.dtype), labels.shape) == ("int8", (n,))
@@ -84,10 +91,20 @@ def test_columns_dtypes_and_shapes(small_request, tmp_path, kind):
 def test_manifest_tells_what_was_asked_and_where_it_came_from(whole, small_request):
     dataset = LoggedDataset.open(whole)
     manifest = dataset.manifest
-    assert manifest["request"] == json.loads(json.dumps(small_request.to_dict()))
+    assert manifest["source"] == {
+        "kind": "simulator",
+        "request": json.loads(json.dumps(small_request.to_dict())),
+    }
+    assert manifest["config"] == small_request.config.to_dict()
     assert manifest["world_hash"] == small_request.config.world_hash()
-    assert manifest["behavior"] == small_request.behavior
-    assert manifest["dataset_seed"] == 5
+    assert manifest["source"]["request"]["behavior"] == small_request.behavior
+    assert manifest["source"]["request"]["dataset_seed"] == 5
+    assert manifest["propensities"] == dataset.propensities == "exact"
+    assert manifest["injected"] == {}
+    assert manifest["quality"] is None
+    assert (dataset.num_items, dataset.slate_size) == (NUM_ITEMS, SLATE_SIZE)
+    assert (dataset.history_length, dataset.max_steps) == (3, 6)
+    assert dataset.has_world
     assert manifest["feedback_names"] == ["click", "watch_fraction", "like"]
     assert manifest["reward_names"] == ["click", "watch_minutes", "like"]
     assert manifest["reward_weights"] == {"click": 0.0, "watch_minutes": 1.0, "like": 0.0}
@@ -105,6 +122,8 @@ def test_reward_weights_of_the_manifest_are_the_rewards(path):
     vector = np.asarray(dataset.rows["reward_vector"], np.float64)
     assert vector.any(axis=0).all()
     np.testing.assert_allclose(dataset.reward(), vector @ [100.0, 10.0, -1.0], rtol=1e-12)
+    np.testing.assert_array_equal(dataset.reward(np.array([5, 2, 2])), dataset.reward()[[5, 2, 2]])
+    np.testing.assert_array_equal(dataset.reward(slice(3, 9)), dataset.reward()[3:9])
     expected = [dataset.reward()[a:b].sum() for a, b in zip(dataset.offsets, dataset.offsets[1:], strict=False)]
     np.testing.assert_allclose(dataset.session_returns(), expected, rtol=1e-12)
 
@@ -142,6 +161,14 @@ def test_a_log_without_labels_says_so(path):
     edit_manifest(path, schema=schema)
     with pytest.raises(InvalidInput, match="has no latent labels; only simulated logs have them"):
         LoggedDataset.open(path).open_latent_labels()
+
+
+def test_a_log_that_was_read_in_has_no_world(path):
+    edit_manifest(path, config=None, source={"kind": "import", "reader": "kuairand"})
+    dataset = LoggedDataset.open(path)
+    assert not dataset.has_world
+    with pytest.raises(InvalidInput, match="was read in by 'kuairand' and has no simulated world; use a log that"):
+        _ = dataset.config
 
 
 # --- what is wrong with it
@@ -187,6 +214,10 @@ def other_format(path):
 
 def newer_version(path):
     edit_manifest(path, format_version=FORMAT_VERSION + 1)
+
+
+def older_version(path):
+    edit_manifest(path, format_version=1)
 
 
 def garbled_version(path):
@@ -259,7 +290,11 @@ def other_dtype(path):
         (foreign_manifest, "{path}/manifest.json is not a RecSession manifest"),
         (garbled_version, "{path}/manifest.json is not a RecSession manifest"),
         (other_format, "manifest.json has format 'minari', not 'recsession-log'; pass a folder that"),
-        (newer_version, "manifest.json has format version 2, this RecSession reads up to 1; upgrade RecSession"),
+        (newer_version, "manifest.json has format version 3, this RecSession reads version 2; upgrade RecSession"),
+        (
+            older_version,
+            "manifest.json has format version 1, this RecSession reads version 2; collect the dataset again",
+        ),
         (manifest_without_shapes, "manifest.json lacks num_rows, reward_names; collect the dataset again"),
         (entry_without_size, "manifest.json does not describe a column by 'rows/step.npy'; it is damaged, collect"),
         (entry_elsewhere, "manifest.json does not describe a column by '../rows/step.npy'; it is damaged, collect"),

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from offline_data.behavior import SessionView, make_behavior
-from offline_data.collection import mixture_spec
+from offline_data.quality import mixture_spec
 from offline_data.rollout import play_sessions
 from recenv import InvalidInput, RecSessionEnv
 from recenv.pieces import Freshness, LeaveHazard, Retention

@@ -40,6 +40,7 @@ def random_log() -> Callable[..., tuple[LoggedDataset, list[Any]]]:
                 "reward_vector": np.stack([feedback[:, :, 0].sum(axis=1), returned], axis=1),
             },
             {"offsets": np.concatenate([[0], np.cumsum(lengths)]), "profile": profile},
+            {},
             {"embeddings": embeddings, "appeal": rng.normal(size=num_items).astype(np.float32)},
         )
         sessions = []

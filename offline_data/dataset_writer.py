@@ -1,0 +1,210 @@
+"""Writes a dataset's folder: columns streamed piece by piece, checksummed on the way, renamed into place at the end."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import platform
+import shutil
+import time
+import zipfile
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from offline_data.atomic_files import make_folder, sole_writer, unwritable, write_json
+from offline_data.dataset import FORMAT, FORMAT_VERSION, LoggedDataset
+from recenv.errors import InvalidInput, require
+
+_BYTES_AT_ONCE: Final = 1 << 22
+
+
+@dataclass(frozen=True)
+class StoredArray:
+    """An array in an uncompressed .npz file, read when it is wanted; its checksum is looked at then.
+
+    Attributes:
+        file: the .npz file.
+        name: of the array.
+        dtype: of its elements.
+        shape: its shape.
+    """
+
+    file: Path
+    name: str
+    dtype: np.dtype
+    shape: tuple[int, ...]
+
+    @staticmethod
+    def all_of(file: Path) -> dict[str, StoredArray]:
+        """Return the arrays of a file by name, reading their headers alone.
+
+        Raises:
+            InvalidInput: if the file is damaged.
+        """
+        arrays = {}
+        with _undamaged(file), zipfile.ZipFile(file) as archive:
+            for member in archive.namelist():
+                with archive.open(member) as stream:
+                    np.lib.format.read_magic(stream)
+                    shape, _, dtype = np.lib.format.read_array_header_1_0(stream)
+                name = member.removesuffix(".npy")
+                arrays[name] = StoredArray(file, name, dtype, shape)
+        return arrays
+
+    def load(self) -> np.ndarray:
+        """Return the array.
+
+        Raises:
+            InvalidInput: if the file is damaged.
+        """
+        with _undamaged(self.file), np.load(self.file) as archive:
+            return archive[self.name]
+
+
+@contextmanager
+def _undamaged(file: Path) -> Iterator[None]:
+    try:
+        yield
+    except (zipfile.BadZipFile, ValueError, EOFError, KeyError) as error:
+        raise InvalidInput(f"{file} is damaged ({error}); remove it and run the same command again") from error
+
+
+Piece = np.ndarray | StoredArray
+Pieces = Piece | Sequence[Piece]
+
+
+def write_dataset(
+    path: str | Path, columns: Mapping[str, Pieces], facts: Mapping[str, Any], *, workers: int = 1
+) -> LoggedDataset:
+    """Write a dataset to a folder that is not there yet, and return it.
+
+    Args:
+        path: the dataset's folder; unfinished work lies in `<path>.partial`.
+        columns: by name, such as "rows/slate": an array, or pieces of one that follow one another, in memory, memory-
+            mapped or stored.
+        facts: what the manifest says besides schema, counts of rows and sessions, format and versions.
+        workers: columns written at the same time.
+
+    Raises:
+        InvalidInput: if something is at `path`, it cannot be written, or is being written by another process.
+    """
+    path = Path(path)
+    require(not path.exists(), f"{path} exists; choose another --out or remove it")
+    partial = make_folder(path.with_name(path.name + ".partial"))
+    with sole_writer(partial):
+        whole = partial / "whole"
+        fill_folder(whole, columns, facts, workers=workers)
+        place_folder(whole, path)
+        shutil.rmtree(partial)
+    return LoggedDataset.open(path)
+
+
+def fill_folder(
+    folder: Path, columns: Mapping[str, Pieces], facts: Mapping[str, Any], *, workers: int = 1
+) -> dict[str, Any]:
+    """Write columns, `manifest.json` and `run.json` to a folder, emptied first, and return the manifest.
+
+    See `write_dataset`.
+    """
+    shutil.rmtree(folder, ignore_errors=True)
+    names = sorted(columns)
+    for parent in {(folder / name).parent for name in names}:
+        make_folder(parent)
+    with ThreadPoolExecutor(workers) as pool:
+        entries = pool.map(lambda name: _write_column(folder / f"{name}.npy", columns[name]), names)
+        schema = {f"{name}.npy": entry for name, entry in zip(names, entries, strict=True)}
+    manifest = {
+        **facts,
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+        "num_rows": schema["rows/step.npy"]["shape"][0],
+        "num_sessions": schema["sessions/offsets.npy"]["shape"][0] - 1,
+        "versions": {name: version(name) for name in ("recsession", "numpy", "numba")},
+        "schema": schema,
+    }
+    write_json(folder / "manifest.json", manifest)
+    run = {"finished": time.time(), "host": platform.node(), "python": platform.python_version()}
+    write_json(folder / "run.json", run)
+    return manifest
+
+
+def place_folder(folder: Path, path: Path) -> None:
+    """Rename a finished folder to `path`, and see to it that both outlast a power cut.
+
+    Raises:
+        InvalidInput: if it cannot be renamed.
+    """
+    try:
+        folder.replace(path)
+        for each in (path, path.parent):
+            handle = os.open(each, os.O_RDONLY)
+            os.fsync(handle)
+            os.close(handle)
+    except OSError as error:
+        raise unwritable(path, error) from error
+
+
+def consumed_events(slate: np.ndarray, feedback: np.ndarray, offsets: np.ndarray) -> dict[str, np.ndarray]:
+    """Return the columns that histories are rebuilt from: the consumed items, in order, and where each row stands.
+
+    Args:
+        slate: [N, K] int32.
+        feedback: [N, K, F] float32, the click first; an item is consumed where it is above zero.
+        offsets: [S + 1] of the rows.
+
+    Returns:
+        "rows/consumed" [N] int32, "sessions/event_offsets" [S + 1] int64, "events/item" [E] int32 and "events/feedback"
+        [E, F - 1] float32.
+    """
+    row, position = np.nonzero(feedback[:, :, 0] > 0)
+    before = np.zeros(len(slate) + 1, np.int64)
+    np.cumsum(np.bincount(row, minlength=len(slate)), out=before[1:])
+    event_offsets = before[offsets]
+    return {
+        "rows/consumed": (before[:-1] - np.repeat(event_offsets[:-1], np.diff(offsets))).astype(np.int32),
+        "sessions/event_offsets": event_offsets,
+        "events/item": slate[row, position].astype(np.int32),
+        "events/feedback": feedback[row, position, 1:].astype(np.float32),
+    }
+
+
+def _write_column(path: Path, pieces: Pieces) -> dict[str, Any]:
+    parts = [pieces] if isinstance(pieces, Piece) else list(pieces)
+    kinds = {(part.dtype.str, tuple(part.shape[1:])) for part in parts}
+    if len(kinds) != 1:
+        raise ValueError(f"pieces of {path.name} differ: {sorted(kinds)}")
+    shape = (sum(part.shape[0] for part in parts), *parts[0].shape[1:])
+    header = io.BytesIO()
+    layout = {"descr": np.lib.format.dtype_to_descr(parts[0].dtype), "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(header, layout)
+    digest = hashlib.sha256()
+    try:
+        with path.open("wb") as file:
+            for chunk in (header.getbuffer(), *(chunk for part in parts for chunk in _chunks(part))):
+                digest.update(chunk)
+                file.write(chunk)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise unwritable(path, error) from error
+    return {
+        "dtype": str(parts[0].dtype),
+        "shape": list(shape),
+        "bytes": path.stat().st_size,
+        "sha256": digest.hexdigest(),
+    }
+
+
+def _chunks(part: Piece) -> list[memoryview]:
+    values = np.ascontiguousarray(part.load() if isinstance(part, StoredArray) else part)
+    # A view as bytes: memoryview's own cast knows no strings and refuses what is empty.
+    flat = values.reshape(-1).view(np.uint8).data if values.size else memoryview(b"")
+    return [flat[start : start + _BYTES_AT_ONCE] for start in range(0, len(flat), _BYTES_AT_ONCE)]
