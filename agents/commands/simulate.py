@@ -149,6 +149,7 @@ class _Session:
         """Play to the end; yield a frame at the start and after each step, if the environment has a render mode."""
         seeds, episodes = np.array([self.seed], np.uint64), np.zeros(1, np.uint64)
         memory = np.zeros((1, self.policy.num_memory))
+        slates = np.full((1, self.env.config.slate_size), -1, np.int32)
         observation, info = self.env.reset(seed=self.seed)
         while True:
             if self.env.render_mode is not None:
@@ -156,17 +157,18 @@ class _Session:
             if self.outcome:
                 return
             steps = np.array([self.num_steps], np.uint64)
-            view = SessionView(_batched(observation), _batched(info["user_state"]), steps)
+            view = SessionView(_batched(observation), _batched(info["user_state"]), steps, slates)
             draws = uniforms(seeds, BEHAVIOR, episodes, steps, self.policy.num_draws)
             try:
-                action = self.policy.act(view, draws, memory).action
+                self.policy.remember(view, memory)
+                slates = self.policy.act(view, draws, memory).action
             except Exception as error:
                 error.add_note(f"policy {self.policy_name} failed at step {self.num_steps} of seed {self.seed}")
                 raise
             if self.policy.action_kind == "proto":
                 subset = {name: values for name, values in view.observation.items() if name in SUBSETS}
-                action = self.env.world.catalog.nearest_items(action, self.env.config.slate_size, **subset)
-            observation, reward, terminated, truncated, info = self.env.step(action[0])
+                slates = self.env.world.catalog.nearest_items(slates, self.env.config.slate_size, **subset)
+            observation, reward, terminated, truncated, info = self.env.step(slates[0])
             self.total_reward += reward
             self.num_steps += 1
             self.num_clicks += int(info["feedback"][:, 0].sum())

@@ -1,19 +1,22 @@
 """Logging policies with the exact log-probability of what they did; `BEHAVIORS` finds them by name.
 
 A behavior policy is built from a world and a JSON-able spec, acts on a batch of sessions, and draws nothing itself: its
-uniforms are passed in, from the stream `BEHAVIOR` of each session's behavior seed.
+uniforms are passed in, from the stream `BEHAVIOR` of each session's behavior seed. What it knows of a session besides
+the step at hand lies in a row of memory that its caller keeps: zeros at the session's start, shown to `remember` once a
+step before anything else is asked.
 """
 
 from __future__ import annotations
 
+import importlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from typing import Any, ClassVar, Final, Literal
 
 import numpy as np
 
-from recenv.errors import require, unknown_name
+from recenv.errors import InvalidInput, require, unknown_name
 from recenv.registry import Registry
 from recenv.session_batch import Observation, SessionBatch
 from recenv.user_models import State
@@ -31,16 +34,24 @@ class SessionView:
         observation: what any agent sees; arrays with leading axis B.
         user_state: the hidden state, for oracles.
         steps: [B] uint64, steps taken so far.
+        last_slate: [B, K] int32, the slate submitted at the previous step, -1 at a session's start; None where nobody
+            keeps it.
     """
 
     observation: Observation
     user_state: State
     steps: np.ndarray
+    last_slate: np.ndarray | None = None
 
     @staticmethod
-    def of(batch: SessionBatch) -> SessionView:
-        """Return the view of a batch of sessions."""
-        return SessionView(batch.observe(), batch.state, batch.steps)
+    def of(batch: SessionBatch, last_slate: np.ndarray | None = None) -> SessionView:
+        """Return the view of a batch of sessions, until its next step.
+
+        Args:
+            batch: B sessions.
+            last_slate: see the class.
+        """
+        return SessionView(batch.observe(), batch.state, batch.steps, last_slate)
 
     @property
     def offer(self) -> Observation:
@@ -62,12 +73,13 @@ class SessionView:
         np.put_along_axis(offered, self.observation["candidates"].astype(np.int64), True, axis=1)
         return offered[:, :num_items]
 
-    def take(self, lanes: np.ndarray) -> SessionView:
-        """Return the view of the sessions at `lanes`, an index array."""
+    def take(self, lanes: np.ndarray | slice) -> SessionView:
+        """Return the view of the sessions at `lanes`, an index array or a slice."""
         return SessionView(
             {name: values[lanes] for name, values in self.observation.items()},
             {name: values[lanes] for name, values in self.user_state.items()},
             self.steps[lanes],
+            None if self.last_slate is None else self.last_slate[lanes],
         )
 
 
@@ -79,7 +91,8 @@ class Decision:
         action: [B, K] int32 slates or [B, d] float32 proto-actions.
         log_prob: [B] float64 nats, of the whole action.
         prefix_log_prob: [B, K] float64 nats, of the first 1, 2, ... K items; None for proto-actions.
-        component: [B] int8, which component of a mixture acted; the latent label. 0 outside a mixture.
+        component: [B] int8, which component of a mixture acted, or [B, K] where each position draws its own; the latent
+            label. 0 outside a mixture.
     """
 
     action: np.ndarray
@@ -98,10 +111,12 @@ class BehaviorPolicy(ABC):
 
     Attributes:
         Config: frozen dataclass of the policy's parameters.
+        action_kinds: which kinds of action the policy has.
         num_memory: float64 columns that the policy keeps for each session; zero at the session's start.
     """
 
     Config: ClassVar[type]
+    action_kinds: ClassVar[tuple[ActionKind, ...]] = ACTION_KINDS
     num_memory: int = 0
 
     def __init__(self, world: World, config: Any, action_kind: ActionKind) -> None:
@@ -114,6 +129,14 @@ class BehaviorPolicy(ABC):
     def num_draws(self) -> int:
         """How many uniforms a step takes."""
 
+    def remember(self, view: SessionView, memory: np.ndarray) -> None:  # noqa: B027 (most policies have no memory)
+        """Take in what came of the last step; called once a step of every session, whoever acts in it.
+
+        Args:
+            view: B sessions.
+            memory: [B, num_memory] float64, updated in place.
+        """
+
     @abstractmethod
     def act(self, view: SessionView, draws: np.ndarray, memory: np.ndarray) -> Decision:
         """Return an action for each session.
@@ -121,35 +144,112 @@ class BehaviorPolicy(ABC):
         Args:
             view: B sessions.
             draws: [B, num_draws] uniforms in (0, 1).
-            memory: [B, num_memory] float64, updated in place.
+            memory: [B, num_memory] float64, after `remember`; a mixture per session writes its posterior here.
         """
 
     @abstractmethod
-    def log_prob(self, view: SessionView, action: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
-        """Return the log-probability of any action in nats, whole [B] and by prefix [B, K], or None for protos."""
+    def log_prob(
+        self, view: SessionView, action: np.ndarray, memory: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray | None]:
+        """Return the log-probability of any action in nats, whole [B] and by prefix [B, K], or None for protos.
+
+        Args:
+            view: B sessions.
+            action: [B, K] integer slates or [B, d] proto-actions.
+            memory: [B, num_memory] float64, after `remember`; only read.
+        """
+
+    def next_item_log_prob(self, view: SessionView, prefix: np.ndarray, memory: np.ndarray) -> np.ndarray:
+        """Return the log-probability of each item to stand next in the slate, [B, N] float64 nats.
+
+        Args:
+            view: B sessions.
+            prefix: [B, k] integers, the slate's first k < K items, all different.
+            memory: [B, num_memory] float64, after `remember`; only read.
+
+        Returns:
+            Rows that sum to one; minus infinity for an item that is taken or not offered.
+
+        Raises:
+            InvalidInput: from a policy that does not fill a slate item by item.
+        """
+        raise InvalidInput(
+            f"{type(self).__name__} does not say how it fills single positions of a slate; "
+            "give it next_item_log_prob, or mix it per step or per session"
+        )
 
 
 BEHAVIORS: Registry[type[BehaviorPolicy]] = Registry("behavior policy", "offline_data.behavior")
 
 
-def make_behavior(world: World, spec: Mapping[str, Any] | str, action_kind: ActionKind = "slate") -> BehaviorPolicy:
+def make_behavior(
+    world: World, spec: Mapping[str, Any] | str, action_kind: ActionKind | None = "slate"
+) -> BehaviorPolicy:
     """Return the behavior policy of a JSON-able spec.
 
     Args:
         world: the world.
-        spec: a registered name, or `{"name": ..., <fields of the policy's Config>}`.
-        action_kind: "slate" or "proto".
+        spec: a registered name, or `{"name": ..., <fields of the policy's Config>}`; instead of a registered name,
+            "MODULE:CLASS" of any `BehaviorPolicy` that can be imported.
+        action_kind: "slate" or "proto"; None for slates where the policy has them.
 
     Raises:
-        InvalidInput: for an unknown name, action kind or field, or a value out of range.
+        InvalidInput: for an unknown name, action kind or field, a class that is none, or a value out of range.
     """
-    if action_kind not in ACTION_KINDS:
+    if action_kind not in (None, *ACTION_KINDS):
         raise unknown_name("action kind", action_kind, ACTION_KINDS)
-    values = {"name": spec} if isinstance(spec, str) else dict(spec)
-    require("name" in values, f"behavior spec {spec!r} has no 'name'; add the name of a registered behavior policy")
-    policy = BEHAVIORS.get(values.pop("name"))
+    policy, config = _resolved({"name": spec} if isinstance(spec, str) else spec)
+    action_kind = action_kind or policy.action_kinds[0]
+    require(
+        action_kind in policy.action_kinds,
+        f"{policy.__name__} has no {action_kind} actions; pass action_kind={policy.action_kinds[0]!r}, or choose "
+        "another behavior policy",
+    )
+    return policy(world, config, action_kind)
+
+
+def pinned_spec(spec: Any) -> Any:
+    """Return a spec as a manifest holds it: "MODULE:CLASS" with its whole config, a checksum of its file filled in say.
+
+    Args:
+        spec: see `make_behavior`; what it holds, the components of a mixture say, is pinned too.
+
+    Raises:
+        InvalidInput: for such a class or config that `make_behavior` refuses.
+    """
+    if isinstance(spec, list | tuple):
+        return [pinned_spec(part) for part in spec]
+    if not isinstance(spec, Mapping):
+        return spec
+    values = {key: pinned_spec(value) for key, value in spec.items()}
+    if ":" not in str(values.get("name")):
+        return values
+    return {"name": values["name"], **asdict(_resolved(values)[1])}
+
+
+def _resolved(spec: Mapping[str, Any]) -> tuple[type[BehaviorPolicy], Any]:
+    """Return the class of a spec, and its config."""
+    require("name" in spec, f"behavior spec {spec!r} has no 'name'; add the name of a registered behavior policy")
+    values = dict(spec)
+    name = values.pop("name")
+    policy = _imported(name) if ":" in str(name) else BEHAVIORS.get(name)
     known = {f.name for f in fields(policy.Config)}
     for key in values:
         if key not in known:
             raise unknown_name("behavior option", key, known)
-    return policy(world, policy.Config(**values), action_kind)
+    return policy, policy.Config(**values)
+
+
+def _imported(name: str) -> type[BehaviorPolicy]:
+    module_name, _, class_name = name.partition(":")
+    try:
+        policy = getattr(importlib.import_module(module_name), class_name, None)
+    except (ImportError, ValueError) as error:
+        raise InvalidInput(
+            f"behavior policy {name!r}: cannot import {module_name!r} ({error}); pass MODULE:CLASS on the path"
+        ) from error
+    if not (isinstance(policy, type) and issubclass(policy, BehaviorPolicy)):
+        raise InvalidInput(
+            f"behavior policy {name!r}: {module_name} has no class {class_name!r} that is a BehaviorPolicy; name one"
+        )
+    return policy

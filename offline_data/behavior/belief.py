@@ -23,8 +23,9 @@ from typing import Final
 import numpy as np
 from numba import njit
 
-from offline_data.behavior import BEHAVIORS, ActionKind, Decision, SessionView
-from offline_data.behavior.ranking import RankingConfig, RankingPolicy, linear_scores, unit
+from offline_data.behavior import BEHAVIORS, ActionKind, SessionView
+from offline_data.behavior.plackett_luce import Scores, linear_scores
+from offline_data.behavior.ranking import RankingConfig, RankingPolicy, unit
 from recenv.choice_models import MultinomialLogit
 from recenv.errors import InvalidInput, require_range
 from recenv.random_streams import INITIAL, derive_seeds, uniforms
@@ -57,11 +58,10 @@ class BeliefConfig(RankingConfig):
 
 @BEHAVIORS.register("belief")
 class BeliefPolicy(RankingPolicy):
-    """Ranks by the index of this module's docstring; reads the observation alone, and remembers what it showed.
+    """Ranks by the index of this module's docstring; reads the observation alone, and remembers what was clicked.
 
-    The particles stand still: what satiation or a moving interest change of a utility is not followed. Without its
-    memory, `log_prob` answers for a session's first step. As a proto-action the index enters by its best linear fit
-    over the embedding space.
+    The particles stand still: what satiation or a moving interest change of a utility is not followed. As a
+    proto-action the index enters by its best linear fit over the embedding space.
 
     Args:
         world: the world; its choice model is a multinomial logit.
@@ -82,8 +82,8 @@ class BeliefPolicy(RankingPolicy):
                 f"choice={world.choice.name!r}, and belief reads clicks of multinomial_logit; choose another behavior"
             )
         self._choice = world.choice
-        # Log-likelihood of each particle, items consumed so far, and the last slate's items plus one.
-        self.num_memory = config.num_particles + 1 + world.config.slate_size
+        # Log-likelihood of each particle, and the items consumed so far.
+        self.num_memory = config.num_particles + 1
 
     @cached_property
     def particles(self) -> dict[str, np.ndarray]:
@@ -112,38 +112,40 @@ class BeliefPolicy(RankingPolicy):
         fit = np.linalg.solve(rows.T @ rows + 1e-3 * np.eye(rows.shape[1]), rows.T)
         return fit - fit.mean(axis=1, keepdims=True)
 
-    def act(self, view: SessionView, draws: np.ndarray, memory: np.ndarray) -> Decision:
-        """Learn what came of the last slate, then act; see `BehaviorPolicy.act`."""
+    def remember(self, view: SessionView, memory: np.ndarray) -> None:
+        """Learn what came of the last slate, whoever chose it; see `BehaviorPolicy.remember`."""
         num_particles = self.config.num_particles
+        log_weights, consumed_before = memory[:, :num_particles], memory[:, num_particles]
         consumed = np.rint(view.observation["clock"][:, 1].astype(np.float64) * self.world.config.max_steps)
-        slates = memory[:, num_particles + 1 :].astype(np.int64) - 1
-        clicked = _clicked_positions(
-            slates, view.observation["history_items"][:, -1], consumed > memory[:, num_particles]
-        )
-        choice = self._choice
-        _learn(
-            self._utilities, slates, clicked, choice.no_click_utility, choice.position_decay, memory[:, :num_particles]
-        )
-        decision = super().act(replace(view, user_state={"belief": memory[:, :num_particles]}), draws, memory)
-        memory[:, num_particles] = consumed
-        shown = decision.action
-        if self.action_kind == "proto":
-            shown = self.world.catalog.nearest_items(shown, self.world.config.slate_size, **view.offer)
-        memory[:, num_particles + 1 :] = shown + 1
-        return decision
+        if view.last_slate is not None:
+            last_item = view.observation["history_items"][:, -1]
+            clicked = _clicked_positions(view.last_slate, last_item, consumed > consumed_before)
+            choice = self._choice
+            _learn(
+                self._utilities, view.last_slate, clicked, choice.no_click_utility, choice.position_decay, log_weights
+            )
+        consumed_before[:] = consumed
 
-    def scores(self, view: SessionView) -> np.ndarray:
+    def recall(self, view: SessionView, memory: np.ndarray) -> SessionView:
+        """Return the view of the belief."""
+        return replace(view, user_state={"belief": memory[:, : self.config.num_particles]})
+
+    def scores(self, view: SessionView) -> Scores:
         """Return the index of every item; a view without a belief is that of a session's first step."""
-        log_weights = view.user_state.get("belief", np.zeros((len(view.steps), self.config.num_particles)))
-        weights = np.empty(log_weights.shape)
-        _normalise(log_weights, weights)
-        best, table = self._index_table
-        # Where no particle that the item suits is left, a smallest number stands for zero.
-        return best + np.log(np.maximum(linear_scores(weights, table), 1e-300)) / (1.0 + self.config.optimism)
+        return Scores(self._index_table[0], extras=self._below_best(view))
 
     def direction(self, view: SessionView) -> np.ndarray:
         """Return the direction in which the index grows."""
-        return unit(linear_scores(self.scores(view), self._fit))
+        return unit(linear_scores(self._index_table[0] + self._below_best(view), self._fit))
+
+    def _below_best(self, view: SessionView) -> np.ndarray:
+        """Return each index less the item's best utility, [B, N]."""
+        log_weights = view.user_state.get("belief", np.zeros((len(view.steps), self.config.num_particles)))
+        weights = np.empty(log_weights.shape)
+        _normalise(log_weights, weights)
+        # Where no particle that the item suits is left, a smallest number stands for zero.
+        odds = np.maximum(linear_scores(weights, self._index_table[1]), 1e-300)
+        return np.log(odds) / (1.0 + self.config.optimism)
 
 
 def _clicked_positions(slates: np.ndarray, last_items: np.ndarray, clicked: np.ndarray) -> np.ndarray:

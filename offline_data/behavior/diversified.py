@@ -10,7 +10,8 @@ import numpy as np
 from numba import njit
 
 from offline_data.behavior import BEHAVIORS, Decision, SessionView
-from offline_data.behavior.ranking import RankingConfig, RankingPolicy, linear_scores, unit
+from offline_data.behavior.plackett_luce import Scores, log_softmax
+from offline_data.behavior.ranking import RankingConfig, RankingPolicy, unit
 from recenv.errors import require_range
 from recenv.slates import check_slates
 
@@ -56,17 +57,14 @@ class DiversifiedPolicy(RankingPolicy):
         # Numbered from 0 without gaps: a caller's own topics are any integers.
         return np.unique(self.world.catalog.topics, return_inverse=True)[1].astype(np.int32).reshape(-1)
 
-    def scores(self, view: SessionView) -> np.ndarray:
+    def scores(self, view: SessionView) -> Scores:
         """Return the score of every item in the slate's first position."""
-        model, catalog = self.world.user_model, self.world.catalog
-        taste = self.world.taste(view.user_state)
-        scores = linear_scores(taste, catalog.embeddings) + model.item_utility.astype(np.float64)
-        extras = self.world.beyond_linear(view.user_state)
-        if extras is not None:
-            scores += extras
+        model, state = self.world.user_model, view.user_state
+        beyond = self.world.beyond_linear(state)
+        extras = np.zeros((len(view.steps), len(self._topics))) if beyond is None else beyond.astype(np.float64)
         penalty, counts = self.config.topic_penalty * self.config.recent_share, np.empty(self._topics.max() + 1)
-        _charge_history(view.observation["history_items"], self._topics, penalty, counts, scores)
-        return scores
+        _charge_history(view.observation["history_items"], self._topics, penalty, counts, extras)
+        return Scores(model.item_utility.astype(np.float64), self.world.taste(state).astype(np.float64), extras)
 
     def direction(self, view: SessionView) -> np.ndarray:
         """Return the direction of the mean embedding of the slate of the best scores."""
@@ -80,13 +78,23 @@ class DiversifiedPolicy(RankingPolicy):
         slates, prefix = self._slates(view, draws, _DRAWN)
         return Decision(slates, prefix[:, -1], prefix, np.zeros(len(slates), np.int8))
 
-    def log_prob(self, view: SessionView, action: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+    def log_prob(
+        self, view: SessionView, action: np.ndarray, memory: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray | None]:
         """See `BehaviorPolicy.log_prob`; a slate that repeats an item has probability zero."""
         if self.action_kind == "proto":
-            return super().log_prob(view, action)
+            return super().log_prob(view, action, memory)
         slates = check_slates(action, action.shape, self.world.catalog.num_items).astype(np.int32)
         _, prefix = self._slates(view, np.zeros((len(slates), 0)), _GIVEN, slates)
         return prefix[:, -1], prefix
+
+    def next_item_log_prob(self, view: SessionView, prefix: np.ndarray, memory: np.ndarray) -> np.ndarray:
+        """See `BehaviorPolicy.next_item_log_prob`."""
+        table, penalty = self.tempered_scores(view), self.config.topic_penalty / self.config.temperature
+        for item in prefix.T:
+            table -= penalty * (self._topics == self._topics[item][:, None])
+        np.put_along_axis(table, prefix.astype(np.int64), -np.inf, axis=1)
+        return log_softmax(table)
 
     def _slates(
         self, view: SessionView, draws: np.ndarray, how: int, slates: np.ndarray | None = None
@@ -106,14 +114,14 @@ _BEST = 2
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
-def _charge_history(history_items, topics, penalty, counts, scores):
-    for b in range(scores.shape[0]):
+def _charge_history(history_items, topics, penalty, counts, extras):
+    for b in range(extras.shape[0]):
         counts[:] = 0.0
         for item in history_items[b]:
             if item >= 0:
                 counts[topics[item]] += 1.0
-        for n in range(scores.shape[1]):
-            scores[b, n] -= penalty * counts[topics[n]]
+        for n in range(extras.shape[1]):
+            extras[b, n] -= penalty * counts[topics[n]]
 
 
 @njit(cache=True, error_model="numpy", nogil=True)

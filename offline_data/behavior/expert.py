@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import ClassVar
 
 import numpy as np
 
 from offline_data.behavior import BEHAVIORS, SessionView
-from offline_data.behavior.ranking import RankingConfig, RankingPolicy, linear_fit, linear_scores, unit
+from offline_data.behavior.plackett_luce import Scores
+from offline_data.behavior.ranking import RankingConfig, RankingPolicy, linear_fit, unit
 from recenv.errors import require_range
 
 
@@ -20,6 +22,7 @@ class ExpertConfig(RankingConfig):
         quality_weight: worth of one unit of quality, in units of utility; 0 is the greedy oracle of the click.
     """
 
+    utility_weight: ClassVar[float] = 1.0
     quality_weight: float = 2.0
 
     def __post_init__(self) -> None:
@@ -29,7 +32,7 @@ class ExpertConfig(RankingConfig):
 
 @BEHAVIORS.register("expert")
 class ExpertPolicy(RankingPolicy):
-    """Ranks by what draws the click plus quality_weight times what the item gives back.
+    """Ranks by what draws the click plus quality_weight times what the item gives back; an adversary weighs both anew.
 
     All is read of the user as it is at this step.
 
@@ -43,22 +46,23 @@ class ExpertPolicy(RankingPolicy):
 
     @cached_property
     def _item_worth(self) -> np.ndarray:
-        model = self.world.user_model
-        return model.item_utility.astype(np.float64) + self.config.quality_weight * model.item_worth
+        model, config = self.world.user_model, self.config
+        return config.utility_weight * model.item_utility.astype(np.float64) + config.quality_weight * model.item_worth
 
     @cached_property
     def _worth_direction(self) -> np.ndarray:
         return linear_fit(self.world.catalog.embeddings, self._item_worth)
 
     def _personal(self, view: SessionView) -> np.ndarray:
-        worth = self.world.user_model.worth(view.user_state)
-        return self.world.taste(view.user_state) + self.config.quality_weight * worth.astype(np.float64)
+        taste, worth = self.world.taste(view.user_state), self.world.user_model.worth(view.user_state)
+        return self.config.utility_weight * taste + self.config.quality_weight * worth.astype(np.float64)
 
-    def scores(self, view: SessionView) -> np.ndarray:
+    def scores(self, view: SessionView) -> Scores:
         """See the class."""
-        scores = linear_scores(self._personal(view), self.world.catalog.embeddings) + self._item_worth
         extras = self.world.beyond_linear(view.user_state)
-        return scores if extras is None else scores + extras
+        if extras is not None:
+            extras = self.config.utility_weight * extras
+        return Scores(self._item_worth, self._personal(view), extras)
 
     def direction(self, view: SessionView) -> np.ndarray:
         """See the class."""

@@ -19,6 +19,7 @@ class GreedyConfig(RankingConfig):
         proto_scale: standard deviation of each coordinate of the proto-action, around a unit mean.
     """
 
+    utility_weight: ClassVar[float] = 1.0
     quality_weight: ClassVar[float] = 0.0
     temperature: float = 0.05
     proto_scale: float = 0.05

@@ -1,8 +1,7 @@
 """Behavior policies that rank: a score for every item, and the direction of embedding space where the scores grow.
 
-As slates the items that the step offers follow a Plackett-Luce distribution over scores / temperature, sampled position
-by position; as proto-actions the point is Gaussian around the unit direction. Both give the exact log-probability of
-what was done.
+As slates the items that the step offers follow a Plackett-Luce distribution over scores / temperature; as proto-actions
+the point is Gaussian around the unit direction. Both give the exact log-probability of what was done.
 """
 
 from __future__ import annotations
@@ -10,11 +9,19 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
-from numba import njit
 
 from offline_data.behavior import BehaviorPolicy, Decision, SessionView
+from offline_data.behavior.plackett_luce import (
+    Scores,
+    draw_slates,
+    judge_slates,
+    log_softmax,
+    score_table,
+    tiles_of,
+)
 from recenv.errors import require_range
 from recenv.random_streams import normals
 from recenv.slates import check_slates
@@ -45,17 +52,31 @@ class RankingPolicy(BehaviorPolicy):
     config: RankingConfig
 
     @abstractmethod
-    def scores(self, view: SessionView) -> np.ndarray:
-        """Return the score of every item, [B, N] float64."""
-
-    def tempered_scores(self, view: SessionView) -> np.ndarray:
-        """Return scores / temperature, [B, N] float64; minus infinity where the step does not offer the item."""
-        scores, offered = self.scores(view) / self.config.temperature, view.offered(self.world.catalog.num_items)
-        return scores if offered is None else np.where(offered, scores, -np.inf)
+    def scores(self, view: SessionView) -> Scores:
+        """Return the score of every item."""
 
     @abstractmethod
     def direction(self, view: SessionView) -> np.ndarray:
         """Return the mean of the proto-action, [B, d] float64."""
+
+    def recall(self, view: SessionView, memory: np.ndarray) -> SessionView:
+        """Return the view that `scores` and `direction` are asked of: with what a policy that has a memory adds.
+
+        Args:
+            view: B sessions.
+            memory: [B, num_memory] float64, only read.
+        """
+        return view
+
+    def score_table(self, view: SessionView) -> np.ndarray:
+        """Return the score of every item, [B, N] float64."""
+        scores = self.scores(view)
+        return score_table(scores, self._tiles(scores), len(view.steps))
+
+    def tempered_scores(self, view: SessionView) -> np.ndarray:
+        """Return scores / temperature, [B, N] float64; minus infinity where the step does not offer the item."""
+        scores, offered = self.scores(view), view.offered(self.world.catalog.num_items)
+        return score_table(scores, self._tiles(scores), len(view.steps), self.config.temperature, offered)
 
     @property
     def num_draws(self) -> int:
@@ -65,28 +86,44 @@ class RankingPolicy(BehaviorPolicy):
 
     def act(self, view: SessionView, draws: np.ndarray, memory: np.ndarray) -> Decision:
         """Sample the Plackett-Luce slate or the Gaussian proto-action; see `BehaviorPolicy.act`."""
-        count = len(view.steps)
+        view, count = self.recall(view, memory), len(view.steps)
         component = np.zeros(count, np.int8)
         if self.action_kind == "proto":
             mean = self.direction(view)
             noise = normals(draws)[:, : mean.shape[1]]
             action = (mean + self.config.proto_scale * noise).astype(np.float32)
             return Decision(action, gaussian_log_prob(action, mean, self.config.proto_scale), None, component)
-        scores = self.tempered_scores(view)
-        slates = np.empty((count, self.world.config.slate_size), np.int32)
-        prefix = np.empty(slates.shape)
-        _plackett_luce(scores, draws, True, slates, np.empty(scores.shape[1]), prefix)
+        slates, prefix = draw_slates(*self._law(view), self.world.config.slate_size, draws)
         return Decision(slates, prefix[:, -1], prefix, component)
 
-    def log_prob(self, view: SessionView, action: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+    def log_prob(
+        self, view: SessionView, action: np.ndarray, memory: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray | None]:
         """See `BehaviorPolicy.log_prob`; a slate that repeats an item, or has one not offered, has probability zero."""
+        view = self.recall(view, memory)
         if self.action_kind == "proto":
             return gaussian_log_prob(action, self.direction(view), self.config.proto_scale), None
-        scores = self.tempered_scores(view)
-        prefix = np.empty(action.shape)
-        slates = check_slates(action, action.shape, scores.shape[1]).copy()
-        _plackett_luce(scores, np.empty((len(slates), 0)), False, slates, np.empty(scores.shape[1]), prefix)
+        slates = check_slates(action, action.shape, self.world.catalog.num_items)
+        prefix = judge_slates(*self._law(view), slates)
         return prefix[:, -1], prefix
+
+    def next_item_log_prob(self, view: SessionView, prefix: np.ndarray, memory: np.ndarray) -> np.ndarray:
+        """See `BehaviorPolicy.next_item_log_prob`."""
+        table = self.tempered_scores(self.recall(view, memory))
+        np.put_along_axis(table, prefix.astype(np.int64), -np.inf, axis=1)
+        return log_softmax(table)
+
+    def _law(self, view: SessionView) -> tuple[Scores, np.ndarray | None, float, np.ndarray | None]:
+        """Return what makes the distribution of the slates, in the order that `plackett_luce` takes it."""
+        scores = self.scores(view)
+        return scores, self._tiles(scores), self.config.temperature, view.offered(self.world.catalog.num_items)
+
+    def _tiles(self, scores: Scores) -> np.ndarray | None:
+        return None if scores.personal is None else self._embedding_tiles
+
+    @cached_property
+    def _embedding_tiles(self) -> np.ndarray:
+        return tiles_of(self.world.catalog.embeddings)
 
 
 def gaussian_log_prob(action: np.ndarray, mean: np.ndarray, scale: float) -> np.ndarray:
@@ -126,77 +163,8 @@ def linear_fit(embeddings: np.ndarray, values: np.ndarray) -> np.ndarray:
     return np.linalg.solve(gram, rows.T @ centred)
 
 
-def linear_scores(weights: np.ndarray, embeddings: np.ndarray) -> np.ndarray:
-    """Return weights @ embeddings.T, [B, N] float64, each row the same to the bit in a batch of any size.
-
-    Args:
-        weights: [B, d].
-        embeddings: [N, d].
-    """
-    out = np.zeros((len(weights), len(embeddings)))
-    _linear_scores(np.ascontiguousarray(weights, np.float64), np.ascontiguousarray(embeddings.T), out)
-    return out
-
-
 def _row_sums(rows: np.ndarray) -> np.ndarray:
     out = np.zeros(len(rows))
     for j in range(rows.shape[1]):
         out += rows[:, j]
     return out
-
-
-@njit(cache=True, error_model="numpy", nogil=True)
-def _linear_scores(weights, columns, out):
-    for b in range(weights.shape[0]):
-        for j in range(weights.shape[1]):
-            weight = weights[b, j]
-            for n in range(columns.shape[1]):
-                out[b, n] += weight * np.float64(columns[j, n])
-
-
-@njit(cache=True, error_model="numpy", nogil=True)
-def _plackett_luce(scores, draws, sample, slates, weights, prefix):
-    # With `sample`, slates are drawn; without, they are read. Either way prefix[b, k] = log P(first k + 1 items).
-    num_items = scores.shape[1]
-    for b in range(scores.shape[0]):
-        top = scores[b].max()
-        for n in range(num_items):
-            weights[n] = math.exp(scores[b, n] - top)
-        running = 0.0
-        for k in range(slates.shape[1]):
-            total = 0.0
-            for n in range(num_items):
-                total += weights[n]
-            if total < 1e-200:
-                # What is left underflows beside what was taken: scale the rest anew by its own best.
-                top = -np.inf
-                for n in range(num_items):
-                    taken = False
-                    for j in range(k):
-                        taken = taken or slates[b, j] == n
-                    if not taken:
-                        top = max(top, scores[b, n])
-                total = 0.0
-                for n in range(num_items):
-                    taken = False
-                    for j in range(k):
-                        taken = taken or slates[b, j] == n
-                    weights[n] = 0.0 if taken else math.exp(scores[b, n] - top)
-                    total += weights[n]
-            if sample:
-                threshold = draws[b, k] * total
-                item = -1
-                for n in range(num_items):
-                    if weights[n] > 0.0:
-                        item = n
-                        threshold -= weights[n]
-                        if threshold < 0.0:
-                            break
-                slates[b, k] = item
-            item = slates[b, k]
-            repeated = False
-            for j in range(k):
-                repeated = repeated or slates[b, j] == item
-            running += -np.inf if repeated else scores[b, item] - top - math.log(total)
-            prefix[b, k] = running
-            weights[item] = 0.0

@@ -60,6 +60,16 @@ def session_mixture(weights, log_probs):
     return log_sum_exp([math.log(w) + math.fsum(row) for w, row in zip(weights, log_probs, strict=True) if w > 0])
 
 
+def position_mixture(weights, prefixes):
+    """Log of prod_{j <= k} sum_c w_c p_c(a_j | a_1 ... a_(j-1)) for k = 1 ... K; `prefixes[c]` are one component's."""
+    steps = [[after - before for before, after in zip([0.0, *row], row, strict=False)] for row in prefixes]
+    totals, total = [], 0.0
+    for position in zip(*steps, strict=True):
+        total += log_sum_exp([math.log(w) + value for w, value in zip(weights, position, strict=True) if w > 0])
+        totals.append(total)
+    return totals
+
+
 def session_posterior(weights, log_probs):
     """P(component | a_0 ... a_t), by Bayes; `log_probs[c][t]`."""
     joint = [math.log(w) + math.fsum(row) if w > 0 else -math.inf for w, row in zip(weights, log_probs, strict=True)]

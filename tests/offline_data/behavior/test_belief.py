@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -53,11 +54,13 @@ def test_scores_equal_bayes_rule(world, kind, decay):
     batch, rng = begun(world), np.random.default_rng(0)
     memory = np.zeros((8, policy.num_memory))
     answers: list[list[Any]] = [[] for _ in range(8)]
+    slates = None
     for _ in range(5):
-        view = SessionView.of(batch)
+        view = SessionView.of(batch, slates)
+        policy.remember(view, memory)
         decision = policy.act(view, rng.random((8, policy.num_draws)), memory)
         believed = SessionView({}, {"belief": memory[:, :6]}, view.steps)
-        scores = policy.scores(believed)
+        scores = policy.score_table(believed)
         for b in range(8):
             # Position bias is a utility lost further down the slate: the reference is told of it as such.
             weights = [1.0] * 6
@@ -75,7 +78,7 @@ def test_scores_equal_bayes_rule(world, kind, decay):
             expected = [reference.index(utilities, weights, 2.5, item) for item in range(12)]
             np.testing.assert_allclose(scores[b], expected, rtol=1e-6, atol=1e-6)
         # The decision was taken in that belief, and says its exact probability.
-        log_prob, _ = policy.log_prob(believed, decision.action)
+        log_prob, _ = policy.log_prob(view, decision.action, memory)
         np.testing.assert_allclose(decision.log_prob, log_prob, rtol=1e-12)
         slates = decision.action if kind == "slate" else world.catalog.nearest_items(decision.action, 3)
         clicks = batch.step(slates).feedback[:, :, 0]
@@ -92,7 +95,9 @@ def test_it_reads_the_observation_alone(world):
     view = SessionView.of(batch)
     decision = policy.act(view, draws, np.zeros((8, policy.num_memory)))
     blind = SessionView({k: view.observation[k] for k in ("clock", "history_items")}, {}, view.steps)
-    np.testing.assert_array_equal(policy.act(blind, draws, np.zeros((8, policy.num_memory))).action, decision.action)
+    memory = np.zeros((8, policy.num_memory))
+    policy.remember(blind, memory)
+    np.testing.assert_array_equal(policy.act(blind, draws, memory).action, decision.action)
 
 
 def test_an_answer_to_a_slate_that_it_does_not_know_teaches_nothing(world):
@@ -100,22 +105,27 @@ def test_an_answer_to_a_slate_that_it_does_not_know_teaches_nothing(world):
     batch, rng = begun(world), np.random.default_rng(0)
     for _ in range(3):
         batch.step(rng.integers(12, size=(8, 3)))
-    memory = np.zeros((8, policy.num_memory))
-    policy.act(SessionView.of(batch), rng.random((8, policy.num_draws)), memory)
-    assert not memory[:, :6].any()
-    # A click outside the slate that it remembers: somebody else has shown another one.
-    memory[:, 7:] = 1 + np.array([0, 1, 2])
-    memory[:, 6] = -1.0
     view = SessionView.of(batch)
+    assert view.observation["clock"][:, 1].any()
+    for slates in (None, np.full((8, 3), -1, np.int32)):
+        memory = np.zeros((8, policy.num_memory))
+        policy.remember(replace(view, last_slate=slates), memory)
+        assert not memory[:, :6].any()
+    # A click outside the slate: what was shown is another one.
+    memory[:, 6] = -1.0
     view.observation["history_items"][:, -1] = 5
-    policy.act(view, rng.random((8, policy.num_draws)), memory)
+    policy.remember(replace(view, last_slate=np.tile(np.arange(3, dtype=np.int32), (8, 1))), memory)
     assert not memory[:, :6].any()
+    # And one inside it.
+    memory[:, 6] = -1.0
+    policy.remember(replace(view, last_slate=np.tile(np.arange(3, 6, dtype=np.int32), (8, 1))), memory)
+    assert memory[:, :6].all()
 
 
 def test_optimism_ranks_by_what_an_item_may_be_worth(world):
     view = SessionView({}, {}, np.zeros(1, np.uint64))
     utilities = np.array(utilities_of(world, made(world)))
-    greedy, hopeful = (made(world, optimism=optimism).scores(view)[0] for optimism in (0.0, 100.0))
+    greedy, hopeful = (made(world, optimism=optimism).score_table(view)[0] for optimism in (0.0, 100.0))
     np.testing.assert_allclose(greedy, np.log(np.exp(utilities).mean(axis=0)), rtol=1e-6)
     np.testing.assert_allclose(hopeful, utilities.max(axis=0), atol=np.log(6) / 101 + 1e-6)
     assert (hopeful > greedy).all()
@@ -124,7 +134,7 @@ def test_optimism_ranks_by_what_an_item_may_be_worth(world):
 def test_direction_is_the_fit_of_the_scores(world):
     view = SessionView({}, {}, np.zeros(2, np.uint64))
     policy = made(world, "proto")
-    rows, scores = world.catalog.embeddings.astype(np.float64), policy.scores(view)[0]
+    rows, scores = world.catalog.embeddings.astype(np.float64), policy.score_table(view)[0]
     fit = np.linalg.solve(rows.T @ rows + 1e-3 * np.eye(3), rows.T @ (scores - scores.mean()))
     np.testing.assert_allclose(policy.direction(view), np.tile(fit / np.linalg.norm(fit), (2, 1)), rtol=1e-6)
 
@@ -133,7 +143,7 @@ def test_hopeless_beliefs_stay_finite(world):
     policy = made(world, optimism=100.0)
     belief = np.full((1, 6), -1e6)
     belief[0, 0] = 0.0
-    assert np.isfinite(policy.scores(SessionView({}, {"belief": belief}, np.ones(1, np.uint64)))).all()
+    assert np.isfinite(policy.score_table(SessionView({}, {"belief": belief}, np.ones(1, np.uint64)))).all()
 
 
 def test_particles_are_users_of_the_model_and_the_world_s_own(world):
@@ -147,8 +157,3 @@ def test_another_choice_model_is_refused(world):
     other = make_world(world.config.override(choice="exponential_cascade"))
     with pytest.raises(InvalidInput, match=r"choice='exponential_cascade', and belief reads clicks of multinomial"):
         made(other)
-
-
-def test_a_mixture_refuses_what_keeps_memory(world):
-    with pytest.raises(InvalidInput, match="BeliefPolicy keeps memory of its session"):
-        make_behavior(world, {"name": "mixture", "components": ["belief", "uniform"], "weights": [0.5, 0.5]})

@@ -50,7 +50,7 @@ def changed(view, name):
 @pytest.mark.parametrize("quality_weight", [0.0, 2.0, -1.5])
 def test_scores_are_utility_plus_the_weighted_return(world, batch, quality_weight):
     policy = expert(world, quality_weight=quality_weight)
-    scores = policy.scores(SessionView.of(batch))
+    scores = policy.score_table(SessionView.of(batch))
     config, catalog = parameters(world), world.catalog.arrays()
     for b in range(4):
         interest, satiation = batch.state["interest"][b], batch.state["satiation"][b]
@@ -62,7 +62,7 @@ def test_where_nothing_satiates_satiation_is_not_read(small_world, sessions_unde
     world = small_world(7, 3, satiation=None)
     batch = sessions_under_way(world, 4, num_steps=3)
     config, catalog = parameters(world), world.catalog.arrays()
-    scores = expert(world).scores(SessionView.of(batch))
+    scores = expert(world).score_table(SessionView.of(batch))
     for b in range(4):
         expected = reference.expert_worth(batch.state["interest"][b], np.zeros(3), catalog, config, 2.0)
         np.testing.assert_allclose(scores[b], expected, rtol=1e-5, atol=1e-5)
@@ -70,7 +70,7 @@ def test_where_nothing_satiates_satiation_is_not_read(small_world, sessions_unde
 
 def test_without_quality_it_is_the_greedy_oracle_of_the_click(world, batch):
     """Its scores are then the utilities by which the world's users choose."""
-    scores = expert(world, quality_weight=0.0).scores(SessionView.of(batch))
+    scores = expert(world, quality_weight=0.0).score_table(SessionView.of(batch))
     every_item = np.tile(np.arange(7, dtype=np.int32), (4, 1))
     utilities = np.empty((4, 7), np.float32)
     score_slates(
@@ -91,7 +91,7 @@ def test_without_quality_it_is_the_greedy_oracle_of_the_click(world, batch):
 def test_default_quality_weight_is_two(world, batch):
     view = SessionView.of(batch)
     explicit = expert(world, quality_weight=2.0)
-    np.testing.assert_array_equal(expert(world).scores(view), explicit.scores(view))
+    np.testing.assert_array_equal(expert(world).score_table(view), explicit.score_table(view))
 
 
 @pytest.mark.parametrize("quality_weight", [0.0, 2.0])
@@ -111,7 +111,7 @@ def test_direction_is_the_gradient_of_the_scores_with_item_worth_fitted(world, b
 def test_it_reads_the_hidden_state(world, batch, name):
     view = SessionView.of(batch)
     policy = expert(world)
-    assert (policy.scores(view) != policy.scores(changed(view, name))).all()
+    assert (policy.score_table(view) != policy.score_table(changed(view, name))).all()
     assert (policy.direction(view) != policy.direction(changed(view, name))).any(axis=1).all()
 
 
@@ -119,7 +119,7 @@ def test_it_reads_nothing_else(world, batch):
     view = SessionView.of(batch)
     policy = expert(world)
     blind = replace(changed(view, "budget"), observation={}, steps=view.steps + np.uint64(1))
-    np.testing.assert_array_equal(policy.scores(blind), policy.scores(view))
+    np.testing.assert_array_equal(policy.score_table(blind), policy.score_table(view))
     np.testing.assert_array_equal(policy.direction(blind), policy.direction(view))
 
 

@@ -34,9 +34,9 @@ def made(world, spec, kind: ActionKind = "slate") -> RankingPolicy:
 
 
 def test_scores_are_the_utilities(world, view):
-    scores = made(world, "greedy").scores(view)
-    np.testing.assert_array_equal(scores, made(world, {"name": "expert", "quality_weight": 0.0}).scores(view))
-    assert (scores != made(world, "expert").scores(view)).all()
+    scores = made(world, "greedy").score_table(view)
+    np.testing.assert_array_equal(scores, made(world, {"name": "expert", "quality_weight": 0.0}).score_table(view))
+    assert (scores != made(world, "expert").score_table(view)).all()
     model, catalog = world.config.user_model, world.catalog
     affinity = view.user_state["interest"] @ catalog.embeddings.T
     tired = view.user_state["satiation"] @ catalog.embeddings.T
@@ -54,7 +54,7 @@ def test_slates_are_all_but_always_the_best_items(world, view):
     policy = made(world, "greedy")
     draws = np.random.default_rng(0).random((50, policy.num_draws))
     slates = policy.act(view, draws, np.zeros((50, 0))).action
-    scores = policy.scores(view)
+    scores = policy.score_table(view)
     best = np.sort(scores, axis=1)[:, :-4:-1]
     taken = np.take_along_axis(scores, slates.astype(np.int64), axis=1)
     np.testing.assert_allclose(taken, best, atol=0.2)
@@ -79,10 +79,10 @@ def test_scores_count_in_what_is_not_linear_in_the_embedding(options):
     state = batch.state
     if "boring" in state:
         state["boring"][:, 0] = 3
-    scores = made(world, "greedy").scores(SessionView.of(batch))
+    scores = made(world, "greedy").score_table(SessionView.of(batch))
     view = SessionView.of(batch)
     diversified = made(world, {"name": "diversified", "topic_penalty": 0.0})
-    np.testing.assert_allclose(diversified.scores(view), scores, atol=1e-6)
+    np.testing.assert_allclose(diversified.score_table(view), scores, atol=1e-6)
     taste = world.taste(state).astype(np.float64)
     linear = taste @ world.catalog.embeddings.T.astype(np.float64) + world.user_model.item_utility
     if "boring" in state:

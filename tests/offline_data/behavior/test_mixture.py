@@ -12,9 +12,12 @@ import pytest
 from scipy import stats
 
 from offline_data.behavior import ActionKind, SessionView, make_behavior
+from offline_data.behavior.mixture import MixturePolicy
 from offline_data.rollout import play_sessions
 from recenv.errors import InvalidInput
 from recenv.session_batch import SessionBatch
+from recenv.session_config import SessionConfig
+from recenv.world import make_world
 from tests.reference import behavior_reference as reference
 
 pytestmark = pytest.mark.kernels
@@ -25,12 +28,20 @@ COMPONENTS = (
     {"name": "clickbait", "temperature": 1.0, "proto_scale": 0.4},
     "uniform",
 )
+NESTED = {"name": "mixture", "components": ["uniform"], "weights": [1.0]}
 UNIFORM_ACTS = 0.9  # a component's draw that falls to the last of WEIGHTS
 
 
 def mixture(world, mixing="step", weights=WEIGHTS, components=COMPONENTS, kind: ActionKind = "slate") -> Any:
     spec = {"name": "mixture", "components": components, "weights": weights, "mixing": mixing}
-    return make_behavior(world, spec, kind)
+    policy = make_behavior(world, spec, kind)
+    assert isinstance(policy, MixturePolicy)
+    return policy
+
+
+def judged(policy, view, action):
+    """Return `log_prob` where nothing is remembered."""
+    return policy.log_prob(view, action, np.zeros((len(view.steps), policy.num_memory)))
 
 
 def present(prefix: np.ndarray | None) -> np.ndarray:
@@ -60,9 +71,9 @@ def test_a_step_is_the_logsumexp_of_its_components(small_world, sessions_under_w
     slates, _ = slates_and_their_draws(world)
     view = repeated(sessions_under_way(world, 1), len(slates))
     policy = mixture(world)
-    joint, prefix = policy.log_prob(view, slates)
+    joint, prefix = judged(policy, view, slates)
     prefix = present(prefix)
-    answers = [present(part.log_prob(view, slates)[1]) for part in policy.components]
+    answers = [present(judged(part, view, slates)[1]) for part in policy.components]
     for row, slate in enumerate(slates.tolist()):
         for k in range(3):
             expected = [math.log(w) + answer[row, k] for w, answer in zip(WEIGHTS, answers, strict=True)]
@@ -78,7 +89,7 @@ def test_a_step_of_protos_is_the_mixture_of_densities(small_world, sessions_unde
     view = SessionView.of(sessions_under_way(world, 5))
     policy = mixture(world, kind="proto")
     action = np.random.default_rng(0).normal(size=(5, 3)).astype(np.float32)
-    density, prefix = policy.log_prob(view, action)
+    density, prefix = judged(policy, view, action)
     means = [*(part.direction(view) for part in policy.components[:2]), np.zeros((5, 3))]
     scales = [0.5, 0.4, 1.0 / math.sqrt(3.0)]
     expected = sum(
@@ -93,8 +104,8 @@ def test_far_outside_every_component_the_log_density_is_finite(small_world, sess
     view = SessionView.of(sessions_under_way(world, 1))
     policy = mixture(world, kind="proto")
     far = np.full((1, 3), 1e4, np.float32)
-    density, _ = policy.log_prob(view, far)
-    best = max(math.log(w) + p.log_prob(view, far)[0][0] for w, p in zip(WEIGHTS, policy.components, strict=True))
+    density, _ = judged(policy, view, far)
+    best = max(math.log(w) + judged(p, view, far)[0][0] for w, p in zip(WEIGHTS, policy.components, strict=True))
     assert density[0] == pytest.approx(best, rel=1e-12)
 
 
@@ -166,11 +177,85 @@ def test_a_component_that_cannot_act_adds_nothing_to_the_probability(small_world
     """Every component gives a slate that repeats an item probability zero, so the mixture does; and no NaN."""
     world = small_world(4, 3)
     view = repeated(sessions_under_way(world, 1), 2)
-    joint, prefix = mixture(world, weights=(0.0, 0.4, 0.6)).log_prob(view, np.array([[1, 1, 2], [0, 1, 2]]))
+    joint, prefix = judged(mixture(world, weights=(0.0, 0.4, 0.6)), view, np.array([[1, 1, 2], [0, 1, 2]]))
     prefix = present(prefix)
     np.testing.assert_array_equal(prefix == -np.inf, [[False, True, True], [False] * 3])
     np.testing.assert_array_equal(joint, prefix[:, -1])
     assert not np.isnan(prefix).any()
+
+
+@pytest.mark.parametrize("mixing", ["step", "session", "position"])
+def test_a_component_of_weight_zero_is_never_asked(small_world, sessions_under_way, mixing):
+    policy = mixture(small_world(), mixing, (0.4, 0.0, 0.6))
+    draws = np.random.default_rng(5).random((20, policy.num_draws))
+    policy.components[1] = None
+    view = SessionView.of(sessions_under_way(small_world(), 20, num_steps=0))
+    memory = np.zeros((20, policy.num_memory))
+    policy.remember(view, memory)
+    decision = policy.act(view, draws, memory)
+    assert set(np.unique(decision.component)) == {0, 2}
+    assert np.isfinite(policy.log_prob(view, decision.action, memory)[0]).all()
+    assert np.isfinite(policy.next_item_log_prob(view, np.zeros((20, 0), int), memory)).all()
+
+
+# --- per slate position
+
+
+def test_every_slate_is_a_product_over_its_positions(small_world, sessions_under_way):
+    world = small_world(4, 3)
+    slates, _ = slates_and_their_draws(world)
+    view = repeated(sessions_under_way(world, 1), len(slates))
+    policy = mixture(world, "position")
+    joint, prefix = judged(policy, view, slates)
+    prefix = present(prefix)
+    answers = [present(judged(part, view, slates)[1]) for part in policy.components]
+    for row in range(len(slates)):
+        expected = reference.position_mixture(WEIGHTS, [answer[row] for answer in answers])
+        np.testing.assert_allclose(prefix[row], expected, rtol=1e-12)
+    np.testing.assert_array_equal(joint, prefix[:, -1])
+    assert np.exp(joint).sum() == pytest.approx(1.0, abs=1e-12)
+    # The mixture of whole slates is another distribution.
+    assert np.abs(judged(mixture(world), view, slates)[0] - joint).max() > 0.01
+
+
+def test_each_position_is_filled_by_its_own_component(small_world, sessions_under_way):
+    """Over a grid of uniforms an item comes as often as the component that fills its position says."""
+    world, grid = small_world(4, 2), 40
+    policy = mixture(world, "position")
+    assert policy.num_draws == 4
+    points = (np.arange(grid) + 0.5) / grid
+    draws = np.array(list(product((0.1, 0.4, 0.9), (0.1, 0.4, 0.9), points, points)))
+    view = repeated(sessions_under_way(world, 1), len(draws))
+    decision = policy.act(view, draws, np.zeros((len(draws), 0)))
+    np.testing.assert_array_equal(decision.component, np.searchsorted([0.2, 0.5], draws[:, :2]))
+    assert decision.component.dtype == np.int8
+    one = view.take(np.zeros(1, np.int64))
+    for first, second in product(range(3), repeat=2):
+        rows = np.flatnonzero((decision.component == [first, second]).all(axis=1))
+        chance = np.exp(policy.components[first].next_item_log_prob(one, np.zeros((1, 0), int), np.zeros((1, 0))))[0]
+        share = np.bincount(decision.action[rows, 0], minlength=4) / len(rows)
+        np.testing.assert_allclose(share, chance, atol=1.0 / grid + 1e-12)
+        for item in range(4):
+            after = rows[decision.action[rows, 0] == item]
+            chance = np.exp(policy.components[second].next_item_log_prob(one, np.array([[item]]), np.zeros((1, 0))))[0]
+            share = np.bincount(decision.action[after, 1], minlength=4) / len(after)
+            np.testing.assert_allclose(share, chance, atol=1.0 / grid + 1e-12)
+
+
+def test_a_table_of_items_too_large_for_all_sessions_is_made_for_some_at_a_time(
+    small_world, sessions_under_way, monkeypatch
+):
+    world = small_world(5, 3)
+    policy = mixture(world, "position")
+    view, draws = SessionView.of(sessions_under_way(world, 7)), np.random.default_rng(6).random((7, 6))
+    whole = policy.act(view, draws, np.zeros((7, 0)))
+    monkeypatch.setattr("offline_data.behavior.mixture._TABLE_SIZE", 2 * 5 * 3)
+    next_items, asked = policy._next_items, []
+    monkeypatch.setattr(policy, "_next_items", lambda *args: asked.append(len(args[1])) or next_items(*args))
+    parts = policy.act(view, draws, np.zeros((7, 0)))
+    assert asked == [2] * 9 + [1] * 3
+    for name in ("action", "log_prob", "prefix_log_prob", "component"):
+        assert getattr(parts, name).tobytes() == getattr(whole, name).tobytes()
 
 
 # --- per session
@@ -194,7 +279,7 @@ def all_sessions(small_world, sessions_under_way):
         uniforms = np.column_stack([np.full(len(choice), UNIFORM_ACTS), draws[choice[:, step]]])
         decisions.append(policy.act(view, uniforms, memory))
         np.testing.assert_array_equal(decisions[-1].action, slates[choice[:, step]])
-        tables.append([part.log_prob(view, slates[choice[:, step]])[0] for part in policy.components])
+        tables.append([judged(part, view, slates[choice[:, step]])[0] for part in policy.components])
         memories.append(memory.copy())
     return choice, slates, decisions, np.array(tables).transpose(2, 1, 0), memories
 
@@ -279,7 +364,7 @@ def test_a_played_sessions_log_probs_add_up_to_its_marginal(small_world, kind, w
         for row in range(offsets[s], offsets[s + 1]):
             view = SessionView.of(batch)
             for part, log_probs in zip(policy.components, table, strict=True):
-                log_probs.append(part.log_prob(view, rows["proto" if kind == "proto" else "slate"][[row]])[0][0])
+                log_probs.append(judged(part, view, rows["proto" if kind == "proto" else "slate"][[row]])[0][0])
             batch.step(rows["slate"][[row]])
         total = rows["behavior_log_prob"][offsets[s] : offsets[s + 1]].sum()
         assert total == pytest.approx(reference.session_mixture(weights, table), rel=1e-10)
@@ -297,20 +382,70 @@ def test_a_session_whose_likelihood_underflows_keeps_finite_conditionals(small_w
         draws = rng.random((4, policy.num_draws))
         draws[:, 0] = UNIFORM_ACTS
         decision = policy.act(replace(SessionView.of(batch), steps=np.full(4, step, np.uint64)), draws, memory)
-        uniform, _ = policy.components[1].log_prob(SessionView.of(batch), decision.action)
+        uniform, _ = judged(policy.components[1], SessionView.of(batch), decision.action)
         expected = uniform + (math.log(0.5) if step == 0 else 0.0)
         np.testing.assert_allclose(decision.log_prob, expected, rtol=1e-9)
     assert (memory[:, 1] < -2000).all()
 
 
+# --- components with a memory
+
+
+@pytest.mark.parametrize("mixing", ["step", "session", "position"])
+def test_a_component_with_a_memory_learns_from_what_others_show(mixing):
+    """The log-probabilities of played sessions, made anew from the log: a belief of its own follows each session."""
+    options = {"user_model": "interest_exploration", "num_mainstream": 0, "no_click_utility": 0.0, "max_steps": 6}
+    sizes = {"num_items": 9, "slate_size": 2, "embedding_dim": 3, "num_topics": 3}
+    world = make_world(SessionConfig().override(**options, **sizes))
+    components = ({"name": "belief", "num_particles": 5, "temperature": 0.5}, "clickbait", "uniform")
+    policy = mixture(world, mixing, components=components)
+    assert policy.num_memory == {"step": 6, "session": 10, "position": 6}[mixing]
+    seeds = np.arange(20, dtype=np.uint64)
+    played = play_sessions(world, policy, seeds, seeds + np.uint64(100))
+    rows = played.columns
+    parts = [make_behavior(world, component) for component in components]
+    learned = 0
+    for s, seed in enumerate(seeds):
+        batch, slates = SessionBatch(world, 1), np.full((1, 2), -1, np.int32)
+        batch.start(np.zeros(1, np.int64), np.array([seed]), np.zeros(1, np.uint64))
+        memories = [np.zeros((1, part.num_memory)) for part in parts]
+        table: list[list[float]] = [[] for _ in parts]
+        for row in range(played.offsets[s], played.offsets[s + 1]):
+            view, prefixes = SessionView.of(batch, slates), []
+            slates = rows["slate"][[row]]
+            for part, memory, log_probs in zip(parts, memories, table, strict=True):
+                part.remember(view, memory)
+                whole, prefix = part.log_prob(view, slates, memory)
+                log_probs.append(whole[0])
+                prefixes.append(present(prefix)[0])
+            learned += memories[0][:, :5].any()
+            if mixing == "step":
+                expected = reference.session_mixture(WEIGHTS, [[log_probs[-1]] for log_probs in table])
+            elif mixing == "session":
+                expected = reference.session_mixture(WEIGHTS, table)
+                expected -= reference.session_mixture(WEIGHTS, [log_probs[:-1] for log_probs in table])
+            else:
+                expected = reference.position_mixture(WEIGHTS, prefixes)[-1]
+            assert rows["behavior_log_prob"][row] == pytest.approx(expected, rel=1e-10)
+            batch.step(slates)
+    assert learned > 40
+
+
 # --- bad input
 
 
-def test_no_session_to_act_for_is_an_error(small_world, sessions_under_way):
-    policy = mixture(small_world())
+@pytest.mark.parametrize("mixing", ["step", "session", "position"])
+def test_no_session_to_act_for_is_no_action(small_world, sessions_under_way, mixing):
+    policy = mixture(small_world(), mixing)
     none = SessionView.of(sessions_under_way(small_world(), 1)).take(np.zeros(0, np.int64))
-    with pytest.raises(ValueError, match="act for no session"):
-        policy.act(none, np.zeros((0, policy.num_draws)), np.zeros((0, 0)))
+    decision = policy.act(none, np.zeros((0, policy.num_draws)), np.zeros((0, policy.num_memory)))
+    assert decision.action.shape == (0, 2)
+    assert decision.log_prob.shape == (0,)
+
+
+def test_a_mixture_of_protos_has_no_positions(small_world):
+    with pytest.raises(InvalidInput, match="mixing='position' draws a component for each slate position, and action_k"):
+        mixture(small_world(), "position", kind="proto")
 
 
 @pytest.mark.parametrize(
@@ -323,8 +458,11 @@ def test_no_session_to_act_for_is_an_error(small_world, sessions_under_way):
         ({"weights": (float("nan"), 0.5, 0.5)}, "mixture weight=nan is not a finite number"),
         ({"components": (), "weights": ()}, "mixture has 0 components; give 1 to 127"),
         ({"components": ("uniform",) * 128, "weights": (1 / 128,) * 128}, "mixture has 128 components; give 1 to 127"),
-        ({"components": ("expert", "uniform", "mixture")}, "cannot hold a mixture; list its components"),
-        ({"components": ("expert", "uniform", {"name": "mixture"})}, "cannot hold a mixture; list its components"),
+        ({"components": ("expert", "uniform", NESTED)}, "cannot hold a mixture; list its components"),
+        (
+            {"components": ("expert", "uniform", {**NESTED, "name": "offline_data.behavior.mixture:MixturePolicy"})},
+            "cannot hold a mixture; list its components",
+        ),
         ({"components": ("expert", "clickbat", "uniform")}, "behavior policy 'clickbat'; did you mean 'clickbait'?"),
         (
             {"components": ("expert", "uniform", {"name": "clickbait", "temprature": 1.0})},

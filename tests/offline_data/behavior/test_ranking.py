@@ -15,9 +15,9 @@ from offline_data.behavior import SessionView, make_behavior
 from offline_data.behavior.ranking import (
     RankingConfig,
     RankingPolicy,
+    Scores,
     gaussian_log_prob,
     linear_fit,
-    linear_scores,
     unit,
 )
 from recenv.errors import InvalidInput
@@ -36,7 +36,7 @@ class TableRanking(RankingPolicy):
         self.mean = np.zeros(world.catalog.embedding_dim) if mean is None else np.asarray(mean, np.float64)
 
     def scores(self, view):
-        return np.broadcast_to(self.table, (len(view.steps), len(self.table)))
+        return Scores(self.table)
 
     def direction(self, view):
         return np.broadcast_to(self.mean, (len(view.steps), len(self.mean)))
@@ -45,6 +45,11 @@ class TableRanking(RankingPolicy):
 def blank(count):
     """Return a view of sessions of which nothing is known."""
     return SessionView({}, {}, np.zeros(count, np.uint64))
+
+
+def judged(policy, view, action):
+    """Return `log_prob` where nothing is remembered."""
+    return policy.log_prob(view, action, np.zeros((len(view.steps), policy.num_memory)))
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +62,7 @@ def ranking(small_world):
 
 def log_prob_of_all(policy, num_items, slate_size):
     slates = reference.ordered_slates(num_items, slate_size)
-    joint, prefix = policy.log_prob(blank(len(slates)), np.array(slates))
+    joint, prefix = judged(policy, blank(len(slates)), np.array(slates))
     np.testing.assert_array_equal(joint, prefix[:, -1])
     return slates, prefix
 
@@ -91,7 +96,7 @@ def test_log_prob_of_scores_hundreds_apart(ranking, problem):
 
 def test_log_prob_worked_by_hand(ranking):
     policy = ranking([0.0, -1000.0, -1001.0, -3000.0], 4)
-    joint, prefix = policy.log_prob(blank(2), np.array([[0, 1, 2, 3], [3, 2, 1, 0]]))
+    joint, prefix = judged(policy, blank(2), np.array([[0, 1, 2, 3], [3, 2, 1, 0]]))
     tail = -math.log(1.0 + math.exp(-1.0))
     np.testing.assert_allclose(prefix[0], [0.0, tail, tail, tail], atol=1e-13)
     np.testing.assert_allclose(prefix[1], [-3000.0, -4001.0, -5001.0, -5001.0], rtol=1e-14)
@@ -101,10 +106,10 @@ def test_log_prob_worked_by_hand(ranking):
 def test_temperature_divides_the_scores(ranking):
     slates = np.array(reference.ordered_slates(4, 2))
     table = np.array([0.3, -1.0, 2.0, 0.5])
-    warm, _ = ranking(table, 2, temperature=4.0).log_prob(blank(len(slates)), slates)
-    same, _ = ranking(table / 4.0, 2).log_prob(blank(len(slates)), slates)
+    warm, _ = judged(ranking(table, 2, temperature=4.0), blank(len(slates)), slates)
+    same, _ = judged(ranking(table / 4.0, 2), blank(len(slates)), slates)
     np.testing.assert_array_equal(warm, same)
-    cold, _ = ranking(table, 2, temperature=0.01).log_prob(blank(1), np.array([[2, 3]]))
+    cold, _ = judged(ranking(table, 2, temperature=0.01), blank(1), np.array([[2, 3]]))
     np.testing.assert_allclose(cold, 0.0, atol=1e-8)
 
 
@@ -113,7 +118,7 @@ def test_a_repeated_item_has_probability_zero_from_there_on(ranking, problem):
     table, slate_size = problem
     policy = ranking(table, slate_size)
     slates = np.array(list(product(range(len(table)), repeat=slate_size))[:200])
-    _, prefix = policy.log_prob(blank(len(slates)), slates)
+    _, prefix = judged(policy, blank(len(slates)), slates)
     for slate, row in zip(slates.tolist(), prefix, strict=True):
         for k in range(slate_size):
             assert (row[k] == -np.inf) == (len(set(slate[: k + 1])) <= k)
@@ -131,7 +136,7 @@ def test_sampled_frequencies_over_a_grid_of_uniforms_are_the_probabilities(ranki
     draws = np.array(list(product((np.arange(grid) + 0.5) / grid, repeat=slate_size)))
     policy = ranking(table, slate_size)
     decision = policy.act(blank(len(draws)), draws, np.zeros((len(draws), 0)))
-    joint, prefix = policy.log_prob(blank(len(draws)), decision.action)
+    joint, prefix = judged(policy, blank(len(draws)), decision.action)
     np.testing.assert_array_equal(decision.prefix_log_prob, prefix)
     np.testing.assert_array_equal(decision.log_prob, joint)
     counts: dict[tuple[int, ...], int] = {(): len(draws)}
@@ -176,7 +181,7 @@ def test_items_that_are_not_offered_are_as_if_they_were_not_there(ranking, probl
     observation = {"candidates": np.tile(np.array(kept, np.int32), (len(slates), 1))}
     view = SessionView(observation, {}, np.zeros(len(slates), np.uint64))
     policy = ranking(table, slate_size)
-    joint, prefix = policy.log_prob(view, np.array(slates))
+    joint, prefix = judged(policy, view, np.array(slates))
     for slate, whole, row in zip(slates, joint, prefix, strict=True):
         if set(slate) <= set(kept):
             places = [kept.index(item) for item in slate]
@@ -187,7 +192,7 @@ def test_items_that_are_not_offered_are_as_if_they_were_not_there(ranking, probl
     draws = np.random.default_rng(0).uniform(size=(len(slates), slate_size))
     decision = policy.act(view, draws, np.zeros((len(slates), 0)))
     assert set(decision.action.reshape(-1).tolist()) <= set(kept)
-    np.testing.assert_array_equal(decision.prefix_log_prob, policy.log_prob(view, decision.action)[1])
+    np.testing.assert_array_equal(decision.prefix_log_prob, judged(policy, view, decision.action)[1])
 
 
 def test_scores_far_apart_are_drawn_in_order(ranking):
@@ -217,7 +222,7 @@ def test_proto_actions_are_gaussian_around_the_direction(small_world):
     assert decision.prefix_log_prob is None
     expected = stats.norm.logpdf(decision.action[0], mean, 0.25).sum()
     np.testing.assert_allclose(decision.log_prob, expected, rtol=1e-12)
-    density, prefix = policy.log_prob(blank(2), decision.action)
+    density, prefix = judged(policy, blank(2), decision.action)
     np.testing.assert_array_equal(density, decision.log_prob)
     assert prefix is None
 
@@ -232,15 +237,6 @@ def test_linear_fit_is_the_ridge_regression_of_centred_values():
     embeddings, values = rng.normal(size=(30, 4)).astype(np.float32), rng.normal(3.0, 1.0, 30).astype(np.float32)
     expected = reference.ridge_direction(embeddings, values)
     np.testing.assert_allclose(linear_fit(embeddings, values), expected, rtol=1e-9)
-
-
-def test_linear_scores_are_inner_products_in_batches_of_any_size():
-    rng = np.random.default_rng(3)
-    weights, embeddings = rng.normal(size=(5, 7)), rng.normal(size=(11, 7)).astype(np.float32)
-    together = linear_scores(weights, embeddings)
-    np.testing.assert_allclose(together, weights @ embeddings.T.astype(np.float64), rtol=1e-12, atol=1e-12)
-    for b in range(5):
-        np.testing.assert_array_equal(linear_scores(weights[b : b + 1], embeddings)[0], together[b])
 
 
 @pytest.mark.parametrize("name", ["temperature", "proto_scale"])
