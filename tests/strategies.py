@@ -291,3 +291,20 @@ def logged_values(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     rows = sum(lengths)
     reward, value = (np.array(draw(_column(rows, -10.0, 10.0)), np.float64) for _ in range(2))
     return reward, value, np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+
+
+@st.composite
+def foreign_entries(draw: st.DrawFn) -> list[dict[str, Any]]:
+    """Draw the entries of a foreign log with any of its columns, None where it has none; a step has one time."""
+    count = draw(st.integers(1, 25))
+    has = {name: draw(st.booleans()) for name in ("session", "step", "position", "time")}
+    small = st.integers(0, 3)
+    entries = []
+    for index in range(count):
+        entry: dict[str, Any] = {"index": index, "user": draw(small), "item": draw(small), "time": None}
+        for name in ("session", "step", "position"):
+            entry[name] = draw(small) if has[name] else None
+        if has["time"]:
+            entry["time"] = float(entry["step"]) if has["step"] else draw(st.sampled_from([0.0, 1.0, 2.0, 5.0, 9.0]))
+        entries.append(entry)
+    return entries

@@ -19,8 +19,8 @@ from gymnasium.utils.env_checker import check_env
 
 from agents.objectives import OBJECTIVES, Objective
 from offline_data.behavior import ACTION_KINDS, BEHAVIORS, BehaviorPolicy, make_behavior
-from offline_data.collection import mixture_spec
 from offline_data.ope import ESTIMATORS, LoggedSessions, SessionStatistics, estimate
+from offline_data.quality import mixture_spec
 from recenv.errors import InvalidInput
 from recenv.pieces import PIECES
 from recenv.registry import Registry
@@ -43,6 +43,7 @@ CONFIGURED = [(kind, name) for kind, name in PARTS if hasattr(REGISTRIES[kind][0
 # A part whose defaults alone mean nothing, and options with which it does.
 OPTIONS: dict[tuple[str, str], dict[str, Any]] = {
     ("behavior policy", "mixture"): {"components": ["expert", "uniform"], "weights": [0.5, 0.5]},
+    ("behavior policy", "softmax"): {"weights": {"quality": 1.0, "log_popularity": -0.5}},
 }
 OBJECTIVE_NEEDS = {"mass", "density", "groups", "propensities", "reward_vector", "score"}
 ESTIMATOR_NEEDS = {"q_value", "state_value"}
@@ -412,8 +413,13 @@ def test_user_model_passes_gymnasiums_checker(name, pieces):
 @pytest.mark.parametrize("kind", ACTION_KINDS)
 @pytest.mark.parametrize("name", BEHAVIORS.registered())
 def test_behavior_policy_is_made_from_a_json_able_spec(tiny, name, kind):
-    options = OPTIONS.get(("behavior policy", name), {})
-    policy = make_behavior(tiny, json.loads(json.dumps({"name": name, **options})), kind)
+    options, kinds = OPTIONS.get(("behavior policy", name), {}), BEHAVIORS.get(name).action_kinds
+    spec = json.loads(json.dumps({"name": name, **options}))
+    if kind not in kinds:
+        with pytest.raises(InvalidInput, match=f"has no {kind} actions; pass action_kind='{kinds[0]}'"):
+            make_behavior(tiny, spec, kind)
+        return
+    policy = make_behavior(tiny, spec, kind)
     assert isinstance(policy, BEHAVIORS.get(name))
     assert policy.action_kind == kind
     assert isinstance(policy.config, BEHAVIORS.get(name).Config)
@@ -422,10 +428,10 @@ def test_behavior_policy_is_made_from_a_json_able_spec(tiny, name, kind):
         make_behavior(tiny, {"name": name, **options, "tempratur": 1.0}, kind)
 
 
-# A belief keeps memory of its session, which a mixture refuses.
-@pytest.mark.parametrize("name", sorted(set(BEHAVIORS.registered()) - {"mixture", "expert", "belief"}))
+@pytest.mark.parametrize("name", sorted(set(BEHAVIORS.registered()) - {"mixture", "expert"}))
 def test_every_behavior_policy_can_be_the_noise(tiny, name):
-    policy = make_behavior(tiny, mixture_spec(0.3, name))
+    noise = {"name": name, **OPTIONS.get(("behavior policy", name), {})}
+    policy = make_behavior(tiny, mixture_spec(0.3, noise), BEHAVIORS.get(name).action_kinds[0])
     assert policy.config.weights == [0.3, 0.7]
 
 
