@@ -12,9 +12,12 @@ from recenv.errors import InvalidInput, unknown_name
 
 COMMANDS: Final = {
     "quickstart": "simulate, log, learn and judge: the main job end to end, with a report",
-    "collect": "log sessions of a mixture of expert and noise to a folder",
+    "collect": "log sessions to a folder: of a quality dial, of any policy, or a named dataset",
+    "datasets": "list the named datasets and what each is",
     "simulate": "play sessions of a policy and show them, as text or as a picture",
     "inspect": "say what is in a logged dataset, and check its bytes",
+    "import": "read KuaiRand, MovieLens, Open Bandit, a table of your own or a Minari dataset",
+    "export": "write a logged dataset for Minari, or as Parquet files",
     "train": "train a policy on a logged dataset with a registered objective",
     "evaluate": "roll a policy out in the simulator",
     "options": "list the options of a session: what each means, and its default",
@@ -22,7 +25,10 @@ COMMANDS: Final = {
     "ope": "estimate a policy's value from a log of another, or read the Open Bandit Dataset",
 }
 
-_MODULES: Final = {name: f"agents.commands.{name}" for name in COMMANDS} | {"quickstart": "agents.quickstart"}
+_MODULES: Final = {name: f"agents.commands.{name}" for name in COMMANDS} | {
+    "quickstart": "agents.quickstart",
+    "import": "agents.commands.import_log",
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -68,7 +74,7 @@ def _run(name: str, words: Sequence[str]) -> None:
     module = importlib.import_module(_MODULES[name])
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(1)  # two threads can collapse on small networks and shared cores
-    if name == "train":
+    if name in ("train", "import"):
         module.run(words)
     else:
         from agents.commands import parse

@@ -1,1 +1,1 @@
-"""Logs that others published or store in their own format, read into arrays."""
+"""Logs in formats of others: Minari and Parquet out; Minari, public logs and any table in."""

@@ -19,6 +19,9 @@ from typing import Any, TextIO
 import numpy as np
 from numpy.typing import NDArray
 
+from offline_data.dataset import LoggedDataset
+from offline_data.interop.foreign_log import ImportOptions, import_interactions
+from offline_data.interop.interactions import Ids, Interactions
 from offline_data.ope import Estimate, LoggedSessions, estimate
 from recenv.errors import InvalidInput, require, unknown_name
 
@@ -36,6 +39,7 @@ class OpenBanditLog:
     Args:
         policy: that showed the items: "random" (uniform) or "bts" (Bernoulli Thompson sampling).
         campaign: "all", "men" or "women".
+        file: where it was read.
         num_items: items of the campaign, M.
         item_id: `[N]` int64 in [0, M).
         position: `[N]` int64 in [0, 3); the files count from 1.
@@ -46,6 +50,7 @@ class OpenBanditLog:
 
     policy: str
     campaign: str
+    file: Path
     num_items: int
     item_id: NDArray[np.int64]
     position: NDArray[np.int64]
@@ -97,12 +102,56 @@ def read_open_bandit(path: str | Path, policy: str, campaign: str) -> OpenBandit
     num_items = _num_items(_existing(folder, "item_context.csv"))
     file = _existing(folder, f"{campaign}.csv.gz", f"{campaign}.csv")
     item_id, position, click, propensity = _read_columns(file, _PARSERS)
-    log = OpenBanditLog(policy, campaign, num_items, item_id, position - 1, click, propensity)
+    log = OpenBanditLog(policy, campaign, file, num_items, item_id, position - 1, click, propensity)
     _require_all(file, "item_id", item_id, (item_id >= 0) & (item_id < num_items), f"0 to {num_items - 1}")
     _require_all(file, "position", position, (log.position >= 0) & (log.position < NUM_POSITIONS), "1 to 3")
     _require_all(file, "click", click, (click == 0) | (click == 1), "0 or 1")
     _require_all(file, "propensity_score", propensity, (propensity > 0.0) & (propensity <= 1.0), "in (0, 1]")
     return log
+
+
+def import_open_bandit(
+    path: str | Path,
+    out: str | Path,
+    *,
+    policy: str = "random",
+    campaign: str = "all",
+    options: ImportOptions | None = None,
+) -> LoggedDataset:
+    """Return one policy's log of one campaign as a dataset: a session is one item shown at one of the three positions.
+
+    The reward is the click, `rows/position` the position, from 0, and propensities are exact, of the item given the
+    position. Users are not told apart: each row is a user's.
+
+    Args:
+        path: the folder that holds `random/` and `bts/`.
+        out: the dataset's folder, which is not there yet.
+        policy: "random" or "bts".
+        campaign: "all", "men" or "women".
+        options: how rewards are made.
+
+    Raises:
+        InvalidInput: as `read_open_bandit` does, or if `out` exists.
+    """
+    log = read_open_bandit(path, policy, campaign)
+    rows = np.arange(len(log.click))
+    interactions = Interactions(
+        files=[(log.file, len(rows))],
+        user=Ids(rows, rows),
+        item=Ids(log.item_id, np.arange(log.num_items)),
+        feedback={"click": log.click.astype(np.float64)},
+        position=log.position,
+        item_log_prob=np.log(log.propensity),
+    )
+    facts = {"policy": policy, "campaign": campaign}
+    return import_interactions(
+        out,
+        interactions,
+        "open-bandit",
+        options=options or ImportOptions(),
+        lacking=["users: each row is a session of its own"],
+        facts=facts,
+    )
 
 
 def position_item_frequencies(log: OpenBanditLog) -> NDArray[np.float64]:

@@ -14,8 +14,11 @@ import pytest
 
 from agents.cli import COMMANDS, main
 from agents.commands.collect import Collect
+from agents.commands.datasets import Datasets
 from agents.commands.evaluate import Evaluate
+from agents.commands.export import Export
 from agents.commands.fit import Fit
+from agents.commands.import_log import READERS
 from agents.commands.ope import Ope
 from agents.commands.options import Options
 from agents.commands.simulate import Simulate
@@ -65,13 +68,16 @@ def test_version(run):
     ("words", "options"),
     [
         (["collect"], Collect),
+        (["datasets"], Datasets),
         (["evaluate"], Evaluate),
+        (["export"], Export),
         (["fit"], Fit),
         (["ope"], Ope),
         (["options"], Options),
         (["quickstart"], Quickstart),
         (["simulate"], Simulate),
         (["inspect"], None),
+        *((["import", name], reader) for name, reader in READERS.items()),
         *((["train", name], OBJECTIVES.get(name).Config) for name in OBJECTIVES.registered()),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
@@ -95,7 +101,9 @@ def test_help_of_train_names_the_objectives(run):
 
 
 def test_every_command_is_documented_where_it_is_listed():
-    listed = {path.stem for path in (ROOT / "agents" / "commands").glob("[!_]*.py")} | {"quickstart"}
+    # A module named `import` could not be imported.
+    modules = {path.stem for path in (ROOT / "agents" / "commands").glob("[!_]*.py")}
+    listed = {name.removesuffix("_log") for name in modules} | {"quickstart"}
     assert set(COMMANDS) == listed
 
 
@@ -116,8 +124,8 @@ def test_from_a_log_to_an_estimate(run, tmp_path, world_options):
     log = LoggedDataset.open(tmp_path / "log")
     assert log.num_sessions == 60
     assert log.config.slate_size == 3
-    assert log.manifest["dataset_seed"] == 7
-    assert log.manifest["behavior"]["weights"] == [0.3, 0.7]
+    assert log.manifest["source"]["request"]["dataset_seed"] == 7
+    assert log.manifest["source"]["request"]["behavior"]["weights"] == [0.3, 0.7]
     assert f"log: 60 sessions, {log.num_rows:,} steps" in out
 
     code, out, _ = run("inspect", "log")

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from offline_data.interop.open_bandit import (
+    import_open_bandit,
     open_bandit_comparison,
     position_item_frequencies,
     read_open_bandit,
@@ -91,6 +92,28 @@ def test_comparison_by_hand(root):
 
 def test_comparison_depends_on_the_seed_only(root):
     assert open_bandit_comparison(root, "all", seed=1) == open_bandit_comparison(root, "all", seed=1)
+
+
+def test_import_makes_sessions_of_one_item(root, tmp_path):
+    log = import_open_bandit(root, tmp_path / "out", policy="bts")
+    assert (log.num_sessions, log.num_rows, log.slate_size, log.num_items) == (5, 5, 1, 2)
+    np.testing.assert_array_equal(log.rows["slate"][:, 0], [0, 0, 1, 1, 0])
+    np.testing.assert_array_equal(log.rows["position"], [0, 0, 0, 1, 2])
+    np.testing.assert_array_equal(log.reward(), [1, 0, 1, 0, 0])
+    np.testing.assert_allclose(np.exp(log.rows["behavior_log_prob"]), [0.9, 0.8, 0.2, 0.7, 0.6])
+    assert log.rows["terminated"].all()
+    assert (log.propensities, log.manifest["source"]["options"]["policy"]) == ("exact", "bts")
+    with pytest.raises(InvalidInput, match="exists"):
+        import_open_bandit(root, tmp_path / "out")
+
+
+def test_import_of_the_sample(sample, tmp_path):
+    """Inverse propensities of the uniform-random log sum to its size: 80 items, each of probability 1 / 80."""
+    log = import_open_bandit(sample, tmp_path / "out")
+    assert (log.num_rows, log.num_items) == (10_000, 80)
+    np.testing.assert_allclose(log.rows["behavior_log_prob"], -np.log(80))
+    assert log.reward().mean() == pytest.approx(read_open_bandit(sample, "random", "all").click.mean())
+    log.verify()
 
 
 def refusal(*arguments):

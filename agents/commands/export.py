@@ -1,0 +1,53 @@
+"""`recsession export`: write a logged dataset in a format of others."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import tyro
+from tqdm import tqdm
+
+from offline_data.dataset import LoggedDataset
+from offline_data.interop.minari import export_minari
+from offline_data.interop.parquet import export_parquet
+from recenv.errors import InvalidInput, require
+
+
+@dataclass(frozen=True)
+class Export:
+    """Write a logged dataset for Minari, or as Parquet files for pandas, polars and DuckDB.
+
+    Attributes:
+        dataset: folder that `recsession collect` or `recsession import` wrote.
+        to: minari (one episode a session), or parquet (one row a shown item).
+        out: with parquet: the new folder; with minari: the folder of Minari's datasets, its own by default.
+        id: with minari: the id, (namespace/)name-v(version), such as recsession/my-log-v0.
+    """
+
+    dataset: tyro.conf.Positional[Path]
+    to: Literal["minari", "parquet"]
+    out: Path | None = None
+    id: str | None = None
+
+    def run(self) -> None:
+        """Export and say how to open it."""
+        log = LoggedDataset.open(self.dataset)
+        if self.to == "parquet":
+            require(self.id is None, f"--id {self.id} is of Minari; leave it out with --to parquet")
+            if self.out is None:
+                raise InvalidInput("--to parquet has no --out; give the new folder of its files")
+            with tqdm(total=log.num_rows, unit="step", unit_scale=True, delay=0.1) as bar:
+                folder = export_parquet(log, self.out, progress=bar.update)
+            print(f"{folder}: interactions.parquet (one row a shown item), sessions.parquet, items.parquet")
+            print(f'open it with `pandas.read_parquet("{folder / "interactions.parquet"}")`')
+            return
+        if self.id is None:
+            raise InvalidInput("--to minari has no --id; give one, as in --id recsession/my-log-v0")
+        with tqdm(total=log.num_sessions, unit="session", unit_scale=True, delay=0.1) as bar:
+            folder = export_minari(log, self.id, self.out, progress=bar.update)
+        print(f"{folder}: {log.num_sessions:,} episodes, {log.num_rows:,} steps")
+        where = "" if self.out is None else f" with MINARI_DATASETS_PATH={shlex.quote(str(self.out))}"
+        print(f'open it with `minari.load_dataset("{self.id}")`{where}')

@@ -1,0 +1,220 @@
+"""Any CSV or Parquet log, through a map that says which of its columns is what."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import numpy as np
+
+from offline_data.dataset import LoggedDataset
+from offline_data.interop.foreign_log import ImportOptions, import_interactions
+from offline_data.interop.interactions import Ids, Interactions
+from offline_data.interop.tables import Kind, Progress, read_tables, read_whole
+from recenv.errors import InvalidInput, require, unknown_name
+
+TimeUnit = Literal["seconds", "milliseconds"]
+
+_KINDS: Final[Mapping[str, Kind]] = {
+    "user_id": "id",
+    "item_id": "id",
+    "session_id": "id",
+    "step": "whole",
+    "position": "whole",
+    "timestamp": "time",
+    "propensity": "number",
+    "prefix_log_prob": "number",
+    "behavior_log_prob": "number",
+    "terminated": "flag",
+    "truncated": "flag",
+}
+
+
+@dataclass(frozen=True)
+class ColumnMap:
+    """Which column of a log is what; an entry of the log is one shown item.
+
+    Attributes:
+        user_id: the user.
+        item_id: the shown item.
+        session_id: tells the sessions of a user apart; without it a gap in time does.
+        step: orders the steps of a session; entries of one step are a slate. Without it each entry is a step.
+        position: orders a slate.
+        timestamp: when, as a number since 1970 (`time_unit` of the reader) or as ISO 8601.
+        propensity: probability of the item at its position, given those before it in the slate, in (0, 1].
+        prefix_log_prob: log-probability of the slate up to the item, nats.
+        behavior_log_prob: log-probability of the whole slate, nats, the same for each of its items.
+        terminated: whether the user left after the step.
+        truncated: whether the session was cut off after the step.
+        feedback: column of each feedback channel in [0, 1], by its name; the first is the click.
+        reward: column of each component of the step's reward, by its name, the same for each item of a slate.
+    """
+
+    user_id: str
+    item_id: str
+    session_id: str | None = None
+    step: str | None = None
+    position: str | None = None
+    timestamp: str | None = None
+    propensity: str | None = None
+    prefix_log_prob: str | None = None
+    behavior_log_prob: str | None = None
+    terminated: str | None = None
+    truncated: str | None = None
+    feedback: Mapping[str, str] = field(default_factory=dict)
+    reward: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        require(
+            bool(self.feedback or self.reward),
+            "the column map has no feedback and no reward; map one, as in feedback.click=COLUMN or reward=COLUMN",
+        )
+        given = [name for name in ("propensity", "prefix_log_prob") if getattr(self, name) is not None]
+        require(len(given) < 2, f"the column map has both {' and '.join(given)}; leave one of them out")
+
+    @staticmethod
+    def of(roles: Mapping[str, Any]) -> ColumnMap:
+        """Return the map that roles mean: `{"user_id": COLUMN, "feedback": {"click": COLUMN}, "reward": COLUMN, ...}`.
+
+        Args:
+            roles: by name; `feedback.NAME` and `reward.NAME` may stand flat, and a lone `reward` is named so.
+
+        Raises:
+            InvalidInput: for an unknown role, or one that is missing or no column's name.
+        """
+        known = {each.name for each in fields(ColumnMap)}
+        values: dict[str, Any] = {"feedback": {}, "reward": {}}
+        for name, column in roles.items():
+            role, dot, channel = name.partition(".")
+            if role not in known or (dot and role not in values):
+                raise unknown_name("role of a column", name, [*known, "feedback.NAME", "reward.NAME"])
+            if role not in ("feedback", "reward"):
+                values[role] = column
+            elif isinstance(column, Mapping):
+                values[role] |= column
+            else:
+                values[role][channel or role] = column
+        for role in ("user_id", "item_id"):
+            require(role in values, f"the column map has no {role}; map it, as in {role}=COLUMN")
+        flat = [*(v for k, v in values.items() if k not in ("feedback", "reward")), *values["feedback"].values()]
+        for column in [*flat, *values["reward"].values()]:
+            require(isinstance(column, str) and column != "", f"{column!r} in the column map is no column's name")
+        return ColumnMap(**values)
+
+    def kinds(self, time_unit: TimeUnit = "seconds") -> dict[str, Kind]:
+        """Return the kind of each mapped column."""
+        kinds: dict[str, Kind] = {getattr(self, role): kind for role, kind in _KINDS.items() if getattr(self, role)}
+        if self.timestamp is not None and time_unit == "milliseconds":
+            kinds[self.timestamp] = "time_ms"
+        for column in self.feedback.values():
+            kinds[column] = "single"
+        # After the feedback: a column may be both, and a reward is not rounded.
+        for column in self.reward.values():
+            kinds[column] = "number"
+        return kinds
+
+
+def import_table(
+    path: str | Path,
+    out: str | Path,
+    columns: ColumnMap,
+    *,
+    items: str | Path | None = None,
+    time_unit: TimeUnit = "seconds",
+    options: ImportOptions | None = None,
+    progress: Progress | None = None,
+) -> LoggedDataset:
+    """Read a CSV or Parquet log and return it as a dataset.
+
+    Args:
+        path: the file, plain or compressed; a name that ends in .parquet or .pq is Parquet.
+        out: the dataset's folder, which is not there yet.
+        columns: which column is what.
+        items: CSV or Parquet file of the items: the column of their ids is named as in the log, or `item_id`; its
+            further columns of numbers, and of lists of them (`embeddings`), become those of the dataset's items.
+        time_unit: of timestamps that are numbers.
+        options: how sessions and rewards are made.
+        progress: called with the number of rows of each batch.
+
+    Raises:
+        InvalidInput: for a file, column or value that cannot be read; the message names it.
+    """
+    file = Path(path)
+    if time_unit not in ("seconds", "milliseconds"):
+        raise unknown_name("time unit", time_unit, ("seconds", "milliseconds"))
+    values, counts = read_tables([file], columns.kinds(time_unit), progress=progress)
+    files = counts
+
+    def mapped(role: str) -> Any:
+        column = getattr(columns, role)
+        return None if column is None else values[column]
+
+    user, item, session = mapped("user_id"), mapped("item_id"), mapped("session_id")
+    catalog: dict[str, np.ndarray] = {}
+    if items is not None:
+        item, catalog = _with_items(item, Path(items), columns.item_id)
+        files = [*counts, (Path(items), 0)]
+    feedback = {name: values[column] for name, column in columns.feedback.items()}
+    lacking = []
+    if not feedback:
+        name, column = next(iter(columns.reward.items()))
+        feedback = {"click": (values[column] > 0.0).astype(np.float64)}
+        lacking = [f"feedback: a click is {name} > 0"]
+    propensity = mapped("propensity")
+    with np.errstate(divide="ignore", invalid="ignore"):
+        item_log_prob = None if propensity is None else np.log(propensity)
+    if propensity is not None:
+        fine = np.isnan(propensity) | ((propensity > 0.0) & (propensity <= 1.0))
+        if not fine.all():
+            wrong = int(np.argmin(fine))
+            raise InvalidInput(
+                f"{file}: data row {wrong + 1}: {columns.propensity}={propensity[wrong]} is not in (0, 1]; leave it "
+                "empty if it is unknown"
+            )
+    log = Interactions(
+        files=files,
+        user=user,
+        item=item,
+        feedback=feedback,
+        session=None if session is None else session.codes,
+        step=mapped("step"),
+        position=mapped("position"),
+        timestamp=mapped("timestamp"),
+        reward={name: values[column] for name, column in columns.reward.items()} or None,
+        item_log_prob=item_log_prob,
+        prefix_log_prob=mapped("prefix_log_prob"),
+        step_log_prob=mapped("behavior_log_prob"),
+        terminated=mapped("terminated"),
+        truncated=mapped("truncated"),
+        catalog=catalog,
+    )
+    plain = {each.name: getattr(columns, each.name) for each in fields(columns) if getattr(columns, each.name)}
+    facts = {"columns": {k: dict(v) if isinstance(v, Mapping) else v for k, v in plain.items()}, "time_unit": time_unit}
+    return import_interactions(out, log, "table", options=options or ImportOptions(), lacking=lacking, facts=facts)
+
+
+def _with_items(logged: Ids, file: Path, id_column: str) -> tuple[Ids, dict[str, np.ndarray]]:
+    """Return the logged items as codes into the file's, and the file's columns.
+
+    Raises:
+        InvalidInput: if the file lacks a logged item, or names one twice.
+    """
+    table = read_whole(file)
+    name = id_column if id_column in table else "item_id"
+    require(name in table, f"{file} has no column {name}; it has {', '.join(table)}")
+    ids = Ids.of(table[name])
+    require(len(ids.source) == len(ids.codes), f"{file} names an item twice in {name}; keep one row an item")
+    kinds = {source.dtype.kind for source in (ids.source, logged.source)}
+    require(len(kinds) == 1, f"{file}, column {name}: its ids are numbers and the log's are text, or the reverse")
+    place = np.searchsorted(ids.source, logged.source)
+    known = (place < len(ids.source)) & (ids.source[np.minimum(place, len(ids.source) - 1)] == logged.source)
+    require(
+        bool(known.all()),
+        f"{file} has no {name}={logged.source[int(np.argmin(known))]}, which the log shows; add it, or leave the "
+        "items out",
+    )
+    order = np.argsort(ids.codes)
+    columns = {column: values[order] for column, values in table.items() if column not in (name, "source_id")}
+    return Ids(place[logged.codes], ids.source), {k: v for k, v in columns.items() if v.dtype.kind in "if"}

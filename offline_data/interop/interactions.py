@@ -1,0 +1,108 @@
+"""What is read of a foreign log: its shown items, one entry each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from recenv.errors import require
+
+
+class Ids(NamedTuple):
+    """Ids of a source, made dense.
+
+    Attributes:
+        codes: [n] int64, indices into `source`.
+        source: [u] the different ids, integers or strings, in increasing order.
+    """
+
+    codes: np.ndarray
+    source: np.ndarray
+
+    @staticmethod
+    def of(values: np.ndarray) -> Ids:
+        """Return the ids [n] as codes, and what they stand for."""
+        source, codes = np.unique(values, return_inverse=True)
+        return Ids(codes.reshape(-1).astype(np.int64), source)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Interactions:
+    """The n shown items of a log, in the order of its files; an absent column is None.
+
+    Attributes:
+        files: files that they were read from, in order, and how many entries each holds.
+        user: of each entry.
+        item: of each entry.
+        feedback: [n] in [0, 1] by channel; the first is the click, and an item is consumed where it is above zero.
+        session: [n] integers that tell a user's sessions apart, in order; None: a gap in time does.
+        step: [n] integers that order the steps of a session; entries of one step are a slate. None: each is a step.
+        position: [n] integers that order a slate; without `step`, the position at which the one item stood.
+        timestamp: [n] seconds since 1970.
+        reward: [n] of the step by component, the same for each of its items; None: the weighted feedback.
+        item_log_prob: [n] nats, of the item given those before it in the slate; NaN where missing.
+        prefix_log_prob: [n] nats, of the slate up to the item.
+        step_log_prob: [n] nats, of the whole slate.
+        terminated: [n] bool of the step: the user left, and else the session was cut off; only its last step counts.
+        truncated: [n] bool of the step: the session was cut off, and else the user left.
+        row_columns: further [n] columns that are kept, by name; a step takes its first item's.
+        catalog: columns of the items, one row each of `item.source`.
+    """
+
+    files: Sequence[tuple[Path, int]]
+    user: Ids
+    item: Ids
+    feedback: Mapping[str, np.ndarray]
+    session: np.ndarray | None = None
+    step: np.ndarray | None = None
+    position: np.ndarray | None = None
+    timestamp: np.ndarray | None = None
+    reward: Mapping[str, np.ndarray] | None = None
+    item_log_prob: np.ndarray | None = None
+    prefix_log_prob: np.ndarray | None = None
+    step_log_prob: np.ndarray | None = None
+    terminated: np.ndarray | None = None
+    truncated: np.ndarray | None = None
+    row_columns: Mapping[str, np.ndarray] = field(default_factory=dict)
+    catalog: Mapping[str, np.ndarray] = field(default_factory=dict)
+
+    def place(self, entry: int) -> str:
+        """Return where an entry was read, for a message."""
+        for file, count in self.files:
+            if entry < count:
+                return f"{file}: data row {entry + 1}"
+            entry -= count
+        raise IndexError(entry)
+
+    def require_all(self, name: str, values: np.ndarray, allowed: np.ndarray, meaning: str) -> None:
+        """Refuse the log if a value [n] is not `allowed` [n]; the message says where it stands."""
+        if not allowed.all():
+            wrong = int(np.argmin(allowed))
+            require(False, f"{self.place(wrong)}: {name}={values[wrong]!s} is not {meaning}")
+
+
+def label_columns(labels: Ids, separator: str) -> dict[str, np.ndarray]:
+    """Return the columns of items that labels give: genres, tags, categories.
+
+    Args:
+        labels: [n] of each item, its labels joined.
+        separator: between them.
+
+    Returns:
+        `embeddings` [n, L + 1] float32 unit rows: each of the item's labels alike, over the L labels in the order of
+        their names; the last coordinate stands for none. `topics` [n] int32: the item's first label, L for none.
+    """
+    sets = [[label.strip() for label in str(text).split(separator) if label.strip()] for text in labels.source]
+    place = {name: index for index, name in enumerate(sorted({label for each in sets for label in each}))}
+    table = np.zeros((len(sets), len(place) + 1), np.float32)
+    topics = np.full(len(sets), len(place), np.int32)
+    for row, each in enumerate(sets):
+        mine = [place[label] for label in each] or [len(place)]
+        table[row, mine] = 1.0
+        topics[row] = mine[0]
+    table /= np.sqrt(np.sum(table, axis=1, keepdims=True))
+    return {"embeddings": table[labels.codes], "topics": topics[labels.codes]}

@@ -1,0 +1,167 @@
+"""MovieLens: ratings of films, in the layouts of 100K, 1M, 10M, 20M, 25M, 32M and the latest releases.
+
+Source: Harper and Konstan, "The MovieLens Datasets: History and Context" (ACM TiiS 5(4), 2015), and the README of each
+release. A rating is a film that the user has seen, so that every entry is consumed; what was shown and not rated is
+nowhere.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from offline_data.dataset import LoggedDataset
+from offline_data.interop.foreign_log import ImportOptions, import_interactions
+from offline_data.interop.interactions import Ids, Interactions, label_columns
+from offline_data.interop.tables import Progress, read_tables
+from recenv.errors import InvalidInput, require, require_range
+
+LIKED_FROM: Final = 4.0
+_LARGEST: Final = 5.0
+_GENRES_100K: Final = 5
+_NO_GENRES: Final = "(no genres listed)"
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """A release's files.
+
+    Attributes:
+        ratings: file of the ratings.
+        movies: file of the films.
+        delimiter: of the ratings.
+        names: of all columns of the ratings where the file has no header.
+        columns: names of user, film, rating and time among them.
+        genres: film ids and genres joined by `|` of the films' file.
+    """
+
+    ratings: str
+    movies: str
+    delimiter: str
+    names: Sequence[str] | None
+    columns: tuple[str, str, str, str]
+    genres: Callable[[Path], list[tuple[int, str]]]
+
+
+def import_movielens(
+    path: str | Path,
+    out: str | Path,
+    *,
+    liked_from: float = LIKED_FROM,
+    options: ImportOptions | None = None,
+    progress: Progress | None = None,
+) -> LoggedDataset:
+    """Read a MovieLens release and return it as a dataset of one-item slates.
+
+    Feedback: `click` (1: the film was rated, hence seen), `like` (a rating of `liked_from` or more), `rating` (over 5).
+    The reward is the like, unless `options.reward_weights` say otherwise. Embeddings of the films are their genres, see
+    `label_columns`; films that nobody rated are in the catalogue too.
+
+    Args:
+        path: the release's folder, with `u.data`, `ratings.dat` or `ratings.csv` in it.
+        out: the dataset's folder, which is not there yet.
+        liked_from: the lowest rating that is a like, in [0.5, 5].
+        options: how sessions and rewards are made.
+        progress: called with the number of rows of each batch.
+
+    Raises:
+        InvalidInput: for a missing or damaged file, or a value out of range.
+    """
+    require_range("liked_from", liked_from, 0.5, _LARGEST)
+    folder, options = Path(path), options or ImportOptions()
+    layout = next((each for each in _LAYOUTS if (folder / each.ratings).is_file()), None)
+    if layout is None:
+        wanted = " or ".join(each.ratings for each in _LAYOUTS)
+        raise InvalidInput(f"{folder} has no file {wanted}; pass the folder of a MovieLens release")
+    ratings, movies = folder / layout.ratings, folder / layout.movies
+    user, film, score, time = layout.columns
+    values, files = read_tables(
+        [ratings],
+        {user: "id", film: "id", score: "single", time: "time"},
+        delimiter=layout.delimiter,
+        names=layout.names,
+        progress=progress,
+    )
+    rating = values[score]
+    item, genres = _films(values[film], _read(movies, layout.genres), movies)
+    log = Interactions(
+        files=[*files, (movies, 0)],
+        user=values[user],
+        item=item,
+        feedback={
+            "click": np.ones(len(rating)),
+            "like": (rating >= liked_from).astype(np.float64),
+            "rating": rating / _LARGEST,
+        },
+        timestamp=values[time],
+        catalog=label_columns(genres, "|"),
+    )
+    return import_interactions(
+        out,
+        log,
+        "movielens",
+        options=options,
+        default_weights={"like": 1.0},
+        lacking=["films that were shown and not rated"],
+        facts={"liked_from": liked_from},
+    )
+
+
+def _films(rated: Ids, films: list[tuple[int, str]], file: Path) -> tuple[Ids, Ids]:
+    """Return the rated films as codes into all films, and the genres of each, joined."""
+    genres = dict(films)
+    require(len(genres) == len(films), f"{file} names a film twice; copy it from the published dataset")
+    unknown = [int(film) for film in rated.source if int(film) not in genres]
+    require(not unknown, f"{file} has no film {unknown[:1]}, which is rated; copy it from the published dataset")
+    source = np.array(sorted(genres), np.int64)
+    labels = Ids.of(np.array(["" if genres[i] == _NO_GENRES else genres[i] for i in source]))
+    return Ids(np.searchsorted(source, rated.source)[rated.codes], source), labels
+
+
+def _read(file: Path, reader: Callable[[Path], list[tuple[int, str]]]) -> list[tuple[int, str]]:
+    require(file.is_file(), f"{file} does not exist; copy it from the published dataset")
+    try:
+        return reader(file)
+    except (ValueError, IndexError, KeyError, OSError, csv.Error) as error:
+        raise InvalidInput(f"{file} is damaged ({error!r}); copy it from the published dataset") from error
+
+
+def _u_item(file: Path) -> list[tuple[int, str]]:
+    # id | title | date | video date | URL | 19 flags, in the order of u.genre
+    names = [line.split("|")[0].strip() for line in (file.parent / "u.genre").read_text("latin-1").split("\n") if line]
+    rows = [line.split("|") for line in file.read_text("latin-1").split("\n") if line]
+    return [
+        (int(row[0]), "|".join(name for name, flag in zip(names, row[_GENRES_100K:], strict=True) if int(flag)))
+        for row in rows
+    ]
+
+
+def _movies_dat(file: Path) -> list[tuple[int, str]]:
+    rows: Iterable[list[str]] = (line.split("::") for line in file.read_text("latin-1").split("\n") if line)
+    return [(int(row[0]), row[-1]) for row in rows]
+
+
+def _movies_csv(file: Path) -> list[tuple[int, str]]:
+    with file.open(newline="", encoding="utf-8") as stream:
+        return [(int(row["movieId"]), row["genres"]) for row in csv.DictReader(stream)]
+
+
+_CSV_COLUMNS: Final[Any] = ("userId", "movieId", "rating", "timestamp")
+_LAYOUTS: Final = (
+    _Layout("ratings.csv", "movies.csv", ",", None, _CSV_COLUMNS, _movies_csv),
+    # `::` to a reader of `:` is an empty column between.
+    _Layout(
+        "ratings.dat",
+        "movies.dat",
+        ":",
+        ("userId", "_1", "movieId", "_2", "rating", "_3", "timestamp"),
+        _CSV_COLUMNS,
+        _movies_dat,
+    ),
+    _Layout("u.data", "u.item", "\t", _CSV_COLUMNS, _CSV_COLUMNS, _u_item),
+)

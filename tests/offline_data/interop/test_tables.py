@@ -1,0 +1,168 @@
+"""Columns of CSV and Parquet files: every kind in every way it is written, and errors that say where."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from offline_data.interop.tables import column_names, read_tables, read_whole
+from recenv.errors import InvalidInput
+
+KINDS: dict[str, Any] = {"user": "id", "item": "id", "score": "number", "when": "time"}
+HEADER = "user,item,score,when,other\n"
+ROWS = "3,b,0.5,10,x\n1,a,,20,y\n3,b,1,30.5,z\n"
+
+
+def write(path: Path, text: str, name: str = "log.csv") -> Path:
+    file = path / name
+    file.write_bytes(gzip.compress(text.encode()) if name.endswith(".gz") else text.encode())
+    return file
+
+
+@pytest.mark.parametrize("name", ["log.csv", "log.csv.gz"])
+def test_kinds_of_csv(tmp_path, name):
+    seen: list[int] = []
+    values, counts = read_tables([write(tmp_path, HEADER + ROWS, name)], KINDS, progress=seen.append)
+    assert (counts, seen) == ([(tmp_path / name, 3)], [3])
+    np.testing.assert_array_equal(values["user"].codes, [1, 0, 1])
+    np.testing.assert_array_equal(values["user"].source, [1, 3])
+    assert values["item"].source.tolist() == ["a", "b"]
+    np.testing.assert_array_equal(values["score"], [0.5, np.nan, 1.0])
+    np.testing.assert_array_equal(values["when"], [10.0, 20.0, 30.5])
+
+
+@pytest.mark.parametrize(
+    "texts",
+    [("2020-01-01T00:00:00", "2020-01-01 00:00:02"), ("2020-01-01T00:00:00Z", "2020-01-01 01:00:02+01:00")],
+)
+def test_times_in_words(tmp_path, texts):
+    values, _ = read_tables([write(tmp_path, "when\n" + "\n".join(texts))], {"when": "time_ms"})
+    np.testing.assert_array_equal(values["when"], [1577836800.0, 1577836802.0])
+
+
+def test_times_in_milliseconds(tmp_path):
+    values, _ = read_tables([write(tmp_path, "when\n1500\n2000\n")], {"when": "time_ms"})
+    np.testing.assert_array_equal(values["when"], [1.5, 2.0])
+
+
+def test_truths_may_be_numbers_and_flags(tmp_path):
+    file = write(tmp_path, "click,left\nTrue,0\nfalse,1\n")
+    values, _ = read_tables([file], {"click": "number", "left": "flag"})
+    np.testing.assert_array_equal(values["click"], [1.0, 0.0])
+    np.testing.assert_array_equal(values["left"], [False, True])
+
+
+def test_text_may_be_empty(tmp_path):
+    values, _ = read_tables([write(tmp_path, 'id,tag\n1,"12,65"\n2,\n')], {"id": "id", "tag": "text"})
+    assert values["tag"].source[values["tag"].codes].tolist() == ["12,65", ""]
+
+
+def test_ids_become_text_where_a_later_file_has_text(tmp_path):
+    """Over the files together: what begins as integers is read again as text."""
+    first, second = write(tmp_path, "id\n10\n9\n", "a.csv"), write(tmp_path, "id\nx\n", "b.csv")
+    values, counts = read_tables([first, second], {"id": "id"})
+    assert values["id"].source[values["id"].codes].tolist() == ["10", "9", "x"]
+    assert [count for _, count in counts] == [2, 1]
+
+
+def test_a_delimiter_and_names_of_a_file_without_a_header(tmp_path):
+    file = write(tmp_path, "1::7::5\n2::8::3\n")
+    values, _ = read_tables([file], {"c": "number", "a": "id"}, delimiter=":", names=["a", "_1", "b", "_2", "c"])
+    np.testing.assert_array_equal(values["a"].source, [1, 2])
+    np.testing.assert_array_equal(values["c"], [5.0, 3.0])
+
+
+def test_parquet_gives_the_same_as_csv(tmp_path):
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    file = tmp_path / "log.parquet"
+    columns = {
+        "user": pa.array([3, 1, 3], pa.int32()),
+        "item": pa.array(["b", "a", "b"]).dictionary_encode(),
+        "score": pa.array([0.5, None, 1.0], pa.float32()),
+        "when": pa.array([10_000, 20_000, 30_500], pa.timestamp("ms")),
+    }
+    parquet.write_table(pa.table(columns), file, row_group_size=2)
+    values, _ = read_tables([file], KINDS)
+    wanted, _ = read_tables([write(tmp_path, HEADER + ROWS)], KINDS)
+    for name in ("user", "item"):
+        for part in (0, 1):
+            np.testing.assert_array_equal(values[name][part], wanted[name][part])
+    for name in ("score", "when"):
+        np.testing.assert_array_equal(values[name], wanted[name])
+
+
+def test_whole_tables(tmp_path):
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    file = tmp_path / "items.parquet"
+    parquet.write_table(pa.table({"name": ["a", "b"], "size": [1, 2], "place": [[0.5, 1.0], [2.0, 3.0]]}), file)
+    table = read_whole(file)
+    assert table["name"].tolist() == ["a", "b"]
+    assert table["size"].dtype == np.int64
+    np.testing.assert_array_equal(table["place"], [[0.5, 1.0], [2.0, 3.0]])
+    assert read_whole(write(tmp_path, "a,b\n1,0.5\n"))["b"].tolist() == [0.5]
+    parquet.write_table(pa.table({"place": [[0.5, 1.0], [2.0]]}), file)
+    with pytest.raises(InvalidInput, match="column place: lists of different lengths"):
+        read_whole(file)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (HEADER + "1,a,x,0,\n", "row 2, column score: invalid value 'x'"),
+        (HEADER + "1,a,1,0,\n2,a,1,noon,\n", "row 3, column when: invalid value 'noon'"),
+        (HEADER + "1,a,1,0,\n,a,1,0,\n", "data row 2 has no user"),
+        (HEADER + "1,a,1,0\n", "Row #2: Expected 5 columns, got 4"),
+        ("user,item,score,other\n", "has no column when; it has user, item, score, other"),
+        ("", "no CSV file (Empty CSV file)"),
+    ],
+)
+def test_what_is_wrong_with_a_csv_file_and_where(tmp_path, text, message):
+    file = write(tmp_path, text)
+    with pytest.raises(InvalidInput) as caught:
+        read_tables([file], KINDS)
+    assert str(file) in str(caught.value)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_columns_are_named_though_only_some_are_read(tmp_path):
+    with pytest.raises(InvalidInput, match="row 2, column when: invalid value 'noon'"):
+        read_tables([write(tmp_path, HEADER + "1,a,1,noon,\n")], {"when": "time", "user": "id"})
+
+
+def test_missing_and_broken_files(tmp_path):
+    with pytest.raises(InvalidInput, match="does not exist"):
+        column_names(tmp_path / "absent.csv")
+    file = write(tmp_path, HEADER + ROWS * 1000, "log.csv.gz")
+    file.write_bytes(file.read_bytes()[:-20])
+    with pytest.raises(InvalidInput, match=r"log\.csv\.gz is damaged"):
+        read_tables([file], KINDS)
+    with pytest.raises(InvalidInput, match="no Parquet file"):
+        read_tables([write(tmp_path, "not parquet", "log.parquet")], KINDS)
+
+
+def test_parquet_columns_of_another_kind(tmp_path):
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    file = tmp_path / "log.parquet"
+    for values, kind, message in [
+        (["x"], "number", "column a: "),
+        ([0.5], "whole", "column a: "),
+        ([None], "whole", "has no a"),
+        ([2], "time", None),
+    ]:
+        parquet.write_table(pa.table({"a": values}), file)
+        if message is None:
+            assert read_tables([file], {"a": kind})[0]["a"].tolist() == [2.0]
+            continue
+        with pytest.raises(InvalidInput, match=message):
+            read_tables([file], {"a": kind})
