@@ -11,10 +11,9 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from jinja2 import Environment, StrictUndefined
-
-from agents.report_figures import Scale, color_index, draw_figures, finite, percent, readable, typeset
-from offline_data.atomic_files import replacing
+from agents.charts import Scale, finite, percent, readable
+from agents.pages import write_page
+from agents.report_figures import color_index, draw_figures
 from recenv.errors import require
 
 TRUSTED_ESS = 100.0  # effective sample size below which an off-policy estimate is marked untrusted
@@ -47,9 +46,6 @@ _OPE_HEADER = (
 def write_report(results: dict[str, Any], path: Path) -> Path:
     """Write the results as one self-contained HTML file and return its path.
 
-    The page loads nothing: styles and charts (SVG with text as text) are inline. It is written beside `path` and then
-    renamed, so that `path` holds the old page or the whole new one.
-
     Args:
         results: the quickstart's results. Optional keys: `reference` and `score_histogram`; `command` (str) and
             `versions` (name to version), which default to "not recorded" and to this process's versions.
@@ -61,11 +57,7 @@ def write_report(results: dict[str, Any], path: Path) -> Path:
     Raises:
         InvalidInput: if `results` lacks a required key, or if `path` cannot be written.
     """
-    page = _render_page(results)
-    path = Path(path)
-    with replacing(path) as temporary:
-        temporary.write_text(page, encoding="utf-8")
-    return path
+    return write_page(path, "report.html.jinja", _page_values(results))
 
 
 def format_table(results: dict[str, Any]) -> str:
@@ -283,31 +275,27 @@ def _seed_rows(results: dict[str, Any]) -> list[list[str]]:
     return rows
 
 
-def _render_page(results: dict[str, Any]) -> str:
+def _page_values(results: dict[str, Any]) -> dict[str, Any]:
+    """Return what the page's template reads."""
     _check(results)
     means = [method["normalized_score"] for method in results["methods"].values()] + [results["ceiling"]]
     ends = [end for item in means for end in (item["low"], item["mean"], item["high"]) if finite(end)]
-    strip = Scale(max(min([0.0, *ends]), -1.0), min(max([1.0, *ends]), 2.0), 4, 156)
     points = ope_points(results)
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {"typeset": typeset, "readable": readable, "percent": percent}
-    environment.tests["finite"] = finite
-    template = environment.from_string(Path(__file__).with_name("report.html.jinja").read_text(encoding="utf-8"))
-    return template.render(
-        results=results,
-        sentences=verdict(results),
-        score_header=_SCORE_HEADER,
-        score_rows=_score_rows(results),
-        strip=strip,
-        ope_header=_OPE_HEADER,
-        ope_rows=_ope_rows(points),
-        seed_rows=_seed_rows(results),
-        figures=draw_figures(results, points, {name: _short(name) for name in results["methods"]}),
-        color=color_index,
-        interval=_interval,
-        versions=results.get("versions") or _versions(),
-        config=_flatten(results["config"]),
-    )
+    return {
+        "results": results,
+        "sentences": verdict(results),
+        "score_header": _SCORE_HEADER,
+        "score_rows": _score_rows(results),
+        "strip": Scale(max(min([0.0, *ends]), -1.0), min(max([1.0, *ends]), 2.0), 4, 156),
+        "ope_header": _OPE_HEADER,
+        "ope_rows": _ope_rows(points),
+        "seed_rows": _seed_rows(results),
+        "figures": draw_figures(results, points, {name: _short(name) for name in results["methods"]}),
+        "color": color_index,
+        "interval": _interval,
+        "versions": results.get("versions") or _versions(),
+        "config": _flatten(results["config"]),
+    }
 
 
 def _check(results: dict[str, Any]) -> None:

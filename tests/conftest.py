@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import importlib.util
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -47,3 +49,46 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     if not torch.cuda.is_available():
         for item in on_gpu:
             item.add_marker(pytest.mark.skip(reason="no CUDA device here"))
+
+
+@pytest.fixture
+def foreign_log(tmp_path: Path) -> Callable[..., Any]:
+    """Write a log that no simulator made: seven steps of four sessions of three users, one item a step."""
+
+    def build(log_prob: Any = None, **changes: Any) -> Any:
+        import numpy as np
+
+        from offline_data.dataset_writer import consumed_events, write_dataset
+
+        feedback = np.zeros((7, 1, 2), np.float32)
+        feedback[:, 0, 0] = [1, 0, 0, 1, 1, 0, 1]
+        feedback[:, 0, 1] = [0.5, 0, 0, 1, 0.25, 0, 0]
+        columns: dict[str, Any] = {
+            "rows/session_id": np.array([0, 0, 0, 1, 2, 2, 3]),
+            "rows/step": np.array([0, 1, 2, 0, 0, 1, 0], np.int32),
+            "rows/slate": np.array([[3], [0], [3], [1], [3], [2], [4]], np.int32),
+            "rows/shown": np.ones((7, 1), np.bool_),
+            "rows/feedback": feedback,
+            "rows/reward_vector": feedback[:, 0, :1] * np.float32(2.0),
+            "rows/terminated": np.array([0, 0, 1, 1, 0, 0, 0], np.bool_),
+            "rows/truncated": np.array([0, 0, 0, 0, 0, 1, 0], np.bool_),
+            "rows/behavior_log_prob": np.full(7, np.nan) if log_prob is None else log_prob,
+            "sessions/offsets": np.array([0, 3, 4, 6, 7]),
+            "sessions/user_id": np.array([0, 0, 1, 2]),
+            "sessions/group_id": np.arange(4),
+            "sessions/episode_id": np.array([0, 1, 0, 0]),
+            "catalog/source_id": np.array(["a", "b|c", "<script>", "d", "e", "f"]),
+        }
+        slate, offsets = columns["rows/slate"], columns["sessions/offsets"]
+        columns |= consumed_events(slate, feedback, offsets)
+        columns |= {name.replace("__", "/"): values for name, values in changes.items()}
+        facts = {
+            "source": {"kind": "import", "reader": "<b>shop</b>", "files": {}, "lacking": ["profiles of the users"]},
+            **{"config": None, "world_hash": None, "action_kind": "slate", "num_items": 6, "history_length": 3},
+            **{"max_steps": 3, "feedback_names": ["click", "dwell|<i>"], "reward_names": ["click"]},
+            **{"reward_weights": {"click": 0.5}, "propensities": "missing" if log_prob is None else "exact"},
+            "injected": {},
+        }
+        return write_dataset(tmp_path / "shop & <co>", columns, facts)
+
+    return build

@@ -5,16 +5,17 @@ from __future__ import annotations
 import json
 import math
 import os
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from agents.charts import Figure, Panel, Scale, readable, typeset
 from agents.report import TABLE_WIDTH, format_table, ope_points, verdict, write_report
-from agents.report_figures import Figure, Panel, Scale, draw_figures, readable, typeset
+from agents.report_figures import draw_figures
 from recenv.errors import InvalidInput
+from tests.agents.page_parser import PageParser
 
 SCORES = {"bc": -0.08, "awr": 0.11, "signed_pg": -0.62, "drpo": 0.96}
 STEPS = 4000
@@ -107,34 +108,6 @@ def make_results(num_seeds: int = 3, num_points: int = 41, scores: dict[str, flo
         "score_histogram": histograms,
         "command": "recsession quickstart --seed 11",
     }
-
-
-class PageParser(HTMLParser):
-    """Collects text, opening tags and loaded addresses, and checks that every tag is closed."""
-
-    def __init__(self, page: str) -> None:
-        super().__init__()
-        self.text, self.tags, self.addresses, self._open = "", [], [], []
-        self.feed(page)
-        assert self._open == []
-
-    def handle_starttag(self, tag, attrs):
-        self.handle_startendtag(tag, attrs)
-        if tag != "meta":
-            self._open.append(tag)
-
-    def handle_startendtag(self, tag, attrs):
-        self.tags.append((tag, dict(attrs)))
-        self.addresses += [value for name, value in attrs if name in {"src", "href", "xlink:href", "srcset", "data"}]
-
-    def handle_endtag(self, tag):
-        assert self._open.pop() == tag
-
-    def handle_data(self, data):
-        self.text += data
-
-    def count(self, tag: str, css: str) -> int:
-        return sum(name == tag and css in (attrs.get("class") or "").split() for name, attrs in self.tags)
 
 
 def render(results: dict[str, Any], folder: Path) -> PageParser:
