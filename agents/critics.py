@@ -1,10 +1,13 @@
 """State and action values: the score that every objective reads, and fitted Q evaluation of a target policy.
 
-Both are regressions over a few rounds; between rounds the targets are computed anew from the present values.
+Both are regressions over a few rounds; between rounds the targets are computed anew from the present values. What is
+kept for each row lies in temporary files, and targets are found for a block of sessions at a time: memory does not grow
+with the log.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -17,13 +20,14 @@ from torch import Tensor, nn
 
 from agents.encoders import NetworkConfig, mlp
 from agents.policies import GaussianPolicy, make_encoder
-from agents.replay import LogStorage, make_replay
+from agents.replay import LogStorage, make_replay, mapped_column
 from offline_data.dataset import LoggedDataset
 from recenv.errors import require_range
 from recenv.world import World, make_world
 
 Progress = Callable[[int], object]
 _ROWS_AT_ONCE: Final = 2048  # features of a chunk stay in the cache
+_ROWS_A_BLOCK: Final = 2**20  # of whole sessions, whose targets are found at once
 
 
 @dataclass(frozen=True)
@@ -176,10 +180,8 @@ def fit_critic(
         progress: called with the number of gradient steps done since the last call.
     """
     config = config or CriticConfig()
-    storage = LogStorage(dataset, columns=("proto",))
-    reward = dataset.reward()
-    target = trace_returns(reward, np.zeros(len(reward)), dataset.offsets, config.discount, 1.0)
-    shift, unit = float(target.mean()), max(float(target.std()), 1e-6)
+    storage, target = LogStorage(dataset, columns=("proto",)), mapped_column(dataset.num_rows)
+    shift, unit = _monte_carlo(dataset, config.discount, target)
     with _seeded(seed):
         world = make_world(dataset.config)
         value = StateValue(world, config.network, shift, unit).to(device)
@@ -191,10 +193,10 @@ def fit_critic(
         left_over = error.detach() - advantage(batch["observation"], batch["proto"]) / unit
         return error.square().mean() + left_over.square().mean()
 
-    def targets() -> np.ndarray:
-        after = _map_rows(storage, lambda rows: value(_observe(storage, rows, device, after=True)))
-        next_value = np.where(dataset.rows["terminated"], 0.0, after)
-        return trace_returns(reward, next_value, dataset.offsets, config.discount, config.trace_decay)
+    def targets(block: slice, offsets: np.ndarray) -> np.ndarray:
+        after = _map_rows(block, lambda rows: value(_observe(storage, rows, device, after=True)))
+        next_value = np.where(dataset.rows["terminated"][block], 0.0, after)
+        return trace_returns(dataset.reward(block), next_value, offsets, config.discount, config.trace_decay)
 
     _regress(storage, nn.ModuleList([value, advantage]), config, target, targets, loss, seed, device, progress)
     return Critic(value, advantage)
@@ -225,10 +227,8 @@ def fit_action_value(
         progress: called with the number of gradient steps done since the last call.
     """
     config = config or FITTED_Q
-    storage = LogStorage(dataset, columns=("proto",))
-    reward = dataset.reward()
-    target = trace_returns(reward, np.zeros(len(reward)), dataset.offsets, config.discount, 1.0)
-    shift, unit = float(target.mean()), max(float(target.std()), 1e-6)
+    storage, target = LogStorage(dataset, columns=("proto",)), mapped_column(dataset.num_rows)
+    shift, unit = _monte_carlo(dataset, config.discount, target)
     with _seeded(seed):
         value = ActionValue(make_world(dataset.config), config.network, shift, unit).to(device)
     generator = torch.Generator().manual_seed(seed)
@@ -236,20 +236,22 @@ def fit_action_value(
     def loss(batch: TensorDict) -> Tensor:
         return ((batch["target"] - value(batch["observation"], batch["proto"])) / unit).square().mean()
 
-    # Also at `max_steps`: what is asked for is the worth of a session, and an observation shows its clock.
-    ended = dataset.rows["terminated"] | dataset.rows["truncated"]
-    with torch.no_grad():
-        # The target policy stays as it is: what it would do after each row is found once for all rounds.
-        next_mean, next_scale = (
-            np.concatenate(parts) for parts in zip(*_policy_after(storage, actor, device), strict=True)
-        )
+    # The target policy stays as it is: what it would do after each row is found once for all rounds.
+    moments = [mapped_column(dataset.num_rows, dataset.rows["proto"].shape[1]) for _ in range(2)]
+    for rows in _chunks(0, dataset.num_rows):
+        observation = _observe(storage, rows, device, after=True)
+        batch = TensorDict({"observation": observation}, batch_size=observation.batch_size)
+        for column, values in zip(moments, actor.moments(batch), strict=True):
+            column[rows] = torch.from_numpy(values)
 
-    def targets() -> np.ndarray:
+    def targets(block: slice, offsets: np.ndarray) -> np.ndarray:
         def after(rows: np.ndarray) -> Tensor:
-            mean, scale = (torch.from_numpy(values[rows]).to(device) for values in (next_mean, next_scale))
+            mean, scale = (column[rows].to(device) for column in moments)
             return expected_value(value, _observe(storage, rows, device, after=True), mean, scale, generator)
 
-        return reward + config.discount * np.where(ended, 0.0, _map_rows(storage, after))
+        # Also at `max_steps`: what is asked for is the worth of a session, and an observation shows its clock.
+        ended = dataset.rows["terminated"][block] | dataset.rows["truncated"][block]
+        return dataset.reward(block) + config.discount * np.where(ended, 0.0, _map_rows(block, after))
 
     _regress(storage, value, config, target, targets, loss, seed, device, progress)
     return value
@@ -281,8 +283,8 @@ def _regress(
     storage: LogStorage,
     network: nn.Module,
     config: CriticConfig,
-    first_target: np.ndarray,
-    next_targets: Callable[[], np.ndarray],
+    target: Tensor,
+    next_targets: Callable[[slice, np.ndarray], np.ndarray],
     loss: Callable[[TensorDict], Tensor],
     seed: int,
     device: str,
@@ -291,9 +293,12 @@ def _regress(
     optimizer = torch.optim.Adam(network.parameters(), lr=config.learning_rate)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, config.num_steps, config.learning_rate / 20)
     replay = make_replay(storage, config.batch_size, torch.Generator().manual_seed(seed))
+    storage.add_column("target", target)
     for round_number in range(config.num_rounds):
-        with torch.no_grad():
-            storage.add_column("target", torch.from_numpy(next_targets() if round_number else first_target))
+        if round_number:
+            with torch.no_grad():
+                for block, offsets in _blocks(storage.dataset):
+                    target[block] = torch.from_numpy(next_targets(block, offsets))
         for _ in range(config.steps_per_round):
             error = loss(replay.sample().to(device))
             optimizer.zero_grad(set_to_none=True)
@@ -304,11 +309,33 @@ def _regress(
                 progress(1)
 
 
-def _policy_after(storage: LogStorage, actor: GaussianPolicy, device: str) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    for start in range(0, len(storage), _ROWS_AT_ONCE):
-        rows = np.arange(start, min(start + _ROWS_AT_ONCE, len(storage)))
-        observation = _observe(storage, rows, device, after=True)
-        yield actor.moments(TensorDict({"observation": observation}, batch_size=observation.batch_size))
+def _monte_carlo(dataset: LoggedDataset, discount: float, target: Tensor) -> tuple[float, float]:
+    """Write the Monte Carlo return of every row; return their mean, and their standard deviation, above zero."""
+    count, mean, variance = 0, 0.0, 0.0
+    for block, offsets in _blocks(dataset):
+        reward = dataset.reward(block)
+        returns = trace_returns(reward, np.zeros(len(reward)), offsets, discount, 1.0)
+        target[block] = torch.from_numpy(returns)
+        count += len(returns)
+        share, further = len(returns) / count, float(returns.mean()) - mean
+        variance += share * (float(returns.var()) - variance) + share * (1.0 - share) * further**2
+        mean += share * further
+    return mean, max(math.sqrt(variance), 1e-6)
+
+
+def _blocks(dataset: LoggedDataset) -> Iterator[tuple[slice, np.ndarray]]:
+    """Yield the rows of runs of whole sessions, and the sessions' offsets within them."""
+    offsets, first = dataset.offsets, 0
+    while first < dataset.num_sessions:
+        start = offsets[first]
+        last = max(first + 1, int(np.searchsorted(offsets, start + _ROWS_A_BLOCK, side="right")) - 1)
+        yield slice(int(start), int(offsets[last])), offsets[first : last + 1] - start
+        first = last
+
+
+def _chunks(start: int, stop: int) -> Iterator[np.ndarray]:
+    for first in range(start, stop, _ROWS_AT_ONCE):
+        yield np.arange(first, min(first + _ROWS_AT_ONCE, stop))
 
 
 def _observe(storage: LogStorage, rows: np.ndarray, device: str, *, after: bool = False) -> TensorDict:
@@ -316,12 +343,10 @@ def _observe(storage: LogStorage, rows: np.ndarray, device: str, *, after: bool 
     return TensorDict({k: torch.from_numpy(v) for k, v in observation.items()}, batch_size=[len(rows)]).to(device)
 
 
-def _map_rows(storage: LogStorage, function: Callable[[np.ndarray], Tensor]) -> np.ndarray:
-    values = np.empty(len(storage))
-    for start in range(0, len(storage), _ROWS_AT_ONCE):
-        rows = np.arange(start, min(start + _ROWS_AT_ONCE, len(storage)))
-        values[rows] = function(rows).cpu().numpy()
-    return values
+def _map_rows(block: slice, function: Callable[[np.ndarray], Tensor]) -> np.ndarray:
+    return np.concatenate(
+        [function(rows).cpu().numpy().astype(np.float64) for rows in _chunks(block.start, block.stop)]
+    )
 
 
 @contextmanager
@@ -340,10 +365,8 @@ def score_rows(critic: Critic, dataset: LoggedDataset, device: str = "cpu") -> T
         dataset: a log of proto-actions.
         device: of the critic.
     """
-    storage = LogStorage(dataset, columns=("proto",))
-
-    def score(rows: np.ndarray) -> Tensor:
+    storage, scores = LogStorage(dataset, columns=("proto",)), mapped_column(dataset.num_rows)
+    for rows in _chunks(0, dataset.num_rows):
         batch = storage.get(rows).to(device)
-        return critic.advantage(batch["observation"], batch["proto"])
-
-    return torch.from_numpy(_map_rows(storage, score).astype(np.float32))
+        scores[rows] = critic.advantage(batch["observation"], batch["proto"]).cpu()
+    return scores

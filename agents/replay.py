@@ -1,7 +1,8 @@
-"""From a `LoggedDataset` to batches: a TorchRL replay buffer whose storage gathers from memory-mapped columns."""
+"""From a `LoggedDataset` to batches: TorchRL replay buffers whose storages gather from memory-mapped columns."""
 
 from __future__ import annotations
 
+import tempfile
 from typing import Any, Final
 
 import numpy as np
@@ -12,12 +13,13 @@ from torchrl.data import TensorDictReplayBuffer
 from torchrl.data.replay_buffers import RandomSampler, Storage
 
 from offline_data.dataset import LoggedDataset
-from offline_data.histories import ObservationBuilder
-from recenv.errors import InvalidInput, require
-from recenv.session_batch import Observation
+from offline_data.histories import ObservationBuilder, require_positions
+from recenv.errors import InvalidInput, require, require_range
 
 # What a batch may hold; the latent labels are not among the rows, and so no objective can see them.
 _ROW_COLUMNS: Final = ("slate", "proto", "feedback", "reward_vector", "behavior_log_prob", "prefix_log_prob")
+
+Index = Tensor | np.ndarray | slice | int
 
 
 class LogStorage(Storage):
@@ -39,15 +41,17 @@ class LogStorage(Storage):
         available = [name for name in _ROW_COLUMNS if name in dataset.rows]
         for name in columns:
             require(name in available, f"column {name!r} is not in {dataset.path}; choose from {', '.join(available)}")
-        self._columns: dict[str, np.ndarray] = {name: dataset.rows[name] for name in columns}
-        self._reward = dataset.reward().astype(np.float32) if with_next else None
+        self._columns = {name: np.asarray(dataset.rows[name]) for name in columns}
+        self._ends = tuple(np.asarray(dataset.rows[name]) for name in ("terminated", "truncated"))
+        self._with_next = with_next
 
     def add_column(self, name: str, values: Tensor) -> None:
         """Add a float32 value for each row, such as the critic's score; it is part of every later batch.
 
         Args:
             name: key of the batch.
-            values: [N].
+            values: [N]; one of `mapped_column` is read from its file, and so is a float32 tensor on the CPU from where
+                it lies.
 
         Raises:
             InvalidInput: if the shape is not [N].
@@ -56,25 +60,37 @@ class LogStorage(Storage):
             values.shape == (self.dataset.num_rows,),
             f"column {name!r} has shape {tuple(values.shape)}; the log has {self.dataset.num_rows} rows",
         )
-        self._columns[name] = values.detach().cpu().numpy().astype(np.float32)
+        self._columns[name] = np.asarray(values.detach().cpu().numpy(), np.float32)
 
-    def get(self, index: Tensor | np.ndarray | slice | int) -> TensorDict:
-        """Return the rows at `index` as a TensorDict."""
-        rows = np.arange(self.dataset.num_rows)[index] if isinstance(index, slice) else np.atleast_1d(np.asarray(index))
-        batch: dict[str, Any] = {"observation": _tensors(self.observations.observe(rows))}
-        for name, column in self._columns.items():
-            batch[name] = torch.from_numpy(np.ascontiguousarray(column[rows]))
-        if self._reward is not None:
-            terminated = torch.from_numpy(self.dataset.rows["terminated"][rows])[:, None]
-            truncated = torch.from_numpy(self.dataset.rows["truncated"][rows])[:, None]
+    def get(self, index: Index) -> TensorDict:
+        """Return the rows at `index` as a TensorDict of fresh tensors, whose batch size is the index's shape.
+
+        Raises:
+            InvalidInput: for a row that the log does not have.
+        """
+        index = self._positions(index)
+        rows = index.reshape(-1)
+        batch: dict[str, Any] = {}
+        if self._with_next:
+            batch["observation"], following = self.observations.observe_both(rows)
+            terminated, truncated = (column.take(rows)[:, None] for column in self._ends)
             batch["next"] = {
-                "observation": _tensors(self.observations.observe(rows, after=True)),
-                "reward": torch.from_numpy(self._reward[rows])[:, None],
+                "observation": following,
+                "reward": self.dataset.reward(rows).astype(np.float32)[:, None],
                 "terminated": terminated,
                 "truncated": truncated,
                 "done": terminated | truncated,
             }
-        return TensorDict(batch, batch_size=[len(rows)])
+        else:
+            batch["observation"] = self.observations.observe(rows)
+        batch |= {name: column.take(rows, axis=0) for name, column in self._columns.items()}
+        return TensorDict(_tensors(batch, index.shape), batch_size=index.shape)
+
+    def _positions(self, index: Index) -> np.ndarray:
+        if isinstance(index, slice):
+            return np.arange(*index.indices(len(self)))
+        positions = np.atleast_1d(np.asarray(index))
+        return np.flatnonzero(positions) if positions.dtype == np.bool_ else positions
 
     def set(self, *args: Any, **kwargs: Any) -> None:
         """Refuse: a log is not written to.
@@ -85,7 +101,7 @@ class LogStorage(Storage):
         raise InvalidInput("a logged dataset cannot be written to; collect a new one")
 
     def __len__(self) -> int:
-        return self.dataset.num_rows
+        return self.max_size
 
     def state_dict(self) -> dict[str, Any]:
         """Return nothing: the log itself is the state."""
@@ -95,12 +111,62 @@ class LogStorage(Storage):
         """Do nothing; see `state_dict`."""
 
 
+class SequenceStorage(LogStorage):
+    """The same log by sequences: batches [B, T] of consecutive steps of one session each, with a `mask` of real steps.
+
+    Behind a session's end its last step is repeated, with a mask of False.
+
+    Args:
+        dataset: the log.
+        length: T, and an index is the row at which a sequence begins; None: an index is a session, given whole, and T
+            is the length of the batch's longest.
+        columns: as of `LogStorage`.
+        with_next: as of `LogStorage`.
+
+    Raises:
+        InvalidInput: for a length below 1, or a column that the log does not have.
+    """
+
+    def __init__(
+        self,
+        dataset: LoggedDataset,
+        length: int | None = None,
+        *,
+        columns: tuple[str, ...] = (),
+        with_next: bool = False,
+    ) -> None:
+        super().__init__(dataset, columns=columns, with_next=with_next)
+        if length is not None:
+            require_range("length", length, 1, 2**31 - 1, integer=True)
+        self.length, self.max_size = length, dataset.num_rows if length else dataset.num_sessions
+
+    def get(self, index: Index) -> TensorDict:
+        """Return the sequences at `index` as a TensorDict.
+
+        Raises:
+            InvalidInput: for a row or session that the log does not have.
+        """
+        index = self._positions(index)
+        offsets = self.dataset.offsets
+        if self.length is None:
+            require_positions("session", index, len(self))
+            starts, ends = offsets[index], offsets[index + 1]
+            steps = np.arange((ends - starts).max(initial=0))
+        else:
+            require_positions("row", index, len(self))
+            starts, ends = index, offsets[self.dataset.rows["session_id"][index] + 1]
+            steps = np.arange(self.length)
+        rows = starts[:, None] + steps
+        batch = super().get(np.minimum(rows, ends[:, None] - 1))
+        return batch.set("mask", torch.from_numpy(rows < ends[:, None]))
+
+
 def make_replay(storage: LogStorage, batch_size: int, generator: torch.Generator) -> TensorDictReplayBuffer:
-    """Return a replay buffer that draws rows uniformly, with replacement.
+    """Return a replay buffer that draws rows, or sequences, uniformly, with replacement.
 
     Args:
         storage: the log.
-        batch_size: rows of a batch.
+        batch_size: rows of a batch; of a `SequenceStorage`, sequences.
         generator: where the draws come from; its state is all that a checkpoint needs.
     """
     return TensorDictReplayBuffer(
@@ -112,5 +178,21 @@ def make_replay(storage: LogStorage, batch_size: int, generator: torch.Generator
     )
 
 
-def _tensors(observation: Observation) -> dict[str, Tensor]:
-    return {name: torch.from_numpy(values) for name, values in observation.items()}
+def mapped_column(*shape: int) -> Tensor:
+    """Return float32 zeros in a temporary file: for a value of each row of a log that may be larger than memory.
+
+    Args:
+        *shape: [N, ...].
+    """
+    with tempfile.TemporaryFile() as file:
+        return torch.from_numpy(np.memmap(file, np.float32, "w+", shape=shape))
+
+
+def _tensors(arrays: dict[str, Any], shape: tuple[int, ...]) -> dict[str, Any]:
+    """Return arrays [B, ...], nested, as tensors [*shape, ...] over the same memory."""
+    return {
+        name: _tensors(values, shape)
+        if isinstance(values, dict)
+        else torch.from_numpy(values.reshape(shape + values.shape[1:]))
+        for name, values in arrays.items()
+    }

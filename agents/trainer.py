@@ -134,7 +134,7 @@ def train(
     storage.add_column("score", scores)
     generator = torch.Generator().manual_seed(seed)
     replay = make_replay(storage, config.batch_size, generator)
-    digest = hashlib.sha256(scores.detach().cpu().numpy().tobytes()).hexdigest()
+    digest = hashlib.sha256(scores.detach().cpu().contiguous().numpy().data).hexdigest()
     call = repr((objective_name, objective.config, asdict(config), seed, dataset.manifest["schema"], digest))
     parts = {"objective": objective, "optimizer": optimizer, "schedule": schedule}
     start, curve = _restore(checkpoint, call, parts, generator)

@@ -185,6 +185,33 @@ def test_same_seed_gives_the_same_scores(log):
     assert torch.equal(torch.get_rng_state(), state)
 
 
+@pytest.mark.parametrize("rows_a_block", [1, 25])
+def test_blocks_of_sessions_change_nothing_but_rounding(make_log, uniform_actor, monkeypatch, rows_a_block):
+    log, config, blocks = make_log("uniform", 20), dataclasses.replace(HASTY, num_rounds=3), []
+    batch = LogStorage(log, columns=("proto",)).get(slice(None))
+
+    def recorded(reward, next_value, offsets, discount, decay):
+        blocks.append(np.diff(offsets))
+        return trace_returns(reward, next_value, offsets, discount, decay)
+
+    def fitted():
+        critic, value = fit_critic(log, config), fit_action_value(log, uniform_actor, config)
+        with torch.no_grad():
+            q_value = value(batch["observation"], batch["proto"])
+        return critic.state_value.shift, critic.state_value.unit, score_rows(critic, log), q_value
+
+    monkeypatch.setattr(critics, "trace_returns", recorded)
+    whole = fitted()
+    assert len(blocks) == 4  # three rounds of the critic, the first of fitted Q evaluation
+    blocks.clear()
+    monkeypatch.setattr(critics, "_ROWS_A_BLOCK", rows_a_block)
+    for expected, found in zip(whole, fitted(), strict=True):
+        torch.testing.assert_close(torch.as_tensor(found), torch.as_tensor(expected), rtol=1e-3, atol=1e-3)
+    assert np.array_equal(np.concatenate(blocks), np.tile(np.diff(log.offsets), 4))
+    assert len(blocks) >= 4 * 4
+    assert all(len(block) == 1 or block.sum() <= rows_a_block for block in blocks)
+
+
 def test_progress_counts_every_step(log, uniform_actor):
     ticks = []
     fit_critic(log, HASTY, progress=ticks.append)

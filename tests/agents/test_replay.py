@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import dataclasses
 import shutil
+import tracemalloc
 from typing import Any
 
 import numpy as np
@@ -9,7 +11,9 @@ import torch
 from torchrl.data import TensorDictReplayBuffer
 from torchrl.data.replay_buffers import SamplerWithoutReplacement
 
-from agents.replay import LogStorage, make_replay
+from agents.objectives import OBJECTIVES
+from agents.replay import LogStorage, SequenceStorage, make_replay, mapped_column
+from agents.trainer import train
 from offline_data.dataset import LATENT_LABELS, LoggedDataset
 from offline_data.histories import ObservationBuilder
 from recenv.errors import InvalidInput
@@ -61,10 +65,28 @@ def test_next_is_what_followed(log):
 def test_any_index_gives_the_same_rows(log):
     storage = LogStorage(log, columns=("proto",))
     expected = storage.get(np.arange(2, 5))
-    for index in (torch.arange(2, 5), slice(2, 5)):
+    mask = np.isin(np.arange(log.num_rows), [2, 3, 4])
+    for index in (torch.arange(2, 5), slice(2, 5), slice(2 - log.num_rows, 5 - log.num_rows), mask):
         assert (storage.get(index) == expected).all()
     assert torch.equal(storage.get(4)["proto"], expected["proto"][2:])
     assert len(storage) == log.num_rows
+
+
+def test_an_index_of_any_shape_gives_its_shape(log):
+    storage = LogStorage(log, columns=("proto", "behavior_log_prob"), with_next=True)
+    rows = np.array([[5, 0, 7], [5, 117, 2]])
+    batch = storage.get(torch.from_numpy(rows))
+    assert batch.batch_size == torch.Size([2, 3])
+    assert (batch.reshape(-1) == storage.get(rows.reshape(-1))).all()
+
+
+@pytest.mark.parametrize("wrong", [-1, 10**6])
+def test_a_row_that_the_log_does_not_have_is_refused(log, wrong):
+    for storage in (LogStorage(log), SequenceStorage(log, 4)):
+        with pytest.raises(InvalidInput, match=rf"^row {wrong} is outside \[0, {log.num_rows}\)"):
+            storage.get(np.array([3, wrong]))
+    with pytest.raises(InvalidInput, match=rf"^session {wrong} is outside \[0, 200\); choose sessions of the log"):
+        SequenceStorage(log).get(np.array([wrong, 3]))
 
 
 def test_a_slates_log_gives_its_prefix_log_probs_and_no_proto(slate_log):
@@ -117,6 +139,24 @@ def test_latent_labels_are_out_of_reach(log, tmp_path):
         copy.open_latent_labels()
 
 
+@pytest.mark.parametrize("name", OBJECTIVES.registered())
+def test_no_objective_sees_the_latent_labels(name, log, scores, build_trainer_config, tmp_path):
+    def trained(dataset: LoggedDataset) -> dict[str, torch.Tensor]:
+        return dict(train(dataset, scores, name, config=build_trainer_config(num_steps=20)).actor.state_dict())
+
+    folder, labels = tmp_path / "log", log.open_latent_labels()
+    shutil.copytree(log.path, folder)
+    copy = LoggedDataset.open(folder)
+    np.save(folder / LATENT_LABELS, 1 - labels)
+    assert (copy.open_latent_labels() != labels).all()
+    expected, with_others = trained(log), trained(copy)
+    (folder / LATENT_LABELS).unlink()
+    for found in (with_others, trained(copy)):
+        assert found.keys() == expected.keys()
+        for key, values in expected.items():
+            assert torch.equal(found[key], values), key
+
+
 def test_seeded_generator_reproduces_the_batches(log):
     def draw(seed: int) -> list[torch.Tensor]:
         storage = LogStorage(log, columns=("behavior_log_prob",))
@@ -151,6 +191,110 @@ def test_rows_of_a_sample_belong_together(log):
     assert len(set(rows)) > 32
     assert np.array_equal(column(batch, "proto"), log.rows["proto"][rows])
     assert_observation(batch["observation"], ObservationBuilder(log).observe(rows))
+
+
+def test_a_column_in_a_file_is_read_where_it_lies(log):
+    storage, values = LogStorage(log), mapped_column(log.num_rows)
+    assert values.dtype == torch.float32
+    assert not values.any()
+    storage.add_column("target", values)
+    values.copy_(torch.arange(log.num_rows))
+    batch = storage.get(ROWS)
+    assert batch["target"].tolist() == ROWS.tolist()
+    batch["target"].zero_()
+    assert values[117] == 117.0
+    assert mapped_column(7, 3).shape == (7, 3)
+
+
+def test_memory_does_not_grow_with_the_log(log, tmp_path):
+    """A log of ten million rows, all of them holes in files: a byte for each would be three times the bound."""
+    count = 10**7
+    rows = {
+        name: np.memmap(tmp_path / name, values.dtype, "w+", shape=(count, *values.shape[1:]))
+        for name, values in log.rows.items()
+    }
+    sessions = {**log.sessions, "offsets": np.array([0, count]), "event_offsets": np.array([0, 0])}
+    manifest = {**log.manifest, "num_rows": count, "num_sessions": 1}
+    long = dataclasses.replace(log, manifest=manifest, rows=rows, sessions=sessions)
+
+    def draw() -> None:
+        storages = LogStorage(long, columns=COLUMNS, with_next=True), SequenceStorage(long, 4, columns=COLUMNS)
+        for storage in storages:
+            storage.add_column("score", mapped_column(count))
+            make_replay(storage, 128, torch.Generator()).sample()
+
+    draw()
+    tracemalloc.start()
+    try:
+        draw()
+        assert tracemalloc.get_traced_memory()[1] < 3e6
+    finally:
+        tracemalloc.stop()
+
+
+# --- sequences
+
+
+def lengths_from(log: LoggedDataset, starts: np.ndarray) -> np.ndarray:
+    """Return the rows from each start to the end of its session."""
+    return log.offsets[log.rows["session_id"][starts] + 1] - starts
+
+
+@pytest.mark.parametrize("length", [1, 4, 20])
+def test_a_sequence_is_the_steps_from_its_row_on(log, length):
+    starts = np.array([0, 3, 41, log.num_rows - 1, 3])
+    storage = SequenceStorage(log, length, columns=COLUMNS, with_next=True)
+    storage.add_column("row", torch.arange(log.num_rows))
+    assert len(storage) == log.num_rows
+    batch: Any = storage.get(starts)
+    every = LogStorage(log, columns=COLUMNS, with_next=True).get(slice(None))
+    assert batch.batch_size == torch.Size([5, length])
+    left = lengths_from(log, starts)
+    assert left[3] == 1
+    for b, start in enumerate(starts):
+        real = min(left[b], length)
+        assert batch["mask"][b].tolist() == [True] * real + [False] * (length - real)
+        rows = start + np.minimum(np.arange(length), real - 1)  # the last step is repeated
+        assert batch["row"][b].tolist() == rows.tolist()
+        assert (batch[b].exclude("mask", "row") == every[rows]).all()
+
+
+def test_whole_sessions(log):
+    storage = SequenceStorage(log, columns=("proto",), with_next=True)
+    assert len(storage) == log.num_sessions
+    lengths = np.diff(log.offsets)
+    for sessions in (np.arange(log.num_sessions), np.array([lengths.argmin(), 5])):
+        batch = storage.get(sessions)
+        assert batch.batch_size == torch.Size([len(sessions), lengths[sessions].max()])
+        assert batch["mask"].sum(dim=1).tolist() == lengths[sessions].tolist()
+        rows = np.concatenate([np.arange(log.offsets[s], log.offsets[s + 1]) for s in sessions])
+        assert np.array_equal(column(batch[batch["mask"]], "proto"), log.rows["proto"][rows])
+        assert not batch["observation", "clock"][:, 0].any()
+        assert batch["next", "done"].squeeze(-1)[batch["mask"]].sum() == len(sessions)
+    assert storage.get(np.array([], np.int64)).batch_size == torch.Size([0, 0])
+
+
+def test_sequences_are_drawn_uniformly_and_reproducibly(log):
+    def draw(storage: SequenceStorage) -> Any:
+        return make_replay(storage, 2048, torch.Generator().manual_seed(7)).sample()
+
+    by_row, whole = SequenceStorage(log, 4, columns=("proto",)), SequenceStorage(log)
+    batch = draw(by_row)
+    assert batch.batch_size == torch.Size([2048, 4])
+    assert torch.equal(batch["index"], draw(by_row)["index"])
+    assert torch.equal(batch["index"][:, 0], batch["index"][:, 3])
+    starts = batch["index"][:, 0].numpy()
+    assert np.array_equal(column(batch, "proto")[:, 0], log.rows["proto"][starts])
+    # Of N rows a share of 1 - (1 - 1/N)^2048 is expected; of sessions, each about ten times.
+    expected = 1.0 - (1.0 - 1.0 / log.num_rows) ** 2048
+    assert len(np.unique(starts)) / log.num_rows == pytest.approx(expected, abs=0.05)
+    assert (np.bincount(draw(whole)["index"][:, 0], minlength=200) > 0).all()
+
+
+@pytest.mark.parametrize("length", [0, -3, 2.5, True])
+def test_a_length_below_one_is_refused(log, length):
+    with pytest.raises(InvalidInput, match=f"^length={length} is "):
+        SequenceStorage(log, length)
 
 
 def test_works_under_other_samplers_of_torchrl(log):

@@ -18,7 +18,8 @@ from agents.objectives.bc import BcObjective
 from agents.objectives.drpo import DrpoConfig
 from agents.policies import GaussianPolicyConfig, make_policy
 from agents.trainer import TrainerConfig, check_device, check_needs, train
-from offline_data.collection import LogRequest, collect, mixture_spec
+from offline_data.collection import LogRequest, collect
+from offline_data.quality import mixture_spec
 from recenv.errors import InvalidInput
 from recenv.world import make_world
 

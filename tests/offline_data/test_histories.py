@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +13,7 @@ from hypothesis import strategies as st
 
 from offline_data.behavior import make_behavior
 from offline_data.dataset import LoggedDataset
+from offline_data.dataset_writer import consumed_events
 from offline_data.histories import ObservationBuilder
 from offline_data.rollout import play_sessions
 from recenv import InvalidInput, RecSessionEnv
@@ -19,19 +22,31 @@ from recenv.pieces import Freshness, LeaveHazard, Retention
 pytestmark = pytest.mark.kernels
 
 
-def played_log(world, session_seeds):
-    """Return a dataset of uniform slates, in memory."""
+def played_log(world, session_seeds, **manifest):
+    """Return a dataset of uniform slates, in memory; what the manifest says may be changed."""
     policy = make_behavior(world, "uniform")
     played = play_sessions(world, policy, session_seeds, session_seeds + np.uint64(1000))
+    offsets, count = played.offsets, len(session_seeds)
     manifest = {
-        "num_rows": len(played.columns["step"]),
-        "num_sessions": len(session_seeds),
+        "num_rows": int(offsets[-1]),
+        "num_sessions": count,
+        "num_items": world.catalog.num_items,
+        "history_length": world.config.history_length,
+        "max_steps": world.config.max_steps,
+        "source": {"kind": "simulator"},
         "config": world.config.to_dict(),
         "reward_names": list(world.reward_names),
+        "injected": {},
+        **manifest,
     }
-    sessions = {"offsets": played.offsets, "profile": played.profile, "session_seed": session_seeds}
-    rows = {**played.columns, "episode_id": np.zeros(len(played.columns["step"]), np.int64)}
-    return LoggedDataset(Path("nowhere"), manifest, rows, sessions, world.catalog.arrays())
+    rows = {**played.columns, "session_id": np.repeat(np.arange(count), np.diff(offsets))}
+    sessions = {"offsets": offsets, "profile": played.profile, "session_seed": session_seeds}
+    sessions["episode_id"] = np.zeros(count, np.int64)
+    columns = {"rows": rows, "sessions": sessions, "events": {}, "catalog": world.catalog.arrays()}
+    for name, values in consumed_events(rows["slate"], rows["feedback"], offsets).items():
+        folder, column = name.split("/")
+        columns[folder][column] = values
+    return LoggedDataset(Path("nowhere"), manifest, **columns)
 
 
 def assert_same_observation(rebuilt, row, expected):
@@ -152,3 +167,99 @@ def test_any_batch_of_rows_in_any_order_is_fresh_arrays(small_world):
         values[:] = 0
     for name, values in builder.observe(np.arange(10)).items():
         np.testing.assert_array_equal(values, whole[name])
+
+
+def test_before_and_after_at_once_are_those_of_each(small_world):
+    options = {**RESTLESS, "freshness": Freshness(250.0), "num_candidates": 4}
+    log = played_log(small_world(9, 2, **options), np.arange(20, dtype=np.uint64))
+    builder, rows = ObservationBuilder(log), np.random.default_rng(0).permutation(log.num_rows)
+    for both, each in zip(builder.observe_both(rows), (False, True), strict=True):
+        alone = builder.observe(rows, after=each)
+        assert both.keys() == alone.keys()
+        for name, values in alone.items():
+            np.testing.assert_array_equal(both[name], values)
+
+
+@pytest.mark.parametrize("wrong", [-1, 40, -(2**40), 2**40])
+def test_a_row_that_the_log_does_not_have_is_refused(small_world, wrong):
+    log = played_log(small_world(4, 2), np.arange(10, dtype=np.uint64))
+    builder = ObservationBuilder(dataclasses.replace(log, manifest={**log.manifest, "num_rows": 40}))
+    assert len(builder.observe(np.array([39, 0]))["clock"]) == 2
+    assert len(builder.observe(np.array([], np.int64), after=True)["clock"]) == 0
+    with pytest.raises(InvalidInput, match=rf"^row {wrong} is outside \[0, 40\); choose rows of the log"):
+        builder.observe(np.array([3, wrong, 7]))
+
+
+@pytest.mark.parametrize("limit", [0, 1, 2, 5, 9])
+def test_an_injected_limit_cuts_histories_and_nothing_else(small_world, limit):
+    world = small_world(4, 3, history_length=5, max_steps=9, no_click_utility=-50.0, budget=1000.0)
+    seeds = np.arange(4, dtype=np.uint64)
+    whole = ObservationBuilder(played_log(world, seeds))
+    cut = ObservationBuilder(played_log(world, seeds, injected={"history_limit": limit}))
+    every_row = np.arange(4 * 9)
+    for full, limited in zip(whole.observe_both(every_row), cut.observe_both(every_row), strict=True):
+        assert (full["history_items"][8] >= 0).all()
+        full["history_items"][:, : max(5 - limit, 0)] = -1
+        full["history_feedback"][:, : max(5 - limit, 0)] = 0.0
+        for name, values in full.items():
+            np.testing.assert_array_equal(limited[name], values, err_msg=name)
+
+
+@pytest.mark.parametrize("channels", [0, 1, 2])
+def test_a_log_of_no_simulated_world_gives_what_it_has(small_world, channels):
+    log = played_log(small_world(6, 2), np.arange(20, dtype=np.uint64))
+    expected = ObservationBuilder(log).observe(np.arange(log.num_rows), after=True)
+    foreign = dataclasses.replace(
+        log,
+        manifest={**log.manifest, "config": None},
+        sessions={name: log.sessions[name] for name in ("offsets", "event_offsets")},
+        events={**log.events, "feedback": log.events["feedback"][:, :channels].copy()},
+        catalog={},
+    )
+    observation = ObservationBuilder(foreign).observe(np.arange(log.num_rows), after=True)
+    assert observation.keys() == {"history_items", "history_feedback", "clock"}
+    expected["history_feedback"] = expected["history_feedback"][:, :, :channels]
+    for name, values in observation.items():
+        assert values.dtype == expected[name].dtype
+        np.testing.assert_array_equal(values, expected[name])
+
+
+@pytest.mark.parametrize(
+    ("folder", "name", "row", "value"),
+    [
+        ("rows", "session_id", 3, -1),
+        ("rows", "session_id", 3, 2**40),
+        ("rows", "session_id", 3, 1),
+        ("rows", "consumed", 3, 2**30),
+        ("rows", "consumed", 4, -1),
+        ("sessions", "event_offsets", 0, -5),
+        ("sessions", "offsets", 1, 2),
+    ],
+)
+def test_columns_that_contradict_one_another_are_refused(small_world, folder, name, row, value):
+    """As a flipped bit leaves them, in a log that nobody verified."""
+    log = played_log(small_world(6, 2), np.arange(20, dtype=np.uint64))
+    column = getattr(log, folder)[name].copy()
+    column[row] = value
+    damaged = dataclasses.replace(log, **{folder: {**getattr(log, folder), name: column}})
+    assert log.offsets[1] > 4
+    with pytest.raises(
+        InvalidInput, match=r"^row [0-4] of nowhere lies in no session, or its history in no events; the"
+    ):
+        ObservationBuilder(damaged).observe(np.arange(5))
+
+
+def test_memory_does_not_grow_with_the_log(small_world, tmp_path):
+    """A log of ten million rows, most of them holes in a file: a byte for each would be ten times the bound."""
+    log = played_log(small_world(4, 2), np.arange(10, dtype=np.uint64))
+    count = 10**7
+    rows = {name: np.memmap(tmp_path / name, "i8", "w+", shape=count) for name in ("session_id", "consumed")}
+    sessions = {**log.sessions, "offsets": np.array([0, count]), "event_offsets": np.array([0, 0])}
+    long = dataclasses.replace(log, manifest={**log.manifest, "num_rows": count}, rows=rows, sessions=sessions)
+    ObservationBuilder(long).observe(np.zeros(4, np.int64))
+    tracemalloc.start()
+    try:
+        ObservationBuilder(long).observe_both(np.random.default_rng(0).integers(count, size=1024))
+        assert tracemalloc.get_traced_memory()[1] < 1e6
+    finally:
+        tracemalloc.stop()
