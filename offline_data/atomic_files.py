@@ -1,17 +1,18 @@
-"""Files that are whole or absent: written beside their place, then renamed into it."""
+"""Files and folders that are whole or absent: written beside their place, then renamed into it."""
 
 from __future__ import annotations
 
 import fcntl
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from recenv.errors import InvalidInput
+from recenv.errors import InvalidInput, require
 
 
 @contextmanager
@@ -36,6 +37,43 @@ def replacing(path: Path) -> Iterator[Path]:
         raise unwritable(path, error) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def new_folder(path: Path) -> Iterator[Path]:
+    """Yield an empty folder beside `path`; on leaving without an error it is renamed to `path`, else removed.
+
+    Raises:
+        InvalidInput: if something is at `path`, or it cannot be written.
+    """
+    require(not path.exists(), f"{path} exists; choose another place or remove it")
+    make_folder(path.parent)
+    temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    try:
+        yield temporary
+        temporary.chmod(0o755)
+        place_folder(temporary, path)
+    except OSError as error:
+        # HDF5 tells of a full disk in many lines.
+        raise unwritable(path, OSError((error.strerror or str(error)).splitlines()[0])) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def place_folder(folder: Path, path: Path) -> None:
+    """Rename a finished folder to `path`, and see to it that both outlast a power cut.
+
+    Raises:
+        InvalidInput: if it cannot be renamed.
+    """
+    try:
+        folder.replace(path)
+        for each in (path, path.parent):
+            handle = os.open(each, os.O_RDONLY)
+            os.fsync(handle)
+            os.close(handle)
+    except OSError as error:
+        raise unwritable(path, error) from error
 
 
 def make_folder(path: Path) -> Path:

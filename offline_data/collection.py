@@ -27,11 +27,11 @@ from typing import Any, Final
 
 import numpy as np
 
-from offline_data.atomic_files import make_folder, replacing, sole_writer, write_json
+from offline_data.atomic_files import make_folder, place_folder, replacing, sole_writer, write_json
 from offline_data.behavior import ActionKind, BehaviorPolicy, make_behavior, pinned_spec
 from offline_data.corruption import Corruption
 from offline_data.dataset import LATENT_LABELS, LoggedDataset
-from offline_data.dataset_writer import StoredArray, consumed_events, fill_folder, place_folder
+from offline_data.dataset_writer import StoredArray, consumed_events, fill_folder
 from offline_data.rollout import play_sessions
 from recenv.errors import InvalidInput, require, require_range, unknown_name
 from recenv.random_streams import derive_seeds

@@ -19,9 +19,9 @@ from typing import Any, Final
 
 import numpy as np
 
-from offline_data.atomic_files import make_folder, sole_writer, unwritable, write_json
+from offline_data.atomic_files import make_folder, new_folder, unwritable, write_json
 from offline_data.dataset import FORMAT, FORMAT_VERSION, LoggedDataset
-from recenv.errors import InvalidInput, require
+from recenv.errors import InvalidInput
 
 _BYTES_AT_ONCE: Final = 1 << 22
 
@@ -87,23 +87,17 @@ def write_dataset(
     """Write a dataset to a folder that is not there yet, and return it.
 
     Args:
-        path: the dataset's folder; unfinished work lies in `<path>.partial`.
+        path: the dataset's folder.
         columns: by name, such as "rows/slate": an array, or pieces of one that follow one another, in memory, memory-
             mapped or stored.
         facts: what the manifest says besides schema, counts of rows and sessions, format and versions.
         workers: columns written at the same time.
 
     Raises:
-        InvalidInput: if something is at `path`, it cannot be written, or is being written by another process.
+        InvalidInput: if something is at `path`, or it cannot be written.
     """
-    path = Path(path)
-    require(not path.exists(), f"{path} exists; choose another --out or remove it")
-    partial = make_folder(path.with_name(path.name + ".partial"))
-    with sole_writer(partial):
-        whole = partial / "whole"
-        fill_folder(whole, columns, facts, workers=workers)
-        place_folder(whole, path)
-        shutil.rmtree(partial)
+    with new_folder(Path(path)) as folder:
+        fill_folder(folder, columns, facts, workers=workers)
     return LoggedDataset.open(path)
 
 
@@ -134,22 +128,6 @@ def fill_folder(
     run = {"finished": time.time(), "host": platform.node(), "python": platform.python_version()}
     write_json(folder / "run.json", run)
     return manifest
-
-
-def place_folder(folder: Path, path: Path) -> None:
-    """Rename a finished folder to `path`, and see to it that both outlast a power cut.
-
-    Raises:
-        InvalidInput: if it cannot be renamed.
-    """
-    try:
-        folder.replace(path)
-        for each in (path, path.parent):
-            handle = os.open(each, os.O_RDONLY)
-            os.fsync(handle)
-            os.close(handle)
-    except OSError as error:
-        raise unwritable(path, error) from error
 
 
 def consumed_events(slate: np.ndarray, feedback: np.ndarray, offsets: np.ndarray) -> dict[str, np.ndarray]:

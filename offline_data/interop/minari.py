@@ -18,13 +18,12 @@ from typing import TYPE_CHECKING, Any, Final
 import gymnasium
 import numpy as np
 
-from offline_data.atomic_files import write_json
+from offline_data.atomic_files import new_folder, write_json
 from offline_data.dataset import LoggedDataset, file_digest
 from offline_data.dataset_writer import consumed_events, write_dataset
 from offline_data.histories import ObservationBuilder
 from offline_data.interop.foreign_log import ImportOptions, import_interactions
 from offline_data.interop.interactions import Ids, Interactions
-from offline_data.interop.new_folder import new_folder
 from recenv.errors import InvalidInput, require
 from recenv.session_config import SessionConfig
 from recenv.world import make_world

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from offline_data.atomic_files import new_folder
 from offline_data.dataset import LoggedDataset
-from offline_data.interop.new_folder import new_folder
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -7,7 +7,7 @@ import stat
 
 import pytest
 
-from offline_data.atomic_files import make_folder, replacing, sole_writer, unwritable, write_json
+from offline_data.atomic_files import make_folder, new_folder, replacing, sole_writer, unwritable, write_json
 from recenv.errors import InvalidInput
 
 
@@ -19,6 +19,26 @@ def test_a_file_appears_whole(tmp_path):
         assert not path.exists()
     assert path.read_text() == "whole"
     assert [file.name for file in path.parent.iterdir()] == ["file.txt"]
+
+
+def test_a_folder_appears_whole(tmp_path):
+    with new_folder(tmp_path / "deep" / "out") as folder:
+        (folder / "file").write_text("x")
+        assert not (tmp_path / "deep" / "out").exists()
+    assert (tmp_path / "deep" / "out" / "file").read_text() == "x"
+    assert [each.name for each in (tmp_path / "deep").iterdir()] == ["out"]
+
+
+def test_a_folder_is_left_out_where_it_cannot_be_whole(tmp_path):
+    with pytest.raises(ZeroDivisionError), new_folder(tmp_path / "out") as folder:
+        _ = 1 / (folder / "file").write_text("")
+    assert not list(tmp_path.iterdir())
+    (tmp_path / "out").mkdir()
+    with pytest.raises(InvalidInput, match="exists; choose another place"), new_folder(tmp_path / "out"):
+        pass
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(InvalidInput, match="cannot write"), new_folder(tmp_path / "file" / "out"):
+        pass
 
 
 def test_a_file_is_replaced(tmp_path):

@@ -1,4 +1,4 @@
-"""Folders that are whole or absent, also when the disk is full."""
+"""Exports when the disk is full: one line, and nothing half-written."""
 
 from __future__ import annotations
 
@@ -11,29 +11,8 @@ import pytest
 from offline_data.collection import LogRequest, collect
 from offline_data.dataset import LoggedDataset
 from offline_data.interop.minari import export_minari
-from offline_data.interop.new_folder import new_folder
 from offline_data.interop.parquet import export_parquet
 from recenv.errors import InvalidInput
-
-
-def test_a_folder_appears_whole(tmp_path):
-    with new_folder(tmp_path / "deep" / "out") as folder:
-        (folder / "file").write_text("x")
-        assert not (tmp_path / "deep" / "out").exists()
-    assert (tmp_path / "deep" / "out" / "file").read_text() == "x"
-    assert [each.name for each in (tmp_path / "deep").iterdir()] == ["out"]
-
-
-def test_or_not_at_all(tmp_path):
-    with pytest.raises(ZeroDivisionError), new_folder(tmp_path / "out") as folder:
-        _ = 1 / (folder / "file").write_text("")
-    assert not list(tmp_path.iterdir())
-    (tmp_path / "out").mkdir()
-    with pytest.raises(InvalidInput, match="exists; choose another place"), new_folder(tmp_path / "out"):
-        pass
-    (tmp_path / "file").write_text("x")
-    with pytest.raises(InvalidInput, match="cannot write"), new_folder(tmp_path / "file" / "out"):
-        pass
 
 
 @pytest.fixture(scope="module")
