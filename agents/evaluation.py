@@ -48,7 +48,7 @@ def roll_out(
         role: keeps different evaluations from sharing users.
         device: where the actor's weights are.
     """
-    policy = AgentBehavior(world, AgentConfig(deterministic), actor, device)
+    policy = AgentBehavior(world, AgentConfig(deterministic=deterministic), actor=actor, device=device)
     return evaluate_returns(world, policy, num_sessions, seed, role)
 
 
@@ -72,12 +72,18 @@ def off_policy_sessions(
         progress: called with the number of gradient steps done since the last call.
 
     Raises:
-        InvalidInput: for a log of slates, whose mass the policy does not give, or of another catalogue.
+        InvalidInput: for a log of slates, whose mass the policy does not give, of another catalogue, or without the
+            propensities.
     """
     require(
         dataset.action_kind == "proto",
         f"{dataset.path} is a log of slates; a gaussian policy is a density over proto-actions: "
         "collect with --action-kind proto",
+    )
+    require(
+        dataset.propensities in ("exact", "estimated"),
+        f"{dataset.path} has {dataset.propensities} propensities, and off-policy evaluation needs one for every row; "
+        "collect without missing_propensities, or import with --estimate-propensities",
     )
     require(
         actor.session_config.catalog == dataset.config.catalog
@@ -134,7 +140,9 @@ class _CustomPolicy(BehaviorPolicy):
         slates = check_slates(self.agent.act(view.observation), shape, self.world.catalog.num_items)
         return Decision(slates, np.full(count, np.nan), None, np.zeros(count, np.int8))
 
-    def log_prob(self, view: SessionView, action: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+    def log_prob(
+        self, view: SessionView, action: np.ndarray, memory: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray | None]:
         raise InvalidInput("a policy of the caller's own has no log-probability; it can be rolled out, not weighted")
 
 
@@ -156,7 +164,7 @@ def resolve_policy(
     if ":" not in name or Path(name).exists():
         actor, own_world = load_policy(Path(name))
         actor.to(device)
-        return AgentBehavior(own_world, AgentConfig(deterministic), actor, device), own_world
+        return AgentBehavior(own_world, AgentConfig(deterministic=deterministic), actor=actor, device=device), own_world
     module_name, _, class_name = name.partition(":")
     world = make_world(SessionConfig()) if world is None else world
     if str(Path.cwd()) not in sys.path:

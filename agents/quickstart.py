@@ -40,10 +40,10 @@ from agents.report import format_table, write_report
 from agents.trainer import TrainerConfig, check_device, train
 from offline_data.atomic_files import make_folder, replacing, sole_writer, write_json
 from offline_data.behavior import BEHAVIORS
-from offline_data.collection import LogRequest, collect, mixture_spec
+from offline_data.collection import LogRequest, collect
 from offline_data.dataset import LoggedDataset
 from offline_data.ope import estimate
-from offline_data.quality import Interval, Reference, reference_returns
+from offline_data.quality import Interval, Reference, mixture_spec, reference_returns
 from recenv.errors import InvalidInput, require, require_range
 from recenv.session_config import SessionConfig
 from recenv.world import make_world

@@ -6,14 +6,14 @@ import contextlib
 import io
 import json
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, TypeAlias, TypeVar
 
 import numpy as np
 import tyro
 
-from offline_data.behavior import BEHAVIORS, BehaviorPolicy, make_behavior
+from offline_data.behavior import BEHAVIORS, ActionKind, BehaviorPolicy, make_behavior
 from recenv.catalog import Catalog
 from recenv.errors import InvalidInput, require, unknown_name
 from recenv.session_config import SessionConfig
@@ -136,6 +136,29 @@ def _world_option(word: str) -> tuple[str, Any]:
         return name, value
 
 
+def given_behavior(option: str, text: str, world: World, action_kind: ActionKind | None) -> Mapping[str, Any] | str:
+    """Return the behavior policy that an option names, as `make_behavior` takes it.
+
+    Args:
+        option: as it is written, for messages.
+        text: a name, which is not looked up, or a JSON spec.
+        world: where a spec's policy acts.
+        action_kind: as `make_behavior` takes it.
+
+    Raises:
+        InvalidInput: for a spec that is none, or that the world refuses.
+    """
+    if not text.lstrip().startswith("{"):
+        return text
+    try:
+        spec = json.loads(text)
+        make_behavior(world, spec, action_kind)
+    except (json.JSONDecodeError, TypeError, AttributeError) as error:
+        remedy = """pass {"name": ...} and the policy's options as JSON"""
+        raise InvalidInput(f"{option} {text} is not a behavior policy's spec ({error}); {remedy}") from error
+    return spec
+
+
 def find_policy(
     name: str, world: World, given: dict[str, bool], *, deterministic: bool = True, device: str = "cpu"
 ) -> tuple[BehaviorPolicy, World]:
@@ -152,18 +175,14 @@ def find_policy(
         InvalidInput: if the name means no policy.
     """
     if name.lstrip().startswith("{"):
-        try:
-            return make_behavior(world, json.loads(name)), world
-        except (json.JSONDecodeError, TypeError, AttributeError) as error:
-            remedy = """pass {"name": ...} and the policy's options as JSON"""
-            raise InvalidInput(f"--policy {name} is not a behavior policy's spec ({error}); {remedy}") from error
+        return make_behavior(world, given_behavior("--policy", name, world, None), None), world
     require(
         name != "mixture",
         "--policy mixture names no components; pass its spec, as in "
         """--policy '{"name": "mixture", "components": ["expert", "clickbait"], "weights": [0.5, 0.5]}'""",
     )
     if name in BEHAVIORS.registered():
-        return make_behavior(world, name), world
+        return make_behavior(world, name, None), world
     file = Path(name)
     require(not (file / "policy").exists(), f"--policy {name} is a folder; pass the file in it, {file / 'policy'}")
     if not file.exists() and ":" not in name:

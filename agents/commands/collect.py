@@ -2,62 +2,127 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Final, Literal
 
+import tyro
 from tqdm import tqdm
 
-from agents.commands import SetWords, given_world
-from offline_data.collection import LogRequest, collect, mixture_spec
-from recenv.errors import require
+from agents.commands import SetWords, given_behavior, given_world
+from offline_data.collection import LogRequest, collect
+from offline_data.corruption import Corruption
+from offline_data.dataset_summary import policy_name
+from offline_data.named_datasets import default_path, load_named
+from offline_data.quality import Reference, Spec, expert_spec, mixture_spec
+from offline_data.target_score import at_score
+from recenv.errors import InvalidInput, require
+from recenv.world import make_world
+
+_DIAL: Final = ("--good-fraction", "--target-score", "--noise", "--mixing", "--expert")
 
 
 @dataclass(frozen=True)
 class Collect:
-    """Log sessions of a mixture of expert and noise to a folder; run it again to go on after a stop.
+    """Log sessions to a folder; run it again to go on after a stop.
+
+    Who acts is the quality dial, a mixture of an expert and noise (--good-fraction, or --target-score, with --noise,
+    --mixing and --expert), or any one policy (--behavior). A named dataset (--dataset) fixes all of that.
 
     Attributes:
-        out: folder of the dataset.
-        num_sessions: sessions to log.
-        good_fraction: weight of the expert, in [0, 1]; the rest is noise.
-        noise: behavior policy of the rest: clickbait, uniform, or any registered name.
-        mixing: draw who acts at every step, or once a session.
+        out: folder of the dataset; a named one may leave it out.
+        dataset: collect a named dataset, such as recsession/default/mixed-10-clickbait-v0; `recsession datasets` lists
+            them. It lies below $RECSESSION_DATASETS, or else ~/.recsession/datasets, unless --out says where.
+        num_sessions: sessions to log; 1,000 unless given.
+        good_fraction: weight of the expert, in [0, 1]; the rest is noise. 0.1 unless given.
+        target_score: find the good fraction at which the log's own normalised score is this (noise = 0, expert = 1), to
+            within 0.02 at 95 % confidence; the sessions are played some ten times for it.
+        noise: behavior policy of the rest, by name or as a JSON spec; clickbait unless given. Uniform noise averages
+            away; popularity, clickbait, stale and adversarial are one coherent wrong mode each.
+        mixing: draw who acts at every step, once a session, or for every position of a slate.
+        expert: the expert, by name or as a JSON spec; unless given, the one of the world's user model.
+        behavior: log this behavior policy, by name or as a JSON spec, in place of the dial.
         action_kind: log slates, or proto-actions over embedding space.
-        seed: root seed of users and behavior.
-        group_size: sessions that share a user under different behavior seeds.
+        seed: root seed of users and behavior; 0 unless given.
+        group_size: sessions that share a user under different behavior seeds, for group-relative methods.
+        corruption: what is spoilt on the way to the disk.
         config: JSON file of a session config, or what `recsession fit` writes, in place of the default world.
         set: options of the world as NAME=VALUE, for example `--set slate_size=5 choice.no_click_utility=1`; `recsession
             options` lists them.
+        workers: processes that log at the same time; the bytes are the same for any number.
     """
 
-    out: Path
-    num_sessions: int = 1000
-    good_fraction: float = 0.1
-    noise: str = "clickbait"
-    mixing: Literal["step", "session"] = "step"
+    out: Path | None = None
+    dataset: str | None = None
+    num_sessions: int | None = None
+    good_fraction: float | None = None
+    target_score: float | None = None
+    noise: str | None = None
+    mixing: Literal["step", "session", "position"] = "step"
+    expert: str | None = None
+    behavior: str | None = None
     action_kind: Literal["slate", "proto"] = "proto"
-    seed: int = 0
+    seed: int | None = None
     group_size: int = 1
+    corruption: tyro.conf.OmitArgPrefixes[Corruption] = field(default_factory=Corruption)
     config: Path | None = None
     set: SetWords = ()
+    workers: int = 1
 
     def run(self) -> None:
         """Collect and say what was written."""
+        if self.dataset is not None:
+            free = {"--dataset", "--out", "--workers"}
+            self._refuse_beside("--dataset", "fixes what is logged", set(self._given()) - free)
+            out = default_path(self.dataset) if self.out is None else self.out
+            with tqdm(unit="session", delay=0.1) as bar:
+                dataset = load_named(self.dataset, out, workers=self.workers, progress=bar.update)
+        else:
+            if self.out is None:
+                raise InvalidInput("--out is missing; say which folder to write, as in --out runs/log")
+            out, request = self.out, self._request()
+            with tqdm(total=request.num_sessions, unit="session", delay=0.1) as bar:
+                dataset = collect(out, request, workers=self.workers, progress=bar.update)
+        print(f"{out}: {dataset.num_sessions:,} sessions, {dataset.num_rows:,} steps")
+        quality = dataset.manifest["quality"]
+        if quality is not None:
+            score = Reference.of(quality).score_interval(float(dataset.session_returns().mean()))
+            noise, expert = policy_name(quality["noise"]), policy_name(quality["expert"])
+            print(f"good fraction {quality['good_fraction']}, normalised score {score:.3f} ({noise} = 0, {expert} = 1)")
+        print(f"look at it with `recsession inspect {out}`")
+
+    def _request(self) -> LogRequest:
         config, items = given_world(self.config, self.set)
         require(
             items is None,
             f"--config {self.config} brings items of its own, and a log holds synthetic ones; pass another config",
         )
+        given: dict[str, Any] = {} if self.num_sessions is None else {"num_sessions": self.num_sessions}
+        given |= {} if self.seed is None else {"dataset_seed": self.seed}
         request = LogRequest(
-            config=config,
-            behavior=mixture_spec(self.good_fraction, self.noise, self.mixing),
-            action_kind=self.action_kind,
-            num_sessions=self.num_sessions,
-            dataset_seed=self.seed,
-            group_size=self.group_size,
+            config, action_kind=self.action_kind, group_size=self.group_size, corruption=self.corruption, **given
         )
-        with tqdm(total=self.num_sessions, unit="session", delay=0.1) as bar:
-            dataset = collect(self.out, request, progress=bar.update)
-        print(f"{self.out}: {dataset.num_sessions:,} sessions, {dataset.num_rows:,} steps")
-        print(f"look at it with `recsession inspect {self.out}`")
+        world = make_world(config)
+        if self.behavior is not None:
+            self._refuse_beside("--behavior", "says who acts", _DIAL)
+            return replace(request, behavior=given_behavior("--behavior", self.behavior, world, self.action_kind))
+        noise = given_behavior("--noise", self.noise or "clickbait", world, self.action_kind)
+        expert: Spec | str = expert_spec(config.user_model.name)
+        if self.expert is not None:
+            expert = given_behavior("--expert", self.expert, world, self.action_kind)
+        if self.target_score is None:
+            good_fraction = 0.1 if self.good_fraction is None else self.good_fraction
+            return replace(request, behavior=mixture_spec(good_fraction, noise, self.mixing, expert=expert))
+        self._refuse_beside("--target-score", "finds the good fraction", {"--good-fraction"})
+        with tqdm(desc="seeking the good fraction", unit="session", delay=0.1, leave=False) as bar:
+            return at_score(request, self.target_score, noise, mixing=self.mixing, expert=expert, progress=bar.update)
+
+    def _given(self) -> list[str]:
+        """Return the options that differ from their default, as they are written."""
+        own = [f.name for f in fields(self) if f.name != "corruption" and getattr(self, f.name) != f.default]
+        return [f"--{name.replace('_', '-')}" for name in (*own, *self.corruption.recorded())]
+
+    def _refuse_beside(self, option: str, why: str, others: Collection[str]) -> None:
+        too_much = " and ".join(given for given in self._given() if given in others)
+        require(not too_much, f"{option} {why}; leave out {too_much}, or {option} itself")

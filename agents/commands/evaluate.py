@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from agents.commands import SetWords, find_policy, given_world
+from agents.commands import SetWords, find_policy, given_behavior, given_world
 from agents.trainer import check_device
-from offline_data.quality import Interval, evaluate_returns, reference_returns
+from offline_data.dataset_summary import policy_name
+from offline_data.quality import Interval, evaluate_returns, expert_spec, reference_returns
 from recenv.errors import require_range
 from recenv.world import make_world
 
@@ -22,7 +23,8 @@ class Evaluate:
         num_sessions: fresh users.
         seed: root seed of users and luck.
         stochastic: sample from a trained policy instead of acting by its mean.
-        noise: behavior policy at normalised score 0; the expert is at 1.
+        noise: behavior policy at normalised score 0, by name or as a JSON spec.
+        expert: the one at 1, by name or as a JSON spec; unless given, that of the world's user model.
         device: cpu or cuda.
         config: JSON file of a session config, or what `recsession fit` writes, in place of the default world.
         set: options of the world as NAME=VALUE, for example `--set slate_size=5 choice.no_click_utility=1`; `recsession
@@ -34,6 +36,7 @@ class Evaluate:
     seed: int = 0
     stochastic: bool = False
     noise: str = "clickbait"
+    expert: str | None = None
     device: str = "cpu"
     config: Path | None = None
     set: SetWords = ()
@@ -49,13 +52,17 @@ class Evaluate:
             deterministic=not self.stochastic,
             device=self.device,
         )
+        kind = policy.action_kind
+        noise = given_behavior("--noise", self.noise, world, kind)
+        expert = expert_spec(world.config.user_model.name)
+        if self.expert is not None:
+            expert = given_behavior("--expert", self.expert, world, kind)
         returns = evaluate_returns(world, policy, self.num_sessions, self.seed, "evaluation")
-        reference = reference_returns(
-            world, self.noise, policy.action_kind, num_sessions=self.num_sessions, seed=self.seed
-        )
+        reference = reference_returns(world, noise, kind, expert=expert, num_sessions=self.num_sessions, seed=self.seed)
         value = Interval.of(returns)
         score = Interval(*(reference.normalized_score(x) for x in (value.mean, value.low, value.high)))
         print(f"{'session return':<20}{value}   ({self.num_sessions:,} sessions)")
-        print(f"{'normalised score':<20}{score:.3f}   ({self.noise} = 0, expert = 1, as {policy.action_kind} actions)")
-        print(f"{'expert':<20}{reference.expert_return}")
-        print(f"{self.noise:<20}{reference.noise_return}")
+        zero, one = policy_name(noise), policy_name(expert)
+        print(f"{'normalised score':<20}{score:.3f}   ({zero} = 0, {one} = 1, as {kind} actions)")
+        print(f"{one:<20}{reference.expert_return}")
+        print(f"{zero:<20}{reference.noise_return}")

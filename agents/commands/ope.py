@@ -72,6 +72,8 @@ class Ope:
                 device=self.device,
                 progress=bar.update,
             )
+        if dataset.propensities == "estimated":
+            print("the log's propensities are estimates: what rests on them is biased as far as they are wrong")
         for name in self.estimators or ESTIMATORS.registered():
             answer = estimate(name, sessions, num_bootstrap=self.num_bootstrap, seed=self.seed)
             print(f"{name:<10}{_estimate_line(answer, 2)}")

@@ -19,8 +19,9 @@ from agents.critics import CriticConfig, fit_critic, score_rows
 from agents.encoders import NetworkConfig
 from agents.policies import GaussianPolicy, GaussianPolicyConfig, make_policy, save_policy
 from agents.trainer import TrainerConfig
-from offline_data.collection import LogRequest, collect, mixture_spec
+from offline_data.collection import LogRequest, collect
 from offline_data.dataset import LoggedDataset
+from offline_data.quality import mixture_spec
 from recenv.session_config import SessionConfig
 from recenv.world import World, make_world
 

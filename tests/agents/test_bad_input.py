@@ -20,6 +20,7 @@ from agents.objectives import OBJECTIVES
 from agents.policies import GaussianPolicyConfig
 from agents.quickstart import Quickstart
 from agents.trainer import TrainerConfig
+from offline_data.corruption import Corruption
 from tests.strategies import SESSION_OPTIONS
 
 
@@ -50,11 +51,22 @@ NEAREST = "did you mean "
         (COLLECT + "--num-sessions abc", ["--num-sessions", "'abc'", "see `recsession collect --help`"]),
         (COLLECT + "--nois uniform", ["--nois", NEAREST + "--noise?"]),
         (COLLECT + "--frobnicate 1", ["--frobnicate", "see `recsession collect --help`"]),
-        (COLLECT + "--mixing stp", ["'stp'", "'step', 'session'"]),
+        (COLLECT + "--mixing stp", ["'stp'", "'step', 'session', 'position'"]),
+        (COLLECT + "--mixing position", ["mixing='position' draws a component for each slate position"]),
+        (COLLECT + "--target-score high", ["--target-score", "'high'"]),
+        (COLLECT + "--target-score 0.5 --good-fraction 0.1", ["--target-score finds", "leave out --good-fraction, or"]),
+        (COLLECT + "--behavior expert --noise uniform", ["--behavior says who acts; leave out --noise, or --behavior"]),
+        (COLLECT + "--behavior uniform --target-score 0.5 --expert greedy", ["leave out --target-score and --expert"]),
+        (COLLECT + "--dataset recsession/default/expert-stale-v1", [NEAREST + "'recsession/default/expert-stale-v0'?"]),
+        (
+            COLLECT + "--dataset recsession/default/expert-stale-v0 --seed 0 --label-flips 0.1",
+            ["--dataset fixes what is logged; leave out --seed and --label-flips, or --dataset itself"],
+        ),
+        ("datasets boredm", ["no dataset's name holds boredm; leave the words out to list all"]),
         (COLLECT + "--action-kind prto", ["'prto'", "('slate', 'proto')"]),
         (COLLECT + "--seed", ["'--seed'"]),
         (COLLECT + "stray", ["stray"]),
-        ("collect", ["--out PATH", "required"]),
+        ("collect", ["--out is missing; say which folder to write, as in --out runs/log"]),
         ("inspect", ["required"]),
         (TRAIN + "--trainer.learning-rat 0.1", ["--trainer.learning-rat", NEAREST + "--trainer.learning-rate?"]),
         (TRAIN + "--objective.kapa 0.1", ["--objective.kapa", NEAREST + "--objective.kappa?"]),
@@ -62,7 +74,17 @@ NEAREST = "did you mean "
         ("train drop --log {made}/log --out {tmp}/new", ["unknown objective 'drop'", NEAREST + "'drpo'?"]),
         # Names
         (COLLECT + "--noise clickbate", ["unknown behavior policy 'clickbate'", NEAREST + "'clickbait'?"]),
-        (COLLECT + "--noise mixture", ["a mixture cannot hold a mixture"]),
+        (COLLECT + "--noise mixture", ["mixture has 0 components"]),
+        (
+            COLLECT + '--noise {{"name":"mixture","components":["uniform"],"weights":[1]}}',
+            ["a mixture cannot hold a mixture"],
+        ),
+        (COLLECT + "--noise clickbate --target-score 0.5", [NEAREST + "'clickbait'?"]),
+        (COLLECT + "--expert exprt", ["unknown behavior policy 'exprt'", NEAREST + "'expert'?"]),
+        (COLLECT + "--behavior unform", ["unknown behavior policy 'unform'", NEAREST + "'uniform'?"]),
+        (COLLECT + '--behavior {{"name":', ["--behavior {{", "is not a behavior policy's spec (Expecting value"]),
+        (COLLECT + '--noise {{"name":"clickbait","temperatur":1}}', [NEAREST + "'temperature'?"]),
+        (COLLECT + '--expert {{"name":5}}', ["unknown behavior policy 5"]),
         (COLLECT + "--set num_item=50", ["num_item", NEAREST + "'num_items'?"]),
         (COLLECT + "--set user_model=interest_evolutoin", [NEAREST + "'interest_evolution'?"]),
         (COLLECT + "--set", ["--set has no options; write NAME=VALUE after it"]),
@@ -84,6 +106,8 @@ NEAREST = "did you mean "
         (COLLECT + "--set slate_size=60 num_items=50", ["slate_size=60 exceeds num_items=50; lower slate_size"]),
         (COLLECT + "--num-sessions 10 --group-size 3", ["num_sessions=10 is not a multiple of group_size=3"]),
         (EVALUATE + "--noise clickbate", [NEAREST + "'clickbait'?"]),
+        (EVALUATE + "--expert exprt", [NEAREST + "'expert'?"]),
+        (EVALUATE + '--expert {{"name":', ["--expert {{", "is not a behavior policy's spec"]),
         (EVALUATE + "--noise expert", ["does not exceed the noise's", "choose another noise"]),
         (OPE + "--estimators snip", ["unknown estimator 'snip'", NEAREST + "'snips'?"]),
         ("quickstart --out {tmp}/new --noise clickbate", [NEAREST + "'clickbait'?"]),
@@ -203,7 +227,10 @@ def test_bad_input_is_one_line(run, made, tmp_path, folder_tree, monkeypatch, wo
 
 
 OUTSIDE = {
-    Collect: {"num_sessions": 0, "good_fraction": 1.5, "seed": -1, "group_size": 0},
+    Collect: {
+        "num_sessions": 0, "good_fraction": 1.5, "target_score": 1e4, "seed": -1, "group_size": 0, "workers": 0,
+    },
+    Corruption: {"reward_noise": -1.0, "label_flips": 1.5, "history_limit": -1, "missing_propensities": 1.5},
     Evaluate: {"num_sessions": 0, "seed": -1},
     Fit: {"holdout_fraction": 1.5, "seed": -1},
     Ope: {"num_bootstrap": 1, "seed": -1},
@@ -234,6 +261,7 @@ OUTSIDE = {
 
 WHERE = {
     Collect: (COLLECT, ""),
+    Corruption: (COLLECT, ""),
     Evaluate: (EVALUATE, ""),
     Fit: (FIT, ""),
     Ope: (OPE, ""),
@@ -251,7 +279,8 @@ WHERE = {
 )
 def test_table_of_values_out_of_range_has_every_number(options):
     config = OBJECTIVES.get(options).Config if isinstance(options, str) else options
-    numbers = {field.name for field in dataclasses.fields(config) if field.type in ("int", "float")}
+    kinds = ("int", "float", "int | None", "float | None")
+    numbers = {field.name for field in dataclasses.fields(config) if field.type in kinds}
     assert numbers == set(OUTSIDE[options])
     assert {name for name in OUTSIDE if isinstance(name, str)} == set(OBJECTIVES.registered())
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +59,7 @@ class NeedsArguments:
 class NoConfig(BehaviorPolicy):
     num_draws = 0
     def act(self, view, draws, memory): ...
-    def log_prob(self, view, action): ...
+    def log_prob(self, view, action, memory): ...
 
 class Abstract(BehaviorPolicy):
     pass
@@ -163,7 +164,7 @@ def test_estimates_find_a_better_policys_value(make_log, uniform_actor, world, w
     log = with_reward(log, (log.rows["proto"][:, 0] > 0).astype(np.float64))
     with torch.no_grad():
         uniform_actor.module[0].module.body[-1].bias.copy_(torch.tensor([0.2, 0.0, 0.0, 0.0]))
-    behavior = AgentBehavior(world, AgentConfig(deterministic=False), uniform_actor)
+    behavior = AgentBehavior(world, AgentConfig(), actor=uniform_actor)
     played = play_sessions(world, behavior, np.arange(2000, dtype=np.uint64), np.arange(2000, dtype=np.uint64))
     truth = (played.columns["proto"][:, 0] > 0).sum() / 2000
     sessions = off_policy_sessions(uniform_actor, log, config=CRITIC)
@@ -191,6 +192,10 @@ def test_wrong_logs_are_refused(log, slate_log, config, build_policy):
         foreign = make_policy(make_world(config.override(**changes)))
         with pytest.raises(InvalidInput, match="made for another catalogue than that of"):
             off_policy_sessions(foreign, log, config=HASTY)
+    for left in ("partial", "missing"):
+        spoilt = replace(log, manifest={**log.manifest, "propensities": left})
+        with pytest.raises(InvalidInput, match=f"has {left} propensities, and off-policy evaluation needs one for"):
+            off_policy_sessions(build_policy(), spoilt, config=HASTY)
 
 
 # --- policies by name
@@ -225,7 +230,7 @@ def test_callers_own_class_acts_in_the_default_world(own_module):
     assert (played.columns["slate"] == np.arange(10)).all()
     assert np.isnan(played.columns["behavior_log_prob"]).all()
     with pytest.raises(InvalidInput, match="has no log-probability; it can be rolled out, not weighted"):
-        policy.log_prob(None, None)  # type: ignore[arg-type]
+        policy.log_prob(None, None, None)  # type: ignore[arg-type]
 
 
 def test_behavior_policy_subclass_is_taken_as_it_is(own_module):

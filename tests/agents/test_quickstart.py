@@ -156,11 +156,11 @@ def test_logs_are_as_asked_and_no_two_share_a_session(finished):
         logs = {name: LoggedDataset.open(folder / name) for name in ("log", "judge-log", "good-log")}
         assert {name: log.num_sessions for name, log in logs.items()} == {"log": 200, "judge-log": 40, "good-log": 50}
         assert all(log.action_kind == "proto" for log in logs.values())
-        log, judge = logs["log"].manifest["behavior"], logs["judge-log"].manifest["behavior"]
+        log, judge = (logs[name].manifest["source"]["request"]["behavior"] for name in ("log", "judge-log"))
         assert (log["mixing"], log["weights"][0]) == ("step", 0.1)
         assert [component["name"] for component in log["components"]] == ["expert", "clickbait"]
         assert (judge["mixing"], judge["weights"][0]) == ("session", 0.5)
-        assert logs["good-log"].manifest["behavior"] == "expert"
+        assert logs["good-log"].manifest["source"]["request"]["behavior"] == "expert"
         seeds += [int(s) for log in logs.values() for s in log.sessions["session_seed"]]
     assert len(set(seeds)) == len(seeds) == 2 * 290
 

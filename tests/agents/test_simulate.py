@@ -22,7 +22,9 @@ from recenv.session_env import RecSessionEnv
 
 ROOT = Path(__file__).resolve().parents[2]
 SUMMARY = r"seed (\d+): return (\S+), (\d+) steps, (\d+) clicks, (the user left|time is up)"
-PLAYABLE = sorted(set(BEHAVIORS.registered()) - {"mixture"})
+NEEDS_OPTIONS = {"mixture", "softmax"}
+SOFTMAX = '{"name": "softmax", "weights": {"quality": 1.0}}'
+PLAYABLE = [*sorted(set(BEHAVIORS.registered()) - NEEDS_OPTIONS), SOFTMAX]
 
 
 @pytest.fixture(autouse=True)
@@ -46,7 +48,8 @@ def test_sessions_are_those_of_the_library(run, world, world_options, policy):
     )
     assert (code, err) == (0, "")
     seeds = np.arange(5, 8, dtype=np.uint64)
-    rows = play_sessions(world, make_behavior(world, policy), seeds, seeds)
+    spec = json.loads(policy) if policy == SOFTMAX else policy
+    rows = play_sessions(world, make_behavior(world, spec, None), seeds, seeds)
     ends = np.where(rows.columns["terminated"][rows.offsets[1:] - 1], "the user left", "time is up")
     clicks = np.add.reduceat(rows.columns["feedback"][:, :, 0].sum(axis=1), rows.offsets[:-1])
     expected = zip(seeds, rows.session_returns().round(2), np.diff(rows.offsets), clicks, ends, strict=True)

@@ -8,11 +8,25 @@ import numpy as np
 import pytest
 
 from offline_data import quality
-from offline_data.behavior import make_behavior
-from offline_data.quality import Interval, Reference, evaluate_returns, reference_returns
+from offline_data.behavior import ACTION_KINDS, BEHAVIORS, make_behavior
+from offline_data.myopic_gap import FAMILIES
+from offline_data.named_datasets import NOISES
+from offline_data.quality import (
+    Interval,
+    Reference,
+    evaluate_returns,
+    expert_spec,
+    mixture_spec,
+    precise_reference,
+    reference_returns,
+)
 from offline_data.rollout import play_sessions
 from recenv.errors import InvalidInput
 from recenv.random_streams import derive_seeds
+from recenv.session_config import SessionConfig
+from recenv.user_models import USER_MODELS
+from recenv.world import make_world
+from tests.strategies import small_worlds
 
 pytestmark = pytest.mark.kernels
 
@@ -68,6 +82,135 @@ def test_references_are_means_over_the_same_users(small_world):
         returns = evaluate_returns(world, make_behavior(world, name), 300, 4, "reference")
         assert interval == Interval.of(returns)
         assert reference.normalized_score(float(returns.mean())) == pytest.approx(float(name == "expert"))
+
+
+def test_references_take_any_expert_and_noise():
+    """By name or spec, of the world's user model where none is given; progress tells every session of both."""
+    world = make_world(small_worlds()["boredom_cascade"])
+    told: list[int] = []
+    reference = reference_returns(world, "adversarial", "slate", num_sessions=50, progress=told.append)
+    assert told == [50, 50]
+    spelled = reference_returns(
+        world, {"name": "adversarial"}, "slate", expert={"name": "diversified"}, num_sessions=50
+    )
+    assert reference == spelled
+    other = reference_returns(world, "adversarial", "slate", expert="greedy", num_sessions=50)
+    assert other.noise_return == reference.noise_return
+    assert other.expert_return != reference.expert_return
+
+
+def test_a_references_width_is_that_of_its_two_ends():
+    """At 0 the noise's own, at 1 the expert's; between, and beyond, both in their shares."""
+    reference = Reference(Interval(12.0, 11.0, 13.0), Interval(2.0, 1.8, 2.2))
+    assert reference.half_width(0.0) == pytest.approx(0.02)
+    assert reference.half_width(1.0) == pytest.approx(0.1)
+    assert reference.half_width(0.25) == pytest.approx(0.04)
+    assert reference.half_width(-0.5) == pytest.approx(0.08)
+    assert reference.half_width(2.0) == pytest.approx(0.22)
+    score = reference.score_interval(4.5)
+    assert score.mean == 0.25
+    assert score.half_width == pytest.approx(0.04)
+    facts = {"expert_return": reference.expert_return.as_dict(), "noise_return": reference.noise_return.as_dict()}
+    assert Reference.of({**facts, "good_fraction": 0.1}) == reference
+
+
+@pytest.mark.parametrize("correlation", [-1.0, 0.0, 0.9, 1.0])
+@pytest.mark.parametrize("score", [0.0, 0.4, 1.0, 1.3])
+def test_a_scores_interval_covers_the_true_score_however_the_references_are_correlated(score, correlation):
+    """2000 references of 400 users each; expert and noise are normal with means 10 and 4 and deviations 3 and 2.
+
+    At a true coverage of 0.945 fewer than 1840 have a chance of 3e-6 (binomial). Where only one reference counts, or
+    both move alike, the interval is no wider than it must be: at 0.96 more than 1960 have a chance of 3e-6.
+    """
+    rng = np.random.default_rng(0)
+    users = rng.standard_normal((2, 2000, 400))
+    expert = 10.0 + 3.0 * users[0]
+    noise = 4.0 + 2.0 * (correlation * users[0] + math.sqrt(1.0 - correlation**2) * users[1])
+    covered = 0
+    for good, bad in zip(expert, noise, strict=True):
+        interval = Reference(Interval.of(good), Interval.of(bad)).score_interval(4.0 + 6.0 * score)
+        covered += interval.low <= score <= interval.high
+    assert covered >= 1840
+    if score in (0.0, 1.0) or (correlation == 1.0 and 0.0 < score < 1.0):
+        assert covered <= 1960
+
+
+def test_a_precise_reference_is_as_precise_as_it_is_asked_to_be(small_world, monkeypatch):
+    """From as many users as that takes, and not many more; of the same users as any other reference."""
+    monkeypatch.setattr(quality, "SESSIONS_PER_BATCH", 64)
+    world = small_world(12, 3)
+    told: list[int] = []
+    reference = precise_reference(
+        world, "adversarial", "slate", expert="greedy", precision=0.12, seed=3, progress=told.append
+    )
+    assert 0.08 < max(reference.half_width(0.0), reference.half_width(1.0)) <= 0.12
+    count = (sum(told) - 2 * 64) // 2
+    assert count > 64
+    assert reference == reference_returns(world, "adversarial", "slate", expert="greedy", num_sessions=count, seed=3)
+    rough = precise_reference(world, "adversarial", "slate", precision=0.9)
+    assert rough == reference_returns(world, "adversarial", "slate", num_sessions=64)
+
+
+def test_references_too_close_to_tell_apart_are_refused(small_world, monkeypatch):
+    monkeypatch.setattr(quality, "SESSIONS_PER_BATCH", 64)
+    monkeypatch.setattr(quality, "MAX_REFERENCE_SESSIONS", 5000)
+    with pytest.raises(InvalidInput, match=r"too close to the noise's .* would take [\d,]+ sessions; choose another"):
+        precise_reference(small_world(12, 3), "adversarial", "slate", precision=0.001)
+
+
+def test_the_precision_is_above_zero(small_world):
+    with pytest.raises(InvalidInput, match=r"precision=0\.0 is outside \(0\.0, 1\.0\]"):
+        precise_reference(small_world(12, 3), "adversarial", "slate", precision=0.0)
+
+
+def test_dial_is_a_mixture_of_expert_and_noise():
+    assert mixture_spec(0.25, "clickbait") == {
+        "name": "mixture",
+        "components": [{"name": "expert"}, {"name": "clickbait"}],
+        "weights": [0.25, 0.75],
+        "mixing": "step",
+    }
+    spec = mixture_spec(
+        0.5, {"name": "stale", "temperature": 0.1}, "session", user_model="boredom_cascade", proto_scale=0.3
+    )
+    assert spec["components"] == [
+        {"name": "diversified", "proto_scale": 0.3},
+        {"name": "stale", "temperature": 0.1, "proto_scale": 0.3},
+    ]
+    assert spec["mixing"] == "session"
+    assert mixture_spec(0.5, "uniform", expert="greedy", user_model="multi_behavior")["components"][0] == {
+        "name": "greedy"
+    }
+
+
+def test_expert_of_an_unknown_user_model_is_refused():
+    with pytest.raises(InvalidInput, match="unknown user model 'boredom'; did you mean 'boredom_cascade'"):
+        expert_spec("boredom")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ACTION_KINDS)
+@pytest.mark.parametrize("user_model", USER_MODELS.registered())
+def test_experts_of_the_default_worlds_exceed_every_noise(user_model, kind):
+    """By so much that scores between them mean something: more than a third of what the expert earns.
+
+    300 users each; the gaps are 30 standard errors and more.
+    """
+    world = make_world(SessionConfig().override(user_model=user_model))
+    expert, *noises = (
+        evaluate_returns(world, make_behavior(world, spec, kind), 300, 0, "test").mean()
+        for spec in (expert_spec(user_model), *NOISES)
+    )
+    assert max(noises) < 2 / 3 * expert
+
+
+@pytest.mark.parametrize("user_model", USER_MODELS.registered())
+def test_expert_is_the_far_sighted_oracle_of_its_own_world(user_model):
+    """It is of the family that the myopic gap is measured on."""
+    spec = expert_spec(user_model)
+    assert spec["name"] in BEHAVIORS.registered()
+    assert spec["name"] == FAMILIES[user_model].far_sighted[0]["name"]
+    assert expert_spec(user_model) is not spec
 
 
 def test_noise_that_is_the_expert_is_refused(small_world):

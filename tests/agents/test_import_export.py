@@ -1,0 +1,141 @@
+"""`recsession import` and `recsession export` from the command line."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from agents.commands.import_log import READERS
+from offline_data.dataset import LoggedDataset
+
+TABLE = "uid,vid,ts,clicked\n" + "".join(
+    f"{user},{(user * 7 + visit) % 5},{visit * 10_000},{visit % 2}\n" for user in range(20) for visit in range(6)
+)
+MAP = ["user_id=uid", "item_id=vid", "timestamp=ts", "feedback.click=clicked"]
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "log.csv").write_text(TABLE)
+
+
+def test_help_lists_the_readers_and_what_each_takes(run, capsys):
+    for words in ([], ["--help"]):
+        code, out, _ = run("import", *words)
+        assert code == 0
+        assert all(f"\n  {name} " in out for name in READERS)
+    for name in READERS:
+        with pytest.raises(SystemExit) as stop:
+            run("import", name, "--help")
+        assert stop.value.code == 0
+        out = capsys.readouterr().out
+        assert "--estimate-propensities" in out
+        assert "--session-gap" in out
+
+
+def test_a_table_and_what_it_lacks(run):
+    code, out, _ = run(
+        "import", "table", "--path", "log.csv", "--out", "runs/log", "--map", *MAP, "--session-gap", "60"
+    )
+    assert code == 0
+    assert "runs/log: 120 sessions, 120 steps, 5 items" in out
+    assert "the source does not say: propensities of the logged items; profiles of the users" in out
+    assert "estimate them with --estimate-propensities" in out
+    assert LoggedDataset.open("runs/log").propensities == "missing"
+
+
+def test_a_map_in_a_file_and_estimated_propensities(run):
+    roles = {"user_id": "uid", "item_id": "vid", "session_id": "uid", "feedback": {"click": "clicked"}}
+    with open("map.json", "w") as file:
+        json.dump(roles, file)
+    words = ["import", "table", "--path", "log.csv", "--out", "log", "--map", "map.json", "--estimate-propensities"]
+    code, out, _ = run(*words, "--reward-weights", "click", "2.0")
+    assert code == 0
+    assert "propensities are estimated: popularity, judged on 24 held-out steps" in out
+    assert "log-loss, nats a choice" in out
+    log = LoggedDataset.open("log")
+    assert (log.propensities, log.num_sessions) == ("estimated", 20)
+    assert np.isfinite(log.rows["behavior_log_prob"]).all()
+    assert log.manifest["reward_weights"] == {"click": 2.0}
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["tabel"], "unknown reader 'tabel'; did you mean 'table'"),
+        (["table", "--path", "log.csv"], "--out"),
+        (["table", "--path", "log.csv", "--out", "x", "--map", "a", "b"], "--map 'a' has no '='"),
+        (["table", "--path", "log.csv", "--out", "x", "--map", "a=1", "a=2"], "--map gives a twice"),
+        (["table", "--path", "log.csv", "--out", "x", "--map", "absent.json"], "neither NAME=COLUMN nor a file"),
+        (["table", "--path", "log.csv", "--out", "x", "--map", "log.csv"], "--map log.csv is not JSON"),
+        (["table", "--path", "absent.csv", "--out", "x", "--map", *MAP], "absent.csv does not exist"),
+        (["table", "--path", "log.csv", "--out", "log.csv", "--map", *MAP], "log.csv exists"),
+        (["movielens", "--path", ".", "--out", "x"], "has no file ratings.csv"),
+        (["kuairand", "--path", ".", "--out", "x"], "has no file log_standard_*.csv"),
+        (["minari", "--path", "absent-v0", "--out", "x"], "absent-v0 is no Minari dataset"),
+        (["open-bandit", "--path", ".", "--out", "x"], "has no folder random/all"),
+    ],
+)
+def test_bad_input_is_one_line(run, words, message, monkeypatch, tmp_path):
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path))
+    code, _, err = run("import", *words)
+    assert code == 2
+    assert message in err
+    assert err.count("\n") == 1
+
+
+def test_export_to_parquet_and_back(run):
+    run(
+        "collect",
+        "--out",
+        "log",
+        "--num-sessions",
+        "6",
+        "--action-kind",
+        "slate",
+        "--set",
+        "num_items=20",
+        "slate_size=3",
+    )
+    code, out, _ = run("export", "log", "--to", "parquet", "--out", "files")
+    assert code == 0
+    assert 'pandas.read_parquet("files/interactions.parquet")' in out
+    roles = ["user_id=user_id", "item_id=item_id", "session_id=session_id", "step=step", "position=position"]
+    roles += ["prefix_log_prob=prefix_log_prob", "feedback.click=click", "reward=reward"]
+    words = ["import", "table", "--path", "files/interactions.parquet", "--out", "back", "--map", *roles]
+    assert run(*words)[0] == 0
+    np.testing.assert_array_equal(
+        LoggedDataset.open("back").rows["behavior_log_prob"], LoggedDataset.open("log").rows["behavior_log_prob"]
+    )
+
+
+def test_export_to_minari_and_back(run, monkeypatch):
+    run("collect", "--out", "log", "--num-sessions", "6", "--set", "num_items=20", "slate_size=3")
+    code, out, _ = run("export", "log", "--to", "minari", "--id", "recsession/tiny-v0", "--out", "root")
+    assert code == 0
+    assert 'minari.load_dataset("recsession/tiny-v0")` with MINARI_DATASETS_PATH=root' in out
+    import minari
+
+    monkeypatch.setenv("MINARI_DATASETS_PATH", "root")
+    assert minari.load_dataset("recsession/tiny-v0").total_episodes == 6
+    assert run("import", "minari", "--path", "recsession/tiny-v0", "--out", "back")[0] == 0
+    np.testing.assert_array_equal(LoggedDataset.open("back").rows["proto"], LoggedDataset.open("log").rows["proto"])
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--to", "minari"], "--to minari has no --id"),
+        (["--to", "parquet"], "--to parquet has no --out"),
+        (["--to", "parquet", "--out", "x", "--id", "a-v0"], "--id a-v0 is of Minari"),
+        (["--to", "minari", "--id", "a", "--out", "x"], "Minari dataset id 'a' is not"),
+    ],
+)
+def test_bad_exports(run, words, message):
+    assert run("import", "table", "--path", "log.csv", "--out", "log", "--map", *MAP)[0] == 0
+    code, _, err = run("export", "log", *words)
+    assert code == 2
+    assert message in err
