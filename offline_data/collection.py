@@ -17,8 +17,9 @@ import os
 import shutil
 import signal
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass, field, fields, replace
 from multiprocessing.connection import wait
@@ -31,8 +32,9 @@ from offline_data.atomic_files import make_folder, place_folder, replacing, sole
 from offline_data.behavior import ActionKind, BehaviorPolicy, make_behavior, pinned_spec
 from offline_data.corruption import Corruption
 from offline_data.dataset import LATENT_LABELS, LoggedDataset
-from offline_data.dataset_writer import StoredArray, consumed_events, fill_folder
+from offline_data.dataset_writer import consumed_events, fill_folder
 from offline_data.rollout import play_sessions
+from offline_data.stored_arrays import StoredArray, store_arrays
 from recenv.errors import InvalidInput, require, require_range, unknown_name
 from recenv.random_streams import derive_seeds
 from recenv.session_config import SessionConfig
@@ -115,8 +117,8 @@ def collect(
     Args:
         path: the dataset's folder; unfinished work lies in `<path>.partial`.
         request: what to log.
-        workers: processes that play ranges at the same time, spawned where it is more than one (a script then needs its
-            `if __name__ == "__main__"`); the bytes are the same for any number.
+        workers: processes that play ranges at the same time, this one and others that it spawns (a script then needs
+            its `if __name__ == "__main__"`); the bytes are the same for any number.
         progress: called with the number of sessions of each range as it is done.
 
     Raises:
@@ -175,13 +177,13 @@ class RangeWriter:
         if not file.exists():
             columns = play_range(self.world, self.policy, self.request, sessions)
             with replacing(file) as temporary, temporary.open("wb") as stream:
-                np.savez(stream, **columns)  # type: ignore[arg-type]
+                store_arrays(stream, columns)
         return len(sessions)
 
 
 def range_file(partial: Path, sessions: range) -> Path:
     """Return the file of a range in the folder of unfinished work."""
-    return partial / f"range-{sessions.start:012d}.npz"
+    return partial / f"range-{sessions.start:012d}"
 
 
 def _finished(
@@ -240,12 +242,18 @@ def _write_ranges(writer: RangeWriter, workers: int) -> Iterator[int]:
     if min(workers, len(ranges)) == 1:
         yield from map(writer.write, ranges)
         return
+    others = min(workers, len(ranges)) - 1
     context = multiprocessing.get_context("spawn")
-    arguments = (writer.partial, writer.request)
-    with ProcessPoolExecutor(min(workers, len(ranges)), context, _begin_worker, arguments) as pool:
+    with ProcessPoolExecutor(others, context, _begin_worker, (writer.partial, writer.request)) as pool:
         try:
-            for done in as_completed([pool.submit(_write_in_worker, sessions) for sessions in ranges]):
-                yield done.result()
+            left, begun = deque(ranges), deque[Future[int]]()
+            while left or begun:
+                while left and len(begun) < 2 * others:
+                    begun.append(pool.submit(_write_in_worker, left.popleft()))
+                if begun and (begun[0].done() or not left):
+                    yield begun.popleft().result()
+                else:  # this process works too, from the end
+                    yield writer.write(left.pop())
         except BrokenProcessPool as error:
             raise InvalidInput(
                 f"workers={workers}: a worker process has died, for want of memory perhaps; lower workers and run the "

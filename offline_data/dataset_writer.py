@@ -8,12 +8,10 @@ import os
 import platform
 import shutil
 import time
-import zipfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import dataclass
 from importlib.metadata import version
+from itertools import chain
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,61 +19,9 @@ import numpy as np
 
 from offline_data.atomic_files import make_folder, new_folder, unwritable, write_json
 from offline_data.dataset import FORMAT, FORMAT_VERSION, LoggedDataset
-from recenv.errors import InvalidInput
+from offline_data.stored_arrays import StoredArray, as_bytes
 
 _BYTES_AT_ONCE: Final = 1 << 22
-
-
-@dataclass(frozen=True)
-class StoredArray:
-    """An array in an uncompressed .npz file, read when it is wanted; its checksum is looked at then.
-
-    Attributes:
-        file: the .npz file.
-        name: of the array.
-        dtype: of its elements.
-        shape: its shape.
-    """
-
-    file: Path
-    name: str
-    dtype: np.dtype
-    shape: tuple[int, ...]
-
-    @staticmethod
-    def all_of(file: Path) -> dict[str, StoredArray]:
-        """Return the arrays of a file by name, reading their headers alone.
-
-        Raises:
-            InvalidInput: if the file is damaged.
-        """
-        arrays = {}
-        with _undamaged(file), zipfile.ZipFile(file) as archive:
-            for member in archive.namelist():
-                with archive.open(member) as stream:
-                    np.lib.format.read_magic(stream)
-                    shape, _, dtype = np.lib.format.read_array_header_1_0(stream)
-                name = member.removesuffix(".npy")
-                arrays[name] = StoredArray(file, name, dtype, shape)
-        return arrays
-
-    def load(self) -> np.ndarray:
-        """Return the array.
-
-        Raises:
-            InvalidInput: if the file is damaged.
-        """
-        with _undamaged(self.file), np.load(self.file) as archive:
-            return archive[self.name]
-
-
-@contextmanager
-def _undamaged(file: Path) -> Iterator[None]:
-    try:
-        yield
-    except (zipfile.BadZipFile, ValueError, EOFError, KeyError) as error:
-        raise InvalidInput(f"{file} is damaged ({error}); remove it and run the same command again") from error
-
 
 Piece = np.ndarray | StoredArray
 Pieces = Piece | Sequence[Piece]
@@ -166,7 +112,7 @@ def _write_column(path: Path, pieces: Pieces) -> dict[str, Any]:
     digest = hashlib.sha256()
     try:
         with path.open("wb") as file:
-            for chunk in (header.getbuffer(), *(chunk for part in parts for chunk in _chunks(part))):
+            for chunk in chain([header.getbuffer()], *map(_chunks, parts)):
                 digest.update(chunk)
                 file.write(chunk)
             file.flush()
@@ -181,8 +127,8 @@ def _write_column(path: Path, pieces: Pieces) -> dict[str, Any]:
     }
 
 
-def _chunks(part: Piece) -> list[memoryview]:
-    values = np.ascontiguousarray(part.load() if isinstance(part, StoredArray) else part)
-    # A view as bytes: memoryview's own cast knows no strings and refuses what is empty.
-    flat = values.reshape(-1).view(np.uint8).data if values.size else memoryview(b"")
-    return [flat[start : start + _BYTES_AT_ONCE] for start in range(0, len(flat), _BYTES_AT_ONCE)]
+def _chunks(part: Piece) -> Iterable[memoryview]:
+    if isinstance(part, StoredArray):
+        return part.chunks()
+    flat = as_bytes(part)
+    return (flat[start : start + _BYTES_AT_ONCE] for start in range(0, len(flat), _BYTES_AT_ONCE))

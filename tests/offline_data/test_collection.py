@@ -116,7 +116,7 @@ def test_stopped_between_ranges_it_goes_on(small_request, compared_bytes, expect
     with pytest.raises(KeyboardInterrupt):
         collect(path, small_request, progress=stop)
     assert not path.exists()
-    assert len(list(partial_of(path).glob("range-*.npz"))) == num_done
+    assert len(list(partial_of(path).glob("range-*"))) == num_done
     played: list[int] = []
 
     def count_sessions(world, policy, session_seeds, behavior_seeds):
@@ -134,8 +134,8 @@ def test_stopped_between_ranges_it_goes_on(small_request, compared_bytes, expect
     ("module", "name", "call"),
     [
         (collection, "write_json", 1),  # the claim of the folder
-        (np, "savez", 1),
-        (np, "savez", 3),
+        (collection, "store_arrays", 1),
+        (collection, "store_arrays", 3),
         (collection, "_join", 1),
         (dataset_writer, "_chunks", 1),
         (dataset_writer, "_chunks", 90),
@@ -157,7 +157,7 @@ def test_stopped_anywhere_it_leaves_nothing_half_written_and_goes_on(
     def fail(*arguments, **options):
         calls.append(arguments)
         if len(calls) == call:
-            if name == "savez":  # half of a range is on the disk
+            if name == "store_arrays":  # half of a range is on the disk
                 arguments[0].write(b"half")
             raise error
         return original(*arguments, **options)
@@ -166,7 +166,7 @@ def test_stopped_anywhere_it_leaves_nothing_half_written_and_goes_on(
         patch.setattr(module, name, fail)
         with pytest.raises((KeyboardInterrupt, InvalidInput, OSError)) as stop:
             collect(path, small_request)
-    if name in ("savez", "_chunks", "fsync") and error is not KeyboardInterrupt:
+    if name in ("store_arrays", "_chunks", "fsync") and error is not KeyboardInterrupt:
         assert stop.type is InvalidInput
         assert str(path.name) in str(stop.value)
         assert "No space left on device; choose a path in a folder that you can write" in str(stop.value)
@@ -220,7 +220,7 @@ for _ in range(20):
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
     partial = path + ".partial"
-    ranges = [name for name in os.listdir(partial) if name.endswith("npz")] if os.path.exists(partial) else []
+    ranges = [name for name in os.listdir(partial) if name.startswith("range-")] if os.path.exists(partial) else []
     finished = os.path.exists(path)
     if finished:
         collection.LoggedDataset.open(path).verify()
@@ -261,13 +261,13 @@ def test_workers_die_with_a_killed_parent_and_the_next_run_goes_on(small_request
         assert process.stdout is not None
         assert process.stdout.readline() == "8\n"
         workers = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-        assert len(workers) >= 2
+        assert workers
         process.send_signal(signal.SIGKILL)
     deadline = time.monotonic() + 30.0
     while any(Path(f"/proc/{worker}").exists() for worker in workers):
         assert time.monotonic() < deadline, "a worker outlives its parent"
         time.sleep(0.05)
-    num_done = len(list(partial_of(path).glob("range-*.npz")))
+    num_done = len(list(partial_of(path).glob("range-*")))
     assert 1 <= num_done < 400
     shutil.rmtree(partial_of(path))
     collect(path, small_request)
@@ -304,8 +304,7 @@ def test_a_range_damaged_on_the_disk_is_refused(small_request, compared_bytes, e
         file.write_bytes(spoilt)
         with pytest.raises(InvalidInput) as refusal:
             collect(path, small_request)
-        assert str(refusal.value).startswith(f"{file} is damaged (")
-        assert str(refusal.value).endswith("remove it and run the same command again")
+        assert str(refusal.value) == f"{file} is damaged; remove it and run the same command again"
         assert not path.exists()
     file.unlink()
     collect(path, small_request)

@@ -9,7 +9,8 @@ import pytest
 
 from offline_data import dataset_writer
 from offline_data.dataset import file_digest
-from offline_data.dataset_writer import StoredArray, consumed_events, write_dataset
+from offline_data.dataset_writer import consumed_events, write_dataset
+from offline_data.stored_arrays import StoredArray, store_arrays
 from recenv.errors import InvalidInput
 
 FACTS = {
@@ -76,10 +77,10 @@ def test_bytes_are_those_of_numpy(tmp_path):
 def test_pieces_of_any_kind_are_joined_in_order(tmp_path, monkeypatch, bytes_at_once, workers):
     monkeypatch.setattr(dataset_writer, "_BYTES_AT_ONCE", bytes_at_once)
     whole = columns()
-    np.savez(tmp_path / "stored.npz", **{name.replace("/", "-"): values[2:] for name, values in whole.items()})
-    stored = StoredArray.all_of(tmp_path / "stored.npz")
-    assert stored["rows-slate"].shape == (3, 2)
-    pieces = {name: [values[:1], values[1:2], stored[name.replace("/", "-")]] for name, values in whole.items()}
+    with (tmp_path / "stored").open("wb") as stream:
+        store_arrays(stream, {name: values[2:] for name, values in whole.items()})
+    stored = StoredArray.all_of(tmp_path / "stored")
+    pieces = {name: [values[:1], values[1:2], stored[name]] for name, values in whole.items()}
     log = write_dataset(tmp_path / "pieces", pieces, FACTS, workers=workers)
     expected = write_dataset(tmp_path / "whole", whole, FACTS)
     assert log.manifest == expected.manifest
