@@ -40,7 +40,7 @@ from recenv.random_streams import derive_seeds
 from recenv.session_config import SessionConfig
 from recenv.world import World, make_world
 
-SESSIONS_PER_RANGE: Final = 2048
+SESSIONS_PER_RANGE: Final = 4096
 
 
 @dataclass(frozen=True)

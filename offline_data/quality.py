@@ -16,7 +16,7 @@ from recenv.random_streams import derive_seeds
 from recenv.user_models import USER_MODELS
 from recenv.world import World
 
-SESSIONS_PER_BATCH = 2048
+SESSIONS_PER_BATCH = 4096
 MAX_REFERENCE_SESSIONS: Final = 1_000_000
 
 Spec = Mapping[str, Any]

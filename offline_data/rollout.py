@@ -14,7 +14,7 @@ from recenv.session_batch import SessionBatch
 from recenv.world import World
 
 # Their state and the policy's scratch stay in the cache; a session that ends makes room for the next.
-SESSIONS_AT_ONCE: Final = 1024
+SESSIONS_AT_ONCE: Final = 2048
 
 
 @dataclass(frozen=True)

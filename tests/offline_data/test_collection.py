@@ -578,5 +578,5 @@ def test_quality_dial():
 def test_default_ranges_cover_every_session_once(monkeypatch):
     monkeypatch.undo()
     ranges = LogRequest(num_sessions=5000).ranges()
-    assert [len(r) for r in ranges] == [2048, 2048, 904]
+    assert [len(r) for r in ranges] == [4096, 904]
     assert [session for r in ranges for session in r] == list(range(5000))
