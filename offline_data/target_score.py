@@ -83,16 +83,18 @@ def at_score(
     """
     require_range("target_score", target_score, -1e3, 1e3)
     dial = _Dial(request, noise, mixing, expert, seed, progress)
-    # Of the tolerance, the references' luck has this much at the target; what is left is the sessions'.
-    slack = TOLERANCE - dial.reference.half_width(target_score)
+
+    def near(score: float) -> bool:
+        return abs(score - target_score) + dial.reference.half_width(score) <= TOLERANCE
+
     ranges = request.ranges()
     guess, stride = min(max(target_score, 0.0), 1.0), _FIRST_STRIDE
     if len(ranges) > 1:
         # A first part of the sessions comes near at little cost; what is left is its own luck.
-        guess, _ = _nearest(lambda fraction: dial.score(fraction, ranges[:1]), target_score, slack, guess, stride)
+        guess, _ = _nearest(lambda fraction: dial.score(fraction, ranges[:1]), target_score, near, guess, stride)
         stride = _LATER_STRIDE
-    good_fraction, score = _nearest(lambda fraction: dial.score(fraction, ranges), target_score, slack, guess, stride)
-    if abs(score - target_score) > slack:
+    good_fraction, score = _nearest(lambda fraction: dial.score(fraction, ranges), target_score, near, guess, stride)
+    if not near(score):
         low, high = sorted(dial.score(fraction, ranges) for fraction in (0.0, 1.0))
         raise InvalidInput(
             f"target_score={target_score} is out of reach: this log of {request.num_sessions:,} sessions scores "
@@ -161,9 +163,9 @@ class _Dial:
 
 
 def _nearest(
-    score_at: Callable[[float], float], target: float, slack: float, guess: float, stride: float
+    score_at: Callable[[float], float], target: float, near: Callable[[float], bool], guess: float, stride: float
 ) -> tuple[float, float]:
-    """Return the first good fraction whose score is within `slack` of the target, or else the nearest; and its score.
+    """Return the first good fraction whose score is `near`, or else the one nearest to the target; and its score.
 
     In growing strides from the guess until the target lies between two fractions, then between those. The score need be
     neither smooth nor monotone: where it jumps over the target, the two close in on the jump.
@@ -173,7 +175,7 @@ def _nearest(
     fraction = round(guess, _DECIMALS)
     while fraction not in scores:  # else an end of the dial, or nothing is left between the two
         scores[fraction] = score_at(fraction)
-        if abs(scores[fraction] - target) <= slack:
+        if near(scores[fraction]):
             break
         short = scores[fraction] < target
         known[short] = fraction
