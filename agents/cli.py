@@ -65,9 +65,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"recsession: {error.filename or 'file system'}: {error.strerror or error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("\nrecsession: stopped; run the same command again to go on", file=sys.stderr)
-        return 130
+        return _stopped()
+    except RuntimeError as error:
+        # tensordict turns a Ctrl-C that meets it between two modules into an error of its own.
+        if not isinstance(error.__context__, KeyboardInterrupt):
+            raise
+        return _stopped()
     return 0
+
+
+def _stopped() -> int:
+    print("\nrecsession: stopped; run the same command again to go on", file=sys.stderr)
+    return 130
 
 
 def _run(name: str, words: Sequence[str]) -> None:

@@ -90,7 +90,13 @@ class LogStorage(Storage):
         if isinstance(index, slice):
             return np.arange(*index.indices(len(self)))
         positions = np.atleast_1d(np.asarray(index))
-        return np.flatnonzero(positions) if positions.dtype == np.bool_ else positions
+        if positions.dtype != np.bool_:
+            return positions
+        require(
+            positions.shape == (len(self),),
+            f"a mask has shape {positions.shape}; give one of ({len(self)},), a truth for each entry",
+        )
+        return np.flatnonzero(positions)
 
     def set(self, *args: Any, **kwargs: Any) -> None:
         """Refuse: a log is not written to.

@@ -11,6 +11,7 @@ then finds them there and joins them. The worker processes of this module do no 
 
 from __future__ import annotations
 
+import hashlib
 import json
 import multiprocessing
 import os
@@ -29,10 +30,10 @@ from typing import Any, Final
 import numpy as np
 
 from offline_data.atomic_files import make_folder, place_folder, replacing, sole_writer, write_json
-from offline_data.behavior import ActionKind, BehaviorPolicy, make_behavior, pinned_spec
+from offline_data.behavior import ACTION_KINDS, ActionKind, BehaviorPolicy, make_behavior, pinned_spec
 from offline_data.corruption import Corruption
 from offline_data.dataset import LATENT_LABELS, LoggedDataset
-from offline_data.dataset_writer import consumed_events, fill_folder
+from offline_data.dataset_writer import consumed_events, fill_folder, versions
 from offline_data.rollout import play_sessions
 from offline_data.stored_arrays import StoredArray, store_arrays
 from recenv.errors import InvalidInput, require, require_range, unknown_name
@@ -68,7 +69,9 @@ class LogRequest:
     quality: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
-        require_range("num_sessions", self.num_sessions, 1, 2**40, integer=True)
+        if self.action_kind not in ACTION_KINDS:
+            raise unknown_name("action kind", self.action_kind, ACTION_KINDS)
+        require_range("num_sessions", self.num_sessions, 1, 2**32, integer=True)
         require_range("dataset_seed", self.dataset_seed, 0, 2**63 - 1, integer=True)
         require_range("group_size", self.group_size, 1, 2**20, integer=True)
         require(
@@ -96,7 +99,7 @@ class LogRequest:
         if "config" in own:
             own["config"] = SessionConfig.from_dict(own["config"])
         if "corruption" in own:
-            own["corruption"] = Corruption(**own["corruption"])
+            own["corruption"] = Corruption.from_dict(own["corruption"])
         return LogRequest(**own)
 
     def policy(self, world: World) -> BehaviorPolicy:
@@ -126,24 +129,23 @@ def collect(
     """
     require_range("workers", workers, 1, 1024, integer=True)
     path = Path(path)
-    request = replace(request, behavior=pinned_spec(request.behavior))
-    plain = json.loads(json.dumps(request.to_dict()))
-    if path.exists():
-        return _finished(path, request, plain, progress)
-    partial = path.with_name(path.name + ".partial")
+    require(path.suffix != ".partial", f"{path} is the name of unfinished work; choose another --out")
+    require(path.exists() or not path.is_symlink(), f"{path} is a link to nowhere; remove it or choose another --out")
+    partial = path.parent / f"{path.name}.partial"
+    if _is_taken(path):
+        return _finished(path, partial, request, progress)
     writer = RangeWriter(partial, request)  # what it refuses, it refuses before a folder is made
     make_folder(partial)
     with sole_writer(partial):
-        if path.exists():  # another process has finished it since
-            shutil.rmtree(partial, ignore_errors=True)
-            return _finished(path, request, plain, progress)
-        _claim(partial, plain)
+        if _is_taken(path):  # another process has finished it since
+            return _finished(path, partial, request, progress)
+        _claim(partial, writer.plain)
         for count in _write_ranges(writer, workers):
             if progress:
                 progress(count)
-        _join(partial / "whole", writer, plain, workers)
+        _join(partial / "whole", writer, workers)
         place_folder(partial / "whole", path)
-        shutil.rmtree(partial)
+        shutil.rmtree(partial, ignore_errors=True)  # another process may be looking in
     return LoggedDataset.open(path)
 
 
@@ -154,15 +156,30 @@ class RangeWriter:
         partial: the folder `<path>.partial` of the dataset.
         request: what to log.
 
+    Attributes:
+        request: what to log, its behavior pinned.
+        plain: the request as the manifest holds it.
+
     Raises:
         InvalidInput: for a behavior that the world refuses.
     """
 
     def __init__(self, partial: Path, request: LogRequest) -> None:
-        self.partial = partial
-        self.request = request
+        self.partial = Path(partial)
+        self.request = replace(request, behavior=pinned_spec(request.behavior))
         self.world = make_world(request.config)
-        self.policy = request.policy(self.world)
+        self.policy = self.request.policy(self.world)
+        self.plain = _plain(self.request)
+        made_by = json.dumps([self.plain, versions()], sort_keys=True)
+        self._digest = hashlib.sha256(made_by.encode()).hexdigest()[:16]
+
+    def file(self, sessions: range) -> Path:
+        """Return the file of a range: another for every request, and for every version that may play it otherwise.
+
+        Args:
+            sessions: one of the request's `ranges()`.
+        """
+        return self.partial / f"range-{sessions.start:012d}-{sessions.stop:012d}-{self._digest}"
 
     def write(self, sessions: range) -> int:
         """Play a range, unless its file is there, and return its number of sessions.
@@ -173,7 +190,7 @@ class RangeWriter:
         Raises:
             InvalidInput: if the folder cannot be written.
         """
-        file = range_file(self.partial, sessions)
+        file = self.file(sessions)
         if not file.exists():
             columns = play_range(self.world, self.policy, self.request, sessions)
             with replacing(file) as temporary, temporary.open("wb") as stream:
@@ -181,21 +198,35 @@ class RangeWriter:
         return len(sessions)
 
 
-def range_file(partial: Path, sessions: range) -> Path:
-    """Return the file of a range in the folder of unfinished work."""
-    return partial / f"range-{sessions.start:012d}"
+def _plain(request: LogRequest) -> dict[str, Any]:
+    """Return a request whose behavior is pinned as JSON gives it back."""
+    try:
+        return json.loads(json.dumps(request.to_dict()))
+    except TypeError as error:
+        raise InvalidInput(f"the log request holds what JSON does not: {error}; give plain values") from error
+
+
+def _is_taken(path: Path) -> bool:
+    """Return whether something is at a path, other than an empty folder that someone made for the dataset."""
+    return path.exists() and not (path.is_dir() and not any(path.iterdir()))
 
 
 def _finished(
-    path: Path, request: LogRequest, plain: dict[str, Any], progress: Callable[[int], object] | None
+    path: Path, partial: Path, request: LogRequest, progress: Callable[[int], object] | None
 ) -> LoggedDataset:
     require(path.is_dir(), f"{path} is a file; choose another --out")
+    require(
+        (path / "manifest.json").is_file(),
+        f"{path} holds something else (no manifest.json); choose another --out, or an empty folder",
+    )
     dataset = LoggedDataset.open(path)
     there = dataset.manifest["source"].get("request")
+    plain = _plain(replace(request, behavior=pinned_spec(request.behavior)))
     require(
         there == plain,
         f"{path} holds a dataset of another request{_difference(there, plain)}; choose another --out or remove it",
     )
+    shutil.rmtree(partial, ignore_errors=True)  # what a stop between the last two steps has left
     if progress:
         progress(request.num_sessions)
     return dataset
@@ -217,6 +248,7 @@ def play_range(world: World, policy: BehaviorPolicy, request: LogRequest, sessio
     played = play_sessions(world, policy, session_seed, behavior_seed)
     lengths = np.diff(played.offsets)
     rows = dict(played.columns)
+    _check_propensities(request, rows)
     del rows["reward"]
     component = rows.pop("component")
     request.corruption.apply(world, rows, lengths, derive_seeds(request.dataset_seed, "corruption", session_id))
@@ -234,6 +266,23 @@ def play_range(world: World, policy: BehaviorPolicy, request: LogRequest, sessio
         "sessions/behavior_seed": behavior_seed,
         LATENT_LABELS.removesuffix(".npy"): component,
     }
+
+
+def _check_propensities(request: LogRequest, rows: dict[str, np.ndarray]) -> None:
+    """Refuse what a behavior policy of a caller's own cannot mean by its log-probabilities."""
+    log_prob, prefix = rows["behavior_log_prob"], rows.get("prefix_log_prob")
+    require(
+        bool(np.isfinite(log_prob).all()),
+        f"behavior {request.behavior!r} acts, and gives log_prob={log_prob[~np.isfinite(log_prob)][:1]} for it; "
+        "return the log-probability of what was done, in nats",
+    )
+    if prefix is not None:
+        wrong = (log_prob > 1e-9) | (log_prob != prefix[:, -1]) | (np.diff(prefix, axis=1, prepend=0.0) > 1e-9).any(1)
+        require(
+            not wrong.any(),
+            f"behavior {request.behavior!r} gives log_prob={log_prob[wrong][:1]} with prefix_log_prob="
+            f"{prefix[wrong][:1]}; return what falls from item to item and ends at log_prob, both at most 0",
+        )
 
 
 def _write_ranges(writer: RangeWriter, workers: int) -> Iterator[int]:
@@ -256,8 +305,8 @@ def _write_ranges(writer: RangeWriter, workers: int) -> Iterator[int]:
                     yield writer.write(left.pop())
         except BrokenProcessPool as error:
             raise InvalidInput(
-                f"workers={workers}: a worker process has died, for want of memory perhaps; lower workers and run the "
-                "same command again to go on"
+                f"workers={workers}: a worker process has died, for want of memory or, in a script, of its "
+                'if __name__ == "__main__"; mend that or lower workers, and run the same command again to go on'
             ) from error
         finally:
             pool.shutdown(cancel_futures=True)
@@ -287,9 +336,9 @@ def _write_in_worker(sessions: range) -> int:
     return _writer.write(sessions)
 
 
-def _join(whole: Path, writer: RangeWriter, plain: dict[str, Any], workers: int) -> None:
-    request, world = writer.request, writer.world
-    parts = [StoredArray.all_of(range_file(writer.partial, sessions)) for sessions in request.ranges()]
+def _join(whole: Path, writer: RangeWriter, workers: int) -> None:
+    request, world, plain = writer.request, writer.world, writer.plain
+    parts = [StoredArray.all_of(writer.file(sessions)) for sessions in request.ranges()]
     columns: dict[str, Any] = {name: [part[name] for part in parts] for name in parts[0]}
     for name in ("sessions/offsets", "sessions/event_offsets"):
         columns[name] = _chained([part.load() for part in columns[name]])
@@ -320,7 +369,10 @@ def _chained(parts: list[np.ndarray]) -> np.ndarray:
 def _claim(partial: Path, plain: dict[str, Any]) -> None:
     file = partial / "request.json"
     if file.exists():
-        there = json.loads(file.read_text())
+        try:
+            there = json.loads(file.read_text())
+        except ValueError as error:
+            raise InvalidInput(f"{file} is damaged; remove {partial} and run the same command again") from error
         require(
             there == plain,
             f"{partial} holds unfinished work of another request{_difference(there, plain)}; remove it or choose "

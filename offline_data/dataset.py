@@ -1,7 +1,7 @@
 """`LoggedDataset`: a folder of memory-mapped columns with a manifest that says what they are and where they came from.
 
 ```
-manifest.json          source, config, seeds, schema, checksums; equal requests, equal bytes
+manifest.json          source, config, seeds, schema, checksums, its own too; equal requests, equal bytes
 run.json               when and where it was made; outside the compared bytes
 rows/NAME.npy          one row an event
 sessions/NAME.npy      one row a session
@@ -16,6 +16,7 @@ from __future__ import annotations
 import hashlib
 import json
 import tokenize
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -74,11 +75,11 @@ COLUMN_MEANINGS: Final = {
 _ENTRY_FIELDS: Final = {"dtype", "shape", "bytes", "sha256"}
 _NEEDED: Final = {
     *("schema", "source", "config", "action_kind", "num_rows", "num_sessions", "num_items", "history_length"),
-    *("max_steps", "feedback_names", "reward_names", "reward_weights", "propensities", "injected"),
+    *("max_steps", "feedback_names", "reward_names", "reward_weights", "propensities", "injected", "checksum"),
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class LoggedDataset:
     """Logged sessions as flat rows, ordered by session and step.
 
@@ -104,8 +105,12 @@ class LoggedDataset:
     catalog: dict[str, np.ndarray]
 
     @staticmethod
-    def open(path: str | Path) -> LoggedDataset:
-        """Return the dataset in a folder, its columns memory-mapped; checksums are left to `verify`.
+    def open(path: str | Path, *, verify: bool = False) -> LoggedDataset:
+        """Return the dataset in a folder, its columns memory-mapped.
+
+        Args:
+            path: the folder.
+            verify: compare every file with its checksum, which reads them whole; see `verify`.
 
         Raises:
             InvalidInput: if the folder is missing, foreign, of another format, or lacks a file or part of one.
@@ -120,7 +125,14 @@ class LoggedDataset:
             else:
                 columns[folder][file.removesuffix(".npy")] = _open_column(path / name, entry)
         del columns["latent"]
-        return LoggedDataset(path, manifest, **columns)
+        dataset = LoggedDataset(path, manifest, **columns)
+        if verify:
+            dataset.verify()
+        return dataset
+
+    def __repr__(self) -> str:
+        size = f"{self.num_sessions:,} sessions, {self.num_rows:,} steps, slates of {self.slate_size:,} from"
+        return f"LoggedDataset({str(self.path)!r}: {size} {self.num_items:,} items, {self.action_kind} actions)"
 
     @property
     def num_rows(self) -> int:
@@ -243,8 +255,15 @@ def file_digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def manifest_checksum(manifest: Mapping[str, Any]) -> str:
+    """Return the SHA-256 of what a manifest says besides its own checksum, 64 hex digits."""
+    said = {name: value for name, value in manifest.items() if name != "checksum"}
+    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
+
+
 def _read_manifest(path: Path) -> dict[str, Any]:
     file = path / "manifest.json"
+    require(not path.is_file(), f"{path} is a file; pass the dataset's folder")
     require(path.is_dir(), f"dataset folder {path} does not exist; make one with `recsession collect --out {path}`")
     require(
         file.is_file(),
@@ -270,6 +289,12 @@ def _read_manifest(path: Path) -> dict[str, Any]:
     )
     absent = sorted(_NEEDED - manifest.keys())
     require(not absent, f"{file} lacks {', '.join(absent)}; collect the dataset again")
+    found = manifest_checksum(manifest)
+    require(
+        found == manifest["checksum"],
+        f"{file} has the checksum {found[:12]}... and says {str(manifest['checksum'])[:12]}...; it has changed, "
+        "collect the dataset again",
+    )
     for name, entry in manifest["schema"].items():
         folder, slash, column = name.partition("/")
         whole = folder in FOLDERS and slash and "/" not in column and entry.keys() >= _ENTRY_FIELDS

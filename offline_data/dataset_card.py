@@ -169,7 +169,12 @@ def _caveats(summary: Mapping[str, Any]) -> list[str]:
     wrong = "; ".join(f"{count:,} {CHECKS[name]}" for name, count in summary["checks"].items() if count)
     if wrong:
         found.append(f"It contradicts itself: {wrong}.")
-    if summary["overlap"] is not None:
+    if summary["overlap"] is not None and summary["overlap"]["reach"] == 0.0:
+        found.append(
+            f"With {propensity['known_sessions']:,} sessions that have propensities, no policy keeps an effective "
+            "sample size of more than 100 by whole sessions."
+        )
+    elif summary["overlap"] is not None:
         found.append(
             f"Whole sessions keep an effective sample size of 100 only for policies within "
             f"{summary['overlap']['reach']:.2g} nats a step (Rényi divergence of order 2) of the one that logged."

@@ -226,7 +226,8 @@ def _overlap(dataset: LoggedDataset) -> dict[str, Any] | None:
 
     Of importance weights w = target / logging policy, the effective sample size is (sum w)^2 / sum w^2. `uniform` is
     that of the policy that shows every slate (of as many items as were shown) alike: by single steps, and by whole
-    sessions, whose weight is the product over their steps; None where the log does not say what a step offered.
+    sessions, whose weight is the product over their steps; None where the log does not say what a step offered. Its
+    `mean_weight` of steps is 1 on average where the log may show all that the policy shows, and else the share of it.
     `reach` is how far any target may be from the logging policy, in nats a step of the Rényi divergence of order 2,
     log E[w^2], for whole sessions of mean length to keep an effective sample size of 100.
     """
@@ -242,12 +243,13 @@ def _overlap(dataset: LoggedDataset) -> dict[str, Any] | None:
         comparable = target is not None
         if target is not None:
             ratio = np.where(known, target - np.where(known, behavior, 0.0), -np.inf)
-            steps.add(ratio)
+            steps.add(ratio[known])
             sessions.add(np.add.reduceat(ratio, block.first)[whole])
     if not known_sessions:
         return None
     reach = max(0.0, math.log(known_sessions / TRUSTED_SAMPLE_SIZE)) * dataset.num_sessions / dataset.num_rows
-    return {"uniform": {"steps": steps.value, "sessions": sessions.value} if comparable else None, "reach": reach}
+    uniform = {"steps": steps.value, "sessions": sessions.value, "mean_weight": steps.mean_weight}
+    return {"uniform": uniform if comparable else None, "reach": reach}
 
 
 def _uniform_log_prob(dataset: LoggedDataset, rows: slice) -> np.ndarray | None:

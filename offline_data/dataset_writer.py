@@ -18,7 +18,7 @@ from typing import Any, Final
 import numpy as np
 
 from offline_data.atomic_files import make_folder, new_folder, unwritable, write_json
-from offline_data.dataset import FORMAT, FORMAT_VERSION, LoggedDataset
+from offline_data.dataset import FORMAT, FORMAT_VERSION, LoggedDataset, manifest_checksum
 from offline_data.stored_arrays import StoredArray, as_bytes
 
 _BYTES_AT_ONCE: Final = 1 << 22
@@ -67,13 +67,19 @@ def fill_folder(
         "format_version": FORMAT_VERSION,
         "num_rows": schema["rows/step.npy"]["shape"][0],
         "num_sessions": schema["sessions/offsets.npy"]["shape"][0] - 1,
-        "versions": {name: version(name) for name in ("recsession", "numpy", "numba")},
+        "versions": versions(),
         "schema": schema,
     }
+    manifest["checksum"] = manifest_checksum(manifest)
     write_json(folder / "manifest.json", manifest)
     run = {"finished": time.time(), "host": platform.node(), "python": platform.python_version()}
     write_json(folder / "run.json", run)
     return manifest
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of what makes the bytes of a log."""
+    return {name: version(name) for name in ("recsession", "numpy", "numba")}
 
 
 def consumed_events(slate: np.ndarray, feedback: np.ndarray, offsets: np.ndarray) -> dict[str, np.ndarray]:

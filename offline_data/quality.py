@@ -151,6 +151,12 @@ class Reference:
         half = self.half_width(score)
         return Interval(score, score - half, score + half)
 
+    def estimated_score(self, value: Interval) -> Interval:
+        """Return the normalised score of a return that is an estimate too, from users that are not the references'."""
+        score = self.normalized_score(value.mean)
+        half = math.hypot(value.half_width / self._gap, self.half_width(score))
+        return Interval(score, score - half, score + half)
+
     def half_width(self, score: float) -> float:
         """Return half the 95 % interval of a normalised score whose return is known, for the references' luck alone.
 
@@ -187,7 +193,7 @@ def evaluate_returns(
     Raises:
         InvalidInput: for a number of sessions below 1.
     """
-    require_range("num_sessions", num_sessions, 1, 2**40, integer=True)
+    require_range("num_sessions", num_sessions, 1, 2**32, integer=True)
     returns = np.empty(num_sessions)
     for start in range(0, num_sessions, SESSIONS_PER_BATCH):
         index = np.arange(start, min(start + SESSIONS_PER_BATCH, num_sessions))

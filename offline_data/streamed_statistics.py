@@ -132,7 +132,7 @@ class EffectiveSampleSize:
     """(sum w)^2 / sum w^2 of weights that are given by their logarithms, a piece at a time."""
 
     def __init__(self) -> None:
-        self._top, self._sum, self._squares = -math.inf, 0.0, 0.0
+        self._top, self._sum, self._squares, self._count = -math.inf, 0.0, 0.0, 0
 
     def add(self, log_weights: np.ndarray) -> None:
         """Take in more weights.
@@ -140,6 +140,7 @@ class EffectiveSampleSize:
         Args:
             log_weights: [n] nats; -inf for no weight.
         """
+        self._count += len(log_weights)
         top = max(self._top, float(log_weights.max(initial=-math.inf)))
         if top == -math.inf:
             return
@@ -153,6 +154,11 @@ class EffectiveSampleSize:
     def value(self) -> float:
         """The effective number of samples; 0 where no weight is above zero."""
         return self._sum**2 / self._squares if self._squares else 0.0
+
+    @property
+    def mean_weight(self) -> float:
+        """The mean weight; 0 where there is none."""
+        return math.exp(self._top) * self._sum / self._count if self._sum else 0.0
 
 
 def gini(counts: np.ndarray) -> float:

@@ -60,7 +60,7 @@ class Evaluate:
         returns = evaluate_returns(world, policy, self.num_sessions, self.seed, "evaluation")
         reference = reference_returns(world, noise, kind, expert=expert, num_sessions=self.num_sessions, seed=self.seed)
         value = Interval.of(returns)
-        score = Interval(*(reference.normalized_score(x) for x in (value.mean, value.low, value.high)))
+        score = reference.estimated_score(value)
         print(f"{'session return':<20}{value}   ({self.num_sessions:,} sessions)")
         zero, one = policy_name(noise), policy_name(expert)
         print(f"{'normalised score':<20}{score:.3f}   ({zero} = 0, {one} = 1, as {kind} actions)")

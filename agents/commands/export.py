@@ -34,7 +34,7 @@ class Export:
 
     def run(self) -> None:
         """Export and say how to open it."""
-        log = LoggedDataset.open(self.dataset)
+        log = LoggedDataset.open(self.dataset, verify=True)
         if self.to == "parquet":
             require(self.id is None, f"--id {self.id} is of Minari; leave it out with --to parquet")
             if self.out is None:

@@ -50,7 +50,7 @@ class Fit:
         if self.log == "open-bandit":
             self._open_bandit()
             return
-        dataset = LoggedDataset.open(self.log)
+        dataset = LoggedDataset.open(self.log, verify=True)
         with tqdm(unit="row", unit_scale=True, delay=0.1) as bar:
             fit = fit_user_model(
                 dataset,

@@ -47,6 +47,7 @@ class _Import(ABC):
 
     def run(self) -> None:
         """Import and say what was written."""
+        require(not self.out.exists(), f"{self.out} exists; choose another --out or remove it")
         with tqdm(unit=self.unit, unit_scale=True, delay=0.1) as bar:
             log = self.read(bar.update)
         print(f"{self.out}: {log.num_sessions:,} sessions, {log.num_rows:,} steps, {log.num_items:,} items")

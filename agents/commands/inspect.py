@@ -164,7 +164,11 @@ def _propensity_rows(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
         steps, sessions = (count_text(overlap["uniform"][name]) for name in ("steps", "sessions"))
         of_steps, of_sessions = f"{propensity['known_steps']:,} steps", f"{propensity['known_sessions']:,} sessions"
         told = f"{steps} of {of_steps}, {sessions} of {of_sessions}, to judge the uniform policy by importance weights"
-        rows.append(("effective sample", told))
+        weight = readable(overlap["uniform"]["mean_weight"])
+        rows.append(("effective sample", f"{told}; mean weight {weight}, near 1 if the log shows all that it would"))
+    if overlap["reach"] == 0.0:
+        few = f"{propensity['known_sessions']:,} sessions give no policy an effective sample of more than 100"
+        return [*rows, ("reach", f"none: {few}")]
     reach = f"{readable(overlap['reach'])} nats a step from the logging policy"
     return [*rows, ("reach", f"{reach} (Renyi-2) leave whole sessions an effective sample of 100")]
 

@@ -58,7 +58,7 @@ class Ope:
             return
         for name in self.estimators:
             ESTIMATORS.get(name)
-        dataset = LoggedDataset.open(self.log)
+        dataset = LoggedDataset.open(self.log, verify=True)
         if self.policy is None:
             raise InvalidInput(f"--log {self.log} has no --policy; give a policy file of `recsession train`")
         actor, _ = load_policy(self.policy)

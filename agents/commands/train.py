@@ -22,7 +22,7 @@ from agents.trainer import TrainerConfig, check_device, check_needs, train
 from offline_data.atomic_files import make_folder, replacing, sole_writer, write_json
 from offline_data.dataset import LoggedDataset
 from offline_data.quality import Interval
-from recenv.errors import require_range
+from recenv.errors import require, require_range
 from recenv.world import make_world
 
 
@@ -62,8 +62,12 @@ def run(words: Sequence[str]) -> None:
     chosen: Any = parse(options, f"train {name}", words[1:], description)
     check_device(chosen.device)
     require_range("seed", chosen.seed, 0, 2**31 - 1, integer=True)
-    dataset = LoggedDataset.open(chosen.log)
+    dataset = LoggedDataset.open(chosen.log, verify=True)
     check_needs(name, objective, dataset)
+    require(
+        not (chosen.out / "manifest.json").exists(),
+        f"--out {chosen.out} is a logged dataset; choose another folder for policy and metrics",
+    )
     out = make_folder(chosen.out)
     with sole_writer(out):
         _fit_and_train(name, dataset, chosen, out)

@@ -209,7 +209,7 @@ def make_behavior(
 
 
 def pinned_spec(spec: Any) -> Any:
-    """Return a spec as a manifest holds it: "MODULE:CLASS" with its whole config, a checksum of its file filled in say.
+    """Return a spec as a manifest holds it: plain values, "MODULE:CLASS" with its whole config, a file's checksum say.
 
     Args:
         spec: see `make_behavior`; what it holds, the components of a mixture say, is pinned too.
@@ -217,6 +217,8 @@ def pinned_spec(spec: Any) -> Any:
     Raises:
         InvalidInput: for such a class or config that `make_behavior` refuses.
     """
+    if isinstance(spec, np.ndarray | np.generic):
+        return spec.tolist()
     if isinstance(spec, list | tuple):
         return [pinned_spec(part) for part in spec]
     if not isinstance(spec, Mapping):
@@ -229,10 +231,13 @@ def pinned_spec(spec: Any) -> Any:
 
 def _resolved(spec: Mapping[str, Any]) -> tuple[type[BehaviorPolicy], Any]:
     """Return the class of a spec, and its config."""
-    require("name" in spec, f"behavior spec {spec!r} has no 'name'; add the name of a registered behavior policy")
+    require(
+        isinstance(spec, Mapping) and "name" in spec,
+        f"behavior spec {spec!r} has no 'name'; add the name of a registered behavior policy",
+    )
     values = dict(spec)
-    name = values.pop("name")
-    policy = _imported(name) if ":" in str(name) else BEHAVIORS.get(name)
+    name = str(values.pop("name"))
+    policy = _imported(name) if ":" in name else BEHAVIORS.get(name)
     known = {f.name for f in fields(policy.Config)}
     for key in values:
         if key not in known:
@@ -244,7 +249,7 @@ def _imported(name: str) -> type[BehaviorPolicy]:
     module_name, _, class_name = name.partition(":")
     try:
         policy = getattr(importlib.import_module(module_name), class_name, None)
-    except (ImportError, ValueError) as error:
+    except (ImportError, ValueError, TypeError) as error:  # the last two for a name that cannot be one
         raise InvalidInput(
             f"behavior policy {name!r}: cannot import {module_name!r} ({error}); pass MODULE:CLASS on the path"
         ) from error

@@ -25,7 +25,7 @@ from numba import njit
 
 from offline_data.behavior import BEHAVIORS, ActionKind, SessionView
 from offline_data.behavior.plackett_luce import Scores, linear_scores
-from offline_data.behavior.ranking import RankingConfig, RankingPolicy, unit
+from offline_data.behavior.ranking import RankingConfig, RankingPolicy, ridge, unit
 from recenv.choice_models import MultinomialLogit
 from recenv.errors import InvalidInput, require_range
 from recenv.random_streams import INITIAL, derive_seeds, uniforms
@@ -108,8 +108,8 @@ class BeliefPolicy(RankingPolicy):
     @cached_property
     def _fit(self) -> np.ndarray:
         """The ridge regression on the embeddings, [d, N], of values that it centres."""
-        rows = self.world.catalog.embeddings.astype(np.float64)
-        fit = np.linalg.solve(rows.T @ rows + 1e-3 * np.eye(rows.shape[1]), rows.T)
+        embeddings = self.world.catalog.embeddings
+        fit = ridge(embeddings, embeddings.T)
         return fit - fit.mean(axis=1, keepdims=True)
 
     def remember(self, view: SessionView, memory: np.ndarray) -> None:

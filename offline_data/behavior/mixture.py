@@ -36,6 +36,11 @@ class MixtureConfig:
     mixing: str = "step"
 
     def __post_init__(self) -> None:
+        for name, values in (("components", self.components), ("weights", self.weights)):
+            require(
+                isinstance(values, list | tuple | np.ndarray),
+                f"{name}={values!r} of a mixture is not a list; give one entry a component",
+            )
         count = len(self.components)
         require(1 <= count <= 127, f"mixture has {count} components; give 1 to 127")
         require(

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+from numba import njit
 
 from offline_data.behavior import BehaviorPolicy, Decision, SessionView
 from offline_data.behavior.plackett_luce import (
@@ -157,10 +158,45 @@ def linear_fit(embeddings: np.ndarray, values: np.ndarray) -> np.ndarray:
         embeddings: [N, d].
         values: [N].
     """
-    rows = embeddings.astype(np.float64)
     centred = values.astype(np.float64) - values.mean(dtype=np.float64)
-    gram = rows.T @ rows + 1e-3 * np.eye(rows.shape[1])
-    return np.linalg.solve(gram, rows.T @ centred)
+    return ridge(embeddings, (embeddings * centred[:, None]).sum(axis=0)[:, None])[:, 0]
+
+
+def ridge(embeddings: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """Return the solution X, [d, m] float64, of (V'V + 1e-3 I) X = right.
+
+    Args:
+        embeddings: V, [N, d].
+        right: [d, m].
+    """
+    solution = np.array(right, np.float64, order="C")
+    _ridge(np.ascontiguousarray(embeddings, np.float64), solution)
+    return solution
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
+def _ridge(rows, solution):
+    # Cholesky's, each sum in one order: a log must not depend on the BLAS of the machine that collects it.
+    (num_rows, dim), num_columns = rows.shape, solution.shape[1]
+    factor = np.zeros((dim, dim))
+    for i in range(dim):
+        for j in range(i + 1):
+            total = 1e-3 if i == j else 0.0
+            for n in range(num_rows):
+                total += rows[n, i] * rows[n, j]
+            for k in range(j):
+                total -= factor[i, k] * factor[j, k]
+            factor[i, j] = math.sqrt(total) if i == j else total / factor[j, j]
+    for i in range(dim):
+        for m in range(num_columns):
+            for k in range(i):
+                solution[i, m] -= factor[i, k] * solution[k, m]
+            solution[i, m] /= factor[i, i]
+    for i in range(dim - 1, -1, -1):
+        for m in range(num_columns):
+            for k in range(i + 1, dim):
+                solution[i, m] -= factor[k, i] * solution[k, m]
+            solution[i, m] /= factor[i, i]
 
 
 def _row_sums(rows: np.ndarray) -> np.ndarray:

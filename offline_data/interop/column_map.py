@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -17,6 +18,7 @@ from recenv.errors import InvalidInput, require, unknown_name
 
 TimeUnit = Literal["seconds", "milliseconds"]
 
+_FILE_NAME: Final = re.compile(r"\w[\w .:%()+-]{0,99}")
 _KINDS: Final[Mapping[str, Kind]] = {
     "user_id": "id",
     "item_id": "id",
@@ -103,16 +105,21 @@ class ColumnMap:
             require(isinstance(column, str) and column != "", f"{column!r} in the column map is no column's name")
         return ColumnMap(**values)
 
-    def kinds(self, time_unit: TimeUnit = "seconds") -> dict[str, Kind]:
-        """Return the kind of each mapped column."""
-        kinds: dict[str, Kind] = {getattr(self, role): kind for role, kind in _KINDS.items() if getattr(self, role)}
-        if self.timestamp is not None and time_unit == "milliseconds":
-            kinds[self.timestamp] = "time_ms"
-        for column in self.feedback.values():
-            kinds[column] = "single"
-        # After the feedback: a column may be both, and a reward is not rounded.
-        for column in self.reward.values():
-            kinds[column] = "number"
+    def kinds(self, time_unit: TimeUnit = "seconds") -> dict[str, tuple[str, Kind]]:
+        """Return the column and the kind of each mapped role; one column may be of several kinds."""
+        kinds: dict[str, tuple[str, Kind]] = {
+            role: (getattr(self, role), kind) for role, kind in _KINDS.items() if getattr(self, role)
+        }
+        if self.timestamp is not None:
+            kinds["timestamp"] = self.timestamp, "time_ms" if time_unit == "milliseconds" else "time"
+            if self.step == self.timestamp:
+                kinds["step"] = kinds["timestamp"]
+        # A reward is not rounded.
+        rewards = set(self.reward.values())
+        for name, column in self.feedback.items():
+            kinds[f"feedback.{name}"] = column, "number" if column in rewards else "single"
+        for name, column in self.reward.items():
+            kinds[f"reward.{name}"] = column, "number"
         return kinds
 
 
@@ -144,23 +151,20 @@ def import_table(
     file = Path(path)
     if time_unit not in ("seconds", "milliseconds"):
         raise unknown_name("time unit", time_unit, ("seconds", "milliseconds"))
-    values, counts = read_tables([file], columns.kinds(time_unit), progress=progress)
+    values, counts = _read(file, columns.kinds(time_unit), progress)
     files = counts
-
-    def mapped(role: str) -> Any:
-        column = getattr(columns, role)
-        return None if column is None else values[column]
-
-    user, item, session = mapped("user_id"), mapped("item_id"), mapped("session_id")
+    mapped = values.get
+    user, item, session = values["user_id"], values["item_id"], mapped("session_id")
     catalog: dict[str, np.ndarray] = {}
     if items is not None:
         item, catalog = _with_items(item, Path(items), columns.item_id)
         files = [*counts, (Path(items), 0)]
-    feedback = {name: values[column] for name, column in columns.feedback.items()}
+    feedback = {name: values[f"feedback.{name}"] for name in columns.feedback}
+    reward = {name: values[f"reward.{name}"] for name in columns.reward}
     lacking = []
     if not feedback:
-        name, column = next(iter(columns.reward.items()))
-        feedback = {"click": (values[column] > 0.0).astype(np.float64)}
+        name, value = next(iter(reward.items()))
+        feedback = {"click": (value > 0.0).astype(np.float64)}
         lacking = [f"feedback: a click is {name} > 0"]
     propensity = mapped("propensity")
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -182,7 +186,7 @@ def import_table(
         step=mapped("step"),
         position=mapped("position"),
         timestamp=mapped("timestamp"),
-        reward={name: values[column] for name, column in columns.reward.items()} or None,
+        reward=reward or None,
         item_log_prob=item_log_prob,
         prefix_log_prob=mapped("prefix_log_prob"),
         step_log_prob=mapped("behavior_log_prob"),
@@ -195,6 +199,25 @@ def import_table(
     return import_interactions(out, log, "table", options=options or ImportOptions(), lacking=lacking, facts=facts)
 
 
+def _read(
+    file: Path, roles: Mapping[str, tuple[str, Kind]], progress: Progress | None
+) -> tuple[dict[str, Any], list[tuple[Path, int]]]:
+    """Return the values of each role, and the number of rows; a column of several kinds is read once a kind."""
+    readings: list[dict[str, Kind]] = [{}]
+    for column, kind in dict.fromkeys(roles.values()):
+        free = [reading for reading in readings if column not in reading]
+        if not free:
+            free = [{}]
+            readings += free
+        free[0][column] = kind
+    read: dict[tuple[str, Kind], Any] = {}
+    counts: list[tuple[Path, int]] = []
+    for reading in readings:
+        values, counts = read_tables([file], reading, progress=None if read else progress)
+        read |= {(column, kind): values[column] for column, kind in reading.items()}
+    return {role: read[pair] for role, pair in roles.items()}, counts
+
+
 def _with_items(logged: Ids, file: Path, id_column: str) -> tuple[Ids, dict[str, np.ndarray]]:
     """Return the logged items as codes into the file's, and the file's columns.
 
@@ -204,7 +227,11 @@ def _with_items(logged: Ids, file: Path, id_column: str) -> tuple[Ids, dict[str,
     table = read_whole(file)
     name = id_column if id_column in table else "item_id"
     require(name in table, f"{file} has no column {name}; it has {', '.join(table)}")
-    ids = Ids.of(table[name])
+    given = table[name]
+    require(len(given) > 0, f"{file} has a header and no rows; copy it again")
+    missing = np.isnan(given) if given.dtype.kind == "f" else given == "" if given.dtype.kind == "U" else given != given
+    require(not missing.any(), f"{file}: data row {int(np.argmax(missing)) + 1} has no {name}; leave out the row")
+    ids = Ids.of(given)
     require(len(ids.source) == len(ids.codes), f"{file} names an item twice in {name}; keep one row an item")
     kinds = {source.dtype.kind for source in (ids.source, logged.source)}
     require(len(kinds) == 1, f"{file}, column {name}: its ids are numbers and the log's are text, or the reverse")
@@ -217,4 +244,10 @@ def _with_items(logged: Ids, file: Path, id_column: str) -> tuple[Ids, dict[str,
     )
     order = np.argsort(ids.codes)
     columns = {column: values[order] for column, values in table.items() if column not in (name, "source_id")}
-    return Ids(place[logged.codes], ids.source), {k: v for k, v in columns.items() if v.dtype.kind in "if"}
+    columns = {column: values for column, values in columns.items() if values.dtype.kind in "if"}
+    for column in columns:
+        require(_FILE_NAME.fullmatch(column) is not None, f"{file}: column {column!r} makes no file name; rename it")
+    if "embeddings" in columns:
+        fine = columns["embeddings"].ndim == 2 and bool(np.isfinite(columns["embeddings"]).all())
+        require(fine, f"{file}, column embeddings: it holds no lists of finite numbers; mend or rename it")
+    return Ids(place[logged.codes], ids.source), columns

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
@@ -18,6 +18,8 @@ from offline_data.interop.arrangement import Arrangement
 from offline_data.interop.interactions import Interactions
 from offline_data.propensities import PropensityEstimate, estimate_propensities
 from recenv.errors import require, require_range
+
+_ROUNDING: Final = 1e-5
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,7 @@ def import_interactions(
     require(not Path(path).exists(), f"{path} exists; choose another --out or remove it")
     _check(log)
     arrangement = Arrangement.of(log, options.session_gap * 60.0)
+    _check_steps(log, arrangement)
     columns = arrangement.columns(log)
     weights = _reward_columns(columns, log, arrangement, options.reward_weights, default_weights)
     slate, offsets = columns["rows/slate"], columns["sessions/offsets"]
@@ -131,7 +134,8 @@ def _check(log: Interactions) -> None:
     for name, values in log.feedback.items():
         log.require_all(name, values, (values >= 0.0) & (values <= 1.0), "in [0, 1]; scale it, or give it as a reward")
     for name, values in (log.reward or {}).items():
-        log.require_all(name, values, np.isfinite(values), "a finite number; mend or leave out the row")
+        fine = np.abs(values) <= np.finfo(np.float32).max
+        log.require_all(name, values, fine, "a finite number of single precision; mend or leave out the row")
     if log.timestamp is not None:
         log.require_all("timestamp", log.timestamp, np.isfinite(log.timestamp), "a time; mend or leave out the row")
     for name in ("item_log_prob", "prefix_log_prob", "step_log_prob"):
@@ -139,6 +143,27 @@ def _check(log: Interactions) -> None:
         if values is not None:
             fine = np.isnan(values) | ((values <= 0.0) & (values > -np.inf))
             log.require_all("propensity", np.exp(values), fine, "a probability above 0; leave it empty if unknown")
+
+
+def _check_steps(log: Interactions, arrangement: Arrangement) -> None:
+    """Refuse log-probabilities of slates that differ within a slate, or of prefixes that grow along it."""
+    whole, prefix = log.step_log_prob, log.prefix_log_prob
+    if whole is not None:
+        same = _as_first(whole, arrangement)
+        log.require_all("behavior_log_prob", whole, same, "that of its step's first item; it is of the whole slate")
+    if prefix is not None:
+        grows = (np.diff(prefix[arrangement.order]) > _ROUNDING) & (np.diff(arrangement.row) == 0)
+        falls = np.ones(len(prefix), np.bool_)
+        falls[arrangement.order[1:]] = ~grows
+        log.require_all("prefix_log_prob", prefix, falls, "at most that of the slate up to the item before")
+
+
+def _as_first(values: np.ndarray, arrangement: Arrangement) -> np.ndarray:
+    """Return whether each entry has the value of its step's first one, [n]; NaN equals NaN."""
+    entries, first = values[arrangement.order], arrangement.steps(values)[arrangement.row]
+    same = np.empty(len(values), np.bool_)
+    same[arrangement.order] = (entries == first) | (np.isnan(entries) & np.isnan(first))
+    return same
 
 
 def _reward_columns(
@@ -155,13 +180,11 @@ def _reward_columns(
         )
         components = []
         for name, values in log.reward.items():
-            first = arrangement.steps(values)
-            same = np.empty(len(values), np.bool_)
-            same[arrangement.order] = values[arrangement.order] == first[arrangement.row]
+            same = _as_first(values, arrangement)
             log.require_all(
                 name, values, same, "the reward of its step's first item; map it as feedback and give it a weight"
             )
-            components.append(first)
+            components.append(arrangement.steps(values))
         columns["rows/reward_vector"] = np.stack(components, axis=1).astype(np.float32)
         return dict.fromkeys(log.reward, 1.0)
     chosen = dict(weights or default or {next(iter(log.feedback)): 1.0})

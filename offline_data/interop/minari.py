@@ -50,6 +50,10 @@ _OF_STEPS: Final = {
 _OF_SESSIONS: Final = ("user_id", "group_id", "episode_id", "session_seed", "behavior_seed")
 # HDF5 keeps what is smaller beside the description of the array, in one write.
 _COMPACT_BYTES: Final = 60_000
+_FACTS: Final = (
+    *("source", "config", "action_kind", "num_items", "history_length", "max_steps"),
+    *("feedback_names", "reward_names", "reward_weights", "propensities", "injected"),
+)
 
 
 def export_minari(
@@ -293,12 +297,27 @@ def import_minari(
     except (OSError, ValueError, KeyError, AssertionError) as error:
         raise InvalidInput(f"{data} is damaged or of another version of Minari ({error}); copy it again") from error
     require(len(episodes) > 0, f"{data} has no episode; give one that has")
+    for index, episode in enumerate(episodes):
+        parts = (episode.actions, episode.rewards, episode.terminations, episode.truncations)
+        require(
+            len({len(part) for part in parts}) == 1,
+            f"{data}: episode {index} has not as many actions as rewards and ends; copy it again",
+        )
     if manifest is None:
         return _import_foreign(source, episodes, data, Path(out), options or ImportOptions())
-    return _import_own(episodes, manifest, data, Path(out))
+    try:
+        columns, facts = _own(episodes, manifest, data)
+    except (KeyError, IndexError, TypeError, ValueError) as error:
+        raise InvalidInput(f"{data} is damaged or of another version of RecSession ({error}); copy it again") from error
+    lengths = np.array([len(episode) for episode in episodes])
+    _require_items(columns["rows/slate"], lengths, facts["num_items"], 0, data)
+    return write_dataset(out, columns, facts)
 
 
-def _import_own(episodes: list[EpisodeData], manifest: dict[str, Any], data: Path, out: Path) -> LoggedDataset:
+def _own(
+    episodes: list[EpisodeData], manifest: dict[str, Any], data: Path
+) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """Return the columns and the manifest of what `export_minari` wrote."""
     lengths = np.array([len(episode) for episode in episodes])
     offsets = np.concatenate([[0], np.cumsum(lengths)])
     world = make_world(SessionConfig.from_dict(manifest["config"]))
@@ -328,9 +347,21 @@ def _import_own(episodes: list[EpisodeData], manifest: dict[str, Any], data: Pat
     }
     columns |= consumed_events(columns["rows/slate"], columns["rows/feedback"], offsets)
     columns |= {f"catalog/{name}": values for name, values in world.catalog.arrays().items()}
-    facts = {name: value for name, value in manifest.items() if name not in ("num_rows", "num_sessions", "versions")}
+    facts = {name: manifest[name] for name in _FACTS}
+    facts |= {name: value for name, value in manifest.items() if name not in ("num_rows", "num_sessions", "versions")}
     facts["source"] = {**_source(data), "lacking": ["latent labels"], "exported": manifest["source"]}
-    return write_dataset(out, columns, facts)
+    return columns, facts
+
+
+def _require_items(slates: np.ndarray, lengths: np.ndarray, count: int, low: int, data: Path) -> None:
+    """Refuse slates [N, K] of items beyond the catalogue's [0, count), whose ids begin at `low`."""
+    outside = ((slates < 0) | (slates >= count)).any(axis=1)
+    if outside.any():
+        episode = int(np.searchsorted(np.cumsum(lengths), np.argmax(outside), side="right"))
+        raise InvalidInput(
+            f"{data}: episode {episode} has the action {(slates[np.argmax(outside)] + low).tolist()}, whose items are "
+            f"not in [{low}, {low + count}); copy it again"
+        )
 
 
 def _import_foreign(
@@ -342,6 +373,7 @@ def _import_foreign(
     session = np.repeat(np.arange(len(episodes)), lengths * size)
     reward = np.concatenate([episode.rewards for episode in episodes]).astype(np.float64)
     slates = np.concatenate([np.reshape(episode.actions, (-1, size)) for episode in episodes]).astype(np.int64) - low
+    _require_items(slates, lengths, count, low, data)
     clicked = reward > 0.0 if size == 1 else np.zeros(total * size, np.bool_)
     lacking = ["users: each episode is of a user of its own", "observations: they are not kept"]
     lacking.append("feedback: a click is reward > 0" if size == 1 else "feedback: which item of a slate was clicked")

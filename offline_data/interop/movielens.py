@@ -101,6 +101,9 @@ def import_movielens(
         timestamp=values[time],
         catalog=label_columns(genres, "|"),
     )
+    log.require_all(
+        score, rating, (rating >= 0.0) & (rating <= _LARGEST), "a rating in [0, 5]; copy it from the published dataset"
+    )
     return import_interactions(
         out,
         log,
@@ -116,6 +119,8 @@ def _films(rated: Ids, films: list[tuple[int, str]], file: Path) -> tuple[Ids, I
     """Return the rated films as codes into all films, and the genres of each, joined."""
     genres = dict(films)
     require(len(genres) == len(films), f"{file} names a film twice; copy it from the published dataset")
+    text = [str(film) for film in rated.source if not str(film).lstrip("-").isdecimal()]
+    require(not text, f"the ratings beside {file} have a film {text[:1]}, which is no number; copy them again")
     unknown = [int(film) for film in rated.source if int(film) not in genres]
     require(not unknown, f"{file} has no film {unknown[:1]}, which is rated; copy it from the published dataset")
     source = np.array(sorted(genres), np.int64)
@@ -124,9 +129,10 @@ def _films(rated: Ids, films: list[tuple[int, str]], file: Path) -> tuple[Ids, I
 
 
 def _read(file: Path, reader: Callable[[Path], list[tuple[int, str]]]) -> list[tuple[int, str]]:
-    require(file.is_file(), f"{file} does not exist; copy it from the published dataset")
     try:
         return reader(file)
+    except FileNotFoundError as error:
+        raise InvalidInput(f"{error.filename} does not exist; copy it from the published dataset") from error
     except (ValueError, IndexError, KeyError, OSError, csv.Error) as error:
         raise InvalidInput(f"{file} is damaged ({error!r}); copy it from the published dataset") from error
 
@@ -147,8 +153,12 @@ def _movies_dat(file: Path) -> list[tuple[int, str]]:
 
 
 def _movies_csv(file: Path) -> list[tuple[int, str]]:
-    with file.open(newline="", encoding="utf-8") as stream:
-        return [(int(row["movieId"]), row["genres"]) for row in csv.DictReader(stream)]
+    with file.open(newline="", encoding="utf-8-sig") as stream:
+        films = [(int(row["movieId"]), row["genres"]) for row in csv.DictReader(stream)]
+    short = [film for film, genres in films if genres is None]
+    if short:
+        raise ValueError(f"film {short[0]} has no genres")
+    return films
 
 
 _CSV_COLUMNS: Final[Any] = ("userId", "movieId", "rating", "timestamp")

@@ -23,20 +23,21 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 SHOWN_AT_ONCE: Final = 1 << 17
-_OWN_NAMES: Final = frozenset(
-    ("session_id", "step", "position", "item_id", "user_id", "reward", "terminated", "truncated", "timestamp", "day")
-)
 _STEP_COLUMNS: Final = ("terminated", "truncated", "behavior_log_prob", "timestamp", "day", "session_number", "proto")
+_OWN_NAMES: Final = frozenset(
+    ("session_id", "step", "position", "item_id", "user_id", "reward", "prefix_log_prob", *_STEP_COLUMNS)
+)
 
 
 def export_parquet(dataset: LoggedDataset, out: str | Path, *, progress: Callable[[int], object] | None = None) -> Path:
     """Write a log as Parquet files to a new folder, and return the folder.
 
     Memory does not grow with the log. `interactions.parquet` has, for each shown item: `session_id`, `step`, `position`
-    (from 0), `item_id`, `user_id`; the item's feedback by channel; of its step, repeated on each of its items, `reward`
-    (scalar), `reward_NAME` of each component, `terminated`, `truncated`, `behavior_log_prob` (of the whole slate, nats,
-    empty where missing) and, where the log has them, `timestamp`, `day`, `session_number`, `proto`; and
-    `prefix_log_prob`, of the slate up to the item. The manifest is in the file's metadata, under `recsession`.
+    (from 0), `item_id`, `user_id`; the item's feedback by channel, as `feedback_NAME` where that is a name of ours; of
+    its step, repeated on each of its items, `reward` (scalar), `reward_NAME` of each component, `terminated`,
+    `truncated`, `behavior_log_prob` (of the whole slate, nats, empty where missing) and, where the log has them,
+    `timestamp`, `day`, `session_number`, `proto`; and `prefix_log_prob`, of the slate up to the item. The manifest is
+    in the file's metadata, under `recsession`.
 
     Args:
         dataset: the log.
@@ -59,7 +60,8 @@ def export_parquet(dataset: LoggedDataset, out: str | Path, *, progress: Callabl
                 if progress:
                     progress(len(rows))
         parquet.write_table(_table(_sessions(dataset)), folder / "sessions.parquet", compression="zstd")
-        items = {"item_id": np.arange(dataset.num_items, dtype=np.int32), **dataset.catalog}
+        items = {"item_id": np.arange(dataset.num_items, dtype=np.int32)}
+        items |= {f"catalog_{name}" if name == "item_id" else name: each for name, each in dataset.catalog.items()}
         parquet.write_table(_table(items), folder / "items.parquet", compression="zstd")
     return out
 
@@ -82,7 +84,8 @@ def _interactions(dataset: LoggedDataset, rows: range) -> dict[str, np.ndarray]:
         "user_id": dataset.sessions["user_id"][session],
     }
     for channel, name in enumerate(dataset.manifest["feedback_names"]):
-        columns[f"feedback_{name}" if name in _OWN_NAMES else name] = feedback[:, channel]
+        taken = name in _OWN_NAMES or name.startswith(("reward_", "feedback_"))
+        columns[f"feedback_{name}" if taken else name] = feedback[:, channel]
     columns["reward"] = dataset.reward(span)[row]
     for index, name in enumerate(dataset.manifest["reward_names"]):
         columns[f"reward_{name}"] = dataset.rows["reward_vector"][span][row, index]

@@ -85,6 +85,8 @@ def read_tables(
         there = names or column_names(file, delimiter)
         absent = [name for name in kinds if name not in there]
         require(not absent, f"{file} has no column {', '.join(absent)}; it has {', '.join(there)}")
+        double = [name for name in kinds if list(there).count(name) > 1]
+        require(not double, f"{file} has several columns named {', '.join(double)}; rename them")
     # What each kind may be written as; the first that every value of the column can be read as is taken.
     choices: dict[str, list[pa.DataType]] = {name: _types(kind) for name, kind in kinds.items()}
     failed: dict[str, InvalidInput] = {}
@@ -212,12 +214,24 @@ def _cast(file: Path, name: str, column: pa.Array, wanted: pa.DataType) -> pa.Ar
     import pyarrow as pa
 
     try:
-        # An id that is a fraction, or a date that is a number, is not what it is taken for.
-        if (pa.types.is_timestamp(column.type) or pa.types.is_date(column.type)) != pa.types.is_timestamp(wanted):
-            raise pa.ArrowInvalid(f"it holds {column.type}")
-        if pa.types.is_floating(column.type) and pa.types.is_integer(wanted) and column.null_count == len(column):
+        if pa.types.is_dictionary(column.type):
+            column = column.dictionary_decode()
+        held = column.type
+        # A date that is a number, or a truth that is neither 0 nor 1, is not what it is taken for.
+        written = pa.types.is_string(held) or pa.types.is_large_string(held)
+        moment = pa.types.is_timestamp(held) or pa.types.is_date(held)
+        if moment != pa.types.is_timestamp(wanted) and not (written and pa.types.is_timestamp(wanted)):
+            raise pa.ArrowInvalid(f"it holds {held}")
+        if pa.types.is_boolean(wanted) and (pa.types.is_integer(held) or pa.types.is_floating(held)):
+            values = column.drop_null().to_numpy(zero_copy_only=False)
+            if not np.isin(values, (0, 1)).all():
+                raise pa.ArrowInvalid("it holds other numbers than 0 and 1")
+        if pa.types.is_floating(held) and not pa.types.is_floating(wanted):
+            column = pa.array(column.to_numpy(zero_copy_only=False), from_pandas=True)
+        if pa.types.is_floating(held) and pa.types.is_integer(wanted) and column.null_count == len(column):
             raise pa.ArrowInvalid("it is empty")
-        return column.cast(wanted)
+        # Below a microsecond, times are rounded down.
+        return column.cast(wanted, safe=not (pa.types.is_timestamp(held) and held.unit == "ns"))
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
         problem = InvalidInput(f"{file}, column {name}: {error}; map another column")
         raise _Unconverted(name, problem) from error
@@ -227,8 +241,12 @@ def _values(column: pa.ChunkedArray, kind: Kind, name: str, counts: Sequence[tup
     import pyarrow as pa
     from pyarrow import compute
 
+    entry = -1
     if kind in ("id", "whole", "flag") and column.null_count:
         entry = compute.index(column.is_null(), True).as_py()
+    elif kind == "id" and pa.types.is_large_string(column.type):
+        entry = compute.index(column, pa.scalar("", column.type)).as_py()
+    if entry >= 0:
         for file, count in counts:
             if entry < count:
                 raise InvalidInput(f"{file}: data row {entry + 1} has no {name}; mend or leave out the row")

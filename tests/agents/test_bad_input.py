@@ -84,7 +84,7 @@ NEAREST = "did you mean "
         (COLLECT + "--behavior unform", ["unknown behavior policy 'unform'", NEAREST + "'uniform'?"]),
         (COLLECT + '--behavior {{"name":', ["--behavior {{", "is not a behavior policy's spec (Expecting value"]),
         (COLLECT + '--noise {{"name":"clickbait","temperatur":1}}', [NEAREST + "'temperature'?"]),
-        (COLLECT + '--expert {{"name":5}}', ["unknown behavior policy 5"]),
+        (COLLECT + '--expert {{"name":5}}', ["unknown behavior policy '5'"]),
         (COLLECT + "--set num_item=50", ["num_item", NEAREST + "'num_items'?"]),
         (COLLECT + "--set user_model=interest_evolutoin", [NEAREST + "'interest_evolution'?"]),
         (COLLECT + "--set", ["--set has no options; write NAME=VALUE after it"]),
@@ -118,9 +118,12 @@ NEAREST = "did you mean "
         (SIMULATE + '--policy {{"name":', ["is not a behavior policy's spec (Expecting value", "as JSON"]),
         (
             SIMULATE + '--policy {{"name":["belief"]}}',
-            ["is not a behavior policy's spec (unhashable", 'pass {{"name":'],
+            ["unknown behavior policy \"['belief']\"", NEAREST + "'belief'?"],
         ),
-        (SIMULATE + '--policy {{"name":"mixture","components":5}}', ["is not a behavior policy's spec ("]),
+        (
+            SIMULATE + '--policy {{"name":"mixture","components":5}}',
+            ["components=5 of a mixture is not a list; give one"],
+        ),
         (
             SIMULATE + "--policy {tmp}/trained",
             ["--policy {tmp}/trained is a folder; pass the file in it, {tmp}/trained/p"],
@@ -145,7 +148,7 @@ NEAREST = "did you mean "
         ("train bc --log {tmp}/absent --out {tmp}/new", ["dataset folder {tmp}/absent does not exist"]),
         ("train bc --log {tmp}/truncated --out {tmp}/new", ["truncated/rows/proto.npy has"]),
         ("ope --log {tmp}/foreign --policy {made}/policy", ["{tmp}/foreign is not a RecSession dataset"]),
-        ("collect --out {tmp}/foreign", ["{tmp}/foreign is not a RecSession dataset"]),
+        ("collect --out {tmp}/foreign", ["{tmp}/foreign holds something else (no manifest.json)"]),
         (
             "collect --out {made}/log --num-sessions 41",
             ["{made}/log holds a dataset of another request (behavior.weights [0.3, 0.7] there, [0.1, 0.9] here); "],
@@ -191,6 +194,7 @@ NEAREST = "did you mean "
         ("collect --out {tmp}/file/new", ["cannot write", "choose a path in a folder that you can write"]),
         ("collect --out {tmp}/file", ["{tmp}/file is a file; choose another --out"]),
         ("fit --log {made}/log --out {tmp}/file/new", ["cannot write {tmp}/file"]),
+        ("train bc --log {made}/log --out {made}/log", ["--out {made}/log is a logged dataset; choose another folder"]),
         ("train bc --log {made}/log --out {tmp}/file/new", ["cannot write {tmp}/file/new"]),
         ("train bc --log {made}/log --out {tmp}/file", ["cannot write {tmp}/file"]),
         ("quickstart --num-evaluation-sessions 10 --out {tmp}/file/new", ["cannot write {tmp}/file/new"]),

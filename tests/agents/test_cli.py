@@ -265,6 +265,26 @@ def test_control_c_is_told_and_gives_130(run, made, tmp_path, monkeypatch):
     assert code == 0
 
 
+def test_control_c_is_told_where_tensordict_makes_another_error_of_it(run, made, monkeypatch):
+    def stopped(*args, **kwargs):
+        try:
+            raise KeyboardInterrupt
+        finally:
+            raise RuntimeError("Converting a tensordict to boolean value is not permitted")
+
+    monkeypatch.setattr("agents.commands.train.train", stopped)
+    code, _, err = run("train", "bc", "--log", made / "log", "--out", "run", *FIT, *BUDGET)
+    assert code == 130
+    assert err.splitlines()[-1] == "recsession: stopped; run the same command again to go on"
+
+    def failed(*args, **kwargs):
+        raise RuntimeError("a mistake of ours")
+
+    monkeypatch.setattr("agents.commands.train.train", failed)
+    with pytest.raises(RuntimeError, match="a mistake of ours"):
+        run("train", "bc", "--log", made / "log", "--out", "run", *FIT, *BUDGET)
+
+
 def test_stop_in_the_middle_of_training_leaves_the_same_policy(run, made, tmp_path, monkeypatch):
     words = ["train", "drpo", "--log", made / "log", *FIT, *BUDGET]
     assert run(*words, "--out", "whole")[0] == 0

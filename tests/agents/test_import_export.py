@@ -47,6 +47,13 @@ def test_a_table_and_what_it_lacks(run):
     assert LoggedDataset.open("runs/log").propensities == "missing"
 
 
+def test_an_output_that_is_there_is_refused_before_anything_is_read(run, tmp_path):
+    (tmp_path / "out").mkdir()
+    code, _, error = run("import", "movielens", "--path", tmp_path / "absent", "--out", tmp_path / "out")
+    assert code == 2
+    assert "out exists; choose another --out or remove it" in error
+
+
 def test_a_map_in_a_file_and_estimated_propensities(run):
     roles = {"user_id": "uid", "item_id": "vid", "session_id": "uid", "feedback": {"click": "clicked"}}
     with open("map.json", "w") as file:

@@ -261,6 +261,16 @@ def test_verdict_of_logs_that_cannot_judge_a_policy(foreign_log, spoilt, monkeyp
     assert "no estimate by whole sessions" in verdict(few)[1]
 
 
+def test_a_hundred_is_not_promised_of_fewer_sessions(run, foreign_log, tmp_path):
+    log = foreign_log(np.log(np.full(7, 0.5)))
+    known = summarize(log)["propensity"]["known_sessions"]
+    _, out, _ = run("inspect", log.path)
+    assert f"none: {known} sessions give no policy an effective sample of more than 100" in out
+    text = page_of(log, tmp_path).text
+    assert f"{known} sessions are too few for any policy." in text
+    assert "leaves 100 of" not in text
+
+
 @pytest.mark.parametrize(
     ("count", "text"),
     [(0, "0 bytes"), (1023, "1023 bytes"), (1024, "1.0 KiB"), (3 << 29, "1.5 GiB"), (1 << 52, "4096.0 TiB")],

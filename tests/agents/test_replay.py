@@ -72,6 +72,12 @@ def test_any_index_gives_the_same_rows(log):
     assert len(storage) == log.num_rows
 
 
+def test_a_mask_is_of_the_whole_log(log):
+    for storage in (LogStorage(log), SequenceStorage(log)):
+        with pytest.raises(InvalidInput, match=r"a mask has shape \(3,\); give one of "):
+            storage.get(np.ones(3, np.bool_))
+
+
 def test_an_index_of_any_shape_gives_its_shape(log):
     storage = LogStorage(log, columns=("proto", "behavior_log_prob"), with_next=True)
     rows = np.array([[5, 0, 7], [5, 117, 2]])

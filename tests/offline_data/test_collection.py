@@ -11,13 +11,14 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from offline_data import collection, dataset_writer
+from offline_data.behavior.uniform import UniformConfig, UniformPolicy
 from offline_data.collection import LogRequest, collect
 from offline_data.histories import ObservationBuilder
 from offline_data.quality import mixture_spec
@@ -98,6 +99,39 @@ def test_what_is_there_is_not_collected_again(small_request, tmp_path, monkeypat
 def test_missing_folders_on_the_way_are_made(small_request, compared_bytes, expected, tmp_path):
     collect(tmp_path / "a" / "b" / "log", small_request)
     assert compared_bytes(tmp_path / "a" / "b" / "log") == expected
+
+
+def test_an_empty_folder_is_taken_for_the_dataset(small_request, compared_bytes, expected, tmp_path):
+    (tmp_path / "log").mkdir()
+    collect(tmp_path / "log", small_request)
+    assert compared_bytes(tmp_path / "log") == expected
+
+
+class Boastful(UniformPolicy):
+    """Adds to the log-probability of all that it does."""
+
+    def act(self, view, draws, memory):
+        decision = super().act(view, draws, memory)
+        return replace(decision, log_prob=decision.log_prob + self.boast)
+
+
+@pytest.mark.parametrize(
+    ("kind", "boast", "message"),
+    [
+        ("slate", 50.0, r"gives log_prob=\[\d+.* with prefix_log_prob=.*; return what falls from item to item and"),
+        ("slate", -1e-3, r"gives log_prob=\[-.* with prefix_log_prob=.*; return what falls from item to item and ends"),
+        ("proto", np.nan, r"acts, and gives log_prob=\[nan\] for it; return the log-probability of what was done"),
+        ("slate", -np.inf, r"acts, and gives log_prob=\[-inf\] for it; return the log-probability of what was done"),
+    ],
+)
+def test_log_probs_that_cannot_be_are_refused(small_request, tmp_path, monkeypatch, kind, boast, message):
+    """Of a policy of the caller's own."""
+    monkeypatch.setattr(Boastful, "boast", boast, raising=False)
+    monkeypatch.setattr(collection, "make_behavior", lambda world, spec, kind: Boastful(world, UniformConfig(), kind))
+    request = replace(small_request, behavior="uniform", action_kind=kind)
+    with pytest.raises(InvalidInput, match=message):
+        collect(tmp_path / "log", request)
+    assert not (tmp_path / "log").exists()
 
 
 # --- stopped
@@ -280,7 +314,7 @@ def test_a_worker_that_dies_is_told_and_the_next_run_goes_on(small_request, tmp_
             worker.kill()
 
     many = replace(small_request, num_sessions=8 * 400)
-    with pytest.raises(InvalidInput, match="workers=2: a worker process has died, for want of memory perhaps; lower"):
+    with pytest.raises(InvalidInput, match="workers=2: a worker process has died, for want of memory or"):
         collect(tmp_path / "log", many, workers=2, progress=kill_workers)
     assert not (tmp_path / "log").exists()
     assert collect(tmp_path / "log", many).num_sessions == 3200
@@ -298,7 +332,7 @@ def test_a_range_damaged_on_the_disk_is_refused(small_request, compared_bytes, e
 
     with pytest.raises(KeyboardInterrupt):
         collect(path, small_request, progress=stop)
-    file = collection.range_file(partial_of(path), range(8, 16))
+    file = collection.RangeWriter(partial_of(path), small_request).file(range(8, 16))
     sound = file.read_bytes()
     for spoilt in (b"", sound[:-100], sound[:3000] + bytes([sound[3000] ^ 1]) + sound[3001:]):
         file.write_bytes(spoilt)
@@ -309,6 +343,85 @@ def test_a_range_damaged_on_the_disk_is_refused(small_request, compared_bytes, e
     file.unlink()
     collect(path, small_request)
     assert compared_bytes(path) == expected
+
+
+def test_ranges_of_another_request_are_never_joined(small_request, compared_bytes, expected, tmp_path):
+    """A distributed engine that was given another seed, or the rest of a folder that was being removed."""
+    path = tmp_path / "log"
+    partial_of(path).mkdir()
+    other = collection.RangeWriter(partial_of(path), replace(small_request, dataset_seed=6))
+    for sessions in other.request.ranges():
+        other.write(sessions)
+    collect(path, small_request)
+    assert compared_bytes(path) == expected
+
+
+def test_ranges_of_another_version_are_played_again(small_request, compared_bytes, expected, tmp_path, monkeypatch):
+    path = tmp_path / "log"
+    with monkeypatch.context() as patch:
+        patch.setattr(collection, "versions", lambda: {"recsession": "0.0"})
+        writer = collection.RangeWriter(partial_of(path), small_request)
+        writer.write(range(8))
+        writer.file(range(8)).write_bytes(b"what that version made of it")
+    collect(path, small_request)
+    assert compared_bytes(path) == expected
+
+
+def test_a_distributed_engine_writes_ranges_in_any_order(small_request, compared_bytes, expected, tmp_path):
+    path = tmp_path / "log"
+    writers = [collection.RangeWriter(partial_of(path), small_request) for _ in range(2)]
+    for index, sessions in enumerate(reversed(small_request.ranges())):
+        writers[index % 2].write(sessions)
+        assert writers[0].write(sessions) == len(sessions)
+    collect(path, small_request)
+    assert compared_bytes(path) == expected
+
+
+def test_what_a_stop_before_the_last_step_leaves_is_removed(small_request, tmp_path):
+    path = tmp_path / "log"
+    collect(path, small_request)
+    partial_of(path).mkdir()
+    (partial_of(path) / "range-000000000008-0").write_bytes(b"")
+    collect(path, small_request)
+    assert [file.name for file in tmp_path.iterdir()] == ["log"]
+
+
+@pytest.mark.parametrize("text", [b"", b'{"a', b"\xff\xfe"])
+def test_a_damaged_request_of_unfinished_work_is_refused(small_request, tmp_path, text):
+    path = tmp_path / "log"
+    partial_of(path).mkdir()
+    (partial_of(path) / "request.json").write_bytes(text)
+    with pytest.raises(InvalidInput, match=r"request\.json is damaged; remove .*log\.partial and run the same command"):
+        collect(path, small_request)
+
+
+def test_the_working_folder_itself_is_a_path(small_request, compared_bytes, expected, tmp_path, monkeypatch):
+    collect(tmp_path / "log", small_request)
+    monkeypatch.chdir(tmp_path / "log")
+    assert collect(".", small_request).num_sessions == 40
+    assert compared_bytes(tmp_path / "log") == expected
+
+
+def test_numpy_values_are_plain_ones(small_request, compared_bytes, tmp_path):
+    plain = {"name": "mixture", "components": ["expert", "uniform"], "weights": [0.5, 0.5], "mixing": "step"}
+    of_numpy = {**plain, "components": ("expert", "uniform"), "weights": np.array([0.5, 0.5], np.float32)}
+    paths = [tmp_path / "plain", tmp_path / "numpy"]
+    for path, behavior in zip(paths, (plain, dict(reversed(of_numpy.items()))), strict=True):
+        collect(path, replace(small_request, behavior=behavior))
+    assert compared_bytes(paths[0]) == compared_bytes(paths[1])
+    collect(paths[0], replace(small_request, behavior=of_numpy))
+
+
+def test_what_is_no_json_is_refused(small_request, tmp_path, monkeypatch):
+    @dataclass(frozen=True)
+    class OddConfig:
+        where: Path = ROOT
+
+    monkeypatch.setattr(UniformPolicy, "Config", OddConfig)
+    behavior = {"name": "offline_data.behavior.uniform:UniformPolicy"}
+    with pytest.raises(InvalidInput, match=r"the log request holds what JSON does not: .*; give plain values"):
+        collect(tmp_path / "log", replace(small_request, behavior=behavior))
+    assert tree(tmp_path) == {}
 
 
 def test_what_cannot_be_written_for_want_of_space_is_told(small_request, compared_bytes, expected, tmp_path):
@@ -355,6 +468,10 @@ def file_in_the_way(path, _):
     path.write_text("notes")
 
 
+def link_to_nowhere(path, _):
+    path.symlink_to("nowhere")
+
+
 def file_in_the_way_of_the_partial(path, _):
     partial_of(path).write_text("notes")
 
@@ -371,8 +488,9 @@ def file_in_the_way_of_the_partial(path, _):
             "{path}.partial holds unfinished work of another request (dataset_seed 6 there, 5 here); remove it "
             "or choose another --out",
         ),
-        (foreign_folder, "{path} is not a RecSession dataset (no manifest.json)"),
+        (foreign_folder, "{path} holds something else (no manifest.json); choose another --out, or an empty folder"),
         (file_in_the_way, "{path} is a file; choose another --out"),
+        (link_to_nowhere, "{path} is a link to nowhere; remove it or choose another --out"),
         (
             file_in_the_way_of_the_partial,
             "cannot write {path}.partial: File exists; choose a path in a folder that you can write",
@@ -444,12 +562,20 @@ def test_a_writer_that_comes_as_another_finishes_takes_its_dataset(
     assert not partial_of(path).exists()
 
 
+def test_the_name_of_unfinished_work_is_refused(small_request, tmp_path):
+    """A log of the name without it would take this one for its own."""
+    with pytest.raises(InvalidInput, match=r"log\.partial is the name of unfinished work; choose another --out"):
+        collect(tmp_path / "log.partial", small_request)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         ({"behavior": "clickbat"}, "unknown behavior policy 'clickbat'; did you mean 'clickbait'?"),
         ({"behavior": mixture_spec(0.5, "clickbat")}, "did you mean 'clickbait'?"),
         ({"action_kind": "item"}, "unknown action kind 'item'"),
+        ({"action_kind": None}, "unknown action kind None"),
+        ({"behavior": None}, "behavior spec None has no 'name'"),
     ],
 )
 def test_an_unknown_name_leaves_nothing_behind(small_request, tmp_path, change, message):
@@ -464,6 +590,7 @@ def test_an_unknown_name_leaves_nothing_behind(small_request, tmp_path, change, 
     [
         ("num_sessions", 0, "num_sessions=0 is outside"),
         ("num_sessions", 2.0, "num_sessions=2.0 is not an integer"),
+        ("num_sessions", 2**40, "num_sessions=1099511627776 is outside"),
         ("dataset_seed", -1, "dataset_seed=-1 is outside"),
         ("dataset_seed", 2**63, "dataset_seed=9223372036854775808 is outside"),
         ("group_size", 0, "group_size=0 is outside"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -114,6 +115,25 @@ def test_another_corruption_is_another_request(request_of, tmp_path):
     collect(tmp_path / "log", request_of(reward_noise=0.5))
     with pytest.raises(InvalidInput, match=r"another request \(corruption\.reward_noise 0\.5 there, 0\.25 here\)"):
         collect(tmp_path / "log", request_of(reward_noise=0.25))
+
+
+def test_a_request_with_a_corruption_survives_json(request_of):
+    request = request_of(reward_noise=0.5, history_limit=3)
+    assert LogRequest.from_dict(json.loads(json.dumps(request.to_dict()))) == request
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"label_flip": 0.1}, "unknown field of a corruption 'label_flip'; did you mean 'label_flips'?"),
+        (None, "corruption=None is not a dict"),
+        ({"label_flips": 2.0}, "label_flips=2.0 is outside"),
+    ],
+)
+def test_a_corruption_that_is_none_is_refused(values, message):
+    with pytest.raises(InvalidInput) as refusal:
+        LogRequest.from_dict({"corruption": values})
+    assert message in str(refusal.value)
 
 
 @pytest.mark.parametrize(

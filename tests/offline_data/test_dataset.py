@@ -10,8 +10,9 @@ import shutil
 import numpy as np
 import pytest
 
+from offline_data.atomic_files import write_json
 from offline_data.collection import collect
-from offline_data.dataset import COLUMN_MEANINGS, FORMAT_VERSION, LoggedDataset
+from offline_data.dataset import COLUMN_MEANINGS, FORMAT_VERSION, LoggedDataset, manifest_checksum
 from recenv import Catalog
 from recenv.errors import InvalidInput
 from recenv.world import make_world
@@ -35,7 +36,12 @@ def path(whole, tmp_path):
 
 def edit_manifest(path, **changes):
     file = path / "manifest.json"
-    file.write_text(json.dumps({**json.loads(file.read_text()), **changes}))
+    write_json(file, sealed({**json.loads(file.read_text()), **changes}))
+
+
+def sealed(manifest):
+    """With the checksum of what it says: as another writer would make it, not as a disk would spoil it."""
+    return {**manifest, "checksum": manifest_checksum(manifest)}
 
 
 # --- what is in it
@@ -163,6 +169,12 @@ def test_a_log_without_labels_says_so(path):
         LoggedDataset.open(path).open_latent_labels()
 
 
+def test_it_is_one_line_in_a_console(whole):
+    found = repr(LoggedDataset.open(whole))
+    assert found.startswith(f"LoggedDataset('{whole}': 40 sessions, ")
+    assert found.endswith(" steps, slates of 3 from 12 items, slate actions)")
+
+
 def test_a_log_that_was_read_in_has_no_world(path):
     edit_manifest(path, config=None, source={"kind": "import", "reader": "kuairand"})
     dataset = LoggedDataset.open(path)
@@ -227,7 +239,7 @@ def garbled_version(path):
 def manifest_without_shapes(path):
     manifest = json.loads((path / "manifest.json").read_text())
     del manifest["num_rows"], manifest["reward_names"]
-    (path / "manifest.json").write_text(json.dumps(manifest))
+    (path / "manifest.json").write_text(json.dumps(sealed(manifest)))
 
 
 def entry_without_size(path):
@@ -282,7 +294,7 @@ def other_dtype(path):
     ("damage", "message"),
     [
         (no_folder, "dataset folder {path} does not exist; make one with `recsession collect --out {path}`"),
-        (file_instead, "dataset folder {path} does not exist; make one with"),
+        (file_instead, "{path} is a file; pass the dataset's folder"),
         (no_manifest, "{path} is not a RecSession dataset (no manifest.json); pass a folder that `recsession collect`"),
         (half_a_manifest, "{path}/manifest.json is not a RecSession manifest"),
         (binary_manifest, "{path}/manifest.json is not a RecSession manifest"),
@@ -316,7 +328,7 @@ def test_a_damaged_folder_is_refused(path, damage, message):
     sentence = str(refusal.value)
     assert message.format(path=path) in sentence
     assert "\n" not in sentence
-    assert any(remedy in sentence for remedy in ("collect", "pass a folder", "upgrade"))
+    assert any(remedy in sentence for remedy in ("collect", "pass a folder", "pass the dataset", "upgrade"))
 
 
 @pytest.mark.parametrize(
@@ -331,7 +343,30 @@ def test_a_flipped_bit_is_found_by_verify(path, name):
     with pytest.raises(InvalidInput) as refusal:
         dataset.verify()
     assert str(refusal.value).startswith(f"{file} has SHA-256 ")
+    with pytest.raises(InvalidInput, match="has SHA-256"):
+        LoggedDataset.open(path, verify=True)
     assert "the file has changed, collect the dataset again" in str(refusal.value)
+
+
+def test_no_flipped_bit_of_the_manifest_is_read(path):
+    """A weight of the reward, a seed, a checksum: whatever it is, opening the dataset refuses it."""
+    file = path / "manifest.json"
+    sound = file.read_bytes()
+    for place in range(0, len(sound), 7):
+        data = bytearray(sound)
+        data[place] ^= 1 << place % 7
+        file.write_bytes(data)
+        with pytest.raises(InvalidInput, match=r"manifest\.json"):
+            LoggedDataset.open(path)
+
+
+def test_a_changed_number_of_the_manifest_is_named(path):
+    file = path / "manifest.json"
+    manifest = json.loads(file.read_text())
+    name = manifest["reward_names"][0]
+    file.write_text(json.dumps({**manifest, "reward_weights": {**manifest["reward_weights"], name: 9.0}}))
+    with pytest.raises(InvalidInput, match=r"manifest\.json has the checksum .* it has changed, collect the dataset"):
+        LoggedDataset.open(path)
 
 
 def test_a_file_lost_since_it_was_opened_is_named_by_verify(path):

@@ -125,6 +125,7 @@ def test_a_foreign_log_claims_no_license_and_no_simulator(foreign_log):
     assert "That of its source" in text
     assert "no simulator behind it" in text
     assert "It lacks profiles of the users." in text
+    assert "no policy keeps an effective sample size of more than 100" in text
     assert json.loads(fenced(text, "json")) == log.manifest["source"]
     assert "# shop &amp; &lt;co&gt;\n" in text
     outside = re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE).split("---", 2)[2]

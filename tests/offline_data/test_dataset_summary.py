@@ -130,6 +130,7 @@ def test_overlap_is_that_of_the_uniform_policy(log, monkeypatch):
         uniform = gaussian_log_prob(proto, np.zeros(proto.shape), 1.0 / math.sqrt(proto.shape[1]))
     known = np.isfinite(log_prob)
     assert found["uniform"]["steps"] == pytest.approx(effective((uniform - log_prob)[known]))
+    assert found["uniform"]["mean_weight"] == pytest.approx(np.exp((uniform - log_prob)[known]).mean())
     sessions = [each.sum() for each in per_session(log, uniform - log_prob) if np.isfinite(each).all()]
     assert found["uniform"]["sessions"] == pytest.approx(effective(sessions))
     # Weights of exp(reach) a step, squared on average, over sessions of mean length: five are left.

@@ -452,6 +452,9 @@ def test_a_mixture_of_protos_has_no_positions(small_world):
     ("changes", "message"),
     [
         ({"weights": (0.5, 0.4, 0.2)}, r"weights sum to 1\.1\d*; they must sum to 1"),
+        ({"weights": None}, "weights=None of a mixture is not a list; give one entry a component"),
+        ({"components": "uniform"}, "components='uniform' of a mixture is not a list"),
+        ({"components": ("expert", 3, "uniform")}, "behavior spec 3 has no 'name'"),
         ({"weights": (0.5, 0.5)}, "3 components and 2 weights; give one each"),
         ({"weights": (1.5, -0.5, 0.0)}, r"mixture weight=1\.5 is outside \[0\.0, 1\.0\]; set mixture weight to"),
         ({"weights": (-0.5, 0.5, 1.0)}, r"mixture weight=-0\.5 is outside"),

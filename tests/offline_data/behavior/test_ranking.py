@@ -18,6 +18,7 @@ from offline_data.behavior.ranking import (
     Scores,
     gaussian_log_prob,
     linear_fit,
+    ridge,
     unit,
 )
 from recenv.errors import InvalidInput
@@ -230,6 +231,33 @@ def test_proto_actions_are_gaussian_around_the_direction(small_world):
 def test_unit_rows():
     rows = np.array([[3.0, 4.0], [0.0, 0.0], [-1e-8, 0.0]])
     np.testing.assert_allclose(unit(rows), [[0.6, 0.8], [1.0, 0.0], [-1.0, 0.0]], rtol=1e-12)
+
+
+def test_the_fit_is_the_same_to_the_bit_whatever_the_blas(monkeypatch):
+    """A named log is the same bytes everywhere: no sum of the fit is left to a library's order."""
+    rng = np.random.default_rng(5)
+    embeddings, right = rng.normal(size=(30, 4)).astype(np.float32), rng.normal(size=(4, 3))
+    expected = np.linalg.solve(embeddings.T.astype(np.float64) @ embeddings + 1e-3 * np.eye(4), right)
+    for name in ("solve", "cholesky", "inv", "lstsq"):
+        monkeypatch.delattr(np.linalg, name)
+    found = ridge(embeddings, right)
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+    rows, gram = embeddings.astype(np.float64), np.diag([1e-3] * 4)
+    for row in rows:
+        gram = gram + row[:, None] * row
+    factor = np.zeros((4, 4))
+    for i in range(4):
+        for j in range(i + 1):
+            total = gram[i, j]
+            for k in range(j):
+                total -= factor[i, k] * factor[j, k]
+            factor[i, j] = math.sqrt(total) if i == j else total / factor[j, j]
+    for order, lower in ((range(4), factor), (range(3, -1, -1), factor.T)):
+        for i in order:
+            for k in range(i) if lower is factor else range(i + 1, 4):
+                right[i] -= lower[i, k] * right[k]
+            right[i] /= factor[i, i]
+    np.testing.assert_array_equal(found, right)
 
 
 def test_linear_fit_is_the_ridge_regression_of_centred_values():

@@ -66,6 +66,18 @@ def test_without_feedback_a_click_is_a_positive_reward(table, tmp_path):
     assert "feedback: a click is minutes > 0" in log.manifest["source"]["lacking"]
 
 
+def test_one_column_may_have_several_roles(table, tmp_path):
+    roles = {"user_id": "uid", "item_id": "vid", "step": "ts", "timestamp": "ts", "session_id": "uid"}
+    log = import_table(
+        table, tmp_path / "out", ColumnMap.of({**roles, "feedback.click": "clicked", "terminated": "clicked"})
+    )
+    np.testing.assert_array_equal(log.rows["slate"], [[0, 2], [2, 2], [0, 0], [1, 1]])
+    np.testing.assert_array_equal(log.rows["timestamp"], [1000, 99000, 1000, 1010])
+    np.testing.assert_array_equal(log.rows["feedback"][:, :, 0], [[1, 0], [0, 0], [1, 0], [1, 0]])
+    np.testing.assert_array_equal(log.rows["terminated"], [0, 0, 0, 1])
+    np.testing.assert_array_equal(log.rows["truncated"], [0, 1, 0, 0])
+
+
 def test_items_of_a_file(table, tmp_path):
     items = tmp_path / "items.csv"
     items.write_text("vid,price,name,stars\n9,2.5,b,1\n3,0.5,z,2\n7,1.5,a,3\n8,,c,4\n")
@@ -85,6 +97,11 @@ def test_items_of_a_file(table, tmp_path):
         ("vid,price\n7,1\n8,2\n", "has no vid=9, which the log shows"),
         ("vid,price\n7,1\n7,2\n8,1\n9,1\n", "names an item twice in vid"),
         ("other,price\n7,1\n", "has no column item_id; it has other, price"),
+        ("vid,price\n7,1\n,2\n", "items.csv: data row 2 has no vid"),
+        ("vid,price\n", "items.csv has a header and no rows"),
+        ("vid,../../price\n7,1\n8,2\n9,1\n", "column '../../price' makes no file name; rename it"),
+        ("vid,price/EUR\n7,1\n8,2\n9,1\n", "column 'price/EUR' makes no file name; rename it"),
+        ("vid,embeddings\n7,1\n8,2\n9,1\n", "column embeddings: it holds no lists of finite numbers"),
         ("item_id,price\na,1\n", "its ids are numbers and the log's are text, or the reverse"),
     ],
 )
@@ -94,6 +111,7 @@ def test_bad_files_of_items(table, tmp_path, text, message):
     with pytest.raises(InvalidInput) as caught:
         import_table(table, tmp_path / "out", ColumnMap.of(ROLES), items=items)
     assert message in str(caught.value)
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["items.csv", "log.csv"]
 
 
 def test_roles_may_stand_flat():

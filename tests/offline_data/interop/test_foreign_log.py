@@ -170,6 +170,15 @@ def test_labels_by_hand():
             {"reward": {"reward": np.array([1.0, 2.0, 1.0])}, "step": np.array([0, 0, 1])},
             "data row 2: reward=2.0 is not the reward of its step's first item",
         ),
+        ({"reward": {"reward": np.array([0.0, 0.0, 1e300])}}, "data row 3: reward=1e+300 is not a finite number"),
+        (
+            {"step_log_prob": np.array([-1.0, -3.0, np.nan]), "step": np.array([0, 1, 1])},
+            "data row 3: behavior_log_prob=nan is not that of its step's first item",
+        ),
+        (
+            {"prefix_log_prob": np.array([-3.0, -1.0, -2.0]), "step": np.array([1, 0, 1])},
+            "data row 3: prefix_log_prob=-2.0 is not at most that of the slate up to the item before",
+        ),
     ],
 )
 def test_bad_values_are_named_with_their_place(tmp_path, columns, message):

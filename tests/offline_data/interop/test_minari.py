@@ -110,7 +110,7 @@ def test_the_way_back_is_whole(log, root, tmp_path):
         for name, values in others.items():
             assert mine[name].dtype == values.dtype, name
             np.testing.assert_array_equal(mine[name], values, err_msg=name)
-    changed = {"source", "schema", "versions"}
+    changed = {"source", "schema", "versions", "checksum"}
     assert {k: v for k, v in back.manifest.items() if k not in changed} == {
         k: v for k, v in log.manifest.items() if k not in changed
     }
@@ -234,6 +234,52 @@ def test_missing_and_broken_datasets(tmp_path, monkeypatch):
         import_minari(name, tmp_path / "out")
     (tmp_path / name / "data" / "main_data.hdf5").write_bytes(b"not hdf5")
     with pytest.raises(InvalidInput, match="is damaged"):
+        import_minari(name, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda manifest, episode: manifest.pop("injected"), "of another version of RecSession ('injected')"),
+        (lambda manifest, episode: manifest.update(config=None), "of another version of RecSession ("),
+        (lambda manifest, episode: episode["infos"].pop("shown"), "of another version of RecSession ('shown')"),
+        (lambda manifest, episode: episode["infos/slate"].__setitem__((1, 0), 99), "episode 1 has the action [99, "),
+        (lambda manifest, episode: episode.pop("rewards"), "is damaged or of another version of Minari"),
+        (lambda manifest, episode: shorten(episode), "episode 1 has not as many actions as rewards and ends"),
+    ],
+)
+def test_an_export_that_was_spoilt_is_refused(small_request, tmp_path, spoil, message):
+    import h5py
+
+    log = collect(tmp_path / "log", LogRequest(**{**vars(small_request), "action_kind": "proto"}))
+    data = export_minari(log, "spoilt-v0", tmp_path) / "data"
+    metadata = json.loads((data / "metadata.json").read_text())
+    with h5py.File(data / "main_data.hdf5", "r+") as file:
+        spoil(metadata[exporter.MANIFEST_KEY], file["episode_1"])
+    (data / "metadata.json").write_text(json.dumps(metadata))
+    with pytest.raises(InvalidInput) as caught:
+        import_minari(data.parent, tmp_path / "out")
+    assert message in str(caught.value)
+    assert not (tmp_path / "out").exists()
+
+
+def shorten(episode):
+    rewards = episode["rewards"][:-1]
+    del episode["rewards"]
+    episode["rewards"] = rewards
+
+
+def test_an_action_outside_its_space_is_refused(tmp_path, monkeypatch):
+    import h5py
+
+    name = create(
+        monkeypatch, tmp_path, gymnasium.spaces.Discrete(4, start=3), [([3], [0.0], True), ([5, 6], [0.0, 1.0], False)]
+    )
+    with h5py.File(tmp_path / name / "data" / "main_data.hdf5", "r+") as file:
+        del file["episode_1/actions"]
+        file["episode_1/actions"] = [5, 7]
+    with pytest.raises(InvalidInput, match=r"episode 1 has the action \[7\], whose items are not in \[3, 7\)"):
         import_minari(name, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 

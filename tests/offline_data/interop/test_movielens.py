@@ -100,12 +100,37 @@ def break_movies(folder):
     (folder / "movies.csv").write_text("movieId,title\nten,x\n")
 
 
+def name_a_film(folder):
+    file = folder / "ratings.csv"
+    file.write_text(file.read_text() + "9,ten,4.0,1\n")
+
+
+def cut_movies(folder):
+    (folder / "movies.csv").write_text("movieId,title,genres\n10,x,Drama\n20,y\n")
+
+
+def test_a_file_of_genres_that_is_not_there_is_named(tmp_path):
+    write_100k(tmp_path)
+    (tmp_path / "u.genre").unlink()
+    with pytest.raises(InvalidInput, match=r"u\.genre does not exist"):
+        import_movielens(tmp_path, tmp_path / "out")
+
+
+def test_a_byte_order_mark_is_no_part_of_a_name(tmp_path):
+    write_25m(tmp_path)
+    for name in ("ratings.csv", "movies.csv"):
+        (tmp_path / name).write_text((tmp_path / name).read_text(), encoding="utf-8-sig")
+    assert import_movielens(tmp_path, tmp_path / "out").num_rows == 5
+
+
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
         (lambda folder: (folder / "ratings.csv").unlink(), "has no file ratings.csv or ratings.dat or u.data"),
         (lambda folder: (folder / "movies.csv").unlink(), "movies.csv does not exist"),
-        (spoil_rating, "ratings.csv: data row 6: rating=1.4 is not in [0, 1]"),
+        (spoil_rating, "ratings.csv: data row 6: rating=7.0 is not a rating in [0, 5]"),
+        (name_a_film, "have a film ['ten'], which is no number"),
+        (cut_movies, "movies.csv is damaged (ValueError('film 20 has no genres'))"),
         (spoil_movies, "movies.csv has no film [20], which is rated"),
         (repeat_movie, "movies.csv names a film twice"),
         (break_movies, "movies.csv is damaged"),

@@ -121,6 +121,22 @@ def test_missing_propensities_are_empty(tmp_path):
     assert read(tmp_path / "out", "sessions")["source_user_id"].to_pylist() == [1]
 
 
+def test_names_of_others_do_not_hide_ours(tmp_path):
+    table_file, items = tmp_path / "log.csv", tmp_path / "items.csv"
+    table_file.write_text("u,i,c,r\n1,2,1,7\n1,3,0,8\n")
+    items.write_text("i,item_id\n2,20\n3,30\n")
+    channels = {f"feedback.{name}": "c" for name in ("click", "behavior_log_prob", "prefix_log_prob", "reward_x")}
+    columns = ColumnMap.of({"user_id": "u", "item_id": "i", "reward.x": "r", **channels})
+    log = import_table(table_file, tmp_path / "log", columns, items=items)
+    table = read(export_parquet(log, tmp_path / "out"), "interactions")
+    assert table["behavior_log_prob"].null_count == 2
+    assert table["reward_x"].to_pylist() == [7, 8]
+    for name in ("click", "feedback_behavior_log_prob", "feedback_prefix_log_prob", "feedback_reward_x"):
+        assert table[name].to_pylist() == [1, 0]
+    assert read(tmp_path / "out", "items")["item_id"].to_pylist() == [0, 1]
+    assert read(tmp_path / "out", "items")["catalog_item_id"].to_pylist() == [20, 30]
+
+
 def test_refuses_what_is_there_and_leaves_nothing_half_written(log, folder, tmp_path):
     with pytest.raises(InvalidInput, match="exists"):
         export_parquet(log, folder)

@@ -166,3 +166,46 @@ def test_parquet_columns_of_another_kind(tmp_path):
             continue
         with pytest.raises(InvalidInput, match=message):
             read_tables([file], {"a": kind})
+
+
+def test_parquet_times_as_others_write_them(tmp_path):
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    file = tmp_path / "log.parquet"
+    for values in (
+        pa.array([1_577_836_800_000_000_123, 1_577_836_802_000_000_000], pa.timestamp("ns")),
+        pa.array([1_577_836_800, 1_577_836_802], pa.timestamp("s", "Europe/Berlin")),
+        pa.array(["2020-01-01T00:00:00", "2020-01-01 00:00:02"]),
+        pa.array(["2020-01-01T00:00:00Z", "2020-01-01T01:00:02+01:00"]).dictionary_encode(),
+    ):
+        parquet.write_table(pa.table({"when": values}), file)
+        np.testing.assert_array_equal(read_tables([file], {"when": "time"})[0]["when"], [1577836800, 1577836802])
+
+
+@pytest.mark.parametrize("ids", [[1.0, float("nan")], ["a", ""]])
+def test_an_id_that_is_none_is_missing(tmp_path, ids):
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    file = tmp_path / "log.parquet"
+    parquet.write_table(pa.table({"a": pa.array(ids, from_pandas=False)}), file)
+    with pytest.raises(InvalidInput, match="data row 2 has no a"):
+        read_tables([file], {"a": "id"})
+
+
+@pytest.mark.parametrize("flags", [[0, 2], [0.5, 1.0]])
+def test_a_number_is_no_flag_unless_it_is_0_or_1(tmp_path, flags):
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    file = tmp_path / "log.parquet"
+    parquet.write_table(pa.table({"a": flags, "b": [0.0, 1.0]}), file)
+    np.testing.assert_array_equal(read_tables([file], {"b": "flag"})[0]["b"], [False, True])
+    with pytest.raises(InvalidInput, match="column a: it holds other numbers than 0 and 1"):
+        read_tables([file], {"a": "flag"})
+
+
+def test_two_columns_of_one_name_are_refused(tmp_path):
+    with pytest.raises(InvalidInput, match="several columns named a; rename them"):
+        read_tables([write(tmp_path, "a,b,a\n1,2,3\n")], {"a": "id"})
