@@ -269,7 +269,8 @@ def test_two_processes_give_the_same_bytes(finished, tmp_path):
 def test_what_fails_in_a_process_is_told_as_it_is(tmp_path):
     out = tmp_path / "out"
     (out / "seed-0" / "log").mkdir(parents=True)
-    with pytest.raises(InvalidInput, match=r"seed-0/log is not a RecSession dataset \(no manifest.json\)"):
+    (out / "seed-0" / "log" / "notes").write_text("mine")
+    with pytest.raises(InvalidInput, match=r"seed-0/log holds something else \(no manifest.json\)"):
         run_quickstart(request(out, num_seeds=1, workers=2))
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from offline_data import collection
 from offline_data.collection import LogRequest
 from offline_data.quality import mixture_spec
 from recenv.session_batch import SessionBatch
@@ -67,3 +68,18 @@ def compared_bytes() -> Callable[[Path], dict[str, str]]:
         }
 
     return build
+
+
+@pytest.fixture
+def small_ranges(monkeypatch) -> None:
+    """Forty sessions are five ranges."""
+    monkeypatch.setattr(collection, "SESSIONS_PER_RANGE", 8)
+
+
+@pytest.fixture(scope="session")
+def expected(small_request, compared_bytes, tmp_path_factory) -> dict[str, str]:
+    """The bytes of the dataset of `small_request`, collected in one range."""
+    path = tmp_path_factory.mktemp("expected") / "log"
+    collection.collect(path, small_request)
+    assert not path.with_name("log.partial").exists()
+    return compared_bytes(path)
