@@ -89,6 +89,8 @@ def test_an_empty_folder_is_taken_for_the_dataset(small_request, compared_bytes,
 class Boastful(UniformPolicy):
     """Adds to the log-probability of all that it does."""
 
+    boast = 0.0
+
     def act(self, view, draws, memory):
         decision = super().act(view, draws, memory)
         return replace(decision, log_prob=decision.log_prob + self.boast)
@@ -105,7 +107,7 @@ class Boastful(UniformPolicy):
 )
 def test_log_probs_that_cannot_be_are_refused(small_request, tmp_path, monkeypatch, kind, boast, message):
     """Of a policy of the caller's own."""
-    monkeypatch.setattr(Boastful, "boast", boast, raising=False)
+    monkeypatch.setattr(Boastful, "boast", boast)
     monkeypatch.setattr(collection, "make_behavior", lambda world, spec, kind: Boastful(world, UniformConfig(), kind))
     request = replace(small_request, behavior="uniform", action_kind=kind)
     with pytest.raises(InvalidInput, match=message):
