@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from offline_data.interop.interactions import Interactions
+from offline_data.interop.interactions import Ids, Interactions
 from recenv.errors import require
 
 MAX_SLATE_SIZE: Final = 1024
@@ -41,7 +41,8 @@ class Arrangement:
             log: the log.
             gap: seconds without an event after which a session has ended, where the log has no sessions of its own.
         """
-        keys = [log.user.codes, log.session, log.step, log.timestamp, None if log.step is None else log.position]
+        position = None if log.step is None else log.position
+        keys = [log.user.codes, _beginnings(log), log.session, log.step, log.timestamp, position]
         order = np.lexsort([key for key in reversed(keys) if key is not None])
 
         def changes(values: np.ndarray) -> np.ndarray:
@@ -134,3 +135,17 @@ class Arrangement:
             whole = self.steps(log.step_log_prob)
             return whole, whole[:, None] if prefix is None and self.slot.max() == 0 else prefix
         return (np.full(len(self.first), np.nan), None) if prefix is None else (prefix[:, -1].copy(), prefix)
+
+
+def _beginnings(log: Interactions) -> np.ndarray | None:
+    """Return the time at which each entry's session begins, [n]; None where the log does not tell sessions and times.
+
+    The names of a user's sessions need not be in order.
+    """
+    if log.session is None or log.timestamp is None:
+        return None
+    name = Ids.of(log.session)
+    session = Ids.of(log.user.codes * len(name.source) + name.codes).codes
+    begins = np.full(int(session.max()) + 1, np.inf)
+    np.minimum.at(begins, session, log.timestamp)
+    return begins[session]

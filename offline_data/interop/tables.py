@@ -22,6 +22,7 @@ Progress = Callable[[int], object]
 
 _CONVERSION: Final = re.compile(r"In CSV column #(\d+): .*conversion error", re.DOTALL)
 _ROW: Final = re.compile(r"Row #(\d+): ")
+_TIMES: Final = "; times are numbers, or ISO 8601 as in 2020-01-31T12:00:00Z"
 
 
 class _Unconverted(Exception):
@@ -99,7 +100,8 @@ def read_tables(
             failed.setdefault(problem.column, problem.error)
             del choices[problem.column][0]
             if not choices[problem.column]:
-                raise failed[problem.column] from None
+                forms = _TIMES if kinds[problem.column] in ("time", "time_ms") else ""
+                raise InvalidInput(f"{failed[problem.column]}{forms}") from None
     values: dict[str, Any] = {}
     for name, kind in kinds.items():
         values[name] = _values(table.column(name), kind, name, counts)

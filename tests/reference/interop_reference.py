@@ -9,8 +9,15 @@ def sessions_of(entries, gap):
     its entries' indices in the order of the slate.
     """
 
+    begins = {}
+    for entry in entries:
+        if entry["session"] is not None and entry["time"] is not None:
+            name = entry["user"], entry["session"]
+            begins[name] = min(begins.get(name, entry["time"]), entry["time"])
+
     def key(entry):
-        order = [entry["user"], entry["session"], entry["step"], entry["time"]]
+        begin = begins.get((entry["user"], entry["session"]))
+        order = [entry["user"], begin, entry["session"], entry["step"], entry["time"]]
         if entry["step"] is not None:
             order.append(entry["position"])
         return [value for value in order if value is not None] + [entry["index"]]

@@ -106,6 +106,18 @@ def test_ids_are_dense_and_the_source_is_kept(tmp_path):
     np.testing.assert_array_equal(dataset.rows["slate"][:, 0], [0, 1, 0])
 
 
+def test_sessions_with_names_are_in_the_order_of_time(tmp_path):
+    """Names as text sort 10 before 9; the other user's sessions have the same names, at other times."""
+    session = Ids.of(np.array(["9", "10", "9", "10", "9"])).codes
+    user, times = Ids(np.array([0, 0, 0, 1, 1]), np.arange(2)), np.array([5.0, 60.0, 9.0, 1.0, 99.0])
+    log = log_of(5, user=user, session=session, timestamp=times)
+    dataset = imported(tmp_path / "timed", log)
+    np.testing.assert_array_equal(dataset.rows["timestamp"], [5.0, 9.0, 60.0, 1.0, 99.0])
+    np.testing.assert_array_equal(dataset.offsets, [0, 2, 3, 4, 5])
+    untimed = imported(tmp_path / "untimed", log_of(5, user=user, session=session, row_columns={"when": times}))
+    np.testing.assert_array_equal(untimed.rows["when"], [60.0, 5.0, 9.0, 1.0, 99.0])
+
+
 def test_sessions_of_a_user_are_numbered(tmp_path):
     log = log_of(4, user=Ids.of(np.array([1, 0, 1, 1])), session=np.array([8, 3, 5, 8]))
     dataset = imported(tmp_path / "log", log)
@@ -163,6 +175,10 @@ def test_labels_by_hand():
         ({"feedback": {"click": np.array([0.0, 1.5, 0.0])}}, "data row 2: click=1.5 is not in [0, 1]; scale it"),
         ({"feedback": {"click": np.array([0.0, 0.0, np.nan])}}, "data row 3: click=nan is not in [0, 1]"),
         ({"timestamp": np.array([np.nan, 0.0, 1.0])}, "data row 1: timestamp=nan is not a time"),
+        (
+            {"timestamp": np.array([1.6e9, 1.6e12, 1.6e9])},
+            "timestamp=1600000000000.0 is not a time in seconds since 1970;",
+        ),
         ({"reward": {"reward": np.array([0.0, np.inf, 0.0])}}, "data row 2: reward=inf is not a finite number"),
         ({"item_log_prob": np.array([0.0, -1.0, 0.5])}, "data row 3: propensity="),
         ({"item_log_prob": np.array([0.0, -np.inf, 0.0])}, "data row 2: propensity=0.0 is not a probability above 0"),
@@ -209,5 +225,6 @@ def test_bad_options(tmp_path):
     with pytest.raises(InvalidInput, match=r"a step of 1,025 items exceeds a slate's 1024"):
         imported(tmp_path / "log", log_of(1025, step=np.zeros(1025)))
     (tmp_path / "there").mkdir()
+    (tmp_path / "there" / "notes").write_text("mine")
     with pytest.raises(InvalidInput, match="exists"):
         imported(tmp_path / "there", log_of(3))

@@ -134,7 +134,7 @@ def test_what_is_wrong_with_a_csv_file_and_where(tmp_path, text, message):
 
 
 def test_columns_are_named_though_only_some_are_read(tmp_path):
-    with pytest.raises(InvalidInput, match="row 2, column when: invalid value 'noon'"):
+    with pytest.raises(InvalidInput, match=r"row 2, column when: invalid value 'noon'; .*; times are numbers, or"):
         read_tables([write(tmp_path, HEADER + "1,a,1,noon,\n")], {"when": "time", "user": "id"})
 
 
