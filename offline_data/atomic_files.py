@@ -39,6 +39,16 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def is_taken(path: Path) -> bool:
+    """Return whether something is at a path, other than an empty folder that waits for its contents."""
+    return path.exists() and not (path.is_dir() and not any(path.iterdir()))
+
+
+def require_free(path: Path) -> None:
+    """Raise `InvalidInput` if something is at `path`; see `is_taken`."""
+    require(not is_taken(path), f"{path} exists; choose another --out or remove it")
+
+
 @contextmanager
 def new_folder(path: Path) -> Iterator[Path]:
     """Yield an empty folder beside `path`; on leaving without an error it is renamed to `path`, else removed.
@@ -46,7 +56,7 @@ def new_folder(path: Path) -> Iterator[Path]:
     Raises:
         InvalidInput: if something is at `path`, or it cannot be written.
     """
-    require(not path.exists(), f"{path} exists; choose another place or remove it")
+    require_free(path)
     make_folder(path.parent)
     temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
     try:

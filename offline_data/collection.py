@@ -29,7 +29,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from offline_data.atomic_files import make_folder, place_folder, replacing, sole_writer, write_json
+from offline_data.atomic_files import is_taken, make_folder, place_folder, replacing, sole_writer, write_json
 from offline_data.behavior import ACTION_KINDS, ActionKind, BehaviorPolicy, make_behavior, pinned_spec
 from offline_data.corruption import Corruption
 from offline_data.dataset import LATENT_LABELS, LoggedDataset
@@ -132,12 +132,12 @@ def collect(
     require(path.suffix != ".partial", f"{path} is the name of unfinished work; choose another --out")
     require(path.exists() or not path.is_symlink(), f"{path} is a link to nowhere; remove it or choose another --out")
     partial = path.parent / f"{path.name}.partial"
-    if _is_taken(path):
+    if is_taken(path):
         return _finished(path, partial, request, progress)
     writer = RangeWriter(partial, request)  # what it refuses, it refuses before a folder is made
     make_folder(partial)
     with sole_writer(partial):
-        if _is_taken(path):  # another process has finished it since
+        if is_taken(path):  # another process has finished it since
             return _finished(path, partial, request, progress)
         _claim(partial, writer.plain)
         for count in _write_ranges(writer, workers):
@@ -206,11 +206,6 @@ def _plain(request: LogRequest) -> dict[str, Any]:
         raise InvalidInput(f"the log request holds what JSON does not: {error}; give plain values") from error
 
 
-def _is_taken(path: Path) -> bool:
-    """Return whether something is at a path, other than an empty folder that someone made for the dataset."""
-    return path.exists() and not (path.is_dir() and not any(path.iterdir()))
-
-
 def _finished(
     path: Path, partial: Path, request: LogRequest, progress: Callable[[int], object] | None
 ) -> LoggedDataset:
@@ -220,8 +215,9 @@ def _finished(
         f"{path} holds something else (no manifest.json); choose another --out, or an empty folder",
     )
     dataset = LoggedDataset.open(path)
-    there = dataset.manifest["source"].get("request")
-    plain = _plain(replace(request, behavior=pinned_spec(request.behavior)))
+    source, quality = dataset.manifest["source"], json.loads(json.dumps(request.quality))
+    there = {**source["request"], "quality": dataset.manifest["quality"]} if "request" in source else None
+    plain = {**_plain(replace(request, behavior=pinned_spec(request.behavior))), "quality": quality}
     require(
         there == plain,
         f"{path} holds a dataset of another request{_difference(there, plain)}; choose another --out or remove it",

@@ -13,6 +13,7 @@ import tyro
 from tqdm import tqdm
 
 from agents.commands import parse
+from offline_data.atomic_files import require_free
 from offline_data.dataset import LoggedDataset
 from offline_data.interop.column_map import ColumnMap, import_table
 from offline_data.interop.foreign_log import ImportOptions
@@ -47,7 +48,7 @@ class _Import(ABC):
 
     def run(self) -> None:
         """Import and say what was written."""
-        require(not self.out.exists(), f"{self.out} exists; choose another --out or remove it")
+        require_free(self.out)
         with tqdm(unit=self.unit, unit_scale=True, delay=0.1) as bar:
             log = self.read(bar.update)
         print(f"{self.out}: {log.num_sessions:,} sessions, {log.num_rows:,} steps, {log.num_items:,} items")
@@ -57,6 +58,8 @@ class _Import(ABC):
         report = source.get("propensity_estimate")
         if report is not None:
             print(_estimate_lines(report))
+        elif self.shared.estimate_propensities:
+            print("every row of the source has its propensity: there was nothing to estimate")
         elif log.propensities in ("missing", "partial"):
             print(f"propensities are {log.propensities}: estimate them with --estimate-propensities")
         print(f"look at it with `recsession inspect {self.out}`")

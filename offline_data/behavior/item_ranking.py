@@ -8,7 +8,8 @@ from functools import cached_property
 import numpy as np
 
 from offline_data.behavior import SessionView
-from offline_data.behavior.ranking import RankingPolicy, Scores, linear_fit, unit
+from offline_data.behavior.plackett_luce import Scores
+from offline_data.behavior.ranking import RankingPolicy, linear_fit, unit
 
 
 class ItemRankingPolicy(RankingPolicy):

@@ -8,7 +8,8 @@ from functools import cached_property
 import numpy as np
 
 from offline_data.behavior import BEHAVIORS, SessionView
-from offline_data.behavior.ranking import RankingConfig, RankingPolicy, Scores, linear_fit, unit
+from offline_data.behavior.plackett_luce import Scores
+from offline_data.behavior.ranking import RankingConfig, RankingPolicy, linear_fit, unit
 from recenv.errors import require_range
 from recenv.random_streams import WORLD, derive_seeds, uniforms
 

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from offline_data.atomic_files import require_free
 from offline_data.dataset import LoggedDataset, file_digest
 from offline_data.dataset_writer import consumed_events, write_dataset
 from offline_data.interop.arrangement import Arrangement
@@ -20,6 +21,8 @@ from offline_data.propensities import PropensityEstimate, estimate_propensities
 from recenv.errors import require, require_range
 
 _ROUNDING: Final = 1e-5
+_LATEST_TIME: Final = 2e10
+"""Seconds since 1970: beyond it, the year 2603, a time is in milliseconds."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +64,8 @@ def import_interactions(
 ) -> LoggedDataset:
     """Write a foreign log as a dataset and return it.
 
-    Sessions are ordered by user and time. A slate of fewer than K items repeats its last one, which is not shown again.
+    Sessions are ordered by user and by the time at which they begin, or by their ids where there are no times. A slate
+    of fewer than K items repeats its last one, which is not shown again.
 
     Args:
         path: the dataset's folder, which is not there yet.
@@ -75,7 +79,7 @@ def import_interactions(
     Raises:
         InvalidInput: for a value out of its range, naming file and data row, or a path that exists.
     """
-    require(not Path(path).exists(), f"{path} exists; choose another --out or remove it")
+    require_free(Path(path))
     _check(log)
     arrangement = Arrangement.of(log, options.session_gap * 60.0)
     _check_steps(log, arrangement)
@@ -137,7 +141,10 @@ def _check(log: Interactions) -> None:
         fine = np.abs(values) <= np.finfo(np.float32).max
         log.require_all(name, values, fine, "a finite number of single precision; mend or leave out the row")
     if log.timestamp is not None:
-        log.require_all("timestamp", log.timestamp, np.isfinite(log.timestamp), "a time; mend or leave out the row")
+        fine = np.abs(log.timestamp) < _LATEST_TIME  # neither NaN is
+        log.require_all(
+            "timestamp", log.timestamp, fine, "a time in seconds since 1970; mend it, or say that it is in milliseconds"
+        )
     for name in ("item_log_prob", "prefix_log_prob", "step_log_prob"):
         values = getattr(log, name)
         if values is not None:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 import gymnasium
 import numpy as np
 
-from offline_data.atomic_files import new_folder, write_json
+from offline_data.atomic_files import new_folder, require_free, write_json
 from offline_data.dataset import LoggedDataset, file_digest
 from offline_data.dataset_writer import consumed_events, write_dataset
 from offline_data.histories import ObservationBuilder
@@ -282,7 +282,7 @@ def import_minari(
     require(
         (data / "metadata.json").is_file(), f"{path} is no Minari dataset; give its folder, or the id of a local one"
     )
-    require(not Path(out).exists(), f"{out} exists; choose another --out or remove it")
+    require_free(Path(out))
     try:
         source = minari.MinariDataset(data)
         manifest = source.storage.metadata.get(MANIFEST_KEY)

@@ -49,6 +49,7 @@ def test_a_table_and_what_it_lacks(run):
 
 def test_an_output_that_is_there_is_refused_before_anything_is_read(run, tmp_path):
     (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "notes").write_text("mine")
     code, _, error = run("import", "movielens", "--path", tmp_path / "absent", "--out", tmp_path / "out")
     assert code == 2
     assert "out exists; choose another --out or remove it" in error

@@ -29,13 +29,23 @@ def test_a_folder_appears_whole(tmp_path):
     assert [each.name for each in (tmp_path / "deep").iterdir()] == ["out"]
 
 
+def test_an_empty_folder_waits_for_its_contents(tmp_path):
+    (tmp_path / "out").mkdir()
+    with new_folder(tmp_path / "out") as folder:
+        (folder / "file").write_text("x")
+    assert (tmp_path / "out" / "file").read_text() == "x"
+    assert [each.name for each in tmp_path.iterdir()] == ["out"]
+
+
 def test_a_folder_is_left_out_where_it_cannot_be_whole(tmp_path):
     with pytest.raises(ZeroDivisionError), new_folder(tmp_path / "out") as folder:
         _ = 1 / (folder / "file").write_text("")
     assert not list(tmp_path.iterdir())
     (tmp_path / "out").mkdir()
-    with pytest.raises(InvalidInput, match="exists; choose another place"), new_folder(tmp_path / "out"):
+    (tmp_path / "out" / "notes").write_text("mine")
+    with pytest.raises(InvalidInput, match="exists; choose another --out"), new_folder(tmp_path / "out"):
         pass
+    assert (tmp_path / "out" / "notes").read_text() == "mine"
     (tmp_path / "file").write_text("x")
     with pytest.raises(InvalidInput, match="cannot write"), new_folder(tmp_path / "file" / "out"):
         pass

@@ -268,6 +268,16 @@ def test_a_good_fraction_out_of_range_is_refused(good_fraction):
         mixture_spec(good_fraction, "clickbait")
 
 
+def test_the_same_log_under_another_record_of_quality_is_refused(small_request, tmp_path):
+    """Else a log without a score would pass for the one that was asked for with it."""
+    collect(tmp_path / "log", small_request)
+    known = replace(small_request, quality={"good_fraction": np.float64(0.4), "mixing": "session"})
+    with pytest.raises(InvalidInput, match=r"another request \(quality null there, .*; choose another --out"):
+        collect(tmp_path / "log", known)
+    assert collect(tmp_path / "other", known).manifest["quality"] == known.quality
+    assert collect(tmp_path / "other", known).num_sessions == 40
+
+
 # --- seeds and labels
 
 

@@ -94,9 +94,10 @@ def test_pieces_that_do_not_belong_together_are_a_mistake_of_ours(tmp_path):
 
 def test_what_is_there_is_left_alone(tmp_path):
     (tmp_path / "log").mkdir()
-    with pytest.raises(InvalidInput, match="log exists; choose another place or remove it"):
+    (tmp_path / "log" / "notes").write_text("mine")
+    with pytest.raises(InvalidInput, match="log exists; choose another --out or remove it"):
         write_dataset(tmp_path / "log", columns(), FACTS)
-    assert list((tmp_path / "log").iterdir()) == []
+    assert [file.name for file in (tmp_path / "log").iterdir()] == ["notes"]
     assert [file.name for file in tmp_path.iterdir()] == ["log"]
 
 
