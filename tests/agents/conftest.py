@@ -24,6 +24,7 @@ from offline_data.dataset import LoggedDataset
 from offline_data.quality import mixture_spec
 from recenv.session_config import SessionConfig
 from recenv.world import World, make_world
+from tests.folder_tree import tree
 
 # At this budget users leave and sessions are cut off by `max_steps`, both.
 TINY = {
@@ -152,13 +153,7 @@ def trap(tmp_path) -> _Trap:
 @pytest.fixture(scope="session")
 def folder_tree() -> Callable[[Path], dict[str, bytes | None]]:
     """Read everything under a folder: a file's bytes, None for a folder."""
-
-    def build(folder: Path) -> dict[str, bytes | None]:
-        return {
-            str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None for path in folder.rglob("*")
-        }
-
-    return build
+    return tree
 
 
 @pytest.fixture

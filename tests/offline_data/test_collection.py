@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,20 +16,13 @@ from offline_data.rollout import play_sessions
 from recenv.errors import InvalidInput
 from recenv.session_batch import SessionBatch
 from recenv.world import make_world
-
-ROOT = Path(__file__).parents[2]
-
+from tests.folder_tree import tree
 
 pytestmark = pytest.mark.usefixtures("small_ranges")
 
 
 def partial_of(path):
     return path.with_name(path.name + ".partial")
-
-
-def tree(folder):
-    """Return every path below a folder, with the bytes of the files."""
-    return {str(p.relative_to(folder)): p.read_bytes() if p.is_file() else None for p in sorted(folder.rglob("*"))}
 
 
 # --- the same bytes

@@ -22,6 +22,7 @@ from offline_data.behavior.uniform import UniformPolicy
 from offline_data.collection import collect
 from offline_data.rollout import play_sessions
 from recenv.errors import InvalidInput
+from tests.folder_tree import tree
 
 ROOT = Path(__file__).parents[2]
 
@@ -31,11 +32,6 @@ pytestmark = pytest.mark.usefixtures("small_ranges")
 
 def partial_of(path):
     return path.with_name(path.name + ".partial")
-
-
-def tree(folder):
-    """Return every path below a folder, with the bytes of the files."""
-    return {str(p.relative_to(folder)): p.read_bytes() if p.is_file() else None for p in sorted(folder.rglob("*"))}
 
 
 @pytest.mark.parametrize("num_done", [1, 3, 5])
