@@ -6,8 +6,10 @@ import html
 import json
 import shlex
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
+from offline_data.atomic_files import replacing
 from offline_data.dataset import LoggedDataset
 from offline_data.dataset_summary import policy_name, summarize
 from offline_data.log_checks import CHECKS
@@ -39,6 +41,22 @@ def card(dataset: LoggedDataset) -> str:
         ("## License and citation", _license(dataset)),
     ]
     return "\n\n".join("\n\n".join(part for part in section if part) for section in sections) + "\n"
+
+
+def write_card(dataset: LoggedDataset, file: Path | None = None) -> Path:
+    """Write the card of a dataset to a file, whole or not at all, and return the file.
+
+    Args:
+        dataset: the log.
+        file: where; None for `README.md` in the dataset's folder, where no checksum counts it.
+
+    Raises:
+        InvalidInput: if the file cannot be written.
+    """
+    file = dataset.path / "README.md" if file is None else file
+    with replacing(file) as temporary:
+        temporary.write_text(card(dataset))
+    return file
 
 
 def _front_matter(summary: Mapping[str, Any]) -> str:

@@ -16,11 +16,10 @@ from functools import cache
 from pathlib import Path
 from typing import Final
 
-from offline_data.atomic_files import replacing
 from offline_data.behavior import ActionKind
 from offline_data.collection import LogRequest, collect
 from offline_data.dataset import LoggedDataset
-from offline_data.dataset_card import card
+from offline_data.dataset_card import write_card
 from offline_data.target_score import at_fraction, at_score
 from recenv.errors import InvalidInput, require
 from recenv.session_config import SessionConfig
@@ -161,6 +160,5 @@ def load_named(
     else:
         dataset = collect(path, named.request(progress), workers=workers, progress=progress)
     if not (path / "README.md").exists():
-        with replacing(path / "README.md") as temporary:
-            temporary.write_text(card(dataset))
+        write_card(dataset)
     return dataset

@@ -11,6 +11,7 @@ import tyro
 from tqdm import tqdm
 
 from offline_data.dataset import LoggedDataset
+from offline_data.dataset_card import write_card
 from offline_data.interop.minari import export_minari
 from offline_data.interop.parquet import export_parquet
 from recenv.errors import InvalidInput, require
@@ -18,25 +19,32 @@ from recenv.errors import InvalidInput, require
 
 @dataclass(frozen=True)
 class Export:
-    """Write a logged dataset for Minari, or as Parquet files for pandas, polars and DuckDB.
+    """Write a logged dataset for Minari, as Parquet files for pandas, polars and DuckDB, or its card in Markdown.
 
     Attributes:
         dataset: folder that `recsession collect` or `recsession import` wrote.
-        to: minari (one episode a session), or parquet (one row a shown item).
-        out: with parquet: the new folder; with minari: the folder of Minari's datasets, its own by default.
+        to: minari (one episode a session), parquet (one row a shown item), or card (what it is, in one Markdown file).
+        out: with parquet: the new folder; with minari: the folder of Minari's datasets, its own by default; with card:
+            the file, README.md in the dataset's own folder by default.
         id: with minari: the id, (namespace/)name-v(version), such as recsession/my-log-v0.
     """
 
     dataset: tyro.conf.Positional[Path]
-    to: Literal["minari", "parquet"]
+    to: Literal["minari", "parquet", "card"]
     out: Path | None = None
     id: str | None = None
 
     def run(self) -> None:
         """Export and say how to open it."""
         log = LoggedDataset.open(self.dataset, verify=True)
+        require(
+            self.to == "minari" or self.id is None, f"--id {self.id} is of Minari; leave it out with --to {self.to}"
+        )
+        if self.to == "card":
+            file = write_card(log, self.out)
+            print(f"card: {file}")
+            return
         if self.to == "parquet":
-            require(self.id is None, f"--id {self.id} is of Minari; leave it out with --to parquet")
             if self.out is None:
                 raise InvalidInput("--to parquet has no --out; give the new folder of its files")
             with tqdm(total=log.num_rows, unit="step", unit_scale=True, delay=0.1) as bar:

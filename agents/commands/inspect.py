@@ -54,14 +54,15 @@ class Inspect:
         if self.verify:
             log.verify()
         summary = summarize(log, None if self.score is None else _references(log, self.score))
-        if self.json:
-            print(json.dumps({**summary, "verified": self.verify}, indent=1, allow_nan=False))
-        else:
-            _print_table(summary, verified=self.verify)
+        # Before anything is printed: who reads that may stop reading.
         if self.html is not None:
             write_dataset_page(log, summary, self.html, verified=self.verify)
-            if not self.json:
-                print(f"page: {self.html}")
+        if self.json:
+            print(json.dumps({**summary, "verified": self.verify}, indent=1, allow_nan=False))
+            return
+        _print_table(summary, verified=self.verify)
+        if self.html is not None:
+            print(f"page: {self.html}")
 
 
 def _references(log: LoggedDataset, noise: str) -> dict[str, Any]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from agents.commands.import_log import READERS
 from offline_data.dataset import LoggedDataset
+from offline_data.dataset_card import card
 
 TABLE = "uid,vid,ts,clicked\n" + "".join(
     f"{user},{(user * 7 + visit) % 5},{visit * 10_000},{visit % 2}\n" for user in range(20) for visit in range(6)
@@ -147,3 +149,15 @@ def test_bad_exports(run, words, message):
     code, _, err = run("export", "log", *words)
     assert code == 2
     assert message in err
+
+
+def test_the_card_of_any_log(run):
+    run("collect", "--out", "log", "--num-sessions", "6", "--set", "num_items=20", "slate_size=3")
+    log = LoggedDataset.open("log")
+    assert run("export", "log", "--to", "card")[1] == "card: log/README.md\n"
+    assert Path("log/README.md").read_text() == card(log)
+    assert run("export", "log", "--to", "card", "--out", "deep/card.md")[1] == "card: deep/card.md\n"
+    assert Path("deep/card.md").read_text() == card(log)
+    LoggedDataset.open("log", verify=True)
+    code, _, err = run("export", "log", "--to", "card", "--id", "a-v0")
+    assert (code, err) == (2, "recsession: --id a-v0 is of Minari; leave it out with --to card\n")

@@ -11,6 +11,7 @@ import pytest
 
 from agents.charts import readable, typeset
 from agents.cli import main
+from agents.commands.inspect import Inspect
 from agents.dataset_page import bytes_text, count_text, draw_figures, share_text, verdict, write_dataset_page
 from offline_data.collection import LogRequest, collect
 from offline_data.corruption import Corruption
@@ -123,6 +124,18 @@ def test_foreign_log(run, foreign_log):
 def test_contradictions_are_told(run, foreign_log):
     log = foreign_log(rows__step=np.array([0, 2, 1, 0, 0, 1, 0], np.int32))
     assert rows(run("inspect", log.path)[1])["contradictions"] == f"2 {CHECKS['steps_out_of_order']}"
+
+
+def test_the_page_is_written_though_nobody_reads_the_table(spoilt, tmp_path, monkeypatch):
+    """As `recsession inspect LOG --html PAGE | head -1` leaves it."""
+
+    def closed(*_, **__):
+        raise BrokenPipeError
+
+    monkeypatch.setattr("agents.commands.inspect._print_table", closed)
+    with pytest.raises(BrokenPipeError):
+        Inspect(spoilt.path, html=tmp_path / "page.html").run()
+    assert (tmp_path / "page.html").read_text().endswith("</html>")
 
 
 @pytest.mark.parametrize(
