@@ -22,6 +22,7 @@ from agents.encoders import NetworkConfig, mlp
 from agents.policies import GaussianPolicy, make_encoder
 from agents.replay import LogStorage, make_replay, mapped_column
 from offline_data.dataset import LoggedDataset
+from offline_data.session_blocks import session_blocks
 from recenv.errors import require_range
 from recenv.world import World, make_world
 
@@ -297,8 +298,8 @@ def _regress(
     for round_number in range(config.num_rounds):
         if round_number:
             with torch.no_grad():
-                for block, offsets in _blocks(storage.dataset):
-                    target[block] = torch.from_numpy(next_targets(block, offsets))
+                for block in session_blocks(storage.dataset, _ROWS_A_BLOCK):
+                    target[block.rows] = torch.from_numpy(next_targets(block.rows, block.offsets))
         for _ in range(config.steps_per_round):
             error = loss(replay.sample().to(device))
             optimizer.zero_grad(set_to_none=True)
@@ -312,25 +313,15 @@ def _regress(
 def _monte_carlo(dataset: LoggedDataset, discount: float, target: Tensor) -> tuple[float, float]:
     """Write the Monte Carlo return of every row; return their mean, and their standard deviation, above zero."""
     count, mean, variance = 0, 0.0, 0.0
-    for block, offsets in _blocks(dataset):
-        reward = dataset.reward(block)
-        returns = trace_returns(reward, np.zeros(len(reward)), offsets, discount, 1.0)
-        target[block] = torch.from_numpy(returns)
+    for block in session_blocks(dataset, _ROWS_A_BLOCK):
+        reward = dataset.reward(block.rows)
+        returns = trace_returns(reward, np.zeros(len(reward)), block.offsets, discount, 1.0)
+        target[block.rows] = torch.from_numpy(returns)
         count += len(returns)
         share, further = len(returns) / count, float(returns.mean()) - mean
         variance += share * (float(returns.var()) - variance) + share * (1.0 - share) * further**2
         mean += share * further
     return mean, max(math.sqrt(variance), 1e-6)
-
-
-def _blocks(dataset: LoggedDataset) -> Iterator[tuple[slice, np.ndarray]]:
-    """Yield the rows of runs of whole sessions, and the sessions' offsets within them."""
-    offsets, first = dataset.offsets, 0
-    while first < dataset.num_sessions:
-        start = offsets[first]
-        last = max(first + 1, int(np.searchsorted(offsets, start + _ROWS_A_BLOCK, side="right")) - 1)
-        yield slice(int(start), int(offsets[last])), offsets[first : last + 1] - start
-        first = last
 
 
 def _chunks(start: int, stop: int) -> Iterator[np.ndarray]:

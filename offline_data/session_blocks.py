@@ -20,31 +20,39 @@ class SessionBlock:
     Attributes:
         sessions: which they are.
         rows: their rows.
-        first: [B] int64, each session's first row, counted from the block's.
-        lengths: [B] int64, each session's rows.
+        offsets: [B + 1] int64, where each begins and the last one ends, counted from the block's first row.
     """
 
     sessions: slice
     rows: slice
-    first: np.ndarray
-    lengths: np.ndarray
+    offsets: np.ndarray
+
+    @property
+    def first(self) -> np.ndarray:
+        """Each session's first row, [B] int64, counted from the block's first."""
+        return self.offsets[:-1]
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Each session's number of rows, [B] int64."""
+        return np.diff(self.offsets)
 
     @property
     def last(self) -> np.ndarray:
         """Each session's last row, [B] int64, counted from the block's first."""
-        return self.first + self.lengths - 1
+        return self.offsets[1:] - 1
 
 
-def session_blocks(dataset: LoggedDataset) -> Iterator[SessionBlock]:
-    """Yield the log's sessions in order, in blocks of at most `ROWS_AT_ONCE` rows, or of one longer session.
+def session_blocks(dataset: LoggedDataset, rows_at_once: int | None = None) -> Iterator[SessionBlock]:
+    """Yield the log's sessions in order, in blocks of at most so many rows, or of one longer session.
 
     Args:
         dataset: the log.
+        rows_at_once: rows of a block; None for `ROWS_AT_ONCE`.
     """
-    offsets, start = dataset.offsets, 0
+    offsets, start, most = dataset.offsets, 0, ROWS_AT_ONCE if rows_at_once is None else rows_at_once
     while start < dataset.num_sessions:
-        fit = int(np.searchsorted(offsets, offsets[start] + ROWS_AT_ONCE, side="right")) - 1
-        stop = max(fit, start + 1)
+        stop = max(int(np.searchsorted(offsets, offsets[start] + most, side="right")) - 1, start + 1)
         ends = np.asarray(offsets[start : stop + 1])
-        yield SessionBlock(slice(start, stop), slice(int(ends[0]), int(ends[-1])), ends[:-1] - ends[0], np.diff(ends))
+        yield SessionBlock(slice(start, stop), slice(int(ends[0]), int(ends[-1])), ends - ends[0])
         start = stop

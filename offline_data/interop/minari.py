@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from importlib.metadata import version
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -24,6 +25,7 @@ from offline_data.dataset_writer import consumed_events, write_dataset
 from offline_data.histories import ObservationBuilder
 from offline_data.interop.foreign_log import ImportOptions, import_interactions
 from offline_data.interop.interactions import Ids, Interactions
+from offline_data.session_blocks import SessionBlock, session_blocks
 from recenv.errors import InvalidInput, require
 from recenv.session_config import SessionConfig
 from recenv.world import make_world
@@ -93,10 +95,10 @@ def export_minari(
         file = folder / "data" / _FILE
         file.parent.mkdir()
         with h5py.File(file, "w", libver="latest", track_order=True) as store:
-            for sessions in _session_ranges(np.asarray(dataset.offsets)):
-                _write_sessions(store, dataset, builder, sessions, environment.action_space.dtype)
+            for block in session_blocks(dataset, ROWS_AT_ONCE):
+                _write_sessions(store, dataset, builder, block, environment.action_space.dtype)
                 if progress:
-                    progress(len(sessions))
+                    progress(len(block.lengths))
         metadata = _metadata(dataset, dataset_id, environment)
         metadata["dataset_size"] = round(file.stat().st_size / 1e6, 1)
         write_json(file.with_name("metadata.json"), metadata)
@@ -156,29 +158,17 @@ def _metadata(dataset: LoggedDataset, dataset_id: str, environment: gymnasium.En
     }
 
 
-def _session_ranges(offsets: np.ndarray) -> Iterator[range]:
-    """Yield ranges of whole sessions of about `ROWS_AT_ONCE` rows, in order."""
-    start = 0
-    while start < len(offsets) - 1:
-        stop = max(int(np.searchsorted(offsets, offsets[start] + ROWS_AT_ONCE, side="right")) - 1, start + 1)
-        yield range(start, stop)
-        start = stop
-
-
 def _write_sessions(
-    store: h5py.File, dataset: LoggedDataset, builder: ObservationBuilder, sessions: range, action_dtype: Any
+    store: h5py.File, dataset: LoggedDataset, builder: ObservationBuilder, block: SessionBlock, action_dtype: Any
 ) -> None:
-    offsets = np.asarray(dataset.offsets[sessions.start : sessions.stop + 1])
-    rows = np.arange(offsets[0], offsets[-1])
-    span = slice(int(offsets[0]), int(offsets[-1]))
-    lengths = np.diff(offsets)
-    session = np.repeat(np.arange(len(sessions)), lengths)
+    span, lengths = block.rows, block.lengths
+    rows, count = np.arange(span.start, span.stop), len(block.lengths)
     # Where a row's entry before and after its step are, among the T + 1 of each session.
-    before = rows - offsets[0] + session
-    ends = before[offsets[1:] - offsets[0] - 1] + 1
+    before = rows - span.start + np.repeat(np.arange(count), lengths)
+    ends = before[block.last] + 1
 
     def around(values: np.ndarray, first: Any) -> np.ndarray:
-        out = np.full((len(rows) + len(sessions), *values.shape[1:]), first, values.dtype)
+        out = np.full((len(rows) + count, *values.shape[1:]), first, values.dtype)
         out[before + 1] = values
         return out
 
@@ -195,22 +185,22 @@ def _write_sessions(
     }
     if dataset.action_kind == "proto":
         infos["slate"] = around(np.asarray(dataset.rows["slate"][span]), -1)
-    ids = {name: dataset.sessions[name] for name in _OF_SESSIONS if name in dataset.sessions}
-    ids["session_id"] = np.arange(dataset.num_sessions)
+    ids = {name: dataset.sessions[name][block.sessions] for name in _OF_SESSIONS if name in dataset.sessions}
+    ids["session_id"] = np.arange(block.sessions.start, block.sessions.stop)
     for name, values in ids.items():
-        infos[name] = np.repeat(values[sessions.start : sessions.stop], lengths + 1)
+        infos[name] = np.repeat(values, lengths + 1)
     long = {f"infos/{name}": values for name, values in infos.items()}
     for name, values in builder.observe(rows).items():
-        whole = np.empty((len(rows) + len(sessions), *values.shape[1:]), values.dtype)
+        whole = np.empty((len(rows) + count, *values.shape[1:]), values.dtype)
         whole[before] = values
         long[f"observations/{name}"] = whole
-    for name, values in builder.observe(offsets[1:] - 1, after=True).items():
+    for name, values in builder.observe(rows[block.last], after=True).items():
         long[f"observations/{name}"][ends] = values
     seeds = dataset.sessions.get("session_seed")
-    for index, start, end in zip(range(len(sessions)), offsets - offsets[0], offsets[1:] - offsets[0], strict=False):
+    for index, (start, end) in enumerate(pairwise(block.offsets)):
         arrays = {name: values[start:end] for name, values in short.items()}
         arrays |= {name: values[start + index : end + index + 1] for name, values in long.items()}
-        number = sessions[index]
+        number = block.sessions.start + index
         _write_episode(store, number, arrays, None if seeds is None else seeds[number])
 
 
