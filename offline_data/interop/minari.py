@@ -200,7 +200,7 @@ def _write_sessions(
     for index, (start, end) in enumerate(pairwise(block.offsets)):
         arrays = {name: values[start:end] for name, values in short.items()}
         arrays |= {name: values[start + index : end + index + 1] for name, values in long.items()}
-        number = block.sessions.start + index
+        number: int = block.sessions.start + index
         _write_episode(store, number, arrays, None if seeds is None else seeds[number])
 
 
