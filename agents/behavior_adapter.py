@@ -12,12 +12,10 @@ import numpy as np
 import torch
 from tensordict import TensorDict
 
-from agents.policies import GaussianPolicy, load_policy
+from agents.policies import Policy, load_policy
+from agents.session_space import SessionSpace
 from offline_data.behavior import ActionKind, BehaviorPolicy, Decision, SessionView
 from recenv.errors import require
-from recenv.random_streams import normals
-from recenv.session_batch import Observation
-from recenv.session_config import SessionConfig
 from recenv.world import World
 
 
@@ -27,7 +25,8 @@ class AgentConfig:
 
     Attributes:
         policy: the file that `recsession train` wrote; empty for a policy in memory.
-        deterministic: take the mean, which has no density; otherwise sample.
+        deterministic: take the most probable action, of a Gaussian the mean, which has no probability of its own;
+            otherwise sample.
         sha256: checksum of the file, 64 hex digits; filled in where it is empty.
     """
 
@@ -54,67 +53,75 @@ class AgentConfig:
 
 
 class AgentBehavior(BehaviorPolicy):
-    """A Gaussian policy over proto-actions in the behavior policies' protocol.
+    """A trained policy in the behavior policies' protocol.
 
     A log names it by the spec `{"name": "agents.behavior_adapter:AgentBehavior", "policy": FILE}`.
 
     Args:
         world: the world that it acts in.
         config: see `AgentConfig`.
-        action_kind: "proto".
+        action_kind: that of the policy.
         actor: the policy; None for that of the config's file.
-        device: where the actor's weights are.
 
     Raises:
-        InvalidInput: for a config without a file where there is no actor either, or a file of another world's policy,
-            or one that is to be deterministic.
+        InvalidInput: for a config without a file where there is no actor either, a file of another world's policy, one
+            of the other kind of action, or one that is to be deterministic.
     """
 
     Config = AgentConfig
-    action_kinds = ("proto",)
     config: AgentConfig
 
     def __init__(
         self,
         world: World,
         config: AgentConfig,
-        action_kind: ActionKind = "proto",
+        action_kind: ActionKind | None = None,
         *,
-        actor: GaussianPolicy | None = None,
-        device: str = "cpu",
+        actor: Policy | None = None,
     ) -> None:
-        super().__init__(world, config, action_kind)
         self.actor = _load(world, config) if actor is None else actor
-        self.device = device
+        kind = self.actor.action_kind
+        require(
+            action_kind in (None, kind),
+            f"policy {config.policy or self.actor.config.name} has no {action_kind} actions; pass "
+            f"action_kind={kind!r}, or choose another policy",
+        )
+        super().__init__(world, config, kind)
+
+    @classmethod
+    def default_action_kind(cls, config: AgentConfig) -> ActionKind:
+        """Return the kind of the policy in the config's file."""
+        return load_policy(config.policy).action_kind if config.policy else cls.action_kinds[0]
 
     @property
     def num_draws(self) -> int:
-        """Two a pair of coordinates."""
-        dim = self.world.catalog.embedding_dim
-        return dim + dim % 2
+        """As the policy says."""
+        return self.actor.num_draws
 
     def act(self, view: SessionView, draws: np.ndarray, memory: np.ndarray) -> Decision:
         """See `BehaviorPolicy.act`; a deterministic action has log-probability 0."""
-        mean, scale = self._moments(view.observation)
         component = np.zeros(len(view.steps), np.int8)
-        if self.config.deterministic:
-            return Decision(mean, np.zeros(len(mean)), None, component)
-        noise = normals(draws)[:, : mean.shape[1]]
-        action = (mean + scale * noise).astype(np.float32)
-        return Decision(action, diagonal_log_prob(action, mean, scale), None, component)
+        with self._batch(view) as batch:
+            if self.config.deterministic:
+                return Decision(self.actor.best(batch), np.zeros(len(component)), None, component)
+            return Decision(*self.actor.play(batch, draws), component)
 
     def log_prob(
         self, view: SessionView, action: np.ndarray, memory: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray | None]:
-        """Return the log-density of the stochastic policy, [B] float64 nats."""
-        return diagonal_log_prob(action, *self._moments(view.observation)), None
+        """Return the log-probabilities of the stochastic policy; see `BehaviorPolicy.log_prob`."""
+        with self._batch(view) as batch:
+            return self.actor.judge(batch, action)
 
-    def _moments(self, observation: Observation) -> tuple[np.ndarray, np.ndarray]:
-        tensors = {name: torch.from_numpy(np.ascontiguousarray(values)) for name, values in observation.items()}
-        count = len(observation["profile"])
-        batch = TensorDict({"observation": TensorDict(tensors, batch_size=[count])}, batch_size=[count])
+    def next_item_log_prob(self, view: SessionView, prefix: np.ndarray, memory: np.ndarray) -> np.ndarray:
+        """See `BehaviorPolicy.next_item_log_prob`."""
+        with self._batch(view) as batch:
+            return self.actor.next_item_log_prob(batch, prefix)
+
+    @contextmanager
+    def _batch(self, view: SessionView) -> Iterator[TensorDict]:
         with _one_thread():
-            return self.actor.moments(batch.to(self.device))
+            yield self.actor.space.batch(view.observation, self.actor.device)
 
 
 @contextmanager
@@ -128,46 +135,13 @@ def _one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _load(world: World, config: AgentConfig) -> GaussianPolicy:
+def _load(world: World, config: AgentConfig) -> Policy:
     require(config.policy != "", "AgentBehavior has no policy; give it policy=FILE, one that `recsession train` wrote")
     require(
         not config.deterministic,
-        f"deterministic=True gives the actions of {config.policy} no density, which a log holds; set deterministic to "
-        "false",
+        f"deterministic=True gives the actions of {config.policy} no probability, which a log holds; set deterministic "
+        "to false",
     )
-    actor, own_world = load_policy(Path(config.policy))
-    own, here = _what_it_reads(own_world.config), _what_it_reads(world.config)
-    for name, value in own.items():
-        require(
-            value == here[name],
-            f"policy {config.policy} was trained in a world of {name}={value!r}, and this one has {here[name]!r}; "
-            "collect in the policy's world, or train a policy in this one",
-        )
-    require(
-        np.array_equal(own_world.catalog.embeddings, world.catalog.embeddings),
-        f"policy {config.policy} was trained on other items than this world's; train a policy on these",
-    )
+    actor = load_policy(config.policy)
+    actor.require_fits(SessionSpace.of_world(world), f"policy {config.policy}", "this world")
     return actor
-
-
-def _what_it_reads(config: SessionConfig) -> dict[str, object]:
-    """Return what a policy's observations and actions mean in a world, by name."""
-    return {
-        "user_model": config.user_model.name,
-        "history_length": config.history_length,
-        "world_seed": config.world_seed,
-        **vars(config.catalog),
-    }
-
-
-def diagonal_log_prob(action: np.ndarray, mean: np.ndarray, scale: np.ndarray) -> np.ndarray:
-    """Return the log-density of a diagonal Gaussian, [B] float64 nats.
-
-    Args:
-        action: [B, d].
-        mean: [B, d].
-        scale: [B, d], above zero.
-    """
-    scale = scale.astype(np.float64)
-    standard = (action.astype(np.float64) - mean) / scale
-    return (-0.5 * standard**2 - np.log(scale) - 0.5 * np.log(2.0 * np.pi)).sum(axis=1)

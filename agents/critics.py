@@ -1,8 +1,22 @@
-"""State and action values: the score that every objective reads, and fitted Q evaluation of a target policy.
+"""State and action values of a log's behavior policy: the score that every objective reads.
 
-Both are regressions over a few rounds; between rounds the targets are computed anew from the present values. What is
+They are regressions over a few rounds; between rounds the targets are computed anew from the present values. What is
 kept for each row lies in temporary files, and targets are found for a block of sessions at a time: memory does not grow
 with the log.
+
+With r the reward, o' the observation that follows and G the regression target of a round,
+
+    G_t = r_t + discount ((1 - trace_decay) V(o_{t+1}) + trace_decay G_{t+1}); in the first round, the return
+    mean (expectile=None): V minimises E (G - V(o))^2, and A = Q - V minimises E (G - V(o) - A(o, a))^2
+    expectile in (0, 1): Q minimises E (G - Q(o, a))^2, and V minimises E |expectile - 1(Q < V)| (Q - V)^2
+
+The mean with trace_decay 1 is Monte Carlo regression, below 1 it is TD(lambda), and the score Q - V is of the behavior
+policy. Expectiles above 1/2 lean to the better of the logged actions: V is that of a better policy, the more so the
+more rounds there are and the lower trace_decay is. With trace_decay 0 they are those of IQL.
+
+Source: Sutton and Barto 2018, chapter 12, for TD(lambda); Kostrikov, Nair and Levine 2021, arXiv:2110.06169, for
+expectiles. Where we deviate: V of the last round stands in for V as it is, V is fitted to Q itself and not to a slow
+copy, and the pessimism of two Qs is left to whoever reads the members of an ensemble.
 """
 
 from __future__ import annotations
@@ -15,16 +29,16 @@ from typing import Final
 
 import numpy as np
 import torch
-from tensordict import TensorDict
+from tensordict import TensorDict, TensorDictBase
 from torch import Tensor, nn
 
-from agents.encoders import NetworkConfig, mlp
-from agents.policies import GaussianPolicy, make_encoder
+from agents.networks import NetworkConfig
 from agents.replay import LogStorage, make_replay, mapped_column
+from agents.session_space import SessionSpace
+from agents.value_networks import ActionNetwork, StateNetwork, ValueEnsemble
 from offline_data.dataset import LoggedDataset
 from offline_data.session_blocks import session_blocks
 from recenv.errors import require_range
-from recenv.world import World, make_world
 
 Progress = Callable[[int], object]
 _ROWS_AT_ONCE: Final = 2048  # features of a chunk stay in the cache
@@ -37,14 +51,18 @@ class CriticConfig:
 
     Attributes:
         network: sizes.
-        num_rounds: times that the regression targets are computed anew from the present values; fitted Q evaluation
-            sees as many steps ahead.
+        num_rounds: times that the regression targets are computed anew from the present values; with a trace_decay of
+            0, and in fitted Q evaluation, values see as many steps ahead.
         steps_per_round: gradient steps of each round.
         batch_size: rows of a step.
         learning_rate: of Adam.
-        trace_decay: lambda of the TD(lambda) targets, in [0, 1]; 1 is the Monte Carlo return. Fitted Q evaluation has
-            none.
+        trace_decay: lambda of the TD(lambda) targets, in [0, 1]; 1 is the Monte Carlo return, 0 the one-step target.
+            Fitted Q evaluation has none.
         discount: gamma, in (0, 1].
+        expectile: in (0, 1): V is this expectile of Q over the logged actions, as in IQL, whose trace_decay is 0; None:
+            V is their mean. Fitted Q evaluation has none.
+        ensemble_size: networks of each value, initialised independently; each is fitted to targets of its own.
+        item_width: learned coordinates of each item, which the value of a slate reads; proto-actions have none.
     """
 
     network: NetworkConfig = field(default_factory=NetworkConfig)
@@ -54,6 +72,9 @@ class CriticConfig:
     learning_rate: float = 1e-3
     trace_decay: float = 0.9
     discount: float = 1.0
+    expectile: float | None = None
+    ensemble_size: int = 1
+    item_width: int = 8
 
     def __post_init__(self) -> None:
         require_range("num_rounds", self.num_rounds, 1, 10_000, integer=True)
@@ -62,6 +83,10 @@ class CriticConfig:
         require_range("learning_rate", self.learning_rate, 0.0, 1.0, low_open=True)
         require_range("trace_decay", self.trace_decay, 0.0, 1.0)
         require_range("discount", self.discount, 0.0, 1.0, low_open=True)
+        if self.expectile is not None:
+            require_range("expectile", self.expectile, 0.0, 1.0, low_open=True, high_open=True)
+        require_range("ensemble_size", self.ensemble_size, 1, 1000, integer=True)
+        require_range("item_width", self.item_width, 1, 1024, integer=True)
 
     @property
     def num_steps(self) -> int:
@@ -73,68 +98,33 @@ FITTED_Q: Final = CriticConfig(num_rounds=40, steps_per_round=20, batch_size=512
 """Many short rounds: a round carries the target's value one step back."""
 
 
-class StateValue(nn.Module):
-    """V(o), in units of reward.
-
-    Args:
-        world: fixes the embeddings and the observation's shape.
-        config: sizes.
-        shift: mean of the regression target.
-        unit: standard deviation of the regression target, above zero.
-    """
-
-    def __init__(self, world: World, config: NetworkConfig, shift: float, unit: float) -> None:
-        super().__init__()
-        self.encoder = make_encoder(world, config)
-        self.body = mlp(self.encoder.num_features, config.hidden_sizes, 1)
-        self.shift, self.unit = shift, unit
-
-    def forward(self, observation: TensorDict) -> Tensor:
-        """Return V, [B]."""
-        return self.shift + self.unit * self.body(_encode(self.encoder, observation)).squeeze(-1)
-
-
-class ActionValue(nn.Module):
-    """Q(o, a) or A(o, a), in units of reward; a slate depends on a proto-action's direction alone, and so does this.
-
-    Args:
-        world: fixes the embeddings and the observation's shape.
-        config: sizes.
-        shift: mean of the regression target.
-        unit: standard deviation of the regression target, above zero.
-    """
-
-    def __init__(self, world: World, config: NetworkConfig, shift: float, unit: float) -> None:
-        super().__init__()
-        self.encoder = make_encoder(world, config)
-        self.body = mlp(self.encoder.num_features + 2 * world.catalog.embedding_dim, config.hidden_sizes, 1)
-        self.shift, self.unit = shift, unit
-
-    def forward(self, observation: TensorDict, proto: Tensor) -> Tensor:
-        """Return the value of proto-actions, [..., B] for [..., B, d]."""
-        features, profile = _encode(self.encoder, observation), observation["profile"]
-        direction = nn.functional.normalize(proto, dim=-1)
-        joint = torch.cat([features.expand(*proto.shape[:-1], -1), direction, direction * profile], dim=-1)
-        return self.shift + self.unit * self.body(joint).squeeze(-1)
-
-
 @dataclass(frozen=True)
 class Critic:
-    """What the behavior policy's log is worth: V(o), and Q(o, a) = V(o) + A(o, a).
+    """V(o) and Q(o, a) by E members each; see the module.
 
     Attributes:
         state_value: V.
-        advantage: A = Q - V, fitted to what V leaves over.
+        action_value: A = Q - V, fitted to what V leaves over; where V is an expectile of Q, Q itself.
+        relative: whether `action_value` is A.
     """
 
-    state_value: StateValue
-    advantage: ActionValue
+    state_value: ValueEnsemble
+    action_value: ValueEnsemble
+    relative: bool
 
+    def advantages(self, observation: TensorDictBase, action: Tensor) -> Tensor:
+        """Return Q - V by each member, [E, B]; their spread over members says how little the log tells of an action.
 
-def _encode(encoder: nn.Module, observation: TensorDict) -> Tensor:
-    return encoder(
-        observation["profile"], observation["history_items"], observation["history_feedback"], observation["clock"]
-    )
+        Args:
+            observation: entries of B observations.
+            action: [B, K] slates or [B, d] proto-actions.
+        """
+        values = self.action_value.members(observation, action)
+        return values if self.relative else values - self.state_value.members(observation)
+
+    def advantage(self, observation: TensorDictBase, action: Tensor) -> Tensor:
+        """Return the members' mean of Q - V, [B]; see `advantages`."""
+        return self.advantages(observation, action).mean(dim=0)
 
 
 def trace_returns(
@@ -163,6 +153,16 @@ def trace_returns(
     return target
 
 
+def expectile_loss(error: Tensor, expectile: float) -> Tensor:
+    """Return |expectile - 1(error < 0)| error^2, whose mean the expectile of a distribution minimises.
+
+    Args:
+        error: what is above its prediction is positive.
+        expectile: tau, in (0, 1); 1/2 gives the mean.
+    """
+    return (expectile - (error < 0.0).to(error.dtype)).abs() * error.square()
+
+
 def fit_critic(
     dataset: LoggedDataset,
     config: CriticConfig | None = None,
@@ -171,137 +171,94 @@ def fit_critic(
     device: str = "cpu",
     progress: Progress | None = None,
 ) -> Critic:
-    """Fit V and Q of the behavior policy to its log, by TD(lambda): the first round by Monte Carlo returns.
+    """Fit V and Q to a log: of its behavior policy, or of a better one where V is an expectile; see the module.
 
     Args:
-        dataset: a log of proto-actions.
+        dataset: a log of proto-actions or slates.
         config: None for the defaults.
-        seed: of initial weights and batches.
+        seed: of initial weights and batches. The first member of an ensemble is what one network alone would be.
         device: of the networks.
         progress: called with the number of gradient steps done since the last call.
+
+    Raises:
+        InvalidInput: for an imported log without embeddings of its items.
     """
     config = config or CriticConfig()
-    storage, target = LogStorage(dataset, columns=("proto",)), mapped_column(dataset.num_rows)
-    shift, unit = _monte_carlo(dataset, config.discount, target)
-    with _seeded(seed):
-        world = make_world(dataset.config)
-        value = StateValue(world, config.network, shift, unit).to(device)
-        advantage = ActionValue(world, config.network, 0.0, unit).to(device)
+    space, kind = SessionSpace.of_log(dataset), dataset.action_kind
+    storage, target = LogStorage(dataset, columns=(kind,)), mapped_column(config.ensemble_size, dataset.num_rows)
+    shift, unit = monte_carlo(dataset, config.discount, target)
+    with seeded(seed):
+        pairs = [
+            (StateNetwork(space, config.network), ActionNetwork(space, config.network, kind, config.item_width))
+            for _ in range(config.ensemble_size)
+        ]
+    expectile = config.expectile
+    state_value = ValueEnsemble([state for state, _ in pairs], shift, unit).to(device)
+    action_value = ValueEnsemble([action for _, action in pairs], shift if expectile else 0.0, unit).to(device)
 
-    def loss(batch: TensorDict) -> Tensor:
+    def loss(batch: TensorDictBase, target: Tensor) -> Tensor:
         # In units of the target's spread, so that one learning rate fits every world.
-        error = (batch["target"] - value(batch["observation"])) / unit
-        left_over = error.detach() - advantage(batch["observation"], batch["proto"]) / unit
-        return error.square().mean() + left_over.square().mean()
+        state, action = (
+            state_value.members(batch["observation"]),
+            action_value.members(batch["observation"], batch[kind]),
+        )
+        if expectile is None:
+            error = (target - state) / unit
+            left_over = error.detach() - action / unit
+            return error.square().mean(dim=1).sum() + left_over.square().mean(dim=1).sum()
+        error = (target - action) / unit
+        above = (action.detach() - state) / unit
+        return error.square().mean(dim=1).sum() + expectile_loss(above, expectile).mean(dim=1).sum()
 
     def targets(block: slice, offsets: np.ndarray) -> np.ndarray:
-        after = _map_rows(block, lambda rows: value(_observe(storage, rows, device, after=True)))
-        next_value = np.where(dataset.rows["terminated"][block], 0.0, after)
-        return trace_returns(dataset.reward(block), next_value, offsets, config.discount, config.trace_decay)
+        after = map_rows(block, lambda rows: state_value.members(observe(storage, rows, device, after=True)))
+        next_values = np.where(dataset.rows["terminated"][block], 0.0, after)
+        reward = dataset.reward(block)
+        return np.stack([trace_returns(reward, v, offsets, config.discount, config.trace_decay) for v in next_values])
 
-    _regress(storage, nn.ModuleList([value, advantage]), config, target, targets, loss, seed, device, progress)
-    return Critic(value, advantage)
-
-
-def fit_action_value(
-    dataset: LoggedDataset,
-    actor: GaussianPolicy,
-    config: CriticConfig | None = None,
-    *,
-    seed: int = 0,
-    device: str = "cpu",
-    progress: Progress | None = None,
-) -> ActionValue:
-    """Fit Q of a target policy to a log of another: fitted Q evaluation.
-
-    Each round regresses Q(o, a) on r + discount E Q(o', a'), a' sampled from the target; on r alone in a session's
-    last row, for nothing is earned after it.
-
-    Source: Le, Voloshin and Yue 2019, arXiv:1903.08738, with a network that goes on from round to round.
-
-    Args:
-        dataset: a log of proto-actions.
-        actor: the target policy; the expectation is a mean over a few samples.
-        config: None for `FITTED_Q`.
-        seed: of initial weights, batches and samples.
-        device: of the networks.
-        progress: called with the number of gradient steps done since the last call.
-    """
-    config = config or FITTED_Q
-    storage, target = LogStorage(dataset, columns=("proto",)), mapped_column(dataset.num_rows)
-    shift, unit = _monte_carlo(dataset, config.discount, target)
-    with _seeded(seed):
-        value = ActionValue(make_world(dataset.config), config.network, shift, unit).to(device)
-    generator = torch.Generator().manual_seed(seed)
-
-    def loss(batch: TensorDict) -> Tensor:
-        return ((batch["target"] - value(batch["observation"], batch["proto"])) / unit).square().mean()
-
-    # The target policy stays as it is: what it would do after each row is found once for all rounds.
-    moments = [mapped_column(dataset.num_rows, dataset.rows["proto"].shape[1]) for _ in range(2)]
-    for rows in _chunks(0, dataset.num_rows):
-        observation = _observe(storage, rows, device, after=True)
-        batch = TensorDict({"observation": observation}, batch_size=observation.batch_size)
-        for column, values in zip(moments, actor.moments(batch), strict=True):
-            column[rows] = torch.from_numpy(values)
-
-    def targets(block: slice, offsets: np.ndarray) -> np.ndarray:
-        def after(rows: np.ndarray) -> Tensor:
-            mean, scale = (column[rows].to(device) for column in moments)
-            return expected_value(value, _observe(storage, rows, device, after=True), mean, scale, generator)
-
-        # Also at `max_steps`: what is asked for is the worth of a session, and an observation shows its clock.
-        ended = dataset.rows["terminated"][block] | dataset.rows["truncated"][block]
-        return dataset.reward(block) + config.discount * np.where(ended, 0.0, _map_rows(block, after))
-
-    _regress(storage, value, config, target, targets, loss, seed, device, progress)
-    return value
+    networks = nn.ModuleList([state_value, action_value])
+    regress(storage, networks, config, target, targets, loss, seed, device, progress)
+    return Critic(state_value, action_value, relative=expectile is None)
 
 
-def expected_value(
-    value: ActionValue,
-    observation: TensorDict,
-    mean: Tensor,
-    scale: Tensor,
-    generator: torch.Generator,
-    num_pairs: int = 1,
-) -> Tensor:
-    """Return the mean of Q(o, a) over samples of the policy, [B].
-
-    Args:
-        value: Q.
-        observation: of B sessions.
-        mean: [B, d] of the policy.
-        scale: [B, d] of the policy.
-        generator: of the noise, drawn on the CPU.
-        num_pairs: pairs of samples of opposite noise, which takes the linear part of the error out.
-    """
-    noise = torch.randn(num_pairs, *mean.shape, generator=generator).to(mean.device)
-    return value(observation, mean + scale * torch.cat([noise, -noise])).mean(dim=0)
-
-
-def _regress(
+def regress(
     storage: LogStorage,
     network: nn.Module,
     config: CriticConfig,
     target: Tensor,
     next_targets: Callable[[slice, np.ndarray], np.ndarray],
-    loss: Callable[[TensorDict], Tensor],
+    loss: Callable[[TensorDictBase, Tensor], Tensor],
     seed: int,
     device: str,
     progress: Progress | None,
 ) -> None:
+    """Fit a network to each member's targets, which are found anew between rounds.
+
+    Args:
+        storage: the log.
+        network: what is fitted.
+        config: of rounds and steps.
+        target: [E, N], of the first round; overwritten.
+        next_targets: from a block of rows, and the offsets of its n rows' sessions, to the targets [E, n] of a round.
+        loss: of a batch and its targets [E, B].
+        seed: of the batches.
+        device: of the network.
+        progress: called with 1 after each step.
+    """
     optimizer = torch.optim.Adam(network.parameters(), lr=config.learning_rate)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, config.num_steps, config.learning_rate / 20)
     replay = make_replay(storage, config.batch_size, torch.Generator().manual_seed(seed))
-    storage.add_column("target", target)
+    names = [f"target_{member}" for member in range(len(target))]
+    for name, column in zip(names, target, strict=True):
+        storage.add_column(name, column)
     for round_number in range(config.num_rounds):
         if round_number:
             with torch.no_grad():
                 for block in session_blocks(storage.dataset, _ROWS_A_BLOCK):
-                    target[block.rows] = torch.from_numpy(next_targets(block.rows, block.offsets))
+                    target[:, block.rows] = torch.from_numpy(next_targets(block.rows, block.offsets))
         for _ in range(config.steps_per_round):
-            error = loss(replay.sample().to(device))
+            batch = replay.sample().to(device)
+            error = loss(batch, torch.stack([batch[name] for name in names]))
             optimizer.zero_grad(set_to_none=True)
             error.backward()
             optimizer.step()
@@ -310,13 +267,19 @@ def _regress(
                 progress(1)
 
 
-def _monte_carlo(dataset: LoggedDataset, discount: float, target: Tensor) -> tuple[float, float]:
-    """Write the Monte Carlo return of every row; return their mean, and their standard deviation, above zero."""
+def monte_carlo(dataset: LoggedDataset, discount: float, target: Tensor) -> tuple[float, float]:
+    """Write the Monte Carlo return of every row; return their mean, and their standard deviation, above zero.
+
+    Args:
+        dataset: the log.
+        discount: gamma.
+        target: [E, N], written to.
+    """
     count, mean, variance = 0, 0.0, 0.0
     for block in session_blocks(dataset, _ROWS_A_BLOCK):
         reward = dataset.reward(block.rows)
         returns = trace_returns(reward, np.zeros(len(reward)), block.offsets, discount, 1.0)
-        target[block.rows] = torch.from_numpy(returns)
+        target[:, block.rows] = torch.from_numpy(returns)
         count += len(returns)
         share, further = len(returns) / count, float(returns.mean()) - mean
         variance += share * (float(returns.var()) - variance) + share * (1.0 - share) * further**2
@@ -324,40 +287,58 @@ def _monte_carlo(dataset: LoggedDataset, discount: float, target: Tensor) -> tup
     return mean, max(math.sqrt(variance), 1e-6)
 
 
-def _chunks(start: int, stop: int) -> Iterator[np.ndarray]:
+def row_chunks(start: int, stop: int) -> Iterator[np.ndarray]:
+    """Yield the rows of a range, [B] at a time, few enough for a network's cache."""
     for first in range(start, stop, _ROWS_AT_ONCE):
         yield np.arange(first, min(first + _ROWS_AT_ONCE, stop))
 
 
-def _observe(storage: LogStorage, rows: np.ndarray, device: str, *, after: bool = False) -> TensorDict:
+def observe(storage: LogStorage, rows: np.ndarray, device: str, *, after: bool = False) -> TensorDict:
+    """Return the observations of rows [B], or those that follow, as tensors on a device."""
     observation = storage.observations.observe(rows, after=after)
     return TensorDict({k: torch.from_numpy(v) for k, v in observation.items()}, batch_size=[len(rows)]).to(device)
 
 
-def _map_rows(block: slice, function: Callable[[np.ndarray], Tensor]) -> np.ndarray:
-    return np.concatenate(
-        [function(rows).cpu().numpy().astype(np.float64) for rows in _chunks(block.start, block.stop)]
-    )
+def map_rows(block: slice, function: Callable[[np.ndarray], Tensor]) -> np.ndarray:
+    """Return what a function of rows [B] gives, [..., B], for the n rows of a block: [..., n] float64."""
+    found = [function(rows).cpu().numpy().astype(np.float64) for rows in row_chunks(block.start, block.stop)]
+    return np.concatenate(found, axis=-1)
 
 
 @contextmanager
-def _seeded(seed: int) -> Iterator[None]:
+def seeded(seed: int) -> Iterator[None]:
+    """Draw initial weights from a seed; the global generator is left as it was."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         yield
 
 
-@torch.no_grad()
 def score_rows(critic: Critic, dataset: LoggedDataset, device: str = "cpu") -> Tensor:
     """Return Q - V of every logged action, [N] float32 on the CPU: the score of the whole log.
 
     Args:
         critic: fitted to this log, or to one of the same world.
-        dataset: a log of proto-actions.
+        dataset: a log of the critic's kind of action.
         device: of the critic.
     """
-    storage, scores = LogStorage(dataset, columns=("proto",)), mapped_column(dataset.num_rows)
-    for rows in _chunks(0, dataset.num_rows):
+    return _scores(critic.advantage, mapped_column(dataset.num_rows), dataset, device)
+
+
+def score_members(critic: Critic, dataset: LoggedDataset, device: str = "cpu") -> Tensor:
+    """Return Q - V of every logged action by each member, [N, E] float32 on the CPU; see `score_rows`.
+
+    `scores.mean(dim=1) - c * scores.std(dim=1)` is a lower confidence bound.
+    """
+    column = mapped_column(dataset.num_rows, len(critic.state_value.networks))
+    return _scores(lambda *seen: critic.advantages(*seen).T, column, dataset, device)
+
+
+@torch.no_grad()
+def _scores(
+    score: Callable[[TensorDictBase, Tensor], Tensor], column: Tensor, dataset: LoggedDataset, device: str
+) -> Tensor:
+    storage = LogStorage(dataset, columns=(dataset.action_kind,))
+    for rows in row_chunks(0, dataset.num_rows):
         batch = storage.get(rows).to(device)
-        scores[rows] = critic.advantage(batch["observation"], batch["proto"]).cpu()
-    return scores
+        column[rows] = score(batch["observation"], batch[dataset.action_kind]).cpu()
+    return column

@@ -5,29 +5,32 @@ from __future__ import annotations
 import numpy as np
 import torch
 from torch import Tensor
-from torch.distributions import Distribution
+
+from agents.policies import PolicyDistribution
 
 
 @torch.no_grad()
-def surprisal(distribution: Distribution, action: Tensor) -> Tensor:
+def surprisal(distribution: PolicyDistribution, action: Tensor) -> Tensor:
     """Return -log pi(a | s), [B], nats.
 
     Args:
         distribution: the policy on a batch.
-        action: [B, d].
+        action: [B, ...].
     """
     return -distribution.log_prob(action)
 
 
 @torch.no_grad()
-def score_norm(distribution: Distribution, action: Tensor) -> Tensor:
-    """Return the norm of the gradient of log pi(a | s) in the Gaussian's mean, |(a - loc) / scale^2|, [B].
+def score_norm(distribution: PolicyDistribution, action: Tensor) -> Tensor:
+    """Return the norm of the gradient of log pi(a | s) in the distribution's own coordinates, [B].
+
+    A Gaussian's are its mean, |(a - loc) / scale^2|; those of slates are the logits.
 
     Args:
-        distribution: a diagonal Gaussian policy on a batch.
-        action: [B, d].
+        distribution: the policy on a batch.
+        action: [B, ...].
     """
-    return ((action - distribution.mean) / distribution.variance).norm(dim=-1)
+    return distribution.score_norm(action)
 
 
 def filter_precision(scores: np.ndarray, good: np.ndarray, kappa: float) -> float:

@@ -10,11 +10,14 @@ from typing import Any
 
 import numpy as np
 import torch
+from tensordict import TensorDictBase
 
-from agents.behavior_adapter import AgentBehavior, AgentConfig, diagonal_log_prob
-from agents.critics import ActionValue, CriticConfig, expected_value, fit_action_value
-from agents.policies import GaussianPolicy, load_policy
+from agents.behavior_adapter import AgentBehavior, AgentConfig
+from agents.critics import CriticConfig
+from agents.fitted_q import expected_value, fit_action_value
+from agents.policies import Policy, load_policy
 from agents.replay import LogStorage
+from agents.value_networks import ValueEnsemble
 from offline_data.behavior import BehaviorPolicy, Decision, SessionView
 from offline_data.dataset import LoggedDataset
 from offline_data.ope import LoggedSessions
@@ -25,35 +28,28 @@ from recenv.slates import check_slates
 from recenv.world import World, make_world
 
 _ROWS_AT_ONCE = 8192
+_ACTIONS = 16  # over which a policy's mean is taken
 
 
 def roll_out(
-    actor: GaussianPolicy,
-    world: World,
-    num_sessions: int,
-    seed: int,
-    *,
-    deterministic: bool,
-    role: str = "evaluation",
-    device: str = "cpu",
+    actor: Policy, world: World, num_sessions: int, seed: int, *, deterministic: bool, role: str = "evaluation"
 ) -> np.ndarray:
     """Return the session returns of a policy in the simulator, [num_sessions] float64.
 
     Args:
-        actor: a Gaussian policy.
+        actor: the policy.
         world: where it acts.
         num_sessions: fresh users.
         seed: root seed of users and luck.
-        deterministic: act by the mean; otherwise sample.
+        deterministic: act by the most probable action; otherwise sample.
         role: keeps different evaluations from sharing users.
-        device: where the actor's weights are.
     """
-    policy = AgentBehavior(world, AgentConfig(deterministic=deterministic), actor=actor, device=device)
+    policy = AgentBehavior(world, AgentConfig(deterministic=deterministic), actor=actor)
     return evaluate_returns(world, policy, num_sessions, seed, role)
 
 
 def off_policy_sessions(
-    actor: GaussianPolicy,
+    policy: Policy,
     dataset: LoggedDataset,
     *,
     config: CriticConfig | None = None,
@@ -64,34 +60,23 @@ def off_policy_sessions(
     """Return the arrays from which `offline_data.ope` estimates the value of a policy, sampled, from a log of another.
 
     Args:
-        actor: the target; a Gaussian policy, whose scale has a floor.
-        dataset: a log of proto-actions.
+        policy: the target.
+        dataset: a log of the policy's kind of action, and of its items.
         config: of the fitted Q evaluation; None for `FITTED_Q`.
         seed: of the fitted Q evaluation.
-        device: of the networks.
+        device: of the networks, the policy's among them.
         progress: called with the number of gradient steps done since the last call.
 
     Raises:
-        InvalidInput: for a log of slates, whose mass the policy does not give, of another catalogue, or without the
-            propensities.
+        InvalidInput: for a log of the other kind of action, of another catalogue, or without the propensities.
     """
-    require(
-        dataset.action_kind == "proto",
-        f"{dataset.path} is a log of slates; a gaussian policy is a density over proto-actions: "
-        "collect with --action-kind proto",
-    )
     require(
         dataset.propensities in ("exact", "estimated"),
         f"{dataset.path} has {dataset.propensities} propensities, and off-policy evaluation needs one for every row; "
         "collect without missing_propensities, or import with --estimate-propensities",
     )
-    require(
-        actor.session_config.catalog == dataset.config.catalog
-        and actor.session_config.world_seed == dataset.config.world_seed,
-        f"the policy was made for another catalogue than that of {dataset.path}; pass a log of the policy's world",
-    )
-    value = fit_action_value(dataset, actor, config, seed=seed, device=device, progress=progress)
-    target_log_prob, q_value, state_value = _target_columns(actor, value, dataset, seed, device)
+    value = fit_action_value(dataset, policy, config, seed=seed, device=device, progress=progress)
+    target_log_prob, q_value, state_value = _target_columns(policy, value, dataset, seed, device)
     return LoggedSessions(
         offsets=np.asarray(dataset.offsets),
         reward=dataset.reward(),
@@ -105,20 +90,27 @@ def off_policy_sessions(
 
 @torch.no_grad()
 def _target_columns(
-    actor: GaussianPolicy, value: ActionValue, dataset: LoggedDataset, seed: int, device: str
+    policy: Policy, value: ValueEnsemble, dataset: LoggedDataset, seed: int, device: str
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    storage, generator = LogStorage(dataset, columns=("proto",)), torch.Generator().manual_seed(seed)
+    """Return log pi(a | o), Q(o, a), and the mean of Q(o, .) over 16 actions of the policy, [N] float64 each."""
+    kind, generator = policy.action_kind, torch.Generator().manual_seed(seed)
+    storage = LogStorage(dataset, columns=(kind,))
     log_prob, q_value, state_value = (np.empty(dataset.num_rows) for _ in range(3))
     for start in range(0, dataset.num_rows, _ROWS_AT_ONCE):
         rows = np.arange(start, min(start + _ROWS_AT_ONCE, dataset.num_rows))
         batch = storage.get(rows).to(device)
-        observation, proto = batch["observation"], batch["proto"]
-        mean, scale = actor.moments(batch)
-        log_prob[rows] = diagonal_log_prob(np.asarray(proto.cpu()), mean, scale)
-        q_value[rows] = value(observation, proto).cpu().numpy()
-        loc, spread = torch.from_numpy(mean).to(device), torch.from_numpy(scale).to(device)
-        state_value[rows] = expected_value(value, observation, loc, spread, generator, num_pairs=8).cpu().numpy()
+        observation, action = batch["observation"], batch[kind]
+        log_prob[rows], _ = policy.judge(batch, np.asarray(action.cpu()))
+        q_value[rows] = value(observation, action).cpu().numpy()
+        recalled = [_recollect(policy, batch, generator)]
+        recalled += [_recollect(policy, batch, generator) for _ in range(_ACTIONS // len(recalled[0]) - 1)]
+        actions = torch.stack(recalled, dim=1).flatten(0, 1)
+        state_value[rows] = expected_value(value, observation, actions).mean(dim=0).cpu().numpy()
     return log_prob, q_value, state_value
+
+
+def _recollect(policy: Policy, batch: TensorDictBase, generator: torch.Generator) -> torch.Tensor:
+    return policy.recall(policy.remember(batch, generator).to(policy.device), generator)
 
 
 class _CustomPolicy(BehaviorPolicy):
@@ -146,6 +138,24 @@ class _CustomPolicy(BehaviorPolicy):
         raise InvalidInput("a policy of the caller's own has no log-probability; it can be rolled out, not weighted")
 
 
+def own_world_of(actor: Policy, name: str) -> World:
+    """Return the simulated world that a policy was made for.
+
+    Args:
+        actor: the policy.
+        name: what it is called in the message.
+
+    Raises:
+        InvalidInput: for a policy that was trained on a log that was read in.
+    """
+    if actor.space.session is None:
+        raise InvalidInput(
+            f"policy {name} was trained on a log of no simulated world and cannot be rolled out; estimate its worth "
+            "from its log with `recsession ope`"
+        )
+    return make_world(actor.space.session)
+
+
 def resolve_policy(
     name: str, *, deterministic: bool = True, device: str = "cpu", world: World | None = None
 ) -> tuple[BehaviorPolicy, World]:
@@ -162,9 +172,9 @@ def resolve_policy(
         InvalidInput: if there is no such file, module or class, or the class cannot be made or has no `act`.
     """
     if ":" not in name or Path(name).exists():
-        actor, own_world = load_policy(Path(name))
-        actor.to(device)
-        return AgentBehavior(own_world, AgentConfig(deterministic=deterministic), actor=actor, device=device), own_world
+        actor = load_policy(name, device)
+        own_world = own_world_of(actor, name)
+        return AgentBehavior(own_world, AgentConfig(deterministic=deterministic), actor=actor), own_world
     module_name, _, class_name = name.partition(":")
     world = make_world(SessionConfig()) if world is None else world
     if str(Path.cwd()) not in sys.path:

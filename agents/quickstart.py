@@ -295,9 +295,7 @@ def _ceiling(request: Quickstart, unit: Unit, reference: Reference, progress: Pr
         progress=progress,
     )
     world = make_world(dataset.config)
-    returns = roll_out(
-        run.actor, world, request.num_evaluation_sessions, unit.seed, deterministic=True, device=request.device
-    )
+    returns = roll_out(run.actor, world, request.num_evaluation_sessions, unit.seed, deterministic=True)
     return {"normalized_score": reference.normalized_score(float(returns.mean()))}
 
 
@@ -308,7 +306,7 @@ def _learn_and_judge(request: Quickstart, unit: Unit, reference: Reference, prog
 
     def quick_score(actor: Any) -> float:
         count = max(request.num_evaluation_sessions // 8, 10)
-        returns = roll_out(actor, world, count, seed, deterministic=True, role="curve", device=device)
+        returns = roll_out(actor, world, count, seed, deterministic=True, role="curve")
         return reference.normalized_score(float(returns.mean()))
 
     run = train(
@@ -325,8 +323,8 @@ def _learn_and_judge(request: Quickstart, unit: Unit, reference: Reference, prog
     )
     save_policy(folder / f"{unit.name}.policy", run.actor)
     count = request.num_evaluation_sessions
-    best = roll_out(run.actor, world, count, seed, deterministic=True, device=device)
-    sampled = roll_out(run.actor, world, count, seed, deterministic=False, role="truth", device=device)
+    best = roll_out(run.actor, world, count, seed, deterministic=True)
+    sampled = roll_out(run.actor, world, count, seed, deterministic=False, role="truth")
     sessions = off_policy_sessions(
         run.actor, _judge_log(request, unit), config=request.judge, seed=seed, device=device, progress=progress
     )

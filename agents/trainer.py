@@ -7,22 +7,29 @@ import hashlib
 import io
 import math
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
+import tyro
 from tensordict import TensorDictBase
 from torch import Tensor
 
 from agents.diagnostics import score_norm, surprisal
 from agents.objectives import OBJECTIVES, Objective
-from agents.policies import GaussianPolicy, GaussianPolicyConfig, make_policy
+from agents.plain_config import to_plain
+from agents.policies import POLICIES, Policy, make_policy
+from agents.policies.gaussian import GaussianPolicyConfig
+from agents.policies.generative import GenerativePolicyConfig
+from agents.policies.plackett_luce import PlackettLucePolicyConfig
 from agents.replay import LogStorage, make_replay
+from agents.session_space import SessionSpace
 from offline_data.atomic_files import replacing
 from offline_data.dataset import LoggedDataset
 from recenv.errors import InvalidInput, require, require_range
-from recenv.world import make_world
+
+PolicyConfig = GaussianPolicyConfig | PlackettLucePolicyConfig | GenerativePolicyConfig
 
 
 @dataclass(frozen=True)
@@ -36,7 +43,7 @@ class TrainerConfig:
         log_interval: steps between two measurements.
         evaluate_interval: steps between two evaluations in the simulator.
         checkpoint_interval: steps between two checkpoints.
-        policy: the policy's config.
+        policy: the policy, and its options.
     """
 
     num_steps: int = 700
@@ -45,7 +52,7 @@ class TrainerConfig:
     log_interval: int = 25
     evaluate_interval: int = 100
     checkpoint_interval: int = 200
-    policy: GaussianPolicyConfig = field(default_factory=GaussianPolicyConfig)
+    policy: tyro.conf.AvoidSubcommands[PolicyConfig] = field(default_factory=GaussianPolicyConfig)
 
     def __post_init__(self) -> None:
         for name in ("num_steps", "batch_size", "log_interval", "evaluate_interval", "checkpoint_interval"):
@@ -64,7 +71,7 @@ class TrainingRun:
         stopped: None, or the sentence that says what blew up and when.
     """
 
-    actor: GaussianPolicy
+    actor: Policy
     curve: list[dict[str, Any]]
     stopped: str | None
 
@@ -100,83 +107,142 @@ def train(
     seed: int = 0,
     device: str = "cpu",
     checkpoint: Path | None = None,
-    evaluate: Callable[[GaussianPolicy], float] | None = None,
+    evaluate: Callable[[Policy], float] | None = None,
     progress: Callable[[int], object] | None = None,
 ) -> TrainingRun:
     """Train a fresh policy on a log with a registered objective, or go on from a checkpoint of the same call.
 
     Args:
-        dataset: a log of proto-actions.
+        dataset: the log.
         scores: [N] float32, Q - V of every row, the same for every objective.
         objective_name: a registered objective.
         objective_config: None for its defaults.
-        config: None for the defaults.
-        seed: of the weights and the batches.
+        config: None for the defaults, with the policy of `default_policy`.
+        seed: of the weights, the batches and what the policy draws.
         device: of the policy.
         checkpoint: file to write to and to go on from; None keeps nothing.
         evaluate: gives the policy's normalised score, for the curve.
         progress: called with the number of steps done since the last call.
 
     Raises:
-        InvalidInput: for an unknown objective, a config of another one, a log without what the objective needs, or a
-            checkpoint of another call.
+        InvalidInput: for an unknown objective, a config of another one, a log without what the objective needs or
+            of another kind of action than the policy's, or a checkpoint of another call.
     """
-    config = config or TrainerConfig()
     objective_class = OBJECTIVES.get(objective_name)
     check_needs(objective_name, objective_class, dataset)
-    actor = make_policy(make_world(dataset.config), config.policy, seed=seed)
+    config = config or TrainerConfig(policy=default_policy(dataset))
+    check_policy(config.policy, dataset)
+    actor = make_policy(SessionSpace.of_log(dataset), config.policy, seed=seed)
     actor.to(device)
     objective = objective_class(actor, config=objective_config).to(device)
     optimizer = torch.optim.Adam([p for p in objective.parameters() if p.requires_grad], lr=config.learning_rate)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, config.num_steps, config.learning_rate / 20)
     objective.refresh(scores.to(device))
-    storage = LogStorage(dataset, columns=("proto", "behavior_log_prob"))
+    storage = LogStorage(dataset, columns=(dataset.action_kind, "behavior_log_prob"))
     storage.add_column("score", scores)
-    generator = torch.Generator().manual_seed(seed)
-    replay = make_replay(storage, config.batch_size, generator)
+    luck = _Luck(seed, device)
+    replay = make_replay(storage, config.batch_size, luck.batches)
     digest = hashlib.sha256(scores.detach().cpu().contiguous().numpy().data).hexdigest()
-    call = repr((objective_name, objective.config, asdict(config), seed, dataset.manifest["schema"], digest))
+    call = repr((objective_name, objective.config, to_plain(config), seed, dataset.manifest["schema"], digest))
     parts = {"objective": objective, "optimizer": optimizer, "schedule": schedule}
-    start, curve = _restore(checkpoint, call, parts, generator)
+    start, curve = _restore(checkpoint, call, parts, luck)
     if progress and start:
         progress(start)
     told, stopped, kept = start, None, copy.deepcopy(actor.state_dict())
-    for step in range(start, config.num_steps):
-        batch = replay.sample().to(device)
-        last = step == config.num_steps - 1
-        measured = step % config.log_interval == 0 or last
-        point = _measure(objective, batch, step) if measured else {}
-        losses = objective(batch)
-        loss = torch.stack([value for key, value in losses.items() if str(key).startswith("loss_")]).sum()
-        if measured:
-            point["loss"] = float(loss.detach())
-            stopped = _blown_up(point, step)
-            if stopped:
-                break
-            kept = copy.deepcopy(actor.state_dict())
-            if evaluate and (step % config.evaluate_interval == 0 or last):
-                point["normalized_score"] = evaluate(actor)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        optimizer.step()
-        schedule.step()
-        reported = objective.after_step(batch)
-        if measured:
-            curve.append({**point, **{key: float(value) for key, value in reported.items()}})
-        if progress and ((step + 1) % 25 == 0 or last):
-            progress(step + 1 - told)
-            told = step + 1
-        if (step + 1) % config.checkpoint_interval == 0 or last:
-            # Also without a checkpoint file, so that a run stops at the same step with and without one.
-            if not all(bool(torch.isfinite(weight).all()) for weight in actor.parameters()):
-                stopped = _sentence("a weight", "non-finite", step)
-                break
-            kept = copy.deepcopy(actor.state_dict())
-            if checkpoint and not last:
-                _save(checkpoint, call, parts, generator, step + 1, curve)
+    with luck:
+        for step in range(start, config.num_steps):
+            batch = replay.sample().to(device)
+            last = step == config.num_steps - 1
+            measured = step % config.log_interval == 0 or last
+            point = _measure(objective, batch, step) if measured else {}
+            losses = objective(batch)
+            loss = torch.stack([value for key, value in losses.items() if str(key).startswith("loss_")]).sum()
+            if measured:
+                point["loss"] = float(loss.detach())
+                stopped = _blown_up(point, step)
+                if stopped:
+                    break
+                kept = copy.deepcopy(actor.state_dict())
+                if evaluate and (step % config.evaluate_interval == 0 or last):
+                    point["normalized_score"] = evaluate(actor)
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+            reported = objective.after_step(batch)
+            if measured:
+                curve.append({**point, **{key: float(value) for key, value in reported.items()}})
+            if progress and ((step + 1) % 25 == 0 or last):
+                progress(step + 1 - told)
+                told = step + 1
+            if (step + 1) % config.checkpoint_interval == 0 or last:
+                # Also without a checkpoint file, so that a run stops at the same step with and without one.
+                if not all(bool(torch.isfinite(weight).all()) for weight in actor.parameters()):
+                    stopped = _sentence("a weight", "non-finite", step)
+                    break
+                kept = copy.deepcopy(actor.state_dict())
+                if checkpoint and not last:
+                    _save(checkpoint, call, parts, luck, step + 1, curve)
     if stopped:
         actor.load_state_dict(kept)
-    return TrainingRun(actor, curve, stopped)
+    return TrainingRun(actor.eval(), curve, stopped)
+
+
+def default_policy(dataset: LoggedDataset) -> PolicyConfig:
+    """Return the config of the policy that a log's kind of action asks for: of slates `plackett_luce`."""
+    return GaussianPolicyConfig() if dataset.action_kind == "proto" else PlackettLucePolicyConfig()
+
+
+def check_policy(config: PolicyConfig, dataset: LoggedDataset) -> None:
+    """Refuse a log whose actions are not the policy's.
+
+    Raises:
+        InvalidInput: naming the policies that fit.
+    """
+    kind = POLICIES.get(config.name).action_kind
+    fitting = [name for name in POLICIES.registered() if POLICIES.get(name).action_kind == dataset.action_kind]
+    remedy = "" if dataset.has_world is False else f", or collect with --action-kind {kind}"
+    require(
+        kind == dataset.action_kind,
+        f"policy {config.name!r} learns from {kind} actions, and {dataset.path} is a log of {dataset.action_kind} "
+        f"actions; choose {' or '.join(fitting)}{remedy}",
+    )
+
+
+class _Luck:
+    """Where a run's randomness comes from: its own stream for batches, and torch's global ones, lent while it runs."""
+
+    def __init__(self, seed: int, device: str) -> None:
+        self.batches = torch.Generator().manual_seed(seed)
+        self._devices = [torch.device(device)] if torch.device(device).type == "cuda" else []
+        with self._lent():
+            torch.manual_seed(seed)
+            self._states = self._global()
+
+    def __enter__(self) -> None:
+        self._loan = self._lent()
+        self._loan.__enter__()
+        torch.set_rng_state(self._states[0])
+        for device, state in zip(self._devices, self._states[1:], strict=True):
+            torch.cuda.set_rng_state(state, device)
+
+    def __exit__(self, *error: object) -> None:
+        self._loan.__exit__(*error)
+
+    def state(self) -> dict[str, Any]:
+        """Return the streams' present states."""
+        return {"batches": self.batches.get_state(), "global": self._global()}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Take up the streams of a checkpoint; before the run begins."""
+        self.batches.set_state(state["batches"])
+        self._states = state["global"]
+
+    def _lent(self) -> Any:
+        return torch.random.fork_rng(devices=self._devices)
+
+    def _global(self) -> list[Tensor]:
+        return [torch.get_rng_state(), *(torch.cuda.get_rng_state(device) for device in self._devices)]
 
 
 def check_needs(name: str, objective: type[Objective], dataset: LoggedDataset) -> None:
@@ -186,25 +252,21 @@ def check_needs(name: str, objective: type[Objective], dataset: LoggedDataset) -
         InvalidInput: naming the need and what would fit.
     """
     kind = "density" if dataset.action_kind == "proto" else "mass"
-    given = {"score", "propensities", "reward_vector", kind}
+    propensities = {"propensities"} if dataset.propensities in ("exact", "estimated") else set()
+    given = {"score", "reward_vector", kind, *propensities}
     missing = sorted(objective.needs - given)
     require(
         not missing,
         f"objective {name!r} needs {', '.join(missing)}; {dataset.path} is a log of {dataset.action_kind} actions, "
         f"which gives {', '.join(sorted(given))}",
     )
-    require(
-        kind == "density",
-        f"{dataset.path} is a log of slates; the gaussian policy learns from proto-actions: "
-        "collect with --action-kind proto",
-    )
 
 
 def _measure(objective: Objective, batch: TensorDictBase, step: int) -> dict[str, Any]:
-    with torch.no_grad():
-        distribution = objective.distribution(batch)
-        surprise = surprisal(distribution, batch["proto"])
-        norm = score_norm(distribution, batch["proto"])
+    action = batch.get(objective.tensor_keys.action)
+    with torch.no_grad(), objective.acting() as actor:
+        distribution: Any = actor.get_dist(batch.copy())
+        surprise, norm = surprisal(distribution, action), score_norm(distribution, action)
     return {
         "step": step,
         "surprisal_mean": float(surprise.mean()),
@@ -225,17 +287,13 @@ def _sentence(what: str, value: object, step: int) -> str:
     return f"{what} became {value} at step {step}; training stopped and the last finite policy was kept"
 
 
-def _save(
-    path: Path, call: str, parts: dict[str, Any], generator: torch.Generator, step: int, curve: list[dict[str, Any]]
-) -> None:
+def _save(path: Path, call: str, parts: dict[str, Any], luck: _Luck, step: int, curve: list[dict[str, Any]]) -> None:
     state = {name: part.state_dict() for name, part in parts.items()}
     with replacing(path) as temporary:
-        torch.save({"call": call, "step": step, "curve": curve, "generator": generator.get_state(), **state}, temporary)
+        torch.save({"call": call, "step": step, "curve": curve, "luck": luck.state(), **state}, temporary)
 
 
-def _restore(
-    path: Path | None, call: str, parts: dict[str, Any], generator: torch.Generator
-) -> tuple[int, list[dict[str, Any]]]:
+def _restore(path: Path | None, call: str, parts: dict[str, Any], luck: _Luck) -> tuple[int, list[dict[str, Any]]]:
     if path is None or not path.exists():
         return 0, []
     try:
@@ -246,5 +304,5 @@ def _restore(
     require(same, f"{path} is a checkpoint of another run; remove it to start over, or choose another --out")
     for name, part in parts.items():
         part.load_state_dict(state[name])
-    generator.set_state(state["generator"])
+    luck.restore(state["luck"])
     return state["step"], state["curve"]

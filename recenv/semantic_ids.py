@@ -9,14 +9,27 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Protocol
 
 import numpy as np
 from numba import njit
 
-from recenv.catalog import Catalog
 from recenv.errors import InvalidInput, require, require_range
 from recenv.prefix_tree import PrefixTree
 from recenv.random_streams import WORLD, derive_seeds, uniforms
+
+
+class EmbeddedItems(Protocol):
+    """Items that can be coded: those of a `Catalog`, or what else has their embeddings, [N, d] float32."""
+
+    @property
+    def embeddings(self) -> np.ndarray: ...  # noqa: D102
+
+    @property
+    def num_items(self) -> int: ...  # noqa: D102
+
+    @property
+    def embedding_dim(self) -> int: ...  # noqa: D102
 
 
 @dataclass(frozen=True)
@@ -134,7 +147,7 @@ class SemanticIds:
         return leaves
 
     @staticmethod
-    def fit(catalog: Catalog, config: SemanticIdConfig | None = None) -> SemanticIds:
+    def fit(catalog: EmbeddedItems, config: SemanticIdConfig | None = None) -> SemanticIds:
         """Return the codes that the catalogue's embeddings and the config fix, to the bit.
 
         Level l is k-means (k-means++ starts, then Lloyd's rounds) on what the levels before leave over of each
@@ -142,7 +155,7 @@ class SemanticIds:
         N but for one sort.
 
         Args:
-            catalog: the items.
+            catalog: the items, a `Catalog` or what else has embeddings.
             config: None for the defaults.
         """
         config = config or SemanticIdConfig()

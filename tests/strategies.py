@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from hypothesis import strategies as st
@@ -308,3 +308,52 @@ def foreign_entries(draw: st.DrawFn) -> list[dict[str, Any]]:
             entry["time"] = float(entry["step"]) if has["step"] else draw(st.sampled_from([0.0, 1.0, 2.0, 5.0, 9.0]))
         entries.append(entry)
     return entries
+
+
+# --- semantic IDs
+
+
+@dataclass(frozen=True)
+class TokenProblem:
+    """Coded items and what two or so users are offered of them.
+
+    Attributes:
+        codes: [N, L] int64, no two rows equal.
+        level_sizes: L numbers of tokens.
+        slate_size: K, at most as many as every user is offered.
+        offered: [B, N] bool.
+        offer: how the offer is given, a name or None; None offers everything.
+    """
+
+    codes: np.ndarray
+    level_sizes: tuple[int, ...]
+    slate_size: int
+    offered: np.ndarray
+    offer: Literal["candidates", "available"] | None
+
+    def offer_array(self) -> np.ndarray | None:
+        """Return the offer as an observation holds it, candidates shuffled and padded with -1."""
+        if self.offer is None:
+            return None
+        if self.offer == "available":
+            return self.offered.astype(np.int8)
+        rows = [np.flatnonzero(row)[::-1].tolist() for row in self.offered]
+        width = max(map(len, rows)) + 1
+        return np.array([[-1] * (width - len(row)) + row for row in rows], np.int32)
+
+
+@st.composite
+def token_problems(draw: st.DrawFn, max_items: int = 5, max_slate: int = 3) -> TokenProblem:
+    """Draw a small tree, a slate size and offers; levels of one token are common."""
+    sizes = draw(st.lists(st.integers(1, 3), min_size=1, max_size=3))
+    every = np.indices(sizes).reshape(len(sizes), -1).T
+    rows = draw(st.lists(st.integers(0, len(every) - 1), min_size=1, max_size=max_items, unique=True))
+    codes, count = every[rows].astype(np.int64), len(rows)
+    slate_size = draw(st.integers(1, min(count, max_slate)))
+    offer: Any = draw(st.sampled_from([None, "candidates", "available"]))
+    offered = np.ones((draw(st.integers(1, 2)), count), np.bool_)
+    if offer is not None:
+        for row in offered:
+            hidden = draw(st.lists(st.integers(0, count - 1), max_size=count - slate_size, unique=True))
+            row[hidden] = False
+    return TokenProblem(codes, tuple(sizes), slate_size, offered, offer)

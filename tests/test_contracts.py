@@ -17,7 +17,10 @@ import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
 
+from agents.encoders import ENCODERS, SessionEncoder
 from agents.objectives import OBJECTIVES, Objective
+from agents.plain_config import from_plain, to_plain
+from agents.policies import POLICIES, Policy
 from offline_data.behavior import ACTION_KINDS, BEHAVIORS, BehaviorPolicy, make_behavior
 from offline_data.ope import ESTIMATORS, LoggedSessions, SessionStatistics, estimate
 from offline_data.quality import mixture_spec
@@ -36,6 +39,8 @@ REGISTRIES: dict[str, tuple[Registry[Any], type | None]] = {
     "user model": (USER_MODELS, UserModel),
     "behavior policy": (BEHAVIORS, BehaviorPolicy),
     "objective": (OBJECTIVES, Objective),
+    "policy": (POLICIES, Policy),
+    "encoder": (ENCODERS, SessionEncoder),
     "estimator": (ESTIMATORS, None),  # a protocol: any class without constructor arguments
 }
 PARTS = [(kind, name) for kind, (registry, _) in REGISTRIES.items() for name in registry.registered()]
@@ -185,8 +190,11 @@ def test_config_is_made_of_defaults_and_plain_values(kind, name):
         assert field.default is not dataclasses.MISSING or field.default_factory is not dataclasses.MISSING
     made = config_of(kind, name)
     assert made == config_of(kind, name)
-    plain = json.loads(json.dumps(dataclasses.asdict(made)))
-    assert dataclasses.asdict(config(**plain)) == dataclasses.asdict(made)
+    if kind in ("policy", "encoder"):
+        assert from_plain(config, json.loads(json.dumps(to_plain(made)))) == made
+    else:
+        plain = json.loads(json.dumps(dataclasses.asdict(made)))
+        assert dataclasses.asdict(config(**plain)) == dataclasses.asdict(made)
     if (kind, name) in OPTIONS:
         with pytest.raises(InvalidInput):
             config()
@@ -465,3 +473,15 @@ def test_estimator_needs_no_more_than_it_says(name):
     for column in estimator.needs:
         with pytest.raises(InvalidInput, match=f"{column}=None, but this estimator needs a model"):
             estimator()(dataclasses.replace(sessions, **{column: None}))
+
+
+@pytest.mark.parametrize("kind", ["policy", "encoder"])
+def test_networks_part_has_its_name_in_its_config(kind):
+    registry = REGISTRIES[kind][0]
+    for name in registry.registered():
+        assert registry.get(name).Config.name == name
+
+
+@pytest.mark.parametrize("name", POLICIES.registered())
+def test_policy_says_what_it_acts_by(name):
+    assert POLICIES.get(name).action_kind in ACTION_KINDS

@@ -61,8 +61,7 @@ class Ope:
         dataset = LoggedDataset.open(self.log, verify=True)
         if self.policy is None:
             raise InvalidInput(f"--log {self.log} has no --policy; give a policy file of `recsession train`")
-        actor, _ = load_policy(self.policy)
-        actor.to(self.device)
+        actor = load_policy(self.policy, self.device)
         with tqdm(total=self.critic.num_steps, unit="step", desc="fitted Q evaluation", delay=0.1) as bar:
             sessions = off_policy_sessions(
                 actor,

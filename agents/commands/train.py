@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 from collections.abc import Sequence
-from dataclasses import field, make_dataclass
+from dataclasses import field, make_dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import numpy as np
 import torch
@@ -15,15 +16,22 @@ from tqdm import tqdm
 
 from agents.commands import parse
 from agents.critics import CriticConfig, fit_critic, score_rows
+from agents.encoders import ENCODERS
+from agents.encoders.pooled import PooledConfig
 from agents.evaluation import roll_out
+from agents.networks import NetworkConfig
 from agents.objectives import OBJECTIVES
-from agents.policies import save_policy
-from agents.trainer import TrainerConfig, check_device, check_needs, train
+from agents.policies import POLICIES, save_policy
+from agents.policies.gaussian import GaussianPolicyConfig
+from agents.trainer import TrainerConfig, check_device, check_needs, check_policy, default_policy, train
 from offline_data.atomic_files import make_folder, replacing, sole_writer, write_json
 from offline_data.dataset import LoggedDataset
 from offline_data.quality import Interval
 from recenv.errors import require, require_range
 from recenv.world import make_world
+
+_POLICY_HELP: Final = f"One of {', '.join(POLICIES.registered())}; by default what the log's actions ask for."
+_ENCODER_HELP: Final = f"What reads the observation, in policy and critic: {', '.join(ENCODERS.registered())}."
 
 
 def run(words: Sequence[str]) -> None:
@@ -40,21 +48,25 @@ def run(words: Sequence[str]) -> None:
         print(
             "usage: recsession train OBJECTIVE --log FOLDER --out FOLDER [OPTIONS]\n\n"
             f"Train a policy on a logged dataset. OBJECTIVE is one of: {', '.join(names)}.\n"
-            "`recsession train OBJECTIVE --help` says what each takes."
+            "`recsession train OBJECTIVE --help` says what each takes; with `--policy NAME` or `--encoder NAME` before "
+            "--help, what that one does."
         )
         return
     name = words[0]
     objective = OBJECTIVES.get(name)
+    trainer, critic = _chosen_parts(words[1:])
     options = make_dataclass(
         "Train",
         [
-            ("log", Annotated[Path, tyro.conf.arg(help="Folder of the logged dataset, of proto-actions.")]),
+            ("log", Annotated[Path, tyro.conf.arg(help="Folder of the logged dataset.")]),
             ("out", Annotated[Path, tyro.conf.arg(help="Folder of policy, scores, metrics and checkpoint.")]),
+            ("policy", Annotated[str, tyro.conf.arg(help=_POLICY_HELP)], field(default=trainer.policy.name)),
+            ("encoder", Annotated[str, tyro.conf.arg(help=_ENCODER_HELP)], field(default=PooledConfig.name)),
             ("seed", Annotated[int, tyro.conf.arg(help="Of weights and batches.")], field(default=0)),
             ("device", Annotated[str, tyro.conf.arg(help="cpu or cuda.")], field(default="cpu")),
             ("objective", objective.Config, field(default_factory=objective.Config)),
-            ("trainer", TrainerConfig, field(default_factory=TrainerConfig)),
-            ("critic", CriticConfig, field(default_factory=CriticConfig)),
+            ("trainer", TrainerConfig, field(default=trainer)),
+            ("critic", CriticConfig, field(default=critic)),
         ],
         frozen=True,
     )
@@ -64,6 +76,7 @@ def run(words: Sequence[str]) -> None:
     require_range("seed", chosen.seed, 0, 2**31 - 1, integer=True)
     dataset = LoggedDataset.open(chosen.log, verify=True)
     check_needs(name, objective, dataset)
+    check_policy(chosen.trainer.policy, dataset)
     require(
         not (chosen.out / "manifest.json").exists(),
         f"--out {chosen.out} is a logged dataset; choose another folder for policy and metrics",
@@ -71,6 +84,27 @@ def run(words: Sequence[str]) -> None:
     out = make_folder(chosen.out)
     with sole_writer(out):
         _fit_and_train(name, dataset, chosen, out)
+
+
+def _chosen_parts(words: Sequence[str]) -> tuple[TrainerConfig, CriticConfig]:
+    """Return the configs of the policy and the encoder that the words name, whose options the command then takes.
+
+    Raises:
+        InvalidInput: for an unknown name.
+    """
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    for option in ("--policy", "--encoder", "--log"):
+        parser.add_argument(option, nargs="?")
+    given, _ = parser.parse_known_args(list(words))
+    encoder = ENCODERS.get(given.encoder or PooledConfig.name).Config()
+    if given.policy:
+        policy = POLICIES.get(given.policy).Config()
+    elif given.log and (Path(given.log) / "manifest.json").exists():
+        policy = default_policy(LoggedDataset.open(given.log))
+    else:
+        policy = GaussianPolicyConfig()
+    network = replace(policy.network, encoder=encoder)
+    return TrainerConfig(policy=replace(policy, network=network)), CriticConfig(network=NetworkConfig(encoder=encoder))
 
 
 def _fit_and_train(name: str, dataset: LoggedDataset, chosen: Any, out: Path) -> None:
@@ -93,8 +127,10 @@ def _fit_and_train(name: str, dataset: LoggedDataset, chosen: Any, out: Path) ->
         temporary.write_text("".join(json.dumps(point) + "\n" for point in run.curve))
     if run.stopped:
         print(f"warning: {run.stopped}")
-    world = make_world(dataset.config)
-    returns = roll_out(run.actor, world, 1000, chosen.seed, deterministic=True, device=chosen.device)
+    if not dataset.has_world:
+        print(f"{out / 'policy'}: judge it with `recsession ope --log {chosen.log} --policy {out / 'policy'}`")
+        return
+    returns = roll_out(run.actor, make_world(dataset.config), 1000, chosen.seed, deterministic=True)
     print(f"{out / 'policy'}: session return {Interval.of(returns)} over 1,000 simulated sessions")
     print(f"judge it with `recsession evaluate --policy {out / 'policy'}`")
 

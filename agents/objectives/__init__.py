@@ -12,6 +12,8 @@ The trainer knows only this protocol:
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -19,14 +21,14 @@ import torch
 from tensordict import NestedKey, TensorDict, TensorDictBase
 from tensordict.nn import ProbabilisticTensorDictSequential, TensorDictParams, dispatch
 from torch import Tensor
-from torch.distributions import Distribution, kl_divergence
+from torch.distributions import kl_divergence
 from torchrl.objectives import LossModule
 
 from agents.objectives.dro import check_scores
 from recenv.errors import InvalidInput, require
 from recenv.registry import Registry
 
-_KL_SAMPLES = 16
+_KL_ACTIONS = 1024
 
 
 class Objective(LossModule):
@@ -46,7 +48,10 @@ class Objective(LossModule):
 
     @dataclass
     class _AcceptedKeys:
-        """Configurable keys: `action` `[B, d]` as logged, `score` `[B]`, the advantage-like `Q - V` of one critic."""
+        """Configurable keys: `action` as logged, `score` `[B]`, the advantage-like `Q - V` of one critic.
+
+        The action of a `Policy` lies where that policy says, unless `set_keys` says otherwise.
+        """
 
         action: NestedKey = "proto"
         score: NestedKey = "score"
@@ -84,6 +89,8 @@ class Objective(LossModule):
         self.out_keys = ["loss_actor", *self.diagnostics]
         self.convert_to_functional(actor_network, "actor_network", create_target_params=create_reference)
         self._has_update_associated["actor_network"] = True  # `after_step` moves the reference itself
+        if hasattr(actor_network, "action_key"):
+            self.set_keys(action=actor_network.action_key)
         self._refreshed = "score" not in self.needs
         self._num_steps = 0
         self.register_buffer("score_mean", torch.zeros(()))
@@ -138,25 +145,35 @@ class Objective(LossModule):
         self._num_steps += 1
         return {}
 
-    def distribution(self, tensordict: TensorDictBase, params: TensorDictParams | None = None) -> Distribution:
-        """Return the policy's distribution on a batch, leaving the batch as it is.
+    @contextmanager
+    def acting(self, params: TensorDictParams | None = None) -> Iterator[ProbabilisticTensorDictSequential]:
+        """Give the actor, run with `params`; what its distributions are asked must be asked inside.
 
         Args:
-            tensordict: holds the actor's `in_keys`.
             params: parameters to run the actor with; None means those being trained.
         """
         params = self.actor_network_params if params is None else params
         with params.to_module(self.actor_network, preserve_module_state=False):
-            return self.actor_network.get_dist(tensordict.copy())
+            yield self.actor_network
 
     def log_prob(self, tensordict: TensorDictBase, params: TensorDictParams | None = None) -> Tensor:
-        """Return `log pi(a | s)` of the logged actions, `[B]`, in nats.
+        """Return `log pi(a | s)` of the logged actions, `[B]`, in nats; the batch is left as it is.
 
         Args:
             tensordict: holds the actor's `in_keys` and the action.
             params: parameters to run the actor with; None means those being trained.
         """
-        return self.distribution(tensordict, params).log_prob(tensordict.get(self.tensor_keys.action))
+        with self.acting(params) as actor:
+            return actor.get_dist(tensordict.copy()).log_prob(tensordict.get(self.tensor_keys.action))
+
+    @torch.no_grad()
+    def reference_kl(self, tensordict: TensorDictBase) -> Tensor:
+        """Return the batch mean of `KL(reference, policy)`, nats; see `mean_kl`.
+
+        Args:
+            tensordict: holds the actor's `in_keys`.
+        """
+        return mean_kl(lambda: self.acting(self.target_actor_network_params), self.acting, tensordict)
 
     def score(self, tensordict: TensorDictBase) -> Tensor:
         """Return the batch's scores, detached, `[B]`.
@@ -207,21 +224,34 @@ def weighted_log_prob(weight: Tensor, log_prob: Tensor) -> Tensor:
     return torch.where(weight == 0, 0.0, weight * log_prob)
 
 
-def mean_kl(reference: Distribution, policy: Distribution) -> Tensor:
+Acting = Callable[[], AbstractContextManager[ProbabilisticTensorDictSequential]]
+
+
+def mean_kl(reference: Acting, policy: Acting, tensordict: TensorDictBase) -> Tensor:
     """Return the batch mean of `KL(reference, policy)`, nats.
 
     Args:
-        reference: the distribution that the expectation is under.
-        policy: a distribution over the same space and batch.
+        reference: gives the actor with the parameters that the expectation is under; see `Objective.acting`.
+        policy: gives it with the other ones.
+        tensordict: holds the actor's `in_keys`.
 
     Returns:
-        A scalar: exact where PyTorch knows the pair, else a Monte Carlo mean over 16 samples of the reference.
+        A scalar: exact where PyTorch knows the pair, else a Monte Carlo mean over about 1,024 actions of the reference.
     """
+    with reference() as actor:
+        first = actor.get_dist(tensordict.copy())
+    with policy() as actor:
+        second = actor.get_dist(tensordict.copy())
     try:
-        return kl_divergence(reference, policy).mean()
+        return kl_divergence(first, second).mean()
     except NotImplementedError:
-        actions = reference.sample(torch.Size([_KL_SAMPLES]))
-        return (reference.log_prob(actions) - policy.log_prob(actions)).mean()
+        pass
+    with reference() as actor:
+        first = actor.get_dist(tensordict.copy())
+        actions = first.sample(torch.Size([max(1, _KL_ACTIONS // max(tensordict.numel(), 1))]))
+        expected = first.log_prob(actions)
+    with policy() as actor:
+        return (expected - actor.get_dist(tensordict.copy()).log_prob(actions)).mean()
 
 
 OBJECTIVES: Registry[type[Objective]] = Registry("objective", "agents.objectives")

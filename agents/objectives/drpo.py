@@ -34,7 +34,7 @@ import torch
 from tensordict import TensorDictBase
 from torch import Tensor
 
-from agents.objectives import OBJECTIVES, Objective, mean_kl, weighted_log_prob
+from agents.objectives import OBJECTIVES, Objective, weighted_log_prob
 from agents.objectives.dro import dual_threshold, filter_weight
 from recenv.errors import require_range
 
@@ -215,8 +215,7 @@ class DrpoObjective(Objective):
         return self._measured()
 
     def _move_reference(self, tensordict: TensorDictBase) -> None:
-        reference = self.distribution(tensordict, self.target_actor_network_params)
-        self.kl.copy_(mean_kl(reference, self.distribution(tensordict)))
+        self.kl.copy_(self.reference_kl(tensordict))
         epsilon = adapted_epsilon(self.epsilon, self.kl, self.kl_target)
         self.epsilon.copy_(epsilon.clamp(self.config.epsilon_min, self.config.epsilon_max))
         self.target_actor_network_params.data.update_(self.actor_network_params.data)

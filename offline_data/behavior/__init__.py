@@ -124,6 +124,15 @@ class BehaviorPolicy(ABC):
         self.config = config
         self.action_kind: ActionKind = action_kind
 
+    @classmethod
+    def default_action_kind(cls, config: Any) -> ActionKind:
+        """Return the kind of action where none is asked for: of a policy that has both, slates.
+
+        Args:
+            config: an instance of the class's `Config`.
+        """
+        return cls.action_kinds[0]
+
     @property
     @abstractmethod
     def num_draws(self) -> int:
@@ -199,7 +208,7 @@ def make_behavior(
     if action_kind not in (None, *ACTION_KINDS):
         raise unknown_name("action kind", action_kind, ACTION_KINDS)
     policy, config = _resolved({"name": spec} if isinstance(spec, str) else spec)
-    action_kind = action_kind or policy.action_kinds[0]
+    action_kind = action_kind or policy.default_action_kind(config)
     require(
         action_kind in policy.action_kinds,
         f"{policy.__name__} has no {action_kind} actions; pass action_kind={policy.action_kinds[0]!r}, or choose "

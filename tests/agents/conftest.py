@@ -16,8 +16,10 @@ from torch import Tensor
 
 from agents.cli import main
 from agents.critics import CriticConfig, fit_critic, score_rows
-from agents.encoders import NetworkConfig
-from agents.policies import GaussianPolicy, GaussianPolicyConfig, make_policy, save_policy
+from agents.networks import NetworkConfig
+from agents.policies import make_policy, save_policy
+from agents.policies.gaussian import GaussianPolicy, GaussianPolicyConfig
+from agents.session_space import SessionSpace
 from agents.trainer import TrainerConfig
 from offline_data.collection import LogRequest, collect
 from offline_data.dataset import LoggedDataset
@@ -105,7 +107,8 @@ def build_trainer_config() -> Callable[..., TrainerConfig]:
 @pytest.fixture
 def build_policy(world) -> Callable[..., GaussianPolicy]:
     def build(seed: int = 0, **changes: Any) -> GaussianPolicy:
-        return make_policy(world, GaussianPolicyConfig(NETWORK, **changes), seed=seed)
+        policy: Any = make_policy(SessionSpace.of_world(world), GaussianPolicyConfig(NETWORK, **changes), seed=seed)
+        return policy
 
     return build
 
@@ -114,7 +117,7 @@ def build_policy(world) -> Callable[..., GaussianPolicy]:
 def uniform_actor(build_policy) -> GaussianPolicy:
     """The behavior policy `uniform` as an actor: N(0, I / d), whatever it sees."""
     actor = build_policy(initial_scale=0.5)  # 1 / sqrt(4)
-    head = actor.module[0].module
+    head: Any = actor.head
     with torch.no_grad():
         head.body[-1].weight.zero_()
         head.body[-1].bias.zero_()
@@ -180,6 +183,9 @@ def made(make_log, world, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("made")
     for name, kind in (("log", "proto"), ("slates", "slate")):
         make_log(mixture_spec(0.3, "clickbait"), 40, kind).path.rename(folder / name)
-    save_policy(folder / "policy", make_policy(world, GaussianPolicyConfig(NETWORK)))
-    save_policy(folder / "default_policy", make_policy(make_world(SessionConfig())))
+    save_policy(folder / "policy", make_policy(SessionSpace.of_world(world), GaussianPolicyConfig(NETWORK)))
+    save_policy(
+        folder / "default_policy",
+        make_policy(SessionSpace.of_world(make_world(SessionConfig())), GaussianPolicyConfig()),
+    )
     return folder

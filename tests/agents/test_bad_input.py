@@ -15,12 +15,17 @@ from agents.commands.fit import Fit
 from agents.commands.ope import Ope
 from agents.commands.simulate import Simulate
 from agents.critics import CriticConfig
-from agents.encoders import NetworkConfig
+from agents.encoders.gru import GruConfig
+from agents.encoders.pooled import PooledConfig
+from agents.encoders.transformer import TransformerConfig
 from agents.objectives import OBJECTIVES
-from agents.policies import GaussianPolicyConfig
+from agents.policies.gaussian import GaussianPolicyConfig
+from agents.policies.generative import GenerativePolicyConfig
+from agents.policies.plackett_luce import PlackettLucePolicyConfig
 from agents.quickstart import Quickstart
 from agents.trainer import TrainerConfig
 from offline_data.corruption import Corruption
+from recenv.semantic_ids import SemanticIdConfig
 from tests.strategies import SESSION_OPTIONS
 
 
@@ -35,6 +40,7 @@ def assert_refused(done: tuple[int, str, str], *fragments: str) -> None:
 
 COLLECT = "collect --out {tmp}/new "
 TRAIN = "train drpo --log {made}/log --out {tmp}/new "
+TRAIN_SLATES = "train drpo --log {made}/slates --out {tmp}/new "
 EVALUATE = "evaluate --policy {made}/policy "
 FIT = "fit --log {made}/log --out {tmp}/new.json "
 OPE = "ope --log {made}/log --policy {made}/policy "
@@ -153,9 +159,17 @@ NEAREST = "did you mean "
             "collect --out {made}/log --num-sessions 41",
             ["{made}/log holds a dataset of another request (behavior.weights [0.3, 0.7] there, [0.1, 0.9] here); "],
         ),
-        ("train bc --log {made}/slates --out {tmp}/new", ["is a log of slates", "collect with --action-kind proto"]),
+        (
+            "train bc --log {made}/slates --out {tmp}/new --policy gaussian",
+            ["learns from proto actions", "is a log of slate actions", "choose generative or plackett_luce"],
+        ),
+        ("train bc --log {made}/log --out {tmp}/new --policy gausian", ["unknown policy", NEAREST + "'gaussian'?"]),
+        ("train bc --log {made}/log --out {tmp}/new --encoder gpu", ["unknown encoder", NEAREST + "'gru'?"]),
         ("ope --log {made}/slates --policy {made}/policy", ["is a log of slates", "collect with --action-kind proto"]),
-        ("ope --log {made}/log --policy {made}/default_policy", ["made for another catalogue than that of {made}/log"]),
+        (
+            "ope --log {made}/log --policy {made}/default_policy",
+            ["the policy was made for", "use a log and a world of the"],
+        ),
         ("fit --log {tmp}/absent --out {tmp}/new", ["dataset folder {tmp}/absent does not exist"]),
         ("fit --log {tmp}/foreign --out {tmp}/new", ["{tmp}/foreign is not a RecSession dataset"]),
         ("fit --log open-bandit --out {tmp}/new", ["--log open-bandit has no --path"]),
@@ -249,10 +263,20 @@ OUTSIDE = {
     },
     CriticConfig: {
         "num_rounds": 0, "steps_per_round": 0, "batch_size": 0, "learning_rate": 1.5, "trace_decay": 1.1,
-        "discount": 0.0,
+        "discount": 0.0, "expectile": 1.0, "ensemble_size": 0, "item_width": 0,
     },
-    NetworkConfig: {"num_decays": 65},
+    PooledConfig: {"num_decays": 65},
+    GruConfig: {"width": 0, "num_layers": 0},
+    TransformerConfig: {"width": 0, "num_layers": 0, "num_heads": 0},
     GaussianPolicyConfig: {"initial_scale": -1.0, "scale_floor": 0.0},
+    PlackettLucePolicyConfig: {"item_width": 0, "sampled_above": -1, "num_sampled": 0, "uniform_share": 0.0},
+    GenerativePolicyConfig: {
+        "width": 0, "num_layers": 0, "num_heads": 0, "temperature": 0.0, "beam_size": 0, "num_entropy_samples": 0,
+        "num_remembered": 0,
+    },
+    SemanticIdConfig: {
+        "num_codebooks": 0, "codebook_size": 0, "num_rounds": -1, "points_per_token": 0, "seed": -1,
+    },
     "bc": {},
     "awr": {"temperature": 0.0, "weight_cap": -1.0},
     "signed_pg": {},
@@ -273,8 +297,13 @@ WHERE = {
     Quickstart: ("quickstart --out {tmp}/new ", ""),
     TrainerConfig: (TRAIN, "trainer."),
     CriticConfig: (TRAIN, "critic."),
-    NetworkConfig: (TRAIN, "critic.network."),
+    PooledConfig: (TRAIN, "critic.network.encoder."),
+    GruConfig: (TRAIN + "--encoder gru ", "trainer.policy.network.encoder."),
+    TransformerConfig: (TRAIN + "--encoder transformer ", "critic.network.encoder."),
     GaussianPolicyConfig: (TRAIN, "trainer.policy."),
+    PlackettLucePolicyConfig: (TRAIN_SLATES, "trainer.policy."),
+    GenerativePolicyConfig: (TRAIN_SLATES + "--policy generative ", "trainer.policy."),
+    SemanticIdConfig: (TRAIN_SLATES + "--policy=generative ", "trainer.policy.ids."),
 }
 
 

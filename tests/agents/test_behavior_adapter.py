@@ -9,7 +9,7 @@ import pytest
 import torch
 from scipy import stats
 
-from agents.behavior_adapter import AgentBehavior, AgentConfig, diagonal_log_prob
+from agents.behavior_adapter import AgentBehavior, AgentConfig
 from agents.policies import save_policy
 from offline_data.behavior import SessionView, make_behavior, pinned_spec
 from offline_data.collection import LogRequest, collect
@@ -112,19 +112,6 @@ def test_sessions_do_not_depend_on_who_they_are_played_with(world, build_policy)
     np.testing.assert_allclose(part.columns["reward"], whole.columns["reward"][rows], atol=1e-5)
 
 
-def test_diagonal_log_prob_is_scipys():
-    rng = np.random.default_rng(0)
-    action, mean = rng.normal(size=(2, 9, 4)).astype(np.float32)
-    scale = rng.uniform(0.1, 2.0, size=(9, 4)).astype(np.float32)
-    expected = stats.norm.logpdf(action.astype(np.float64), mean, scale).sum(axis=1)
-    found = diagonal_log_prob(action, mean, scale)
-    assert found.dtype == np.float64
-    np.testing.assert_allclose(found, expected, rtol=1e-6)
-    far = diagonal_log_prob(np.full((1, 4), 1e30, np.float32), mean[:1], scale[:1])
-    assert np.isfinite(far).all()
-    assert far < -1e58
-
-
 # --- by a spec
 
 
@@ -210,7 +197,7 @@ def test_a_log_says_whose_it_is_and_does_not_go_on_with_another(config, build_po
     [
         (
             {"deterministic": True},
-            "deterministic=True gives the actions of .*policy no density, which a log holds; set",
+            "deterministic=True gives the actions of .*policy no probability, which a log holds; set",
         ),
         ({"deterministic": 0}, "deterministic=0 is not a bool; use true or false"),
         ({"policy": ""}, "AgentBehavior has no policy; give it policy=FILE, one that `recsession train` wrote"),
@@ -224,8 +211,9 @@ def test_a_wrong_spec_is_refused(world, file, options, message):
 
 
 def test_slates_are_refused(world, file):
-    with pytest.raises(InvalidInput, match="AgentBehavior has no slate actions; pass action_kind='proto'"):
-        make_behavior(world, spec_of(file))
+    with pytest.raises(InvalidInput, match=r"policy .*policy has no slate actions; pass action_kind='proto'"):
+        make_behavior(world, spec_of(file), "slate")
+    assert make_behavior(world, spec_of(file), None).action_kind == "proto"
 
 
 def test_a_file_of_something_else_is_refused(world, tmp_path):
@@ -237,9 +225,8 @@ def test_a_file_of_something_else_is_refused(world, tmp_path):
 @pytest.mark.parametrize(
     ("changes", "name", "theirs"),
     [
-        ({"world_seed": 1}, "world_seed=0", "1"),
         ({"num_items": 40}, "num_items=50", "40"),
-        ({"topic_spread": 0.1}, "topic_spread=0.7", "0.1"),
+        ({"embedding_dim": 5}, "embedding_dim=4", "5"),
         ({"history_length": 6}, "history_length=5", "6"),
         ({"user_model": "boredom_cascade"}, "user_model='interest_evolution'", "'boredom_cascade'"),
     ],
@@ -247,18 +234,20 @@ def test_a_file_of_something_else_is_refused(world, tmp_path):
 def test_a_policy_of_another_world_is_refused_by_what_differs(config, file, changes, name, theirs):
     other = make_world(config.override(**changes))
     with pytest.raises(
-        InvalidInput, match=f"policy {file} was trained in a world of {name}, and this one has {theirs}; "
+        InvalidInput, match=f"policy {file} was made for {name}, and this world has {theirs}; use a log and a world"
     ):
         make_behavior(other, spec_of(file), "proto")
 
 
-def test_a_policy_of_other_items_is_refused(config, file):
+@pytest.mark.parametrize("changes", [{"world_seed": 1}, {"topic_spread": 0.1}, None])
+def test_a_policy_of_other_items_is_refused(config, file, changes):
     items = Catalog.from_arrays(np.random.default_rng(0).normal(size=(50, 4)))
-    with pytest.raises(InvalidInput, match="was trained on other items than this world's; train a policy on these"):
-        make_behavior(make_world(config, items), spec_of(file), "proto")
+    world = make_world(config, items) if changes is None else make_world(config.override(**changes))
+    with pytest.raises(InvalidInput, match=f"policy {file} was made for other items than those of this world; train"):
+        make_behavior(world, spec_of(file), "proto")
 
 
 def test_what_a_policy_does_not_read_may_differ(config: SessionConfig, file):
-    other = make_world(config.override(max_steps=3, num_candidates=20, no_click_utility=0.0))
+    other = make_world(config.override(max_steps=3, slate_size=2, no_click_utility=0.0))
     played = play_sessions(other, make_behavior(other, spec_of(file), "proto"), SEEDS, LUCK)
     assert np.isfinite(played.columns["behavior_log_prob"]).all()

@@ -22,7 +22,7 @@ from agents.commands.import_log import READERS
 from agents.commands.ope import Ope
 from agents.commands.options import Options
 from agents.commands.simulate import Simulate
-from agents.encoders import NetworkConfig
+from agents.networks import NetworkConfig
 from agents.objectives import OBJECTIVES
 from agents.policies import load_policy
 from agents.quickstart import Quickstart
@@ -144,9 +144,9 @@ def test_from_a_log_to_an_estimate(run, tmp_path, world_options):
     curve = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     assert [point["step"] for point in curve] == [0, 19]
     assert curve[-1]["kappa"] <= 1.0
-    trained, world = load_policy(tmp_path / "run" / "policy")
-    assert world.config == log.config
-    assert trained.policy_config.network == NetworkConfig((16,))
+    trained = load_policy(tmp_path / "run" / "policy")
+    assert trained.space.session == log.config
+    assert trained.config.network == NetworkConfig((16,))
 
     code, out, _ = run("evaluate", "--policy", "run/policy", "--num-sessions", 50)
     assert code == 0

@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Any
+import tracemalloc
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -12,18 +13,20 @@ from hypothesis import strategies as st
 
 from agents import critics
 from agents.critics import (
-    ActionValue,
     CriticConfig,
-    StateValue,
-    fit_action_value,
+    expectile_loss,
     fit_critic,
+    score_members,
     score_rows,
     trace_returns,
 )
-from agents.encoders import NetworkConfig
+from agents.fitted_q import fit_action_value
+from agents.networks import NetworkConfig
 from agents.replay import LogStorage
+from agents.value_networks import ActionNetwork, StateNetwork, ValueEnsemble
 from offline_data.dataset import LoggedDataset
 from recenv.errors import InvalidInput
+from tests.agents.slate_table import EMBEDDINGS, REWARD, SLATES, numbers, table_log
 from tests.reference.critic_reference import lambda_returns
 from tests.strategies import logged_values
 
@@ -151,7 +154,7 @@ def test_later_rounds_bootstrap_where_the_user_was_still_there(planted, monkeypa
     calls, networks = [], []
     after = LogStorage(log, with_next=True).get(slice(None))["next", "observation"]
 
-    class Watched(StateValue):
+    class Watched(ValueEnsemble):
         def __init__(self, *args):
             super().__init__(*args)
             networks.append(self)
@@ -164,7 +167,7 @@ def test_later_rounds_bootstrap_where_the_user_was_still_there(planted, monkeypa
         return trace_returns(reward, next_value, offsets, discount, decay)
 
     monkeypatch.setattr(critics, "trace_returns", recorded)
-    monkeypatch.setattr(critics, "StateValue", Watched)
+    monkeypatch.setattr(critics, "ValueEnsemble", Watched)
     fit_critic(log, dataclasses.replace(HASTY, num_rounds=3, discount=0.9, trace_decay=trace_decay))
     (first, *first_options), *later = calls
     assert not first.any()
@@ -225,103 +228,143 @@ def test_constant_rewards_give_finite_scores(log, with_reward):
     assert score_rows(fit_critic(flat, HASTY), flat).isfinite().all()
 
 
-def test_a_slates_log_has_no_proto_actions(slate_log, uniform_actor):
-    for fit in (lambda: fit_critic(slate_log, HASTY), lambda: fit_action_value(slate_log, uniform_actor, HASTY)):
-        with pytest.raises(InvalidInput, match="column 'proto' is not in"):
-            fit()
+# --- slates, imported logs
 
 
-# --- the action's value
+@pytest.fixture(scope="module")
+def table(tmp_path_factory):
+    return table_log(tmp_path_factory.mktemp("table") / "log")
 
 
-def test_action_value_reads_the_direction_alone(log, world):
-    torch.manual_seed(0)
-    value = ActionValue(world, NETWORK, 0.0, 1.0)
-    batch = LogStorage(log, columns=("proto",)).get(slice(0, 20))
-    observation, proto = batch["observation"], batch["proto"]
-    expected = value(observation, proto)
-    assert expected.shape == (20,)
-    torch.testing.assert_close(value(observation, 3.0 * proto), expected)
-    assert not torch.allclose(value(observation, -proto), expected)
-    stacked = value(observation, torch.stack([proto, -proto]))
-    torch.testing.assert_close(stacked, torch.stack([expected, value(observation, -proto)]))
-
-
-def test_unit_and_shift_scale_the_value(log, world):
-    batch = LogStorage(log, columns=("proto",)).get(slice(0, 5))
-    answers = []
-    for shift, unit in ((0.0, 1.0), (7.0, 3.0)):
-        torch.manual_seed(0)
-        answers.append(ActionValue(world, NETWORK, shift, unit)(batch["observation"], batch["proto"]))
-    torch.testing.assert_close(answers[1], 7.0 + 3.0 * answers[0])
-
-
-def first_values(value, actor, log, num_samples=200):
-    """Mean over the sessions' first observations of E Q(o, a), a drawn from the policy."""
-    batch = LogStorage(log).get(log.offsets[:-1])
-    torch.manual_seed(0)
+def tabulated(critic, log: LoggedDataset) -> tuple[np.ndarray, np.ndarray]:
+    """V by step, [2], and Q by step and slate, [2, 12]; the members' means."""
+    batch = LogStorage(log, columns=("slate",)).get(slice(None))
     with torch.no_grad():
-        actions = actor.get_dist(batch).sample((num_samples,))
-        return float(value(batch["observation"], actions).mean())
+        v = critic.state_value(batch["observation"]).numpy()
+        q = v + critic.advantage(batch["observation"], batch["slate"]).numpy()
+    step, number = np.tile([0, 1], log.num_sessions), numbers(log.rows["slate"])
+    return (
+        np.array([v[step == t].mean() for t in (0, 1)]),
+        np.array([[q[(step == t) & (number == n)].mean() for n in range(12)] for t in (0, 1)]),
+    )
 
 
-def test_value_of_the_behavior_policy_itself_is_its_mean_return(uniform_log, uniform_actor):
-    # The mean return of 400 sessions has a standard error of 2.3 % here, and both sides read the same sessions: 5 % is
-    # what is left to the fit. Going on past `max_steps`, where 30 % of the sessions end, would add 9 %.
-    config = dataclasses.replace(PATIENT, num_rounds=20, steps_per_round=40)
-    value = fit_action_value(uniform_log, uniform_actor, config)
-    truth = uniform_log.session_returns().mean()
-    assert uniform_log.rows["truncated"].sum() > 0.2 * uniform_log.num_sessions
-    assert first_values(value, uniform_actor, uniform_log) == pytest.approx(truth, rel=0.05)
+TABULAR = CriticConfig(
+    NetworkConfig((32,)), num_rounds=3, steps_per_round=120, batch_size=144, learning_rate=2e-2, item_width=2
+)
 
 
-def test_value_is_of_the_target_and_not_of_the_log(uniform_log, uniform_actor, with_reward):
-    """A step earns a minute by the proto-action's first coordinate: the better policy goes there."""
-    good = np.array(uniform_log.rows["proto"][:, 0] > 0)
-    log = with_reward(uniform_log, good.astype(np.float64))
-    config = dataclasses.replace(PATIENT, num_rounds=12, steps_per_round=40)
-    answers = []
-    for sign in (1.0, -1.0):
-        with torch.no_grad():
-            uniform_actor.module[0].module.body[-1].bias.copy_(torch.tensor([sign, 0.0, 0.0, 0.0]))
-        answers.append(first_values(fit_action_value(log, uniform_actor, config), uniform_actor, log))
-    length = np.diff(log.offsets).mean()
-    # N(1, 1/4) is positive 97.7 % of the time, N(-1, 1/4) 2.3 %.
-    assert answers[0] == pytest.approx(0.977 * length, rel=0.15)
-    assert answers[1] == pytest.approx(0.023 * length, abs=0.15 * length)
+@pytest.mark.parametrize(("trace_decay", "size"), [(1.0, 1), (0.0, 2)])
+def test_slates_values_are_those_of_the_table(table, trace_decay, size):
+    config = dataclasses.replace(TABULAR, trace_decay=trace_decay, discount=0.9, ensemble_size=size)
+    state, action = tabulated(fit_critic(table, config, seed=2), table)
+    assert np.array_equal(EMBEDDINGS[2], EMBEDDINGS[3])  # so that an item's worth has to be learned of itself
+    np.testing.assert_allclose(state, [1.9 * REWARD.mean(), REWARD.mean()], atol=0.1)
+    np.testing.assert_allclose(action[0], REWARD + 0.9 * REWARD.mean(), atol=0.3)
+    np.testing.assert_allclose(action[1], REWARD, atol=0.3)
 
 
-def test_target_acts_upon_what_followed(log, build_policy, monkeypatch):
-    actor, seen = build_policy(initial_scale=0.4), []
-
-    def recorded(value, observation, mean, scale, generator):
-        seen.append((observation, mean, scale))
-        return torch.zeros(len(mean))
-
-    monkeypatch.setattr(critics, "expected_value", recorded)
-    monkeypatch.setattr(critics, "_ROWS_AT_ONCE", 301)
-    fit_action_value(log, actor, HASTY)
-    following: Any = LogStorage(log, with_next=True).get(slice(None))["next"]
-    expected = actor.get_dist(following)
-    torch.testing.assert_close(torch.cat([mean for _, mean, _ in seen]), expected.mean.detach())
-    torch.testing.assert_close(torch.cat([scale for *_, scale in seen]), expected.stddev.detach())
-    clocks = torch.cat([observation["clock"] for observation, *_ in seen])
-    assert torch.equal(clocks, following["observation", "clock"])
+def test_an_imported_log_without_embeddings_is_refused(table):
+    bare = dataclasses.replace(table, catalog={})
+    with pytest.raises(InvalidInput, match="has no embeddings of its items"):
+        fit_critic(bare, HASTY)
 
 
-def test_action_value_is_reproducible_and_discounted(log, uniform_actor):
-    batch = LogStorage(log, columns=("proto",)).get(slice(0, 50))
+# --- expectiles
 
-    def fit(**changes):
-        seed = changes.pop("seed", 3)
-        value = fit_action_value(log, uniform_actor, dataclasses.replace(HASTY, **changes), seed=seed)
-        with torch.no_grad():
-            return value(batch["observation"], batch["proto"])
 
-    assert torch.equal(fit(), fit())
-    assert not torch.equal(fit(), fit(seed=4))
-    patient = {"steps_per_round": 60, "num_rounds": 3, "learning_rate": 3e-3}
-    assert fit(discount=1e-6, **patient).mean() == pytest.approx(log.reward().mean(), rel=0.2)
+@given(st.floats(0.01, 0.99), st.floats(0.05, 0.95))
+def test_expectile_of_two_points_minimises_the_loss(expectile, share):
+    """Of 0 and 1, the latter with probability p: tau p / (tau p + (1 - tau) (1 - p))."""
+    exact = expectile * share / (expectile * share + (1 - expectile) * (1 - share))
+    at = torch.tensor(exact, dtype=torch.float64, requires_grad=True)
+    loss = share * expectile_loss(1 - at, expectile) + (1 - share) * expectile_loss(0 - at, expectile)
+    loss.backward()
+    assert at.grad is not None
+    assert abs(at.grad.item()) < 1e-12
+    for further in (-0.01, 0.01):
+        moved = torch.tensor(exact + further, dtype=torch.float64)
+        assert share * expectile_loss(1 - moved, expectile) + (1 - share) * expectile_loss(-moved, expectile) > loss
+
+
+@pytest.mark.parametrize(("expectile", "exact"), [(0.8, 4 / 7), (0.2, 1 / 13)])
+def test_expectile_values_are_those_worked_by_hand(tmp_path, expectile, exact):
+    """A quarter of the slates earn 1: the last step's V is t/4 / (t/4 + 3 (1 - t)/4), the first's twice as much."""
+    reward = (SLATES[:, 0] == 2).astype(float)
+    log = table_log(tmp_path / "log", reward)
+    config = dataclasses.replace(TABULAR, trace_decay=0.0, expectile=expectile)
+    critic = fit_critic(log, config, seed=2)
+    state, action = tabulated(critic, log)
+    np.testing.assert_allclose(state, [2 * exact, exact], atol=0.03)
+    np.testing.assert_allclose(action, [reward + exact, reward], atol=0.06)
+    # The score is Q - V here too.
+    scores = score_rows(critic, log).numpy()
+    step = np.tile([0, 1], log.num_sessions)
+    expected = action[step, numbers(log.rows["slate"])] - state[step]
+    np.testing.assert_allclose(scores, expected, atol=0.02)
+
+
+def test_expectile_of_proto_actions(planted):
+    log, good = planted
+    myopic = dataclasses.replace(PATIENT, discount=1e-6, expectile=0.9)
+    exact = 0.9 * good.mean() / (0.9 * good.mean() + 0.1 * (1 - good.mean()))
+    assert values(fit_critic(log, myopic), log).mean() == pytest.approx(exact, abs=0.05)
+
+
+# --- ensembles
+
+
+@pytest.mark.parametrize("expectile", [None, 0.7])
+def test_members_are_fits_of_their_own(log, monkeypatch, expectile):
+    """Each is what one network is alone, from the same initial weights and batches: they learn from own targets."""
+    single = dataclasses.replace(HASTY, num_rounds=3, expectile=expectile)
+    critic = fit_critic(log, dataclasses.replace(single, ensemble_size=3), seed=4)
+    members = score_members(critic, log)
+    assert members.shape == (log.num_rows, 3)
+    assert members.dtype == torch.float32
+    assert members.std(dim=1).min() > 0
+    torch.testing.assert_close(score_rows(critic, log), members.mean(dim=1))
+    torch.testing.assert_close(members[:, 0], score_rows(fit_critic(log, single, seed=4), log))
+    space, seeded = critics.SessionSpace.of_log(log), critics.seeded
+
+    @contextmanager
+    def second(seed):
+        with seeded(seed):
+            _ = StateNetwork(space, NETWORK), ActionNetwork(space, NETWORK, "proto", 8)  # the first member
+            yield
+
+    monkeypatch.setattr(critics, "seeded", second)
+    torch.testing.assert_close(members[:, 1], score_rows(fit_critic(log, single, seed=4), log))
+
+
+def test_members_agree_on_what_the_log_shows(table):
+    """And less on slates that it does not show: those of one item twice."""
+    critic = fit_critic(table, dataclasses.replace(TABULAR, ensemble_size=4))
+    batch = LogStorage(table, columns=("slate",)).get(slice(None))
+    repeated = batch["slate"].clone()
+    repeated[:, 1] = repeated[:, 0]
+    with torch.no_grad():
+        known, unknown = (
+            critic.advantages(batch["observation"], slate).std(dim=0) for slate in (batch["slate"], repeated)
+        )
+    assert unknown.mean() > 2.0 * known.mean()
+
+
+@pytest.mark.parametrize("kind", ["proto", "slate"])
+def test_memory_does_not_grow_with_the_log(make_log, uniform_actor, monkeypatch, kind):
+    monkeypatch.setattr(critics, "_ROWS_AT_ONCE", 64)
+    monkeypatch.setattr(critics, "_ROWS_A_BLOCK", 128)
+    config = dataclasses.replace(HASTY, steps_per_round=2, batch_size=16, ensemble_size=3)
+    peaks = []
+    for count in (20, 20, 2000):  # the first warms up
+        log = make_log("uniform", count, kind)
+        tracemalloc.start()
+        score_members(fit_critic(log, config), log)
+        if kind == "proto":
+            fit_action_value(log, uniform_actor, config)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[2] < peaks[1] + 30_000  # a float32 for each of the 12,000 rows would be 48,000
 
 
 @pytest.mark.parametrize(
@@ -339,6 +382,11 @@ def test_action_value_is_reproducible_and_discounted(log, uniform_actor):
         ("trace_decay", 1.1),
         ("discount", 0.0),
         ("discount", 1.01),
+        ("expectile", 0.0),
+        ("expectile", 1.0),
+        ("ensemble_size", 0),
+        ("ensemble_size", 1001),
+        ("item_width", 0),
     ],
 )
 def test_config_out_of_range_is_refused(field, value):

@@ -8,10 +8,11 @@ import torch
 from torch.distributions import Independent, Normal
 
 from agents.diagnostics import filter_precision, score_norm, surprisal
+from agents.policies.gaussian import IndependentNormal
 
 
-def gaussian(loc: list[list[float]], scale: list[list[float]]) -> Independent:
-    return Independent(Normal(torch.tensor(loc, requires_grad=True), torch.tensor(scale)), 1)
+def gaussian(loc: list[list[float]], scale: list[list[float]]) -> IndependentNormal:
+    return IndependentNormal(torch.tensor(loc, requires_grad=True), torch.tensor(scale))
 
 
 def test_surprisal_worked_by_hand():

@@ -13,10 +13,12 @@ import torch
 from agents import evaluation
 from agents.behavior_adapter import AgentBehavior, AgentConfig
 from agents.critics import CriticConfig
-from agents.encoders import NetworkConfig
 from agents.evaluation import off_policy_sessions, resolve_policy, roll_out
-from agents.policies import GaussianPolicyConfig, make_policy, save_policy
+from agents.networks import NetworkConfig
+from agents.policies import make_policy, save_policy
+from agents.policies.gaussian import GaussianPolicyConfig
 from agents.replay import LogStorage
+from agents.session_space import SessionSpace
 from offline_data.behavior import make_behavior
 from offline_data.behavior.uniform import UniformPolicy
 from offline_data.ope import estimate
@@ -25,8 +27,12 @@ from offline_data.rollout import play_sessions
 from recenv.errors import InvalidInput
 from recenv.session_config import SessionConfig
 from recenv.world import make_world
+from tests.agents.slate_table import REWARD, TablePolicy, numbers, table_log
 
 CRITIC = CriticConfig(NetworkConfig((16,)), num_rounds=8, steps_per_round=30, batch_size=256, learning_rate=3e-3)
+TABULAR = CriticConfig(
+    NetworkConfig((32,)), num_rounds=3, steps_per_round=120, batch_size=144, learning_rate=2e-2, item_width=2
+)
 HASTY = CriticConfig(NetworkConfig((16,)), num_rounds=2, steps_per_round=5, batch_size=64)
 
 OWN_POLICIES = """
@@ -163,7 +169,7 @@ def test_estimates_find_a_better_policys_value(make_log, uniform_actor, world, w
     log = make_log("uniform", 400)
     log = with_reward(log, (log.rows["proto"][:, 0] > 0).astype(np.float64))
     with torch.no_grad():
-        uniform_actor.module[0].module.body[-1].bias.copy_(torch.tensor([0.2, 0.0, 0.0, 0.0]))
+        uniform_actor.head.body[-1].bias.copy_(torch.tensor([0.2, 0.0, 0.0, 0.0]))
     behavior = AgentBehavior(world, AgentConfig(), actor=uniform_actor)
     played = play_sessions(world, behavior, np.arange(2000, dtype=np.uint64), np.arange(2000, dtype=np.uint64))
     truth = (played.columns["proto"][:, 0] > 0).sum() / 2000
@@ -186,16 +192,28 @@ def test_arrays_are_reproducible(log, build_policy):
 
 
 def test_wrong_logs_are_refused(log, slate_log, config, build_policy):
-    with pytest.raises(InvalidInput, match=r"is a log of slates; .* collect with --action-kind proto"):
+    with pytest.raises(InvalidInput, match=r"is a log of slates, and the policy, .* collect with --action-kind proto"):
         off_policy_sessions(build_policy(), slate_log, config=HASTY)
-    for changes in ({"world_seed": 1}, {"num_items": 51}):
-        foreign = make_policy(make_world(config.override(**changes)))
-        with pytest.raises(InvalidInput, match="made for another catalogue than that of"):
+    for changes, message in (({"world_seed": 1}, "for other items than those of"), ({"num_items": 51}, "num_items=51")):
+        foreign = make_policy(SessionSpace.of_world(make_world(config.override(**changes))), GaussianPolicyConfig())
+        with pytest.raises(InvalidInput, match=f"the policy was made .*{message}"):
             off_policy_sessions(foreign, log, config=HASTY)
     for left in ("partial", "missing"):
         spoilt = replace(log, manifest={**log.manifest, "propensities": left})
         with pytest.raises(InvalidInput, match=f"has {left} propensities, and off-policy evaluation needs one for"):
             off_policy_sessions(build_policy(), spoilt, config=HASTY)
+
+
+def test_slates_estimates_are_the_tables(tmp_path):
+    """The log holds every session once, so that weighting gives the policy's value exactly."""
+    log = table_log(tmp_path / "log")
+    probabilities = np.where(np.arange(12) == REWARD.argmax(), 0.2, 0.8 / 11)
+    policy: Any = TablePolicy(log, probabilities)
+    sessions = off_policy_sessions(policy, log, config=TABULAR)
+    assert np.array_equal(sessions.target_log_prob, np.log(probabilities)[numbers(log.rows["slate"])])
+    truth = 2.0 * probabilities @ REWARD
+    for name, tolerance in (("snips", 1e-6), ("dr", 0.05), ("dm", 0.3)):
+        assert estimate(name, sessions, num_bootstrap=10).value == pytest.approx(truth, abs=tolerance), name
 
 
 # --- policies by name
@@ -288,7 +306,9 @@ def test_working_directory_is_put_on_the_path_once(own_module):
 
 
 def test_default_policy_fits_the_default_world(tmp_path):
-    save_policy(tmp_path / "policy", make_policy(make_world(SessionConfig()), GaussianPolicyConfig()))
+    save_policy(
+        tmp_path / "policy", make_policy(SessionSpace.of_world(make_world(SessionConfig())), GaussianPolicyConfig())
+    )
     policy, world = resolve_policy(str(tmp_path / "policy"))
     assert world is make_world(SessionConfig())
     assert evaluate_returns(world, policy, 5, 0, "evaluation").shape == (5,)

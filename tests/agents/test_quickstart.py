@@ -14,9 +14,10 @@ from scipy import stats
 
 from agents import quickstart
 from agents.critics import CriticConfig
-from agents.encoders import NetworkConfig
 from agents.evaluation import roll_out
-from agents.policies import GaussianPolicyConfig, load_policy
+from agents.networks import NetworkConfig
+from agents.policies import load_policy
+from agents.policies.gaussian import GaussianPolicyConfig
 from agents.quickstart import Quickstart, Unit, run_quickstart, seed_interval
 from agents.report import format_table
 from agents.trainer import TrainerConfig
@@ -24,6 +25,7 @@ from offline_data.atomic_files import sole_writer
 from offline_data.dataset import LoggedDataset
 from recenv.errors import InvalidInput
 from recenv.session_config import SessionConfig
+from recenv.world import make_world
 
 NETWORK = NetworkConfig((16,))
 FIT = CriticConfig(NETWORK, num_rounds=2, steps_per_round=20, batch_size=64)
@@ -176,9 +178,10 @@ def test_a_seed_redraws_everything(results):
 def test_policies_left_behind_are_those_that_were_judged(finished, results):
     low, high = (results["reference"][name]["mean"] for name in ("noise_return", "expert_return"))
     for name, method in results["methods"].items():
-        actor, world = load_policy(finished / "seed-1" / f"{name}.policy")
-        assert world.config == SessionConfig()
-        assert actor.policy_config == TRAINER.policy
+        actor = load_policy(finished / "seed-1" / f"{name}.policy")
+        world = make_world(SessionConfig())
+        assert actor.space.session == SessionConfig()
+        assert actor.config == TRAINER.policy
         best = roll_out(actor, world, 40, 1, deterministic=True).mean()
         assert method["normalized_score"]["per_seed"][1] == pytest.approx((best - low) / (high - low))
         # Off-policy evaluation is of the policy as it samples, and so is the truth beside it.

@@ -10,13 +10,16 @@ import pytest
 import torch
 
 from agents.critics import CriticConfig, fit_critic, score_rows
-from agents.encoders import NetworkConfig
 from agents.evaluation import roll_out
+from agents.networks import NetworkConfig
 from agents.objectives import OBJECTIVES
 from agents.objectives.awr import AwrConfig
 from agents.objectives.bc import BcObjective
 from agents.objectives.drpo import DrpoConfig
-from agents.policies import GaussianPolicyConfig, make_policy
+from agents.policies import make_policy
+from agents.policies.gaussian import GaussianPolicyConfig
+from agents.policies.plackett_luce import PlackettLucePolicyConfig
+from agents.session_space import SessionSpace
 from agents.trainer import TrainerConfig, check_device, check_needs, train
 from offline_data.collection import LogRequest, collect
 from offline_data.quality import mixture_spec
@@ -119,7 +122,7 @@ def test_seed_fixes_the_run_and_the_global_generator_is_left_alone(log, scores, 
 def test_training_begins_at_the_seeds_policy(log, world, scores, build_trainer_config):
     config = build_trainer_config(num_steps=1, learning_rate=1e-12)
     for seed in (0, 3):
-        start = make_policy(world, config.policy, seed=seed).state_dict()
+        start = make_policy(SessionSpace.of_world(world), config.policy, seed=seed).state_dict()
         for name, value in weights(train(log, scores, "bc", config=config, seed=seed)).items():
             torch.testing.assert_close(value, start[name])
 
@@ -372,9 +375,16 @@ def test_each_drpo_switch_changes_what_is_logged(drpo_curve):
 # --- refusals
 
 
-def test_a_log_of_slates_is_refused_and_told_what_would_fit(slate_log, build_trainer_config):
-    with pytest.raises(InvalidInput, match=r"is a log of slates; .*collect with --action-kind proto"):
+def test_a_log_of_the_other_kind_is_refused_and_told_what_would_fit(log, slate_log, build_trainer_config):
+    with pytest.raises(
+        InvalidInput,
+        match=r"policy 'gaussian' learns from proto actions, and .* is a log of slate actions; choose generative or "
+        "plackett_luce, or collect with --action-kind proto",
+    ):
         train(slate_log, torch.zeros(slate_log.num_rows), "bc", config=build_trainer_config())
+    config = build_trainer_config(policy=PlackettLucePolicyConfig(NetworkConfig((16,))))
+    with pytest.raises(InvalidInput, match=r"'plackett_luce' learns from slate actions.* choose gaussian, or collect"):
+        train(log, torch.zeros(log.num_rows), "bc", config=config)
 
 
 def test_needs_are_compared_with_what_the_log_gives(log, slate_log):

@@ -41,6 +41,7 @@ def test_fits_the_mean_and_scale_of_the_data(make_actor, make_batch):
         optimizer.zero_grad()
         objective(make_batch(action, torch.zeros(4096)))["loss_actor"].backward()
         optimizer.step()
-    policy = objective.distribution(make_batch(action[:1], torch.zeros(1)))
+    with objective.acting() as trained:
+        policy = trained.get_dist(make_batch(action[:1], torch.zeros(1)))
     torch.testing.assert_close(policy.mean[0], action.mean(0), atol=1e-2, rtol=0)
     torch.testing.assert_close(policy.stddev[0], action.std(0), atol=1e-2, rtol=0)

@@ -1,0 +1,105 @@
+"""Causal self-attention over the history; a last token, made of the context, reads all of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from agents.encoders import ENCODERS, SessionEncoder
+from agents.session_space import SessionSpace
+from recenv.errors import require, require_range
+
+
+@dataclass(frozen=True)
+class TransformerConfig:
+    """Size of the transformer.
+
+    Attributes:
+        width: of a token.
+        num_layers: blocks of attention and perceptron.
+        num_heads: heads of a block; divides width.
+    """
+
+    name: ClassVar[str] = "transformer"
+    width: int = 64
+    num_layers: int = 2
+    num_heads: int = 2
+
+    def __post_init__(self) -> None:
+        require_range("width", self.width, 1, 4096, integer=True)
+        require_range("num_layers", self.num_layers, 1, 64, integer=True)
+        require_range("num_heads", self.num_heads, 1, 256, integer=True)
+        require(
+            self.width % self.num_heads == 0,
+            f"num_heads={self.num_heads} does not divide width={self.width}; choose a width that is a multiple of it",
+        )
+
+
+@ENCODERS.register("transformer")
+class TransformerEncoder(SessionEncoder):
+    """The context, and what its token has read of the history.
+
+    Args:
+        space: see `SessionEncoder`.
+        config: see `TransformerConfig`.
+
+    Source: SASRec, Kang and McAuley 2018 (arXiv:1808.09781); here norms come first, positions are counted from the
+    latest event, and the prediction is read at a token of the context, so that an empty history has one.
+    """
+
+    Config = TransformerConfig
+
+    def __init__(self, space: SessionSpace, config: TransformerConfig) -> None:
+        super().__init__(space, config)
+        self.event = nn.Linear(self.num_event, config.width)
+        self.query = nn.Linear(self.num_context, config.width)
+        self.positions = nn.Parameter(0.02 * torch.randn(space.history_length, config.width))
+        self.blocks = nn.ModuleList(_Block(config.width, config.num_heads) for _ in range(config.num_layers))
+        self.norm = nn.LayerNorm(config.width)
+        self.num_features = self.num_context + config.width
+
+    def forward(self, **observation: Tensor) -> Tensor:
+        """See `SessionEncoder.forward`."""
+        items, signals = self.events(observation)
+        context = self.context(observation)
+        events = self.event(torch.cat([items, signals], dim=-1))
+        events = events + self.positions[self.history_length - items.shape[1] :]
+        tokens = torch.cat([events, self.query(context).unsqueeze(1)], dim=1)
+        real = functional.pad(signals[..., -1] > 0, (0, 1), value=True)
+        length = tokens.shape[1]
+        ones = torch.ones(length, length, dtype=torch.bool, device=tokens.device)
+        # Padding reads itself: a row that reads nothing would be NaN.
+        mask = ((ones.tril() & real[:, None]) | (ones.tril() & ones.triu())).unsqueeze(1)
+        for block in self.blocks[:-1]:
+            tokens = block(tokens, mask, length)
+        # Of the last block only the context's token is read.
+        last = self.blocks[-1](tokens, mask[:, :, -1:], 1).squeeze(1)
+        return torch.cat([context, self.norm(last)], dim=-1)
+
+
+class _Block(nn.Module):
+    def __init__(self, width: int, num_heads: int) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        self.attention_norm, self.perceptron_norm = nn.LayerNorm(width), nn.LayerNorm(width)
+        # A bias of the keys would cancel in the softmax.
+        self.queries = nn.Linear(width, width, bias=False)
+        self.keys_values = nn.Linear(width, 2 * width, bias=False)
+        self.output = nn.Linear(width, width)
+        self.perceptron = nn.Sequential(nn.Linear(width, 4 * width), nn.SiLU(), nn.Linear(4 * width, width))
+
+    def forward(self, tokens: Tensor, mask: Tensor, num_queries: int) -> Tensor:
+        """Return the last num_queries tokens, of [B, L, W] and what each may read, [B, 1, num_queries, L] bool."""
+        normed = self.attention_norm(tokens)
+        keys, values = self.keys_values(normed).chunk(2, dim=-1)
+        heads = [
+            part.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
+            for part in (self.queries(normed[:, -num_queries:]), keys, values)
+        ]
+        read = functional.scaled_dot_product_attention(*heads, attn_mask=mask)
+        tokens = tokens[:, -num_queries:] + self.output(read.transpose(1, 2).flatten(2))
+        return tokens + self.perceptron(self.perceptron_norm(tokens))

@@ -1,0 +1,92 @@
+"""The networks that policies and critics are made of: an encoder, a perceptron behind it, and vectors of the items."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+import tyro
+from torch import Tensor, nn
+
+from agents.encoders import ENCODERS, SessionEncoder
+from agents.encoders.flat import FlatConfig
+from agents.encoders.gru import GruConfig
+from agents.encoders.pooled import PooledConfig
+from agents.encoders.transformer import TransformerConfig
+from agents.session_space import SessionSpace
+from recenv.errors import require, require_range
+
+EncoderConfig = PooledConfig | FlatConfig | GruConfig | TransformerConfig
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """Size of a network; the policy and the critics take the same.
+
+    Attributes:
+        hidden_sizes: widths of the hidden layers behind the encoder.
+        encoder: what reads the observation.
+    """
+
+    hidden_sizes: tuple[int, ...] = (128, 128)
+    encoder: tyro.conf.AvoidSubcommands[EncoderConfig] = field(default_factory=PooledConfig)
+
+    def __post_init__(self) -> None:
+        require(len(self.hidden_sizes) > 0, "hidden_sizes is empty; give at least one width")
+        for width in self.hidden_sizes:
+            require_range("hidden_sizes", width, 1, 65_536, integer=True)
+
+
+def make_encoder(space: SessionSpace, config: NetworkConfig) -> SessionEncoder:
+    """Return the encoder that the config names."""
+    return ENCODERS.get(config.encoder.name)(space, config.encoder)
+
+
+def mlp(num_inputs: int, hidden_sizes: tuple[int, ...], num_outputs: int) -> nn.Sequential:
+    """Return a multilayer perceptron with layer normalisation at its input and SiLU between its layers.
+
+    Args:
+        num_inputs: width of the input.
+        hidden_sizes: widths of the hidden layers.
+        num_outputs: width of the output.
+    """
+    layers: list[nn.Module] = [nn.LayerNorm(num_inputs)]
+    width = num_inputs
+    for hidden in hidden_sizes:
+        layers += [nn.Linear(width, hidden), nn.SiLU()]
+        width = hidden
+    layers.append(nn.Linear(width, num_outputs))
+    return nn.Sequential(*layers)
+
+
+class ItemTable(nn.Module):
+    """A vector and a bias for each item: a linear image of its embedding, plus what is learned of the item alone.
+
+    What is learned of an item alone begins at zero; permuting the items, these rows among them, permutes the table.
+
+    Args:
+        space: fixes the items.
+        width: D, of the vectors.
+    """
+
+    embeddings: Tensor
+
+    def __init__(self, space: SessionSpace, width: int) -> None:
+        super().__init__()
+        self.register_buffer("embeddings", torch.from_numpy(space.embeddings.copy()).float(), persistent=False)
+        self.project = nn.Linear(space.embedding_dim, width, bias=False)
+        self.own = nn.Parameter(torch.zeros(space.num_items, width))
+        self.bias = nn.Parameter(torch.zeros(space.num_items))
+
+    def forward(self, items: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Return vectors [..., D] and biases [...] of items, or of all items, [N, D] and [N].
+
+        Args:
+            items: [...] integers in [0, N); None for all.
+        """
+        if items is None:
+            return self.project(self.embeddings) + self.own, self.bias
+        rows = items.flatten()
+        picked = [table.index_select(0, rows) for table in (self.embeddings, self.own, self.bias)]
+        vectors = self.project(picked[0]) + picked[1]
+        return vectors.unflatten(0, items.shape), picked[2].unflatten(0, items.shape)

@@ -1,0 +1,192 @@
+"""A slate as a sequence of semantic-ID tokens that a transformer decodes: every code it writes is an item on offer.
+
+    log pi(slate | s) = sum over positions k, levels l of log p(token_kl | s, the tokens before)
+
+and each p is a softmax over the tokens with an item below that the step may show and that the slate does not have yet.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from tensordict import TensorDictBase
+from torch import Tensor, nn
+
+from agents.networks import NetworkConfig, make_encoder, mlp
+from agents.policies import POLICIES, Played, Policy
+from agents.session_space import SessionSpace
+from agents.token_decoder import TokenDecoder
+from agents.token_slates import TokenSlates
+from agents.token_tree import TokenTree
+from recenv.errors import InvalidInput, require, require_range
+from recenv.semantic_ids import SemanticIdConfig, SemanticIds
+
+
+@dataclass(frozen=True)
+class GenerativePolicyConfig:
+    """A transformer decoder over semantic IDs.
+
+    Attributes:
+        network: sizes of the encoder and of what makes the context token of it.
+        ids: how the items are coded.
+        width: of the decoder.
+        num_layers: of the decoder.
+        num_heads: of its attention; divides the width.
+        temperature: divides the logits, in training and in play: below 1 the policy is the more deterministic.
+        beam_size: prefixes that the search of the mode keeps; 1 is greedy.
+        num_entropy_samples: slates of which the entropy is a mean.
+        num_remembered: slates of which fitted Q evaluation takes means.
+    """
+
+    name: ClassVar[str] = "generative"
+    network: NetworkConfig = field(default_factory=NetworkConfig)
+    ids: SemanticIdConfig = field(default_factory=SemanticIdConfig)
+    width: int = 64
+    num_layers: int = 2
+    num_heads: int = 2
+    temperature: float = 1.0
+    beam_size: int = 1
+    num_entropy_samples: int = 4
+    num_remembered: int = 4
+
+    def __post_init__(self) -> None:
+        require_range("width", self.width, 1, 65_536, integer=True)
+        require_range("num_layers", self.num_layers, 1, 64, integer=True)
+        require_range("num_heads", self.num_heads, 1, self.width, integer=True)
+        require(
+            self.width % self.num_heads == 0,
+            f"num_heads={self.num_heads} does not divide width={self.width}; set num_heads to a divisor of it",
+        )
+        require_range("temperature", self.temperature, 1e-3, 1e3)
+        require_range("beam_size", self.beam_size, 1, 65_536, integer=True)
+        require_range("num_entropy_samples", self.num_entropy_samples, 1, 1024, integer=True)
+        require_range("num_remembered", self.num_remembered, 1, 1024, integer=True)
+
+
+class GenerativeHead(nn.Module):
+    """From an observation to the context token [B, width] float32, and what the step may show, if that is limited.
+
+    Args:
+        space: see `Policy`.
+        config: the policy's config.
+        ids: the items' codes.
+
+    Attributes:
+        decoder: the network that the distribution asks.
+        codes: [N, L] int32, of the items.
+    """
+
+    codes: Tensor
+
+    def __init__(self, space: SessionSpace, config: GenerativePolicyConfig, ids: SemanticIds) -> None:
+        super().__init__()
+        self.offer = space.offer
+        self.register_buffer("codes", torch.from_numpy(ids.codes.copy()))  # for the file: see `GenerativePolicy`
+        self.encoder = make_encoder(space, config.network)
+        self.body = mlp(self.encoder.num_features, config.network.hidden_sizes, config.width)
+        self.decoder = TokenDecoder(
+            TokenTree(ids.codes, ids.level_sizes, space.offer),
+            space.slate_size,
+            config.width,
+            config.num_layers,
+            config.num_heads,
+            config.temperature,
+        )
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
+        codes = state_dict.get(f"{prefix}codes")
+        if codes is not None and not torch.equal(codes.cpu(), self.codes.cpu()):
+            raise InvalidInput(
+                "the policy's semantic IDs are not those that its items have now: they were fitted by another version; "
+                "train it again"
+            )
+        super()._load_from_state_dict(state_dict, prefix, *rest)
+
+    def forward(self, **observation: Tensor) -> Tensor | tuple[Tensor, Tensor]:
+        """See the class; the keywords are those of `SessionEncoder.forward`."""
+        context = self.body(self.encoder(**observation)).float()
+        return context if self.offer is None else (context, observation[self.offer])
+
+
+@POLICIES.register("generative")
+class GenerativePolicy(Policy):
+    """The policy over semantic IDs: reads an observation, writes `context` and the slate, [B, K] int64.
+
+    Its items' codes are fitted anew wherever it is made, also when a file is read, and compared with the file's: they
+    follow from the items.
+
+    Args:
+        space: see `Policy`.
+        config: see `GenerativePolicyConfig`.
+        **keys: see `Policy`.
+
+    Raises:
+        InvalidInput: for a catalogue of 2**24 items or more, whose ids float32 does not hold.
+    """
+
+    Config = GenerativePolicyConfig
+    action_kind = "slate"
+
+    def __init__(self, space: SessionSpace, config: GenerativePolicyConfig, **keys: Any) -> None:
+        require(
+            space.num_items < 2**24,
+            f"num_items={space.num_items} is not below {2**24}, up to where float32 holds every id; take fewer items",
+        )
+        ids = SemanticIds.fit(space, config.ids)
+        head = GenerativeHead(space, config, ids)
+        options = {
+            "decoder": head.decoder,
+            "beam_size": config.beam_size,
+            "num_entropy_samples": config.num_entropy_samples,
+        }
+        parameters = ("context",) if space.offer is None else ("context", "offer")
+        super().__init__(space, config, head, parameters, TokenSlates, options, **keys)
+        self._ids = ids
+
+    @property
+    def ids(self) -> SemanticIds:
+        """The items' codes."""
+        return self._ids
+
+    @property
+    def num_collisions(self) -> int:
+        """Items that the last level of the codes alone tells from one with a lower id."""
+        return self._ids.num_collisions
+
+    @property
+    def num_draws(self) -> int:
+        """One a token."""
+        return self.space.slate_size * len(self._ids.level_sizes)
+
+    @torch.no_grad()
+    def play(self, batch: TensorDictBase, uniforms: np.ndarray) -> Played:
+        """See `Policy.play`."""
+        distribution: TokenSlates = self.get_dist(batch)  # type: ignore[assignment]
+        draws = torch.from_numpy(np.array(uniforms)).to(distribution.context.device)
+        slates = distribution.draw(draws.unsqueeze(1))[0]
+        # Not the sum over the steps of decoding: what `judge` says of these slates is this very number.
+        prefix = distribution.prefix_log_prob(slates).double().cpu().numpy()
+        return Played(slates.cpu().numpy().astype(np.int32), prefix[:, -1], prefix)
+
+    @torch.no_grad()
+    def judge(self, batch: TensorDictBase, action: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """See `Policy.judge`."""
+        distribution: TokenSlates = self.get_dist(batch)  # type: ignore[assignment]
+        slates = torch.from_numpy(np.array(action)).to(distribution.context.device)
+        prefix = distribution.prefix_log_prob(slates).double().cpu().numpy()
+        return prefix[:, -1], prefix
+
+    @torch.no_grad()
+    def remember(self, batch: TensorDictBase, generator: torch.Generator) -> Tensor:
+        """Return `num_remembered` sampled slates, [B, P K] float32, in which ids are exact; see `Policy.remember`."""
+        shape = (len(batch), self.config.num_remembered, self.num_draws)
+        draws = torch.rand(shape, generator=generator, dtype=torch.float64).to(self.device)
+        distribution: TokenSlates = self.get_dist(batch)  # type: ignore[assignment]
+        return distribution.draw(draws).transpose(0, 1).flatten(1).float()
+
+    def recall(self, remembered: Tensor, generator: torch.Generator) -> Tensor:
+        """Return the remembered slates, [P, B, K] int64; see `Policy.recall`."""
+        return remembered.long().unflatten(1, (self.config.num_remembered, -1)).transpose(0, 1)

@@ -1,0 +1,456 @@
+"""The distribution of slates without replacement: a softmax over the items, renewed over those that are left.
+
+    log pi(s_1 ... s_K) = sum_k l(s_k) - log S_k,   S_k = sum of exp l over what is offered, less s_1 ... s_(k-1)
+
+S_k is the sum over what the whole slate leaves, R, and over s_k ... s_K, added last first: no difference is taken.
+
+Source: Luce 1959; Plackett 1975. Samples by Gumbel top-K: Kool et al. 2019, arXiv:1903.06059. The sampled softmax with
+its correction by the proposal: Bengio and Senecal 2008; here the slate's own items are exact and only R is estimated.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Iterator
+from typing import Any, ClassVar, Final
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.distributions import Distribution
+
+from agents.networks import ItemTable
+
+_NEVER: Final = -1e30  # in place of -inf where gradients pass: no difference of two of them is NaN
+_ENTROPY_SLATES: Final = 4
+_ITEMS_AT_ONCE: Final = 8192
+_PROPOSAL_UNITS: Final = 2**52
+
+
+def _split_weights(logits: Tensor, taken: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return what `split` does, the weights of all else relative to the largest, and their sum."""
+    table = logits.expand(*taken.shape[:-1], logits.shape[-1])
+    # Base 2: PyTorch's exp2 takes a third of the time of its exp. One copy of the table, worked on in place.
+    weights = table * math.log2(math.e)
+    weights.scatter_(-1, taken, -torch.inf)
+    top = weights.detach().amax(-1, keepdim=True).clamp_min(_NEVER)
+    weights.sub_(top).exp2_()
+    total = weights.sum(-1, keepdim=True).clamp_min(torch.finfo(logits.dtype).tiny)
+    return table.gather(-1, taken), ((top + total.log2()) * math.log(2.0)).squeeze(-1), weights, total
+
+
+class _Split(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, taken: Tensor) -> tuple[Tensor, Tensor]:
+        own, rest, weights, total = _split_weights(logits, taken)
+        ctx.save_for_backward(logits, taken, weights, total)
+        return own, rest
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        logits, taken, weights, total = ctx.saved_tensors
+        if torch.is_grad_enabled():  # asked for a second derivative
+            return torch.autograd.grad(_split_weights(logits, taken)[:2], logits, grads, create_graph=True)[0], None
+        grad = weights * (grads[1].unsqueeze(-1) / total)
+        return grad.scatter_add_(-1, taken, grads[0]).sum_to_size(logits.shape), None
+
+
+def split(logits: Tensor, taken: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the logits of what is taken, [..., K], and the log of the sum of exp over all else, [...].
+
+    Where nothing else is left, that is about -1e30: its difference to itself is no NaN.
+
+    Args:
+        logits: [..., N] float32 or float64, -inf for what counts nothing; leading dimensions broadcast.
+        taken: [..., K] integers in [0, N).
+    """
+    # A compiler derives the same gradient of the operations themselves; by hand, one pass instead of six.
+    if torch.compiler.is_compiling() or not torch.is_grad_enabled():
+        return _split_weights(logits, taken)[:2]
+    return _Split.apply(logits, taken)  # type: ignore[return-value]
+
+
+def _tail_sums(own: Tensor, rest: Tensor) -> Tensor:
+    sums, running = [], rest
+    for logit in reversed(own.unbind(0)):
+        running = torch.logaddexp(running, logit)
+        sums.append(running)
+    return torch.stack(sums[::-1])
+
+
+class _TailLogSums(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, own: Tensor, rest: Tensor) -> Tensor:
+        sums = _tail_sums(own, rest)
+        ctx.save_for_backward(own, rest, sums)
+        return sums
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, ...]:
+        own, rest, sums = ctx.saved_tensors
+        if torch.is_grad_enabled():
+            return torch.autograd.grad(_tail_sums(own, rest), (own, rest), grads, create_graph=True)
+        # With a_k = sum over j <= k of g_j exp(S_k - S_j): a_k = g_k + a_(k-1) exp(S_k - S_(k-1)), factors below one.
+        falls = (sums[1:] - sums[:-1]).exp()
+        flows = [grads[0][0]]
+        for grad, fall in zip(grads[0][1:].unbind(0), falls.unbind(0), strict=True):
+            flows.append(torch.addcmul(grad, flows[-1], fall))
+        return torch.stack(flows) * (own - sums).exp(), flows[-1] * (rest - sums[-1]).exp()
+
+
+def tail_log_sums(own: Tensor, rest: Tensor) -> Tensor:
+    """Return log S_k = log(exp(rest) + exp(own_k) + ... + exp(own_K)), added last first, [K, ...].
+
+    Args:
+        own: [K, ...] finite.
+        rest: [...] finite.
+    """
+    if torch.compiler.is_compiling() or not torch.is_grad_enabled():
+        return _tail_sums(own, rest)
+    return _TailLogSums.apply(own, rest)  # type: ignore[return-value]
+
+
+class PlackettLuce(Distribution):
+    """Slates of K different items, each drawn by a softmax over those that are left.
+
+    A slate that repeats an item, or has one that is not offered or -1, has log-probability -inf and no gradient.
+
+    Args:
+        logits: [B, N], or [B, C] of the candidates; -inf for what is not offered. At least K are offered.
+        items: [B, C] ids of the candidates, different ones, -1 for padding; None where the columns are the ids.
+        slate_size: K.
+    """
+
+    arg_constraints: ClassVar[dict[str, Any]] = {}
+    logits: Tensor
+
+    def __init__(self, logits: Tensor, items: Tensor | None = None, *, slate_size: int) -> None:
+        logits = _wide(logits)
+        self.items = items
+        self.logits = logits if items is None else logits.masked_fill(items < 0, -torch.inf)
+        self.slate_size = slate_size
+        super().__init__(logits.shape[:-1], torch.Size([slate_size]), validate_args=False)
+
+    # --- where logits come from
+
+    def _tables(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield exact logits [B, n] and ids, [n] or [B, n], which ascend: over all tables, everything once."""
+        if self.items is None:
+            yield self.logits, torch.arange(self.logits.shape[-1], device=self.logits.device)
+        else:
+            ids, order = self.items.long().sort(-1)
+            yield self.logits.gather(-1, order), ids
+
+    def _split(self, slate: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return logits of a slate's items, -1e30 for those not offered, log R [..., B], and the items' columns.
+
+        Args:
+            slate: [..., B, K] int64, as is what is returned of its items.
+        """
+        if self.items is None:
+            size = self.logits.shape[-1]
+            known, columns = slate == slate.clamp(0, size - 1), slate
+        else:
+            match = (slate.unsqueeze(-1) == self.items.unsqueeze(-2)) & (slate >= 0).unsqueeze(-1)
+            size = match.shape[-1]
+            columns = match.to(torch.int8).argmax(-1)
+            known = match.any(-1)
+        # What is not known takes out the slate's first item once more; if that is not known either, all is -inf.
+        columns = torch.where(known, columns, columns[..., :1].clamp(0, size - 1))
+        own, rest = split(self.logits, columns)
+        return torch.where(known & (own > -torch.inf), own, _NEVER), rest, columns
+
+    def _rest(self, columns: Tensor) -> Iterator[tuple[Tensor, Tensor | None, Tensor]]:
+        """Yield logits [B, n], what their weights in R fall short of them [n], and the slate's columns [..., B, K]."""
+        yield self.logits, None, columns
+
+    def _detached_tables(self) -> Iterator[tuple[Tensor, Tensor]]:
+        with torch.no_grad():  # not as a decorator, which Dynamo does not trace
+            yield from self._tables()
+
+    # --- what a distribution is asked
+
+    def _terms(self, slate: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Return, of slates: logits and log S_k, [K, ..., B] each, log R [..., B], and columns [..., B, K].
+
+        The logit of an item that is not offered is about -1e30.
+        """
+        own, rest, columns = self._split(slate)
+        own = own.movedim(-1, 0).contiguous()
+        return own, tail_log_sums(own, rest), rest, columns
+
+    def _shares(self, columns: Tensor, rest: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield logs of shares in R, -inf for what is taken, and logits less log R, [..., B, n] each."""
+        rest = rest.unsqueeze(-1)
+        for logits, correction, taken in self._rest(columns):
+            weights = logits if correction is None else logits - correction
+            left = weights.expand(*taken.shape[:-1], weights.shape[-1]).scatter(-1, taken, -torch.inf) - rest
+            yield left, left if correction is None else left + correction.nan_to_num(posinf=0.0)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Return the log-probability of whole slates, [..., B] nats.
+
+        Args:
+            value: [..., B, K] integers.
+        """
+        slate = value.long()
+        own, sums, _, _ = self._terms(slate)
+        score = own.sum(0)
+        return torch.where(self._possible(slate, score), score - sums.sum(0), -torch.inf)
+
+    def prefix_log_prob(self, slate: Tensor) -> Tensor:
+        """Return the log-probabilities of the first 1, 2, ... K items of slates, [..., B, K] nats.
+
+        Args:
+            slate: [..., B, K] integers.
+        """
+        slate = slate.long()
+        items, order = slate.sort(dim=-1, stable=True)
+        again = torch.nn.functional.pad(items[..., 1:] == items[..., :-1], (1, 0))
+        again = torch.zeros_like(again).scatter(-1, order, again).movedim(-1, 0)
+        own, sums, rest, _ = self._terms(slate)
+        # A later copy was added to the sums before it: here it counts nothing.
+        own = torch.where(again, _NEVER, own)
+        sums = tail_log_sums(own, rest)
+        possible = (own > 0.5 * _NEVER).cumprod(0) > 0
+        return torch.where(possible, (own - sums).cumsum(0), -torch.inf).movedim(0, -1)
+
+    def _possible(self, slate: Tensor, score: Tensor) -> Tensor:
+        """Return which slates have a chance, [..., B] bool.
+
+        Args:
+            slate: [..., B, K].
+            score: [..., B] sums of its items' logits.
+        """
+        items = slate.sort(dim=-1).values
+        return (score > 0.5 * _NEVER) & ~(items[..., 1:] == items[..., :-1]).any(-1)
+
+    def sample(self, sample_shape: Any = ()) -> Tensor:
+        """Return slates by Gumbel top-K, from the global generator, [*sample_shape, B, K] int64."""
+        found = []
+        for logits, ids in self._detached_tables():
+            shape = torch.Size(sample_shape) + logits.shape
+            noise = torch.empty(shape, dtype=logits.dtype, device=logits.device).exponential_()
+            keys = logits - noise.clamp_min_(torch.finfo(logits.dtype).tiny).log_()
+            values, columns = keys.topk(min(self.slate_size, keys.shape[-1]), dim=-1)
+            found.append((values, ids.expand(shape).gather(-1, columns)))
+        return _best(found, self.slate_size)
+
+    @property
+    def mode(self) -> Tensor:
+        """The K items of the largest logits, the lower id first among equals, [B, K] int64."""
+        found = []
+        for logits, ids in self._detached_tables():
+            width = logits.shape[-1]
+            size = min(self.slate_size, width)
+            least = logits.topk(size, dim=-1).values[..., -1:]
+            above, level = logits > least, logits == least
+            # Of those that equal the least that is chosen, the first ones, until there are enough.
+            chosen = above | (level & (level.cumsum(-1) <= size - above.sum(-1, keepdim=True)))
+            columns = torch.where(chosen, torch.arange(width, device=logits.device), width)
+            columns = columns.topk(size, dim=-1, largest=False, sorted=True).values.clamp_max(width - 1)
+            found.append((logits.gather(-1, columns), ids.expand(logits.shape).gather(-1, columns)))
+        return _best(found, self.slate_size)
+
+    @property
+    def deterministic_sample(self) -> Tensor:
+        """The mode, by the name under which TorchRL asks for it."""
+        return self.mode
+
+    def entropy(self) -> Tensor:
+        """Return the entropy, [B] nats: a mean over four sampled slates of the summed entropies of their positions.
+
+        It is unbiased, and so is its gradient, which follows the sampled items too; for K = 1 both are exact.
+        """
+        slates = self.sample((_ENTROPY_SLATES if self.slate_size > 1 else 1,))
+        own, sums, rest, columns = self._terms(slates)
+        spread = torch.zeros_like(rest)
+        for shares, logits in self._shares(columns, rest):
+            # Where the clamp acts, the share is zero.
+            spread = spread - (shares.clamp_min(-200.0).exp() * logits.clamp_min(-200.0)).sum(-1)
+        # Of position k: what is left as a whole, and the slate's own items from k on.
+        apart = sums - rest
+        by_rest = (-apart).exp() * (spread + apart)
+        surprise = [sums[k] - own[k:] for k in range(len(own))]
+        by_own = torch.stack([((-values).exp() * values).sum(0) for values in surprise])
+        positions = by_rest + by_own
+        reached = (own - sums).cumsum(0)[:-1]
+        score = (positions[1:].detach() * (reached - reached.detach())).sum(0)
+        return (positions.sum(0) + score).mean(0)
+
+    def score_norm(self, action: Tensor) -> Tensor:
+        """Return the norm of the gradient of log pi(a | s) in all logits, [..., B]; zero for an impossible slate.
+
+        Args:
+            action: [..., B, K] integers.
+        """
+        slate = action.long()
+        own, sums, rest, columns = self._terms(slate)
+        square = torch.zeros_like(rest)
+        for shares, logits in self._shares(columns, rest):
+            square = square + (shares.exp() * logits.clamp_max(50.0).exp()).sum(-1)
+        by_rest = square * (rest - sums).exp().sum(0).square()
+        # Of item j: one, less its probability at each position up to its own.
+        chances = torch.stack([(own[j] - sums[: j + 1]).exp().sum(0) for j in range(len(own))])
+        norm = (by_rest + (1.0 - chances).square().sum(0)).sqrt()
+        return torch.where(self._possible(slate, own.sum(0)), norm, 0.0)
+
+    def table(self, num_items: int) -> Tensor:
+        """Return the exact logits of all items, [B, N], -inf for those not offered.
+
+        Args:
+            num_items: N.
+        """
+        tables = [(logits, ids.remainder(num_items + 1).expand(logits.shape)) for logits, ids in self._tables()]
+        # The last column takes the padding.
+        out = tables[0][0].new_full((*self.batch_shape, num_items + 1), -torch.inf)
+        for logits, ids in tables:
+            out = out.scatter(-1, ids, logits)
+        return out[..., :-1]
+
+
+class ItemProposal(nn.Module):
+    """Draws items with replacement by a mixture of the uniform distribution and the items' popularity.
+
+    Probabilities are whole numbers of units, so that a policy in bf16 draws by the very ones that it corrects for.
+
+    Args:
+        popularity: [N], above zero.
+        uniform_share: of the mixture, in (0, 1].
+    """
+
+    cumulative: Tensor
+
+    def __init__(self, popularity: np.ndarray, uniform_share: float) -> None:
+        super().__init__()
+        share = popularity.astype(np.float64) / popularity.sum(dtype=np.float64)
+        mixed = uniform_share / len(share) + (1.0 - uniform_share) * share
+        units = np.maximum(np.rint(mixed * _PROPOSAL_UNITS), 1).astype(np.int64).cumsum()
+        self.total = int(units[-1])
+        self.register_buffer("cumulative", torch.from_numpy(units), persistent=False)
+
+    def forward(self, num_sampled: int) -> tuple[Tensor, Tensor]:
+        """Return the items drawn, ascending, and log(M q / times drawn), [M + 1] each, the latter in float32.
+
+        Of an item that is drawn more than once, later copies have infinity there; so has what is last, which stands for
+        nothing.
+
+        Args:
+            num_sampled: M.
+        """
+        units = torch.randint(self.total, (num_sampled,), device=self.cumulative.device)
+        drawn = torch.searchsorted(self.cumulative, units, right=True).sort().values
+        first = torch.searchsorted(drawn, drawn)
+        times = torch.searchsorted(drawn, drawn, right=True) - first
+        below = torch.where(drawn > 0, self.cumulative[drawn - 1], 0)
+        expected = (self.cumulative[drawn] - below).double() * (num_sampled / self.total)
+        correction = (expected / times).log().float()
+        again = first != torch.arange(num_sampled, device=drawn.device)
+        correction = correction.masked_fill(again, torch.inf)
+        return torch.cat([drawn, drawn.new_zeros(1)]), torch.cat([correction, correction.new_full((1,), torch.inf)])
+
+
+class LargePlackettLuce(PlackettLuce):
+    """The same over a catalogue too large for one table of logits: read in blocks, or sampled while the policy trains.
+
+    In training mode R is the sum of exp(l_j) / (M q_j) over those of M items drawn from q that are not in the slate:
+    unbiased, and its logarithm biased downwards by about its relative variance over two, which falls like 1 / M; so
+    log-probabilities are a little too large, and `entropy` is as far off as they. Samples and the mode are exact in
+    either mode. Without gradients, memory for the logits does not grow with N.
+
+    Args:
+        user: [B, D] vectors of the sessions.
+        available: [B, N], above zero for what the step may show; None for everything.
+        slate_size: K.
+        item_table: the items' vectors and biases, read whenever the distribution is asked.
+        proposal: q.
+        num_sampled: M.
+    """
+
+    def __init__(
+        self,
+        user: Tensor,
+        available: Tensor | None = None,
+        *,
+        slate_size: int,
+        item_table: ItemTable,
+        proposal: ItemProposal,
+        num_sampled: int,
+    ) -> None:
+        self.user, self.available = _wide(user), available
+        self.slate_size, self.item_table = slate_size, item_table
+        self.drawn = proposal(num_sampled) if item_table.training else None
+        Distribution.__init__(self, user.shape[:-1], torch.Size([slate_size]), validate_args=False)
+
+    def _logits(self, ids: Tensor) -> Tensor:
+        """Return the logits of items [n], [B, n]."""
+        vectors, bias = self.item_table(ids)
+        logits = scaled_logits(self.user, vectors.to(self.user.dtype), bias.to(self.user.dtype))
+        return logits if self.available is None else logits.masked_fill(self.available[..., ids] <= 0, -torch.inf)
+
+    def _blocks(self) -> Iterator[tuple[int, int]]:
+        size = self.item_table.embeddings.shape[0]
+        for start in range(0, size, _ITEMS_AT_ONCE):
+            yield start, min(start + _ITEMS_AT_ONCE, size)
+
+    def _tables(self) -> Iterator[tuple[Tensor, Tensor]]:
+        for start, stop in self._blocks():
+            ids = torch.arange(start, stop, device=self.user.device)
+            yield self._logits(ids), ids
+
+    def _split(self, slate: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        size = self.item_table.embeddings.shape[0]
+        known = (slate >= 0) & (slate < size)
+        ids = torch.where(known, slate, slate[..., :1].clamp(0, size - 1))
+        vectors, bias = self.item_table(ids)
+        own = scaled_logits(
+            self.user.unsqueeze(-2), vectors.to(self.user.dtype), bias.to(self.user.dtype).unsqueeze(-2)
+        )
+        own = own.squeeze(-2)
+        if self.available is not None:
+            size = self.available.shape[-1]
+            known = known & (self.available.expand(*ids.shape[:-1], size).gather(-1, ids) > 0)
+        parts = [split(logits - correction, columns)[1] for logits, correction, columns in self._rest(ids)]
+        return torch.where(known, own, _NEVER), functools.reduce(torch.logaddexp, parts), ids
+
+    def _rest(self, columns: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        # A last column that weighs nothing stands for the slate's items that are not in the block.
+        if self.drawn is not None:
+            ids, correction = self.drawn
+            places = torch.searchsorted(ids[:-1], columns).clamp_max(len(ids) - 2)
+            yield self._logits(ids), correction, torch.where(ids[places] == columns, places, len(ids) - 1)
+            return
+        for start, stop in self._blocks():
+            width = stop - start
+            ids = torch.arange(start, stop + 1, device=columns.device).clamp_max(stop - 1)
+            correction = self.user.new_zeros(width + 1)
+            correction = torch.cat([correction[:-1], correction[-1:] + torch.inf])
+            inside = (columns >= start) & (columns < stop)
+            yield self._logits(ids), correction, torch.where(inside, columns - start, width)
+
+
+def scaled_logits(user: Tensor, vectors: Tensor, bias: Tensor) -> Tensor:
+    """Return user . vectors / sqrt(D) + bias, [..., B, n].
+
+    Args:
+        user: [..., B, D].
+        vectors: [..., n, D].
+        bias: [..., n], or with a dimension for B.
+    """
+    return user @ vectors.transpose(-1, -2) * user.shape[-1] ** -0.5 + bias
+
+
+def _wide(values: Tensor) -> Tensor:
+    return values if values.dtype == torch.float64 else values.float()
+
+
+def _best(found: list[tuple[Tensor, Tensor]], size: int) -> Tensor:
+    """Return the ids of the largest values, the first among equals, [..., K].
+
+    Args:
+        found: values and ids of several tables, [..., n] each.
+        size: K.
+    """
+    values, ids = (torch.cat(parts, dim=-1) for parts in zip(*found, strict=True))
+    return ids.gather(-1, values.sort(dim=-1, descending=True, stable=True).indices[..., :size])

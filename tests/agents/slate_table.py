@@ -1,0 +1,85 @@
+"""A log so small that its values are known: every session of two steps over four items, once; and a policy for it."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from agents.session_space import SessionSpace
+from offline_data.dataset import LoggedDataset
+from offline_data.interop.foreign_log import ImportOptions, import_interactions
+from offline_data.interop.interactions import Ids, Interactions
+
+SLATES = np.array(list(itertools.permutations(range(4), 2)))  # [12, 2], all that there are
+# The last two items have one embedding: only what is learned of an item tells them apart.
+EMBEDDINGS = np.array([[1.0, 0.0], [-1.0, 0.0], [0.0, 1.0], [0.0, 1.0]], np.float32)
+APPEAL = np.array([0.0, 1.0, 2.0, 4.0])
+REWARD = APPEAL[SLATES[:, 0]] + 0.5 * APPEAL[SLATES[:, 1]]
+
+
+def table_log(path: Path, reward: np.ndarray = REWARD) -> LoggedDataset:
+    """Write the log: 144 sessions of users without profile, who consume nothing and leave after the second slate.
+
+    Args:
+        path: the dataset's folder.
+        reward: [12] of each of `SLATES`, whatever went before.
+    """
+    shown = np.indices((12, 12)).reshape(2, -1).T  # [144, 2] which slate
+    count = shown.size
+    entries = np.repeat(np.arange(count), 2)
+    session, step = entries // 2, entries % 2
+    source = path.with_name("source")
+    source.touch()
+    log = Interactions(
+        files=[(source, len(entries))],
+        user=Ids.of(session),
+        item=Ids(SLATES[shown.reshape(-1)].reshape(-1), np.arange(4)),
+        feedback={"click": np.zeros(2 * count)},
+        session=session,
+        step=step,
+        position=np.tile([0, 1], count),
+        reward={"points": reward[shown.reshape(-1)][entries]},
+        step_log_prob=np.full(2 * count, -np.log(12.0)),
+        terminated=step == 1,
+        catalog={"embeddings": EMBEDDINGS},
+    )
+    return import_interactions(path, log, "table", options=ImportOptions(history_length=3))
+
+
+def numbers(slates: np.ndarray) -> np.ndarray:
+    """Return which of `SLATES` each slate is, [...] for [..., 2]."""
+    return (slates[..., None, :] == SLATES).all(axis=-1).argmax(axis=-1)
+
+
+class TablePolicy:
+    """A policy that shows each of `SLATES` with a probability of its own, whatever it sees.
+
+    Args:
+        log: whose items it shows.
+        probabilities: [12].
+    """
+
+    action_kind = "slate"
+
+    def __init__(self, log: LoggedDataset, probabilities: np.ndarray) -> None:
+        self.space = SessionSpace.of_log(log)
+        self.config: Any = SimpleNamespace(name="table")
+        self.device = torch.device("cpu")
+        self.probabilities = probabilities
+
+    def judge(self, batch: Any, action: np.ndarray) -> tuple[np.ndarray, None]:
+        with np.errstate(divide="ignore"):
+            return np.log(self.probabilities)[numbers(action)], None
+
+    def remember(self, batch: Any, generator: torch.Generator) -> Tensor:
+        return torch.from_numpy(self.probabilities).float().expand(len(batch), -1)
+
+    def recall(self, remembered: Tensor, generator: torch.Generator) -> Tensor:
+        drawn = torch.multinomial(remembered, 64, replacement=True, generator=generator)
+        return torch.from_numpy(SLATES)[drawn].transpose(0, 1)
