@@ -55,7 +55,8 @@ def export_onnx(policy: Policy, path: str | Path) -> None:
         )
     if model is None:
         raise RuntimeError("torch.onnx.export returned no model")
-    for value in (*model.model.graph.inputs, *model.model.graph.outputs):
+    graph: Any = model.model.graph
+    for value in (*graph.inputs, *graph.outputs):
         value.shape = type(value.shape)(["batch", *list(value.shape)[1:]])
     with replacing(Path(path)) as temporary:
         model.save(temporary)

@@ -48,15 +48,15 @@ def from_plain(config_class: type[Config], values: dict[str, Any]) -> Config:
 
 def _value(key: str, hint: Any, value: Any) -> Any:
     choices = get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
-    configs = [choice for choice in choices if is_dataclass(choice)]
+    configs: list[Any] = [choice for choice in choices if is_dataclass(choice)]
     if not configs:
         return tuple(value) if isinstance(value, list) else value
     if not isinstance(value, dict):
-        names = " or ".join(choice.__name__ for choice in configs)  # type: ignore[union-attr]
+        names = " or ".join(choice.__name__ for choice in configs)
         raise InvalidInput(f"{key}={value!r} is not an object; pass the values of a {names}")
     if len(configs) == 1:
         return from_plain(configs[0], value)
-    named = {choice.name: choice for choice in configs}  # type: ignore[union-attr]
+    named = {choice.name: choice for choice in configs}
     if value.get("name") not in named:
         raise unknown_name(key, value.get("name"), named)
     return from_plain(named[value["name"]], value)

@@ -1,4 +1,4 @@
-"""`recsession export`: write a logged dataset in a format of others."""
+"""`recsession export`: write a logged dataset, or a policy, in a format of others."""
 
 from __future__ import annotations
 
@@ -21,25 +21,33 @@ from recenv.errors import InvalidInput, require
 class Export:
     """Write a logged dataset for Minari, as Parquet files for pandas, polars and DuckDB, or its card in Markdown.
 
+    A trained policy is written as an ONNX model, which onnxruntime runs without PyTorch and without RecSession.
+
     Attributes:
-        dataset: folder that `recsession collect` or `recsession import` wrote.
-        to: minari (one episode a session), parquet (one row a shown item), or card (what it is, in one Markdown file).
+        source: folder that `recsession collect` or `recsession import` wrote; with onnx: a policy file of `recsession
+            train`.
+        to: minari (one episode a session), parquet (one row a shown item), card (what it is, in one Markdown file), or
+            onnx (a policy's most probable slates).
         out: with parquet: the new folder; with minari: the folder of Minari's datasets, its own by default; with card:
-            the file, README.md in the dataset's own folder by default.
+            the file, README.md in the dataset's own folder by default; with onnx: the file, the policy's with the
+            ending .onnx by default.
         id: with minari: the id, (namespace/)name-v(version), such as recsession/my-log-v0.
     """
 
-    dataset: tyro.conf.Positional[Path]
-    to: Literal["minari", "parquet", "card"]
+    source: tyro.conf.Positional[Path]
+    to: Literal["minari", "parquet", "card", "onnx"]
     out: Path | None = None
     id: str | None = None
 
     def run(self) -> None:
         """Export and say how to open it."""
-        log = LoggedDataset.open(self.dataset, verify=True)
         require(
             self.to == "minari" or self.id is None, f"--id {self.id} is of Minari; leave it out with --to {self.to}"
         )
+        if self.to == "onnx":
+            self._write_model()
+            return
+        log = LoggedDataset.open(self.source, verify=True)
         if self.to == "card":
             file = write_card(log, self.out)
             print(f"card: {file}")
@@ -59,3 +67,13 @@ class Export:
         print(f"{folder}: {log.num_sessions:,} episodes, {log.num_rows:,} steps")
         where = "" if self.out is None else f" with MINARI_DATASETS_PATH={shlex.quote(str(self.out))}"
         print(f'open it with `minari.load_dataset("{self.id}")`{where}')
+
+    def _write_model(self) -> None:
+        # Only this needs torch.
+        from agents.onnx_export import export_onnx
+        from agents.policies import load_policy
+
+        policy, file = load_policy(self.source), self.out or Path(f"{self.source}.onnx")
+        export_onnx(policy, file)
+        print(f"{file}: from {', '.join(policy.space.observed)} to slate [batch, {policy.space.slate_size}]")
+        print(f'run it with `onnxruntime.InferenceSession("{file}")`')

@@ -148,6 +148,10 @@ class Policy(ProbabilisticActor):
         """Where the weights are."""
         return next(self.parameters()).device
 
+    def get_dist(self, tensordict: TensorDictBase, *args: Any, **kwargs: Any) -> Any:
+        """Return the `PolicyDistribution` of a batch, which is left as it is; TorchRL would write into it."""
+        return super().get_dist(tensordict.copy(), *args, **kwargs)
+
     def require_fits(self, space: SessionSpace, own: str, others: str) -> None:
         """Refuse sessions that the policy would misread, or whose slates have another size than its own.
 

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from agents.cli import COMMANDS, main
@@ -183,6 +184,48 @@ def test_another_critic_is_another_run(run, made, tmp_path):
     code, _, err = run(*words, "--critic.learning-rate", 0.01)
     assert code == 2
     assert "is a checkpoint of another run" in err.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("policy", "encoder"),
+    [(None, None), ("plackett_luce", "flat"), ("generative", "gru"), ("generative", "transformer")],
+)
+def test_a_log_of_slates_is_learned_from_and_judged(run, made, tmp_path, policy, encoder):
+    words = ["train", "drpo", "--log", made / "slates", "--out", "run", *FIT, *BUDGET]
+    words += [] if policy is None else ["--policy", policy, f"--encoder={encoder}"]
+    code, out, err = run(*words)
+    assert code == 0, err
+    assert "over 1,000 simulated sessions" in out
+    trained = load_policy(tmp_path / "run" / "policy")
+    assert trained.config.name == (policy or "plackett_luce")
+    assert trained.config.network.encoder.name == (encoder or "pooled")
+    code, out, _ = run("evaluate", "--policy", "run/policy", "--num-sessions", 20, "--stochastic")
+    assert code == 0
+    assert "clickbait = 0, expert = 1, as slate actions" in out
+    code, out, _ = run("ope", "--log", made / "slates", "--policy", "run/policy", *FIT, "--num-bootstrap", 50)
+    assert code == 0
+    assert [line.split()[0] for line in out.splitlines()] == ["dm", "dr", "pdsnips", "snips", "wdr"]
+    # What it learned can log.
+    spec = json.dumps({"name": "agents.behavior_adapter:AgentBehavior", "policy": "run/policy"})
+    kind = ("--action-kind", "slate", "--behavior", spec)
+    config = tmp_path / "world.json"
+    config.write_text(LoggedDataset.open(made / "slates").config.to_json())
+    code, _, err = run("collect", "--out", "next", "--num-sessions", 10, "--config", config, *kind)
+    assert code == 0, err
+    assert np.isfinite(LoggedDataset.open("next").rows["prefix_log_prob"]).all()
+
+
+def test_options_follow_the_chosen_policy_and_encoder(run, capsys):
+    for words, shown in (
+        ([], "--trainer.policy.scale-floor"),
+        (["--policy", "plackett_luce"], "--trainer.policy.num-sampled"),
+        (["--policy=generative"], "--trainer.policy.ids.codebook-size"),
+        (["--encoder", "transformer"], "--critic.network.encoder.num-heads"),
+    ):
+        with pytest.raises(SystemExit) as stop:
+            run("train", "bc", *words, "--help")
+        assert stop.value.code == 0
+        assert shown in capsys.readouterr().out
 
 
 def test_slates_can_be_collected_and_inspected(run, made):

@@ -161,3 +161,15 @@ def test_the_card_of_any_log(run):
     LoggedDataset.open("log", verify=True)
     code, _, err = run("export", "log", "--to", "card", "--id", "a-v0")
     assert (code, err) == (2, "recsession: --id a-v0 is of Minari; leave it out with --to card\n")
+
+
+def test_a_policy_becomes_a_model(run, made):
+    onnxruntime = pytest.importorskip("onnxruntime")
+    code, out, _ = run("export", made / "policy", "--to", "onnx", "--out", "deep/policy.onnx")
+    assert code == 0
+    assert out.startswith("deep/policy.onnx: from profile, history_items, history_feedback, clock to slate [batch, 3]")
+    session = onnxruntime.InferenceSession("deep/policy.onnx")
+    assert [entry.name for entry in session.get_outputs()] == ["slate", "proto"]
+    code, _, error = run("export", made / "log", "--to", "onnx")
+    assert code == 2
+    assert "log does not exist; train one" in error

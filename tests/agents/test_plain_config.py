@@ -54,9 +54,7 @@ def test_every_policys_config_comes_back(policy, encoder):
         assert isinstance(found.network.hidden_sizes, tuple)
         plain = to_plain(each)
         assert (plain["name"], plain["network"]["encoder"]["name"]) == (policy, encoder)
-    assert all(
-        getattr(config, part.name) != getattr(changed(config), part.name) for part in dataclasses.fields(config)
-    )
+    assert all(getattr(config, part.name) != getattr(changed(config), part.name) for part in dataclasses.fields(config))
 
 
 @given(
@@ -90,13 +88,22 @@ def test_what_is_left_out_has_its_default(policy):
     ("values", "message"),
     [
         ({"initial_scal": 0.5}, "unknown GaussianPolicyConfig option 'initial_scal'; did you mean 'initial_scale'?"),
-        ({"name": "plackett_luce"}, "name='plackett_luce' is not 'gaussian'; pass the values of a GaussianPolicyConfig"),
+        (
+            {"name": "plackett_luce"},
+            "name='plackett_luce' is not 'gaussian'; pass the values of a GaussianPolicyConfig",
+        ),
         ({"network": {"hidden": [8]}}, "unknown NetworkConfig option 'hidden'"),
         ({"network": {"name": "network"}}, "unknown NetworkConfig option 'name'"),
         ({"network": 3}, "network=3 is not an object; pass the values of a NetworkConfig"),
         ({"network": None}, "network=None is not an object"),
-        ({"network": {"encoder": "gru"}}, "encoder='gru' is not an object; pass the values of a PooledConfig or FlatConf"),
-        ({"network": {"encoder": {"name": "gruu"}}}, "unknown encoder 'gruu'; did you mean 'gru'? choose one of: flat, g"),
+        (
+            {"network": {"encoder": "gru"}},
+            "encoder='gru' is not an object; pass the values of a PooledConfig or FlatConf",
+        ),
+        (
+            {"network": {"encoder": {"name": "gruu"}}},
+            "unknown encoder 'gruu'; did you mean 'gru'? choose one of: flat, g",
+        ),
         ({"network": {"encoder": {"width": 3}}}, "unknown encoder None; choose one of: flat, gru, pooled, transformer"),
         ({"network": {"encoder": {"name": "gru", "num_decays": 2}}}, "unknown GruConfig option 'num_decays'"),
         ({"network": {"encoder": {"name": "gru", "width": 0}}}, "width=0 is outside [1, 4096]"),

@@ -49,7 +49,7 @@ def test_space_of_a_world_is_what_its_sessions_show(config, options, calendar, o
     assert set(space.observed) <= set(observation)
     # What an observation has and no policy reads is what another one says already.
     assert set(observation) - set(space.observed) <= {"available"}
-    batch = space.batch(observation)
+    batch: Any = space.batch(observation)
     assert batch.batch_size == (4,)
     assert set(batch["observation"].keys()) == set(space.observed)
     for name in space.observed:
@@ -128,12 +128,18 @@ def space(world) -> SessionSpace:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"clock": None}, "the observation has no 'clock'; the policy reads profile, history_items, history_feedback, "),
+        (
+            {"clock": None},
+            "the observation has no 'clock'; the policy reads profile, history_items, history_feedback, ",
+        ),
         ({"profile": np.zeros((4, 5))}, r"observation 'profile' has shape \(4, 5\); the policy reads \(4, 4\)"),
         ({"profile": np.zeros(4)}, r"observation 'profile' has shape \(4,\); the policy reads \(4, 4\)"),
         ({"history_items": np.zeros(4, int)}, r"observation 'history_items' has shape \(4,\); .* \(4, any\)"),
         ({"history_items": np.zeros((3, 5), int)}, r"observation 'history_items' has shape \(3, 5\); .* \(4, any\)"),
-        ({"history_items": np.zeros((4, 2), int)}, r"observation 'history_feedback' has shape \(4, 5, 2\); .* \(4, 2, 2\)"),
+        (
+            {"history_items": np.zeros((4, 2), int)},
+            r"observation 'history_feedback' has shape \(4, 5, 2\); .* \(4, 2, 2\)",
+        ),
         ({"history_feedback": np.zeros((4, 5, 9))}, r"observation 'history_feedback' has shape \(4, 5, 9\)"),
         ({"clock": np.zeros((4, 3))}, r"observation 'clock' has shape \(4, 3\); the policy reads \(4, 2\)"),
         ({"profile": np.float32(0.0)}, r"observation 'profile' has shape \(\); the policy reads \(1, 4\)"),
@@ -152,7 +158,11 @@ def test_batch_refuses_no_observation_at_all(space):
 
 def test_batch_refuses_another_offer(space):
     offered = dataclasses.replace(space, offer="available", has_profile=False, has_calendar=True)
-    entries = {"history_items": np.zeros((2, 0), int), "history_feedback": np.zeros((2, 0, 2)), "clock": np.zeros((2, 2))}
+    entries = {
+        "history_items": np.zeros((2, 0), int),
+        "history_feedback": np.zeros((2, 0, 2)),
+        "clock": np.zeros((2, 2)),
+    }
     entries |= {"calendar": np.zeros((2, 2)), "available": np.zeros((2, 49), np.int8)}
     with pytest.raises(InvalidInput, match=r"observation 'available' has shape \(2, 49\); the policy reads \(2, 50\)"):
         offered.batch(entries)
@@ -191,7 +201,11 @@ def test_the_same_space_fits(world, space):
         ({"embeddings": np.zeros((49, 4), np.float32)}, "num_items=50", "49"),
         ({"embeddings": np.zeros((50, 5), np.float32)}, "embedding_dim=4", "5"),
         ({"session": None}, "user_model='interest_evolution'", "None"),
-        ({"session": SessionConfig().override(user_model="boredom_cascade")}, "user_model='int.*'", "'boredom_cascade'"),
+        (
+            {"session": SessionConfig().override(user_model="boredom_cascade")},
+            "user_model='int.*'",
+            "'boredom_cascade'",
+        ),
     ],
 )
 def test_another_space_is_refused_by_what_differs(space, changes, own, theirs):
@@ -207,7 +221,7 @@ def test_another_space_is_refused_by_what_differs(space, changes, own, theirs):
 def test_other_items_are_refused(space):
     embeddings = space.embeddings.copy()
     embeddings[7, 2] += 1e-6
-    with pytest.raises(InvalidInput, match="^policy p was made for other items than those of log l; train a policy on"):
+    with pytest.raises(InvalidInput, match=r"^policy p was made for other items than those of log l; train"):
         space.require_like(dataclasses.replace(space, embeddings=embeddings), "policy p", "log l")
 
 

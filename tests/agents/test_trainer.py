@@ -18,9 +18,10 @@ from agents.objectives.bc import BcObjective
 from agents.objectives.drpo import DrpoConfig
 from agents.policies import make_policy
 from agents.policies.gaussian import GaussianPolicyConfig
+from agents.policies.generative import GenerativePolicyConfig
 from agents.policies.plackett_luce import PlackettLucePolicyConfig
 from agents.session_space import SessionSpace
-from agents.trainer import TrainerConfig, check_device, check_needs, train
+from agents.trainer import TrainerConfig, check_device, check_needs, default_policy, train
 from offline_data.collection import LogRequest, collect
 from offline_data.quality import mixture_spec
 from recenv.errors import InvalidInput
@@ -83,6 +84,58 @@ def test_every_objective_trains(log, scores, build_trainer_config, name):
         assert run.curve[-1].keys() == CURVE_KEYS | DRPO_KEYS
     else:
         assert run.curve[-1].keys() == CURVE_KEYS
+
+
+SLATE_POLICIES = {
+    "plackett_luce": PlackettLucePolicyConfig(NetworkConfig((16,))),
+    "sampled softmax": PlackettLucePolicyConfig(NetworkConfig((16,)), sampled_above=10, num_sampled=16),
+    "generative": GenerativePolicyConfig(NetworkConfig((16,)), width=8, num_layers=1),
+}
+
+
+def halves(slate_log) -> torch.Tensor:
+    """Return scores that prefer the first positions' even items: something to learn."""
+    return torch.from_numpy((np.asarray(slate_log.rows["slate"])[:, 0] % 2).astype(np.float32))
+
+
+@pytest.mark.parametrize("policy", SLATE_POLICIES)
+@pytest.mark.parametrize("name", NAMES)
+def test_every_objective_trains_every_policy_of_slates(slate_log, build_trainer_config, name, policy):
+    config = build_trainer_config(num_steps=15, policy=SLATE_POLICIES[policy])
+    run = train(slate_log, halves(slate_log), name, config=config)
+    assert run.stopped is None
+    for point in run.curve:
+        assert all(math.isfinite(point[key]) for key in CURVE_KEYS - {"normalized_score"})
+    if name == "bc":
+        assert run.curve[-1]["loss"] < run.curve[0]["loss"]
+
+
+@pytest.mark.parametrize("policy", SLATE_POLICIES)
+def test_a_resumed_run_draws_what_the_undisturbed_one_draws(slate_log, build_trainer_config, tmp_path, policy):
+    """DRPO's KL between slate policies is a mean over samples, and a sampled softmax draws at every step."""
+    config, file = build_trainer_config(num_steps=45, policy=SLATE_POLICIES[policy]), tmp_path / "checkpoint"
+    undisturbed = train(slate_log, halves(slate_log), "drpo", config=config)
+    done = []
+
+    def tick(steps):
+        done.append(steps)
+        if sum(done) >= 25:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(slate_log, halves(slate_log), "drpo", config=config, checkpoint=file, progress=tick)
+    torch.manual_seed(1234)
+    torch.rand(7)
+    state = torch.get_rng_state()
+    assert_same_run(train(slate_log, halves(slate_log), "drpo", config=config, checkpoint=file), undisturbed)
+    assert torch.equal(torch.get_rng_state(), state)
+    other = train(slate_log, halves(slate_log), "drpo", config=config, seed=1)
+    assert other.curve != undisturbed.curve
+
+
+def test_without_a_choice_the_log_chooses_the_policy(log, slate_log):
+    assert default_policy(log) == GaussianPolicyConfig()
+    assert default_policy(slate_log) == PlackettLucePolicyConfig()
 
 
 def test_cloning_lowers_its_loss_and_says_what_it_is(log, scores, build_trainer_config):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -11,7 +13,14 @@ from hypothesis import strategies as st
 from agents.encoders import ENCODERS, SessionEncoder
 from agents.networks import NetworkConfig, make_encoder
 from agents.session_space import SessionSpace
-from tests.agents.encoders.observations import ITEMS, LENGTH, observe, pad, space
+from recenv.session_batch import SessionBatch
+from recenv.session_config import SessionConfig
+from recenv.world import make_world
+from tests.agents.encoders.observations import CHANNELS, ITEMS, LENGTH, observe, pad, space
+from tests.strategies import SMALL, padded_histories
+
+# Measured over 200 seeds of weights: |difference| / (1 + |value|) was at most 0.0173 (transformer), else 0.0037.
+BF16 = 0.02
 
 EACH = pytest.mark.parametrize("name", sorted(ENCODERS.registered()))
 SPACES = pytest.mark.parametrize(("profile", "calendar"), [(True, False), (False, False), (True, True), (False, True)])
@@ -24,12 +33,53 @@ def build(name: str, given_space: SessionSpace | None = None) -> SessionEncoder:
 
 
 @EACH
-@given(st.integers(0, 8), st.integers(0, 8), st.sampled_from([0.0, 99.0, -1e30, float("nan"), float("inf")]))
-@settings(max_examples=25)
-def test_padding_does_not_count(name, events, padding, garbage):
-    encoder, observation = build(name), observe(events)
-    padded = pad(observation, padding, garbage)
-    torch.testing.assert_close(encoder(**padded), encoder(**observation), atol=1e-5, rtol=1e-5)
+@given(padded_histories(ITEMS, CHANNELS, LENGTH + 3), st.booleans())
+@settings(max_examples=50)
+def test_each_session_is_read_as_if_it_were_alone_and_not_padded(name, histories, bare):
+    encoder = build(name, space(has_profile=not bare, has_calendar=not bare))
+    count = len(histories.lengths)
+    observation = observe(0, count=count, profile=not bare, calendar=not bare)
+    observation |= {
+        "history_items": torch.from_numpy(histories.items),
+        "history_feedback": torch.from_numpy(histories.feedback),
+    }
+    features = encoder(**observation)
+    assert features.shape == (count, encoder.num_features)
+    for row, length in enumerate(histories.lengths):
+        alone = {key: value[row : row + 1] for key, value in observation.items()}
+        for key in ("history_items", "history_feedback"):
+            alone[key] = alone[key][:, alone[key].shape[1] - length :]
+        torch.testing.assert_close(encoder(**alone)[0], features[row], atol=1e-5, rtol=1e-5)
+
+
+@EACH
+@pytest.mark.parametrize("options", [{}, {"retention": {"max_sessions": 3}}, {"freshness": {"horizon": 60.0}}])
+def test_sessions_of_a_world_are_read(name, options):
+    world = make_world(SessionConfig().override(**SMALL, **options))
+    own = SessionSpace.of_world(world)
+    encoder, sessions, rng = build(name, own), SessionBatch(world, 12), np.random.default_rng(0)
+    lanes = np.arange(12)
+    sessions.start(lanes, lanes.astype(np.uint64), np.zeros(12, np.uint64))
+    seen = []
+    for _ in range(4):
+        batch: Any = own.batch(sessions.observe())
+        observation = dict(batch["observation"].items())
+        features = encoder(**observation)
+        assert features.shape == (12, encoder.num_features)
+        assert features.isfinite().all()
+        for row in (0, 7):
+            alone = encoder(**{key: value[row : row + 1] for key, value in observation.items()})
+            torch.testing.assert_close(alone[0], features[row], atol=1e-5, rtol=1e-5)
+        # Each part of the observation counts, in every session; of a history, where there is one.
+        for key in ("profile", "clock", *(("calendar",) if own.has_calendar else ())):
+            changed = encoder(**observation | {key: observation[key] + 1.0})
+            assert ((changed - features).abs().amax(1) > 1e-3).all(), key
+        real = observation["history_items"] >= 0
+        changed = encoder(**observation | {"history_feedback": observation["history_feedback"] + 1.0})
+        assert torch.equal((changed != features).any(1), real.any(1))
+        seen.append(real.sum(1))
+        sessions.step(rng.integers(own.num_items, size=(12, own.slate_size)))
+    assert len(seen[-1].unique()) > 2
 
 
 @EACH
@@ -89,7 +139,7 @@ def test_features_have_the_parameters_dtype(name, network, observed):
     given_ = {key: value.to(observed) if value.is_floating_point() else value for key, value in observation.items()}
     features = build(name).to(network)(**given_)
     assert features.dtype == network
-    tolerance = 0.06 if network == torch.bfloat16 else 1e-6
+    tolerance = BF16 if network == torch.bfloat16 else 1e-6
     torch.testing.assert_close(features.float(), expected, atol=tolerance, rtol=tolerance)
 
 

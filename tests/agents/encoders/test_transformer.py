@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
+from torch import nn
 
 from agents.encoders.transformer import TransformerConfig, TransformerEncoder
 from recenv.errors import InvalidInput
-from tests.agents.encoders.observations import LENGTH, observe, space
+from tests.agents.encoders.observations import LENGTH, observe, pad, space
 
 
 def test_an_event_reads_no_later_one():
@@ -18,6 +21,42 @@ def test_an_event_reads_no_later_one():
     encoder(**changed)
     torch.testing.assert_close(seen[0][:, :3], seen[1][:, :3])
     assert ((seen[0][:, 3:] - seen[1][:, 3:]).abs().amax(-1) > 1e-6).all()
+
+
+@pytest.mark.parametrize(("events", "padding"), [(LENGTH, 0), (2, 1), (0, 2), (LENGTH + 2, 0)])
+def test_equals_attention_written_out(events, padding):
+    """Token by token and head by head, of what is no padding."""
+    encoder: Any = TransformerEncoder(space(), TransformerConfig(8, 2, 2))
+    observation = observe(events)
+    for parameter in encoder.parameters():
+        nn.init.normal_(parameter, std=0.5, generator=torch.Generator().manual_seed(parameter.numel()))
+    features = encoder(**pad(observation, padding, 9.0))
+    embeddings = torch.from_numpy(space().embeddings)
+    for row in range(4):
+        context = torch.cat([observation["profile"][row], observation["clock"][row]])
+        tokens = []
+        for place in range(max(events - LENGTH, 0), events):
+            item, feedback = (
+                observation["history_items"][row, place].long(),
+                observation["history_feedback"][row, place],
+            )
+            event = encoder.event(torch.cat([embeddings[item], feedback, torch.ones(1)]))
+            tokens.append(event + encoder.positions[place - events])
+        tokens.append(encoder.query(context))
+        for block in encoder.blocks:
+            normed = [block.attention_norm(token) for token in tokens]
+            read = []
+            for place, token in enumerate(normed):
+                heads = []
+                for head in (slice(0, 4), slice(4, 8)):
+                    query = block.queries(token)[head]
+                    keys = torch.stack([block.keys_values(other)[:8][head] for other in normed[: place + 1]])
+                    values = torch.stack([block.keys_values(other)[8:][head] for other in normed[: place + 1]])
+                    heads.append(torch.softmax(keys @ query / 2.0, 0) @ values)
+                read.append(tokens[place] + block.output(torch.cat(heads)))
+            tokens = [token + block.perceptron(block.perceptron_norm(token)) for token in read]
+        expected = torch.cat([context, encoder.norm(tokens[-1])])
+        torch.testing.assert_close(features[row], expected, atol=1e-5, rtol=1e-5)
 
 
 def test_order_of_the_history_counts():

@@ -1,0 +1,202 @@
+"""Files of policies: the same answers come back, no class is pickled, and what is no such file is refused."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from agents.networks import NetworkConfig
+from agents.policies import POLICIES, load_policy, make_policy, save_policy
+from agents.policies.gaussian import GaussianPolicyConfig
+from agents.session_space import SessionSpace
+from recenv.errors import InvalidInput
+from tests.agents.policies.policy_cases import Cases, config_of, every_case, every_policy, perturb, world_of
+
+
+@pytest.fixture(scope="module")
+def cases(tmp_path_factory) -> Cases:
+    return Cases(tmp_path_factory.mktemp("logs"))
+
+
+def saved(name: str, folder: Path) -> Path:
+    file = folder / "policy"
+    save_policy(file, make_policy(SessionSpace.of_world(world_of("plain")), config_of(name), seed=4))
+    return file
+
+
+def rewritten(file: Path, content: dict[str, Any], **changes: Any) -> Path:
+    torch.save({**content, **changes}, file)
+    return file
+
+
+@every_case
+def test_saved_policy_answers_to_the_bit(cases, name, where, tmp_path):
+    case = cases.make(name, where)
+    file = tmp_path / "deep" / "policy"
+    save_policy(file, case.policy.train())
+    assert [path.name for path in file.parent.iterdir()] == ["policy"]
+    loaded: Any = load_policy(file)
+    assert type(loaded) is POLICIES.get(name)
+    assert not any(module.training for module in loaded.modules())
+    case.policy.eval()
+    assert loaded.config == case.policy.config
+    for field in dataclasses.fields(SessionSpace):
+        expected, found = getattr(case.policy.space, field.name), getattr(loaded.space, field.name)
+        assert type(found) is type(expected)
+        np.testing.assert_array_equal(found, expected)
+    expected, found = case.policy.state_dict(), loaded.state_dict()
+    assert expected.keys() == found.keys()
+    assert all(torch.equal(found[key], expected[key]) for key in expected)
+    assert torch.equal(loaded.get_dist(case.batch).log_prob(case.action), case.distribution().log_prob(case.action))
+    np.testing.assert_array_equal(loaded.best(case.batch), case.policy.best(case.batch))
+    for one, two in zip(
+        loaded.play(case.batch, case.uniforms()), case.policy.play(case.batch, case.uniforms()), strict=True
+    ):
+        np.testing.assert_array_equal(one, two)
+    loaded.require_fits(case.policy.space, "p", "l")
+
+
+@every_policy
+def test_weights_in_bfloat16_stay_so(cases, name, tmp_path):
+    case = cases.make(name, "candidates")
+    half = copy.deepcopy(case.policy).to(torch.bfloat16)
+    save_policy(tmp_path / "policy", half)
+    loaded = load_policy(tmp_path / "policy")
+    assert {p.dtype for p in loaded.parameters()} == {torch.bfloat16}
+    assert torch.equal(
+        loaded.get_dist(case.batch).log_prob(case.action), half.get_dist(case.batch).log_prob(case.action)
+    )
+
+
+def test_what_is_not_trained_is_not_trained_after_loading(tmp_path):
+    config = GaussianPolicyConfig(NetworkConfig((16,)), initial_scale=0.3, scale_floor=0.2, learn_scale=False)
+    policy = perturb(make_policy(SessionSpace.of_world(world_of("plain")), config))
+    save_policy(tmp_path / "policy", policy)
+    loaded: Any = load_policy(tmp_path / "policy")
+    assert torch.equal(loaded.head.raw_scale, policy.head.raw_scale)
+    assert not loaded.head.raw_scale.requires_grad
+
+
+@every_policy
+def test_loading_leaves_the_global_generator(name, tmp_path):
+    file = saved(name, tmp_path)
+    torch.manual_seed(99)
+    expected = torch.rand(3)
+    torch.manual_seed(99)
+    load_policy(str(file))
+    assert torch.equal(torch.rand(3), expected)
+
+
+@every_policy
+def test_file_holds_json_and_plain_tensors(name, tmp_path):
+    content = torch.load(saved(name, tmp_path), weights_only=True)
+    assert set(content) == {"header", "weights", "items"}
+    header = json.loads(content["header"])
+    assert header["policy"]["name"] == name
+    assert header["policy"]["network"]["hidden_sizes"] == [16]
+    assert header["space"]["session"]["catalog"]["num_items"] == 40
+    assert (header["space"]["slate_size"], header["space"]["history_length"]) == (3, 5)
+    assert set(content["items"]) == {"embeddings", "popularity"}
+    for values in (*content["weights"].values(), *content["items"].values()):
+        assert type(values) is torch.Tensor
+
+
+@every_policy
+def test_what_is_no_policy_file_is_refused_in_one_line(name, tmp_path):
+    good = saved(name, tmp_path)
+    content = torch.load(good, weights_only=True)
+    files = tmp_path / "files"
+    files.mkdir()
+    (files / "empty").write_bytes(b"")
+    (files / "text").write_text("not a policy\n")
+    (files / "truncated").write_bytes(good.read_bytes()[:-700])
+    torch.save([1, 2], files / "list")
+    torch.save({"weights": {}}, files / "no_header")
+    rewritten(files / "no_weights", content, weights={})
+    rewritten(files / "no_items", content, items={})
+    rewritten(files / "garbled", content, header="{")
+    rewritten(files / "header_is_a_list", content, header="[]")
+    rewritten(files / "pickled_class", content, weights=Path("x"))
+    key, values = next(iter(content["weights"].items()))
+    rewritten(files / "one_weight_less", content, weights={k: v for k, v in content["weights"].items() if k != key})
+    rewritten(files / "one_weight_more", content, weights={**content["weights"], "more": values})
+
+    def change(file: str, *path: str, value: Any = None) -> None:
+        header = json.loads(content["header"])
+        inner = header
+        for part in path[:-1]:
+            inner = inner[part]
+        inner[path[-1]] = value
+        rewritten(files / file, content, header=json.dumps(header))
+
+    change("another_format", "format", value=1)
+    change("other_shape", "policy", "network", "hidden_sizes", value=[8])
+    change("no_network", "policy", "network", value=3)
+    change("unknown_field", "policy", "colour", value="red")
+    change("unknown_policy", "policy", "name", value="gausian")
+    change("unknown_encoder", "policy", "network", "encoder", value={"name": "rnn"})
+    change("unknown_option_of_the_world", "space", "session", "colour", value="red")
+    change("unknown_space", "space", "colour", value="red")
+    for file in sorted(files.iterdir()):
+        with pytest.raises(InvalidInput, match="is not a policy file") as refusal:
+            load_policy(file)
+        assert str(refusal.value).startswith(str(file)), file.name
+        assert "\n" not in str(refusal.value), file.name
+
+
+def test_a_refusal_says_what_would_do(tmp_path):
+    content = torch.load(saved("gaussian", tmp_path), weights_only=True)
+    for field, value, message in (
+        ("format", 1, "its format is 1, not 2; train one with `recsession train`"),
+        ("policy", {"name": "gausian"}, "unknown policy 'gausian'; did you mean 'gaussian'"),
+        (
+            "policy",
+            {"name": "gaussian", "scale_flor": 1},
+            "unknown GaussianPolicyConfig option 'scale_flor'; did you m",
+        ),
+    ):
+        file = rewritten(tmp_path / "bad", content, header=json.dumps(json.loads(content["header"]) | {field: value}))
+        with pytest.raises(InvalidInput, match=f"^{file} is not a policy file that can be read: {message}"):
+            load_policy(file)
+
+
+def test_codes_that_the_items_do_not_have_now_are_refused(tmp_path):
+    content = torch.load(saved("generative", tmp_path), weights_only=True)
+    weights = {key: values.flip(0) if key.endswith("codes") else values for key, values in content["weights"].items()}
+    file = rewritten(tmp_path / "bad", content, weights=weights)
+    with pytest.raises(
+        InvalidInput, match=f"^{file} is not a policy file that can be read: the policy's semantic IDs are"
+    ):
+        load_policy(file)
+
+
+def test_missing_files_are_refused(tmp_path):
+    for missing in (tmp_path / "missing", tmp_path):
+        with pytest.raises(InvalidInput, match="does not exist; train one with `recsession train`"):
+            load_policy(missing)
+
+
+@every_policy
+def test_reading_a_file_runs_none_of_its_code(name, trap, tmp_path):
+    file = saved(name, tmp_path)
+    content = torch.load(file, weights_only=True)
+    for changes in ({"extra": trap}, {"weights": {**content["weights"], "extra": trap}}, {"header": trap}):
+        rewritten(file, content, **changes)
+        with pytest.raises(InvalidInput, match="is not a policy file"):
+            load_policy(file)
+        assert not trap.folder.exists()
+
+
+def test_unwritable_path_is_refused(tmp_path):
+    (tmp_path / "file").write_text("")
+    policy = make_policy(SessionSpace.of_world(world_of("plain")), config_of("gaussian"))
+    with pytest.raises(InvalidInput, match="cannot write"):
+        save_policy(tmp_path / "file" / "policy", policy)
+    assert (tmp_path / "file").read_text() == ""
