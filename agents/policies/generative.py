@@ -15,12 +15,12 @@ import torch
 from tensordict import TensorDictBase
 from torch import Tensor, nn
 
+from agents.distributions.token_decoder import TokenDecoder
+from agents.distributions.token_slates import TokenSlates
+from agents.distributions.token_tree import TokenTree
 from agents.networks import NetworkConfig, make_encoder, mlp
 from agents.policies import POLICIES, Played, Policy
 from agents.session_space import SessionSpace
-from agents.token_decoder import TokenDecoder
-from agents.token_slates import TokenSlates
-from agents.token_tree import TokenTree
 from recenv.errors import InvalidInput, require, require_range
 from recenv.semantic_ids import SemanticIdConfig, SemanticIds
 

@@ -11,10 +11,12 @@ import torch
 from tensordict import TensorDictBase
 from torch import Tensor, nn
 
+from agents.distributions import copies_at_end
+from agents.distributions.plackett_luce import PlackettLuce, scaled_logits
+from agents.distributions.sampled_plackett_luce import ItemProposal, LargePlackettLuce
 from agents.networks import ItemTable, NetworkConfig, make_encoder, mlp
 from agents.policies import POLICIES, Played, Policy
 from agents.session_space import SessionSpace
-from agents.slate_distribution import ItemProposal, LargePlackettLuce, PlackettLuce, scaled_logits
 from offline_data.behavior.plackett_luce import Scores, draw_slates, judge_slates, log_softmax
 from recenv.errors import require, require_range
 
@@ -132,6 +134,9 @@ class PlackettLucePolicy(Policy):
         for rows, scores in self._scores(batch):
             prefix[rows] = judge_slates(scores, None, 1.0, None, slates[rows])
         prefix[~np.logical_and.accumulate(known, axis=1)] = -np.inf
+        copies = copies_at_end(torch.from_numpy(slates)).numpy()
+        last = np.take_along_axis(prefix, slates.shape[1] - 1 - copies.sum(axis=1, keepdims=True), axis=1)
+        prefix = np.where(copies, last, prefix)
         return prefix[:, -1].copy(), prefix
 
     def next_item_log_prob(self, batch: TensorDictBase, prefix: np.ndarray) -> np.ndarray:

@@ -20,10 +20,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from agents.distributions.token_decoder import TokenDecoder
 from agents.policies import make_policy
 from agents.policies.generative import GenerativePolicyConfig
 from agents.session_space import SessionSpace
-from agents.token_decoder import TokenDecoder
 from recenv.semantic_ids import SemanticIdConfig
 from recenv.session_batch import SessionBatch
 from recenv.session_config import SessionConfig

@@ -12,7 +12,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from agents.slate_distribution import PlackettLuce
+from agents.distributions.plackett_luce import PlackettLuce
 
 
 def measure(num_rows: int = 1024, num_items: int = 1000, slate_size: int = 10, num_rounds: int = 100) -> None:

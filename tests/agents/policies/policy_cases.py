@@ -29,10 +29,12 @@ from recenv.world import World, make_world
 
 NAMES = POLICIES.registered()
 SMALL = {"num_items": 40, "slate_size": 3, "embedding_dim": 4, "num_topics": 3, "history_length": 5, "max_steps": 6}
+# On some days two thirds of the items are not there yet: then there are fewer candidates, and padding.
+FRESHNESS = {"horizon": 300.0}
 WORLDS: dict[str, dict[str, Any]] = {
     "plain": {},
-    "candidates": {"num_candidates": 20},
-    "appearing": {"freshness": {"horizon": 60.0}},
+    "candidates": {"num_candidates": 20, "freshness": FRESHNESS},
+    "appearing": {"freshness": FRESHNESS},
 }
 SPACES = (*WORLDS, "imported")
 ROWS = 8

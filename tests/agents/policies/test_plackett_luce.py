@@ -16,11 +16,12 @@ from scipy import stats
 from tensordict import TensorDict
 from torch import Tensor
 
+from agents.distributions.plackett_luce import PlackettLuce, split, tail_log_sums
+from agents.distributions.sampled_plackett_luce import ItemProposal, LargePlackettLuce
 from agents.networks import NetworkConfig
 from agents.policies import load_policy, make_policy, save_policy
 from agents.policies.plackett_luce import PlackettLucePolicy, PlackettLucePolicyConfig
 from agents.session_space import SessionSpace
-from agents.slate_distribution import ItemProposal, LargePlackettLuce, PlackettLuce, split, tail_log_sums
 from recenv.errors import InvalidInput
 from recenv.session_batch import SessionBatch
 from recenv.session_config import SessionConfig
@@ -441,7 +442,7 @@ def test_what_does_not_fit_is_refused(space):
 
 
 def test_large_is_exact_in_evaluation_mode(space, monkeypatch):
-    monkeypatch.setattr("agents.slate_distribution._ITEMS_AT_ONCE", 7)
+    monkeypatch.setattr("agents.distributions.sampled_plackett_luce._ITEMS_AT_ONCE", 7)
     for offer in (None, "available"):
         own = dataclasses.replace(space, offer=offer)
         small, large = noisy(make_policy(own, CONFIG)).eval(), noisy(make_policy(own, LARGE)).eval()
@@ -532,7 +533,7 @@ def test_functional_parameters_reach_the_items(space):
 
 def test_samples_of_blocks_are_as_frequent_as_log_prob_says(space, monkeypatch):
     # Chi-square at 1e-6, seed fixed; rare items are counted together.
-    monkeypatch.setattr("agents.slate_distribution._ITEMS_AT_ONCE", 7)
+    monkeypatch.setattr("agents.distributions.sampled_plackett_luce._ITEMS_AT_ONCE", 7)
     policy = noisy(make_policy(space, LARGE)).eval()
     batch = observations(space, 1)
     torch.manual_seed(10)

@@ -64,7 +64,7 @@ def test_shapes_and_dtypes(cases, name, where):
 
 
 @every_case
-def test_entropy_is_the_mean_surprise_of_its_samples(cases, name, where):
+def test_entropy_is_the_mean_surprise_of_samples_and_of_what_is_played(cases, name, where):
     # Two sessions, a thousand times each; a false alarm, at five standard errors, once in about 1e6.
     case = cases.make(name, where)
     batch = case.batch[torch.arange(2).repeat_interleave(1000)]
@@ -72,9 +72,12 @@ def test_entropy_is_the_mean_surprise_of_its_samples(cases, name, where):
     with torch.no_grad():
         distribution = case.policy.get_dist(batch)
         surprise = -distribution.log_prob(distribution.sample()).view(2, 1000)
-        own = distribution.entropy().view(2, 1000)
-    error = ((surprise.var(1) + own.var(1)) / 1000).sqrt()
-    assert ((surprise.mean(1) - own.mean(1)).abs() < 5 * error + 1e-5).all()
+        entropy = distribution.entropy().view(2, 1000)
+    uniforms = np.random.default_rng(0).uniform(1e-9, 1.0, (2000, case.policy.num_draws))
+    played = -torch.from_numpy(case.policy.play(batch, uniforms).log_prob).view(2, 1000)
+    for other in (entropy, played):
+        error = ((surprise.var(1) + other.var(1)) / 1000).sqrt()
+        assert ((surprise.mean(1) - other.mean(1)).abs() < 5 * error + 1e-5).all()
 
 
 def mean_gradient(case: Any) -> Tensor:
@@ -135,6 +138,8 @@ def test_bfloat16_is_close_to_float32(cases, name, where):
     assert not torch.equal(found, expected)
     # Measured: up to 2.8 % (gaussian, of actions many scales off), 0.6 % (generative), 0.5 % (plackett_luce).
     torch.testing.assert_close(found, expected, atol=0.3, rtol=0.03)
+    action_dtype = torch.int64 if half.action_kind == "slate" else torch.float32
+    assert distribution.mode.dtype == distribution.sample().dtype == action_dtype
     for values in (distribution.entropy(), distribution.score_norm(case.action)):
         assert values.dtype == torch.float32
         assert values.isfinite().all()
@@ -174,6 +179,8 @@ def test_uniforms_fix_what_is_played_and_all_agree_on_its_probability(cases, nam
     np.testing.assert_array_equal(first.prefix_log_prob[:, -1], first.log_prob)
     assert (np.diff(first.prefix_log_prob, axis=1, prepend=0.0) <= 1e-9).all()
     offer = policy.space.offer
+    if where == "candidates":
+        assert (batch["observation", "candidates"] < 0).any(), "no padding is met"
     for row, slate in enumerate(first.action.tolist()):
         assert len(set(slate)) == 3
         if offer == "candidates":

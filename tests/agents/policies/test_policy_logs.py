@@ -120,9 +120,11 @@ def test_a_mixture_logs_its_exact_probability(name, mixing, spec, tmp_path):
     assert set(np.unique(np.load(log.path / LATENT_LABELS))) == {0, 1}
     parts = [make_behavior(world_of(where), part, kind) for part in (own, OTHERS[kind])]
     expected, prefix = judged(log, world_of(where), parts, mixing)
-    np.testing.assert_allclose(log.rows["behavior_log_prob"], expected, rtol=1e-5, atol=1e-5)
+    # Asked of one session the network may round otherwise than of many.
+    np.testing.assert_allclose(log.rows["behavior_log_prob"], expected, rtol=1e-4, atol=1e-4)
     if kind == "slate":
-        np.testing.assert_allclose(log.rows["prefix_log_prob"], prefix, rtol=1e-5, atol=1e-5)
+        np.testing.assert_allclose(log.rows["prefix_log_prob"], prefix, rtol=1e-4, atol=1e-4)
+        assert (np.diff(np.sort(log.rows["slate"], axis=1), axis=1) > 0).all()
 
 
 def judged(log: LoggedDataset, world: Any, parts: list[Any], mixing: str) -> tuple[np.ndarray, np.ndarray]:

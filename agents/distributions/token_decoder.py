@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import log_softmax, scaled_dot_product_attention, silu
 
-from agents.token_tree import TokenTree
+from agents.distributions.token_tree import TokenTree
 
 Cache = tuple[tuple[Tensor, Tensor], ...]
 """Keys and values of each layer, [M, heads, tokens so far, width / heads]."""

@@ -10,19 +10,17 @@ its correction by the proposal: Bengio and Senecal 2008; here the slate's own it
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Iterator
 from typing import Any, ClassVar, Final
 
-import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.distributions import Distribution
 
-from agents.networks import ItemTable
+from agents.distributions import copies_at_end
 
-_NEVER: Final = -1e30  # in place of -inf where gradients pass: no difference of two of them is NaN
+NEVER: Final = -1e30  # in place of -inf where gradients pass: no difference of two of them is NaN
 _ENTROPY_SLATES: Final = 4
 _ITEMS_AT_ONCE: Final = 8192
 _PROPOSAL_UNITS: Final = 2**52
@@ -34,7 +32,7 @@ def _split_weights(logits: Tensor, taken: Tensor) -> tuple[Tensor, Tensor, Tenso
     # Base 2: PyTorch's exp2 takes a third of the time of its exp. One copy of the table, worked on in place.
     weights = table * math.log2(math.e)
     weights.scatter_(-1, taken, -torch.inf)
-    top = weights.detach().amax(-1, keepdim=True).clamp_min(_NEVER)
+    top = weights.detach().amax(-1, keepdim=True).clamp_min(NEVER)
     weights.sub_(top).exp2_()
     total = weights.sum(-1, keepdim=True).clamp_min(torch.finfo(logits.dtype).tiny)
     return table.gather(-1, taken), ((top + total.log2()) * math.log(2.0)).squeeze(-1), weights, total
@@ -114,7 +112,8 @@ def tail_log_sums(own: Tensor, rest: Tensor) -> Tensor:
 class PlackettLuce(Distribution):
     """Slates of K different items, each drawn by a softmax over those that are left.
 
-    A slate that repeats an item, or has one that is not offered or -1, has log-probability -inf and no gradient.
+    A slate that repeats an item, or has one that is not offered or -1, has log-probability -inf and no gradient. One
+    that ends in copies of an item is short, as imported logs write it: what counts are the items before the copies.
 
     Args:
         logits: [B, N], or [B, C] of the candidates; -inf for what is not offered. At least K are offered.
@@ -126,7 +125,7 @@ class PlackettLuce(Distribution):
     logits: Tensor
 
     def __init__(self, logits: Tensor, items: Tensor | None = None, *, slate_size: int) -> None:
-        logits = _wide(logits)
+        logits = widened(logits)
         self.items = items
         self.logits = logits if items is None else logits.masked_fill(items < 0, -torch.inf)
         self.slate_size = slate_size
@@ -159,7 +158,7 @@ class PlackettLuce(Distribution):
         # What is not known takes out the slate's first item once more; if that is not known either, all is -inf.
         columns = torch.where(known, columns, columns[..., :1].clamp(0, size - 1))
         own, rest = split(self.logits, columns)
-        return torch.where(known & (own > -torch.inf), own, _NEVER), rest, columns
+        return torch.where(known & (own > -torch.inf), own, NEVER), rest, columns
 
     def _rest(self, columns: Tensor) -> Iterator[tuple[Tensor, Tensor | None, Tensor]]:
         """Yield logits [B, n], what their weights in R fall short of them [n], and the slate's columns [..., B, K]."""
@@ -177,7 +176,7 @@ class PlackettLuce(Distribution):
         The logit of an item that is not offered is about -1e30.
         """
         own, rest, columns = self._split(slate)
-        own = own.movedim(-1, 0).contiguous()
+        own = torch.where(copies_at_end(slate), NEVER, own).movedim(-1, 0).contiguous()
         return own, tail_log_sums(own, rest), rest, columns
 
     def _shares(self, columns: Tensor, rest: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
@@ -196,8 +195,9 @@ class PlackettLuce(Distribution):
         """
         slate = value.long()
         own, sums, _, _ = self._terms(slate)
-        score = own.sum(0)
-        return torch.where(self._possible(slate, score), score - sums.sum(0), -torch.inf)
+        counted = ~copies_at_end(slate).movedim(-1, 0)
+        score = torch.where(counted, own, 0.0).sum(0)
+        return torch.where(self._possible(slate, score), score - torch.where(counted, sums, 0.0).sum(0), -torch.inf)
 
     def prefix_log_prob(self, slate: Tensor) -> Tensor:
         """Return the log-probabilities of the first 1, 2, ... K items of slates, [..., B, K] nats.
@@ -211,20 +211,22 @@ class PlackettLuce(Distribution):
         again = torch.zeros_like(again).scatter(-1, order, again).movedim(-1, 0)
         own, sums, rest, _ = self._terms(slate)
         # A later copy was added to the sums before it: here it counts nothing.
-        own = torch.where(again, _NEVER, own)
-        sums = tail_log_sums(own, rest)
-        possible = (own > 0.5 * _NEVER).cumprod(0) > 0
-        return torch.where(possible, (own - sums).cumsum(0), -torch.inf).movedim(0, -1)
+        own = torch.where(again, NEVER, own)
+        sums, copies = tail_log_sums(own, rest), copies_at_end(slate).movedim(-1, 0)
+        possible = ((own > 0.5 * NEVER) | copies).cumprod(0) > 0
+        steps = torch.where(copies, 0.0, own - sums)
+        return torch.where(possible, steps.cumsum(0), -torch.inf).movedim(0, -1)
 
     def _possible(self, slate: Tensor, score: Tensor) -> Tensor:
         """Return which slates have a chance, [..., B] bool.
 
         Args:
             slate: [..., B, K].
-            score: [..., B] sums of its items' logits.
+            score: [..., B] sums of its items' logits, without copies at its end.
         """
         items = slate.sort(dim=-1).values
-        return (score > 0.5 * _NEVER) & ~(items[..., 1:] == items[..., :-1]).any(-1)
+        repeats = (items[..., 1:] == items[..., :-1]).sum(-1)
+        return (score > 0.5 * NEVER) & (repeats == copies_at_end(slate).sum(-1))
 
     def sample(self, sample_shape: Any = ()) -> Tensor:
         """Return slates by Gumbel top-K, from the global generator, [*sample_shape, B, K] int64."""
@@ -290,11 +292,12 @@ class PlackettLuce(Distribution):
         square = torch.zeros_like(rest)
         for shares, logits in self._shares(columns, rest):
             square = square + (shares.exp() * logits.clamp_max(50.0).exp()).sum(-1)
-        by_rest = square * (rest - sums).exp().sum(0).square()
+        counted = ~copies_at_end(slate).movedim(-1, 0)
+        by_rest = square * torch.where(counted, (rest - sums).exp(), 0.0).sum(0).square()
         # Of item j: one, less its probability at each position up to its own.
         chances = torch.stack([(own[j] - sums[: j + 1]).exp().sum(0) for j in range(len(own))])
-        norm = (by_rest + (1.0 - chances).square().sum(0)).sqrt()
-        return torch.where(self._possible(slate, own.sum(0)), norm, 0.0)
+        norm = (by_rest + torch.where(counted, 1.0 - chances, 0.0).square().sum(0)).sqrt()
+        return torch.where(self._possible(slate, torch.where(counted, own, 0.0).sum(0)), norm, 0.0)
 
     def table(self, num_items: int) -> Tensor:
         """Return the exact logits of all items, [B, N], -inf for those not offered.
@@ -310,126 +313,6 @@ class PlackettLuce(Distribution):
         return out[..., :-1]
 
 
-class ItemProposal(nn.Module):
-    """Draws items with replacement by a mixture of the uniform distribution and the items' popularity.
-
-    Probabilities are whole numbers of units, so that a policy in bf16 draws by the very ones that it corrects for.
-
-    Args:
-        popularity: [N], above zero.
-        uniform_share: of the mixture, in (0, 1].
-    """
-
-    cumulative: Tensor
-
-    def __init__(self, popularity: np.ndarray, uniform_share: float) -> None:
-        super().__init__()
-        share = popularity.astype(np.float64) / popularity.sum(dtype=np.float64)
-        mixed = uniform_share / len(share) + (1.0 - uniform_share) * share
-        units = np.maximum(np.rint(mixed * _PROPOSAL_UNITS), 1).astype(np.int64).cumsum()
-        self.total = int(units[-1])
-        self.register_buffer("cumulative", torch.from_numpy(units), persistent=False)
-
-    def forward(self, num_sampled: int) -> tuple[Tensor, Tensor]:
-        """Return the items drawn, ascending, and log(M q / times drawn), [M + 1] each, the latter in float32.
-
-        Of an item that is drawn more than once, later copies have infinity there; so has what is last, which stands for
-        nothing.
-
-        Args:
-            num_sampled: M.
-        """
-        units = torch.randint(self.total, (num_sampled,), device=self.cumulative.device)
-        drawn = torch.searchsorted(self.cumulative, units, right=True).sort().values
-        first = torch.searchsorted(drawn, drawn)
-        times = torch.searchsorted(drawn, drawn, right=True) - first
-        below = torch.where(drawn > 0, self.cumulative[drawn - 1], 0)
-        expected = (self.cumulative[drawn] - below).double() * (num_sampled / self.total)
-        correction = (expected / times).log().float()
-        again = first != torch.arange(num_sampled, device=drawn.device)
-        correction = correction.masked_fill(again, torch.inf)
-        return torch.cat([drawn, drawn.new_zeros(1)]), torch.cat([correction, correction.new_full((1,), torch.inf)])
-
-
-class LargePlackettLuce(PlackettLuce):
-    """The same over a catalogue too large for one table of logits: read in blocks, or sampled while the policy trains.
-
-    In training mode R is the sum of exp(l_j) / (M q_j) over those of M items drawn from q that are not in the slate:
-    unbiased, and its logarithm biased downwards by about its relative variance over two, which falls like 1 / M; so
-    log-probabilities are a little too large, and `entropy` is as far off as they. Samples and the mode are exact in
-    either mode. Without gradients, memory for the logits does not grow with N.
-
-    Args:
-        user: [B, D] vectors of the sessions.
-        available: [B, N], above zero for what the step may show; None for everything.
-        slate_size: K.
-        item_table: the items' vectors and biases, read whenever the distribution is asked.
-        proposal: q.
-        num_sampled: M.
-    """
-
-    def __init__(
-        self,
-        user: Tensor,
-        available: Tensor | None = None,
-        *,
-        slate_size: int,
-        item_table: ItemTable,
-        proposal: ItemProposal,
-        num_sampled: int,
-    ) -> None:
-        self.user, self.available = _wide(user), available
-        self.slate_size, self.item_table = slate_size, item_table
-        self.drawn = proposal(num_sampled) if item_table.training else None
-        Distribution.__init__(self, user.shape[:-1], torch.Size([slate_size]), validate_args=False)
-
-    def _logits(self, ids: Tensor) -> Tensor:
-        """Return the logits of items [n], [B, n]."""
-        vectors, bias = self.item_table(ids)
-        logits = scaled_logits(self.user, vectors.to(self.user.dtype), bias.to(self.user.dtype))
-        return logits if self.available is None else logits.masked_fill(self.available[..., ids] <= 0, -torch.inf)
-
-    def _blocks(self) -> Iterator[tuple[int, int]]:
-        size = self.item_table.embeddings.shape[0]
-        for start in range(0, size, _ITEMS_AT_ONCE):
-            yield start, min(start + _ITEMS_AT_ONCE, size)
-
-    def _tables(self) -> Iterator[tuple[Tensor, Tensor]]:
-        for start, stop in self._blocks():
-            ids = torch.arange(start, stop, device=self.user.device)
-            yield self._logits(ids), ids
-
-    def _split(self, slate: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        size = self.item_table.embeddings.shape[0]
-        known = (slate >= 0) & (slate < size)
-        ids = torch.where(known, slate, slate[..., :1].clamp(0, size - 1))
-        vectors, bias = self.item_table(ids)
-        own = scaled_logits(
-            self.user.unsqueeze(-2), vectors.to(self.user.dtype), bias.to(self.user.dtype).unsqueeze(-2)
-        )
-        own = own.squeeze(-2)
-        if self.available is not None:
-            size = self.available.shape[-1]
-            known = known & (self.available.expand(*ids.shape[:-1], size).gather(-1, ids) > 0)
-        parts = [split(logits - correction, columns)[1] for logits, correction, columns in self._rest(ids)]
-        return torch.where(known, own, _NEVER), functools.reduce(torch.logaddexp, parts), ids
-
-    def _rest(self, columns: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        # A last column that weighs nothing stands for the slate's items that are not in the block.
-        if self.drawn is not None:
-            ids, correction = self.drawn
-            places = torch.searchsorted(ids[:-1], columns).clamp_max(len(ids) - 2)
-            yield self._logits(ids), correction, torch.where(ids[places] == columns, places, len(ids) - 1)
-            return
-        for start, stop in self._blocks():
-            width = stop - start
-            ids = torch.arange(start, stop + 1, device=columns.device).clamp_max(stop - 1)
-            correction = self.user.new_zeros(width + 1)
-            correction = torch.cat([correction[:-1], correction[-1:] + torch.inf])
-            inside = (columns >= start) & (columns < stop)
-            yield self._logits(ids), correction, torch.where(inside, columns - start, width)
-
-
 def scaled_logits(user: Tensor, vectors: Tensor, bias: Tensor) -> Tensor:
     """Return user . vectors / sqrt(D) + bias, [..., B, n].
 
@@ -441,7 +324,7 @@ def scaled_logits(user: Tensor, vectors: Tensor, bias: Tensor) -> Tensor:
     return user @ vectors.transpose(-1, -2) * user.shape[-1] ** -0.5 + bias
 
 
-def _wide(values: Tensor) -> Tensor:
+def widened(values: Tensor) -> Tensor:
     return values if values.dtype == torch.float64 else values.float()
 
 

@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from agents.token_decoder import TokenDecoder
-from agents.token_slates import TokenSlates
-from agents.token_tree import TokenTree
+from agents.distributions.token_decoder import TokenDecoder
+from agents.distributions.token_slates import TokenSlates
+from agents.distributions.token_tree import TokenTree
 from tests.reference.token_slates_reference import next_logits, token_log_probs
 
 WIDTH = 8

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from agents.token_slates import TokenSlates
-from tests.agents.token_decoders import Reference, context_of, random_decoder, slates_of
+from agents.distributions.token_slates import TokenSlates
+from tests.agents.distributions.token_decoders import Reference, context_of, random_decoder, slates_of
 from tests.reference.token_slates_reference import all_slates
 from tests.strategies import TokenProblem, token_problems
 

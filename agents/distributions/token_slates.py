@@ -8,15 +8,17 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
-from agents.beam_search import beam_search, draw_slates
-from agents.token_decoder import Conditionals, TokenDecoder
+from agents.distributions import copies_at_end
+from agents.distributions.beam_search import beam_search, draw_slates
+from agents.distributions.token_decoder import Conditionals, TokenDecoder
 
 
 class TokenSlates(Distribution):
     """The distribution over slates of K different items on offer; float32 nats.
 
-    A slate with an item twice, one that is not on offer, or -1, has log-probability -inf and gives no gradient. Where
-    fewer than K items are on offer, samples and the mode end in -1.
+    A slate with an item twice, one that is not on offer, or -1, has log-probability -inf and gives no gradient. One
+    that ends in copies of an item is short, as imported logs write it: what counts are the items before the copies.
+    Where fewer than K items are on offer, samples and the mode end in -1.
 
     Args:
         context: [B, width], the context token.
@@ -60,7 +62,7 @@ class TokenSlates(Distribution):
         """
         law = self._law(slate)
         prefix = self._token_log_prob(law).sum(dim=-1).cumsum(dim=-1)
-        return self._by_sample(torch.where(law.valid, prefix, -torch.inf), slate)
+        return self._by_sample(torch.where(self._possible(law, slate), prefix, -torch.inf), slate)
 
     def token_log_prob(self, slate: Tensor) -> Tensor:
         """Return the log-probability of each token given those before, [..., B, K, L]; -inf from a wrong item on.
@@ -84,9 +86,10 @@ class TokenSlates(Distribution):
         total = torch.zeros((), device=action.device)
         for level, log_prob in enumerate(law.log_prob):
             chosen = law.tokens[..., level, None] == torch.arange(log_prob.shape[-1], device=action.device)
-            total = total + (chosen.float() - log_prob.exp()).square().sum(dim=(-1, -2))
+            share = (chosen.float() - log_prob.exp()).square().sum(dim=-1)
+            total = total + torch.where(law.valid, share, 0.0).sum(dim=-1)
         norm = total.sqrt() / self.decoder.temperature
-        return self._by_sample(torch.where(law.valid[..., -1], norm, 0.0), action)
+        return self._by_sample(torch.where(self._possible(law, action)[..., -1], norm, 0.0), action)
 
     # --- of its own slates
 
@@ -153,8 +156,16 @@ class TokenSlates(Distribution):
 
     def _law(self, slate: Tensor) -> Conditionals:
         """Return the laws of the tokens; samples lie behind the batch, [B, R, ...]."""
-        lanes = slate.reshape(-1, *slate.shape[-2:]).transpose(0, 1)
-        return self.decoder.conditionals(self.context, self._offered(), lanes)
+        return self.decoder.conditionals(self.context, self._offered(), self._lanes(slate))
+
+    def _possible(self, law: Conditionals, slate: Tensor) -> Tensor:
+        """Return which positions no wrong item stands at or before, [B, R, K] bool."""
+        return (law.valid | copies_at_end(self._lanes(slate))).cumprod(dim=-1) > 0
+
+    @staticmethod
+    def _lanes(slate: Tensor) -> Tensor:
+        """Return slates [..., B, K] as [B, R, K]."""
+        return slate.reshape(-1, *slate.shape[-2:]).transpose(0, 1)
 
     def _token_log_prob(self, law: Conditionals) -> Tensor:
         """Return [B, R, K, L], 0 where the item is wrong."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from agents.token_decoder import TokenDecoder, masked_log_softmax
+from agents.distributions.token_decoder import TokenDecoder, masked_log_softmax
 
 # The largest share of the mass that a uniform may stand for; a product with it stays below the mass in float64.
 _LARGEST = 1.0 - 1e-12

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agents.token_tree import TokenTree
+from agents.distributions.token_tree import TokenTree
 from recenv.errors import InvalidInput
 from recenv.prefix_tree import PrefixTree
 from tests.reference.token_slates_reference import allowed_tokens

@@ -6,9 +6,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agents.beam_search import Lanes
-from agents.token_decoder import masked_log_softmax
-from tests.agents.token_decoders import Reference, context_of, random_decoder
+from agents.distributions.beam_search import Lanes
+from agents.distributions.token_decoder import masked_log_softmax
+from tests.agents.distributions.token_decoders import Reference, context_of, random_decoder
 from tests.reference.token_slates_reference import all_slates
 from tests.strategies import token_problems
 

@@ -1,0 +1,138 @@
+"""Plackett-Luce slates over a large catalogue: read in blocks, or with a sampled softmax while the policy trains."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+from typing import Final
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.distributions import Distribution
+
+from agents.distributions.plackett_luce import NEVER, PlackettLuce, scaled_logits, split, widened
+from agents.networks import ItemTable
+
+_ITEMS_AT_ONCE: Final = 8192
+_PROPOSAL_UNITS: Final = 2**52
+
+
+class ItemProposal(nn.Module):
+    """Draws items with replacement by a mixture of the uniform distribution and the items' popularity.
+
+    Probabilities are whole numbers of units, so that a policy in bf16 draws by the very ones that it corrects for.
+
+    Args:
+        popularity: [N], above zero.
+        uniform_share: of the mixture, in (0, 1].
+    """
+
+    cumulative: Tensor
+
+    def __init__(self, popularity: np.ndarray, uniform_share: float) -> None:
+        super().__init__()
+        share = popularity.astype(np.float64) / popularity.sum(dtype=np.float64)
+        mixed = uniform_share / len(share) + (1.0 - uniform_share) * share
+        units = np.maximum(np.rint(mixed * _PROPOSAL_UNITS), 1).astype(np.int64).cumsum()
+        self.total = int(units[-1])
+        self.register_buffer("cumulative", torch.from_numpy(units), persistent=False)
+
+    def forward(self, num_sampled: int) -> tuple[Tensor, Tensor]:
+        """Return the items drawn, ascending, and log(M q / times drawn), [M + 1] each, the latter in float32.
+
+        Of an item that is drawn more than once, later copies have infinity there; so has what is last, which stands for
+        nothing.
+
+        Args:
+            num_sampled: M.
+        """
+        units = torch.randint(self.total, (num_sampled,), device=self.cumulative.device)
+        drawn = torch.searchsorted(self.cumulative, units, right=True).sort().values
+        first = torch.searchsorted(drawn, drawn)
+        times = torch.searchsorted(drawn, drawn, right=True) - first
+        below = torch.where(drawn > 0, self.cumulative[drawn - 1], 0)
+        expected = (self.cumulative[drawn] - below).double() * (num_sampled / self.total)
+        correction = (expected / times).log().float()
+        again = first != torch.arange(num_sampled, device=drawn.device)
+        correction = correction.masked_fill(again, torch.inf)
+        return torch.cat([drawn, drawn.new_zeros(1)]), torch.cat([correction, correction.new_full((1,), torch.inf)])
+
+
+class LargePlackettLuce(PlackettLuce):
+    """The same over a catalogue too large for one table of logits: read in blocks, or sampled while the policy trains.
+
+    In training mode R is the sum of exp(l_j) / (M q_j) over those of M items drawn from q that are not in the slate:
+    unbiased, and its logarithm biased downwards by about its relative variance over two, which falls like 1 / M; so
+    log-probabilities are a little too large, and `entropy` is as far off as they. Samples and the mode are exact in
+    either mode. Without gradients, memory for the logits does not grow with N.
+
+    Args:
+        user: [B, D] vectors of the sessions.
+        available: [B, N], above zero for what the step may show; None for everything.
+        slate_size: K.
+        item_table: the items' vectors and biases, read whenever the distribution is asked.
+        proposal: q.
+        num_sampled: M.
+    """
+
+    def __init__(
+        self,
+        user: Tensor,
+        available: Tensor | None = None,
+        *,
+        slate_size: int,
+        item_table: ItemTable,
+        proposal: ItemProposal,
+        num_sampled: int,
+    ) -> None:
+        self.user, self.available = widened(user), available
+        self.slate_size, self.item_table = slate_size, item_table
+        self.drawn = proposal(num_sampled) if item_table.training else None
+        Distribution.__init__(self, user.shape[:-1], torch.Size([slate_size]), validate_args=False)
+
+    def _logits(self, ids: Tensor) -> Tensor:
+        """Return the logits of items [n], [B, n]."""
+        vectors, bias = self.item_table(ids)
+        logits = scaled_logits(self.user, vectors.to(self.user.dtype), bias.to(self.user.dtype))
+        return logits if self.available is None else logits.masked_fill(self.available[..., ids] <= 0, -torch.inf)
+
+    def _blocks(self) -> Iterator[tuple[int, int]]:
+        size = self.item_table.embeddings.shape[0]
+        for start in range(0, size, _ITEMS_AT_ONCE):
+            yield start, min(start + _ITEMS_AT_ONCE, size)
+
+    def _tables(self) -> Iterator[tuple[Tensor, Tensor]]:
+        for start, stop in self._blocks():
+            ids = torch.arange(start, stop, device=self.user.device)
+            yield self._logits(ids), ids
+
+    def _split(self, slate: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        size = self.item_table.embeddings.shape[0]
+        known = (slate >= 0) & (slate < size)
+        ids = torch.where(known, slate, slate[..., :1].clamp(0, size - 1))
+        vectors, bias = self.item_table(ids)
+        own = scaled_logits(
+            self.user.unsqueeze(-2), vectors.to(self.user.dtype), bias.to(self.user.dtype).unsqueeze(-2)
+        )
+        own = own.squeeze(-2)
+        if self.available is not None:
+            size = self.available.shape[-1]
+            known = known & (self.available.expand(*ids.shape[:-1], size).gather(-1, ids) > 0)
+        parts = [split(logits - correction, columns)[1] for logits, correction, columns in self._rest(ids)]
+        return torch.where(known, own, NEVER), functools.reduce(torch.logaddexp, parts), ids
+
+    def _rest(self, columns: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        # A last column that weighs nothing stands for the slate's items that are not in the block.
+        if self.drawn is not None:
+            ids, correction = self.drawn
+            places = torch.searchsorted(ids[:-1], columns).clamp_max(len(ids) - 2)
+            yield self._logits(ids), correction, torch.where(ids[places] == columns, places, len(ids) - 1)
+            return
+        for start, stop in self._blocks():
+            width = stop - start
+            ids = torch.arange(start, stop + 1, device=columns.device).clamp_max(stop - 1)
+            correction = self.user.new_zeros(width + 1)
+            correction = torch.cat([correction[:-1], correction[-1:] + torch.inf])
+            inside = (columns >= start) & (columns < stop)
+            yield self._logits(ids), correction, torch.where(inside, columns - start, width)
