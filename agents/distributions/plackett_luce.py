@@ -22,8 +22,6 @@ from agents.distributions import copies_at_end
 
 NEVER: Final = -1e30  # in place of -inf where gradients pass: no difference of two of them is NaN
 _ENTROPY_SLATES: Final = 4
-_ITEMS_AT_ONCE: Final = 8192
-_PROPOSAL_UNITS: Final = 2**52
 
 
 def _split_weights(logits: Tensor, taken: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -325,6 +323,7 @@ def scaled_logits(user: Tensor, vectors: Tensor, bias: Tensor) -> Tensor:
 
 
 def widened(values: Tensor) -> Tensor:
+    """Return values in float32, or in float64 if that is what they are."""
     return values if values.dtype == torch.float64 else values.float()
 
 
