@@ -102,13 +102,8 @@ def require_fit(policy: Policy, dataset: LoggedDataset) -> SessionSpace:
         f"{dataset.path} is a log of {_PLURALS[dataset.action_kind]}, and the policy, {policy.config.name}, acts by "
         f"{_PLURALS[policy.action_kind]}: collect with --action-kind {policy.action_kind}, or train one on this log",
     )
-    space, mine = SessionSpace.of_log(dataset), policy.space
-    mine.require_like(space, "the policy", str(dataset.path))
-    require(
-        policy.action_kind == "proto" or mine.slate_size == space.slate_size,
-        f"the policy was made for slate_size={mine.slate_size}, and {dataset.path} has {space.slate_size}; train a "
-        "policy on this log",
-    )
+    space = SessionSpace.of_log(dataset)
+    policy.space.require_like(space, "the policy", str(dataset.path), slate_size=policy.action_kind == "slate")
     return space
 
 

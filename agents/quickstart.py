@@ -35,6 +35,7 @@ from agents.objectives.bc import BcConfig
 from agents.objectives.dro import dual_threshold
 from agents.objectives.drpo import DrpoConfig
 from agents.objectives.signed_pg import SignedPgConfig
+from agents.plain_config import to_plain
 from agents.policies import save_policy
 from agents.report import format_table, write_report
 from agents.trainer import TrainerConfig, check_device, train
@@ -118,7 +119,7 @@ class Quickstart:
 
     def to_dict(self) -> dict[str, Any]:
         """Return what the results depend on, as plain values."""
-        plain = {k: v for k, v in asdict(self).items() if k not in ("out", "fresh", "workers")}
+        plain = {k: v for k, v in to_plain(self).items() if k not in ("out", "fresh", "workers")}
         plain["objectives"] = {name: asdict(config) for name, config in self.objectives.items()}
         return json.loads(json.dumps(plain))
 

@@ -114,7 +114,7 @@ class SessionSpace:
             device: where the tensors go.
 
         Raises:
-            InvalidInput: for an entry that is missing or has another shape.
+            InvalidInput: for an entry that is missing, has another shape, or holds an id that no item has.
         """
         for name in self.observed:
             if name not in observation:
@@ -132,6 +132,13 @@ class SessionSpace:
                 fits,
                 f"observation {name!r} has shape {found}; the policy reads "
                 f"({', '.join('any' if size is None else str(size) for size in expected)})",
+            )
+        for name in {"history_items", "candidates"} & set(self.observed):
+            ids = np.asarray(observation[name])
+            require(
+                ids.dtype.kind in "iu" and bool((ids.max(initial=-1) < self.num_items) & (ids.min(initial=-1) >= -1)),
+                f"observation {name!r} has dtype {ids.dtype} and holds {_range(ids)}; item ids are integers in "
+                f"[0, {self.num_items - 1}], and -1 is none",
             )
         tensors = {name: torch.from_numpy(np.ascontiguousarray(observation[name])) for name in self.observed}
         return TensorDict({"observation": TensorDict(tensors, [count])}, [count]).to(device)
@@ -183,3 +190,7 @@ class SessionSpace:
             "num_items": self.num_items,
             "embedding_dim": self.embedding_dim,
         }
+
+
+def _range(values: np.ndarray) -> str:
+    return f"{values.min()} to {values.max()}" if values.size else "nothing"

@@ -164,7 +164,9 @@ def train(
                     break
                 kept = copy.deepcopy(actor.state_dict())
                 if evaluate and (step % config.evaluate_interval == 0 or last):
-                    point["normalized_score"] = evaluate(actor)
+                    with luck.apart():
+                        point["normalized_score"] = evaluate(actor.eval())
+                    actor.train()
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             optimizer.step()
@@ -228,6 +230,10 @@ class _Luck:
 
     def __exit__(self, *error: object) -> None:
         self._loan.__exit__(*error)
+
+    def apart(self) -> Any:
+        """Return a context in which drawing leaves the run's streams as they are."""
+        return self._lent()
 
     def state(self) -> dict[str, Any]:
         """Return the streams' present states."""

@@ -13,12 +13,13 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import log_softmax, scaled_dot_product_attention, silu
+from torch.nn.functional import log_softmax
 
-from agents.distributions.token_tree import TokenTree
+from agents.attention import Block, KeysValues
+from agents.distributions.token_tree import TokenTree, take_rows
 
-Cache = tuple[tuple[Tensor, Tensor], ...]
-"""Keys and values of each layer, [M, heads, tokens so far, width / heads]."""
+Cache = tuple[KeysValues, ...]
+"""Keys and values of each layer."""
 
 
 class Conditionals(NamedTuple):
@@ -62,7 +63,7 @@ class TokenDecoder(nn.Module):
         self.start = _small(width)
         self.positions, self.levels = _small(slate_size, width), _small(tree.num_levels, width)
         self.tokens = nn.ParameterList([_small(size, width) for size in tree.level_sizes])
-        self.blocks = nn.ModuleList([Block(width, num_heads) for _ in range(num_layers)])
+        self.blocks = nn.ModuleList([Block(width, num_heads, 2) for _ in range(num_layers)])
         self.norm = nn.LayerNorm(width)
         self.heads = nn.ModuleList([nn.Linear(width, size) for size in tree.level_sizes])
         for head in self.heads:
@@ -85,22 +86,22 @@ class TokenDecoder(nn.Module):
         known = self.tree.is_offered(slates.flatten(1), offered).view(slates.shape)
         valid = (known & ~repeated).int().cumprod(dim=-1).bool()
         items = slates.clamp(0, self.tree.num_items - 1)
-        tokens = _rows(self.tree.codes, items)
-        paths = _rows(self.tree.paths, items)
+        tokens = take_rows(self.tree.codes, items)
+        paths = take_rows(self.tree.paths, items)
         hidden = self._hidden(context, tokens)
         taken = self._taken_before(items, valid)
         log_prob = []
         for level, head in enumerate(self.heads):
             # [B, R, K] as B users of R K lanes each.
             choices = self.tree.choices(level, paths[..., level].flatten(1), offered, taken)
-            allowed = choices.allowed.view(*slates.shape, -1)
+            allowed = choices.allowed.unflatten(1, slates.shape[1:])
             log_prob.append(masked_log_softmax(head(hidden[..., level, :]), allowed, self.temperature))
         return Conditionals(tuple(log_prob), tokens, valid)
 
     def _hidden(self, context: Tensor, tokens: Tensor) -> Tensor:
         """Return what precedes each token, [B, R, K, L, width]."""
         inputs = [
-            _rows(table, tokens[..., level]) + (self.positions + self.levels[level])
+            take_rows(table, tokens[..., level]) + (self.positions + self.levels[level])
             for level, table in enumerate(self.tokens)
         ]
         sequence = torch.stack(inputs, dim=-2).flatten(2, 3)
@@ -108,7 +109,7 @@ class TokenDecoder(nn.Module):
         hidden = torch.cat([begin, sequence[:, :, :-1]], dim=2).flatten(0, 1)
         for block in self.blocks:
             hidden = block(hidden)[0]
-        return self.norm(hidden).view(*tokens.shape, -1)
+        return self.norm(hidden).unflatten(1, tokens.shape[2:]).unflatten(0, tokens.shape[:2])
 
     def _taken_before(self, items: Tensor, valid: Tensor) -> Tensor | None:
         """Return the valid items before each position, [B, R K, J] int64, -1 elsewhere; None for slates of one."""
@@ -139,7 +140,7 @@ class TokenDecoder(nn.Module):
             cache: of the same lanes.
         """
         place = self.positions[position] + self.levels[level]
-        return self._step(_rows(self.tokens[level], tokens) + place, cache)
+        return self._step(take_rows(self.tokens[level], tokens) + place, cache)
 
     def _step(self, inputs: Tensor, cache: Cache | None) -> tuple[Tensor, Cache]:
         hidden, kept = inputs.unsqueeze(1), []
@@ -147,39 +148,6 @@ class TokenDecoder(nn.Module):
             hidden, own = block(hidden, None if cache is None else cache[number])
             kept.append(own)
         return self.norm(hidden).squeeze(1), tuple(kept)
-
-
-class Block(nn.Module):
-    """Attention to what came before, then a perceptron, each behind a layer normalisation and added to its input.
-
-    Args:
-        width: of the network.
-        num_heads: divides the width.
-    """
-
-    def __init__(self, width: int, num_heads: int) -> None:
-        super().__init__()
-        self.num_heads = num_heads
-        self.attention_norm, self.norm = nn.LayerNorm(width), nn.LayerNorm(width)
-        self.project, self.merge = nn.Linear(width, 3 * width, bias=False), nn.Linear(width, width, bias=False)
-        self.widen, self.narrow = nn.Linear(width, 2 * width), nn.Linear(2 * width, width)
-
-    def forward(
-        self, hidden: Tensor, cache: tuple[Tensor, Tensor] | None = None
-    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        """Return the next hidden state, [M, T, width], and keys and values of all tokens so far.
-
-        Args:
-            hidden: [M, T, width]; T is 1 where there is a cache.
-            cache: keys and values of the tokens before, or None.
-        """
-        projected = self.project(self.attention_norm(hidden)).unflatten(-1, (3, self.num_heads, -1))
-        query, key, value = projected.permute(2, 0, 3, 1, 4).unbind(0)
-        if cache is not None:
-            key, value = torch.cat([cache[0], key], dim=2), torch.cat([cache[1], value], dim=2)
-        seen = scaled_dot_product_attention(query, key, value, is_causal=cache is None)
-        hidden = hidden + self.merge(seen.transpose(1, 2).flatten(2))
-        return hidden + self.narrow(silu(self.widen(self.norm(hidden)))), (key, value)
 
 
 def masked_log_softmax(logits: Tensor, allowed: Tensor, temperature: float = 1.0) -> Tensor:
@@ -198,7 +166,3 @@ def masked_log_softmax(logits: Tensor, allowed: Tensor, temperature: float = 1.0
 
 def _small(*shape: int) -> nn.Parameter:
     return nn.Parameter(0.02 * torch.randn(shape))
-
-
-def _rows(table: Tensor, index: Tensor) -> Tensor:
-    return table.index_select(0, index.flatten()).unflatten(0, index.shape)

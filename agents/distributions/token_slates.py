@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from agents.distributions import copies_at_end
-from agents.distributions.beam_search import beam_search, draw_slates
+from agents.distributions.decoding import beam_search, sample_slates
 from agents.distributions.token_decoder import Conditionals, TokenDecoder
 
 
@@ -18,7 +18,7 @@ class TokenSlates(Distribution):
 
     A slate with an item twice, one that is not on offer, or -1, has log-probability -inf and gives no gradient. One
     that ends in copies of an item is short, as imported logs write it: what counts are the items before the copies.
-    Where fewer than K items are on offer, samples and the mode end in -1.
+    Where fewer than K items are on offer, samples and the mode hold them all, end in -1 and have log-probability -inf.
 
     Args:
         context: [B, width], the context token.
@@ -65,14 +65,16 @@ class TokenSlates(Distribution):
         return self._by_sample(torch.where(self._possible(law, slate), prefix, -torch.inf), slate)
 
     def token_log_prob(self, slate: Tensor) -> Tensor:
-        """Return the log-probability of each token given those before, [..., B, K, L]; -inf from a wrong item on.
+        """Return the log-probability of each token given those before, [..., B, K, L]; of `prefix_log_prob` the shares.
+
+        0 at the copies that end a short slate, -inf from a wrong item on.
 
         Args:
             slate: [..., B, K] integers.
         """
         law = self._law(slate)
-        log_prob = torch.where(law.valid.unsqueeze(-1), self._token_log_prob(law), -torch.inf)
-        return self._by_sample(log_prob, slate)
+        possible = self._possible(law, slate).unsqueeze(-1)
+        return self._by_sample(torch.where(possible, self._token_log_prob(law), -torch.inf), slate)
 
     def score_norm(self, action: Tensor) -> Tensor:
         """Return the norm of the gradient of `log_prob` in the logits of all tokens, [..., B]; 0 where that is -inf.
@@ -106,7 +108,7 @@ class TokenSlates(Distribution):
         Args:
             uniforms: [B, R, K L] in [0, 1].
         """
-        return draw_slates(self.decoder, self.context, self._offered(), uniforms).transpose(0, 1)
+        return sample_slates(self.decoder, self.context, self._offered(), uniforms).transpose(0, 1)
 
     def beams(self, beam_size: int) -> tuple[Tensor, Tensor]:
         """Return the best slates that a beam search finds, [B, W, K], and their log-probabilities [B, W], best first.
@@ -165,7 +167,7 @@ class TokenSlates(Distribution):
     @staticmethod
     def _lanes(slate: Tensor) -> Tensor:
         """Return slates [..., B, K] as [B, R, K]."""
-        return slate.reshape(-1, *slate.shape[-2:]).transpose(0, 1)
+        return slate.reshape(slate.shape[:-2].numel(), *slate.shape[-2:]).transpose(0, 1)
 
     def _token_log_prob(self, law: Conditionals) -> Tensor:
         """Return [B, R, K, L], 0 where the item is wrong."""

@@ -87,7 +87,7 @@ class TokenTree(nn.Module):
         if self.offer == "available":
             truths = offer.bool().index_select(1, self.leaf_items)
             return nn.functional.pad(truths.cumsum(dim=1, dtype=torch.int32), (1, 0))
-        leaves = _rows(self.paths[:, -1], offer.long().clamp(min=0)) - self.level_starts[-2]
+        leaves = take_rows(self.paths[:, -1], offer.long().clamp(min=0)) - self.level_starts[-2]
         leaves = leaves.masked_fill(offer < 0, self.num_items).sort(dim=1).values
         # An id that is given twice counts once.
         again = nn.functional.pad(leaves[:, 1:] == leaves[:, :-1], (1, 0))
@@ -108,7 +108,7 @@ class TokenTree(nn.Module):
             items: [B, R] integers.
             offered: what `offered` returned.
         """
-        leaves = _rows(self.paths[:, -1], items.clamp(0, self.num_items - 1)) - self.level_starts[-2]
+        leaves = take_rows(self.paths[:, -1], items.clamp(0, self.num_items - 1)) - self.level_starts[-2]
         count = self._before(torch.stack([leaves, leaves + 1], dim=-1), offered).diff(dim=-1).squeeze(-1)
         return (items >= 0) & (items < self.num_items) & (count > 0)
 
@@ -122,16 +122,16 @@ class TokenTree(nn.Module):
             taken: [B, R, J] int64, items that the lane's slate has, all on offer and no two equal; -1 for none.
         """
         rows = (nodes - self.level_starts[level]).clamp(min=0)
-        children = _rows(getattr(self, f"children_{level}"), rows).long()
+        children = take_rows(getattr(self, f"children_{level}"), rows).long()
         if level > 0:
             children = children.masked_fill((nodes < 0).unsqueeze(-1), -1)
         if offered is None and taken is None:
             return Choices(children, children >= 0)
-        left = self._before(_rows(getattr(self, f"bounds_{level}"), rows).long(), offered).diff(dim=-1)
+        left = self._before(take_rows(getattr(self, f"bounds_{level}"), rows).long(), offered).diff(dim=-1)
         if taken is not None:
             items = taken.clamp(min=0)
-            here = (_rows(self.paths[:, level], items) == nodes.unsqueeze(-1)) & (taken >= 0)
-            left = left.scatter_add(-1, _rows(self.codes[:, level], items), -here.to(left.dtype))
+            here = (take_rows(self.paths[:, level], items) == nodes.unsqueeze(-1)) & (taken >= 0)
+            left = left.scatter_add(-1, take_rows(self.codes[:, level], items), -here.to(left.dtype))
         return Choices(children, (children >= 0) & (left > 0))
 
     def items(self, leaves: Tensor) -> Tensor:
@@ -141,9 +141,9 @@ class TokenTree(nn.Module):
             leaves: [...] int64 nodes of the last level, or -1.
         """
         rows = (leaves - self.level_starts[-2]).clamp(min=0)
-        return torch.where(leaves < 0, -1, _rows(self.leaf_items, rows))
+        return torch.where(leaves < 0, -1, take_rows(self.leaf_items, rows))
 
 
-def _rows(table: Tensor, index: Tensor) -> Tensor:
+def take_rows(table: Tensor, index: Tensor) -> Tensor:
     """Return rows of a table, [*index.shape, ...]; much faster than indexing on the CPU."""
     return table.index_select(0, index.flatten()).unflatten(0, index.shape)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from agents.attention import Block
 from agents.encoders import ENCODERS, SessionEncoder
 from agents.session_space import SessionSpace
 from recenv.errors import require, require_range
@@ -58,7 +59,7 @@ class TransformerEncoder(SessionEncoder):
         self.event = nn.Linear(self.num_event, config.width)
         self.query = nn.Linear(self.num_context, config.width)
         self.positions = nn.Parameter(0.02 * torch.randn(space.history_length, config.width))
-        self.blocks = nn.ModuleList(_Block(config.width, config.num_heads) for _ in range(config.num_layers))
+        self.blocks = nn.ModuleList(Block(config.width, config.num_heads, 4) for _ in range(config.num_layers))
         self.norm = nn.LayerNorm(config.width)
         self.num_features = self.num_context + config.width
 
@@ -70,36 +71,11 @@ class TransformerEncoder(SessionEncoder):
         events = events + self.positions[self.history_length - items.shape[1] :]
         tokens = torch.cat([events, self.query(context).unsqueeze(1)], dim=1)
         real = functional.pad(signals[..., -1] > 0, (0, 1), value=True)
-        length = tokens.shape[1]
-        ones = torch.ones(length, length, dtype=torch.bool, device=tokens.device)
+        ones = torch.ones(tokens.shape[1], tokens.shape[1], dtype=torch.bool, device=tokens.device)
         # Padding reads itself: a row that reads nothing would be NaN.
         mask = ((ones.tril() & real[:, None]) | (ones.tril() & ones.triu())).unsqueeze(1)
         for block in self.blocks[:-1]:
-            tokens = block(tokens, mask, length)
+            tokens = block(tokens, mask=mask)[0]
         # Of the last block only the context's token is read.
-        last = self.blocks[-1](tokens, mask[:, :, -1:], 1).squeeze(1)
+        last = self.blocks[-1](tokens, mask=mask[:, :, -1:])[0].squeeze(1)
         return torch.cat([context, self.norm(last)], dim=-1)
-
-
-class _Block(nn.Module):
-    def __init__(self, width: int, num_heads: int) -> None:
-        super().__init__()
-        self.num_heads = num_heads
-        self.attention_norm, self.perceptron_norm = nn.LayerNorm(width), nn.LayerNorm(width)
-        # A bias of the keys would cancel in the softmax.
-        self.queries = nn.Linear(width, width, bias=False)
-        self.keys_values = nn.Linear(width, 2 * width, bias=False)
-        self.output = nn.Linear(width, width)
-        self.perceptron = nn.Sequential(nn.Linear(width, 4 * width), nn.SiLU(), nn.Linear(4 * width, width))
-
-    def forward(self, tokens: Tensor, mask: Tensor, num_queries: int) -> Tensor:
-        """Return the last num_queries tokens, of [B, L, W] and what each may read, [B, 1, num_queries, L] bool."""
-        normed = self.attention_norm(tokens)
-        keys, values = self.keys_values(normed).chunk(2, dim=-1)
-        heads = [
-            part.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
-            for part in (self.queries(normed[:, -num_queries:]), keys, values)
-        ]
-        read = functional.scaled_dot_product_attention(*heads, attn_mask=mask)
-        tokens = tokens[:, -num_queries:] + self.output(read.transpose(1, 2).flatten(2))
-        return tokens + self.perceptron(self.perceptron_norm(tokens))

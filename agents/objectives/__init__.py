@@ -246,12 +246,11 @@ def mean_kl(reference: Acting, policy: Acting, tensordict: TensorDictBase) -> Te
         return kl_divergence(first, second).mean()
     except NotImplementedError:
         pass
-    with reference() as actor:
-        first = actor.get_dist(tensordict.copy())
+    with reference():
         actions = first.sample(torch.Size([max(1, _KL_ACTIONS // max(tensordict.numel(), 1))]))
         expected = first.log_prob(actions)
-    with policy() as actor:
-        return (expected - actor.get_dist(tensordict.copy()).log_prob(actions)).mean()
+    with policy():
+        return (expected - second.log_prob(actions)).mean()
 
 
 OBJECTIVES: Registry[type[Objective]] = Registry("objective", "agents.objectives")

@@ -303,15 +303,17 @@ def save_policy(path: Path, policy: Policy) -> None:
         torch.save({"header": json.dumps(header), "weights": policy.state_dict(), "items": items}, temporary)
 
 
-def load_policy(path: str | Path, device: str = "cpu") -> Policy:
+def load_policy(path: str | Path, device: str = "cpu", **changes: Any) -> Policy:
     """Return the policy in a file, in evaluation mode.
 
     Args:
         path: what `save_policy` wrote.
         device: where the weights go.
+        **changes: fields of its config to change that leave the weights as they are, such as the `temperature` or the
+            `beam_size` of a generative policy.
 
     Raises:
-        InvalidInput: if the file is missing or is not a policy.
+        InvalidInput: if the file is missing or is not a policy, or a change is none of its config or of its weights.
     """
     path = Path(path)
     require(path.is_file(), f"policy file {path} does not exist; train one with `recsession train`")
@@ -329,7 +331,7 @@ def load_policy(path: str | Path, device: str = "cpu") -> Policy:
         )
         values = dict(header["policy"])
         policy_class = POLICIES.get(values["name"])
-        policy = make_policy(space, from_plain(policy_class.Config, values))
+        policy = make_policy(space, from_plain(policy_class.Config, values | changes))
         floating = [values.dtype for values in content["weights"].values() if values.is_floating_point()]
         policy.to(floating[0]).load_state_dict(content["weights"])
     except InvalidInput as error:

@@ -171,5 +171,5 @@ def test_other_items_and_other_slates_are_refused(table, slate_log):
         fit_action_value(table, policy, HASTY)
     policy = TablePolicy(table, LEANING)
     policy.space = dataclasses.replace(policy.space, slate_size=3)
-    with pytest.raises(InvalidInput, match=r"the policy was made for slate_size=3, and .* has 2; train a policy on"):
+    with pytest.raises(InvalidInput, match=r"the policy was made for slate_size=3, and .* has 2; use a log and"):
         fit_action_value(table, policy, HASTY)

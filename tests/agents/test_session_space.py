@@ -236,3 +236,17 @@ def test_popularity_and_what_no_policy_reads_may_differ(space):
     changed = space.session.override(max_steps=3, num_candidates=None, no_click_utility=0.0)
     other = dataclasses.replace(space, popularity=space.popularity[::-1].copy(), session=changed)
     space.require_like(other, "policy p", "log l", slate_size=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong"), [("history_items", 50), ("history_items", -2), ("candidates", 50), ("candidates", 0.5)]
+)
+def test_batch_refuses_an_id_that_no_item_has(config, name, wrong):
+    offering = make_world(config.override(num_candidates=9))
+    observation = observe(offering)
+    space = SessionSpace.of_world(offering)
+    space.batch(observation)
+    values = observation[name].astype(np.float64 if wrong == 0.5 else np.int64)
+    values[1, 2] = wrong
+    with pytest.raises(InvalidInput, match=rf"observation '{name}' has dtype .* item ids are integers in \[0, 49\]"):
+        space.batch({**observation, name: values})

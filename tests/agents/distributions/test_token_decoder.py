@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agents.distributions.beam_search import Lanes
+from agents.distributions.decoding import Lanes
 from agents.distributions.token_decoder import masked_log_softmax
 from tests.agents.distributions.token_decoders import Reference, context_of, random_decoder
 from tests.reference.token_slates_reference import all_slates

@@ -25,6 +25,15 @@ def distribution_of(problem: TokenProblem, seed: int = 0, **options: Any) -> Tok
     return slates_of(decoder, len(problem.offered), None if offer is None else torch.from_numpy(offer), **options)
 
 
+def short_slates(offered: np.ndarray, slate_size: int) -> dict[tuple[int, ...], int]:
+    """Return every slate that ends in copies, and the length of what is before them."""
+    return {
+        prefix + prefix[-1:] * (slate_size - length): length
+        for length in range(1, slate_size)
+        for prefix in all_slates(offered, length)
+    }
+
+
 # --- log-probabilities
 
 
@@ -37,11 +46,15 @@ def test_probabilities_sum_to_one_over_all_slates_and_others_have_none(problem, 
     slates = torch.from_numpy(every).unsqueeze(1).expand(-1, len(problem.offered), -1)
     log_prob = distribution.log_prob(slates)
     assert log_prob.shape == slates.shape[:2]
-    torch.testing.assert_close(log_prob.double().exp().sum(dim=0), torch.ones(len(problem.offered)).double())
     for user, offered in enumerate(problem.offered):
-        allowed = set(all_slates(offered, size))
-        for slate, value in zip(every.tolist(), log_prob[:, user].tolist(), strict=True):
-            assert (value > -np.inf) == (tuple(slate) in allowed)
+        found = dict(zip(map(tuple, every.tolist()), log_prob[:, user].double().exp().tolist(), strict=True))
+        full = all_slates(offered, size)
+        assert sum(found[slate] for slate in full) == pytest.approx(1.0, abs=1e-6)
+        short = short_slates(offered, size)
+        assert {slate for slate, value in found.items() if value > 0.0} == {*full, *short}
+        for slate, length in short.items():
+            completions = sum(found[other] for other in full if other[:length] == slate[:length])
+            assert found[slate] == pytest.approx(completions, rel=1e-4)
 
 
 @settings(max_examples=30)
@@ -62,7 +75,66 @@ def test_items_and_tokens_add_up_to_the_slate(problem, seed):
         np.testing.assert_allclose(tokens[user].detach().numpy(), expected, atol=2e-5)
 
 
-WRONG = [[3, 3, 1], [3, 1, 3], [-1, 1, 3], [3, 1, -1], [3, 1, 4], [3, 1, 5]]
+WRONG = [[3, 3, 1], [4, 4, 4], [-1, -1, -1], [3, -1, -1], [3, 4, 4], [3, 1, 3], [-1, 1, 3], [3, 1, -1], [3, 1, 4], [3, 1, 5]]
+
+
+# Rows of short slates, whole ones, and one that repeats an item before its end.
+MIXED, LENGTHS = [[3, 1, 1, 1], [0, 0, 0, 0], [2, 3, 0, 0], [3, 1, 0, 2], [1, 3, 3, 0]], [2, 1, 3, 4, 0]
+
+
+def test_short_slates_count_what_is_before_their_copies_beside_whole_and_wrong_ones():
+    distribution = slates_of(random_decoder(CODES, SIZES, 4), 5)
+    slates = torch.tensor(MIXED)
+    log_prob, prefix, tokens = (
+        getattr(distribution, name)(slates) for name in ("log_prob", "prefix_log_prob", "token_log_prob")
+    )
+    assert torch.equal(log_prob, prefix[:, -1])
+    torch.testing.assert_close(tokens.sum(-1).cumsum(-1), prefix)
+    for row, length in enumerate(LENGTHS[:4]):
+        rest = [n for n in range(5) if n not in MIXED[row][:length]]
+        whole = torch.tensor(MIXED[row][:length] + rest)[:4].expand(5, -1)
+        torch.testing.assert_close(prefix[row, :length], distribution.prefix_log_prob(whole)[row, :length])
+        assert (prefix[row, length:] == prefix[row, length - 1]).all()
+        assert (tokens[row, :length] <= 0.0).all()
+        assert (tokens[row, length:] == 0.0).all()
+        alone = TokenSlates(distribution.context[[row]], decoder=distribution.decoder)
+        torch.testing.assert_close(alone.log_prob(slates[[row]]), log_prob[[row]])
+    assert prefix[4, :2].isfinite().all()
+    assert (prefix[4, 2:] == -torch.inf).all()
+    assert (tokens[4, 2:] == -torch.inf).all()
+
+
+def test_gradient_of_a_short_slate_is_that_of_its_prefix():
+    gradients = []
+    for slate, length in (([3, 1, 1, 1], 4), ([3, 1, 2, 0], 2)):
+        decoder = random_decoder(CODES, SIZES, 4)
+        distribution = TokenSlates(context_of(1).requires_grad_(), decoder=decoder)
+        distribution.prefix_log_prob(torch.tensor([slate]))[0, length - 1].backward()
+        assert distribution.context.grad is not None
+        assert distribution.context.grad.any()
+        gradients.append([distribution.context.grad, *(parameter.grad for parameter in decoder.parameters())])
+    for found, expected in zip(*gradients, strict=True):
+        torch.testing.assert_close(found, expected)
+
+
+def test_no_users_get_empty_answers():
+    decoder = random_decoder(CODES, SIZES, 3, "candidates")
+    for offer in (None, torch.zeros(0, 4, dtype=torch.int32)):
+        distribution = slates_of(decoder, 0, offer)
+        slates = torch.zeros(2, 0, 3, dtype=torch.int64)
+        assert distribution.sample().shape == distribution.mode.shape == (0, 3)
+        assert distribution.sample((2,)).shape == distribution.prefix_log_prob(slates).shape == (2, 0, 3)
+        assert distribution.log_prob(slates).shape == distribution.score_norm(slates).shape == (2, 0)
+        assert distribution.log_prob(slates[0]).shape == distribution.entropy().shape == (0,)
+        assert distribution.token_log_prob(slates[0]).shape == (0, 3, 2)
+        assert distribution.beams(4)[0].shape == (0, 4, 3)
+        (distribution.log_prob(slates).sum() + distribution.entropy().sum()).backward()
+
+
+def test_no_slates_get_empty_answers():
+    distribution = slates_of(random_decoder(CODES, SIZES, 3), 2)
+    slates = distribution.sample((0,))
+    assert slates.shape == distribution.prefix_log_prob(slates).shape == (0, 2, 3)
 
 
 @pytest.mark.parametrize("slate", WRONG)
@@ -123,10 +195,11 @@ def test_temperature_divides_the_logits_everywhere():
 
 
 @pytest.mark.parametrize("temperature", [1.0, 0.25])
-def test_score_norm_is_the_gradient_in_the_logits(temperature):
+@pytest.mark.parametrize("slates", [[[0, 4, 1], [3, 2, 0]], [[0, 4, 4], [3, 3, 3]], [[0, 4, 1], [2, 2, 2]]])
+def test_score_norm_is_the_gradient_in_the_logits(temperature, slates):
     decoder = random_decoder(CODES, SIZES, 3, "candidates", temperature=temperature)
     offer = torch.tensor([[0, 1, 2, 4], [0, 1, 2, 3]])
-    slate = torch.tensor([[0, 4, 1], [3, 2, 0]])
+    slate = torch.tensor(slates)
     kept: list[torch.Tensor] = []
 
     def keep(module: Any, inputs: Any, logits: torch.Tensor) -> None:

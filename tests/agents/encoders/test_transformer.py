@@ -13,7 +13,7 @@ from tests.agents.encoders.observations import LENGTH, observe, pad, space
 
 def test_an_event_reads_no_later_one():
     encoder, seen = TransformerEncoder(space(), TransformerConfig(8, 2, 2)), []
-    encoder.blocks[0].register_forward_hook(lambda _, __, output: seen.append(output))
+    encoder.blocks[0].register_forward_hook(lambda _, __, output: seen.append(output[0]))
     observation = observe(LENGTH)
     encoder(**observation)
     changed = observation | {"history_feedback": observation["history_feedback"].clone()}
@@ -45,16 +45,18 @@ def test_equals_attention_written_out(events, padding):
         tokens.append(encoder.query(context))
         for block in encoder.blocks:
             normed = [block.attention_norm(token) for token in tokens]
+            queries, keys, values = (
+                [weight @ token for token in normed] for weight in block.project.weight.chunk(3)
+            )
             read = []
-            for place, token in enumerate(normed):
+            for place, token in enumerate(tokens):
+                past = slice(0, place + 1)
                 heads = []
                 for head in (slice(0, 4), slice(4, 8)):
-                    query = block.queries(token)[head]
-                    keys = torch.stack([block.keys_values(other)[:8][head] for other in normed[: place + 1]])
-                    values = torch.stack([block.keys_values(other)[8:][head] for other in normed[: place + 1]])
-                    heads.append(torch.softmax(keys @ query / 2.0, 0) @ values)
-                read.append(tokens[place] + block.output(torch.cat(heads)))
-            tokens = [token + block.perceptron(block.perceptron_norm(token)) for token in read]
+                    scores = torch.stack(keys[past])[:, head] @ queries[place][head] / 2.0
+                    heads.append(torch.softmax(scores, 0) @ torch.stack(values[past])[:, head])
+                read.append(token + block.merge(torch.cat(heads)))
+            tokens = [token + block.narrow(nn.functional.silu(block.widen(block.norm(token)))) for token in read]
         expected = torch.cat([context, encoder.norm(tokens[-1])])
         torch.testing.assert_close(features[row], expected, atol=1e-5, rtol=1e-5)
 

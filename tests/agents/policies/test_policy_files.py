@@ -200,3 +200,17 @@ def test_unwritable_path_is_refused(tmp_path):
     with pytest.raises(InvalidInput, match="cannot write"):
         save_policy(tmp_path / "file" / "policy", policy)
     assert (tmp_path / "file").read_text() == ""
+
+
+def test_fields_that_leave_the_weights_as_they_are_can_be_changed(tmp_path):
+    file = saved("generative", tmp_path)
+    assert load_policy(file, temperature=0.5, beam_size=3).config == dataclasses.replace(
+        load_policy(file).config, temperature=0.5, beam_size=3
+    )
+    for changes, message in (
+        ({"temperatur": 0.5}, r"GenerativePolicyConfig option 'temperatur'; did you mean 'temperature'\?"),
+        ({"temperature": 0.0}, "temperature=0.0 is outside"),
+        ({"width": 128}, r"is not a policy file \(RuntimeError\)"),
+    ):
+        with pytest.raises(InvalidInput, match=message):
+            load_policy(file, **changes)

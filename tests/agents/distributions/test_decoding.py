@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agents.distributions.beam_search import beam_search, draw_slates
+from agents.distributions.decoding import beam_search, sample_slates
 from agents.distributions.token_decoder import TokenDecoder
 from tests.agents.distributions.token_decoders import Reference, context_of, random_decoder
 from tests.reference.token_slates_reference import all_slates
@@ -80,7 +80,7 @@ def test_draws_follow_the_inverse_of_the_distribution_function(problem, seed):
     steps = problem.slate_size * len(problem.level_sizes)
     uniforms = np.random.default_rng(seed).random((len(context), 3, steps))
     uniforms[0, 0], uniforms[0, 1] = 0.0, 1.0
-    slates = draw_slates(decoder, context, offered, torch.from_numpy(uniforms))
+    slates = sample_slates(decoder, context, offered, torch.from_numpy(uniforms))
     for user, lane in np.ndindex(len(context), 3):
         reference = Reference(decoder, context[user], problem.offered[user])
         rows = reference.token_log_probs(slates[user, lane].tolist())
@@ -104,12 +104,22 @@ def test_slate_ends_where_nothing_is_left():
     decoder = random_decoder(np.array([[0, 0], [0, 1], [1, 1]]), (2, 2), 3, "candidates")
     offered = decoder.tree.offered(torch.tensor([[2, 0, -1], [-1, -1, -1]]))
     uniforms = torch.full((2, 1, 6), 0.5, dtype=torch.float64)
-    drawn = draw_slates(decoder, context_of(2), offered, uniforms)
-    assert drawn[0, 0].sort().values.tolist() == [-1, 0, 2]
+    drawn = sample_slates(decoder, context_of(2), offered, uniforms)
+    assert sorted(drawn[0, 0, :2].tolist()) == [0, 2]
+    assert drawn[0, 0, 2] == -1
     assert drawn[1, 0].tolist() == [-1, -1, -1]
-    slates, log_prob = beam_search(decoder, context_of(2), offered, 2)
-    assert (slates == -1).all()
+    slates, log_prob = beam_search(decoder, context_of(2), offered, 3)
+    # The two prefixes that there are, the more probable one first; a wide slate of two items says which.
+    short = random_decoder(np.array([[0, 0], [0, 1], [1, 1]]), (2, 2), 2, "candidates")
+    with torch.no_grad():
+        for own, others in zip(short.parameters(), decoder.parameters(), strict=True):
+            own.copy_(others[: len(own)])
+    expected = beam_search(short, context_of(2), offered, 2)[0][0]
+    assert slates[0].tolist() == [[*expected[0].tolist(), -1], [*expected[1].tolist(), -1], [-1, -1, -1]]
+    assert sorted(expected[0].tolist()) == [0, 2]
+    assert (slates[1] == -1).all()
     assert (log_prob == -torch.inf).all()
+    assert torch.equal(beam_search(decoder, context_of(2), offered, 1)[0][0], slates[0, :1])
 
 
 def test_one_item_slates_are_a_search_of_the_best_items():

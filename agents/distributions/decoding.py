@@ -32,6 +32,8 @@ class Lanes:
     def choices(self, level: int) -> tuple[Tensor, Tensor]:
         """Return the node that each token leads to and its log-probability, -1 and -inf if not allowed, [B, R, V] each.
 
+        Where nothing is left to show, the first token costs nothing and leads to -1: the slate ends.
+
         Args:
             level: of the token.
         """
@@ -39,7 +41,9 @@ class Lanes:
         children, allowed = self._decoder.tree.choices(level, self._nodes, self._offered, taken)
         logits = self._decoder.heads[level](self._hidden).view(children.shape)
         log_prob = masked_log_softmax(logits, allowed, self._decoder.temperature)
-        return children.masked_fill(~allowed, -1), log_prob.masked_fill(~allowed, -torch.inf)
+        log_prob = log_prob.masked_fill(~allowed, -torch.inf)
+        log_prob[..., 0].masked_fill_(~allowed.any(dim=-1), 0.0)
+        return children.masked_fill(~allowed, -1), log_prob
 
     def spread(self, parents: Tensor) -> None:
         """Let each lane go on from one of its user's.
@@ -76,7 +80,7 @@ class Lanes:
 
 
 @torch.no_grad()
-def draw_slates(decoder: TokenDecoder, context: Tensor, offered: Tensor | None, uniforms: Tensor) -> Tensor:
+def sample_slates(decoder: TokenDecoder, context: Tensor, offered: Tensor | None, uniforms: Tensor) -> Tensor:
     """Return slates that the uniforms fix, [B, R, K] int64, each token by the inverse of its distribution function.
 
     Args:
@@ -108,7 +112,8 @@ def beam_search(
 
     Of all prefixes of one length the W most probable are kept, whatever their slate. With W of at least the number of
     slates these are all of them; with K = 1 they are the W items that the search finds the most probable; W = 1 is
-    greedy. Where there are fewer slates, -1 and -inf fill up.
+    greedy. Where there are fewer slates, -1 and -inf fill up; where fewer than K items are on offer, slates end in -1, the
+    most probable prefix first, and have -inf.
 
     Args:
         decoder: the network.
@@ -128,6 +133,7 @@ def beam_search(
         lanes.spread(parents)
         lanes.advance(step % levels, best - parents * num_tokens, children.flatten(1).gather(1, best))
     slates = lanes.taken.masked_fill((total == -torch.inf).unsqueeze(-1), -1)
+    total = total.masked_fill(slates[..., -1] < 0, -torch.inf)
     missing = beam_size - total.shape[1]
     pad = torch.nn.functional.pad
     return pad(slates, (0, 0, 0, missing), value=-1), pad(total, (0, missing), value=-torch.inf)
