@@ -17,7 +17,7 @@ COMMANDS: Final = {
     "simulate": "play sessions of a policy and show them, as text or as a picture",
     "inspect": "say what is in a logged dataset, as a table, JSON or a page, and check its bytes",
     "import": "read KuaiRand, MovieLens, Open Bandit, a table of your own or a Minari dataset",
-    "export": "write a logged dataset for Minari, as Parquet files, or its card in Markdown",
+    "export": "write a log for Minari, as Parquet, or its card in Markdown; a policy as an ONNX model",
     "train": "train a policy on a logged dataset with a registered objective",
     "evaluate": "roll a policy out in the simulator",
     "options": "list the options of a session: what each means, and its default",

@@ -71,7 +71,7 @@ class SessionSpace:
         require(
             "embeddings" in dataset.catalog,
             f"{dataset.path} has no embeddings of its items, by which a policy tells them apart; import it again with "
-            "a file of items that has a column of them",
+            "a file of items that has them: a list column `embeddings`, or columns embedding_0, embedding_1, ...",
         )
         counts = np.ones(dataset.num_items)
         for start in range(0, dataset.num_rows, _ROWS_AT_ONCE):
@@ -133,6 +133,17 @@ class SessionSpace:
                 f"observation {name!r} has shape {found}; the policy reads "
                 f"({', '.join('any' if size is None else str(size) for size in expected)})",
             )
+        limits = {"candidates", "available"} & set(observation)
+        require(
+            self.offer is not None or not limits,
+            f"the observation has {' and '.join(sorted(limits))}: the step shows a part of the items, and the policy "
+            "was made where it shows any; train one in this world",
+        )
+        for name in {"profile", "history_feedback", "clock", "calendar"} & set(self.observed):
+            require(
+                bool(np.isfinite(observation[name]).all()),
+                f"observation {name!r} holds a number that is not finite; pass what the environment gives",
+            )
         for name in {"history_items", "candidates"} & set(self.observed):
             ids = np.asarray(observation[name])
             require(
@@ -181,7 +192,7 @@ class SessionSpace:
         )
 
     def _facts(self) -> dict[str, Any]:
-        model = None if self.session is None else self.session.user_model.name
+        model = "none, an imported log" if self.session is None else self.session.user_model.name
         return {
             "user_model": model,
             "history_length": self.history_length,

@@ -24,8 +24,8 @@ class Export:
     A trained policy is written as an ONNX model, which onnxruntime runs without PyTorch and without RecSession.
 
     Attributes:
-        source: folder that `recsession collect` or `recsession import` wrote; with onnx: a policy file of `recsession
-            train`.
+        source: the source, a folder that `recsession collect` or `recsession import` wrote; with onnx: a policy file
+            of `recsession train`.
         to: minari (one episode a session), parquet (one row a shown item), card (what it is, in one Markdown file), or
             onnx (a policy's most probable slates).
         out: with parquet: the new folder; with minari: the folder of Minari's datasets, its own by default; with card:

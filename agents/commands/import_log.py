@@ -131,7 +131,8 @@ class Table(_Import):
             are a slate), position, timestamp, propensity, prefix_log_prob, behavior_log_prob, terminated, truncated,
             feedback.CHANNEL in [0, 1], the click first, and reward or reward.COMPONENT. As in
             `--map user_id=uid item_id=vid timestamp=ts feedback.click=clicked`.
-        items: CSV or Parquet file of the items, by the same id: its columns of numbers are kept.
+        items: CSV or Parquet file of the items, by the same id: its columns of numbers are kept; embedding_0,
+            embedding_1, ... (or a list column `embeddings`) is what policies tell items apart by.
         time_unit: of timestamps that are numbers.
     """
 

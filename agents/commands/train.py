@@ -21,6 +21,7 @@ from agents.encoders.pooled import PooledConfig
 from agents.evaluation import roll_out
 from agents.networks import NetworkConfig
 from agents.objectives import OBJECTIVES
+from agents.plain_config import to_plain
 from agents.policies import POLICIES, save_policy
 from agents.policies.gaussian import GaussianPolicyConfig
 from agents.trainer import TrainerConfig, check_device, check_needs, check_policy, default_policy, train
@@ -83,6 +84,7 @@ def run(words: Sequence[str]) -> None:
     )
     out = make_folder(chosen.out)
     with sole_writer(out):
+        _claim(name, dataset, chosen, out)
         _fit_and_train(name, dataset, chosen, out)
 
 
@@ -135,17 +137,40 @@ def _fit_and_train(name: str, dataset: LoggedDataset, chosen: Any, out: Path) ->
     print(f"judge it with `recsession evaluate --policy {out / 'policy'}`")
 
 
+def _claim(name: str, dataset: LoggedDataset, chosen: Any, out: Path) -> None:
+    """Write what the folder is for, or refuse one that is for another run.
+
+    Raises:
+        InvalidInput: naming what differs.
+    """
+    request = {
+        "objective": {"name": name, **to_plain(chosen.objective)},
+        "trainer": to_plain(chosen.trainer),
+        "critic": to_plain(chosen.critic),
+        "seed": chosen.seed,
+        "log": dataset.manifest["schema"],
+    }
+    request = json.loads(json.dumps(request))
+    file = out / "request.json"
+    if file.exists():
+        held = json.loads(file.read_text())
+        other = [part for part, value in request.items() if held.get(part) != value]
+        require(
+            not other,
+            f"--out {out} holds a run with another {', '.join(other)}; choose another folder, or remove it to start "
+            "over",
+        )
+    write_json(file, request)
+
+
 def _scores(out: Path, dataset: LoggedDataset, chosen: Any, bar: tqdm[Any]) -> torch.Tensor:
-    """Return Q - V of every row, fitted once for a log, seed and critic, and kept in `out`."""
-    key = {"schema": dataset.manifest["schema"], "critic": repr(chosen.critic), "seed": chosen.seed}
-    file, key_file = out / "scores.npy", out / "scores.json"
-    if file.exists() and key_file.exists() and json.loads(key_file.read_text()) == key:
+    """Return Q - V of every row, fitted once and kept in `out`."""
+    file = out / "scores.npy"
+    if file.exists():
         bar.update(chosen.critic.num_steps)
         return torch.from_numpy(np.load(file))
     critic = fit_critic(dataset, chosen.critic, seed=chosen.seed, device=chosen.device, progress=bar.update)
     scores = score_rows(critic, dataset, chosen.device)
-    key_file.unlink(missing_ok=True)  # a stop between the two files must not leave another fit's key
     with replacing(file) as temporary, temporary.open("wb") as stream:
         np.save(stream, scores.numpy())
-    write_json(key_file, key)
     return scores

@@ -112,8 +112,8 @@ def beam_search(
 
     Of all prefixes of one length the W most probable are kept, whatever their slate. With W of at least the number of
     slates these are all of them; with K = 1 they are the W items that the search finds the most probable; W = 1 is
-    greedy. Where there are fewer slates, -1 and -inf fill up; where fewer than K items are on offer, slates end in -1, the
-    most probable prefix first, and have -inf.
+    greedy. Where there are fewer slates, -1 and -inf fill up. Where fewer than K items are on offer, slates of all of
+    them end in -1 and have -inf, the most probable order first.
 
     Args:
         decoder: the network.

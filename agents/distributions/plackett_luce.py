@@ -2,7 +2,8 @@
 
     log pi(s_1 ... s_K) = sum_k l(s_k) - log S_k,   S_k = sum of exp l over what is offered, less s_1 ... s_(k-1)
 
-S_k is the sum over what the whole slate leaves, R, and over s_k ... s_K, added last first: no difference is taken.
+S_k is the sum over what the whole slate leaves, R, and over s_k ... s_K, added last first: no difference is taken. Its
+logarithm is kept as a level, the largest logit in it, and what exceeds that: logits of 1e4 cost no precision.
 
 Source: Luce 1959; Plackett 1975. Samples by Gumbel top-K: Kool et al. 2019, arXiv:1903.06059. The sampled softmax with
 its correction by the proposal: Bengio and Senecal 2008; here the slate's own items are exact and only R is estimated.
@@ -12,50 +13,51 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar, Final, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
-from agents.distributions import copies_at_end
+from agents.distributions import copies_at_end, entropy_of_samples
 
 NEVER: Final = -1e30  # in place of -inf where gradients pass: no difference of two of them is NaN
 _ENTROPY_SLATES: Final = 4
 
 
-def _split_weights(logits: Tensor, taken: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def _split_weights(logits: Tensor, taken: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Return what `split` does, the weights of all else relative to the largest, and their sum."""
     table = logits.expand(*taken.shape[:-1], logits.shape[-1])
+    weights = table.scatter(-1, taken, -torch.inf)
+    level = weights.detach().amax(-1, keepdim=True).clamp_min(NEVER)
     # Base 2: PyTorch's exp2 takes a third of the time of its exp. One copy of the table, worked on in place.
-    weights = table * math.log2(math.e)
-    weights.scatter_(-1, taken, -torch.inf)
-    top = weights.detach().amax(-1, keepdim=True).clamp_min(NEVER)
-    weights.sub_(top).exp2_()
+    weights.sub_(level).mul_(math.log2(math.e)).exp2_()
     total = weights.sum(-1, keepdim=True).clamp_min(torch.finfo(logits.dtype).tiny)
-    return table.gather(-1, taken), ((top + total.log2()) * math.log(2.0)).squeeze(-1), weights, total
+    return table.gather(-1, taken), total.log().squeeze(-1), level.squeeze(-1), weights, total
 
 
 class _Split(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, logits: Tensor, taken: Tensor) -> tuple[Tensor, Tensor]:
-        own, rest, weights, total = _split_weights(logits, taken)
+    def forward(ctx: Any, logits: Tensor, taken: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        own, rest, level, weights, total = _split_weights(logits, taken)
         ctx.save_for_backward(logits, taken, weights, total)
-        return own, rest
+        ctx.mark_non_differentiable(level)
+        return own, rest, level
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
         logits, taken, weights, total = ctx.saved_tensors
         if torch.is_grad_enabled():  # asked for a second derivative
-            return torch.autograd.grad(_split_weights(logits, taken)[:2], logits, grads, create_graph=True)[0], None
+            return torch.autograd.grad(_split_weights(logits, taken)[:2], logits, grads[:2], create_graph=True)[0], None
         grad = weights * (grads[1].unsqueeze(-1) / total)
         return grad.scatter_add_(-1, taken, grads[0]).sum_to_size(logits.shape), None
 
 
-def split(logits: Tensor, taken: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the logits of what is taken, [..., K], and the log of the sum of exp over all else, [...].
+def split(logits: Tensor, taken: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the logits of what is taken [..., K], and of all else the log of the sum of exp, less a level, and that.
 
-    Where nothing else is left, that is about -1e30: its difference to itself is no NaN.
+    Both are [...]; the level is the largest logit, and a constant to gradients: the sum's gradient is in the other.
+    Where nothing else is left, it is -1e30: a difference to itself is no NaN.
 
     Args:
         logits: [..., N] float32 or float64, -inf for what counts nothing; leading dimensions broadcast.
@@ -63,48 +65,83 @@ def split(logits: Tensor, taken: Tensor) -> tuple[Tensor, Tensor]:
     """
     # A compiler derives the same gradient of the operations themselves; by hand, one pass instead of six.
     if torch.compiler.is_compiling() or not torch.is_grad_enabled():
-        return _split_weights(logits, taken)[:2]
+        return _split_weights(logits, taken)[:3]
     return _Split.apply(logits, taken)  # type: ignore[return-value]
 
 
-def _tail_sums(own: Tensor, rest: Tensor) -> Tensor:
+def _tail_sums(own: Tensor, rest: Tensor, falls: Tensor) -> Tensor:
     sums, running = [], rest
-    for logit in reversed(own.unbind(0)):
-        running = torch.logaddexp(running, logit)
+    for logit, fall in zip(reversed(own.unbind(0)), reversed(falls.unbind(0)), strict=True):
+        running = torch.logaddexp(running + fall, logit)
         sums.append(running)
     return torch.stack(sums[::-1])
 
 
 class _TailLogSums(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, own: Tensor, rest: Tensor) -> Tensor:
-        sums = _tail_sums(own, rest)
-        ctx.save_for_backward(own, rest, sums)
+    def forward(ctx: Any, own: Tensor, rest: Tensor, falls: Tensor) -> Tensor:
+        sums = _tail_sums(own, rest, falls)
+        ctx.save_for_backward(own, rest, falls, sums)
         return sums
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, ...]:
-        own, rest, sums = ctx.saved_tensors
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None]:
+        own, rest, falls, sums = ctx.saved_tensors
         if torch.is_grad_enabled():
-            return torch.autograd.grad(_tail_sums(own, rest), (own, rest), grads, create_graph=True)
+            return *torch.autograd.grad(_tail_sums(own, rest, falls), (own, rest), grads, create_graph=True), None
         # With a_k = sum over j <= k of g_j exp(S_k - S_j): a_k = g_k + a_(k-1) exp(S_k - S_(k-1)), factors below one.
-        falls = (sums[1:] - sums[:-1]).exp()
+        shares = (sums[1:] + falls[:-1] - sums[:-1]).exp()
         flows = [grads[0][0]]
-        for grad, fall in zip(grads[0][1:].unbind(0), falls.unbind(0), strict=True):
-            flows.append(torch.addcmul(grad, flows[-1], fall))
-        return torch.stack(flows) * (own - sums).exp(), flows[-1] * (rest - sums[-1]).exp()
+        for grad, share in zip(grads[0][1:].unbind(0), shares.unbind(0), strict=True):
+            flows.append(torch.addcmul(grad, flows[-1], share))
+        return torch.stack(flows) * (own - sums).exp(), flows[-1] * (rest + falls[-1] - sums[-1]).exp(), None
 
 
-def tail_log_sums(own: Tensor, rest: Tensor) -> Tensor:
-    """Return log S_k = log(exp(rest) + exp(own_k) + ... + exp(own_K)), added last first, [K, ...].
+def tail_log_sums(own: Tensor, rest: Tensor, level: Tensor) -> tuple[Tensor, Tensor]:
+    """Return log S_k = log(exp(level + rest) + exp(own_k) + ... + exp(own_K)), less levels, and these, [K, ...] each.
+
+    The levels are the largest in each sum, and constants to gradients.
 
     Args:
         own: [K, ...] finite.
         rest: [...] finite.
+        level: [...] finite.
     """
-    if torch.compiler.is_compiling() or not torch.is_grad_enabled():
-        return _tail_sums(own, rest)
-    return _TailLogSums.apply(own, rest)  # type: ignore[return-value]
+    levels = [level]
+    for logit in reversed(own.detach().unbind(0)):
+        levels.append(torch.maximum(levels[-1], logit))
+    steps = torch.stack(levels[::-1])
+    falls, levels = steps[1:] - steps[:-1], steps[:-1]
+    function = _tail_sums if torch.compiler.is_compiling() or not torch.is_grad_enabled() else _TailLogSums.apply
+    return function(own - levels, rest, falls), levels  # type: ignore[return-value]
+
+
+class _Terms(NamedTuple):
+    """Of slates.
+
+    Attributes:
+        own: [K, ..., B] logits of the items; about -1e30 of what is not offered and of copies at the end.
+        sums: [K, ..., B] log S_k, less levels.
+        levels: [K, ..., B], constants.
+        rest: [..., B] log R, less its level.
+        level: [..., B], a constant.
+        columns: [..., B, K] int64, where the items stand in the table.
+        counted: [K, ..., B] bool, all but copies at the end.
+        possible: [..., B] bool, whether the slate has a chance.
+    """
+
+    own: Tensor
+    sums: Tensor
+    levels: Tensor
+    rest: Tensor
+    level: Tensor
+    columns: Tensor
+    counted: Tensor
+    possible: Tensor
+
+    def apart(self) -> Tensor:
+        """Return log S_k - log R, [K, ..., B]."""
+        return (self.levels - self.level) + (self.sums - self.rest)
 
 
 class PlackettLuce(Distribution):
@@ -113,8 +150,11 @@ class PlackettLuce(Distribution):
     A slate that repeats an item, or has one that is not offered or -1, has log-probability -inf and no gradient. One
     that ends in copies of an item is short, as imported logs write it: what counts are the items before the copies.
 
+    Where fewer than K items are offered, no whole slate has a chance. Samples and the mode then begin with all of them
+    and end in others, or in the padding -1 of candidates; of fewer than K columns they have no more items than columns.
+
     Args:
-        logits: [B, N], or [B, C] of the candidates; -inf for what is not offered. At least K are offered.
+        logits: [B, N], or [B, C] of the candidates; -inf for what is not offered. NaN makes log-probabilities NaN.
         items: [B, C] ids of the candidates, different ones, -1 for padding; None where the columns are the ids.
         slate_size: K.
     """
@@ -139,8 +179,8 @@ class PlackettLuce(Distribution):
             ids, order = self.items.long().sort(-1)
             yield self.logits.gather(-1, order), ids
 
-    def _split(self, slate: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return logits of a slate's items, -1e30 for those not offered, log R [..., B], and the items' columns.
+    def _split(self, slate: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Return what `split` does, -1e30 for items that are not offered, and the items' columns.
 
         Args:
             slate: [..., B, K] int64, as is what is returned of its items.
@@ -155,8 +195,9 @@ class PlackettLuce(Distribution):
             known = match.any(-1)
         # What is not known takes out the slate's first item once more; if that is not known either, all is -inf.
         columns = torch.where(known, columns, columns[..., :1].clamp(0, size - 1))
-        own, rest = split(self.logits, columns)
-        return torch.where(known & (own > -torch.inf), own, NEVER), rest, columns
+        own, rest, level = split(self.logits, columns)
+        # NaN stays NaN.
+        return torch.where(known & (own != -torch.inf), own, NEVER), rest, level, columns
 
     def _rest(self, columns: Tensor) -> Iterator[tuple[Tensor, Tensor | None, Tensor]]:
         """Yield logits [B, n], what their weights in R fall short of them [n], and the slate's columns [..., B, K]."""
@@ -168,21 +209,23 @@ class PlackettLuce(Distribution):
 
     # --- what a distribution is asked
 
-    def _terms(self, slate: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Return, of slates: logits and log S_k, [K, ..., B] each, log R [..., B], and columns [..., B, K].
+    def _terms(self, slate: Tensor) -> _Terms:
+        own, rest, level, columns = self._split(slate)
+        copies = copies_at_end(slate)
+        items = slate.sort(dim=-1).values
+        repeats = (items[..., 1:] == items[..., :-1]).sum(-1)
+        missing = (own <= 0.5 * NEVER) & ~copies
+        possible = (repeats == copies.sum(-1)) & ~missing.any(-1)
+        own = torch.where(copies, NEVER, own).movedim(-1, 0).contiguous()
+        sums, levels = tail_log_sums(own, rest, level)
+        return _Terms(own, sums, levels, rest, level, columns, ~copies.movedim(-1, 0), possible)
 
-        The logit of an item that is not offered is about -1e30.
-        """
-        own, rest, columns = self._split(slate)
-        own = torch.where(copies_at_end(slate), NEVER, own).movedim(-1, 0).contiguous()
-        return own, tail_log_sums(own, rest), rest, columns
-
-    def _shares(self, columns: Tensor, rest: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    def _shares(self, terms: _Terms) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield logs of shares in R, -inf for what is taken, and logits less log R, [..., B, n] each."""
-        rest = rest.unsqueeze(-1)
-        for logits, correction, taken in self._rest(columns):
-            weights = logits if correction is None else logits - correction
-            left = weights.expand(*taken.shape[:-1], weights.shape[-1]).scatter(-1, taken, -torch.inf) - rest
+        for logits, correction, taken in self._rest(terms.columns):
+            weights = logits - terms.level.unsqueeze(-1)
+            weights = weights if correction is None else weights - correction
+            left = weights.scatter(-1, taken, -torch.inf) - terms.rest.unsqueeze(-1)
             yield left, left if correction is None else left + correction.nan_to_num(posinf=0.0)
 
     def log_prob(self, value: Tensor) -> Tensor:
@@ -191,11 +234,9 @@ class PlackettLuce(Distribution):
         Args:
             value: [..., B, K] integers.
         """
-        slate = value.long()
-        own, sums, _, _ = self._terms(slate)
-        counted = ~copies_at_end(slate).movedim(-1, 0)
-        score = torch.where(counted, own, 0.0).sum(0)
-        return torch.where(self._possible(slate, score), score - torch.where(counted, sums, 0.0).sum(0), -torch.inf)
+        terms = self._terms(value.long())
+        steps = torch.where(terms.counted, (terms.own - terms.levels) - terms.sums, 0.0)
+        return torch.where(terms.possible, steps.sum(0), -torch.inf)
 
     def prefix_log_prob(self, slate: Tensor) -> Tensor:
         """Return the log-probabilities of the first 1, 2, ... K items of slates, [..., B, K] nats.
@@ -207,24 +248,13 @@ class PlackettLuce(Distribution):
         items, order = slate.sort(dim=-1, stable=True)
         again = torch.nn.functional.pad(items[..., 1:] == items[..., :-1], (1, 0))
         again = torch.zeros_like(again).scatter(-1, order, again).movedim(-1, 0)
-        own, sums, rest, _ = self._terms(slate)
+        terms = self._terms(slate)
         # A later copy was added to the sums before it: here it counts nothing.
-        own = torch.where(again, NEVER, own)
-        sums, copies = tail_log_sums(own, rest), copies_at_end(slate).movedim(-1, 0)
-        possible = ((own > 0.5 * NEVER) | copies).cumprod(0) > 0
-        steps = torch.where(copies, 0.0, own - sums)
+        own = torch.where(again, NEVER, terms.own)
+        sums, levels = tail_log_sums(own, terms.rest, terms.level)
+        possible = (~(own <= 0.5 * NEVER) | ~terms.counted).cumprod(0) > 0
+        steps = torch.where(terms.counted, (own - levels) - sums, 0.0)
         return torch.where(possible, steps.cumsum(0), -torch.inf).movedim(0, -1)
-
-    def _possible(self, slate: Tensor, score: Tensor) -> Tensor:
-        """Return which slates have a chance, [..., B] bool.
-
-        Args:
-            slate: [..., B, K].
-            score: [..., B] sums of its items' logits, without copies at its end.
-        """
-        items = slate.sort(dim=-1).values
-        repeats = (items[..., 1:] == items[..., :-1]).sum(-1)
-        return (score > 0.5 * NEVER) & (repeats == copies_at_end(slate).sum(-1))
 
     def sample(self, sample_shape: Any = ()) -> Tensor:
         """Return slates by Gumbel top-K, from the global generator, [*sample_shape, B, K] int64."""
@@ -264,20 +294,18 @@ class PlackettLuce(Distribution):
         It is unbiased, and so is its gradient, which follows the sampled items too; for K = 1 both are exact.
         """
         slates = self.sample((_ENTROPY_SLATES if self.slate_size > 1 else 1,))
-        own, sums, rest, columns = self._terms(slates)
-        spread = torch.zeros_like(rest)
-        for shares, logits in self._shares(columns, rest):
+        terms = self._terms(slates)
+        own, sums, levels = terms.own, terms.sums, terms.levels
+        spread = torch.zeros_like(terms.rest)
+        for shares, logits in self._shares(terms):
             # Where the clamp acts, the share is zero.
             spread = spread - (shares.clamp_min(-200.0).exp() * logits.clamp_min(-200.0)).sum(-1)
         # Of position k: what is left as a whole, and the slate's own items from k on.
-        apart = sums - rest
+        apart = terms.apart()
         by_rest = (-apart).exp() * (spread + apart)
-        surprise = [sums[k] - own[k:] for k in range(len(own))]
+        surprise = [sums[k] + (levels[k] - own[k:]) for k in range(len(own))]
         by_own = torch.stack([((-values).exp() * values).sum(0) for values in surprise])
-        positions = by_rest + by_own
-        reached = (own - sums).cumsum(0)[:-1]
-        score = (positions[1:].detach() * (reached - reached.detach())).sum(0)
-        return (positions.sum(0) + score).mean(0)
+        return entropy_of_samples((by_rest + by_own).movedim(0, -1), (own - levels - sums).movedim(0, -1))
 
     def score_norm(self, action: Tensor) -> Tensor:
         """Return the norm of the gradient of log pi(a | s) in all logits, [..., B]; zero for an impossible slate.
@@ -285,17 +313,16 @@ class PlackettLuce(Distribution):
         Args:
             action: [..., B, K] integers.
         """
-        slate = action.long()
-        own, sums, rest, columns = self._terms(slate)
-        square = torch.zeros_like(rest)
-        for shares, logits in self._shares(columns, rest):
+        terms = self._terms(action.long())
+        own, sums, levels, counted = terms.own, terms.sums, terms.levels, terms.counted
+        square = torch.zeros_like(terms.rest)
+        for shares, logits in self._shares(terms):
             square = square + (shares.exp() * logits.clamp_max(50.0).exp()).sum(-1)
-        counted = ~copies_at_end(slate).movedim(-1, 0)
-        by_rest = square * torch.where(counted, (rest - sums).exp(), 0.0).sum(0).square()
+        by_rest = square * torch.where(counted, (-terms.apart()).exp(), 0.0).sum(0).square()
         # Of item j: one, less its probability at each position up to its own.
-        chances = torch.stack([(own[j] - sums[: j + 1]).exp().sum(0) for j in range(len(own))])
+        chances = torch.stack([(own[j] - levels[: j + 1] - sums[: j + 1]).exp().sum(0) for j in range(len(own))])
         norm = (by_rest + torch.where(counted, 1.0 - chances, 0.0).square().sum(0)).sqrt()
-        return torch.where(self._possible(slate, torch.where(counted, own, 0.0).sum(0)), norm, 0.0)
+        return torch.where(terms.possible, norm, 0.0)
 
     def table(self, num_items: int) -> Tensor:
         """Return the exact logits of all items, [B, N], -inf for those not offered.

@@ -2,7 +2,7 @@
 
 A policy is a TorchRL actor over one kind of action. What a batch of it is asked goes through its distribution:
 
-    policy = make_policy(SessionSpace.of_log(log), PlackettLuceConfig())
+    policy = make_policy(SessionSpace.of_log(log), PlackettLucePolicyConfig())
     distribution = policy.get_dist(batch)             # batch: a TensorDict with the key "observation"
     distribution.log_prob(batch["slate"])             # [B] nats; .sample(), .mode, .entropy(), .score_norm(action)
 
@@ -237,6 +237,11 @@ class Policy(ProbabilisticActor):
         Raises:
             InvalidInput: for an observation of another space.
         """
+        require(
+            isinstance(observation, Mapping),
+            f"observation is a {type(observation).__name__}; pass the environment's dict of arrays, without a wrapper "
+            "that changes it",
+        )
         single = np.ndim(observation.get("history_items", [[]])) == 1
         many = {
             name: np.asarray(values)[None] if single else np.asarray(values) for name, values in observation.items()
@@ -316,6 +321,7 @@ def load_policy(path: str | Path, device: str = "cpu", **changes: Any) -> Policy
         InvalidInput: if the file is missing or is not a policy, or a change is none of its config or of its weights.
     """
     path = Path(path)
+    require(not (path / "policy").is_file(), f"{path} is a folder; pass the file in it, {path / 'policy'}")
     require(path.is_file(), f"policy file {path} does not exist; train one with `recsession train`")
     try:
         content: dict[str, Any] = torch.load(io.BytesIO(path.read_bytes()), weights_only=True, map_location="cpu")
@@ -333,7 +339,8 @@ def load_policy(path: str | Path, device: str = "cpu", **changes: Any) -> Policy
         policy_class = POLICIES.get(values["name"])
         policy = make_policy(space, from_plain(policy_class.Config, values | changes))
         floating = [values.dtype for values in content["weights"].values() if values.is_floating_point()]
-        policy.to(floating[0]).load_state_dict(content["weights"])
+        policy.to(floating[0])
+        _take_weights(policy, content["weights"])
     except InvalidInput as error:
         raise InvalidInput(f"{path} is not a policy file that can be read: {error}") from error
     except Exception as error:
@@ -346,3 +353,13 @@ def load_policy(path: str | Path, device: str = "cpu", **changes: Any) -> Policy
 
 def _nested(key: NestedKey, name: str) -> NestedKey:
     return (*((key,) if isinstance(key, str) else key), name)
+
+
+def _take_weights(policy: Policy, weights: dict[str, Tensor]) -> None:
+    try:
+        policy.load_state_dict(weights)
+    except RuntimeError as error:
+        raise InvalidInput(
+            "its weights are of other shapes or names than its config asks for, as another version writes them; train "
+            "one with `recsession train`"
+        ) from error

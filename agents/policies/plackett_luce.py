@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from agents.distributions import copies_at_end
 from agents.distributions.plackett_luce import PlackettLuce, scaled_logits
-from agents.distributions.sampled_plackett_luce import ItemProposal, LargePlackettLuce
+from agents.distributions.sampled_plackett_luce import ItemProposal, LargePlackettLuce, observation_key
 from agents.networks import ItemTable, NetworkConfig, make_encoder, mlp
 from agents.policies import POLICIES, Played, Policy
 from agents.session_space import SessionSpace
@@ -52,7 +52,7 @@ class PlackettLucePolicyConfig:
 
 
 class PlackettLuceHead(nn.Module):
-    """From an observation to `logits` (and `items`, the candidates), or to `user` of a large catalogue; float32.
+    """From an observation to `logits` (and `items`, the candidates), or `user` and `sample_key` of a large catalogue.
 
     Args:
         space: see `Policy`.
@@ -72,7 +72,8 @@ class PlackettLuceHead(nn.Module):
         user = self.body(self.encoder(**observation))
         available = observation.get("available")
         if self.large:
-            return user.float() if available is None else (user.float(), available)
+            key = observation_key(observation, self.encoder.history_length)
+            return (user.float(), key) if available is None else (user.float(), key, available)
         if "candidates" in observation:
             items = observation["candidates"].long()
             vectors, bias = self.item_table(items.clamp_min(0))
@@ -108,7 +109,7 @@ class PlackettLucePolicy(Policy):
         options: dict[str, Any] = {"slate_size": space.slate_size}
         if head.large:
             options |= {"item_table": head.item_table, "proposal": head.proposal, "num_sampled": config.num_sampled}
-            parameters = ("user", "available") if space.offer == "available" else ("user",)
+            parameters = ("user", "sample_key", *(("available",) if space.offer == "available" else ()))
         else:
             parameters = ("logits", "items") if space.offer == "candidates" else ("logits",)
         distribution = LargePlackettLuce if head.large else PlackettLuce
@@ -134,8 +135,8 @@ class PlackettLucePolicy(Policy):
         for rows, scores in self._scores(batch):
             prefix[rows] = judge_slates(scores, None, 1.0, None, slates[rows])
         prefix[~np.logical_and.accumulate(known, axis=1)] = -np.inf
-        copies = copies_at_end(torch.from_numpy(slates)).numpy()
-        last = np.take_along_axis(prefix, slates.shape[1] - 1 - copies.sum(axis=1, keepdims=True), axis=1)
+        copies = copies_at_end(torch.from_numpy(action)).numpy()
+        last = np.take_along_axis(prefix, action.shape[1] - 1 - copies.sum(axis=1, keepdims=True), axis=1)
         prefix = np.where(copies, last, prefix)
         return prefix[:, -1].copy(), prefix
 

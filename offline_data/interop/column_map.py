@@ -18,6 +18,7 @@ from recenv.errors import InvalidInput, require, unknown_name
 
 TimeUnit = Literal["seconds", "milliseconds"]
 
+_COORDINATE: Final = re.compile(r"embeddings?[_.]?(\d+)")
 _FILE_NAME: Final = re.compile(r"\w[\w .:%()+-]{0,99}")
 _KINDS: Final[Mapping[str, Kind]] = {
     "user_id": "id",
@@ -140,7 +141,8 @@ def import_table(
         out: the dataset's folder, which is not there yet.
         columns: which column is what.
         items: CSV or Parquet file of the items: the column of their ids is named as in the log, or `item_id`; its
-            further columns of numbers, and of lists of them (`embeddings`), become those of the dataset's items.
+            further columns of numbers, and of lists of them, become those of the dataset's items. A list column
+            `embeddings`, or the columns embedding_0, embedding_1, ... together, is what policies tell items apart by.
         time_unit: of timestamps that are numbers.
         options: how sessions and rewards are made.
         progress: called with the number of rows of each batch.
@@ -243,6 +245,7 @@ def _with_items(logged: Ids, file: Path, id_column: str) -> tuple[Ids, dict[str,
         "items out",
     )
     order = np.argsort(ids.codes)
+    table = _joined_embeddings(table, file)
     columns = {column: values[order] for column, values in table.items() if column not in (name, "source_id")}
     columns = {column: values for column, values in columns.items() if values.dtype.kind in "if"}
     for column in columns:
@@ -251,3 +254,21 @@ def _with_items(logged: Ids, file: Path, id_column: str) -> tuple[Ids, dict[str,
         fine = columns["embeddings"].ndim == 2 and bool(np.isfinite(columns["embeddings"]).all())
         require(fine, f"{file}, column embeddings: it holds no lists of finite numbers; mend or rename it")
     return Ids(place[logged.codes], ids.source), columns
+
+
+def _joined_embeddings(table: dict[str, np.ndarray], file: Path) -> dict[str, np.ndarray]:
+    """Return the columns, with embedding_0, embedding_1, ... as one of lists, as a CSV file cannot write it.
+
+    Raises:
+        InvalidInput: for a number that is left out, or both forms.
+    """
+    parts = {int(found[1]): name for name in table if (found := _COORDINATE.fullmatch(name))}
+    if not parts:
+        return table
+    require(
+        sorted(parts) == list(range(len(parts))) and "embeddings" not in table,
+        f"{file} has the columns {', '.join(parts.values())}; number them from 0 without a gap, and leave out a column "
+        "`embeddings`",
+    )
+    rest = {name: values for name, values in table.items() if name not in parts.values()}
+    return {**rest, "embeddings": np.stack([table[parts[n]].astype(np.float32) for n in range(len(parts))], axis=1)}

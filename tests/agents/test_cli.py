@@ -140,7 +140,7 @@ def test_from_a_log_to_an_estimate(run, tmp_path, world_options):
     assert "Traceback" not in err
     assert "over 1,000 simulated sessions" in out
     assert {path.name for path in (tmp_path / "run").iterdir()} == {
-        "lock", "checkpoint", "metrics.jsonl", "policy", "scores.json", "scores.npy"
+        "lock", "checkpoint", "metrics.jsonl", "policy", "request.json", "scores.npy"
     }  # fmt: skip
     curve = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     assert [point["step"] for point in curve] == [0, 19]
@@ -172,18 +172,28 @@ def test_commands_can_be_given_again(run, made, tmp_path, folder_tree):
     before = folder_tree(tmp_path / "run")
     assert run(*words)[0] == 0
     assert folder_tree(tmp_path / "run") == before
-    # Another seed is another run.
-    code, _, err = run(*words, "--seed", 1)
-    assert code == 2
-    assert err.splitlines()[-1].startswith("recsession: run/checkpoint is a checkpoint of another run")
 
 
-def test_another_critic_is_another_run(run, made, tmp_path):
+@pytest.mark.parametrize(
+    ("changes", "what"),
+    [
+        (["--seed", 1], "seed"),
+        (["--critic.learning-rate", 0.01], "critic"),
+        (["--trainer.learning-rate", 0.01], "trainer"),
+        (["--encoder", "flat"], "trainer, critic"),
+        (["--objective.temperature", 0.5], "objective"),
+    ],
+)
+def test_another_run_is_refused_before_anything_changes(run, made, tmp_path, folder_tree, changes, what):
     words = ["train", "awr", "--log", made / "log", "--out", "run", *FIT, *BUDGET]
     assert run(*words)[0] == 0
-    code, _, err = run(*words, "--critic.learning-rate", 0.01)
+    before = folder_tree(tmp_path / "run")
+    code, _, err = run(*words, *changes)
     assert code == 2
-    assert "is a checkpoint of another run" in err.splitlines()[-1]
+    assert err == (
+        f"recsession: --out run holds a run with another {what}; choose another folder, or remove it to start over\n"
+    )
+    assert folder_tree(tmp_path / "run") == before
 
 
 @pytest.mark.parametrize(

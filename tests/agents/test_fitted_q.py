@@ -164,7 +164,10 @@ def test_the_other_kind_of_action_is_refused(log, slate_log, table, uniform_acto
 
 def test_other_items_and_other_slates_are_refused(table, slate_log):
     policy: Any = TablePolicy(table, LEANING)
-    with pytest.raises(InvalidInput, match=r"the policy was made for user_model=None, and .* has 'interest_evolution'"):
+    with pytest.raises(
+        InvalidInput,
+        match=r"the policy was made for user_model='none, an imported log', and .* has 'interest_evolution'",
+    ):
         fit_action_value(slate_log, policy, HASTY)
     policy.space = dataclasses.replace(policy.space, embeddings=2.0 * policy.space.embeddings)
     with pytest.raises(InvalidInput, match="the policy was made for other items than those of"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -173,3 +174,34 @@ def test_a_policy_becomes_a_model(run, made):
     code, _, error = run("export", made / "log", "--to", "onnx")
     assert code == 2
     assert "log does not exist; train one" in error
+
+
+def test_an_imported_log_with_short_slates_is_learned_from_and_weighed(run, tmp_path):
+    """Steps of one to three items, as a shop's page has them; its items' embeddings stand in the file of items."""
+    rng = np.random.default_rng(0)
+    lines = ["uid,step,vid,clicked"]
+    for user in range(40):
+        for step in range(3):
+            items = rng.permutation(6)[: 1 + (user + step) % 3]
+            lines += [f"{user},{step},{item},{int(item == 2)}" for item in items]
+    (tmp_path / "log.csv").write_text("\n".join(lines) + "\n")
+    vectors = rng.normal(size=(6, 3))
+    header = "vid,embedding_0,embedding_1,embedding_2\n"
+    (tmp_path / "items.csv").write_text(header + "".join(f"{n},{a},{b},{c}\n" for n, (a, b, c) in enumerate(vectors)))
+    roles = ("--map", "user_id=uid", "item_id=vid", "step=step", "feedback.click=clicked")
+    words = ("--path", "log.csv", "--items", "items.csv", "--out", "log", *roles, "--estimate-propensities")
+    code, _, error = run("import", "table", *words)
+    assert code == 0, error
+    assert not LoggedDataset.open("log").rows["shown"].all()
+    small = ("--critic.num-rounds", 1, "--critic.steps-per-round", 5)
+    for policy in ("plackett_luce", "generative"):
+        code, out, error = run(
+            "train", "drpo", "--log", "log", "--out", policy, "--policy", policy, *small, "--trainer.num-steps", 30
+        )
+        assert code == 0, error
+        assert "warning" not in out
+        assert "judge it with `recsession ope --log log" in out
+        code, out, error = run("ope", "--log", "log", "--policy", f"{policy}/policy", *small)
+        assert code == 0, error
+        assert re.search(r"^snips +\d+\.\d+ \[\d", out, flags=re.MULTILINE)
+        assert run("evaluate", "--policy", f"{policy}/policy")[2].endswith("with `recsession ope`\n")

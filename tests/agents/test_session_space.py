@@ -200,7 +200,7 @@ def test_the_same_space_fits(world, space):
         ({"has_calendar": True}, r"observed=\(.*'clock'\)", r"\(.*, 'calendar'\)"),
         ({"embeddings": np.zeros((49, 4), np.float32)}, "num_items=50", "49"),
         ({"embeddings": np.zeros((50, 5), np.float32)}, "embedding_dim=4", "5"),
-        ({"session": None}, "user_model='interest_evolution'", "None"),
+        ({"session": None}, "user_model='interest_evolution'", "'none, an imported log'"),
         (
             {"session": SessionConfig().override(user_model="boredom_cascade")},
             "user_model='int.*'",
@@ -250,3 +250,17 @@ def test_batch_refuses_an_id_that_no_item_has(config, name, wrong):
     values[1, 2] = wrong
     with pytest.raises(InvalidInput, match=rf"observation '{name}' has dtype .* item ids are integers in \[0, 49\]"):
         space.batch({**observation, name: values})
+
+
+def test_batch_refuses_a_step_that_shows_a_part_of_the_items(world, space):
+    for name, values in (("candidates", np.zeros((4, 5), np.int32)), ("available", np.ones((4, 50), np.int8))):
+        with pytest.raises(InvalidInput, match=f"has {name}: the step shows a part of the items"):
+            space.batch({**observe(world), name: values})
+
+
+@pytest.mark.parametrize("name", ["profile", "history_feedback", "clock"])
+def test_batch_refuses_what_is_no_number(world, space, name):
+    observation = observe(world)
+    observation[name][-1] = np.nan
+    with pytest.raises(InvalidInput, match=f"observation '{name}' holds a number that is not finite"):
+        space.batch(observation)

@@ -75,7 +75,18 @@ def test_items_and_tokens_add_up_to_the_slate(problem, seed):
         np.testing.assert_allclose(tokens[user].detach().numpy(), expected, atol=2e-5)
 
 
-WRONG = [[3, 3, 1], [4, 4, 4], [-1, -1, -1], [3, -1, -1], [3, 4, 4], [3, 1, 3], [-1, 1, 3], [3, 1, -1], [3, 1, 4], [3, 1, 5]]
+WRONG = [
+    [3, 3, 1],
+    [4, 4, 4],
+    [-1, -1, -1],
+    [3, -1, -1],
+    [3, 4, 4],
+    [3, 1, 3],
+    [-1, 1, 3],
+    [3, 1, -1],
+    [3, 1, 4],
+    [3, 1, 5],
+]
 
 
 # Rows of short slates, whole ones, and one that repeats an item before its end.

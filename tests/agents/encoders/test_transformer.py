@@ -45,9 +45,7 @@ def test_equals_attention_written_out(events, padding):
         tokens.append(encoder.query(context))
         for block in encoder.blocks:
             normed = [block.attention_norm(token) for token in tokens]
-            queries, keys, values = (
-                [weight @ token for token in normed] for weight in block.project.weight.chunk(3)
-            )
+            queries, keys, values = ([weight @ token for token in normed] for weight in block.project.weight.chunk(3))
             read = []
             for place, token in enumerate(tokens):
                 past = slice(0, place + 1)

@@ -177,6 +177,30 @@ def test_permuted_catalogue_permutes_the_policy(make, monkeypatch):
     np.testing.assert_array_equal(order[permuted.best(moved)], policy.best(batch))
 
 
+def test_weights_of_items_in_another_order_are_refused(make):
+    policy, _ = make()
+    state = policy.state_dict()
+    name = next(name for name in state if name.endswith("codes"))
+    for codes in (state[name].flip(0), state[name][:-1]):
+        with pytest.raises(InvalidInput, match="stand in another order, or another version"):
+            policy.load_state_dict(state | {name: codes})
+    policy.load_state_dict(state)
+
+
+@pytest.mark.parametrize("options", [{}, {"num_candidates": 8}])
+def test_no_sessions_get_no_slates(make, options):
+    policy, batch = make(**options)
+    none = batch[:0]
+    played = policy.play(none, np.empty((0, policy.num_draws)))
+    assert played.action.shape == played.prefix_log_prob.shape == policy.best(none).shape == (0, 3)
+    log_prob, prefix = policy.judge(none, played.action)
+    assert log_prob.shape == played.log_prob.shape == (0,)
+    assert prefix.shape == (0, 3)
+    remembered = policy.remember(none, torch.Generator().manual_seed(0))
+    assert remembered.shape == (0, 12)
+    assert policy.recall(remembered, torch.Generator()).shape == (4, 0, 3)
+
+
 def test_objective_trains_every_weight_of_a_functional_copy(make):
     policy, batch = make(num_candidates=8)
     # Sessions begin without a history, of whose weights there is then no gradient.

@@ -341,5 +341,7 @@ def test_what_does_not_fit_is_refused_by_what_differs(name, changes, own, theirs
 @every_policy
 def test_an_imported_log_and_a_world_do_not_fit(cases, name):
     policy = cases.make(name, "imported").policy
-    with pytest.raises(InvalidInput, match="was made for user_model=None, and w has 'interest_evolution'"):
+    with pytest.raises(
+        InvalidInput, match="was made for user_model='none, an imported log', and w has 'interest_evolution'"
+    ):
         policy.require_fits(SessionSpace.of_world(world_of("plain")), "p", "w")

@@ -91,9 +91,25 @@ def test_items_of_a_file(table, tmp_path):
     assert sorted(log.manifest["source"]["files"]) == ["items.csv", "log.csv"]
 
 
+@pytest.mark.parametrize("name", ["embedding_", "embeddings_", "embedding.", "embedding"])
+def test_numbered_columns_are_one_embedding(table, tmp_path, name):
+    items = tmp_path / "items.csv"
+    # Eleven coordinates: the tenth comes after the second.
+    header = ",".join(f"{name}{n}" for n in (10, *range(10)))
+    rows = "".join(f"{vid},{','.join(str(vid + n) for n in (10, *range(10)))}\n" for vid in (9, 3, 7, 8))
+    items.write_text(f"vid,{header}\n{rows}")
+    log = import_table(table, tmp_path / "out", ColumnMap.of(ROLES), items=items)
+    expected = np.array([3, 7, 8, 9])[:, None] + np.arange(11)
+    np.testing.assert_array_equal(log.catalog["embeddings"], expected.astype(np.float32))
+    assert log.catalog["embeddings"].dtype == np.float32
+    assert "embeddings of the items" not in log.manifest["source"]["lacking"]
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
+        ("vid,embedding_0,embedding_2\n7,1,1\n8,2,1\n9,1,1\n", "number them from 0 without a gap"),
+        ("vid,embedding_0,embedding_1\n7,1,1\n8,,1\n9,1,1\n", "embeddings: it holds no lists of finite numbers"),
         ("vid,price\n7,1\n8,2\n", "has no vid=9, which the log shows"),
         ("vid,price\n7,1\n7,2\n8,1\n9,1\n", "names an item twice in vid"),
         ("other,price\n7,1\n", "has no column item_id; it has other, price"),
