@@ -42,7 +42,7 @@ class Lanes:
         logits = self._decoder.heads[level](self._hidden).view(children.shape)
         log_prob = masked_log_softmax(logits, allowed, self._decoder.temperature)
         log_prob = log_prob.masked_fill(~allowed, -torch.inf)
-        log_prob[..., 0].masked_fill_(~allowed.any(dim=-1), 0.0)
+        log_prob[..., 0].masked_fill_(log_prob.amax(dim=-1) == -torch.inf, 0.0)
         return children.masked_fill(~allowed, -1), log_prob
 
     def spread(self, parents: Tensor) -> None:

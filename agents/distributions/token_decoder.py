@@ -160,7 +160,8 @@ def masked_log_softmax(logits: Tensor, allowed: Tensor, temperature: float = 1.0
         allowed: [..., V] bool.
         temperature: divides the logits.
     """
-    forbidden = ~allowed & allowed.any(dim=-1, keepdim=True)
+    # PyTorch's `any` takes many times as long on the CPU.
+    forbidden = ~allowed & (allowed.int().amax(dim=-1, keepdim=True) > 0)
     return log_softmax((logits.float() / temperature).masked_fill(forbidden, -torch.inf), dim=-1)
 
 

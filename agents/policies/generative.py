@@ -100,9 +100,9 @@ class GenerativeHead(nn.Module):
         codes = state_dict.get(f"{prefix}codes")
         if codes is not None and not torch.equal(codes.cpu(), self.codes.cpu()):
             raise InvalidInput(
-                "the semantic IDs beside the weights are not those that the policy's items get here: the items are others, "
-                "stand in another order, or another version codes them otherwise; take the items and version that it was "
-                "trained with, or train it again"
+                "the semantic IDs beside the weights are not those that these items get here: the items are others, or "
+                "stand in another order, or another version codes them otherwise; take the items and the version that "
+                "the weights were trained with, or train again"
             )
         super()._load_from_state_dict(state_dict, prefix, *rest)
 

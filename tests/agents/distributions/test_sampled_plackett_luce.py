@@ -45,7 +45,7 @@ def test_large_is_exact_in_evaluation_mode(space, monkeypatch):
 
 def varied(batch: TensorDict, number: int) -> TensorDict:
     """The batch, and one session more whose profile no other number gives."""
-    last = batch[:1].clone()
+    last: Any = batch[:1].clone()
     last["observation", "profile"] = torch.full_like(last["observation", "profile"], float(number))
     return torch.cat([batch, last])  # type: ignore[return-value]
 
@@ -140,34 +140,33 @@ def test_the_same_batch_has_the_same_sample_and_others_have_others(training):
     slate = policy.get_dist(batch).mode
     expected = policy.get_dist(batch).log_prob(slate)
     assert torch.equal(policy.get_dist(batch.clone()).log_prob(slate), expected)
-    # In another order, in wider numbers, behind longer padding and with what the encoder does not read.
+    # In another order, or in wider numbers.
     order = torch.randperm(20, generator=torch.Generator().manual_seed(0))
     torch.testing.assert_close(policy.get_dist(batch[order]).log_prob(slate[order]), expected[order])
-    changed = batch.clone()
+    wide = batch.clone()
     for name, values in batch["observation"].items():
-        changed["observation", name] = values.double() if values.is_floating_point() else values.to(torch.int32)
-    torch.testing.assert_close(policy.get_dist(changed).log_prob(slate), expected)
-    for name, value in (("history_items", -1), ("history_feedback", 9.0)):
-        padding = batch["observation", name][:, :2] * 0 + value
-        padded = torch.cat([padding, batch["observation", name]], dim=1)
-        if name == "history_items":
-            # Padding stands in front: sessions of fewer events than H have it already.
-            padded[:, 2:4], changed["observation", name] = -1, padded
-            batch["observation", name][:, :2] = -1
-        else:
-            changed["observation", name] = padded
-    assert torch.equal(drawn(policy, changed), drawn(policy, batch))
+        wide["observation", name] = values.double() if values.is_floating_point() else values.to(torch.int32)
+    torch.testing.assert_close(policy.get_dist(wide).log_prob(slate), expected)
     # A little of any part of one observation draws afresh.
-    first = drawn(policy, batch)
+    row = int((batch["observation", "history_items"][:, -1] >= 0).nonzero()[0])
     for name in ("profile", "clock", "history_items", "history_feedback"):
         other = batch.clone()
-        row = int((batch["observation", "history_items"][:, -1] >= 0).nonzero()[0])
-        values = other["observation", name][row]
-        values.view(-1)[-1] += 1 if name == "history_items" else 0.01
-        other["observation", name][row] = values
-        found = drawn(policy, other)
-        assert not torch.equal(found, first), name
-    assert not torch.equal(drawn(policy, batch[1:]), first)
+        other["observation", name][row].view(-1)[-1] += 1 if name == "history_items" else 0.01
+        assert not torch.equal(drawn(policy, other), drawn(policy, batch)), name
+    assert not torch.equal(drawn(policy, batch[1:]), drawn(policy, batch))
+
+
+def test_padding_of_a_history_counts_nothing_for_the_sample(training):
+    policy, batch = training
+    short, long = batch.clone(), batch.clone()
+    for name, padding in (("history_items", -1), ("history_feedback", 9.0)):
+        values = batch["observation", name][:, 2:]
+        short["observation", name] = values
+        long["observation", name] = torch.cat(
+            [torch.full_like(values[:, :1].repeat_interleave(9, 1), padding), values], 1
+        )
+    assert torch.equal(drawn(policy, long), drawn(policy, short))
+    assert not torch.equal(drawn(policy, short), drawn(policy, batch))
 
 
 def drawn(policy: Any, batch: TensorDict) -> Tensor:

@@ -62,10 +62,21 @@ def test_kernels_and_distribution_agree(variant):
     assert np.array_equal(judged[0], judged[1][:, -1])
     action = played.action.copy()
     action[0, 1], action[1, 0], action[2, 2] = action[0, 0], -1, policy.space.num_items
+    # Short slates, which end in copies, and one that ends in copies of what is no item.
+    action[3, 2], action[4], action[5, 1:] = action[3, 1], action[4, 0], -1
+    action[5, 0] = 0  # which is what the kernels are given in the place of -1
+    offered = distribution.table(NUM_ITEMS)[5, 0].isfinite().item()
     judged = policy.judge(batch, action)
-    assert np.array_equal(np.isfinite(judged[1][:3]), [[1, 0, 0], [0, 0, 0], [1, 1, 0]])
+    finite = [[1, 0, 0], [0, 0, 0], [1, 1, 0], [1, 1, 1], [1, 1, 1], [offered, 0, 0]]
+    assert np.array_equal(np.isfinite(judged[1][:6]), finite)
+    assert np.array_equal(judged[0], judged[1][:, -1])
+    assert played.prefix_log_prob is not None
+    np.testing.assert_allclose(judged[1][3, 1:], [played.prefix_log_prob[3, 1]] * 2, rtol=1e-12)
+    np.testing.assert_allclose(judged[1][4], [played.prefix_log_prob[4, 0]] * 3, rtol=1e-12)
     prefix = distribution.prefix_log_prob(torch.from_numpy(action)).detach().numpy()
     np.testing.assert_allclose(prefix, judged[1], rtol=1e-5, atol=1e-5)
+    log_prob = distribution.log_prob(torch.from_numpy(action)).detach().numpy()
+    np.testing.assert_allclose(log_prob, judged[0], rtol=1e-5, atol=1e-5)
 
 
 def test_only_what_is_offered_has_a_chance_or_a_gradient(variant):

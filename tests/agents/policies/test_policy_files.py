@@ -207,10 +207,11 @@ def test_fields_that_leave_the_weights_as_they_are_can_be_changed(tmp_path):
     assert load_policy(file, temperature=0.5, beam_size=3).config == dataclasses.replace(
         load_policy(file).config, temperature=0.5, beam_size=3
     )
-    for changes, message in (
+    wrong: tuple[tuple[dict[str, Any], str], ...] = (
         ({"temperatur": 0.5}, r"GenerativePolicyConfig option 'temperatur'; did you mean 'temperature'\?"),
         ({"temperature": 0.0}, "temperature=0.0 is outside"),
         ({"width": 128}, "weights are of other shapes or names than its config asks for"),
-    ):
+    )
+    for changes, message in wrong:
         with pytest.raises(InvalidInput, match=message):
             load_policy(file, **changes)
