@@ -88,7 +88,8 @@ class _TailLogSums(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None]:
         own, rest, falls, sums = ctx.saved_tensors
         if torch.is_grad_enabled():
-            return *torch.autograd.grad(_tail_sums(own, rest, falls), (own, rest), grads, create_graph=True), None
+            found = torch.autograd.grad(_tail_sums(own, rest, falls), (own, rest), grads, create_graph=True)
+            return found[0], found[1], None
         # With a_k = sum over j <= k of g_j exp(S_k - S_j): a_k = g_k + a_(k-1) exp(S_k - S_(k-1)), factors below one.
         shares = (sums[1:] + falls[:-1] - sums[:-1]).exp()
         flows = [grads[0][0]]

@@ -158,9 +158,9 @@ class LargePlackettLuce(PlackettLuce):
 
     def _sample(self) -> tuple[Tensor, Tensor]:
         """Return what the proposal draws, which only the normaliser needs."""
-        if self._drawn is None:
-            self._drawn = self.proposal(self.sample_key.sum(), self.num_sampled)
-        return self._drawn
+        drawn = self.proposal(self.sample_key.sum(), self.num_sampled) if self._drawn is None else self._drawn
+        self._drawn = drawn
+        return drawn
 
     def _split(self, slate: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         size = self.item_table.embeddings.shape[0]

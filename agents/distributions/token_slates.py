@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
-from agents.distributions import copies_at_end
+from agents.distributions import copies_at_end, entropy_of_samples
 from agents.distributions.decoding import beam_search, sample_slates
 from agents.distributions.token_decoder import Conditionals, TokenDecoder
 
@@ -131,8 +131,7 @@ class TokenSlates(Distribution):
     def entropy(self) -> Tensor:
         """Return an unbiased estimate of the entropy, [B]: a mean over a few samples.
 
-        Each sample gives the sum of the entropies of its tokens' laws. The gradient is unbiased too: it has the part
-        that comes from which slates are sampled.
+        Each sample gives the sum of the entropies of its tokens' laws; see `entropy_of_samples`.
         """
         slates = self.sample((self.num_entropy_samples,))
         law = self._law(slates)
@@ -143,13 +142,7 @@ class TokenSlates(Distribution):
         valid = law.valid.unsqueeze(-1)
         entropy = torch.where(valid, torch.stack(shares, dim=-1), 0.0).flatten(2)
         log_prob = torch.where(valid, self._token_log_prob(law), 0.0).flatten(2)
-        later = entropy.detach().flip(-1).cumsum(dim=-1).flip(-1) - entropy.detach()
-        if slates.shape[0] > 1:
-            # The other samples' mean: a baseline that this sample's tokens do not move.
-            later = (later - later.mean(dim=1, keepdim=True)) * slates.shape[0] / (slates.shape[0] - 1)
-        # Zero, and of the gradient that is missing.
-        surrogate = (log_prob - log_prob.detach()) * later
-        return (entropy + surrogate).sum(dim=-1).mean(dim=1)
+        return entropy_of_samples(entropy.transpose(0, 1), log_prob.transpose(0, 1))
 
     # --- parts
 

@@ -33,7 +33,7 @@ class PlackettLucePolicyConfig:
         item_width: D, of the vectors of session and item whose products are the logits.
         sampled_above: in training, catalogues of more items than this have their normaliser estimated from a sample,
             unless the step offers candidates; in evaluation mode it is exact.
-        num_sampled: M, items of the sample.
+        num_sampled: M, items of the sample, which the observations of the batch fix.
         uniform_share: of the sample's proposal, in (0, 1]; the rest follows popularity.
     """
 

@@ -238,3 +238,10 @@ def test_samples_of_blocks_are_as_frequent_as_log_prob_says(space, monkeypatch):
     rare = expected < 20
     grouped = [np.append(values[~rare], values[rare].sum()) for values in (counts, expected)]
     assert stats.chisquare(grouped[0], grouped[1]).pvalue > 1e-6
+
+
+@pytest.mark.gpu
+def test_cuda_draws_what_the_cpu_does(space):
+    policy, batch = noisy(make_policy(space, LARGE)).train(), observations(space)
+    expected = policy.get_dist(batch)._sample()[0]
+    assert torch.equal(policy.to("cuda").get_dist(batch.to("cuda"))._sample()[0].cpu(), expected)

@@ -171,9 +171,7 @@ def test_codes_that_the_items_do_not_have_now_are_refused(tmp_path):
     content = torch.load(saved("generative", tmp_path), weights_only=True)
     weights = {key: values.flip(0) if key.endswith("codes") else values for key, values in content["weights"].items()}
     file = rewritten(tmp_path / "bad", content, weights=weights)
-    with pytest.raises(
-        InvalidInput, match=f"^{file} is not a policy file that can be read: the semantic IDs beside"
-    ):
+    with pytest.raises(InvalidInput, match=f"^{file} is not a policy file that can be read: the semantic IDs beside"):
         load_policy(file)
 
 
