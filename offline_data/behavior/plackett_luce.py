@@ -130,6 +130,7 @@ def judge_slates(
         slates: [B, K] int32, in [0, N); one that repeats an item, or has one not offered, has probability zero.
     """
     prefix = np.empty(slates.shape)
+    slates = np.require(slates, np.int32, ("C", "W"))  # the kernel takes no others, as a log's mapped column is
     _plackett_luce(*_parts(scores, tiles, temperature, offered), np.empty((len(slates), 0)), False, slates, prefix)
     return prefix
 

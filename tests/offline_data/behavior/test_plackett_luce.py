@@ -75,6 +75,9 @@ def test_slates_of_many_tiles(spread, kept, limited):
     drawn, prefix = draw_slates(*law, 6, rng.uniform(size=(NUM_LANES, 6)))
     assert drawn.dtype == np.int32
     np.testing.assert_array_equal(judge_slates(*law, drawn), prefix)
+    mapped = drawn.copy()
+    mapped.setflags(write=False)  # as a log's column is
+    np.testing.assert_array_equal(judge_slates(*law, mapped), prefix)
     among = [np.flatnonzero(row > -np.inf) for row in table]
     given = np.array([rng.choice(items, 6, replace=False) for items in among], np.int32)
     for slates, answer in ((drawn, prefix), (given, judge_slates(*law, given))):
