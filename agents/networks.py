@@ -13,6 +13,7 @@ from agents.encoders.flat import FlatConfig
 from agents.encoders.gru import GruConfig
 from agents.encoders.pooled import PooledConfig
 from agents.encoders.transformer import TransformerConfig
+from agents.rows import take_rows
 from agents.session_space import SessionSpace
 from recenv.errors import require, require_range
 
@@ -86,7 +87,5 @@ class ItemTable(nn.Module):
         """
         if items is None:
             return self.project(self.embeddings) + self.own, self.bias
-        rows = items.flatten()
-        picked = [table.index_select(0, rows) for table in (self.embeddings, self.own, self.bias)]
-        vectors = self.project(picked[0]) + picked[1]
-        return vectors.unflatten(0, items.shape), picked[2].unflatten(0, items.shape)
+        embeddings, own, bias = (take_rows(table, items) for table in (self.embeddings, self.own, self.bias))
+        return self.project(embeddings) + own, bias

@@ -16,6 +16,7 @@ from torch._dynamo.exc import UserError
 
 from agents.policies import Policy
 from agents.policies.gaussian import GaussianPolicy
+from agents.rows import take_rows
 from offline_data.atomic_files import replacing
 from recenv.errors import InvalidInput
 
@@ -113,7 +114,7 @@ class _Served(nn.Module):
         items = observation["candidates"].long()
         items = nn.functional.pad(items, (0, self.num_nearest), value=-1)
         items = -(-items).topk(items.shape[1], dim=1).values
-        vectors = self.items.index_select(0, items.clamp(min=0).flatten()).unflatten(0, items.shape)
+        vectors = take_rows(self.items, items.clamp(min=0))
         scores = (vectors @ protos.unsqueeze(2)).squeeze(2).masked_fill(items < 0, -torch.inf)
         values, places = scores.topk(self.num_nearest, dim=1)
         return items.gather(1, torch.where(values > -torch.inf, places, places[:, :1]))

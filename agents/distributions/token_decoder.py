@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from torch.nn.functional import log_softmax
 
 from agents.attention import Block, KeysValues
-from agents.distributions.token_tree import TokenTree, take_rows
+from agents.distributions.token_tree import TokenTree
+from agents.rows import take_rows
 
 Cache = tuple[KeysValues, ...]
 """Keys and values of each layer."""

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from agents.rows import take_rows
 from recenv.prefix_tree import PrefixTree
 
 
@@ -142,8 +143,3 @@ class TokenTree(nn.Module):
         """
         rows = (leaves - self.level_starts[-2]).clamp(min=0)
         return torch.where(leaves < 0, -1, take_rows(self.leaf_items, rows))
-
-
-def take_rows(table: Tensor, index: Tensor) -> Tensor:
-    """Return rows of a table, [*index.shape, ...]; much faster than indexing on the CPU."""
-    return table.index_select(0, index.flatten()).unflatten(0, index.shape)

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from agents.rows import take_rows
 from agents.session_space import SessionSpace
 from recenv.registry import Registry
 
@@ -68,8 +69,8 @@ class SessionEncoder(nn.Module):
         real = (history_items >= 0).unsqueeze(-1)
         # -1 wraps to the table's last row, which is zero.
         rows = history_items.long().remainder(self.embeddings.shape[0])
-        items = self.embeddings.index_select(0, rows.flatten()).unflatten(0, rows.shape)
-        return items, torch.cat([feedback.masked_fill(~real, 0.0), real.to(feedback.dtype)], dim=-1)
+        signals = torch.cat([feedback.masked_fill(~real, 0.0), real.to(feedback.dtype)], dim=-1)
+        return take_rows(self.embeddings, rows), signals
 
 
 ENCODERS: Registry[type[SessionEncoder]] = Registry("encoder", "agents.encoders")
