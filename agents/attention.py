@@ -6,8 +6,23 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention, silu
 
+from recenv.errors import require, require_range
+
 KeysValues = tuple[Tensor, Tensor]
 """Of one block, [M, heads, tokens so far, width / heads] each."""
+
+
+def require_heads(width: int, num_heads: int) -> None:
+    """Refuse a number of heads that does not divide the width.
+
+    Raises:
+        InvalidInput: naming both.
+    """
+    require_range("num_heads", num_heads, 1, width, integer=True)
+    require(
+        width % num_heads == 0,
+        f"num_heads={num_heads} does not divide width={width}; set num_heads to a divisor of it",
+    )
 
 
 class Block(nn.Module):

@@ -23,7 +23,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -32,7 +31,7 @@ import torch
 from tensordict import TensorDict, TensorDictBase
 from torch import Tensor, nn
 
-from agents.networks import NetworkConfig
+from agents.networks import NetworkConfig, seeded
 from agents.replay import LogStorage, make_replay, mapped_column
 from agents.session_space import SessionSpace
 from agents.value_networks import ActionNetwork, StateNetwork, ValueEnsemble
@@ -303,14 +302,6 @@ def map_rows(block: slice, function: Callable[[np.ndarray], Tensor]) -> np.ndarr
     """Return what a function of rows [B] gives, [..., B], for the n rows of a block: [..., n] float64."""
     found = [function(rows).cpu().numpy().astype(np.float64) for rows in row_chunks(block.start, block.stop)]
     return np.concatenate(found, axis=-1)
-
-
-@contextmanager
-def seeded(seed: int) -> Iterator[None]:
-    """Draw initial weights from a seed; the global generator is left as it was."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        yield
 
 
 def score_rows(critic: Critic, dataset: LoggedDataset, device: str = "cpu") -> Tensor:

@@ -16,8 +16,8 @@ from agents.critics import (
     observe,
     regress,
     row_chunks,
-    seeded,
 )
+from agents.networks import seeded
 from agents.policies import Policy
 from agents.replay import LogStorage, mapped_column
 from agents.session_space import SessionSpace

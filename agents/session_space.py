@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
@@ -106,7 +107,7 @@ class SessionSpace:
         offer = (self.offer,) if self.offer else ()
         return (*profile, "history_items", "history_feedback", "clock", *calendar, *offer)
 
-    def batch(self, observation: dict[str, np.ndarray], device: str | torch.device = "cpu") -> TensorDict:
+    def batch(self, observation: Mapping[str, np.ndarray], device: str | torch.device = "cpu") -> TensorDict:
         """Return observations as the batch that a policy reads: a TensorDict [B] with the key `observation`.
 
         Args:
@@ -114,45 +115,53 @@ class SessionSpace:
             device: where the tensors go.
 
         Raises:
-            InvalidInput: for an entry that is missing, has another shape, or holds an id that no item has.
+            InvalidInput: for an entry that is missing, has another shape, or holds an id that no item has or a number
+                that is not finite; or where the step shows a part of the items and the space has no `offer`.
         """
+        self._check(observation)
+        count = len(observation[self.observed[0]])
+        tensors = {name: torch.from_numpy(np.ascontiguousarray(observation[name])) for name in self.observed}
+        return TensorDict({"observation": TensorDict(tensors, [count])}, [count]).to(device)
+
+    def _check(self, observation: Mapping[str, np.ndarray]) -> None:
+        """Refuse observations that a policy of this space would misread; see `batch`."""
         for name in self.observed:
             if name not in observation:
                 raise InvalidInput(
                     f"the observation has no {name!r}; the policy reads {', '.join(self.observed)}: pass what its own "
                     "environment gives"
                 )
-        count = len(np.atleast_1d(observation[self.observed[0]]))
-        shapes = self._shapes()
-        shapes["history_feedback"] = (*np.shape(observation["history_items"])[1:2], self.num_channels)
-        for name in self.observed:
-            found, expected = np.shape(observation[name]), (count, *shapes[name])
-            fits = len(found) == len(expected) and all(b in (None, a) for a, b in zip(found, expected, strict=True))
-            require(
-                fits,
-                f"observation {name!r} has shape {found}; the policy reads "
-                f"({', '.join('any' if size is None else str(size) for size in expected)})",
-            )
         limits = {"candidates", "available"} & set(observation)
         require(
             self.offer is not None or not limits,
             f"the observation has {' and '.join(sorted(limits))}: the step shows a part of the items, and the policy "
             "was made where it shows any; train one in this world",
         )
-        for name in {"profile", "history_feedback", "clock", "calendar"} & set(self.observed):
+        count = len(np.atleast_1d(observation[self.observed[0]]))
+        shapes = self._shapes()
+        shapes["history_feedback"] = (*np.shape(observation["history_items"])[1:2], self.num_channels)
+        for name in self.observed:
+            values = np.asarray(observation[name])
+            expected = (count, *shapes[name])
+            fits = values.ndim == len(expected)
+            fits = fits and all(b in (None, a) for a, b in zip(values.shape, expected, strict=True))
             require(
-                bool(np.isfinite(observation[name]).all()),
-                f"observation {name!r} holds a number that is not finite; pass what the environment gives",
+                fits,
+                f"observation {name!r} has shape {values.shape}; the policy reads "
+                f"({', '.join('any' if size is None else str(size) for size in expected)})",
             )
-        for name in {"history_items", "candidates"} & set(self.observed):
-            ids = np.asarray(observation[name])
-            require(
-                ids.dtype.kind in "iu" and bool((ids.max(initial=-1) < self.num_items) & (ids.min(initial=-1) >= -1)),
-                f"observation {name!r} has dtype {ids.dtype} and holds {_range(ids)}; item ids are integers in "
-                f"[0, {self.num_items - 1}], and -1 is none",
-            )
-        tensors = {name: torch.from_numpy(np.ascontiguousarray(observation[name])) for name in self.observed}
-        return TensorDict({"observation": TensorDict(tensors, [count])}, [count]).to(device)
+            if name in ("history_items", "candidates"):
+                require(
+                    values.dtype.kind in "iu"
+                    and bool((values.max(initial=-1) < self.num_items) & (values.min(initial=-1) >= -1)),
+                    f"observation {name!r} has dtype {values.dtype} and holds {_range(values)}; item ids are integers "
+                    f"in [0, {self.num_items - 1}], and -1 is none",
+                )
+            else:
+                require(
+                    bool(np.isfinite(values).all()),
+                    f"observation {name!r} holds a number that is not finite; pass what the environment gives",
+                )
 
     def _shapes(self) -> dict[str, tuple[int | None, ...]]:
         return {

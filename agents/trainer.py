@@ -203,7 +203,7 @@ def check_policy(config: PolicyConfig, dataset: LoggedDataset) -> None:
     """
     kind = POLICIES.get(config.name).action_kind
     fitting = [name for name in POLICIES.registered() if POLICIES.get(name).action_kind == dataset.action_kind]
-    remedy = "" if dataset.has_world is False else f", or collect with --action-kind {kind}"
+    remedy = f", or collect with --action-kind {kind}" if dataset.has_world else ""
     require(
         kind == dataset.action_kind,
         f"policy {config.name!r} learns from {kind} actions, and {dataset.path} is a log of {dataset.action_kind} "
@@ -217,12 +217,12 @@ class _Luck:
     def __init__(self, seed: int, device: str) -> None:
         self.batches = torch.Generator().manual_seed(seed)
         self._devices = [torch.device(device)] if torch.device(device).type == "cuda" else []
-        with self._lent():
+        with self.apart():
             torch.manual_seed(seed)
             self._states = self._global()
 
     def __enter__(self) -> None:
-        self._loan = self._lent()
+        self._loan = self.apart()
         self._loan.__enter__()
         torch.set_rng_state(self._states[0])
         for device, state in zip(self._devices, self._states[1:], strict=True):
@@ -232,8 +232,8 @@ class _Luck:
         self._loan.__exit__(*error)
 
     def apart(self) -> Any:
-        """Return a context in which drawing leaves the run's streams as they are."""
-        return self._lent()
+        """Return a context in which drawing leaves torch's global streams as they are."""
+        return torch.random.fork_rng(devices=self._devices)
 
     def state(self) -> dict[str, Any]:
         """Return the streams' present states."""
@@ -243,9 +243,6 @@ class _Luck:
         """Take up the streams of a checkpoint; before the run begins."""
         self.batches.set_state(state["batches"])
         self._states = state["global"]
-
-    def _lent(self) -> Any:
-        return torch.random.fork_rng(devices=self._devices)
 
     def _global(self) -> list[Tensor]:
         return [torch.get_rng_state(), *(torch.cuda.get_rng_state(device) for device in self._devices)]

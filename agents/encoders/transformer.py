@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from agents.attention import Block
+from agents.attention import Block, require_heads
 from agents.encoders import ENCODERS, SessionEncoder
 from agents.session_space import SessionSpace
-from recenv.errors import require, require_range
+from recenv.errors import require_range
 
 
 @dataclass(frozen=True)
@@ -33,11 +33,7 @@ class TransformerConfig:
     def __post_init__(self) -> None:
         require_range("width", self.width, 1, 4096, integer=True)
         require_range("num_layers", self.num_layers, 1, 64, integer=True)
-        require_range("num_heads", self.num_heads, 1, 256, integer=True)
-        require(
-            self.width % self.num_heads == 0,
-            f"num_heads={self.num_heads} does not divide width={self.width}; choose a width that is a multiple of it",
-        )
+        require_heads(self.width, self.num_heads)
 
 
 @ENCODERS.register("transformer")

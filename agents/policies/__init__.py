@@ -27,6 +27,7 @@ from tensordict.nn import TensorDictModule
 from torch import Tensor, nn
 from torchrl.modules import ProbabilisticActor
 
+from agents.networks import seeded
 from agents.plain_config import from_plain, to_plain
 from agents.session_space import SessionSpace
 from offline_data.atomic_files import replacing
@@ -37,6 +38,9 @@ from recenv.session_batch import Observation
 from recenv.session_config import SessionConfig
 
 FORMAT_VERSION = 2
+_MOST_ITEMS = 2**24
+NUM_REMEMBERED = 4
+"""Actions of a policy that fitted Q evaluation takes means over."""
 
 
 class PolicyDistribution(Protocol):
@@ -91,6 +95,9 @@ class Policy(ProbabilisticActor):
         observation_key: where a batch holds the observation.
         action_key: where it holds the action; None for the kind's own, "slate" or "proto".
 
+    Raises:
+        InvalidInput: for slates of a catalogue of 2**24 items or more.
+
     Attributes:
         Config: frozen dataclass of the hyper-parameters, whose `name` is the registered one.
         action_kind: "slate" (a mass) or "proto" (a density over embedding space).
@@ -111,6 +118,11 @@ class Policy(ProbabilisticActor):
         observation_key: NestedKey = "observation",
         action_key: NestedKey | None = None,
     ) -> None:
+        require(
+            self.action_kind == "proto" or space.num_items < _MOST_ITEMS,
+            f"num_items={space.num_items} is not below {_MOST_ITEMS}, up to where float32 holds every id; take fewer "
+            "items, or a gaussian policy",
+        )
         keys = {name: _nested(observation_key, name) for name in space.observed}
         super().__init__(
             TensorDictModule(head, in_keys=keys, out_keys=list(parameters), out_to_in_map=True),
@@ -258,16 +270,18 @@ class Policy(ProbabilisticActor):
 
     # --- for fitted Q evaluation
 
-    @abstractmethod
     def remember(self, batch: TensorDictBase, generator: torch.Generator) -> Tensor:
-        """Return what fixes the actions that the policy may take, [B, m] float32; see `recall`.
+        """Return what fixes the actions that the policy may take, [B, m] float32: a few sampled ones; see `recall`.
 
         Args:
             batch: holds the observations, on the policy's device.
             generator: of samples, on the CPU.
         """
+        shape = (NUM_REMEMBERED, len(batch), self.num_draws)
+        uniforms = torch.rand(shape, generator=generator, dtype=torch.float64).clamp(1e-12, 1.0 - 1e-12).numpy()
+        actions = [self.play(batch, draws).action for draws in uniforms]
+        return torch.from_numpy(np.concatenate(actions, axis=1).astype(np.float32))
 
-    @abstractmethod
     def recall(self, remembered: Tensor, generator: torch.Generator) -> Tensor:
         """Return a few actions of the policy for each session, [P, B, ...], of which means are unbiased.
 
@@ -275,6 +289,8 @@ class Policy(ProbabilisticActor):
             remembered: [B, m], rows of what `remember` returned.
             generator: of samples, on the CPU.
         """
+        actions = remembered.unflatten(1, (NUM_REMEMBERED, -1)).movedim(1, 0)
+        return actions.long() if self.action_kind == "slate" else actions
 
 
 POLICIES: Registry[type[Policy]] = Registry("policy", "agents.policies")
@@ -289,8 +305,7 @@ def make_policy(space: SessionSpace, config: Any, *, seed: int = 0, **keys: Nest
         seed: of the initial weights; the global generator is left as it was.
         **keys: `observation_key` and `action_key` of `Policy`.
     """
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with seeded(seed):
         return POLICIES.get(config.name)(space, config, **keys)  # type: ignore[call-arg]
 
 

@@ -15,13 +15,14 @@ import torch
 from tensordict import TensorDictBase
 from torch import Tensor, nn
 
+from agents.attention import require_heads
 from agents.distributions.token_decoder import TokenDecoder
 from agents.distributions.token_slates import TokenSlates
 from agents.distributions.token_tree import TokenTree
 from agents.networks import NetworkConfig, make_encoder, mlp
 from agents.policies import POLICIES, Played, Policy
 from agents.session_space import SessionSpace
-from recenv.errors import InvalidInput, require, require_range
+from recenv.errors import InvalidInput, require_range
 from recenv.semantic_ids import SemanticIdConfig, SemanticIds
 
 
@@ -38,7 +39,6 @@ class GenerativePolicyConfig:
         temperature: divides the logits, in training and in play: below 1 the policy is the more deterministic.
         beam_size: prefixes that the search of the mode keeps; 1 is greedy.
         num_entropy_samples: slates of which the entropy is a mean.
-        num_remembered: slates of which fitted Q evaluation takes means.
     """
 
     name: ClassVar[str] = "generative"
@@ -50,20 +50,14 @@ class GenerativePolicyConfig:
     temperature: float = 1.0
     beam_size: int = 1
     num_entropy_samples: int = 4
-    num_remembered: int = 4
 
     def __post_init__(self) -> None:
         require_range("width", self.width, 1, 65_536, integer=True)
         require_range("num_layers", self.num_layers, 1, 64, integer=True)
-        require_range("num_heads", self.num_heads, 1, self.width, integer=True)
-        require(
-            self.width % self.num_heads == 0,
-            f"num_heads={self.num_heads} does not divide width={self.width}; set num_heads to a divisor of it",
-        )
+        require_heads(self.width, self.num_heads)
         require_range("temperature", self.temperature, 1e-3, 1e3)
         require_range("beam_size", self.beam_size, 1, 65_536, integer=True)
         require_range("num_entropy_samples", self.num_entropy_samples, 1, 1024, integer=True)
-        require_range("num_remembered", self.num_remembered, 1, 1024, integer=True)
 
 
 class GenerativeHead(nn.Module):
@@ -123,19 +117,12 @@ class GenerativePolicy(Policy):
         space: see `Policy`.
         config: see `GenerativePolicyConfig`.
         **keys: see `Policy`.
-
-    Raises:
-        InvalidInput: for a catalogue of 2**24 items or more, whose ids float32 does not hold.
     """
 
     Config = GenerativePolicyConfig
     action_kind = "slate"
 
     def __init__(self, space: SessionSpace, config: GenerativePolicyConfig, **keys: Any) -> None:
-        require(
-            space.num_items < 2**24,
-            f"num_items={space.num_items} is not below {2**24}, up to where float32 holds every id; take fewer items",
-        )
         ids = SemanticIds.fit(space, config.ids)
         head = GenerativeHead(space, config, ids)
         options = {
@@ -179,15 +166,3 @@ class GenerativePolicy(Policy):
         slates = torch.from_numpy(np.array(action)).to(distribution.context.device)
         prefix = distribution.prefix_log_prob(slates).double().cpu().numpy()
         return prefix[:, -1], prefix
-
-    @torch.no_grad()
-    def remember(self, batch: TensorDictBase, generator: torch.Generator) -> Tensor:
-        """Return `num_remembered` sampled slates, [B, P K] float32, in which ids are exact; see `Policy.remember`."""
-        shape = (len(batch), self.config.num_remembered, self.num_draws)
-        draws = torch.rand(shape, generator=generator, dtype=torch.float64).to(self.device)
-        distribution: TokenSlates = self.get_dist(batch)  # type: ignore[assignment]
-        return distribution.draw(draws).transpose(0, 1).flatten(1).float()
-
-    def recall(self, remembered: Tensor, generator: torch.Generator) -> Tensor:
-        """Return the remembered slates, [P, B, K] int64; see `Policy.recall`."""
-        return remembered.long().unflatten(1, (self.config.num_remembered, -1)).transpose(0, 1)

@@ -20,7 +20,6 @@ from agents.session_space import SessionSpace
 from offline_data.behavior.plackett_luce import Scores, draw_slates, judge_slates, log_softmax
 from recenv.errors import require, require_range
 
-_REMEMBERED_SLATES: Final = 4
 _SCORES_AT_ONCE: Final = 2**24
 
 
@@ -93,14 +92,13 @@ class PlackettLucePolicy(Policy):
         **keys: see `Policy`.
 
     Raises:
-        InvalidInput: for more items than float32 counts, or fewer than a slate takes.
+        InvalidInput: for fewer items than a slate takes; see `Policy` too.
     """
 
     Config = PlackettLucePolicyConfig
     action_kind = "slate"
 
     def __init__(self, space: SessionSpace, config: PlackettLucePolicyConfig, **keys: Any) -> None:
-        require_range("num_items", space.num_items, 1, 2**24, high_open=True)
         require(
             space.slate_size <= space.num_items,
             f"slate_size={space.slate_size} exceeds num_items={space.num_items}; lower slate_size",
@@ -158,17 +156,6 @@ class PlackettLucePolicy(Policy):
             np.put_along_axis(logits, prefix[rows].astype(np.int64), -np.inf, axis=1)
             out[rows] = log_softmax(logits)
         return out
-
-    def remember(self, batch: TensorDictBase, generator: torch.Generator) -> Tensor:
-        """Return four sampled slates, [B, 4 K]; see `Policy.remember`."""
-        shape = (_REMEMBERED_SLATES, len(batch), self.num_draws)
-        uniforms = torch.rand(shape, generator=generator, dtype=torch.float64).clamp(1e-12, 1.0 - 1e-12).numpy()
-        slates = np.concatenate([self.play(batch, draws).action for draws in uniforms], axis=1)
-        return torch.from_numpy(slates.astype(np.float32))
-
-    def recall(self, remembered: Tensor, generator: torch.Generator) -> Tensor:
-        """Return the slates, [4, B, K] int64; see `Policy.recall`."""
-        return remembered.long().unflatten(1, (_REMEMBERED_SLATES, -1)).movedim(1, 0)
 
     @torch.no_grad()
     def _scores(self, batch: TensorDictBase) -> Iterator[tuple[slice, Scores]]:

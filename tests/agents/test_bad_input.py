@@ -272,7 +272,6 @@ OUTSIDE = {
     PlackettLucePolicyConfig: {"item_width": 0, "sampled_above": -1, "num_sampled": 0, "uniform_share": 0.0},
     GenerativePolicyConfig: {
         "width": 0, "num_layers": 0, "num_heads": 0, "temperature": 0.0, "beam_size": 0, "num_entropy_samples": 0,
-        "num_remembered": 0,
     },
     SemanticIdConfig: {
         "num_codebooks": 0, "codebook_size": 0, "num_rounds": -1, "points_per_token": 0, "seed": -1,

@@ -132,9 +132,9 @@ def test_remembered_slates_come_back(make):
     slates = policy.recall(remembered, torch.Generator())
     assert slates.shape == (4, 6, 3)
     assert slates.dtype == torch.int64
-    draws = torch.rand((6, 4, policy.num_draws), generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    draws = torch.rand((4, 6, policy.num_draws), generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     for number in range(4):
-        np.testing.assert_array_equal(slates[number].numpy(), policy.play(batch, draws[:, number].numpy()).action)
+        np.testing.assert_array_equal(slates[number].numpy(), policy.play(batch, draws[number].numpy()).action)
     assert len(slates.unique(dim=0)) > 1
 
 
