@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
 from agents.networks import NetworkConfig
 from agents.onnx_export import export_onnx
@@ -20,6 +19,7 @@ from recenv.semantic_ids import SemanticIdConfig
 from recenv.session_batch import SessionBatch
 from recenv.session_config import SessionConfig
 from recenv.world import World, make_world
+from tests.agents.policies.policy_cases import perturb
 
 NETWORK = NetworkConfig((8,))
 CONFIGS: dict[str, Any] = {
@@ -41,12 +41,7 @@ slow = pytest.mark.slow
 
 def make(name: str, limit: str = "all") -> tuple[World, Policy]:
     world = make_world(SessionConfig().override(**SMALL, **LIMITS[limit]))
-    policy = make_policy(SessionSpace.of_world(world), CONFIGS[name], seed=1).eval()
-    generator = torch.Generator().manual_seed(0)
-    with torch.no_grad():
-        for parameter in policy.parameters():
-            parameter.add_(0.3 * torch.randn(parameter.shape, generator=generator))
-    return world, policy
+    return world, perturb(make_policy(SessionSpace.of_world(world), CONFIGS[name], seed=1).eval())
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ from recenv.semantic_ids import SemanticIdConfig
 from recenv.session_batch import SessionBatch
 from recenv.session_config import SessionConfig
 from recenv.world import World, make_world
+from tests.agents.policies.policy_cases import perturb
 
 NETWORK = NetworkConfig((16,))
 CONFIGS = {
@@ -42,12 +43,7 @@ LIMITS: dict[str, dict[str, Any]] = {
 def make(name: str, limit: str = "all") -> tuple[World, Policy]:
     """Return a world and a policy of it whose weights are far from those of the start."""
     world = make_world(SessionConfig().override(**SMALL, **LIMITS[limit]))
-    policy = make_policy(SessionSpace.of_world(world), CONFIGS[name], seed=1).eval()
-    generator = torch.Generator().manual_seed(0)
-    with torch.no_grad():
-        for parameter in policy.parameters():
-            parameter.add_(0.3 * torch.randn(parameter.shape, generator=generator))
-    return world, policy
+    return world, perturb(make_policy(SessionSpace.of_world(world), CONFIGS[name], seed=1).eval())
 
 
 def observe(world: World, count: int, policy: Policy) -> dict[str, np.ndarray]:
