@@ -15,6 +15,10 @@ KeysValues = tuple[Tensor, Tensor]
 def require_heads(width: int, num_heads: int) -> None:
     """Refuse a number of heads that does not divide the width.
 
+    Args:
+        width: of a token.
+        num_heads: of the attention.
+
     Raises:
         InvalidInput: naming both.
     """

@@ -293,13 +293,25 @@ def row_chunks(start: int, stop: int) -> Iterator[np.ndarray]:
 
 
 def observe(storage: LogStorage, rows: np.ndarray, device: str, *, after: bool = False) -> TensorDict:
-    """Return the observations of rows [B], or those that follow, as tensors on a device."""
+    """Return the observations of rows, as tensors on a device: a TensorDict [B].
+
+    Args:
+        storage: the log.
+        rows: [B] row indices.
+        device: where the tensors go.
+        after: the observation that follows a row's action instead of the one before it.
+    """
     observation = storage.observations.observe(rows, after=after)
     return TensorDict({k: torch.from_numpy(v) for k, v in observation.items()}, batch_size=[len(rows)]).to(device)
 
 
 def map_rows(block: slice, function: Callable[[np.ndarray], Tensor]) -> np.ndarray:
-    """Return what a function of rows [B] gives, [..., B], for the n rows of a block: [..., n] float64."""
+    """Return what a function of rows gives for all rows of a block, [..., n] float64.
+
+    Args:
+        block: n rows.
+        function: from row indices [B] to values [..., B]; it is asked for a few at a time.
+    """
     found = [function(rows).cpu().numpy().astype(np.float64) for rows in row_chunks(block.start, block.stop)]
     return np.concatenate(found, axis=-1)
 
@@ -319,6 +331,11 @@ def score_members(critic: Critic, dataset: LoggedDataset, device: str = "cpu") -
     """Return Q - V of every logged action by each member, [N, E] float32 on the CPU; see `score_rows`.
 
     `scores.mean(dim=1) - c * scores.std(dim=1)` is a lower confidence bound.
+
+    Args:
+        critic: fitted to this log, or to one of the same world.
+        dataset: a log of the critic's kind of action.
+        device: of the critic.
     """
     column = mapped_column(dataset.num_rows, len(critic.state_value.networks))
     return _scores(lambda *seen: critic.advantages(*seen).T, column, dataset, device)

@@ -94,6 +94,10 @@ def expected_value(value: ValueEnsemble, observation: TensorDictBase, actions: T
 def require_fit(policy: Policy, dataset: LoggedDataset) -> SessionSpace:
     """Return a log's space, or refuse a log of another kind of action, of other items, or of other slates.
 
+    Args:
+        policy: what is to be judged.
+        dataset: by what.
+
     Raises:
         InvalidInput: naming what would fit.
     """

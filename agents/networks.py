@@ -41,13 +41,22 @@ class NetworkConfig:
 
 
 def make_encoder(space: SessionSpace, config: NetworkConfig) -> SessionEncoder:
-    """Return the encoder that the config names."""
+    """Return the encoder that the config names.
+
+    Args:
+        space: fixes the observation and the items.
+        config: names it, with its sizes.
+    """
     return ENCODERS.get(config.encoder.name)(space, config.encoder)
 
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """Draw initial weights from a seed; the global generator is left as it was."""
+    """Draw initial weights from a seed; the global generator is left as it was.
+
+    Args:
+        seed: of torch's generator on the CPU.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         yield

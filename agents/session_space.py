@@ -64,6 +64,9 @@ class SessionSpace:
     def of_log(dataset: LoggedDataset) -> SessionSpace:
         """Return what a log's sessions showed and took.
 
+        Args:
+            dataset: simulated, or read in; of one that was read in, popularity is counted.
+
         Raises:
             InvalidInput: for an imported log without embeddings of its items.
         """

@@ -198,6 +198,10 @@ def default_policy(dataset: LoggedDataset) -> PolicyConfig:
 def check_policy(config: PolicyConfig, dataset: LoggedDataset) -> None:
     """Refuse a log whose actions are not the policy's.
 
+    Args:
+        config: of the policy.
+        dataset: what it is to learn from.
+
     Raises:
         InvalidInput: naming the policies that fit.
     """
@@ -250,6 +254,11 @@ class _Luck:
 
 def check_needs(name: str, objective: type[Objective], dataset: LoggedDataset) -> None:
     """Refuse a log that lacks what an objective declares to need.
+
+    Args:
+        name: of the objective.
+        objective: its class.
+        dataset: what it is to learn from.
 
     Raises:
         InvalidInput: naming the need and what would fit.

@@ -26,7 +26,10 @@ def _shifted(bits: Tensor, places: int) -> Tensor:
 
 
 def mixed_bits(bits: Tensor) -> Tensor:
-    """Return int64 whose every bit depends on all bits of the input; products wrap.
+    """Return int64 of the same shape whose every bit depends on all bits of the input; products wrap.
+
+    Args:
+        bits: [...] int64.
 
     Source: the finalizer of SplitMix64, Steele, Lea and Flood 2014.
     """

@@ -55,7 +55,11 @@ class SessionEncoder(nn.Module):
         """
 
     def context(self, observation: dict[str, Tensor]) -> Tensor:
-        """Return what is no history: profile, clock and calendar, [B, num_context]."""
+        """Return what is no history: profile, clock and calendar, [B, num_context].
+
+        Args:
+            observation: as `forward` takes it.
+        """
         names = [name for name in ("profile", "clock", "calendar") if name in observation]
         return torch.cat([observation[name].to(self.embeddings.dtype) for name in names], dim=-1)
 
@@ -63,6 +67,9 @@ class SessionEncoder(nn.Module):
         """Return the last h <= H events: embeddings [B, h, d], and signals [B, h, F], zeros where there is padding.
 
         The signals are the feedback and, last, 1 for an event and 0 for padding.
+
+        Args:
+            observation: as `forward` takes it.
         """
         history_items = observation["history_items"][:, -self.history_length :]
         feedback = observation["history_feedback"][:, -self.history_length :].to(self.embeddings.dtype)

@@ -219,7 +219,11 @@ class Policy(ProbabilisticActor):
 
     @torch.no_grad()
     def best(self, batch: TensorDictBase) -> np.ndarray:
-        """Return the actions of the deterministic policy, [B, K] int32 slates or [B, d] float32 proto-actions."""
+        """Return the actions of the deterministic policy, [B, K] int32 slates or [B, d] float32 proto-actions.
+
+        Args:
+            batch: holds the observations, on the policy's device.
+        """
         action = self.get_dist(batch).mode
         return action.cpu().numpy().astype(np.int32 if self.action_kind == "slate" else np.float32)
 
@@ -311,6 +315,10 @@ def make_policy(space: SessionSpace, config: Any, *, seed: int = 0, **keys: Nest
 
 def save_policy(path: Path, policy: Policy) -> None:
     """Write a policy as one file: what it is as JSON, its weights and its items as plain tensors, no pickled class.
+
+    Args:
+        path: the file, which is written beside and renamed.
+        policy: on any device, of any dtype; its keys in a batch are not kept.
 
     Raises:
         InvalidInput: if the file cannot be written.
