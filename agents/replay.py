@@ -41,26 +41,32 @@ class LogStorage(Storage):
         available = [name for name in _ROW_COLUMNS if name in dataset.rows]
         for name in columns:
             require(name in available, f"column {name!r} is not in {dataset.path}; choose from {', '.join(available)}")
-        self._columns = {name: np.asarray(dataset.rows[name]) for name in columns}
+        self._columns: dict[str, tuple[np.ndarray, np.ndarray | None]] = {
+            name: (np.asarray(dataset.rows[name]), None) for name in columns
+        }
         self._ends = tuple(np.asarray(dataset.rows[name]) for name in ("terminated", "truncated"))
         self._with_next = with_next
 
-    def add_column(self, name: str, values: Tensor) -> None:
-        """Add a float32 value for each row, such as the critic's score; it is part of every later batch.
+    def add_column(self, name: str, values: Tensor | np.ndarray, via: np.ndarray | None = None) -> None:
+        """Add a value for each row, such as the critic's score; it is part of every later batch.
 
         Args:
             name: key of the batch.
-            values: [N]; one of `mapped_column` is read from its file, and so is a float32 tensor on the CPU from where
-                it lies.
+            values: [N, ...], or [M, ...] with `via`; float64 becomes float32. One of `mapped_column` is read from its
+                file, and so is a tensor on the CPU from where it lies.
+            via: [N, ...] which of the M values are each row's, such as its session's; None: its own.
 
         Raises:
-            InvalidInput: if the shape is not [N].
+            InvalidInput: if the shape is not [N, ...].
         """
+        found = values.detach().cpu().numpy() if isinstance(values, Tensor) else values
+        shape = (found if via is None else via).shape
         require(
-            values.shape == (self.dataset.num_rows,),
-            f"column {name!r} has shape {tuple(values.shape)}; the log has {self.dataset.num_rows} rows",
+            shape[:1] == (self.dataset.num_rows,),
+            f"column {name!r} has shape {tuple(shape)}; the log has {self.dataset.num_rows} rows",
         )
-        self._columns[name] = np.asarray(values.detach().cpu().numpy(), np.float32)
+        found = np.asarray(found, np.float32) if found.dtype == np.float64 else np.asarray(found)
+        self._columns[name] = (found, None if via is None else np.asarray(via))
 
     def get(self, index: Index) -> TensorDict:
         """Return the rows at `index` as a TensorDict of fresh tensors, whose batch size is the index's shape.
@@ -83,7 +89,8 @@ class LogStorage(Storage):
             }
         else:
             batch["observation"] = self.observations.observe(rows)
-        batch |= {name: column.take(rows, axis=0) for name, column in self._columns.items()}
+        for name, (values, via) in self._columns.items():
+            batch[name] = values.take(rows if via is None else via.take(rows, axis=0), axis=0)
         return TensorDict(_tensors(batch, index.shape), batch_size=index.shape)
 
     def _positions(self, index: Index) -> np.ndarray:

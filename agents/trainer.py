@@ -17,13 +17,14 @@ from tensordict import TensorDictBase
 from torch import Tensor
 
 from agents.diagnostics import score_norm, surprisal
+from agents.log_columns import check_needs, make_storage
 from agents.objectives import OBJECTIVES, Objective
 from agents.plain_config import to_plain
 from agents.policies import POLICIES, Policy, make_policy
 from agents.policies.gaussian import GaussianPolicyConfig
 from agents.policies.generative import GenerativePolicyConfig
 from agents.policies.plackett_luce import PlackettLucePolicyConfig
-from agents.replay import LogStorage, make_replay
+from agents.replay import make_replay
 from agents.session_space import SessionSpace
 from offline_data.atomic_files import replacing
 from offline_data.dataset import LoggedDataset
@@ -138,8 +139,7 @@ def train(
     optimizer = torch.optim.Adam([p for p in objective.parameters() if p.requires_grad], lr=config.learning_rate)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, config.num_steps, config.learning_rate / 20)
     objective.refresh(scores.to(device))
-    storage = LogStorage(dataset, columns=(dataset.action_kind, "behavior_log_prob"))
-    storage.add_column("score", scores)
+    storage = make_storage(objective_class, dataset, scores, seed=seed)
     luck = _Luck(seed, device)
     replay = make_replay(storage, config.batch_size, luck.batches)
     digest = hashlib.sha256(scores.detach().cpu().contiguous().numpy().data).hexdigest()
@@ -179,7 +179,7 @@ def train(
                 told = step + 1
             if (step + 1) % config.checkpoint_interval == 0 or last:
                 # Also without a checkpoint file, so that a run stops at the same step with and without one.
-                if not all(bool(torch.isfinite(weight).all()) for weight in actor.parameters()):
+                if not all(bool(torch.isfinite(weight).all()) for weight in objective.parameters()):
                     stopped = _sentence("a weight", "non-finite", step)
                     break
                 kept = copy.deepcopy(actor.state_dict())
@@ -250,28 +250,6 @@ class _Luck:
 
     def _global(self) -> list[Tensor]:
         return [torch.get_rng_state(), *(torch.cuda.get_rng_state(device) for device in self._devices)]
-
-
-def check_needs(name: str, objective: type[Objective], dataset: LoggedDataset) -> None:
-    """Refuse a log that lacks what an objective declares to need.
-
-    Args:
-        name: of the objective.
-        objective: its class.
-        dataset: what it is to learn from.
-
-    Raises:
-        InvalidInput: naming the need and what would fit.
-    """
-    kind = "density" if dataset.action_kind == "proto" else "mass"
-    propensities = {"propensities"} if dataset.propensities in ("exact", "estimated") else set()
-    given = {"score", "reward_vector", kind, *propensities}
-    missing = sorted(objective.needs - given)
-    require(
-        not missing,
-        f"objective {name!r} needs {', '.join(missing)}; {dataset.path} is a log of {dataset.action_kind} actions, "
-        f"which gives {', '.join(sorted(given))}",
-    )
 
 
 def _measure(objective: Objective, batch: TensorDictBase, step: int) -> dict[str, Any]:

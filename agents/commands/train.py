@@ -19,12 +19,13 @@ from agents.critics import CriticConfig, fit_critic, score_rows
 from agents.encoders import ENCODERS
 from agents.encoders.pooled import PooledConfig
 from agents.evaluation import roll_out
+from agents.log_columns import check_needs
 from agents.networks import NetworkConfig
 from agents.objectives import OBJECTIVES
 from agents.plain_config import to_plain
 from agents.policies import POLICIES, save_policy
 from agents.policies.gaussian import GaussianPolicyConfig
-from agents.trainer import TrainerConfig, check_device, check_needs, check_policy, default_policy, train
+from agents.trainer import TrainerConfig, check_device, check_policy, default_policy, train
 from offline_data.atomic_files import make_folder, replacing, sole_writer, write_json
 from offline_data.dataset import LoggedDataset
 from offline_data.quality import Interval

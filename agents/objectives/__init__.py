@@ -5,8 +5,10 @@ The trainer knows only this protocol:
 
     objective = OBJECTIVES.get("drpo")(actor_network, config=DrpoConfig())
     objective.refresh(scores)                   # the whole log's scores, whenever the critic is refreshed
-    loss = objective(batch)["loss_actor"]       # backward, clip, optimiser step
+    losses = objective(batch)                   # the sum of all `loss_*`: backward, optimiser step
     diagnostics = objective.after_step(batch)
+
+What it reads besides observations and actions it says by `needs`; `agents.log_columns` takes that from a log.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 import torch
 from tensordict import NestedKey, TensorDict, TensorDictBase
@@ -29,6 +31,23 @@ from recenv.errors import InvalidInput, require
 from recenv.registry import Registry
 
 _KL_ACTIONS = 1024
+
+NEEDS: Final[dict[str, tuple[str, ...]]] = {
+    "mass": (),
+    "density": (),
+    "score": ("score",),
+    "propensities": ("behavior_log_prob",),
+    "prefix_propensities": ("prefix_log_prob",),
+    "session_return": ("session_return", "session_rank"),
+    "groups": ("session_return", "group_return_mean", "group_return_std"),
+    "reward_vector": ("session_rewards", "group_rewards_mean", "group_rewards_std"),
+    "transitions": ("reward", "done", "next_observation"),
+    "pairs": ("rejected", "pair_weight"),
+}
+"""What an objective may need, and the fields of `Objective._AcceptedKeys` under which a batch then holds it.
+
+`mass` and `density` say what the log-probabilities of the actions are: of slates, or of proto-actions.
+"""
 
 
 class Objective(LossModule):
@@ -48,20 +67,52 @@ class Objective(LossModule):
 
     @dataclass
     class _AcceptedKeys:
-        """Configurable keys: `action` as logged, `score` `[B]`, the advantage-like `Q - V` of one critic.
+        """Configurable keys; a batch holds those that the objective `needs`.
 
-        The action of a `Policy` lies where that policy says, unless `set_keys` says otherwise.
+        Attributes:
+            action: as logged, [B, K] or [B, d]; of a `Policy` it lies where that policy says, unless `set_keys` does.
+            score: [B], of the log's actions, such as the `Q - V` of one critic.
+            behavior_log_prob: [B] nats, of whole actions; NaN where the log does not know it.
+            prefix_log_prob: [B, K] nats, of the first 1, 2, ... K items of the slate under the behavior policy.
+            session_return: [B], undiscounted, of the row's session.
+            session_rank: [B] in [0, 1), the share of the log's sessions that earned more.
+            group_return_mean: [B], of the session returns of the session's group.
+            group_return_std: [B], their standard deviation, of the group as a whole population.
+            session_rewards: [B, M], the sum of each component of the reward over the row's session.
+            group_rewards_mean: [B, M], as `group_return_mean`.
+            group_rewards_std: [B, M], as `group_return_std`.
+            reward: [B, 1].
+            done: [B, 1] bool, whether the session ended after the action: nothing is earned after it.
+            next_observation: the entries of the observation that follows.
+            rejected: [B, m, K] or [B, m, d], actions to which the logged one is preferred.
+            pair_weight: [B, m], zero where there is no such action.
         """
 
         action: NestedKey = "proto"
         score: NestedKey = "score"
+        behavior_log_prob: NestedKey = "behavior_log_prob"
+        prefix_log_prob: NestedKey = "prefix_log_prob"
+        session_return: NestedKey = "session_return"
+        session_rank: NestedKey = "session_rank"
+        group_return_mean: NestedKey = "group_return_mean"
+        group_return_std: NestedKey = "group_return_std"
+        session_rewards: NestedKey = "session_rewards"
+        group_rewards_mean: NestedKey = "group_rewards_mean"
+        group_rewards_std: NestedKey = "group_rewards_std"
+        reward: NestedKey = ("next", "reward")
+        done: NestedKey = ("next", "done")
+        next_observation: NestedKey = ("next", "observation")
+        rejected: NestedKey = "rejected"
+        pair_weight: NestedKey = "pair_weight"
 
     needs: ClassVar[frozenset[str]] = frozenset()
-    """What the batch must carry: of mass, density, groups, propensities, reward_vector, score."""
+    """What the batch must carry, of `NEEDS`."""
     Config: ClassVar[type]
     """The frozen dataclass of the hyper-parameters."""
+    losses: ClassVar[tuple[str, ...]] = ("loss_actor",)
+    """What `forward` returns to be differentiated, as a sum; each trains parameters of its own."""
     diagnostics: ClassVar[tuple[str, ...]] = ()
-    """What `forward` returns besides `loss_actor`."""
+    """What `forward` returns besides."""
     default_keys = _AcceptedKeys
     tensor_keys: _AcceptedKeys
 
@@ -86,7 +137,7 @@ class Objective(LossModule):
         )
         self.config = config
         self.reduction = "mean"
-        self.out_keys = ["loss_actor", *self.diagnostics]
+        self.out_keys = [*self.losses, *self.diagnostics]
         self.convert_to_functional(actor_network, "actor_network", create_target_params=create_reference)
         self._has_update_associated["actor_network"] = True  # `after_step` moves the reference itself
         if hasattr(actor_network, "action_key"):
@@ -114,7 +165,7 @@ class Objective(LossModule):
 
     @abstractmethod
     def terms(self, tensordict: TensorDictBase) -> dict[str, Tensor]:
-        """Return `loss_actor` of each action, `[B]`, and the detached scalar `diagnostics`.
+        """Return `losses` of each action, `[B]`, and the detached scalar `diagnostics`.
 
         Args:
             tensordict: a batch with the class's `in_keys`; must not be changed.
@@ -122,7 +173,7 @@ class Objective(LossModule):
 
     @dispatch  # type: ignore[arg-type]
     def forward(self, tensordict: TensorDictBase) -> TensorDict:
-        """Return `loss_actor`, the mean over the batch, and the diagnostics.
+        """Return `losses`, their means over the batch, and the diagnostics.
 
         Args:
             tensordict: `[B]` batch with `in_keys`; a validity mask of TorchRL is respected.
@@ -131,7 +182,7 @@ class Objective(LossModule):
             InvalidInput: as `score`, where the objective reads it.
         """
         terms = self.terms(tensordict)
-        return TensorDict({**terms, "loss_actor": self._reduce_loss(terms["loss_actor"], tensordict)})
+        return TensorDict(terms | {name: self._reduce_loss(terms[name], tensordict) for name in self.losses})
 
     def after_step(self, tensordict: TensorDictBase) -> dict[str, Tensor]:
         """Update what follows the policy, after an optimiser step on this batch.
@@ -184,7 +235,7 @@ class Objective(LossModule):
         """
         if not self._refreshed:
             raise InvalidInput(f"{type(self).__name__} has not seen the log's scores; call refresh(scores) first")
-        score = tensordict.get(self.tensor_keys.score).detach()
+        score = self.column(tensordict, "score")
         if score.shape != tensordict.batch_size:
             raise InvalidInput(
                 f"score has shape {tuple(score.shape)}; pass the batch's, {tuple(tensordict.batch_size)}"
@@ -197,9 +248,18 @@ class Objective(LossModule):
 
     @property
     def in_keys(self) -> list[NestedKey]:  # type: ignore[override]
-        """Keys that `forward` reads: the actor's, the action and, where it is needed, the score."""
-        keys = [*self.actor_network.in_keys, self.tensor_keys.action]
-        return [*keys, self.tensor_keys.score] if "score" in self.needs else keys
+        """Keys that `forward` reads: the actor's, the action and what it needs."""
+        needed = dict.fromkeys(field for need in sorted(self.needs) for field in NEEDS[need])
+        return [*self.actor_network.in_keys, self.tensor_keys.action, *(getattr(self.tensor_keys, f) for f in needed)]
+
+    def column(self, tensordict: TensorDictBase, name: str) -> Tensor:
+        """Return what a batch holds of a need, detached.
+
+        Args:
+            tensordict: the batch.
+            name: a field of `_AcceptedKeys`.
+        """
+        return tensordict.get(getattr(self.tensor_keys, name)).detach()
 
     def get_extra_state(self) -> dict[str, Any]:
         """Return the part of the state that is no tensor, for `state_dict`."""

@@ -133,7 +133,7 @@ class Policy(ProbabilisticActor):
             return_log_prob=False,
         )
         # Not `space` and `config` alone: a TensorDictModule looks names up in its parts.
-        self._space, self._config = space, config
+        self._space, self._config, self._observation_key = space, config, observation_key
 
     @property
     def space(self) -> SessionSpace:
@@ -149,6 +149,11 @@ class Policy(ProbabilisticActor):
     def head(self) -> nn.Module:
         """The network."""
         return self.module[0].module  # type: ignore[return-value]
+
+    @property
+    def observation_key(self) -> NestedKey:
+        """Where a batch holds the observation."""
+        return self._observation_key
 
     @property
     def action_key(self) -> NestedKey:

@@ -11,6 +11,7 @@ import torch
 
 from agents.critics import CriticConfig, fit_critic, score_rows
 from agents.evaluation import roll_out
+from agents.log_columns import check_needs
 from agents.networks import NetworkConfig
 from agents.objectives import OBJECTIVES
 from agents.objectives.awr import AwrConfig
@@ -21,7 +22,7 @@ from agents.policies.gaussian import GaussianPolicyConfig
 from agents.policies.generative import GenerativePolicyConfig
 from agents.policies.plackett_luce import PlackettLucePolicyConfig
 from agents.session_space import SessionSpace
-from agents.trainer import TrainerConfig, check_device, check_needs, default_policy, train
+from agents.trainer import TrainerConfig, check_device, default_policy, train
 from offline_data.collection import LogRequest, collect
 from offline_data.quality import mixture_spec
 from recenv.errors import InvalidInput
@@ -448,10 +449,12 @@ def test_needs_are_compared_with_what_the_log_gives(log, slate_log):
         needs = frozenset({"density"})
 
     with pytest.raises(
-        InvalidInput, match=r"'grouped' needs groups; .* is a log of proto actions, which gives density, prop"
+        InvalidInput,
+        match=r"'grouped' needs groups, which .*, a log of proto actions, does not give: .* collect with --group-size 8; "
+        r"or choose an objective that fits it: .*\bbc\b",
     ):
         check_needs("grouped", Grouped, log)
-    with pytest.raises(InvalidInput, match=r"'dense' needs density; .* is a log of slate actions, which gives mass"):
+    with pytest.raises(InvalidInput, match=r"'dense' needs density, .* slate actions, .*: collect with --action-kind p"):
         check_needs("dense", Dense, slate_log)
     check_needs("dense", Dense, log)
 

@@ -13,7 +13,7 @@ from tensordict import TensorDict
 from torch import nn
 from torch.distributions import Independent, Laplace, Normal
 
-from agents.objectives import OBJECTIVES, mean_kl, weighted_log_prob
+from agents.objectives import NEEDS, OBJECTIVES, mean_kl, weighted_log_prob
 from recenv.errors import InvalidInput
 
 NAMES = OBJECTIVES.registered()
@@ -47,7 +47,7 @@ class TestEveryObjective:
         assert set(out.keys()) == set(objective.out_keys)
         assert all(value.shape == () for value in out.values())
         assert {key for key in out.keys() if out[key].requires_grad} == {"loss_actor"}  # noqa: SIM118
-        assert objective.needs <= {"mass", "density", "groups", "propensities", "reward_vector", "score"}
+        assert objective.needs <= NEEDS.keys()
 
     def test_gradient_reaches_exactly_the_actors_parameters(self, name, make_actor, random_batch):
         actor = make_actor(nn.Sequential(nn.Linear(3, 5), nn.Tanh(), nn.Linear(5, 2)))
