@@ -22,6 +22,7 @@ COMMANDS: Final = {
     "evaluate": "roll a policy out in the simulator",
     "options": "list the options of a session: what each means, and its default",
     "fit": "fit a user model to a log, with intervals and a held-out judgement",
+    "theory": "check the theory of repulsion in controlled experiments, with a page",
     "ope": "estimate a policy's value from a log of another, or read the Open Bandit Dataset",
 }
 

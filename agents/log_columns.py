@@ -13,6 +13,7 @@ import numpy as np
 from torch import Tensor
 
 from agents.objectives import NEEDS, OBJECTIVES, Objective
+from agents.pairs import rejected_rows
 from agents.replay import LogStorage
 from offline_data.dataset import LoggedDataset
 from offline_data.session_blocks import session_blocks
@@ -55,11 +56,11 @@ def check_needs(name: str, objective: type[Objective], dataset: LoggedDataset) -
     )
 
 
-def make_storage(objective: type[Objective], dataset: LoggedDataset, scores: Tensor, *, seed: int = 0) -> LogStorage:
+def make_storage(objective: Objective, dataset: LoggedDataset, scores: Tensor, *, seed: int = 0) -> LogStorage:
     """Return a log's storage, whose batches hold all that an objective reads, under its default keys.
 
     Args:
-        objective: says what it needs.
+        objective: says what it needs, and by its config how much of it.
         dataset: a log that `check_needs` lets pass.
         scores: [N], of every row.
         seed: of what is drawn, such as pairs.
@@ -71,7 +72,7 @@ def make_storage(objective: type[Objective], dataset: LoggedDataset, scores: Ten
     )
     storage.add_column("score", scores)
     for need in sorted(objective.needs):
-        _SOURCES[need].add(storage, scores, seed)
+        _SOURCES[need].add(storage, objective, scores, seed)
     return storage
 
 
@@ -105,7 +106,7 @@ def upper_rank(values: np.ndarray) -> np.ndarray:
         values: [S].
     """
     ascending = np.sort(values)
-    return 1.0 - np.searchsorted(ascending, values, side="right") / len(values)
+    return (len(values) - np.searchsorted(ascending, values, side="right")) / len(values)
 
 
 def _sums(values: np.ndarray, place: np.ndarray) -> np.ndarray:
@@ -117,10 +118,10 @@ def _sums(values: np.ndarray, place: np.ndarray) -> np.ndarray:
 @dataclass(frozen=True)
 class _Source:
     lacking: Callable[[LoggedDataset], str | None]
-    add: Callable[[LogStorage, Tensor, int], None]
+    add: Callable[[LogStorage, Objective, Tensor, int], None]
 
 
-def _nothing(storage: LogStorage, scores: Tensor, seed: int) -> None:
+def _nothing(storage: LogStorage, objective: Objective, scores: Tensor, seed: int) -> None:
     """The storage has it already."""
 
 
@@ -149,8 +150,16 @@ def _without_groups(dataset: LoggedDataset) -> str | None:
     return "no two of its sessions are of one group: collect with --group-size 8"
 
 
-def _add_prefixes(storage: LogStorage, scores: Tensor, seed: int) -> None:
+def _without_pairs(dataset: LoggedDataset) -> str | None:
+    return None if dataset.num_sessions > 1 else "it has one session, and nothing to compare that with"
+
+
+def _add_prefixes(storage: LogStorage, objective: Objective, scores: Tensor, seed: int) -> None:
     storage.add_column("prefix_log_prob", storage.dataset.rows["prefix_log_prob"])
+
+
+def _add_feedback(storage: LogStorage, objective: Objective, scores: Tensor, seed: int) -> None:
+    storage.add_column("feedback", storage.dataset.rows["feedback"])
 
 
 def _by_session(storage: LogStorage, **columns: np.ndarray) -> None:
@@ -159,21 +168,28 @@ def _by_session(storage: LogStorage, **columns: np.ndarray) -> None:
         storage.add_column(name, values, via)
 
 
-def _add_returns(storage: LogStorage, scores: Tensor, seed: int) -> None:
+def _add_returns(storage: LogStorage, objective: Objective, scores: Tensor, seed: int) -> None:
     returns = _returns(storage.dataset)
     _by_session(storage, session_return=returns, session_rank=upper_rank(returns))
 
 
-def _add_groups(storage: LogStorage, scores: Tensor, seed: int) -> None:
+def _add_groups(storage: LogStorage, objective: Objective, scores: Tensor, seed: int) -> None:
     returns = _returns(storage.dataset)
     mean, deviation = group_moments(returns, storage.dataset.sessions["group_id"])
     _by_session(storage, session_return=returns, group_return_mean=mean, group_return_std=deviation)
 
 
-def _add_reward_vector(storage: LogStorage, scores: Tensor, seed: int) -> None:
+def _add_reward_vector(storage: LogStorage, objective: Objective, scores: Tensor, seed: int) -> None:
     rewards = session_rewards(storage.dataset)
     mean, deviation = group_moments(rewards, storage.dataset.sessions["group_id"])
     _by_session(storage, session_rewards=rewards, group_rewards_mean=mean, group_rewards_std=deviation)
+
+
+def _add_pairs(storage: LogStorage, objective: Objective, scores: Tensor, seed: int) -> None:
+    dataset, num_rejected = storage.dataset, objective.config.num_rejected
+    rows, weight = rejected_rows(dataset, scores.detach().cpu().numpy(), num_rejected, seed)
+    storage.add_column("rejected", dataset.rows[dataset.action_kind], via=rows)
+    storage.add_column("pair_weight", weight)
 
 
 def _returns(dataset: LoggedDataset) -> np.ndarray:
@@ -194,5 +210,7 @@ _SOURCES: Final = {
     "groups": _Source(_without_groups, _add_groups),
     "reward_vector": _Source(_always, _add_reward_vector),
     "transitions": _Source(_always, _nothing),
+    "feedback": _Source(_always, _add_feedback),
+    "pairs": _Source(_without_pairs, _add_pairs),
 }
 assert _SOURCES.keys() <= NEEDS.keys()

@@ -11,6 +11,7 @@ import tyro
 from torch import Tensor, nn
 
 from agents.encoders import ENCODERS, SessionEncoder
+from agents.encoders.decision import DecisionConfig
 from agents.encoders.flat import FlatConfig
 from agents.encoders.gru import GruConfig
 from agents.encoders.pooled import PooledConfig
@@ -19,7 +20,7 @@ from agents.rows import take_rows
 from agents.session_space import SessionSpace
 from recenv.errors import require, require_range
 
-EncoderConfig = PooledConfig | FlatConfig | GruConfig | TransformerConfig
+EncoderConfig = PooledConfig | FlatConfig | GruConfig | TransformerConfig | DecisionConfig
 
 
 @dataclass(frozen=True)

@@ -13,11 +13,12 @@ from typing import Any
 
 import torch
 import tyro
-from tensordict import TensorDictBase
 from torch import Tensor
 
-from agents.diagnostics import score_norm, surprisal
+from agents.diagnostics import measure
+from agents.encoders import ENCODERS
 from agents.log_columns import check_needs, make_storage
+from agents.networks import seeded
 from agents.objectives import OBJECTIVES, Objective
 from agents.plain_config import to_plain
 from agents.policies import POLICIES, Policy, make_policy
@@ -44,6 +45,7 @@ class TrainerConfig:
         log_interval: steps between two measurements.
         evaluate_interval: steps between two evaluations in the simulator.
         checkpoint_interval: steps between two checkpoints.
+        divergence_bound: a surprisal or a score norm above it stops the run; None: only one that is not finite does.
         policy: the policy, and its options.
     """
 
@@ -53,12 +55,15 @@ class TrainerConfig:
     log_interval: int = 25
     evaluate_interval: int = 100
     checkpoint_interval: int = 200
+    divergence_bound: float | None = None
     policy: tyro.conf.AvoidSubcommands[PolicyConfig] = field(default_factory=GaussianPolicyConfig)
 
     def __post_init__(self) -> None:
         for name in ("num_steps", "batch_size", "log_interval", "evaluate_interval", "checkpoint_interval"):
             require_range(name, getattr(self, name), 1, 10**9, integer=True)
         require_range("learning_rate", self.learning_rate, 0.0, 1.0, low_open=True)
+        if self.divergence_bound is not None:
+            require_range("divergence_bound", self.divergence_bound, 0.0, low_open=True)
 
 
 @dataclass(frozen=True)
@@ -67,14 +72,16 @@ class TrainingRun:
 
     Attributes:
         actor: the trained policy; the last good one if the run was stopped.
-        curve: one dict a measurement, with `step`, `loss`, `surprisal_mean`, `surprisal_max`, `score_norm_max`,
-            `normalized_score` (None where it was not evaluated), and what the objective reports.
+        curve: one dict a measurement of the step's batch, with `step`, `loss`, what `measure` says, and what the
+            objective reports; `normalized_score` is None where it was not evaluated.
         stopped: None, or the sentence that says what blew up and when.
+        remarks: sentences on what the objective found in the log's scores.
     """
 
     actor: Policy
     curve: list[dict[str, Any]]
     stopped: str | None
+    remarks: list[str]
 
 
 def check_device(device: str) -> str:
@@ -133,13 +140,15 @@ def train(
     check_needs(objective_name, objective_class, dataset)
     config = config or TrainerConfig(policy=default_policy(dataset))
     check_policy(config.policy, dataset)
+    check_encoder(objective_name, objective_class, config.policy)
     actor = make_policy(SessionSpace.of_log(dataset), config.policy, seed=seed)
     actor.to(device)
-    objective = objective_class(actor, config=objective_config).to(device)
+    with seeded(seed):  # networks of values
+        objective = objective_class(actor, config=objective_config).to(device)
     optimizer = torch.optim.Adam([p for p in objective.parameters() if p.requires_grad], lr=config.learning_rate)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, config.num_steps, config.learning_rate / 20)
     objective.refresh(scores.to(device))
-    storage = make_storage(objective_class, dataset, scores, seed=seed)
+    storage = make_storage(objective, dataset, scores, seed=seed)
     luck = _Luck(seed, device)
     replay = make_replay(storage, config.batch_size, luck.batches)
     digest = hashlib.sha256(scores.detach().cpu().contiguous().numpy().data).hexdigest()
@@ -154,12 +163,16 @@ def train(
             batch = replay.sample().to(device)
             last = step == config.num_steps - 1
             measured = step % config.log_interval == 0 or last
-            point = _measure(objective, batch, step) if measured else {}
+            point: dict[str, Any] = {}
+            if measured:
+                with luck.apart():
+                    point = {"step": step, **measure(objective, batch), "normalized_score": None}
             losses = objective(batch)
             loss = torch.stack([value for key, value in losses.items() if str(key).startswith("loss_")]).sum()
             if measured:
                 point["loss"] = float(loss.detach())
-                stopped = _blown_up(point, step)
+                point |= {key: float(value) for key, value in losses.items() if key not in objective.losses}
+                stopped = _blown_up(point, config.divergence_bound)
                 if stopped:
                     break
                 kept = copy.deepcopy(actor.state_dict())
@@ -187,7 +200,7 @@ def train(
                     _save(checkpoint, call, parts, luck, step + 1, curve)
     if stopped:
         actor.load_state_dict(kept)
-    return TrainingRun(actor.eval(), curve, stopped)
+    return TrainingRun(actor.eval(), curve, stopped, objective.remarks)
 
 
 def default_policy(dataset: LoggedDataset) -> PolicyConfig:
@@ -212,6 +225,30 @@ def check_policy(config: PolicyConfig, dataset: LoggedDataset) -> None:
         kind == dataset.action_kind,
         f"policy {config.name!r} learns from {kind} actions, and {dataset.path} is a log of {dataset.action_kind} "
         f"actions; choose {' or '.join(fitting)}{remedy}",
+    )
+
+
+def fitting_encoders(objective: type[Objective]) -> tuple[str, ...]:
+    """Return the names of the encoders that are conditioned on all that an objective sets."""
+    return tuple(n for n in ENCODERS.registered() if set(objective.conditions) <= set(ENCODERS.get(n).conditions))
+
+
+def check_encoder(name: str, objective: type[Objective], config: PolicyConfig) -> None:
+    """Refuse a policy whose encoder does not read what an objective sets.
+
+    Args:
+        name: of the objective.
+        objective: its class.
+        config: of the policy.
+
+    Raises:
+        InvalidInput: naming the encoders that fit.
+    """
+    encoder, fitting = config.network.encoder.name, fitting_encoders(objective)
+    require(
+        encoder in fitting,
+        f"objective {name!r} conditions the policy on {', '.join(objective.conditions)}, which the encoder {encoder!r} "
+        f"does not read; choose {' or '.join(fitting)}",
     )
 
 
@@ -252,29 +289,15 @@ class _Luck:
         return [torch.get_rng_state(), *(torch.cuda.get_rng_state(device) for device in self._devices)]
 
 
-def _measure(objective: Objective, batch: TensorDictBase, step: int) -> dict[str, Any]:
-    action = batch.get(objective.tensor_keys.action)
-    with torch.no_grad(), objective.acting() as actor:
-        distribution: Any = actor.get_dist(batch.copy())
-        surprise, norm = surprisal(distribution, action), score_norm(distribution, action)
-    return {
-        "step": step,
-        "surprisal_mean": float(surprise.mean()),
-        "surprisal_max": float(surprise.max()),
-        "score_norm_max": float(norm.max()),
-        "normalized_score": None,
-    }
-
-
-def _blown_up(point: dict[str, Any], step: int) -> str | None:
+def _blown_up(point: dict[str, Any], bound: float | None) -> str | None:
     for name in ("loss", "surprisal_max", "score_norm_max"):
-        if not math.isfinite(point[name]):
-            return _sentence(name, point[name], step)
+        if not math.isfinite(point[name]) or (bound is not None and name != "loss" and point[name] > bound):
+            return _sentence(name, point[name], point["step"])
     return None
 
 
 def _sentence(what: str, value: object, step: int) -> str:
-    return f"{what} became {value} at step {step}; training stopped and the last finite policy was kept"
+    return f"{what} became {value} at step {step}; training stopped and the last good policy was kept"
 
 
 def _save(path: Path, call: str, parts: dict[str, Any], luck: _Luck, step: int, curve: list[dict[str, Any]]) -> None:

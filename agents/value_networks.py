@@ -8,7 +8,8 @@ import torch
 from tensordict import TensorDictBase
 from torch import Tensor, nn
 
-from agents.networks import NetworkConfig, make_encoder, mlp
+from agents.distributions.plackett_luce import scaled_logits
+from agents.networks import ItemTable, NetworkConfig, make_encoder, mlp
 from agents.session_space import SessionSpace
 
 
@@ -72,6 +73,38 @@ class ActionNetwork(nn.Module):
         return self.body(joint).squeeze(-1)
 
 
+class ItemNetwork(nn.Module):
+    """q(o, i) of single items, and of choosing none: a session vector times item vectors, all items at once.
+
+    Args:
+        space: fixes the observation and the items.
+        config: sizes.
+        item_width: D, of the vectors.
+    """
+
+    def __init__(self, space: SessionSpace, config: NetworkConfig, item_width: int) -> None:
+        super().__init__()
+        self.features = ObservationFeatures(space, config)
+        self.body = mlp(self.features.num_features, config.hidden_sizes, item_width + 2)
+        self.item_table = ItemTable(space, item_width)
+
+    def forward(self, observation: TensorDictBase, items: Tensor | None = None) -> Tensor:
+        """Return q of no item and of items, [B, 1 + n].
+
+        Args:
+            observation: entries of B observations.
+            items: [B, n] ids, of which those below 0 get any value; None for all N.
+        """
+        read = self.body(self.features(observation))
+        session, level, none = read[..., :-2], read[..., -2:-1], read[..., -1:]
+        if items is None:
+            values = scaled_logits(session, *self.item_table())
+        else:
+            vectors, bias = self.item_table(items.long().clamp_min(0))
+            values = scaled_logits(session.unsqueeze(-2), vectors, bias.unsqueeze(-2)).squeeze(-2)
+        return torch.cat([none, level + values], dim=-1)
+
+
 class ProtoFeatures(nn.Module):
     """A proto-action's direction, and its product with the profile: a slate depends on the direction alone.
 
@@ -125,7 +158,7 @@ class ValueEnsemble(nn.Module):
     """The mean of E networks that were initialised independently, in units of reward.
 
     Args:
-        networks: E of one class, `StateNetwork` or `ActionNetwork`; it is called as they are.
+        networks: E of one class, `StateNetwork`, `ActionNetwork` or `ItemNetwork`; it is called as they are.
         shift: mean of the regression target.
         unit: standard deviation of the regression target, above zero.
     """

@@ -32,7 +32,7 @@ from recenv.session_config import SessionConfig
 from recenv.session_env import observation_space
 from recenv.user_models import USER_MODELS, Response, State, UserModel
 from recenv.world import World, make_world
-from tests.strategies import EVERY_PIECE, small_worlds
+from tests.strategies.worlds import EVERY_PIECE, small_worlds
 
 ROOT = Path(__file__).resolve().parent.parent
 REGISTRIES: dict[str, tuple[Registry[Any], type | None]] = {

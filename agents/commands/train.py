@@ -7,7 +7,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import field, make_dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 
 import numpy as np
 import torch
@@ -15,17 +15,26 @@ import tyro
 from tqdm import tqdm
 
 from agents.commands import parse
-from agents.critics import CriticConfig, fit_critic, score_rows
+from agents.critics import CriticConfig
 from agents.encoders import ENCODERS
 from agents.encoders.pooled import PooledConfig
 from agents.evaluation import roll_out
 from agents.log_columns import check_needs
 from agents.networks import NetworkConfig
-from agents.objectives import OBJECTIVES
+from agents.objectives import OBJECTIVES, Objective
 from agents.plain_config import to_plain
 from agents.policies import POLICIES, save_policy
 from agents.policies.gaussian import GaussianPolicyConfig
-from agents.trainer import TrainerConfig, check_device, check_policy, default_policy, train
+from agents.scores import SCORES, score_log
+from agents.trainer import (
+    TrainerConfig,
+    check_device,
+    check_encoder,
+    check_policy,
+    default_policy,
+    fitting_encoders,
+    train,
+)
 from offline_data.atomic_files import make_folder, replacing, sole_writer, write_json
 from offline_data.dataset import LoggedDataset
 from offline_data.quality import Interval
@@ -34,6 +43,7 @@ from recenv.world import make_world
 
 _POLICY_HELP: Final = f"One of {', '.join(POLICIES.registered())}; by default what the log's actions ask for."
 _ENCODER_HELP: Final = f"What reads the observation, in policy and critic: {', '.join(ENCODERS.registered())}."
+_SCORE_HELP: Final = "Of every logged step, which the objective reads; see agents/scores.py."
 
 
 def run(words: Sequence[str]) -> None:
@@ -49,21 +59,28 @@ def run(words: Sequence[str]) -> None:
     if not words or words[0] in ("-h", "--help"):
         print(
             "usage: recsession train OBJECTIVE --log FOLDER --out FOLDER [OPTIONS]\n\n"
-            f"Train a policy on a logged dataset. OBJECTIVE is one of: {', '.join(names)}.\n"
-            "`recsession train OBJECTIVE --help` says what each takes; with `--policy NAME` or `--encoder NAME` before "
-            "--help, what that one does."
+            "Train a policy on a logged dataset. OBJECTIVE is one of these; in brackets what the log must give:\n\n"
+            + "".join(_line(name) for name in names)
+            + "\n`recsession train OBJECTIVE --help` says what each takes; with `--policy NAME` or `--encoder NAME` "
+            "before --help, what that one does."
         )
         return
     name = words[0]
     objective = OBJECTIVES.get(name)
-    trainer, critic = _chosen_parts(words[1:])
+    trainer, critic = _chosen_parts(objective, words[1:])
+    reader = trainer.policy.network.encoder
     options = make_dataclass(
         "Train",
         [
             ("log", Annotated[Path, tyro.conf.arg(help="Folder of the logged dataset.")]),
             ("out", Annotated[Path, tyro.conf.arg(help="Folder of policy, scores, metrics and checkpoint.")]),
             ("policy", Annotated[str, tyro.conf.arg(help=_POLICY_HELP)], field(default=trainer.policy.name)),
-            ("encoder", Annotated[str, tyro.conf.arg(help=_ENCODER_HELP)], field(default=PooledConfig.name)),
+            (
+                "encoder",
+                Annotated[str, tyro.conf.arg(help=_ENCODER_HELP)],
+                field(default=reader.name),
+            ),
+            ("score", Annotated[Literal[SCORES], tyro.conf.arg(help=_SCORE_HELP)], field(default="q_minus_v")),
             ("seed", Annotated[int, tyro.conf.arg(help="Of weights and batches.")], field(default=0)),
             ("device", Annotated[str, tyro.conf.arg(help="cpu or cuda.")], field(default="cpu")),
             ("objective", objective.Config, field(default_factory=objective.Config)),
@@ -79,6 +96,12 @@ def run(words: Sequence[str]) -> None:
     dataset = LoggedDataset.open(chosen.log, verify=True)
     check_needs(name, objective, dataset)
     check_policy(chosen.trainer.policy, dataset)
+    check_encoder(name, objective, chosen.trainer.policy)
+    require(
+        chosen.score != "return" or getattr(chosen.objective, "kappa", None) != "auto",
+        "--objective.kappa auto cannot read --score return, whose peaks tell of the time left and not of the action; "
+        "choose --score q_minus_v, or give the kappa",
+    )
     require(
         not (chosen.out / "manifest.json").exists(),
         f"--out {chosen.out} is a logged dataset; choose another folder for policy and metrics",
@@ -89,7 +112,15 @@ def run(words: Sequence[str]) -> None:
         _fit_and_train(name, dataset, chosen, out)
 
 
-def _chosen_parts(words: Sequence[str]) -> tuple[TrainerConfig, CriticConfig]:
+def _line(name: str) -> str:
+    """Return what the list of objectives says of one: its name, what it is, its needs."""
+    objective = OBJECTIVES.get(name)
+    what = (objective.__doc__ or "").split(";")[0].split("\n")[0].rstrip(".")
+    needs = f" [{', '.join(sorted(objective.needs))}]" if objective.needs else ""
+    return f"  {name:21}{what}{needs}\n"
+
+
+def _chosen_parts(objective: type[Objective], words: Sequence[str]) -> tuple[TrainerConfig, CriticConfig]:
     """Return the configs of the policy and the encoder that the words name, whose options the command then takes.
 
     Raises:
@@ -99,7 +130,8 @@ def _chosen_parts(words: Sequence[str]) -> tuple[TrainerConfig, CriticConfig]:
     for option in ("--policy", "--encoder", "--log"):
         parser.add_argument(option, nargs="?")
     given, _ = parser.parse_known_args(list(words))
-    encoder = ENCODERS.get(given.encoder or PooledConfig.name).Config()
+    usual = PooledConfig.name if not objective.conditions else fitting_encoders(objective)[0]
+    encoder = ENCODERS.get(given.encoder or usual).Config()
     if given.policy:
         policy = POLICIES.get(given.policy).Config()
     elif given.log and (Path(given.log) / "manifest.json").exists():
@@ -107,12 +139,16 @@ def _chosen_parts(words: Sequence[str]) -> tuple[TrainerConfig, CriticConfig]:
     else:
         policy = GaussianPolicyConfig()
     network = replace(policy.network, encoder=encoder)
-    return TrainerConfig(policy=replace(policy, network=network)), CriticConfig(network=NetworkConfig(encoder=encoder))
+    critic = CriticConfig(network=NetworkConfig(encoder=encoder)) if given.encoder else CriticConfig()
+    return TrainerConfig(policy=replace(policy, network=network)), critic
 
 
 def _fit_and_train(name: str, dataset: LoggedDataset, chosen: Any, out: Path) -> None:
-    with tqdm(total=chosen.critic.num_steps, unit="step", desc="critic", delay=0.1) as bar:
-        scores = _scores(out, dataset, chosen, bar)
+    if {"score", "pairs"} & OBJECTIVES.get(name).needs:
+        with tqdm(total=chosen.critic.num_steps, unit="step", desc="critic", delay=0.1) as bar:
+            scores = _scores(out, dataset, chosen, bar)
+    else:
+        scores = torch.zeros(dataset.num_rows)  # read by nobody
     with tqdm(total=chosen.trainer.num_steps, unit="step", desc=name, delay=0.1) as bar:
         run = train(
             dataset,
@@ -128,6 +164,8 @@ def _fit_and_train(name: str, dataset: LoggedDataset, chosen: Any, out: Path) ->
     save_policy(out / "policy", run.actor)
     with replacing(out / "metrics.jsonl") as temporary:
         temporary.write_text("".join(json.dumps(point) + "\n" for point in run.curve))
+    for remark in run.remarks:
+        print(remark)
     if run.stopped:
         print(f"warning: {run.stopped}")
     if not dataset.has_world:
@@ -148,6 +186,7 @@ def _claim(name: str, dataset: LoggedDataset, chosen: Any, out: Path) -> None:
         "objective": {"name": name, **to_plain(chosen.objective)},
         "trainer": to_plain(chosen.trainer),
         "critic": to_plain(chosen.critic),
+        "score": chosen.score,
         "seed": chosen.seed,
         "log": dataset.manifest["schema"],
     }
@@ -165,13 +204,13 @@ def _claim(name: str, dataset: LoggedDataset, chosen: Any, out: Path) -> None:
 
 
 def _scores(out: Path, dataset: LoggedDataset, chosen: Any, bar: tqdm[Any]) -> torch.Tensor:
-    """Return Q - V of every row, fitted once and kept in `out`."""
+    """Return the score of every row, found once and kept in `out`."""
     file = out / "scores.npy"
     if file.exists():
         bar.update(chosen.critic.num_steps)
         return torch.from_numpy(np.load(file))
-    critic = fit_critic(dataset, chosen.critic, seed=chosen.seed, device=chosen.device, progress=bar.update)
-    scores = score_rows(critic, dataset, chosen.device)
+    settings = {"seed": chosen.seed, "device": chosen.device, "progress": bar.update}
+    scores = score_log(chosen.score, dataset, chosen.critic, **settings)
     with replacing(file) as temporary, temporary.open("wb") as stream:
         np.save(stream, scores.numpy())
     return scores

@@ -24,6 +24,8 @@ class SessionEncoder(nn.Module):
 
     Attributes:
         Config: frozen dataclass of the sizes, whose `name` is the registered one.
+        conditions: further keywords of `forward`, [B] each, which no observation has: an objective may set them, and
+            without them the encoder reads what its config says.
         num_features: width of what `forward` returns.
         num_context: width of `context`.
         num_event: width of an event, its embedding and signals together.
@@ -31,6 +33,7 @@ class SessionEncoder(nn.Module):
     """
 
     Config: ClassVar[type]
+    conditions: ClassVar[tuple[str, ...]] = ()
     num_features: int
     embeddings: Tensor
 
@@ -43,7 +46,7 @@ class SessionEncoder(nn.Module):
         self.register_buffer("embeddings", table, persistent=False)
         self.history_length = space.history_length
         self.num_event = space.embedding_dim + space.num_channels + 1
-        self.num_context = space.embedding_dim * space.has_profile + 2 + 2 * space.has_calendar
+        self.num_context = space.embedding_dim * space.has_profile + 2 + 2 * space.has_calendar + len(self.conditions)
 
     @abstractmethod
     def forward(self, **observation: Tensor) -> Tensor:
@@ -55,7 +58,7 @@ class SessionEncoder(nn.Module):
         """
 
     def context(self, observation: dict[str, Tensor]) -> Tensor:
-        """Return what is no history: profile, clock and calendar, [B, num_context].
+        """Return what is no history: profile, clock and calendar, and the conditions, [B, num_context].
 
         Args:
             observation: as `forward` takes it.

@@ -42,6 +42,7 @@ NEEDS: Final[dict[str, tuple[str, ...]]] = {
     "groups": ("session_return", "group_return_mean", "group_return_std"),
     "reward_vector": ("session_rewards", "group_rewards_mean", "group_rewards_std"),
     "transitions": ("reward", "done", "next_observation"),
+    "feedback": ("feedback",),
     "pairs": ("rejected", "pair_weight"),
 }
 """What an objective may need, and the fields of `Objective._AcceptedKeys` under which a batch then holds it.
@@ -60,6 +61,9 @@ class Objective(LossModule):
         actor_network: a `ProbabilisticActor` whose distribution's `log_prob` is already summed over event dimensions.
         config: an instance of the class's `Config`; None means its defaults.
         create_reference: hold a frozen copy of the actor's parameters in `target_actor_network_params`.
+
+    Attributes:
+        remarks: sentences on what `refresh` found, for the user.
 
     Raises:
         InvalidInput: if `config` is not an instance of `Config`.
@@ -84,6 +88,7 @@ class Objective(LossModule):
             reward: [B, 1].
             done: [B, 1] bool, whether the session ended after the action: nothing is earned after it.
             next_observation: the entries of the observation that follows.
+            feedback: [B, K, F], of each item of the slate; the first channel is the click.
             rejected: [B, m, K] or [B, m, d], actions to which the logged one is preferred.
             pair_weight: [B, m], zero where there is no such action.
         """
@@ -102,11 +107,14 @@ class Objective(LossModule):
         reward: NestedKey = ("next", "reward")
         done: NestedKey = ("next", "done")
         next_observation: NestedKey = ("next", "observation")
+        feedback: NestedKey = "feedback"
         rejected: NestedKey = "rejected"
         pair_weight: NestedKey = "pair_weight"
 
     needs: ClassVar[frozenset[str]] = frozenset()
     """What the batch must carry, of `NEEDS`."""
+    conditions: ClassVar[tuple[str, ...]] = ()
+    """What the policy's encoder must be conditioned on; see `SessionEncoder.conditions`."""
     Config: ClassVar[type]
     """The frozen dataclass of the hyper-parameters."""
     losses: ClassVar[tuple[str, ...]] = ("loss_actor",)
@@ -144,8 +152,9 @@ class Objective(LossModule):
             self.set_keys(action=actor_network.action_key)
         self._refreshed = "score" not in self.needs
         self._num_steps = 0
-        self.register_buffer("score_mean", torch.zeros(()))
-        self.register_buffer("score_std", torch.ones(()))
+        self.remarks: list[str] = []
+        self.register_buffer("score_mean", torch.zeros((), dtype=torch.float64))
+        self.register_buffer("score_std", torch.ones((), dtype=torch.float64))
 
     @torch.no_grad()
     def refresh(self, scores: Tensor) -> None:

@@ -13,7 +13,9 @@ Trust region. A sample whose ratio passed `1 + eps` has no gradient until `pi_re
 step passes it. `pi_ref` is therefore copied from `pi_theta` every `reference_interval` steps: each interval is one
 proximal step from a point where every gradient is alive. `KL(pi_ref, pi_theta)` is measured just before the copy, that
 is over the whole interval, and `eps` divided by 1.5 above 1.5 times its target, multiplied by 1.5 below the target
-over 1.5.
+over 1.5. That alone does not hold the KL, which went to 5 times its target on the default log: a ratio beyond the
+bound takes the gradient away, and Adam goes on without one. A step whose KL is above the target is therefore shortened,
+on the line from `pi_ref`'s parameters, to the share `sqrt(target / KL)`; the KL that is logged is of the step as taken.
 
 Curriculum. `kappa` falls from 1 to its target by factors of `decay`, never upwards. Every `measure_interval` steps the
 gradients g1, g2 of the filtered loss on the batch's halves give `noise = (|g1 - g2|^2 / 4) / |(g1 + g2) / 2|^2`: near 0
@@ -22,32 +24,36 @@ falls when it is at most `noise_bound`, or after `patience` measurements. The th
 `refresh`, so that the state is a few scalars and a resumed run needs no scores.
 
 Source: DRPO (arXiv:2602.10430); filter, trust region and curriculum are a reading of its abstract and summaries, and
-the periodic copy, the lower bound of `eps` and every default are ours.
+the periodic copy, the shortened step, the lower bound of `eps` and every default are ours.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final, Literal
 
 import torch
 from tensordict import TensorDictBase
 from torch import Tensor
 
+from agents.good_fraction import estimate_good_fraction
 from agents.objectives import OBJECTIVES, Objective, weighted_log_prob
 from agents.objectives.dro import dual_threshold, filter_weight
+from agents.objectives.ratios import log_ratio
 from recenv.errors import require_range
 
 _EPSILON_FACTOR = 1.5
 _LARGEST_NOISE = 1e3  # stands for a batch without a mean gradient
+LEAST_FRACTION: Final = 1e-3
+"""The least that kappa="auto" takes, which fixes its number of stages."""
 
 
 @dataclass(frozen=True)
 class DrpoConfig:
     """Hyper-parameters of DRPO; `filter`, `trust_region` and `curriculum` switch its parts."""
 
-    kappa: float = 0.02
-    """Mass of the log to retain in the end, in (0, 1]."""
+    kappa: float | Literal["auto"] = 0.02
+    """Mass of the log to retain in the end, in (0, 1]; "auto" estimates the good fraction from the scores alone."""
     filter: bool = True
     """Weight by the hard filter; off means w = 1."""
     trust_region: bool = True
@@ -77,7 +83,8 @@ class DrpoConfig:
 
     def __post_init__(self) -> None:
         """Refuse values outside the documented ranges."""
-        require_range("kappa", self.kappa, 0.0, 1.0, low_open=True)
+        if self.kappa != "auto":
+            require_range("kappa", self.kappa, 0.0, 1.0, low_open=True)
         require_range("decay", self.decay, 0.0, 1.0, low_open=True, high_open=True)
         require_range("noise_smoothing", self.noise_smoothing, 0.0, 1.0, high_open=True)
         require_range("noise_bound", self.noise_bound, 0.0)
@@ -88,13 +95,18 @@ class DrpoConfig:
         for name in ("measure_interval", "patience", "reference_interval"):
             require_range(name, getattr(self, name), 1, integer=True)
 
-    def kappas(self) -> list[float]:
-        """Return the retained mass of every stage, falling, the target last."""
+    def kappas(self, good_fraction: float = LEAST_FRACTION) -> list[float]:
+        """Return the retained mass of every stage, falling, the target last.
+
+        Args:
+            good_fraction: what "auto" stands for; the lowest one gives the most stages.
+        """
         if not self.filter:
             return [1.0]
-        kappas = [1.0 if self.curriculum else self.kappa]
-        while kappas[-1] > self.kappa:
-            kappas.append(max(self.kappa, self.decay * kappas[-1]))
+        target = max(good_fraction, LEAST_FRACTION) if self.kappa == "auto" else self.kappa
+        kappas = [1.0 if self.curriculum else target]
+        while kappas[-1] > target:
+            kappas.append(max(target, self.decay * kappas[-1]))
         return kappas
 
 
@@ -107,9 +119,8 @@ def trust_region_loss(log_prob: Tensor, reference_log_prob: Tensor, weight: Tens
         weight: `[B]` filter weights, >= 0.
         epsilon: scalar > 0.
     """
-    lowest = torch.finfo(log_prob.dtype).min
-    log_ratio = log_prob - reference_log_prob.detach().clamp_min(lowest)  # -inf under both would be NaN
-    return -weight.detach() * log_ratio.minimum(epsilon.log1p().to(log_ratio.dtype)).exp()
+    ratio = log_ratio(log_prob, reference_log_prob).minimum(epsilon.log1p().to(log_prob.dtype)).exp()
+    return -weight.detach() * ratio
 
 
 def adapted_epsilon(epsilon: Tensor, kl: Tensor, kl_target: Tensor) -> Tensor:
@@ -123,6 +134,17 @@ def adapted_epsilon(epsilon: Tensor, kl: Tensor, kl_target: Tensor) -> Tensor:
     too_long = ~(kl <= _EPSILON_FACTOR * kl_target)
     too_short = kl < kl_target / _EPSILON_FACTOR
     return epsilon * torch.where(too_long, 1 / _EPSILON_FACTOR, torch.where(too_short, _EPSILON_FACTOR, 1.0))
+
+
+def kept_step(kl: Tensor, kl_target: Tensor) -> Tensor:
+    """Return the share of a step that brings its KL down to the target, a scalar in [0, 1]: KL grows with its square.
+
+    Args:
+        kl: KL(reference, policy) of the whole step, nats; NaN or infinite takes all of it back. A mean over samples may
+            be below zero.
+        kl_target: scalar > 0, nats.
+    """
+    return (kl_target / kl.clamp_min(0.0)).sqrt().clamp_max(1.0).nan_to_num(0.0)
 
 
 def gradient_noise(first: Tensor, second: Tensor) -> Tensor:
@@ -173,9 +195,16 @@ class DrpoObjective(Objective):
 
     @torch.no_grad()
     def refresh(self, scores: Tensor) -> None:
-        """Find the threshold of every stage among the scores of the whole log; see `Objective.refresh`."""
+        """Find kappa, if it is "auto", and the threshold of every stage by the scores; see `Objective.refresh`."""
         super().refresh(scores)
-        for stage, kappa in enumerate(self.config.kappas()):
+        kappas = self.config.kappas()
+        if self.config.kappa == "auto" and self.config.filter:
+            found = estimate_good_fraction(scores)
+            self.remarks = [found.describe()]
+            kappas = self.config.kappas(found.kappa)
+            kappas += kappas[-1:] * (self.kappas.numel() - len(kappas))  # the state has one size, whatever is found
+        self.kappas.copy_(torch.tensor(kappas, dtype=torch.float64))
+        for stage, kappa in enumerate(kappas):
             if kappa < 1.0:  # at 1 everything is retained: tau = -inf
                 self.taus[stage], self.tie_fractions[stage] = dual_threshold(scores, kappa)
 
@@ -215,10 +244,17 @@ class DrpoObjective(Objective):
         return self._measured()
 
     def _move_reference(self, tensordict: TensorDictBase) -> None:
-        self.kl.copy_(self.reference_kl(tensordict))
-        epsilon = adapted_epsilon(self.epsilon, self.kl, self.kl_target)
+        """Adapt epsilon to the step since the last copy, shorten that step if it was too long, and copy."""
+        kl = self.reference_kl(tensordict)
+        epsilon = adapted_epsilon(self.epsilon, kl, self.kl_target)
         self.epsilon.copy_(epsilon.clamp(self.config.epsilon_min, self.config.epsilon_max))
-        self.target_actor_network_params.data.update_(self.actor_network_params.data)
+        policy, reference = self.actor_network_params.data, self.target_actor_network_params.data
+        share = kept_step(kl, self.kl_target)
+        for new, old in zip(policy.values(True, True), reference.values(True, True), strict=True):
+            if new.is_floating_point():  # not the codes of a generative policy's items
+                new.copy_(old.lerp(new, share.to(new.dtype)))
+        self.kl.copy_(self.reference_kl(tensordict))
+        reference.update_(policy)
 
     def _measure_noise(self, tensordict: TensorDictBase) -> None:
         """Smooth one measurement into the stage's noise, then lower kappa if it is time; no synchronisation."""

@@ -88,7 +88,8 @@ class Policy(ProbabilisticActor):
     Args:
         space: what it reads and acts on.
         config: an instance of the class's `Config`.
-        head: network from the entries of an observation, as keywords, to `parameters`.
+        head: network from the entries of an observation, as keywords, to `parameters`, with an `encoder`; what this one
+            is conditioned on lies among the entries, and may be missing.
         parameters: what `head` returns, by the names that the distribution's constructor takes.
         distribution: class of the distribution.
         distribution_options: further keywords of its constructor, modules of `head` among them.
@@ -123,7 +124,8 @@ class Policy(ProbabilisticActor):
             f"num_items={space.num_items} is not below {_MOST_ITEMS}, up to where float32 holds every id; take fewer "
             "items, or a gaussian policy",
         )
-        keys = {name: _nested(observation_key, name) for name in space.observed}
+        encoder: Any = head.encoder
+        keys = {name: _nested(observation_key, name) for name in (*space.observed, *encoder.conditions)}
         super().__init__(
             TensorDictModule(head, in_keys=keys, out_keys=list(parameters), out_to_in_map=True),
             in_keys=list(parameters),

@@ -15,6 +15,7 @@ from agents.commands.fit import Fit
 from agents.commands.ope import Ope
 from agents.commands.simulate import Simulate
 from agents.critics import CriticConfig
+from agents.encoders.decision import DecisionConfig
 from agents.encoders.gru import GruConfig
 from agents.encoders.pooled import PooledConfig
 from agents.encoders.transformer import TransformerConfig
@@ -26,7 +27,7 @@ from agents.quickstart import Quickstart
 from agents.trainer import TrainerConfig
 from offline_data.corruption import Corruption
 from recenv.semantic_ids import SemanticIdConfig
-from tests.strategies import SESSION_OPTIONS
+from tests.strategies.worlds import SESSION_OPTIONS
 
 
 def assert_refused(done: tuple[int, str, str], *fragments: str) -> None:
@@ -78,6 +79,14 @@ NEAREST = "did you mean "
         (TRAIN + "--objective.kapa 0.1", ["--objective.kapa", NEAREST + "--objective.kappa?"]),
         (TRAIN + "--trainer.num-steps 1.5", ["1.5", "--trainer.num-steps"]),
         ("train drop --log {made}/log --out {tmp}/new", ["unknown objective 'drop'", NEAREST + "'drpo'?"]),
+        (TRAIN + "--score retrun", ["--score", "'retrun'"]),
+        (TRAIN + "--score return --objective.kappa auto", ["--objective.kappa auto cannot read --score return"]),
+        ("train grpo --log {made}/log --out {tmp}/new", ["'grpo' needs groups", "collect with --group-size 8"]),
+        ("train slateq --log {made}/log --out {tmp}/new", ["'slateq' needs mass", "collect with --action-kind slate"]),
+        (
+            "train decision_transformer --encoder gru --log {made}/log --out {tmp}/new",
+            ["conditions the policy on wanted, which the encoder 'gru' does not read; choose decision"],
+        ),
         # Names
         (COLLECT + "--noise clickbate", ["unknown behavior policy 'clickbate'", NEAREST + "'clickbait'?"]),
         (COLLECT + "--noise mixture", ["mixture has 0 components"]),
@@ -244,6 +253,12 @@ def test_bad_input_is_one_line(run, made, tmp_path, folder_tree, monkeypatch, wo
     assert (folder_tree(tmp_path), folder_tree(made)) == before
 
 
+DRPO = {
+    "kappa": 1.5, "decay": 1.0, "measure_interval": 0, "noise_smoothing": 1.0, "noise_bound": -0.1, "patience": 0,
+    "epsilon": 9.0, "epsilon_min": 0.0, "epsilon_max": 0.01, "kl_target": 0.0, "reference_interval": 0,
+}  # fmt: skip
+SEQUENCE = {"epsilon_lower": 0.0, "epsilon_upper": 0.0, "ratio_cap": 0.0, "std_offset": -1.0, "cloning_steps": -1}
+VALUES = {"discount": 0.0, "target_rate": 0.0}
 OUTSIDE = {
     Collect: {
         "num_sessions": 0, "good_fraction": 1.5, "target_score": 1e4, "seed": -1, "group_size": 0, "workers": 0,
@@ -259,7 +274,7 @@ OUTSIDE = {
     },
     TrainerConfig: {
         "num_steps": 0, "batch_size": 0, "learning_rate": 0.0, "log_interval": 0, "evaluate_interval": 0,
-        "checkpoint_interval": 0,
+        "checkpoint_interval": 0, "divergence_bound": 0.0,
     },
     CriticConfig: {
         "num_rounds": 0, "steps_per_round": 0, "batch_size": 0, "learning_rate": 1.5, "trace_decay": 1.1,
@@ -276,15 +291,38 @@ OUTSIDE = {
     SemanticIdConfig: {
         "num_codebooks": 0, "codebook_size": 0, "num_rounds": -1, "points_per_token": 0, "seed": -1,
     },
-    "bc": {},
+    DecisionConfig: {"width": 0, "num_layers": 0, "num_heads": 0, "target": None},
+    "asymre": {"baseline_shift": None},
     "awr": {"temperature": 0.0, "weight_cap": -1.0},
-    "signed_pg": {},
-    "drpo": {
-        "kappa": 1.5, "decay": 1.0, "measure_interval": 0, "noise_smoothing": 1.0, "noise_bound": -0.1, "patience": 0,
-        "epsilon": 9.0, "epsilon_min": 0.0, "epsilon_max": 0.01, "kl_target": 0.0, "reference_interval": 0,
+    "bc": {},
+    "cql": {**VALUES, "alpha": -1.0, "entropy_weight": -1.0, "num_samples": 0},
+    "crr": {**VALUES, "beta": 0.0, "weight_cap": 0.0, "num_samples": 0},
+    "decision_transformer": {"bound": 0.0},
+    "dpo": {"beta": 0.0, "cloning_steps": -1},
+    "drpo": DRPO,
+    "drpo_taper": {**DRPO, "negative_scale": -1.0},
+    "ecpo": {"epsilon": 0.0, "delta": -1.0, "std_offset": -1.0, "cloning_steps": -1},
+    "exp_reward_weighted": {"temperature": 0.0, "weight_cap": 0.0},
+    "filtered_bc": {"fraction": 1.5},
+    "gbpo": {"cloning_steps": -1},
+    "grpo": {"epsilon": 0.0, "ratio_cap": 0.0, "std_offset": -1.0, "cloning_steps": -1},
+    "gspo": SEQUENCE,
+    "iql": {**VALUES, "expectile": 1.0, "beta": -1.0, "weight_cap": 0.0},
+    "positive_only": {},
+    "ppo_clip": {"epsilon": 0.0, "ratio_cap": 0.0, "cloning_steps": -1},
+    "reinforce": {"ratio_cap": 0.0, "cloning_steps": -1},
+    "s_dpo": {"num_rejected": 0, "beta": 0.0, "cloning_steps": -1},
+    "sage": {**SEQUENCE, "epsilon_boost": -1.0, "epsilon_entropy": -1.0},
+    "signed_pg": {"negative_scale": 1.5},
+    "slateq": {**VALUES, "num_rounds": 0, "item_width": 0},
+    "taper": {
+        "threshold": None, "width": 0.0, "rate": -1.0, "level": 1.5, "smoothing": 1.0, "measure_interval": 0,
     },
+    "td3_bc": {**VALUES, "alpha": -1.0, "target_noise": -1.0, "noise_clip": -1.0, "policy_delay": 0},
+    "top_k_reinforce": {"ratio_cap": 0.0, "cloning_steps": -1, "top_k": 0},
+    "topr": {},
 }  # fmt: skip
-"""A value out of range for every number that a command takes; an objective's by its name."""
+"""A value out of range for every number that a command takes, None where any will do; an objective's by its name."""
 
 WHERE = {
     Collect: (COLLECT, ""),
@@ -299,6 +337,7 @@ WHERE = {
     PooledConfig: (TRAIN, "critic.network.encoder."),
     GruConfig: (TRAIN + "--encoder gru ", "trainer.policy.network.encoder."),
     TransformerConfig: (TRAIN + "--encoder transformer ", "critic.network.encoder."),
+    DecisionConfig: (TRAIN + "--encoder decision ", "critic.network.encoder."),
     GaussianPolicyConfig: (TRAIN, "trainer.policy."),
     PlackettLucePolicyConfig: (TRAIN_SLATES, "trainer.policy."),
     GenerativePolicyConfig: (TRAIN_SLATES + "--policy generative ", "trainer.policy."),
@@ -311,7 +350,7 @@ WHERE = {
 )
 def test_table_of_values_out_of_range_has_every_number(options):
     config = OBJECTIVES.get(options).Config if isinstance(options, str) else options
-    kinds = ("int", "float", "int | None", "float | None")
+    kinds = ("int", "float", "int | None", "float | None", "float | Literal['auto']")
     numbers = {field.name for field in dataclasses.fields(config) if field.type in kinds}
     assert numbers == set(OUTSIDE[options])
     assert {name for name in OUTSIDE if isinstance(name, str)} == set(OBJECTIVES.registered())
@@ -319,7 +358,12 @@ def test_table_of_values_out_of_range_has_every_number(options):
 
 @pytest.mark.parametrize(
     ("options", "field", "value"),
-    [(options, field, value) for options, fields in OUTSIDE.items() for field, value in fields.items()],
+    [
+        (options, field, value)
+        for options, fields in OUTSIDE.items()
+        for field, value in fields.items()
+        if value is not None
+    ],
     ids=lambda value: getattr(value, "__name__", str(value)),
 )
 def test_number_out_of_range_is_one_line(run, made, tmp_path, folder_tree, options, field, value):

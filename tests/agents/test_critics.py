@@ -28,7 +28,7 @@ from offline_data.dataset import LoggedDataset
 from recenv.errors import InvalidInput
 from tests.agents.slate_table import EMBEDDINGS, REWARD, SLATES, numbers, table_log
 from tests.reference.critic_reference import lambda_returns
-from tests.strategies import logged_values
+from tests.strategies.logs import logged_values
 
 NETWORK = NetworkConfig((16,))
 # Long enough to learn something of 200 sessions.

@@ -7,8 +7,22 @@ import pytest
 import torch
 from torch.distributions import Independent, Normal
 
-from agents.diagnostics import filter_precision, score_norm, surprisal
+from agents.diagnostics import (
+    effective_sample_size,
+    far_field_share,
+    filter_precision,
+    filter_recall,
+    measure,
+    score_norm,
+    slate_diversity,
+    surprisal,
+)
+from agents.log_columns import make_storage
+from agents.objectives.bc import BcObjective
+from agents.policies import make_policy
 from agents.policies.gaussian import IndependentNormal
+from agents.session_space import SessionSpace
+from agents.trainer import default_policy
 
 
 def gaussian(loc: list[list[float]], scale: list[list[float]]) -> IndependentNormal:
@@ -72,3 +86,47 @@ def test_filter_precision_is_of_the_mass_that_drpo_retains():
     for kappa in (0.02, 0.07, 0.5, 1.0):
         kept = hard_filter(torch.from_numpy(scores), kappa).numpy()
         assert filter_precision(scores, good, kappa) == pytest.approx(kept[good].sum())
+
+
+def test_far_field_is_beyond_nearly_all_that_the_policy_does():
+    own = torch.arange(101.0)  # the 99 % quantile is 99
+    assert far_field_share(torch.tensor([98.0, 99.0, 99.5, 1e9]), own).item() == 0.5
+    assert far_field_share(torch.tensor([98.0, 99.0, 99.5, 1e9]), own, 0.5).item() == 1.0
+
+
+def test_effective_sample_size_worked_by_hand():
+    weights = torch.tensor([3.0, 1.0, 0.0, 0.0])
+    assert effective_sample_size(weights.log()).item() == pytest.approx(16 / 10 / 4)
+    assert effective_sample_size(torch.zeros(7)).item() == pytest.approx(1.0)
+    # Ratios that no float holds.
+    assert effective_sample_size(torch.tensor([1e5, 0.0, -1e5])).item() == pytest.approx(1 / 3)
+
+
+def test_slate_diversity_worked_by_hand():
+    embeddings = np.array([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0]], np.float32)
+    assert slate_diversity(embeddings, np.array([[0, 1, 2]])) == pytest.approx((1 + 2 + 1) / 3)
+    assert slate_diversity(embeddings, np.array([[0, 0], [0, 2]])) == pytest.approx((0 + 2) / 2)
+    assert slate_diversity(embeddings, np.array([[0], [1]])) == 0.0
+
+
+def test_filter_recall_is_the_share_of_the_good_that_is_kept():
+    scores, good = np.array([4.0, 3.0, 2.0, 1.0]), np.array([1, 0, 1, 0], bool)
+    assert filter_recall(scores, good, 0.25) == pytest.approx(0.5)
+    assert filter_recall(scores, good, 0.75) == pytest.approx(1.0)
+    assert filter_recall(scores, good, 1.0) == pytest.approx(1.0)
+
+
+def test_measures_compare_the_policy_with_the_log(log, slate_log):
+    for dataset in (log, slate_log):
+        objective = BcObjective(make_policy(SessionSpace.of_log(dataset), default_policy(dataset)))
+        batch = make_storage(objective, dataset, torch.zeros(dataset.num_rows)).get(slice(0, 300))
+        torch.manual_seed(0)
+        found = measure(objective, batch)
+        log_prob, behavior = objective.log_prob(batch).detach(), batch["behavior_log_prob"]
+        assert found["surprisal_mean"] == pytest.approx(-log_prob.mean().item())
+        assert found["kl_from_behavior"] == pytest.approx((behavior - log_prob).mean().item(), rel=1e-5)
+        assert 0.0 <= found["far_field_share"] <= 1.0  # type: ignore[operator]
+        assert 0.0 < found["importance_sample_size"] <= 1.0 + 1e-6  # type: ignore[operator]
+        assert 0.0 < found["slate_diversity"] < 2.0  # type: ignore[operator]
+        batch["behavior_log_prob"] = torch.full_like(behavior, torch.nan)
+        assert measure(objective, batch)["kl_from_behavior"] is None

@@ -102,9 +102,12 @@ def test_what_is_left_out_has_its_default(policy):
         ),
         (
             {"network": {"encoder": {"name": "gruu"}}},
-            "unknown encoder 'gruu'; did you mean 'gru'? choose one of: flat, g",
+            "unknown encoder 'gruu'; did you mean 'gru'? choose one of: decision, f",
         ),
-        ({"network": {"encoder": {"width": 3}}}, "unknown encoder None; choose one of: flat, gru, pooled, transformer"),
+        (
+            {"network": {"encoder": {"width": 3}}},
+            "unknown encoder None; choose one of: decision, flat, gru, pooled, transformer",
+        ),
         ({"network": {"encoder": {"name": "gru", "num_decays": 2}}}, "unknown GruConfig option 'num_decays'"),
         ({"network": {"encoder": {"name": "gru", "width": 0}}}, "width=0 is outside [1, 4096]"),
         ({"initial_scale": -1.0}, "initial_scale=-1.0 is outside"),

@@ -11,9 +11,7 @@ import torch
 from torchrl.data import TensorDictReplayBuffer
 from torchrl.data.replay_buffers import SamplerWithoutReplacement
 
-from agents.objectives import OBJECTIVES
 from agents.replay import LogStorage, SequenceStorage, make_replay, mapped_column
-from agents.trainer import train
 from offline_data.dataset import LATENT_LABELS, LoggedDataset
 from offline_data.histories import ObservationBuilder
 from recenv.errors import InvalidInput
@@ -143,24 +141,6 @@ def test_latent_labels_are_out_of_reach(log, tmp_path):
     assert len(make_replay(storage, 8, torch.Generator()).sample()) == 8
     with pytest.raises(InvalidInput, match="is missing"):
         copy.open_latent_labels()
-
-
-@pytest.mark.parametrize("name", OBJECTIVES.registered())
-def test_no_objective_sees_the_latent_labels(name, log, scores, build_trainer_config, tmp_path):
-    def trained(dataset: LoggedDataset) -> dict[str, torch.Tensor]:
-        return dict(train(dataset, scores, name, config=build_trainer_config(num_steps=20)).actor.state_dict())
-
-    folder, labels = tmp_path / "log", log.open_latent_labels()
-    shutil.copytree(log.path, folder)
-    copy = LoggedDataset.open(folder)
-    np.save(folder / LATENT_LABELS, 1 - labels)
-    assert (copy.open_latent_labels() != labels).all()
-    expected, with_others = trained(log), trained(copy)
-    (folder / LATENT_LABELS).unlink()
-    for found in (with_others, trained(copy)):
-        assert found.keys() == expected.keys()
-        for key, values in expected.items():
-            assert torch.equal(found[key], values), key
 
 
 def test_seeded_generator_reproduces_the_batches(log):

@@ -4,6 +4,7 @@ import dataclasses
 import io
 import itertools
 import math
+import re
 
 import numpy as np
 import pytest
@@ -28,9 +29,12 @@ from offline_data.quality import mixture_spec
 from recenv.errors import InvalidInput
 from recenv.world import make_world
 
-NAMES = OBJECTIVES.registered()
-CURVE_KEYS = {"step", "loss", "surprisal_mean", "surprisal_max", "score_norm_max", "normalized_score"}
-DRPO_KEYS = {"kappa", "epsilon", "kl", "gradient_noise"}
+NAMES = ("awr", "bc", "drpo", "signed_pg")  # all of them: tests/agents/objectives/test_training.py
+CURVE_KEYS = {
+    *("step", "loss", "surprisal_mean", "surprisal_max", "score_norm_max", "normalized_score", "entropy"),
+    *("far_field_share", "slate_diversity", "kl_from_behavior", "importance_sample_size"),
+}
+DRPO_KEYS = {"kappa", "epsilon", "kl", "gradient_noise", "retained_mass", "effective_sample_size"}
 
 
 class Stop(Exception):
@@ -310,7 +314,7 @@ def test_what_is_no_checkpoint_is_refused(log, scores, build_trainer_config, tra
 def assert_stopped_and_finite(run, sentence):
     assert run.stopped is not None
     assert run.stopped.startswith(sentence)
-    assert run.stopped.endswith("; training stopped and the last finite policy was kept")
+    assert run.stopped.endswith("; training stopped and the last good policy was kept")
     assert all(value.isfinite().all() for value in weights(run).values())
     for point in run.curve:
         assert math.isfinite(point["loss"])
@@ -450,11 +454,13 @@ def test_needs_are_compared_with_what_the_log_gives(log, slate_log):
 
     with pytest.raises(
         InvalidInput,
-        match=r"'grouped' needs groups, which .*, a log of proto actions, does not give: .* collect with --group-size 8; "
-        r"or choose an objective that fits it: .*\bbc\b",
+        match=r"'grouped' needs groups, which .*, a log of proto actions, does not give: .* collect with --group-size 8"
+        r"; or choose an objective that fits it: .*\bbc\b",
     ):
         check_needs("grouped", Grouped, log)
-    with pytest.raises(InvalidInput, match=r"'dense' needs density, .* slate actions, .*: collect with --action-kind p"):
+    with pytest.raises(
+        InvalidInput, match=r"'dense' needs density, .* slate actions, .*: collect with --action-kind p"
+    ):
         check_needs("dense", Dense, slate_log)
     check_needs("dense", Dense, log)
 
@@ -522,3 +528,15 @@ def test_a_log_of_days_and_candidates_trains(config, build_trainer_config, tmp_p
     returns = roll_out(run.actor, make_world(config), 20, 0, deterministic=True)
     assert np.isfinite(returns).all()
     assert returns.mean() > 0.0
+
+
+def test_a_policy_that_is_not_told_what_is_wanted_is_refused(log, scores, build_trainer_config):
+    with pytest.raises(InvalidInput, match=r"conditions the policy on wanted, which the encoder 'pooled' .* decision"):
+        train(log, scores, "decision_transformer", config=build_trainer_config())
+
+
+def test_a_bound_on_surprisal_stops_the_run(log, scores, build_trainer_config):
+    run = train(log, scores, "bc", config=build_trainer_config(divergence_bound=1e-3))
+    assert run.stopped is not None
+    assert re.match(r"surprisal_max became [\d.]+ at step 0; training stopped", run.stopped)
+    assert run.curve == []

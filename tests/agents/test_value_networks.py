@@ -12,7 +12,7 @@ from agents.encoders import ENCODERS
 from agents.networks import NetworkConfig
 from agents.replay import LogStorage
 from agents.session_space import SessionSpace
-from agents.value_networks import ActionNetwork, StateNetwork, ValueEnsemble
+from agents.value_networks import ActionNetwork, ItemNetwork, StateNetwork, ValueEnsemble
 from recenv.world import make_world
 from tests.agents.slate_table import table_log
 
@@ -156,3 +156,38 @@ def test_networks_know_no_item_by_its_number(batches):
     expected = action_value(space, kind)(observation, slate)
     observation["history_items"] = torch.where(history < 0, -1, place[history.clamp_min(0).long()].int())
     torch.testing.assert_close(action_value(renamed, kind)(observation, place[slate.long()]), expected)
+
+
+def item_value(space, seed=0):
+    torch.manual_seed(seed)
+    return ItemNetwork(space, NETWORK, 4)
+
+
+def test_every_item_has_a_value_and_none_has_one_too(batches):
+    """Of some items they are those of all, in the order asked for; what is padding gets any."""
+    torch.compiler.reset()
+    for name in ("slate", "imported"):
+        space, _, observation, slate = batches[name]
+        network = item_value(space)
+        every, some = network(observation), network(observation, slate)
+        assert every.shape == (20, 1 + space.num_items)
+        torch.testing.assert_close(some[:, 0], every[:, 0])
+        torch.testing.assert_close(some[:, 1:], every[:, 1:].gather(1, slate.long()))
+        assert every[:, 1:].std(dim=1).min() > 0
+        padded = network(observation, torch.cat([slate, torch.full_like(slate[:, :1], -1)], dim=1))
+        torch.testing.assert_close(padded[:, :-1], some)
+        compiled = torch.compile(network, fullgraph=True, backend="eager")
+        torch.testing.assert_close(compiled(observation), every)
+        some.sum().backward()
+        assert all(p.grad is not None and p.grad.isfinite().all() for p in network.parameters())
+
+
+def test_single_items_are_told_apart_by_what_is_learned_of_them(batches):
+    space, _, observation, _ = batches["imported"]
+    network = item_value(space)
+    before = network(observation)
+    torch.testing.assert_close(before[:, 3], before[:, 4])  # of one embedding
+    with torch.no_grad():
+        network.item_table.bias[3] += 1.0
+    torch.testing.assert_close(network(observation)[:, 4], before[:, 4] + 1.0)
+    torch.testing.assert_close(network(observation)[:, 3], before[:, 3])

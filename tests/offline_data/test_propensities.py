@@ -15,7 +15,7 @@ from offline_data.ope import LoggedSessions, estimate
 from offline_data.propensities import choice_odds, estimate_propensities, negative_log_likelihood
 from recenv.errors import InvalidInput
 from tests.reference.behavior_reference import plackett_luce_prefixes
-from tests.strategies import slate_problems
+from tests.strategies.logs import slate_problems
 
 # --- the likelihood
 

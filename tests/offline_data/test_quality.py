@@ -26,7 +26,7 @@ from recenv.random_streams import derive_seeds
 from recenv.session_config import SessionConfig
 from recenv.user_models import USER_MODELS
 from recenv.world import make_world
-from tests.strategies import small_worlds
+from tests.strategies.worlds import small_worlds
 
 pytestmark = pytest.mark.kernels
 

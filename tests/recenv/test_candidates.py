@@ -19,7 +19,7 @@ from recenv.random_streams import CANDIDATES, USER, uniforms
 from recenv.session_batch import SessionBatch
 from recenv.world import make_world
 from tests.reference import pieces_reference as reference
-from tests.strategies import small_worlds
+from tests.strategies.worlds import small_worlds
 
 pytestmark = pytest.mark.kernels
 

@@ -21,7 +21,7 @@ from recenv.catalog import Catalog
 from recenv.session_batch import SessionBatch
 from recenv.session_config import SessionConfig
 from recenv.world import World, make_world
-from tests.strategies import small_worlds
+from tests.strategies.worlds import small_worlds
 
 pytestmark = pytest.mark.kernels
 

@@ -18,7 +18,7 @@ from recenv.session_config import SessionConfig
 from recenv.user_models import Response
 from recenv.world import make_world
 from tests.reference import pieces_reference as reference
-from tests.strategies import EVERY_PIECE, catalogs, satiations, satisfactions, small_worlds, time_budgets
+from tests.strategies.worlds import EVERY_PIECE, catalogs, satiations, satisfactions, small_worlds, time_budgets
 
 pytestmark = pytest.mark.kernels
 

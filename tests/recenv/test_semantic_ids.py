@@ -15,7 +15,7 @@ from recenv.errors import InvalidInput
 from recenv.random_streams import WORLD, derive_seeds, uniforms
 from recenv.semantic_ids import SemanticIdConfig, SemanticIds
 from tests.reference import semantic_id_reference as reference
-from tests.strategies import catalogs
+from tests.strategies.worlds import catalogs
 
 pytestmark = pytest.mark.kernels
 

@@ -19,13 +19,13 @@ from recenv.session_batch import SessionBatch, StepOutcome
 from recenv.slates import score_slates
 from recenv.user_models import Response
 from recenv.world import World, make_world
-from tests import strategies
-from tests.strategies import small_worlds
+from tests.strategies.worlds import SMALL as SMALL_WORLD
+from tests.strategies.worlds import small_worlds
 
 pytestmark = pytest.mark.kernels
 
 INTERPRETED = numba.config.DISABLE_JIT  # type: ignore[attr-defined]
-SMALL = SessionConfig().override(**strategies.SMALL, click_reward=0.5, like_reward=-2.0)
+SMALL = SessionConfig().override(**SMALL_WORLD, click_reward=0.5, like_reward=-2.0)
 NUM_STEPS = 11  # beyond max_steps: sessions that have ended are stepped too
 
 

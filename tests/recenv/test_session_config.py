@@ -16,7 +16,7 @@ from recenv.choice_models import ExponentialCascade, MultinomialLogit, PositionB
 from recenv.pieces import PIECES, LeaveHazard, Satiation, Satisfaction, TimeBudget
 from recenv.user_models import USER_MODELS
 from recenv.user_models.interest_evolution import InterestEvolution, InterestEvolutionConfig
-from tests.strategies import SESSION_OPTIONS, session_configs
+from tests.strategies.worlds import SESSION_OPTIONS, session_configs
 
 # Every section, and what its fields are in the default world; of a piece that is off, in its class.
 SECTIONS: dict[str, Any] = {

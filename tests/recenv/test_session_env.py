@@ -17,7 +17,7 @@ from gymnasium.utils.env_checker import check_env
 
 from recenv import Catalog, InvalidInput, RecSessionEnv, RecSessionVectorEnv, SessionConfig
 from recenv.session_batch import SessionBatch
-from tests.strategies import SMALL
+from tests.strategies.worlds import SMALL
 
 pytestmark = pytest.mark.kernels
 

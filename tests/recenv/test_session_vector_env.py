@@ -16,7 +16,7 @@ from gymnasium.wrappers.vector import DictInfoToList, RecordEpisodeStatistics
 
 import recenv.session_batch
 from recenv import Catalog, InvalidInput, RecSessionEnv, RecSessionVectorEnv, SessionConfig
-from tests.strategies import SMALL, small_worlds
+from tests.strategies.worlds import SMALL, small_worlds
 
 pytestmark = pytest.mark.kernels
 

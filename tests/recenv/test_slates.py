@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from recenv import Catalog, InvalidInput
 from recenv.slates import check_slates, score_slates, show
 from tests.reference import pieces_reference as reference
-from tests.strategies import catalogs
+from tests.strategies.worlds import catalogs
 
 pytestmark = pytest.mark.kernels
 

@@ -27,7 +27,7 @@ from recenv.wrappers import (
     VectorProtoAction,
     VectorSemanticIdAction,
 )
-from tests.strategies import SMALL
+from tests.strategies.worlds import SMALL
 
 pytestmark = pytest.mark.kernels
 

@@ -12,7 +12,7 @@ from recenv import InvalidInput, RecSessionEnv, RecSessionVectorEnv
 from recenv.semantic_ids import SemanticIdConfig, SemanticIds
 from recenv.session_views import SemanticIdSpace
 from recenv.wrappers import HistoryTokens, SemanticIdAction, VectorHistoryTokens, VectorSemanticIdAction
-from tests.strategies import SMALL
+from tests.strategies.worlds import SMALL
 
 pytestmark = pytest.mark.kernels
 

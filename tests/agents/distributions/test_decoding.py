@@ -10,7 +10,7 @@ from agents.distributions.decoding import beam_search, sample_slates
 from agents.distributions.token_decoder import TokenDecoder
 from tests.agents.distributions.token_decoders import Reference, context_of, random_decoder
 from tests.reference.token_slates_reference import all_slates
-from tests.strategies import TokenProblem, token_problems
+from tests.strategies.logs import TokenProblem, token_problems
 
 
 def ready(problem: TokenProblem, seed: int) -> tuple[TokenDecoder, torch.Tensor, torch.Tensor | None]:

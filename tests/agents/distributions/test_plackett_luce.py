@@ -13,7 +13,7 @@ from torch import Tensor
 from agents.distributions.plackett_luce import PlackettLuce, split, tail_log_sums
 from tests.reference.behavior_reference import ordered_slates, plackett_luce_prefixes
 from tests.reference.plackett_luce_reference import naive_prefixes
-from tests.strategies import slate_problems
+from tests.strategies.logs import slate_problems
 
 
 def random_slates(logits: Tensor, slate_size: int, seed: int = 0) -> Tensor:

@@ -10,7 +10,7 @@ from agents.distributions.decoding import Lanes
 from agents.distributions.token_decoder import masked_log_softmax
 from tests.agents.distributions.token_decoders import Reference, context_of, random_decoder
 from tests.reference.token_slates_reference import all_slates
-from tests.strategies import token_problems
+from tests.strategies.logs import token_problems
 
 
 @settings(max_examples=40)

@@ -13,7 +13,7 @@ from scipy import stats
 from agents.distributions.token_slates import TokenSlates
 from tests.agents.distributions.token_decoders import Reference, context_of, random_decoder, slates_of
 from tests.reference.token_slates_reference import all_slates
-from tests.strategies import TokenProblem, token_problems
+from tests.strategies.logs import TokenProblem, token_problems
 
 CODES = np.array([[0, 0], [0, 1], [1, 0], [1, 1], [2, 0]])
 SIZES = (3, 2)

@@ -12,7 +12,7 @@ from agents.distributions.token_tree import TokenTree
 from recenv.errors import InvalidInput
 from recenv.prefix_tree import PrefixTree
 from tests.reference.token_slates_reference import allowed_tokens
-from tests.strategies import TokenProblem, token_problems
+from tests.strategies.logs import TokenProblem, token_problems
 
 
 def tree_of(problem: TokenProblem) -> TokenTree:

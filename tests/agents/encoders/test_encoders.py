@@ -17,7 +17,8 @@ from recenv.session_batch import SessionBatch
 from recenv.session_config import SessionConfig
 from recenv.world import make_world
 from tests.agents.encoders.observations import CHANNELS, ITEMS, LENGTH, observe, pad, space
-from tests.strategies import SMALL, padded_histories
+from tests.strategies.logs import padded_histories
+from tests.strategies.worlds import SMALL
 
 # Measured over 200 seeds of weights: |difference| / (1 + |value|) was at most 0.0173 (transformer), else 0.0037.
 BF16 = 0.02

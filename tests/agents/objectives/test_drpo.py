@@ -3,13 +3,21 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from agents.objectives.bc import BcObjective
 from agents.objectives.dro import dual_threshold, hard_filter
-from agents.objectives.drpo import DrpoConfig, DrpoObjective, adapted_epsilon, gradient_noise, trust_region_loss
+from agents.objectives.drpo import (
+    DrpoConfig,
+    DrpoObjective,
+    adapted_epsilon,
+    gradient_noise,
+    kept_step,
+    trust_region_loss,
+)
 from recenv.errors import InvalidInput
 
 LOG_2PI = math.log(2 * math.pi)
@@ -165,14 +173,54 @@ def test_epsilon_follows_the_kl_of_each_interval_between_its_bounds(make_actor, 
         logged = objective.after_step(random_batch)
         if step % 3 == 0:
             epsilons.append(logged["epsilon"].item())
-            assert logged["kl"].item() == pytest.approx(shift**2, rel=1e-4)
+            assert logged["kl"].item() == pytest.approx(min(shift**2, 0.09), rel=1e-4)
             assert objective(random_batch)["epsilon"] == logged["epsilon"]
     assert epsilons == pytest.approx(expected)
 
 
+@pytest.mark.parametrize(
+    ("kl", "expected"),
+    [(0.4, 0.5), (0.1, 1.0), (0.05, 1.0), (0.0, 1.0), (-1e-3, 1.0), (torch.inf, 0.0), (torch.nan, 0.0)],
+)
+def test_share_of_a_step_that_is_kept(kl, expected):
+    found = kept_step(torch.tensor(kl, dtype=torch.float64), torch.tensor(0.1, dtype=torch.float64))
+    assert found.item() == pytest.approx(expected)
+
+
+def test_a_step_that_is_not_too_long_keeps_every_bit(make_actor, random_batch):
+    actor = make_actor()
+    objective = make_drpo(actor, random_batch["score"], reference_interval=1, kl_target=10.0)
+    for parameter in actor.parameters():
+        with torch.no_grad():
+            parameter.add_(0.1 * torch.rand_like(parameter))
+    before = [p.clone() for p in actor.parameters()]
+    objective.after_step(random_batch)
+    assert all(torch.equal(one, two) for one, two in zip(before, actor.parameters(), strict=True))
+
+
+def test_a_policy_that_is_no_number_goes_back_to_the_reference(make_actor, random_batch):
+    actor = make_actor()
+    objective = make_drpo(actor, random_batch["score"], reference_interval=1)
+    with torch.no_grad():
+        actor.module[0].module.mean.bias.fill_(1e30)
+    objective.after_step(random_batch)
+    assert actor.module[0].module.mean.bias.tolist() == [0.0, 0.0]
+
+
+@pytest.mark.parametrize("kl_target", [0.01, 0.05, 0.1])
+def test_kl_is_at_its_target_while_there_is_far_to_go(make_actor, random_batch, kl_target):
+    """The good actions lie 40 standard deviations away; steps are Adam's and long. Within a fifth, in the median."""
+    torch.manual_seed(0)
+    actor = make_actor(nn.Sequential(nn.Linear(3, 16), nn.Tanh(), nn.Linear(16, 2)))
+    random_batch["proto"] += 40.0
+    objective = make_drpo(actor, random_batch["score"], kl_target=kl_target, kappa=0.5)
+    kls = [out["kl"] for out in run(objective, random_batch, 300, lr=3e-2)][5::5]
+    assert np.median(kls) == pytest.approx(kl_target, rel=0.2)
+
+
 def test_reference_is_a_periodic_copy_without_gradient(make_actor, random_batch):
     actor = make_actor()
-    objective = make_drpo(actor, random_batch["score"], reference_interval=3)
+    objective = make_drpo(actor, random_batch["score"], reference_interval=3, kl_target=1e6)
     target = ("module", "0", "module", "mean", "bias")
     bias = actor.module[0].module.mean.bias
     for step in range(1, 7):
@@ -356,3 +404,33 @@ def test_stages_of_kappa():
 def test_config_refuses(field, value):
     with pytest.raises(InvalidInput, match=f"{field}={value!r}"):
         DrpoConfig(**{field: value})
+
+
+# --- kappa="auto"
+
+
+def test_kappa_is_estimated_from_the_scores(make_actor):
+    generator = np.random.default_rng(0)
+    scores = torch.from_numpy(np.concatenate([generator.normal(0, 1, 9_500), generator.normal(9, 1, 500)]))
+    objective = make_drpo(make_actor(), scores, kappa="auto")
+    assert objective.kappas[0] == 1.0
+    assert objective.kappas[-1].item() == pytest.approx(0.05, rel=0.1)
+    assert objective.remarks[0].startswith("kappa=auto: 0.05 [")
+    fixed = make_drpo(make_actor(), scores, kappa="auto", curriculum=False)
+    assert fixed.kappas.tolist() == [objective.kappas[-1].item()]
+    # Stages of what is found, then the target again: the state has one size for all logs.
+    given = DrpoConfig(kappa=objective.kappas[-1].item()).kappas()
+    assert objective.kappas[: len(given)].tolist() == given
+    assert set(objective.kappas[len(given) :].tolist()) == {given[-1]}
+    assert [float(t) for t in dual_threshold(scores, given[-1])] == [objective.taus[-1], objective.tie_fractions[-1]]
+
+
+def test_where_the_scores_do_not_say_the_default_is_taken_and_told(make_actor):
+    scores = torch.from_numpy(np.random.default_rng(0).normal(size=5_000))
+    objective = make_drpo(make_actor(), scores, kappa="auto")
+    assert objective.kappas[-1].item() == 0.1
+    assert "unidentified" in objective.remarks[0]
+    resumed = DrpoObjective(make_actor(), config=DrpoConfig(kappa="auto"))
+    resumed.load_state_dict(objective.state_dict())
+    assert torch.equal(resumed.kappas, objective.kappas)
+    assert torch.equal(resumed.taus, objective.taus)

@@ -22,7 +22,7 @@ from recenv.session_config import SessionConfig
 from recenv.user_models.boredom_cascade import BoredomCascade
 from recenv.world import World, make_world
 from tests.reference import behavior_reference, boredom_cascade_reference
-from tests.strategies import slate_problems
+from tests.strategies.logs import slate_problems
 
 pytestmark = pytest.mark.kernels
 

@@ -23,7 +23,7 @@ from offline_data.behavior.ranking import (
 )
 from recenv.errors import InvalidInput
 from tests.reference import behavior_reference as reference
-from tests.strategies import slate_problems
+from tests.strategies.logs import slate_problems
 
 pytestmark = pytest.mark.kernels
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from offline_data.interop.arrangement import Arrangement
 from offline_data.interop.interactions import Ids, Interactions
 from tests.reference.interop_reference import sessions_of, slate_of
-from tests.strategies import foreign_entries
+from tests.strategies.logs import foreign_entries
 
 
 @given(entries=foreign_entries())

@@ -15,7 +15,7 @@ from offline_data.interop import minari as exporter
 from offline_data.interop.column_map import ColumnMap, import_table
 from offline_data.interop.minari import export_minari, import_minari
 from recenv.errors import InvalidInput
-from tests.strategies import small_worlds
+from tests.strategies.worlds import small_worlds
 
 ID = "recsession/tests/small-v0"
 

@@ -21,7 +21,7 @@ from recenv.slates import score_slates
 from recenv.user_models import Response
 from recenv.user_models.interest_evolution import InterestEvolution, InterestEvolutionConfig
 from tests.reference import interest_evolution_reference as reference
-from tests.strategies import catalogs, interest_configs, satiations, time_budgets
+from tests.strategies.worlds import catalogs, interest_configs, satiations, time_budgets
 
 pytestmark = pytest.mark.kernels
 

@@ -20,7 +20,7 @@ from recenv.user_models import Response
 from recenv.user_models.interest_exploration import InterestExploration, InterestExplorationConfig
 from recenv.world import make_world
 from tests.reference import interest_exploration_reference as reference
-from tests.strategies import catalogs
+from tests.strategies.worlds import catalogs
 
 pytestmark = pytest.mark.kernels
 

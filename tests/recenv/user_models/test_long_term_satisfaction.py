@@ -20,7 +20,7 @@ from recenv.user_models import Response
 from recenv.user_models.long_term_satisfaction import LongTermSatisfaction, LongTermSatisfactionConfig
 from recenv.world import make_world
 from tests.reference import long_term_satisfaction_reference as reference
-from tests.strategies import catalogs
+from tests.strategies.worlds import catalogs
 
 pytestmark = pytest.mark.kernels
 

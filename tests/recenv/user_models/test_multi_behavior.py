@@ -24,7 +24,7 @@ from recenv.user_models import Response
 from recenv.user_models.multi_behavior import AFTER_CLICK, MultiBehavior, MultiBehaviorConfig
 from recenv.world import World, make_world
 from tests.reference import multi_behavior_reference as reference
-from tests.strategies import catalogs, multi_behavior_configs
+from tests.strategies.worlds import catalogs, multi_behavior_configs
 
 pytestmark = pytest.mark.kernels
 

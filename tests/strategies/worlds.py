@@ -1,9 +1,9 @@
-"""Hypothesis strategies shared by the tests; arrays are numpy's, so that no test here needs torch."""
+"""Hypothesis strategies: worlds, and what is in them; arrays are numpy's, none needs torch."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from hypothesis import strategies as st
@@ -15,50 +15,6 @@ from recenv.session_config import SessionConfig
 from recenv.user_models import USER_MODELS
 from recenv.user_models.interest_evolution import InterestEvolutionConfig
 from recenv.user_models.multi_behavior import MultiBehaviorConfig
-
-MAX_SCORES = 12
-
-
-@st.composite
-def scores(draw: st.DrawFn, min_size: int = 1) -> np.ndarray:
-    """Draw `[N]` float64 scores, exact in float32, from few enough values that ties and atoms are common."""
-    values = draw(st.lists(st.integers(-40, 40).map(lambda i: i / 4), min_size=1, max_size=MAX_SCORES, unique=True))
-    drawn = draw(st.lists(st.sampled_from(values), min_size=min_size, max_size=MAX_SCORES))
-    return np.array(drawn, dtype=np.float64)
-
-
-@st.composite
-def base_weights(draw: st.DrawFn, size: int) -> np.ndarray:
-    """Draw `[size]` float64 weights of any positive sum: zeros, equal ones and very unequal ones."""
-    weight = st.one_of(st.just(0.0), st.sampled_from([1.0, 3.0]), st.floats(1e-3, 1e3))
-    weights = draw(st.lists(weight, min_size=size, max_size=size))
-    weights[draw(st.integers(0, size - 1))] = draw(st.floats(1e-3, 1e3))
-    return np.array(weights, dtype=np.float64)
-
-
-def kappas(size: int) -> st.SearchStrategy[float]:
-    """Draw a retained mass in (0, 1]: one, a whole number of `size` equal scores, or anything."""
-    return st.one_of(st.just(1.0), st.integers(1, size).map(lambda kept: kept / size), st.floats(1e-3, 1.0))
-
-
-@st.composite
-def filter_problems(draw: st.DrawFn, weighted: bool | None = None) -> tuple[np.ndarray, float, np.ndarray | None]:
-    """Draw scores, kappa and base weights (None, for uniform ones, unless `weighted` says otherwise)."""
-    drawn = draw(scores())
-    with_weights = draw(st.booleans()) if weighted is None else weighted
-    weights = draw(base_weights(len(drawn))) if with_weights else None
-    return drawn, draw(kappas(len(drawn))), weights
-
-
-@st.composite
-def slate_problems(draw: st.DrawFn, spread: float = 4.0, max_items: int = 5) -> tuple[np.ndarray, int]:
-    """Draw `[N]` float64 item scores in [-spread, spread], ties among them, and a slate size in [1, N]."""
-    value = st.one_of(st.sampled_from([-spread, 0.0, spread]), st.floats(-spread, spread, allow_subnormal=False))
-    table = draw(st.lists(value, min_size=1, max_size=max_items))
-    return np.array(table, dtype=np.float64), draw(st.integers(1, len(table)))
-
-
-# --- worlds
 
 # A dimension that is no multiple of four, users who leave before time is up and users who do not.
 SMALL: dict[str, Any] = {
@@ -200,7 +156,7 @@ def small_worlds() -> dict[str, SessionConfig]:
     return worlds
 
 
-def _column(size: int, low: float, high: float) -> st.SearchStrategy[list[float]]:
+def column(size: int, low: float, high: float) -> st.SearchStrategy[list[float]]:
     return st.lists(st.floats(low, high, width=32), min_size=size, max_size=size)
 
 
@@ -215,9 +171,9 @@ def catalogs(draw: st.DrawFn, one_hot: bool = False) -> Catalog:
         embeddings = np.array(draw(st.lists(rows, min_size=count, max_size=count)), np.float64)
     return Catalog.from_arrays(
         embeddings,
-        quality=np.array(draw(_column(count, -3.0, 3.0))),
-        appeal=np.array(draw(_column(count, -3.0, 3.0))),
-        length=np.array(draw(_column(count, 0.5, 20.0))),
+        quality=np.array(draw(column(count, -3.0, 3.0))),
+        appeal=np.array(draw(column(count, -3.0, 3.0))),
+        length=np.array(draw(column(count, 0.5, 20.0))),
     )
 
 
@@ -279,114 +235,3 @@ def multi_behavior_configs(draw: st.DrawFn) -> MultiBehaviorConfig:
     }
     options = {name: draw(values) for name, values in names.items()}
     return MultiBehaviorConfig(**options, scorer_seed=draw(st.integers(0, 2**63 - 1)))
-
-
-# --- logs
-
-
-@st.composite
-def logged_values(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Draw rewards [N] and values of the following observations [N], float64, and the sessions' offsets [S + 1]."""
-    lengths = draw(st.lists(st.integers(1, 6), min_size=1, max_size=5))
-    rows = sum(lengths)
-    reward, value = (np.array(draw(_column(rows, -10.0, 10.0)), np.float64) for _ in range(2))
-    return reward, value, np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-
-
-@st.composite
-def foreign_entries(draw: st.DrawFn) -> list[dict[str, Any]]:
-    """Draw the entries of a foreign log with any of its columns, None where it has none; a step has one time."""
-    count = draw(st.integers(1, 25))
-    has = {name: draw(st.booleans()) for name in ("session", "step", "position", "time")}
-    small = st.integers(0, 3)
-    entries = []
-    for index in range(count):
-        entry: dict[str, Any] = {"index": index, "user": draw(small), "item": draw(small), "time": None}
-        for name in ("session", "step", "position"):
-            entry[name] = draw(small) if has[name] else None
-        if has["time"]:
-            entry["time"] = float(entry["step"]) if has["step"] else draw(st.sampled_from([0.0, 1.0, 2.0, 5.0, 9.0]))
-        entries.append(entry)
-    return entries
-
-
-# --- semantic IDs
-
-
-@dataclass(frozen=True)
-class TokenProblem:
-    """Coded items and what two or so users are offered of them.
-
-    Attributes:
-        codes: [N, L] int64, no two rows equal.
-        level_sizes: L numbers of tokens.
-        slate_size: K, at most as many as every user is offered.
-        offered: [B, N] bool.
-        offer: how the offer is given, a name or None; None offers everything.
-    """
-
-    codes: np.ndarray
-    level_sizes: tuple[int, ...]
-    slate_size: int
-    offered: np.ndarray
-    offer: Literal["candidates", "available"] | None
-
-    def offer_array(self) -> np.ndarray | None:
-        """Return the offer as an observation holds it, candidates shuffled and padded with -1."""
-        if self.offer is None:
-            return None
-        if self.offer == "available":
-            return self.offered.astype(np.int8)
-        rows = [np.flatnonzero(row)[::-1].tolist() for row in self.offered]
-        width = max(map(len, rows)) + 1
-        return np.array([[-1] * (width - len(row)) + row for row in rows], np.int32)
-
-
-@st.composite
-def token_problems(draw: st.DrawFn, max_items: int = 5, max_slate: int = 3) -> TokenProblem:
-    """Draw a small tree, a slate size and offers; levels of one token are common."""
-    sizes = draw(st.lists(st.integers(1, 3), min_size=1, max_size=3))
-    every = np.indices(sizes).reshape(len(sizes), -1).T
-    rows = draw(st.lists(st.integers(0, len(every) - 1), min_size=1, max_size=max_items, unique=True))
-    codes, count = every[rows].astype(np.int64), len(rows)
-    slate_size = draw(st.integers(1, min(count, max_slate)))
-    offer: Any = draw(st.sampled_from([None, "candidates", "available"]))
-    offered = np.ones((draw(st.integers(1, 2)), count), np.bool_)
-    if offer is not None:
-        for row in offered:
-            hidden = draw(st.lists(st.integers(0, count - 1), max_size=count - slate_size, unique=True))
-            row[hidden] = False
-    return TokenProblem(codes, tuple(sizes), slate_size, offered, offer)
-
-
-# --- histories
-
-
-@dataclass(frozen=True)
-class PaddedHistories:
-    """Consumed items of B sessions that have had different numbers of events, padding in front.
-
-    Attributes:
-        items: [B, h] int32, -1 for padding.
-        feedback: [B, h, F - 1] float32; where there is padding, anything.
-        lengths: [B], events of each session.
-    """
-
-    items: np.ndarray
-    feedback: np.ndarray
-    lengths: tuple[int, ...]
-
-
-@st.composite
-def padded_histories(draw: st.DrawFn, num_items: int, num_channels: int, max_events: int) -> PaddedHistories:
-    """Draw histories of up to `max_events` events, whose padding is longer than the longest of them needs, or not."""
-    lengths = draw(st.lists(st.integers(0, max_events), min_size=1, max_size=4))
-    width = max(lengths) + draw(st.integers(0, 3))
-    garbage = draw(st.sampled_from([0.0, 99.0, -1e30, float("nan"), float("inf")]))
-    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
-    items = np.full((len(lengths), width), -1, np.int32)
-    feedback = np.full((len(lengths), width, num_channels), garbage, np.float32)
-    for row, length in enumerate(lengths):
-        items[row, width - length :] = rng.integers(num_items, size=length)
-        feedback[row, width - length :] = rng.random((length, num_channels))
-    return PaddedHistories(items, feedback, tuple(lengths))

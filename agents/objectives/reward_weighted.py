@@ -1,0 +1,82 @@
+"""Exponential reward-weighted fine-tuning: cloning with an exponential weight on what was really earned.
+
+    L(theta) = -E_b[ min(exp((r - mean) / (lambda std)), cap) log pi_theta(a | s) ],     r = return of the row's session
+
+The mean only scales the loss, and the standard deviation makes lambda a number without a unit: the weights are those
+of exp(r / lambda) with lambda in standard deviations of r. Both are of the rows of all batches so far, and before the
+first step every weight is 1. The cap, which is taken before the exponential, keeps a weight from overflowing.
+
+`awr` has the same weight on something else: its advantage is a score, by default a critic's Q - V, which asks how much
+better an action was than what is usual *there*. Here no model is fitted and no baseline is taken off. So nothing can be
+wrong with a model, but the weight is the same for good and bad steps of a session, and a user who would have stayed
+anyway makes any action look good.
+
+Source: Chidambaram et al. 2026 (arXiv:2603.10279), read from its abstract: weights exp(r / lambda) on observed rewards,
+without reward model and propensities. There r belongs to one interaction; taking the session's return, whose later
+rewards an action changes too, is ours, and so are the standardisation, the cap and every default.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from tensordict import TensorDictBase
+from torch import Tensor
+
+from agents.objectives import OBJECTIVES, Objective
+from agents.objectives.awr import awr_loss
+from recenv.errors import require_range
+
+
+@dataclass(frozen=True)
+class ExpRewardWeightedConfig:
+    """Hyper-parameters of exponential reward-weighted fine-tuning."""
+
+    temperature: float = 0.5
+    """lambda, in standard deviations of the session return; the smaller, the greedier."""
+    weight_cap: float = 20.0
+    """Largest weight of one action."""
+
+    def __post_init__(self) -> None:
+        """Refuse values outside the documented ranges."""
+        require_range("temperature", self.temperature, 0.0, low_open=True)
+        require_range("weight_cap", self.weight_cap, 0.0, low_open=True)
+
+
+@OBJECTIVES.register("exp_reward_weighted")
+class ExpRewardWeightedObjective(Objective):
+    """Exponential reward-weighted fine-tuning; see the module for the equation, the config for its scalars."""
+
+    needs = frozenset({"session_return"})
+    Config = ExpRewardWeightedConfig
+    _schedulable_buffers = frozenset({"temperature", "weight_cap"})
+    temperature: Tensor
+    weight_cap: Tensor
+    reward_mean: Tensor
+    reward_variance: Tensor  # 0 before the first step
+
+    def __init__(self, actor_network: Any, *, config: ExpRewardWeightedConfig | None = None) -> None:
+        super().__init__(actor_network, config=config)
+        self.register_coeff_buffer("temperature", float(self.config.temperature))
+        self.register_coeff_buffer("weight_cap", float(self.config.weight_cap))
+        self.register_buffer("reward_mean", torch.zeros(()))
+        self.register_buffer("reward_variance", torch.zeros(()))
+
+    def terms(self, tensordict: TensorDictBase) -> dict[str, Tensor]:
+        """Return `loss_actor`, `[B]`; see `Objective.terms`."""
+        deviation = torch.where(self.reward_variance > 0, self.reward_variance.sqrt(), torch.inf)
+        reward = (self.column(tensordict, "session_return") - self.reward_mean) / deviation
+        return {"loss_actor": awr_loss(self.log_prob(tensordict), reward, self.temperature, self.weight_cap)}
+
+    @torch.no_grad()
+    def after_step(self, tensordict: TensorDictBase) -> dict[str, Tensor]:
+        """Take the batch into mean and variance of the returns; see the base."""
+        super().after_step(tensordict)
+        variance, mean = torch.var_mean(self.column(tensordict, "session_return"), correction=0)
+        share, moved = 1.0 / self._num_steps, mean - self.reward_mean
+        within = self.reward_variance.lerp(variance.to(self.reward_variance), share)
+        self.reward_variance.copy_(within + share * (1.0 - share) * moved.square())
+        self.reward_mean += share * moved
+        return {}

@@ -1,0 +1,201 @@
+"""SAGE: GSPO with an advantage for each objective of its own, and a clip that depends on what failed or succeeded.
+
+    s = (pi_theta(a | s) / pi_old(a | s))^(1 / T)                                              as in `gspo`
+    A = norm_batch( sum_m w_m (R_m - mean_group R_m) / (std_group R_m + std_offset) )          `decouple`
+    L(theta) = -E_b[ min(s A, clip(s, 1 - eps_lower - eps_entropy (1 - H), 1 + eps_upper + eps_boost) A) ]
+
+`boost`: an action with A > 0 may gain eps_boost more than in GSPO. `entropy_penalty`: one with A < 0 is pushed further
+down, the more its items are alike, so that a slate of one kind is punished harder than one that explored; H in [0, 1]
+is the entropy of the slate. Each part has a switch; without the three this is GSPO, whose cloning it begins with.
+
+Entropy. For unit embeddings e_i of the n items of the slate, H = -log( sum_ij (e_i . e_j)^2 / n^2 ) / log n: the Renyi
+entropy of order 2 of the eigenvalues of their Gram matrix over n, relative to the largest: 0 if all items are the same,
+1 if they are orthogonal. A proto-action is no list, and an actor that is no `Policy` knows no items: H = 1.
+
+Source: SAGE (arXiv:2601.21452), read from its abstract and from summaries. The ratio, the advantage and the two sides
+of the clip are theirs; which entropy it is, how the bound depends on it and all constants are not known to us: these
+are ours. The bound of s where A < 0, `ratio_cap`, is the dual clip of `ppo_clip`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from tensordict import TensorDictBase
+from torch import Tensor
+
+from agents.distributions import copies_at_end
+from agents.objectives import OBJECTIVES
+from agents.objectives.gspo import GspoConfig, gspo_loss
+from agents.objectives.ratios import RatioObjective, group_advantage, sequence_length
+from agents.rows import take_rows
+from recenv.errors import require, require_range
+
+
+@dataclass(frozen=True)
+class SageConfig(GspoConfig):
+    """Hyper-parameters of SAGE; `decouple`, `boost` and `entropy_penalty` switch its parts."""
+
+    decouple: bool = True
+    """Compare each component of the reward within the group by itself; off means the return, as GSPO does."""
+    boost: bool = True
+    """Let what succeeded gain more."""
+    entropy_penalty: bool = True
+    """Push what failed further down, the less diverse it was."""
+    reward_weights: tuple[float, ...] = ()
+    """w_m, one for each component of the reward; empty means 1 for all."""
+    epsilon_boost: float = 0.2
+    """How much further above 1 the ratio may rise where A > 0, >= 0."""
+    epsilon_entropy: float = 0.3
+    """How much further below 1 the ratio of a slate of equal items may fall, >= 0; below 1 - `epsilon_lower`."""
+
+    def __post_init__(self) -> None:
+        """Refuse values outside the documented ranges."""
+        super().__post_init__()
+        require_range("epsilon_boost", self.epsilon_boost, 0.0)
+        require_range("epsilon_entropy", self.epsilon_entropy, 0.0, 1.0 - self.epsilon_lower, high_open=True)
+        for weight in self.reward_weights:
+            require_range("reward_weights", weight, -1e6, 1e6)
+
+
+def sage_loss(
+    log_prob: Tensor,
+    old_log_prob: Tensor,
+    num_tokens: Tensor,
+    advantage: Tensor,
+    entropy: Tensor,
+    epsilon_lower: Tensor,
+    epsilon_upper: Tensor,
+    epsilon_boost: Tensor,
+    epsilon_entropy: Tensor,
+    ratio_cap: Tensor,
+) -> Tensor:
+    """Return the loss of GSPO of each sequence, with the clip of SAGE.
+
+    Args:
+        log_prob: as the next two and `ratio_cap`, see `gspo_loss`.
+        old_log_prob: see there.
+        num_tokens: see there.
+        advantage: `[B]`, of either sign.
+        entropy: `[B]` H, in [0, 1].
+        epsilon_lower: scalar in (0, 1).
+        epsilon_upper: scalar > 0.
+        epsilon_boost: scalar >= 0.
+        epsilon_entropy: scalar in [0, 1 - epsilon_lower).
+        ratio_cap: see there.
+    """
+    lower, upper = epsilon_lower + epsilon_entropy * (1 - entropy), epsilon_upper + epsilon_boost
+    return gspo_loss(log_prob, old_log_prob, num_tokens, advantage, lower, upper, ratio_cap)
+
+
+def decoupled_advantage(
+    rewards: Tensor, mean: Tensor, std: Tensor, weights: Tensor, std_offset: Tensor, counted: Tensor
+) -> Tensor:
+    """Return the advantages of a batch of sessions, `[B]`, standardised over what is counted of it; 0 elsewhere.
+
+    Args:
+        rewards: `[B, M]`, the sums R_m of the reward's components over each row's session.
+        mean: `[B, M]` of the session's group.
+        std: `[B, M]` standard deviations of the group, >= 0.
+        weights: `[M]`.
+        std_offset: scalar >= 0, of the groups' deviations and of the batch's.
+        counted: `[B]` bool, what is no padding.
+    """
+    total = (group_advantage(rewards, mean, std, std_offset) * weights).sum(-1)
+    total, number = torch.where(counted, total, 0.0), counted.sum().clamp_min(1)
+    batch_mean = total.sum() / number
+    batch_std = (torch.where(counted, total - batch_mean, 0.0).square().sum() / number).sqrt()
+    return torch.where(counted, group_advantage(total, batch_mean, batch_std, std_offset), 0.0)
+
+
+def slate_entropy(embeddings: Tensor, counted: Tensor) -> Tensor:
+    """Return the entropy H of slates, `[B]` in [0, 1]; see the module. 1 for a slate of one item.
+
+    Args:
+        embeddings: `[B, K, d]` of the items.
+        counted: `[B, K]` bool, all but copies at the end.
+    """
+    unit = torch.where(counted.unsqueeze(-1), torch.nn.functional.normalize(embeddings, dim=-1), 0.0)
+    number = counted.sum(-1).to(unit.dtype)
+    purity = (unit @ unit.transpose(-1, -2)).square().sum((-1, -2)) / number.square()
+    return torch.where(number > 1, -purity.log() / number.clamp_min(2).log(), 1.0).clamp(0.0, 1.0)
+
+
+@OBJECTIVES.register("sage")
+class SageObjective(RatioObjective):
+    """SAGE; see the module for the equations and `SageConfig` for the scalars."""
+
+    needs = frozenset({"groups", "propensities", "reward_vector"})
+    Config = SageConfig
+    _schedulable_buffers = frozenset(
+        {"epsilon_lower", "epsilon_upper", "epsilon_boost", "epsilon_entropy", "ratio_cap", "std_offset"}
+    )
+    epsilon_lower: Tensor
+    epsilon_upper: Tensor
+    epsilon_boost: Tensor
+    epsilon_entropy: Tensor
+    ratio_cap: Tensor
+    reward_weights: Tensor
+    embeddings: Tensor | None
+
+    def __init__(self, actor_network: Any, *, config: SageConfig | None = None) -> None:
+        super().__init__(actor_network, config=config)
+        self.register_buffer("reward_weights", torch.tensor(self.config.reward_weights or (1.0,)))
+        space = getattr(actor_network, "space", None)
+        embeddings = None if space is None else torch.from_numpy(space.embeddings.copy()).float()
+        self.register_buffer("embeddings", embeddings, persistent=False)
+
+    def action_loss(self, tensordict: TensorDictBase) -> tuple[Tensor, Tensor]:
+        """Return log-probabilities and losses, `[B]` each."""
+        log_prob, old_log_prob = self.log_prob(tensordict), self.column(tensordict, "behavior_log_prob")
+        loss = sage_loss(
+            log_prob.unsqueeze(-1),
+            old_log_prob.unsqueeze(-1),
+            sequence_length(tensordict.get(self.tensor_keys.action)).unsqueeze(-1),
+            self.advantage(tensordict) if self.config.decouple else self.group_advantage(tensordict),
+            self.entropy(tensordict),
+            self.epsilon_lower,
+            self.epsilon_upper,
+            self.epsilon_boost * self.config.boost,
+            self.epsilon_entropy * self.config.entropy_penalty,
+            self.ratio_cap,
+        )
+        return log_prob, loss
+
+    def entropy(self, tensordict: TensorDictBase) -> Tensor:
+        """Return the entropy H of the logged slates, `[B]`; 1 where there is none to speak of.
+
+        Args:
+            tensordict: the batch.
+        """
+        action: Tensor = tensordict.get(self.tensor_keys.action)
+        if self.embeddings is None or action.is_floating_point():
+            return self.epsilon_lower.new_ones(action.shape[:-1])
+        items = action.long().clamp(0, len(self.embeddings) - 1)
+        return slate_entropy(take_rows(self.embeddings, items), ~copies_at_end(action))
+
+    def advantage(self, tensordict: TensorDictBase) -> Tensor:
+        """Return the decoupled advantage, `[B]`.
+
+        Args:
+            tensordict: the batch; a validity mask of TorchRL is respected.
+
+        Raises:
+            InvalidInput: if `reward_weights` has not one weight for each component of the reward.
+        """
+        columns = ("session_rewards", "group_rewards_mean", "group_rewards_std")
+        rewards, mean, std = (self.column(tensordict, name) for name in columns)
+        weights, components = self.config.reward_weights, rewards.shape[-1]
+        require(
+            len(weights) in (0, components),
+            f"reward_weights={weights} has {len(weights)} weights; the log's reward has {components} components: "
+            f"give {components} weights, or none",
+        )
+        counted = torch.ones_like(rewards[..., 0], dtype=torch.bool)
+        for key in self._loss_mask_keys():
+            mask = tensordict.get(key, default=None)
+            if mask is not None:
+                counted = counted & self._expand_loss_mask(mask, counted)
+        return decoupled_advantage(rewards, mean, std, self.reward_weights, self.std_offset, counted)

@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from agents.objectives.awr import awr_loss
+from agents.objectives.bc import bc_loss
+from agents.objectives.crr import CrrConfig, CrrObjective, crr_loss
+from recenv.errors import InvalidInput
+from tests.agents.objectives.value_cases import check_against, make_case
+from tests.reference import value_objectives_reference as reference
+
+
+@pytest.mark.parametrize("weight", ["binary", "exponential"])
+@pytest.mark.parametrize("seed", range(3))
+def test_values_and_gradients_are_the_references(make_actor, seed, weight):
+    case = make_case(make_actor, seed)
+    objective = case.objective(CrrObjective, weight=weight, beta=0.5, weight_cap=1.0, num_samples=3)
+    torch.manual_seed(seed)
+    samples, later = case.samples((3,)).numpy(), case.samples((3,), following=True).numpy()
+    expected = reference.crr(case.problem, samples, later, weight, 0.5, 1.0)
+    torch.manual_seed(seed)
+    check_against(expected, objective, case.batch)
+
+
+def test_weights_worked_by_hand():
+    advantage = torch.tensor([-1e6, -1.0, 0.0, 1.0, 1e6])
+    log_prob = torch.full((5,), -2.0)
+    beta, cap = torch.tensor(0.5), torch.tensor(20.0)
+    assert crr_loss(log_prob, advantage, "binary", beta, cap).tolist() == [0.0, 0.0, 0.0, 2.0, 2.0]
+    found = crr_loss(log_prob, advantage, "exponential", beta, cap)
+    torch.testing.assert_close(found, 2.0 * torch.tensor([-2e6, -2.0, 0.0, 2.0, 2.9957323]).exp())
+
+
+def test_reductions():
+    """Better than the policy, all of it: cloning; exponential: AWR with temperature beta."""
+    log_prob, advantage = torch.randn(20), torch.rand(20) + 0.1
+    beta, cap = torch.tensor(0.5), torch.tensor(20.0)
+    assert torch.equal(crr_loss(log_prob, advantage, "binary", beta, cap), bc_loss(log_prob))
+    expected = awr_loss(log_prob, advantage - 0.6, beta, cap)
+    assert torch.equal(crr_loss(log_prob, advantage - 0.6, "exponential", beta, cap), expected)
+
+
+def test_an_impossible_action_that_is_worse_is_silent():
+    log_prob = torch.tensor([-torch.inf, -1e4], requires_grad=True)
+    loss = crr_loss(log_prob, torch.tensor([-1.0, 1.0]), "binary", torch.tensor(1.0), torch.tensor(20.0))
+    assert loss.tolist() == [0.0, 1e4]
+    loss.sum().backward()
+    assert log_prob.grad is not None
+    assert log_prob.grad.tolist() == [0.0, -1.0]
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("weight", "soft"), ("beta", 0.0), ("weight_cap", 0.0), ("num_samples", 0), ("target_rate", 0.0)],
+)
+def test_config_refuses(field, value):
+    with pytest.raises(InvalidInput, match=f"{field}={value!r}"):
+        CrrConfig(**{field: value})

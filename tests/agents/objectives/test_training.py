@@ -1,0 +1,93 @@
+"""Every objective in the trainer, with every policy that it declares to fit."""
+
+from __future__ import annotations
+
+import math
+import shutil
+
+import numpy as np
+import pytest
+import torch
+
+from agents.evaluation import roll_out
+from agents.objectives import OBJECTIVES
+from agents.policies import make_policy
+from agents.session_space import SessionSpace
+from agents.trainer import TrainerConfig, train
+from offline_data.dataset import LATENT_LABELS, LoggedDataset
+from recenv.world import make_world
+from tests.agents.objectives.objective_cases import Cases, every_objective, every_pair
+
+# A push that is not held back drives a Gaussian mean off within these steps, as the theory says.
+OPTIONS = {"signed_pg": {"negative_scale": 0.1}}
+
+
+class Stop(Exception):
+    """Stands for Ctrl-C, or the machine's end."""
+
+
+@pytest.fixture(scope="module")
+def cases(tmp_path_factory) -> Cases:
+    return Cases(tmp_path_factory.mktemp("objectives"))
+
+
+@pytest.mark.slow
+@every_pair
+def test_it_ends_better_than_it_began(cases, name, policy):
+    """Two hundred steps on a log of which 40 % are the expert's; users see more of what they like."""
+    case = cases.make(name, policy)
+    world = make_world(case.log.config)
+    config = TrainerConfig(200, 256, 1e-3, log_interval=50, policy=case.policy)
+    objective_config = OBJECTIVES.get(name).Config(**OPTIONS.get(name, {}))
+    run = train(case.log, case.scores, name, objective_config, config, seed=3)
+    assert run.stopped is None
+    for point in run.curve:
+        assert all(value is None or math.isfinite(value) for value in point.values()), point
+    began = make_policy(SessionSpace.of_log(case.log), case.policy, seed=3).eval()
+    before, after = (roll_out(actor, world, 300, 0, deterministic=True) for actor in (began, run.actor))
+    gain = after - before  # of the same users
+    assert gain.mean() > 2 * gain.std() / math.sqrt(len(gain)), (before.mean(), after.mean())
+
+
+@every_objective
+def test_stopped_and_resumed_is_the_undisturbed_run(cases, name, policy, tmp_path):
+    case = cases.make(name, policy)
+    config, file = TrainerConfig(45, 32, log_interval=10, checkpoint_interval=10, policy=case.policy), tmp_path / "c"
+    undisturbed = train(case.log, case.scores, name, config=config)
+
+    def tick(count):
+        raise Stop
+
+    with pytest.raises(Stop):
+        train(case.log, case.scores, name, config=config, checkpoint=file, progress=tick)
+    resumed = train(case.log, case.scores, name, config=config, checkpoint=file)
+    assert resumed.curve == undisturbed.curve
+    first, second = (run.actor.state_dict() for run in (resumed, undisturbed))
+    assert all(torch.equal(first[key], second[key]) for key in first)
+
+
+@every_objective
+def test_it_does_not_see_the_latent_labels(cases, name, policy, tmp_path):
+    case = cases.make(name, policy)
+    config, folder = TrainerConfig(20, 32, log_interval=10, policy=case.policy), tmp_path / "log"
+    labels = case.log.open_latent_labels()
+    shutil.copytree(case.log.path, folder)
+    np.save(folder / LATENT_LABELS, 1 - labels)
+    others = LoggedDataset.open(folder)
+    assert (others.open_latent_labels() != labels).all()
+    expected, found = (train(log, case.scores, name, config=config).actor.state_dict() for log in (case.log, others))
+    assert all(torch.equal(found[key], values) for key, values in expected.items())
+    (folder / LATENT_LABELS).unlink()
+    without = train(others, case.scores, name, config=config).actor.state_dict()
+    assert all(torch.equal(without[key], values) for key, values in expected.items())
+
+
+@pytest.mark.gpu
+@every_objective
+def test_trains_on_cuda_as_on_the_cpu(cases, name, policy, tmp_path):
+    case = cases.make(name, policy)
+    config = TrainerConfig(30, 64, log_interval=10, policy=case.policy)
+    on_cpu = train(case.log, case.scores, name, config=config)
+    on_gpu = train(case.log, case.scores, name, config=config, device="cuda", checkpoint=tmp_path / "c")
+    assert next(on_gpu.actor.parameters()).is_cuda
+    assert on_gpu.curve[0]["loss"] == pytest.approx(on_cpu.curve[0]["loss"], rel=1e-2, abs=1e-2)
