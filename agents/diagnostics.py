@@ -30,7 +30,8 @@ def measure(objective: Objective, batch: TensorDictBase) -> dict[str, float | No
         `kl_from_behavior`, the mean of log mu - log pi over logged actions, an estimate of KL(mu, pi), and
         `importance_sample_size`, the `effective_sample_size` of pi / mu: None where the log has no propensities.
     """
-    action, few = batch.get(objective.tensor_keys.action), batch[:_SAMPLED_ROWS]
+    action = batch.get(objective.tensor_keys.action)
+    few: Any = batch[:_SAMPLED_ROWS]
     with objective.acting() as actor:
         distribution: Any = actor.get_dist(batch)
         surprise, norm = surprisal(distribution, action), score_norm(distribution, action)
@@ -46,8 +47,7 @@ def measure(objective: Objective, batch: TensorDictBase) -> dict[str, float | No
         sampled = distribution.sample()
         own = surprisal(distribution, sampled)
     policy: Any = objective.actor_network
-    observation: Any = few.get(policy.observation_key)
-    seen = {name: values.cpu().numpy() for name, values in observation.items()}
+    seen = {name: values.cpu().numpy() for name, values in few.get(policy.observation_key).items()}
     slate = policy.slates(sampled.cpu().numpy(), seen)
     log_ratio = -surprise - objective.column(batch, "behavior_log_prob").to(surprise)
     known = bool(torch.isfinite(log_ratio).all())

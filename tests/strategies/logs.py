@@ -1,4 +1,4 @@
-"""Hypothesis strategies: what is logged: values, entries of others, slates, semantic IDs, histories; arrays are numpy's, none needs torch."""
+"""Hypothesis strategies: what is logged, slates, semantic IDs, histories; arrays are numpy's, none needs torch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Hypothesis strategies: scores, base weights, and the robust problems over them; arrays are numpy's, none needs torch."""
+"""Hypothesis strategies: scores, and the robust problems over them; arrays are numpy's, none needs torch."""
 
 from __future__ import annotations
 
