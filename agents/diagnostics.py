@@ -26,9 +26,10 @@ def measure(objective: Objective, batch: TensorDictBase) -> dict[str, float | No
 
     Returns:
         `surprisal_mean`, `surprisal_max`, `score_norm_max`, of logged actions; `entropy` and `slate_diversity`, of one
-        sampled action in each of the first 256 sessions of the batch, and `far_field_share`, which compares the two;
+        sampled action in each of the first 256 rows of the batch, and `far_field_share`, which compares the two;
         `kl_from_behavior`, the mean of log mu - log pi over logged actions, an estimate of KL(mu, pi), and
-        `importance_sample_size`, the `effective_sample_size` of pi / mu: None where the log has no propensities.
+        `importance_sample_size`, the `effective_sample_size` of pi / mu: both of the rows whose propensity the log
+        knows, and None where it knows none.
     """
     action = batch.get(objective.tensor_keys.action)
     few: Any = batch[:_SAMPLED_ROWS]
@@ -50,7 +51,8 @@ def measure(objective: Objective, batch: TensorDictBase) -> dict[str, float | No
     seen = {name: values.cpu().numpy() for name, values in few.get(policy.observation_key).items()}
     slate = policy.slates(sampled.cpu().numpy(), seen)
     log_ratio = -surprise - objective.column(batch, "behavior_log_prob").to(surprise)
-    known = bool(torch.isfinite(log_ratio).all())
+    log_ratio = log_ratio[torch.isfinite(log_ratio)]
+    known = log_ratio.numel() > 0
     return found | {
         "entropy": float(own.mean()),
         "far_field_share": float(far_field_share(surprise, own)),
@@ -111,11 +113,12 @@ def slate_diversity(embeddings: np.ndarray, slate: np.ndarray) -> float:
     """Return the mean distance, one less the cosine, between two different positions of a slate, in [0, 2].
 
     Args:
-        embeddings: [N, d] unit vectors of the items.
+        embeddings: [N, d] of the items; only their directions matter.
         slate: [B, K] item ids; -1, an empty position, has no direction. Of K = 1 the result is zero.
     """
     size = slate.shape[1]
-    items = np.where(slate[..., None] < 0, 0.0, embeddings[slate])
+    items = embeddings[slate] / np.linalg.norm(embeddings[slate], axis=-1, keepdims=True).clip(1e-30)
+    items = np.where(slate[..., None] < 0, 0.0, items)
     pairs = np.square(items.sum(axis=1)).sum(axis=1) - np.square(items).sum(axis=(1, 2))
     return 1.0 - float(pairs.mean()) / (size * (size - 1)) if size > 1 else 0.0
 

@@ -90,7 +90,10 @@ class GoodFraction:
         interval = f"[{self.low:.2g}, {self.high:.2g}]"
         if self.identified:
             return f"kappa=auto: {self.estimate:.2g} {interval}, the components separate"
-        return f"kappa=auto: unidentified in {interval}, {self.doubt}; the default {DEFAULT_FRACTION} is taken"
+        return (
+            f"kappa=auto: unidentified, {self.doubt} (the fit alone says {self.estimate:.2g} {interval}); the default "
+            f"{DEFAULT_FRACTION} is taken"
+        )
 
 
 def estimate_good_fraction(scores: Tensor) -> GoodFraction:

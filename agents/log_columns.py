@@ -115,6 +115,15 @@ def _sums(values: np.ndarray, place: np.ndarray) -> np.ndarray:
     return total
 
 
+def reads_scores(objective: type[Objective]) -> bool:
+    """Return whether an objective, or the columns that it needs, depend on the scores of a log.
+
+    Args:
+        objective: a registered class.
+    """
+    return not objective.needs.isdisjoint({"score", "pairs"})
+
+
 @dataclass(frozen=True)
 class _Source:
     lacking: Callable[[LoggedDataset], str | None]
@@ -126,16 +135,19 @@ def _nothing(storage: LogStorage, objective: Objective, scores: Tensor, seed: in
 
 
 def _kind(kind: str) -> Callable[[LoggedDataset], str | None]:
-    return lambda dataset: None if dataset.action_kind == kind else f"collect with --action-kind {kind}"
+    def lacking(dataset: LoggedDataset) -> str | None:
+        if dataset.action_kind == kind:
+            return None
+        return f"collect with --action-kind {kind}" if dataset.has_world else f"only a log of {kind} actions would"
+
+    return lacking
 
 
 def _without_propensities(dataset: LoggedDataset) -> str | None:
     if dataset.propensities in ("exact", "estimated"):
         return None
-    return (
-        f"its propensities are {dataset.propensities}: import with --estimate-propensities, or collect without "
-        "--missing-propensities"
-    )
+    remedy = "collect without --missing-propensities" if dataset.has_world else "import with --estimate-propensities"
+    return f"its propensities are {dataset.propensities}: {remedy}"
 
 
 def _without_prefixes(dataset: LoggedDataset) -> str | None:
@@ -147,7 +159,8 @@ def _without_prefixes(dataset: LoggedDataset) -> str | None:
 def _without_groups(dataset: LoggedDataset) -> str | None:
     if (np.bincount(np.unique(dataset.sessions["group_id"], return_inverse=True)[1]) > 1).any():
         return None
-    return "no two of its sessions are of one group: collect with --group-size 8"
+    remedy = "collect with --group-size 8" if dataset.has_world else "only sessions under one group_id would"
+    return f"no two of its sessions are of one group: {remedy}"
 
 
 def _without_pairs(dataset: LoggedDataset) -> str | None:
@@ -213,4 +226,4 @@ _SOURCES: Final = {
     "feedback": _Source(_always, _add_feedback),
     "pairs": _Source(_without_pairs, _add_pairs),
 }
-assert _SOURCES.keys() <= NEEDS.keys()
+assert _SOURCES.keys() == NEEDS.keys()

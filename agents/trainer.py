@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 import tyro
+from tensordict import TensorDictBase
 from torch import Tensor
 
 from agents.diagnostics import measure
@@ -147,12 +148,16 @@ def train(
         objective = objective_class(actor, config=objective_config).to(device)
     optimizer = torch.optim.Adam([p for p in objective.parameters() if p.requires_grad], lr=config.learning_rate)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, config.num_steps, config.learning_rate / 20)
+    if scores.dtype == torch.float64:
+        scores = scores.float()  # as the batches hold them: what is a tie there is one here
     objective.refresh(scores.to(device))
     storage = make_storage(objective, dataset, scores, seed=seed)
     luck = _Luck(seed, device)
     replay = make_replay(storage, config.batch_size, luck.batches)
     digest = hashlib.sha256(scores.detach().cpu().contiguous().numpy().data).hexdigest()
-    call = repr((objective_name, objective.config, to_plain(config), seed, dataset.manifest["schema"], digest))
+    call = repr(
+        (objective_name, objective.config, to_plain(config), seed, dataset.manifest["schema"], digest, luck.kind)
+    )
     parts = {"objective": objective, "optimizer": optimizer, "schedule": schedule}
     start, curve = _restore(checkpoint, call, parts, luck)
     if progress and start:
@@ -172,7 +177,7 @@ def train(
             if measured:
                 point["loss"] = float(loss.detach())
                 point |= {key: float(value) for key, value in losses.items() if key not in objective.losses}
-                stopped = _blown_up(point, config.divergence_bound)
+                stopped = _blown_up(point, step, config.divergence_bound)
                 if stopped:
                     break
                 kept = copy.deepcopy(actor.state_dict())
@@ -192,8 +197,9 @@ def train(
                 told = step + 1
             if (step + 1) % config.checkpoint_interval == 0 or last:
                 # Also without a checkpoint file, so that a run stops at the same step with and without one.
-                if not all(bool(torch.isfinite(weight).all()) for weight in objective.parameters()):
-                    stopped = _sentence("a weight", "non-finite", step)
+                with luck.apart():
+                    stopped = _unfit(objective, batch, step, config.divergence_bound)
+                if stopped:
                     break
                 kept = copy.deepcopy(actor.state_dict())
                 if checkpoint and not last:
@@ -257,7 +263,8 @@ class _Luck:
 
     def __init__(self, seed: int, device: str) -> None:
         self.batches = torch.Generator().manual_seed(seed)
-        self._devices = [torch.device(device)] if torch.device(device).type == "cuda" else []
+        self.kind = torch.device(device).type
+        self._devices = [torch.device(device)] if self.kind == "cuda" else []
         with self.apart():
             torch.manual_seed(seed)
             self._states = self._global()
@@ -289,10 +296,19 @@ class _Luck:
         return [torch.get_rng_state(), *(torch.cuda.get_rng_state(device) for device in self._devices)]
 
 
-def _blown_up(point: dict[str, Any], bound: float | None) -> str | None:
+def _unfit(objective: Objective, batch: TensorDictBase, step: int, bound: float | None) -> str | None:
+    """Return why the weights after a step are not to be kept, or None."""
+    if not all(bool(torch.isfinite(weight).all()) for weight in objective.parameters()):
+        return _sentence("a weight", "non-finite", step)
+    return _blown_up(measure(objective, batch), step, bound)
+
+
+def _blown_up(point: dict[str, Any], step: int, bound: float | None) -> str | None:
     for name in ("loss", "surprisal_max", "score_norm_max"):
+        if name not in point:
+            continue
         if not math.isfinite(point[name]) or (bound is not None and name != "loss" and point[name] > bound):
-            return _sentence(name, point[name], point["step"])
+            return _sentence(name, point[name], step)
     return None
 
 

@@ -19,7 +19,7 @@ from agents.critics import CriticConfig
 from agents.encoders import ENCODERS
 from agents.encoders.pooled import PooledConfig
 from agents.evaluation import roll_out
-from agents.log_columns import check_needs
+from agents.log_columns import check_needs, reads_scores
 from agents.networks import NetworkConfig
 from agents.objectives import OBJECTIVES, Objective
 from agents.plain_config import to_plain
@@ -144,7 +144,7 @@ def _chosen_parts(objective: type[Objective], words: Sequence[str]) -> tuple[Tra
 
 
 def _fit_and_train(name: str, dataset: LoggedDataset, chosen: Any, out: Path) -> None:
-    if {"score", "pairs"} & OBJECTIVES.get(name).needs:
+    if reads_scores(OBJECTIVES.get(name)):
         with tqdm(total=chosen.critic.num_steps, unit="step", desc="critic", delay=0.1) as bar:
             scores = _scores(out, dataset, chosen, bar)
     else:

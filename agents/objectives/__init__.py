@@ -228,12 +228,22 @@ class Objective(LossModule):
 
     @torch.no_grad()
     def reference_kl(self, tensordict: TensorDictBase) -> Tensor:
-        """Return the batch mean of `KL(reference, policy)`, nats; see `mean_kl`.
+        """Return the batch mean of `KL(reference, policy)`, nats; see `batch_kl`.
 
         Args:
-            tensordict: holds the actor's `in_keys`.
+            tensordict: holds the actor's `in_keys`; a validity mask of TorchRL is respected.
         """
-        return mean_kl(lambda: self.acting(self.target_actor_network_params), self.acting, tensordict)
+        kl = batch_kl(lambda: self.acting(self.target_actor_network_params), self.acting, tensordict)
+        return self._reduce_loss(kl, tensordict)
+
+    def counted(self, tensordict: TensorDictBase) -> Tensor:
+        """Return which rows of a batch are no padding, `[B]` bool: all, where it has no validity mask of TorchRL."""
+        counted = torch.ones(tensordict.batch_size, dtype=torch.bool, device=self.score_mean.device)
+        for key in self._loss_mask_keys():
+            mask = tensordict.get(key, default=None)
+            if mask is not None:
+                counted = counted & self._expand_loss_mask(mask, counted)
+        return counted
 
     def score(self, tensordict: TensorDictBase) -> Tensor:
         """Return the batch's scores, detached, `[B]`.
@@ -253,7 +263,8 @@ class Objective(LossModule):
 
     def standardized_score(self, tensordict: TensorDictBase) -> Tensor:
         """Return the batch's scores with the mean and standard deviation of the whole log taken out, `[B]`."""
-        return (self.score(tensordict) - self.score_mean) / self.score_std
+        score = self.score(tensordict)
+        return ((score.double() - self.score_mean) / self.score_std).to(score.dtype)
 
     @property
     def in_keys(self) -> list[NestedKey]:  # type: ignore[override]
@@ -296,8 +307,8 @@ def weighted_log_prob(weight: Tensor, log_prob: Tensor) -> Tensor:
 Acting = Callable[[], AbstractContextManager[ProbabilisticTensorDictSequential]]
 
 
-def mean_kl(reference: Acting, policy: Acting, tensordict: TensorDictBase) -> Tensor:
-    """Return the batch mean of `KL(reference, policy)`, nats.
+def batch_kl(reference: Acting, policy: Acting, tensordict: TensorDictBase) -> Tensor:
+    """Return `KL(reference, policy)` of each row, `[B]` nats, >= 0.
 
     Args:
         reference: gives the actor with the parameters that the expectation is under; see `Objective.acting`.
@@ -305,21 +316,23 @@ def mean_kl(reference: Acting, policy: Acting, tensordict: TensorDictBase) -> Te
         tensordict: holds the actor's `in_keys`.
 
     Returns:
-        A scalar: exact where PyTorch knows the pair, else a Monte Carlo mean over about 1,024 actions of the reference.
+        Exact where PyTorch knows the pair; else a mean over the reference's own actions, about 1,024 in the batch, of
+        `r - 1 - log r` with `r` the ratio of the two, which is never negative, and whose expectation is the KL.
     """
     with reference() as actor:
         first = actor.get_dist(tensordict.copy())
     with policy() as actor:
         second = actor.get_dist(tensordict.copy())
     try:
-        return kl_divergence(first, second).mean()
+        return kl_divergence(first, second)
     except NotImplementedError:
         pass
     with reference():
         actions = first.sample(torch.Size([max(1, _KL_ACTIONS // max(tensordict.numel(), 1))]))
         expected = first.log_prob(actions)
     with policy():
-        return (expected - second.log_prob(actions)).mean()
+        log_ratio = second.log_prob(actions) - expected
+    return (log_ratio.expm1() - log_ratio).mean(0)
 
 
 OBJECTIVES: Registry[type[Objective]] = Registry("objective", "agents.objectives")

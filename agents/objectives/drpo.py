@@ -61,7 +61,7 @@ class DrpoConfig:
     curriculum: bool = True
     """Lower kappa from 1 in stages; off means the target from the first step."""
     decay: float = 0.7
-    """Factor between two stages of kappa, in (0, 1)."""
+    """Factor between two stages of kappa, in (0, 0.99]."""
     measure_interval: int = 10
     """Steps between two measurements of the gradient noise."""
     noise_smoothing: float = 0.5
@@ -85,7 +85,7 @@ class DrpoConfig:
         """Refuse values outside the documented ranges."""
         if self.kappa != "auto":
             require_range("kappa", self.kappa, 0.0, 1.0, low_open=True)
-        require_range("decay", self.decay, 0.0, 1.0, low_open=True, high_open=True)
+        require_range("decay", self.decay, 0.0, 0.99, low_open=True)
         require_range("noise_smoothing", self.noise_smoothing, 0.0, 1.0, high_open=True)
         require_range("noise_bound", self.noise_bound, 0.0)
         require_range("epsilon_min", self.epsilon_min, 0.0, low_open=True)
@@ -196,6 +196,7 @@ class DrpoObjective(Objective):
     @torch.no_grad()
     def refresh(self, scores: Tensor) -> None:
         """Find kappa, if it is "auto", and the threshold of every stage by the scores; see `Objective.refresh`."""
+        present = self.kappas.index_select(0, self.stage) if self._refreshed else 1.0
         super().refresh(scores)
         kappas = self.config.kappas()
         if self.config.kappa == "auto" and self.config.filter:
@@ -203,6 +204,7 @@ class DrpoObjective(Objective):
             self.remarks = [found.describe()]
             kappas = self.config.kappas(found.kappa)
             kappas += kappas[-1:] * (self.kappas.numel() - len(kappas))  # the state has one size, whatever is found
+            kappas = [min(kappa, float(present)) for kappa in kappas]  # never upwards, whatever a later critic finds
         self.kappas.copy_(torch.tensor(kappas, dtype=torch.float64))
         for stage, kappa in enumerate(kappas):
             if kappa < 1.0:  # at 1 everything is retained: tau = -inf
@@ -214,16 +216,21 @@ class DrpoObjective(Objective):
         `retained_mass` is the batch's share of positive weights, `effective_sample_size` its `(sum w)^2 / sum w^2`;
         kappa and epsilon are the present ones, KL (nats) and gradient noise the last measured, 0 before the first.
         """
-        weight, log_prob = self.weight(tensordict), self.log_prob(tensordict)
+        return self.filtered_terms(tensordict, self.weight(tensordict), self.log_prob(tensordict))
+
+    def filtered_terms(self, tensordict: TensorDictBase, weight: Tensor, log_prob: Tensor) -> dict[str, Tensor]:
+        """Return what `terms` does, of the filter's weights and the policy's log-probabilities, `[B]` each."""
         if self.config.trust_region:
             with torch.no_grad():
                 reference_log_prob = self.log_prob(tensordict, self.target_actor_network_params)
             loss = trust_region_loss(log_prob, reference_log_prob, weight, self.epsilon)
         else:
             loss = -weighted_log_prob(weight, log_prob)
+        counted = self.counted(tensordict)
+        weight = torch.where(counted, weight, 0.0)
         return {
             "loss_actor": loss,
-            "retained_mass": (weight > 0).to(weight.dtype).mean(),
+            "retained_mass": (weight > 0).to(weight.dtype).sum() / counted.sum().clamp_min(1),
             "effective_sample_size": weight.sum().square() / weight.square().sum().clamp_min(1e-30),
             **self._measured(),
         }
@@ -252,7 +259,8 @@ class DrpoObjective(Objective):
         share = kept_step(kl, self.kl_target)
         for new, old in zip(policy.values(True, True), reference.values(True, True), strict=True):
             if new.is_floating_point():  # not the codes of a generative policy's items
-                new.copy_(old.lerp(new, share.to(new.dtype)))
+                kept = old.lerp(new, share.to(new.dtype))
+                new.copy_(torch.where(share > 0, kept, old))  # of NaN nothing is kept either
         self.kl.copy_(self.reference_kl(tensordict))
         reference.update_(policy)
 
@@ -272,10 +280,12 @@ class DrpoObjective(Objective):
         parameters = [p for p in self.actor_network_params.parameters() if p.requires_grad]
         with torch.enable_grad():
             loss = -weighted_log_prob(self.weight(tensordict), self.log_prob(tensordict))
-            half = loss.numel() // 2
+            counted = self.counted(tensordict)
+            rank, size = counted.cumsum(0), counted.sum() // 2
+            halves = (counted & (rank <= size), counted & (rank > size) & (rank <= 2 * size))
+            losses = [torch.where(half, loss, 0.0).sum() / size.clamp_min(1) for half in halves]
             gradients = [
-                torch.autograd.grad(part.mean(), parameters, retain_graph=True, materialize_grads=True)
-                for part in (loss[:half], loss[half : 2 * half])
+                torch.autograd.grad(half, parameters, retain_graph=True, materialize_grads=True) for half in losses
             ]
         return [torch.cat([part.flatten() for part in gradient]) for gradient in gradients]
 

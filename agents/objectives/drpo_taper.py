@@ -44,7 +44,7 @@ class DrpoTaperObjective(DrpoObjective):
     """DRPO with tapered negatives; see the module for the equation and `DrpoTaperConfig` for the scalars."""
 
     Config = DrpoTaperConfig
-    _schedulable_buffers = DrpoObjective._schedulable_buffers | {"negative_scale"}
+    _schedulable_buffers = DrpoObjective._schedulable_buffers | {"negative_scale", "width", "rate"}
     width: Tensor
     rate: Tensor
     negative_scale: Tensor
@@ -52,16 +52,17 @@ class DrpoTaperObjective(DrpoObjective):
     def __init__(self, actor_network: Any, *, config: DrpoTaperConfig | None = None) -> None:
         super().__init__(actor_network, config=DrpoTaperConfig() if config is None else config)
         self.threshold = RemotenessThreshold(self.config.taper)
-        self.register_buffer("width", torch.tensor(self.config.taper.width, dtype=torch.float64))
-        self.register_buffer("rate", torch.tensor(self.config.taper.rate, dtype=torch.float64))
+        for name in ("width", "rate"):
+            self.register_coeff_buffer(name, float(getattr(self.config.taper, name)), dtype=torch.float64)
         self.register_coeff_buffer("negative_scale", float(self.config.negative_scale), dtype=torch.float64)
 
     def terms(self, tensordict: TensorDictBase) -> dict[str, Tensor]:
         """Return `loss_actor`, `[B]`, and the diagnostics of DRPO."""
-        terms, log_prob = super().terms(tensordict), self.log_prob(tensordict)
+        weight, log_prob = self.weight(tensordict), self.log_prob(tensordict)
+        terms = self.filtered_terms(tensordict, weight, log_prob)
         kept = taper_weight(log_prob, self.threshold.value, self.width, self.rate, self.config.taper.shape)
         negative = self.standardized_score(tensordict).clamp_max(0.0)
-        push = torch.where(self.weight(tensordict) > 0, 0.0, self.negative_scale * kept * negative)
+        push = torch.where(weight > 0, 0.0, self.negative_scale * kept * negative)
         return terms | {"loss_actor": terms["loss_actor"] - weighted_log_prob(push, log_prob)}
 
     @torch.no_grad()
@@ -69,5 +70,6 @@ class DrpoTaperObjective(DrpoObjective):
         """Move DRPO's parts, and measure the taper's threshold where its interval is over; return it, nats."""
         reported = super().after_step(tensordict)
         if self.threshold.is_due(self._num_steps):
-            self.threshold.measure(self.log_prob(tensordict), self.standardized_score(tensordict))
+            log_prob = torch.where(self.counted(tensordict), self.log_prob(tensordict), -torch.inf)
+            self.threshold.measure(log_prob, self.standardized_score(tensordict))
         return reported | self.threshold.reported()

@@ -133,7 +133,7 @@ class ReinforceObjective(RatioObjective):
 
 @OBJECTIVES.register("top_k_reinforce")
 class TopKReinforceObjective(RatioObjective):
-    """The same with the top-K correction; see the module for the equation and `TopKReinforceConfig` for its scalars."""
+    """Off-policy REINFORCE with the top-K correction; see the module for the equation, the config for its scalars."""
 
     needs = frozenset({"mass", "score", "prefix_propensities"})
     Config = TopKReinforceConfig

@@ -193,9 +193,5 @@ class SageObjective(RatioObjective):
             f"reward_weights={weights} has {len(weights)} weights; the log's reward has {components} components: "
             f"give {components} weights, or none",
         )
-        counted = torch.ones_like(rewards[..., 0], dtype=torch.bool)
-        for key in self._loss_mask_keys():
-            mask = tensordict.get(key, default=None)
-            if mask is not None:
-                counted = counted & self._expand_loss_mask(mask, counted)
+        counted = self.counted(tensordict)
         return decoupled_advantage(rewards, mean, std, self.reward_weights, self.std_offset, counted)

@@ -202,5 +202,6 @@ class TaperObjective(Objective):
         """Measure the threshold where its interval is over; return it, nats."""
         reported = super().after_step(tensordict)
         if self.threshold.is_due(self._num_steps):
-            self.threshold.measure(self.log_prob(tensordict), self.standardized_score(tensordict))
+            log_prob = torch.where(self.counted(tensordict), self.log_prob(tensordict), -torch.inf)
+            self.threshold.measure(log_prob, self.standardized_score(tensordict))
         return reported | self.threshold.reported()

@@ -43,7 +43,9 @@ class Comparison:
             return 0.0
         size = np.maximum(np.abs(self.low), np.abs(self.high))
         outside = np.maximum(np.maximum(self.low - self.measured, self.measured - self.high), 0.0)
-        return float(np.max(outside / np.maximum(size, 1e-6 * size.max())))
+        scale = np.maximum(size, 1e-6 * size.max())
+        relative = np.where(outside == 0.0, 0.0, outside / np.where(scale > 0.0, scale, 1.0))
+        return float(np.max(np.nan_to_num(relative, nan=np.inf)))  # what is no number agrees with nothing
 
     def as_dict(self) -> dict[str, Any]:
         """Return it as JSON-able values."""

@@ -107,6 +107,8 @@ def test_slate_diversity_worked_by_hand():
     assert slate_diversity(embeddings, np.array([[0, 1, 2]])) == pytest.approx((1 + 2 + 1) / 3)
     assert slate_diversity(embeddings, np.array([[0, 0], [0, 2]])) == pytest.approx((0 + 2) / 2)
     assert slate_diversity(embeddings, np.array([[0], [1]])) == 0.0
+    assert slate_diversity(5.0 * embeddings, np.array([[0, 0], [0, 2]])) == pytest.approx((0 + 2) / 2)
+    assert slate_diversity(embeddings, np.array([[0, -1]])) == pytest.approx(1.0)
 
 
 def test_filter_recall_is_the_share_of_the_good_that_is_kept():
@@ -122,11 +124,14 @@ def test_measures_compare_the_policy_with_the_log(log, slate_log):
         batch = make_storage(objective, dataset, torch.zeros(dataset.num_rows)).get(slice(0, 300))
         torch.manual_seed(0)
         found = measure(objective, batch)
-        log_prob, behavior = objective.log_prob(batch).detach(), batch["behavior_log_prob"]
+        log_prob, behavior = objective.log_prob(batch).detach(), batch["behavior_log_prob"].clone()
         assert found["surprisal_mean"] == pytest.approx(-log_prob.mean().item())
         assert found["kl_from_behavior"] == pytest.approx((behavior - log_prob).mean().item(), rel=1e-5)
         assert 0.0 <= found["far_field_share"] <= 1.0  # type: ignore[operator]
         assert 0.0 < found["importance_sample_size"] <= 1.0 + 1e-6  # type: ignore[operator]
         assert 0.0 < found["slate_diversity"] < 2.0  # type: ignore[operator]
+        batch["behavior_log_prob"][::2] = torch.nan
+        known = (behavior - log_prob)[1::2].mean().item()
+        assert measure(objective, batch)["kl_from_behavior"] == pytest.approx(known, rel=1e-5)
         batch["behavior_log_prob"] = torch.full_like(behavior, torch.nan)
         assert measure(objective, batch)["kl_from_behavior"] is None

@@ -540,3 +540,37 @@ def test_a_bound_on_surprisal_stops_the_run(log, scores, build_trainer_config):
     assert run.stopped is not None
     assert re.match(r"surprisal_max became [\d.]+ at step 0; training stopped", run.stopped)
     assert run.curve == []
+
+
+def test_what_a_checkpoint_keeps_is_a_policy_that_has_not_blown_up(
+    log, scores, build_trainer_config, monkeypatch, tmp_path
+):
+    """The weights leap in the very step before a checkpoint, with a measurement due right after it."""
+
+    class Leaping(BcObjective):
+        def after_step(self, tensordict):
+            reported = super().after_step(tensordict)
+            if self._num_steps == 30:
+                with torch.no_grad():
+                    for parameter in self.actor_network_params.parameters():
+                        parameter.add_(50.0)
+            return reported
+
+    plant(monkeypatch, "leaping", Leaping)
+    config = build_trainer_config(num_steps=60, checkpoint_interval=10, divergence_bound=1e4)
+    run = train(log, scores, "leaping", config=config, checkpoint=tmp_path / "c")
+    assert run.stopped is not None
+    assert " at step 29; " in run.stopped
+    before = train(log, scores, "bc", config=build_trainer_config(num_steps=60, divergence_bound=1e4))
+    assert max(weight.abs().max().item() for weight in weights(run).values()) < 40.0
+    assert run.curve == before.curve[: len(run.curve)]
+    again = train(log, scores, "leaping", config=config, checkpoint=tmp_path / "c")  # from the checkpoint of step 20
+    assert again.stopped == run.stopped
+
+
+def test_scores_of_doubles_learn_as_their_floats(log, scores, build_trainer_config):
+    tied = torch.where(scores > scores.median(), 0.9, 0.1).double()
+    config = build_trainer_config(num_steps=20)
+    runs = [train(log, values, "drpo", DrpoConfig(kappa=0.1), config) for values in (tied, tied.float())]
+    assert_same_run(*runs)
+    assert runs[0].curve[-1]["retained_mass"] > 0

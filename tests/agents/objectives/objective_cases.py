@@ -82,7 +82,9 @@ class Case:
         objective_class = OBJECTIVES.get(self.name)
         torch.manual_seed(seed)
         actor: Any = make_policy(SessionSpace.of_log(self.log), self.policy, seed=seed).to(dtype)
-        objective: Any = objective_class(actor, config=objective_class.Config(**config))
+        # Behavior cloning at first would hide what these objectives are.
+        own = {"cloning_steps": 0} if hasattr(objective_class.Config, "cloning_steps") else {}
+        objective: Any = objective_class(actor, config=objective_class.Config(**{**own, **config}))
         objective.refresh(self.scores)
         return objective
 

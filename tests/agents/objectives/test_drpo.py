@@ -198,11 +198,12 @@ def test_a_step_that_is_not_too_long_keeps_every_bit(make_actor, random_batch):
     assert all(torch.equal(one, two) for one, two in zip(before, actor.parameters(), strict=True))
 
 
-def test_a_policy_that_is_no_number_goes_back_to_the_reference(make_actor, random_batch):
+@pytest.mark.parametrize("value", [1e30, torch.nan])
+def test_a_policy_that_is_no_number_goes_back_to_the_reference(make_actor, random_batch, value):
     actor = make_actor()
     objective = make_drpo(actor, random_batch["score"], reference_interval=1)
     with torch.no_grad():
-        actor.module[0].module.mean.bias.fill_(1e30)
+        actor.module[0].module.mean.bias.fill_(value)
     objective.after_step(random_batch)
     assert actor.module[0].module.mean.bias.tolist() == [0.0, 0.0]
 
@@ -434,3 +435,35 @@ def test_where_the_scores_do_not_say_the_default_is_taken_and_told(make_actor):
     resumed.load_state_dict(objective.state_dict())
     assert torch.equal(resumed.kappas, objective.kappas)
     assert torch.equal(resumed.taus, objective.taus)
+
+
+def test_a_later_critic_never_raises_kappa(make_actor):
+    generator = np.random.default_rng(0)
+
+    def scores(good: int) -> torch.Tensor:
+        parts = generator.normal(0, 1, 10_000 - good), generator.normal(9, 1, good)
+        return torch.from_numpy(np.concatenate(parts))
+
+    objective = make_drpo(make_actor(), scores(300), kappa="auto")
+    objective.stage.fill_(objective.kappas.numel() - 1)
+    before = objective.kappas[-1].item()
+    objective.refresh(scores(3_000))
+    assert objective.kappas[-1].item() == before == pytest.approx(0.03, rel=0.1)
+
+
+def test_padding_counts_in_nothing_that_is_measured(make_actor, random_batch):
+    """Every other row: its action is far, its score the best."""
+    measured = []
+    for padded in (False, True):
+        torch.manual_seed(0)
+        objective = make_drpo(make_actor(), random_batch["score"], kappa=0.5, measure_interval=1, reference_interval=1)
+        batch = random_batch.clone()
+        if padded:
+            other = batch.clone()
+            other["proto"] += 300.0
+            batch = torch.stack([batch, other], 1).flatten()
+            batch["collector"] = {"mask": torch.arange(128) % 2 == 0}
+        out = objective(batch)
+        measured.append({**out.detach().to_dict(), **objective.after_step(batch)})
+    for name, value in measured[0].items():
+        torch.testing.assert_close(measured[1][name], value, msg=name)

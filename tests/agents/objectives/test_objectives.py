@@ -14,7 +14,7 @@ from tensordict import TensorDict
 from torch import nn
 from torch.distributions import Independent, Laplace, Normal
 
-from agents.objectives import NEEDS, OBJECTIVES, mean_kl, weighted_log_prob
+from agents.objectives import NEEDS, OBJECTIVES, batch_kl, weighted_log_prob
 from recenv.errors import InvalidInput
 from tests.agents.objectives.objective_cases import Cases, every_objective
 
@@ -178,7 +178,7 @@ class TestEveryObjective:
         torch.save({"objective": whole.state_dict(), "optimizer": optimizer.state_dict()}, file)
         file.seek(0)
         saved = torch.load(file, weights_only=True)
-        resumed = OBJECTIVES.get(name)(case.objective(seed=1).actor_network)
+        resumed = OBJECTIVES.get(name)(case.objective(seed=1).actor_network, config=whole.config)
         other = torch.optim.Adam([p for p in resumed.parameters() if p.requires_grad], lr=1e-2)
         resumed.load_state_dict(saved["objective"])
         other.load_state_dict(saved["optimizer"])
@@ -272,7 +272,7 @@ def acting(distribution) -> Any:
 
 
 def kl(reference, policy, count):
-    return mean_kl(acting(reference), acting(policy), TensorDict({}, [count])).item()
+    return batch_kl(acting(reference), acting(policy), TensorDict({}, [count])).mean().item()
 
 
 def test_kl_is_exact_for_normals():

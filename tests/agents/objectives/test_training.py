@@ -51,16 +51,18 @@ def test_it_ends_better_than_it_began(cases, name, policy):
 
 @every_objective
 def test_stopped_and_resumed_is_the_undisturbed_run(cases, name, policy, tmp_path):
-    case = cases.make(name, policy)
+    """Where an objective begins with cloning, it has not ended at the checkpoint, and has at the end."""
+    case, objective = cases.make(name, policy), OBJECTIVES.get(name).Config
+    own = objective(cloning_steps=30) if hasattr(objective, "cloning_steps") else objective()
     config, file = TrainerConfig(45, 32, log_interval=10, checkpoint_interval=10, policy=case.policy), tmp_path / "c"
-    undisturbed = train(case.log, case.scores, name, config=config)
+    undisturbed = train(case.log, case.scores, name, own, config)
 
     def tick(count):
         raise Stop
 
     with pytest.raises(Stop):
-        train(case.log, case.scores, name, config=config, checkpoint=file, progress=tick)
-    resumed = train(case.log, case.scores, name, config=config, checkpoint=file)
+        train(case.log, case.scores, name, own, config, checkpoint=file, progress=tick)
+    resumed = train(case.log, case.scores, name, own, config, checkpoint=file)
     assert resumed.curve == undisturbed.curve
     first, second = (run.actor.state_dict() for run in (resumed, undisturbed))
     assert all(torch.equal(first[key], second[key]) for key in first)
@@ -68,17 +70,18 @@ def test_stopped_and_resumed_is_the_undisturbed_run(cases, name, policy, tmp_pat
 
 @every_objective
 def test_it_does_not_see_the_latent_labels(cases, name, policy, tmp_path):
-    case = cases.make(name, policy)
+    case, objective = cases.make(name, policy), OBJECTIVES.get(name).Config
+    own = objective(cloning_steps=0) if hasattr(objective, "cloning_steps") else objective()
     config, folder = TrainerConfig(20, 32, log_interval=10, policy=case.policy), tmp_path / "log"
     labels = case.log.open_latent_labels()
     shutil.copytree(case.log.path, folder)
     np.save(folder / LATENT_LABELS, 1 - labels)
     others = LoggedDataset.open(folder)
     assert (others.open_latent_labels() != labels).all()
-    expected, found = (train(log, case.scores, name, config=config).actor.state_dict() for log in (case.log, others))
+    expected, found = (train(log, case.scores, name, own, config).actor.state_dict() for log in (case.log, others))
     assert all(torch.equal(found[key], values) for key, values in expected.items())
     (folder / LATENT_LABELS).unlink()
-    without = train(others, case.scores, name, config=config).actor.state_dict()
+    without = train(others, case.scores, name, own, config).actor.state_dict()
     assert all(torch.equal(without[key], values) for key, values in expected.items())
 
 
