@@ -137,7 +137,8 @@ def test_sentences():
     assert found.describe() == "kappa=auto: 0.021 [0.018, 0.025], the components separate"
     doubted = GoodFraction(0.3, 0.05, 0.6, "the interval is too wide")
     assert doubted.describe() == (
-        "kappa=auto: unidentified in [0.05, 0.6], the interval is too wide; the default 0.1 is taken"
+        "kappa=auto: unidentified, the interval is too wide (the fit alone says 0.3 [0.05, 0.6]); the default 0.1 is "
+        "taken"
     )
 
 

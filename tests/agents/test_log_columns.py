@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from tensordict import TensorDict
 
 from agents.log_columns import check_needs, group_moments, lacking, make_storage, reads_scores, upper_rank
 from agents.objectives import NEEDS, OBJECTIVES, Objective
@@ -24,7 +25,7 @@ def grouped(config, tmp_path_factory):
     return collect(folder / "log", LogRequest(config, behavior, "slate", 30, 4, group_size=3))
 
 
-def batch_of(name: str, log, rows) -> tuple[Objective, torch.Tensor]:
+def batch_of(name: str, log, rows) -> tuple[Objective, TensorDict]:
     objective: Objective = OBJECTIVES.get(name)(make_policy(SessionSpace.of_log(log), default_policy(log)))
     scores = torch.arange(log.num_rows, dtype=torch.float32)
     return objective, make_storage(objective, log, scores).get(rows)

@@ -461,7 +461,8 @@ def test_padding_counts_in_nothing_that_is_measured(make_actor, random_batch):
         if padded:
             other = batch.clone()
             other["proto"] += 300.0
-            batch = torch.stack([batch, other], 1).flatten()
+            both: Any = torch.stack([batch, other], 1)
+            batch = both.flatten()
             batch["collector"] = {"mask": torch.arange(128) % 2 == 0}
         out = objective(batch)
         measured.append({**out.detach().to_dict(), **objective.after_step(batch)})
