@@ -96,6 +96,7 @@ def group_moments(values: np.ndarray, group: np.ndarray) -> tuple[np.ndarray, np
     count = np.bincount(place).reshape(-1, *[1] * (values.ndim - 1))
     mean = _sums(values, place) / count
     deviation = np.sqrt(_sums((values - mean[place]) ** 2, place) / count)
+    deviation[deviation <= 1e-12 * np.abs(mean)] = 0.0  # equal values, but for rounding
     return mean[place], deviation[place]
 
 
@@ -218,6 +219,7 @@ _SOURCES: Final = {
     "density": _Source(_kind("proto"), _nothing),
     "score": _Source(_always, _nothing),
     "propensities": _Source(_without_propensities, _nothing),
+    "known_propensities": _Source(_always, _nothing),
     "prefix_propensities": _Source(_without_prefixes, _add_prefixes),
     "session_return": _Source(_always, _add_returns),
     "groups": _Source(_without_groups, _add_groups),

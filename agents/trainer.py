@@ -206,7 +206,10 @@ def train(
                     _save(checkpoint, call, parts, luck, step + 1, curve)
     if stopped:
         actor.load_state_dict(kept)
-    return TrainingRun(actor.eval(), curve, stopped, objective.remarks)
+    cloning, remarks = getattr(objective.config, "cloning_steps", 0), list(objective.remarks)
+    if cloning >= config.num_steps:
+        remarks.append(f"all {config.num_steps} steps were behavior cloning; lower cloning_steps={cloning}")
+    return TrainingRun(actor.eval(), curve, stopped, remarks)
 
 
 def default_policy(dataset: LoggedDataset) -> PolicyConfig:

@@ -37,6 +37,7 @@ NEEDS: Final[dict[str, tuple[str, ...]]] = {
     "density": (),
     "score": ("score",),
     "propensities": ("behavior_log_prob",),
+    "known_propensities": ("behavior_log_prob",),
     "prefix_propensities": ("prefix_log_prob",),
     "session_return": ("session_return", "session_rank"),
     "groups": ("session_return", "group_return_mean", "group_return_std"),
@@ -47,7 +48,8 @@ NEEDS: Final[dict[str, tuple[str, ...]]] = {
 }
 """What an objective may need, and the fields of `Objective._AcceptedKeys` under which a batch then holds it.
 
-`mass` and `density` say what the log-probabilities of the actions are: of slates, or of proto-actions.
+`mass` and `density` say what the log-probabilities of the actions are: of slates, or of proto-actions;
+`known_propensities` are those that the log knows, be it none.
 """
 
 
@@ -160,12 +162,16 @@ class Objective(LossModule):
     def refresh(self, scores: Tensor) -> None:
         """Take the scores of the whole log; call before the first step and whenever the critic changed.
 
+        An objective that does not read them ignores them.
+
         Args:
             scores: `[N]` float32 or float64, finite; a batch's scores must be these very values.
 
         Raises:
             InvalidInput: for empty, non-finite, mis-shaped or mis-typed scores.
         """
+        if "score" not in self.needs:
+            return
         check_scores(scores)
         std, mean = torch.std_mean(scores.double(), correction=0)
         self.score_mean.copy_(mean)

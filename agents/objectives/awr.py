@@ -12,6 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from tensordict import TensorDictBase
 from torch import Tensor
 
@@ -59,8 +60,8 @@ class AwrObjective(Objective):
 
     def __init__(self, actor_network: Any, *, config: AwrConfig | None = None) -> None:
         super().__init__(actor_network, config=config)
-        self.register_coeff_buffer("temperature", float(self.config.temperature))
-        self.register_coeff_buffer("weight_cap", float(self.config.weight_cap))
+        self.register_coeff_buffer("temperature", float(self.config.temperature), dtype=torch.float64)
+        self.register_coeff_buffer("weight_cap", float(self.config.weight_cap), dtype=torch.float64)
 
     def terms(self, tensordict: TensorDictBase) -> dict[str, Tensor]:
         """Return `loss_actor`, `[B]`; see `Objective.terms`."""

@@ -35,9 +35,6 @@ class BcObjective(Objective):
 
     Config = BcConfig
 
-    def refresh(self, scores: Tensor) -> None:
-        """Ignore the scores: cloning has no preference."""
-
     def terms(self, tensordict: TensorDictBase) -> dict[str, Tensor]:
         """Return `loss_actor`, `[B]`; see `Objective.terms`."""
         return {"loss_actor": bc_loss(self.log_prob(tensordict))}

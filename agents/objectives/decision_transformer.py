@@ -12,8 +12,8 @@ at every step; the Decision Transformer takes off what was earned since, which h
 
 Source: Chen et al. 2021 (arXiv:2106.01345); as a policy of state and outcome without a trajectory, RvS-R of Emmons et
 al. 2021 (arXiv:2112.10751); with a critic's values in place of returns, Yamagata et al. 2023 (arXiv:2209.03993).
-TorchRL's `DecisionTransformer` needs the package `transformers` and trajectories of vectors. Standardising, the bound
-and the target are ours.
+TorchRL's `DecisionTransformer` needs the package `transformers` and trajectories of vectors. Standardising, the bound,
+the target and the encoder's sizes (2 layers and 2 heads of 64, not 3 and 1 of 128) are ours.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from tensordict import NestedKey, TensorDictBase
 from torch import Tensor
 
@@ -60,7 +61,7 @@ class DecisionTransformerObjective(Objective):
     def __init__(self, actor_network: Any, *, config: DecisionTransformerConfig | None = None) -> None:
         super().__init__(actor_network, config=config)
         self._condition = _condition_key(actor_network.in_keys)
-        self.register_coeff_buffer("bound", float(self.config.bound))
+        self.register_coeff_buffer("bound", float(self.config.bound), dtype=torch.float64)
 
     def terms(self, tensordict: TensorDictBase) -> dict[str, Tensor]:
         """Return `loss_actor`, `[B]`; see `Objective.terms`."""

@@ -104,7 +104,7 @@ class DpoObjective(Objective):
 
     def __init__(self, actor_network: Any, *, config: DpoConfig | None = None) -> None:
         super().__init__(actor_network, config=config, create_reference=True)
-        self.register_coeff_buffer("beta", float(self.config.beta))
+        self.register_coeff_buffer("beta", float(self.config.beta), dtype=torch.float64)
         self.register_buffer("warming_up", torch.tensor(self.config.cloning_steps > 0))
 
     def terms(self, tensordict: TensorDictBase) -> dict[str, Tensor]:
@@ -112,7 +112,10 @@ class DpoObjective(Objective):
         log_prob = self._log_probs(tensordict)
         with torch.no_grad():
             reference = self._log_probs(tensordict, self.target_actor_network_params)
-        possible = log_prob[:, 1:] > -torch.inf
+        action, rejected = tensordict.get(self.tensor_keys.action), self.column(tensordict, "rejected")
+        # Neither what is impossible here nor a twin of the action itself is a pair.
+        possible = (log_prob[:, 1:] > -torch.inf) & (rejected != action.unsqueeze(1)).any(-1)
+        possible = possible & self.counted(tensordict).unsqueeze(-1)
         weight = torch.where(possible, self.column(tensordict, "pair_weight").to(log_prob), 0.0)
         ratio = log_ratio(log_prob, reference)
         chosen, rejected = ratio[:, 0], ratio[:, 1:]

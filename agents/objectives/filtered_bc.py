@@ -14,6 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from tensordict import TensorDictBase
 from torch import Tensor
 
@@ -56,12 +57,12 @@ class FilteredBcObjective(Objective):
 
     def __init__(self, actor_network: Any, *, config: FilteredBcConfig | None = None) -> None:
         super().__init__(actor_network, config=config)
-        self.register_coeff_buffer("fraction", float(self.config.fraction))
+        self.register_coeff_buffer("fraction", float(self.config.fraction), dtype=torch.float64)
 
     def terms(self, tensordict: TensorDictBase) -> dict[str, Tensor]:
         """Return `loss_actor`, `[B]`, and `retained_mass`, the share of the batch's rows that is cloned."""
         rank = self.column(tensordict, "session_rank")
         return {
             "loss_actor": filtered_bc_loss(self.log_prob(tensordict), rank, self.fraction),
-            "retained_mass": (rank < self.fraction).to(rank.dtype).mean(),
+            "retained_mass": self._reduce_loss((rank < self.fraction).to(rank.dtype), tensordict),
         }

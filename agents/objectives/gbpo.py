@@ -60,7 +60,7 @@ class GbpoObjective(RatioObjective):
     It reads propensities where a batch has them, and needs none.
     """
 
-    needs = frozenset({"mass", "score"})
+    needs = frozenset({"known_propensities", "mass", "score"})
     Config = GbpoConfig
 
     def action_loss(self, tensordict: TensorDictBase) -> tuple[Tensor, Tensor]:

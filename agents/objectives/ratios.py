@@ -30,8 +30,8 @@ def log_ratio(log_prob: Tensor, old_log_prob: Tensor) -> Tensor:
         log_prob: `[...]` log-probabilities under the policy, nats.
         old_log_prob: `[...]` those under the policy that it is compared with; no gradient flows into it.
     """
-    lowest = torch.finfo(log_prob.dtype).min
-    return log_prob - old_log_prob.detach().to(log_prob.dtype).clamp_min(lowest)  # -inf under both would be NaN
+    lowest = torch.finfo(log_prob.dtype).min / 8  # no NaN of -inf under both, nor in a sum of a few
+    return log_prob - old_log_prob.detach().to(log_prob.dtype).clamp_min(lowest)
 
 
 def sequence_log_ratio(log_prob: Tensor, old_log_prob: Tensor, num_tokens: Tensor) -> Tensor:

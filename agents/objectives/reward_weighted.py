@@ -59,8 +59,8 @@ class ExpRewardWeightedObjective(Objective):
 
     def __init__(self, actor_network: Any, *, config: ExpRewardWeightedConfig | None = None) -> None:
         super().__init__(actor_network, config=config)
-        self.register_coeff_buffer("temperature", float(self.config.temperature))
-        self.register_coeff_buffer("weight_cap", float(self.config.weight_cap))
+        self.register_coeff_buffer("temperature", float(self.config.temperature), dtype=torch.float64)
+        self.register_coeff_buffer("weight_cap", float(self.config.weight_cap), dtype=torch.float64)
         self.register_buffer("reward_mean", torch.zeros(()))
         self.register_buffer("reward_variance", torch.zeros(()))
 
@@ -74,7 +74,9 @@ class ExpRewardWeightedObjective(Objective):
     def after_step(self, tensordict: TensorDictBase) -> dict[str, Tensor]:
         """Take the batch into mean and variance of the returns; see the base."""
         super().after_step(tensordict)
-        variance, mean = torch.var_mean(self.column(tensordict, "session_return"), correction=0)
+        returns = self.column(tensordict, "session_return")
+        mean = self._reduce_loss(returns, tensordict)
+        variance = self._reduce_loss((returns - mean).square(), tensordict)
         share, moved = 1.0 / self._num_steps, mean - self.reward_mean
         within = self.reward_variance.lerp(variance.to(self.reward_variance), share)
         self.reward_variance.copy_(within + share * (1.0 - share) * moved.square())

@@ -36,8 +36,10 @@ from recenv.errors import require, require_range
 
 @dataclass(frozen=True)
 class SageConfig(GspoConfig):
-    """Hyper-parameters of SAGE; `decouple`, `boost` and `entropy_penalty` switch its parts."""
+    """Hyper-parameters of SAGE; `sequence_ratio`, `decouple`, `boost` and `entropy_penalty` switch its parts."""
 
+    sequence_ratio: bool = True
+    """Take the ratio of a slate to the power of one over its length; off means the ratio of the whole."""
     decouple: bool = True
     """Compare each component of the reward within the group by itself; off means the return, as GSPO does."""
     boost: bool = True
@@ -150,10 +152,11 @@ class SageObjective(RatioObjective):
     def action_loss(self, tensordict: TensorDictBase) -> tuple[Tensor, Tensor]:
         """Return log-probabilities and losses, `[B]` each."""
         log_prob, old_log_prob = self.log_prob(tensordict), self.column(tensordict, "behavior_log_prob")
+        lengths = sequence_length(tensordict.get(self.tensor_keys.action))
         loss = sage_loss(
             log_prob.unsqueeze(-1),
             old_log_prob.unsqueeze(-1),
-            sequence_length(tensordict.get(self.tensor_keys.action)).unsqueeze(-1),
+            (lengths if self.config.sequence_ratio else torch.ones_like(lengths)).unsqueeze(-1),
             self.advantage(tensordict) if self.config.decouple else self.group_advantage(tensordict),
             self.entropy(tensordict),
             self.epsilon_lower,

@@ -61,7 +61,7 @@ class SignedPgObjective(Objective):
 
     def __init__(self, actor_network: Any, *, config: SignedPgConfig | None = None) -> None:
         super().__init__(actor_network, config=config)
-        self.register_coeff_buffer("negative_scale", float(self.config.negative_scale))
+        self.register_coeff_buffer("negative_scale", float(self.config.negative_scale), dtype=torch.float64)
 
     def terms(self, tensordict: TensorDictBase) -> dict[str, Tensor]:
         """Return `loss_actor`, `[B]`; see `Objective.terms`."""

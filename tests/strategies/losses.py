@@ -250,10 +250,10 @@ class ItemValues:
 
 
 @st.composite
-def item_values(draw: st.DrawFn, max_items: int = 6) -> ItemValues:
-    """Draw at most six items, ties and unlikely ones among them, some not offered."""
+def item_values(draw: st.DrawFn, max_items: int = 6, reach: float = 4.0) -> ItemValues:
+    """Draw at most six items, ties and unlikely ones among them, some not offered; log v is mostly within the reach."""
     count = draw(st.integers(1, max_items))
-    logit = st.one_of(st.sampled_from([-30.0, 0.0, 2.0]), st.floats(-4.0, 4.0, allow_subnormal=False))
+    logit = st.one_of(st.sampled_from([-30.0, 0.0, 2.0]), st.floats(-reach, reach, allow_subnormal=False))
     value = st.one_of(st.sampled_from([-8.0, 0.0, 8.0]), st.floats(-10.0, 10.0, allow_subnormal=False))
     choice, values = (
         np.array(draw(st.lists(kind, min_size=count + 1, max_size=count + 1)), np.float64) for kind in (logit, value)

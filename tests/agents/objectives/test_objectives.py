@@ -15,8 +15,9 @@ from torch import nn
 from torch.distributions import Independent, Laplace, Normal
 
 from agents.objectives import NEEDS, OBJECTIVES, batch_kl, weighted_log_prob
+from agents.objectives.ratios import clipped_surrogate
 from recenv.errors import InvalidInput
-from tests.agents.objectives.objective_cases import Cases, every_objective
+from tests.agents.objectives.objective_cases import FIRST, Cases, every_objective
 
 
 @pytest.fixture(scope="module")
@@ -125,7 +126,8 @@ class TestEveryObjective:
             part["collector"] = {"mask": torch.arange(len(part)) < 40}
             out = objective(part)
             total(objective, out).backward()
-            found.append([out["loss_actor"], *(p.grad for p in objective.parameters() if p.requires_grad)])
+            gradients = [p.grad for p in objective.parameters() if p.requires_grad]
+            found.append([*out.values(), *gradients, *objective.after_step(part).values(), *objective(part).values()])
         if learns_values(objective):  # its own draws are others in another batch
             return
         for one, two in zip(*found, strict=True):
@@ -250,6 +252,36 @@ def test_an_actor_of_others_is_taken_or_refused_with_a_sentence(name, make_actor
                 cls(make_actor(nn.Linear(3, 2)))
     else:
         assert cls(make_actor(nn.Linear(3, 2))).tensor_keys.action == "proto"
+
+
+@pytest.mark.parametrize("lengths", [3, 1])
+def test_ratio_of_a_slate_is_of_its_items_or_of_the_whole(cases, lengths):
+    """GSPO takes the ratio per item; SAGE does, unless its switch says that of the whole."""
+    case = cases.make("sage", "plackett_luce")
+    off = {"decouple": False, "boost": False, "entropy_penalty": False, "sequence_ratio": lengths == 3}
+    objective = case.objective(**off)
+    batch = case.batch(objective)
+    log_ratio = (objective.log_prob(batch) - batch["behavior_log_prob"].float()) / lengths
+    spread = batch["group_return_std"] + objective.config.std_offset
+    advantage = (batch["session_return"] - batch["group_return_mean"]) / spread
+    clip = (torch.tensor(bound) for bound in (0.8, 1.27, 3.0))
+    expected = clipped_surrogate(log_ratio, advantage, *clip).mean()
+    torch.testing.assert_close(objective(batch)["loss_actor"], expected)
+    if lengths == 3:
+        grouped = cases.make("gspo", "plackett_luce").objective(seed=0)
+        torch.testing.assert_close(grouped(batch)["loss_actor"], expected)
+
+
+@pytest.mark.parametrize("name", [name for name, _ in FIRST if hasattr(OBJECTIVES.get(name).Config, "cloning_steps")])
+def test_warm_up_is_cloning_of_whole_actions(cases, name):
+    """Then the objective itself: for the same weights another loss."""
+    case = cases.make(name, "plackett_luce")
+    objective = case.objective(cloning_steps=2)
+    batch = case.batch(objective)
+    for _ in range(2):
+        torch.testing.assert_close(objective(batch)["loss_actor"], -objective.log_prob(batch).mean())
+        objective.after_step(batch)
+    assert (objective(batch)["loss_actor"] + objective.log_prob(batch).mean()).abs() > 1e-3
 
 
 def test_weight_of_zero_silences_an_impossible_action():

@@ -20,6 +20,7 @@ from tests.agents.objectives.objective_cases import Cases, every_objective, ever
 
 # A push that is not held back drives a Gaussian mean off within these steps, as the theory says.
 OPTIONS = {"signed_pg": {"negative_scale": 0.1}}
+_CLONING_STEPS = 20  # instead of half of the run
 
 
 class Stop(Exception):
@@ -38,7 +39,9 @@ def test_it_ends_better_than_it_began(cases, name, policy):
     case = cases.make(name, policy)
     world = make_world(case.log.config)
     config = TrainerConfig(200, 256, 1e-3, log_interval=50, policy=case.policy)
-    objective_config = OBJECTIVES.get(name).Config(**OPTIONS.get(name, {}))
+    config_class = OBJECTIVES.get(name).Config
+    cloning = {"cloning_steps": _CLONING_STEPS} if hasattr(config_class, "cloning_steps") else {}
+    objective_config = config_class(**OPTIONS.get(name, {}), **cloning)
     run = train(case.log, case.scores, name, objective_config, config, seed=3)
     assert run.stopped is None
     for point in run.curve:
