@@ -68,8 +68,4 @@ class DrpoTaperObjective(DrpoObjective):
     @torch.no_grad()
     def after_step(self, tensordict: TensorDictBase) -> dict[str, Tensor]:
         """Move DRPO's parts, and measure the taper's threshold where its interval is over; return it, nats."""
-        reported = super().after_step(tensordict)
-        if self.threshold.is_due(self._num_steps):
-            log_prob = torch.where(self.counted(tensordict), self.log_prob(tensordict), -torch.inf)
-            self.threshold.measure(log_prob, self.standardized_score(tensordict))
-        return reported | self.threshold.reported()
+        return super().after_step(tensordict) | self.threshold.follow(self, tensordict, self._num_steps)

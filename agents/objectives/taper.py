@@ -147,9 +147,21 @@ class RemotenessThreshold(nn.Module):
         self.register_buffer("value", torch.tensor(fixed))
         self.register_buffer("average", torch.tensor(torch.inf))
 
-    def is_due(self, num_steps: int) -> bool:
-        """Return whether to measure after so many steps: after the first, then once an interval."""
-        return self._config.threshold == "auto" and (num_steps - 1) % self._config.measure_interval == 0
+    @torch.no_grad()
+    def follow(self, objective: Objective, tensordict: TensorDictBase, num_steps: int) -> dict[str, Tensor]:
+        """Measure after the first step and then once an interval; return the threshold, nats, unless it is a given one.
+
+        Args:
+            objective: whose policy and advantages are measured.
+            tensordict: the batch of the step.
+            num_steps: steps so far, with this one.
+        """
+        if self._config.threshold != "auto":
+            return {}
+        if (num_steps - 1) % self._config.measure_interval == 0:
+            log_prob = torch.where(objective.counted(tensordict), objective.log_prob(tensordict), -torch.inf)
+            self.measure(log_prob, objective.standardized_score(tensordict))
+        return {"threshold": self.value.clone()}
 
     @torch.no_grad()
     def measure(self, log_prob: Tensor, advantage: Tensor) -> None:
@@ -163,10 +175,6 @@ class RemotenessThreshold(nn.Module):
         average = torch.where(self.average.isinf(), found, torch.lerp(found, self.average, self._config.smoothing))
         self.average.copy_(torch.where(found.isinf(), self.average, average))
         self.value.copy_(self.value.minimum(self.average))
-
-    def reported(self) -> dict[str, Tensor]:
-        """Return the measured threshold, nats, as a diagnostic; nothing of a given one."""
-        return {"threshold": self.value.clone()} if self._config.threshold == "auto" else {}
 
 
 @OBJECTIVES.register("taper")
@@ -190,7 +198,7 @@ class TaperObjective(Objective):
         """Return `loss_actor`, `[B]`, and `tapered_share`, the share of the batch's negative mass that is taken off."""
         advantage, log_prob = self.standardized_score(tensordict), self.log_prob(tensordict)
         taper = (self.threshold.value, self.width, self.rate, self.config.shape)
-        negative = (-advantage).clamp_min(0.0)
+        negative = torch.where(self.counted(tensordict), -advantage, 0.0).clamp_min(0.0)
         taken = (negative * (1.0 - taper_weight(log_prob, *taper))).sum()
         return {
             "loss_actor": taper_loss(log_prob, advantage, *taper),
@@ -200,8 +208,4 @@ class TaperObjective(Objective):
     @torch.no_grad()
     def after_step(self, tensordict: TensorDictBase) -> dict[str, Tensor]:
         """Measure the threshold where its interval is over; return it, nats."""
-        reported = super().after_step(tensordict)
-        if self.threshold.is_due(self._num_steps):
-            log_prob = torch.where(self.counted(tensordict), self.log_prob(tensordict), -torch.inf)
-            self.threshold.measure(log_prob, self.standardized_score(tensordict))
-        return reported | self.threshold.reported()
+        return super().after_step(tensordict) | self.threshold.follow(self, tensordict, self._num_steps)

@@ -49,7 +49,7 @@ def spoil(objective, batch, rows) -> None:
     for key in set(objective.in_keys) - set(objective.actor_network.in_keys):
         value = batch.get(key)
         if isinstance(value, torch.Tensor):
-            value[rows] = 300.0 if value.is_floating_point() else (True if value.dtype == torch.bool else 0)
+            value[rows] = -300.0 if value.is_floating_point() else (True if value.dtype == torch.bool else 0)
 
 
 @every_objective
