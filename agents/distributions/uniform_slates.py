@@ -47,7 +47,8 @@ class UniformSlates(Distribution):
         columns: list[Tensor] = []
         for position in range(self.slate_size):
             last = self.count - self.slate_size + position
-            drawn = (torch.rand(shape, device=device) * (last + 1)).long().minimum(last)
+            # In float32 a draw has 2^24 values, less than a large catalogue has items.
+            drawn = (torch.rand(shape, dtype=torch.float64, device=device) * (last + 1)).long().minimum(last)
             for taken in columns:
                 drawn = torch.where(taken == drawn, last, drawn)
             columns.append(drawn)

@@ -164,9 +164,9 @@ class ActionValues(LossModule):
         ensemble: Any = ValueEnsemble(networks, 0.0, 1.0)
         self.convert_to_functional(ensemble, "qvalue_network", create_target_params=True)
         self._has_update_associated["qvalue_network"] = True  # `follow` does it
-        self.register_coeff_buffer("discount", float(config.discount))
-        self.register_coeff_buffer("target_rate", float(config.target_rate))
-        self.register_buffer("mean_square", torch.ones(()))
+        for name in ("discount", "target_rate"):
+            self.register_coeff_buffer(name, float(getattr(config, name)), dtype=torch.float64)
+        self.register_buffer("mean_square", torch.ones((), dtype=torch.float64))
         self.register_buffer("num_batches", torch.zeros(()))
 
     def forward(self, observation: Any, *action: Tensor | None) -> Tensor:
@@ -239,7 +239,7 @@ class ActionValues(LossModule):
         """
         square = self._reduce_loss(transition.reward.square(), tensordict, reduction="mean")
         self.num_batches += 1
-        self.mean_square.lerp_(square.to(self.mean_square), 1.0 / self.num_batches)
+        self.mean_square += (square - self.mean_square) / self.num_batches
         if move:
             self.target_qvalue_network_params.data.lerp_(self.qvalue_network_params.data, self.target_rate)
 
@@ -260,6 +260,46 @@ class ActionValues(LossModule):
             "td_error": unit * self._reduce_loss(error, tensordict, reduction="mean").sqrt(),
             "qvalue": unit * self._reduce_loss(mean, tensordict, reduction="mean"),
         }
+
+
+class ValueObjective(Objective):
+    """Base of the objectives that learn Q beside the policy.
+
+    Subclasses name the scalars of their config in `_schedulable_buffers`, and implement `terms`.
+
+    Args:
+        actor_network: see `Objective`.
+        config: None for the defaults.
+        qvalue_network: members of Q; None for twins of the actor's space.
+        create_reference: see `Objective`.
+    """
+
+    needs = frozenset({"transitions"})
+    losses = ("loss_actor", "loss_qvalue")
+    diagnostics = DIAGNOSTICS
+
+    def __init__(
+        self, actor_network: Any, *, config: Any = None, qvalue_network: Any = None, create_reference: bool = False
+    ) -> None:
+        super().__init__(actor_network, config=config, create_reference=create_reference)
+        self.values = ActionValues(self.make_members(actor_network, qvalue_network), self.config)
+        for name in sorted(self._schedulable_buffers):
+            self.register_coeff_buffer(name, float(getattr(self.config, name)), dtype=torch.float64)
+
+    def make_members(self, actor_network: Any, networks: Any) -> list[nn.Module]:
+        """Return the members of Q; those of whole actions, unless a subclass has others."""
+        return make_action_networks(actor_network, networks)
+
+    @property
+    def moves(self) -> bool:
+        """Whether the slow copies move after the coming step."""
+        return True
+
+    @torch.no_grad()
+    def after_step(self, tensordict: TensorDictBase) -> dict[str, Tensor]:
+        """Move the slow copy of Q; see `Objective.after_step`."""
+        self.values.follow(read_transition(self, tensordict), tensordict, move=self.moves)
+        return super().after_step(tensordict)
 
 
 def td_target(reward: Tensor, going_on: Tensor, next_value: Tensor, discount: Tensor) -> Tensor:

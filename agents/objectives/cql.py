@@ -34,12 +34,11 @@ from torch import Tensor
 from torch.distributions import Distribution, Independent, Normal
 
 from agents.distributions.uniform_slates import UniformSlates
-from agents.objectives import OBJECTIVES, Objective
+from agents.objectives import OBJECTIVES
 from agents.objectives.action_values import (
     DIAGNOSTICS,
-    ActionValues,
     ActionValuesConfig,
-    make_action_networks,
+    ValueObjective,
     read_transition,
     td_loss,
 )
@@ -118,7 +117,7 @@ def uniform_actions(space: SessionSpace | None, observation: Any, action: Tensor
 
 
 @OBJECTIVES.register("cql")
-class CqlObjective(Objective):
+class CqlObjective(ValueObjective):
     """Conservative Q-learning; see the module for the equations and `CqlConfig` for the scalars.
 
     Args:
@@ -127,22 +126,11 @@ class CqlObjective(Objective):
         qvalue_network: members of Q, called with (observation, action); None for twins of the actor's space.
     """
 
-    needs = frozenset({"transitions"})
     Config = CqlConfig
-    losses = ("loss_actor", "loss_qvalue")
     diagnostics = (*DIAGNOSTICS, "conservative_gap")
     _schedulable_buffers = frozenset({"alpha", "entropy_weight"})
     alpha: Tensor
     entropy_weight: Tensor
-
-    def __init__(self, actor_network: Any, *, config: CqlConfig | None = None, qvalue_network: Any = None) -> None:
-        super().__init__(actor_network, config=config)
-        self.values = ActionValues(make_action_networks(actor_network, qvalue_network), self.config)
-        self.register_coeff_buffer("alpha", float(self.config.alpha))
-        self.register_coeff_buffer("entropy_weight", float(self.config.entropy_weight))
-
-    def refresh(self, scores: Tensor) -> None:
-        """Ignore the scores: the values are learned here."""
 
     def terms(self, tensordict: TensorDictBase) -> dict[str, Tensor]:
         """Return `losses`, `[B]`, and the diagnostics; `conservative_gap` is `log E_rho exp Q - Q(s, a)`, its mean."""
@@ -181,9 +169,3 @@ class CqlObjective(Objective):
             **self.values.report(step, target, qvalue, tensordict),
             "conservative_gap": self._reduce_loss(gap.detach().mean(dim=0), tensordict, reduction="mean"),
         }
-
-    @torch.no_grad()
-    def after_step(self, tensordict: TensorDictBase) -> dict[str, Tensor]:
-        """Move the slow copy of Q."""
-        self.values.follow(read_transition(self, tensordict), tensordict)
-        return super().after_step(tensordict)

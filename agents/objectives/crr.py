@@ -13,21 +13,14 @@ square over the batch: there beta is chosen for tasks whose rewards are of size 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from tensordict import TensorDictBase
 from torch import Tensor
 
-from agents.objectives import OBJECTIVES, Objective, weighted_log_prob
-from agents.objectives.action_values import (
-    DIAGNOSTICS,
-    ActionValues,
-    ActionValuesConfig,
-    make_action_networks,
-    read_transition,
-    td_loss,
-)
+from agents.objectives import OBJECTIVES, weighted_log_prob
+from agents.objectives.action_values import ActionValuesConfig, ValueObjective, read_transition, td_loss
 from agents.objectives.awr import awr_loss
 from recenv.errors import require, require_range
 
@@ -78,7 +71,7 @@ def crr_loss(
 
 
 @OBJECTIVES.register("crr")
-class CrrObjective(Objective):
+class CrrObjective(ValueObjective):
     """Critic-regularised regression; see the module for the equations and `CrrConfig` for the scalars.
 
     Args:
@@ -87,22 +80,10 @@ class CrrObjective(Objective):
         qvalue_network: members of Q, called with (observation, action); None for twins of the actor's space.
     """
 
-    needs = frozenset({"transitions"})
     Config = CrrConfig
-    losses = ("loss_actor", "loss_qvalue")
-    diagnostics = DIAGNOSTICS
     _schedulable_buffers = frozenset({"beta", "weight_cap"})
     beta: Tensor
     weight_cap: Tensor
-
-    def __init__(self, actor_network: Any, *, config: CrrConfig | None = None, qvalue_network: Any = None) -> None:
-        super().__init__(actor_network, config=config)
-        self.values = ActionValues(make_action_networks(actor_network, qvalue_network), self.config)
-        self.register_coeff_buffer("beta", float(self.config.beta))
-        self.register_coeff_buffer("weight_cap", float(self.config.weight_cap))
-
-    def refresh(self, scores: Tensor) -> None:
-        """Ignore the scores: the values are learned here."""
 
     def terms(self, tensordict: TensorDictBase) -> dict[str, Tensor]:
         """Return `losses`, `[B]`, and the diagnostics; see `Objective.terms`."""
@@ -123,9 +104,3 @@ class CrrObjective(Objective):
     def _sample(self, tensordict: TensorDictBase) -> Tensor:
         with self.acting() as actor:
             return actor.get_dist(tensordict.copy()).sample((self.config.num_samples,))  # type: ignore[union-attr]
-
-    @torch.no_grad()
-    def after_step(self, tensordict: TensorDictBase) -> dict[str, Tensor]:
-        """Move the slow copy of Q."""
-        self.values.follow(read_transition(self, tensordict), tensordict)
-        return super().after_step(tensordict)

@@ -20,12 +20,10 @@ from tensordict import TensorDictBase
 from torch import Tensor, nn
 
 from agents.critics import expectile_loss
-from agents.objectives import OBJECTIVES, Objective
+from agents.objectives import OBJECTIVES
 from agents.objectives.action_values import (
-    DIAGNOSTICS,
-    ActionValues,
     ActionValuesConfig,
-    make_action_networks,
+    ValueObjective,
     make_networks,
     read_transition,
     td_loss,
@@ -55,7 +53,7 @@ class IqlConfig(ActionValuesConfig):
 
 
 @OBJECTIVES.register("iql")
-class IqlObjective(Objective):
+class IqlObjective(ValueObjective):
     """Implicit Q-learning; see the module for the equations and `IqlConfig` for the scalars.
 
     Args:
@@ -65,10 +63,8 @@ class IqlObjective(Objective):
         value_network: V, called with the observation, [B]; None for one of the actor's space.
     """
 
-    needs = frozenset({"transitions"})
     Config = IqlConfig
     losses = ("loss_actor", "loss_qvalue", "loss_value")
-    diagnostics = DIAGNOSTICS
     _schedulable_buffers = frozenset({"expectile", "beta", "weight_cap"})
     expectile: Tensor
     beta: Tensor
@@ -82,16 +78,10 @@ class IqlObjective(Objective):
         qvalue_network: Any = None,
         value_network: nn.Module | None = None,
     ) -> None:
-        super().__init__(actor_network, config=config)
-        self.values = ActionValues(make_action_networks(actor_network, qvalue_network), self.config)
+        super().__init__(actor_network, config=config, qvalue_network=qvalue_network)
         (self.value_network,) = make_networks(
             actor_network, value_network, StateNetwork, name="value_network", reads="the observation"
         )
-        for name in ("expectile", "beta", "weight_cap"):
-            self.register_coeff_buffer(name, float(getattr(self.config, name)))
-
-    def refresh(self, scores: Tensor) -> None:
-        """Ignore the scores: the values are learned here."""
 
     def terms(self, tensordict: TensorDictBase) -> dict[str, Tensor]:
         """Return `losses`, `[B]`, and the diagnostics; see `Objective.terms`."""
@@ -107,9 +97,3 @@ class IqlObjective(Objective):
             "loss_value": expectile_loss(above, self.expectile),  # type: ignore[arg-type]
             **self.values.report(step, target, qvalue, tensordict),
         }
-
-    @torch.no_grad()
-    def after_step(self, tensordict: TensorDictBase) -> dict[str, Tensor]:
-        """Move the slow copy of Q."""
-        self.values.follow(read_transition(self, tensordict), tensordict)
-        return super().after_step(tensordict)

@@ -6,8 +6,9 @@
     L(theta) = -E_b log pi_theta(A* | s),                        A* = argmax over A of Q'(s, A)
 
 The maximum over slates of K items is a fractional program, whose linear relaxation is exact. It is found by
-Dinkelbach's iteration: the slate of the K largest v_i (Q_i - L), then L = Q of that slate, from L = Q(s, none). Its
-first slate is the paper's top-K slate, each further one is at least as good, and a few are the optimum.
+Dinkelbach's iteration: the slate of the K largest v_i (Q_i - L), then L = Q of that slate, from L = Q(s, none). Where
+Q(s, none) = 0, as in the paper, its first slate is the paper's top-K slate, of the K largest v_i Q_i; each further one
+is at least as good, and a few are the optimum.
 
 Source: Ie et al. 2019 (arXiv:1905.12767), sections 4 and 5: the decomposition, the item-wise update on the clicked
 item, the linear program and the top-K slate; Dinkelbach 1967. There the choice model is given; here it is learned, a
@@ -26,12 +27,12 @@ from tensordict import TensorDictBase
 from torch import Tensor, nn
 
 from agents.networks import NetworkConfig
-from agents.objectives import OBJECTIVES, Objective
+from agents.objectives import OBJECTIVES
 from agents.objectives.action_values import (
     DIAGNOSTICS,
     NUM_TWINS,
-    ActionValues,
     ActionValuesConfig,
+    ValueObjective,
     make_networks,
     read_transition,
 )
@@ -47,7 +48,7 @@ class SlateqConfig(ActionValuesConfig):
     """Hyper-parameters of SlateQ."""
 
     num_rounds: int = 4
-    """Slates of the search for the best one, each better than the last; 1 is the paper's top-K slate."""
+    """Slates of the search for the best one; 1 is the top-K slate."""
     item_width: int = 32
     """Length of the vectors of session and item whose products are the values."""
 
@@ -69,7 +70,7 @@ def slate_value(choice: Tensor, value: Tensor) -> Tensor:
 
 
 def best_slate(choice: Tensor, value: Tensor, slate_size: int, num_rounds: int) -> tuple[Tensor, Tensor]:
-    """Return the columns of the best slate, `[B, K]` in falling order of their gain, and its `Q(s, A)`, `[B]`.
+    """Return the columns of the best slate, `[B, K]` in falling order of gain, and its `Q(s, A)`, `[B]`.
 
     Where less than K is offered, the last item that is fills the slate up, as short slates are written.
 
@@ -79,19 +80,23 @@ def best_slate(choice: Tensor, value: Tensor, slate_size: int, num_rounds: int) 
         slate_size: K <= n.
         num_rounds: slates to try; see the module.
     """
-    none, items = choice[..., :1], choice[..., 1:]
-    level = torch.maximum(items.amax(dim=-1, keepdim=True), none)
-    weight, offered = (items - level).exp(), items > -torch.inf
-    best = value[..., :1]
+    dtype, choice, value = value.dtype, choice.double(), value.double()
+    items = choice[..., 1:]
+    weight, offered = (items - items.amax(dim=-1, keepdim=True)).exp(), items > -torch.inf
+    # L = main + rest, the value of the likeliest choice and what the others add: where it takes nearly all choices,
+    # the sum rounds to its value, and its weight times that rounding error would drown all other gains.
+    main, rest = value[..., :1], torch.zeros_like(value[..., :1])
     columns = torch.empty(0)
     for _ in range(num_rounds):
-        gain = torch.where(offered, weight * (value[..., 1:] - best), -torch.inf)
+        gain = torch.where(offered, weight * (value[..., 1:] - main - rest), -torch.inf)
         columns = gain.topk(slate_size, dim=-1).indices
         taken = torch.cat([torch.zeros_like(columns[..., :1]), 1 + columns], dim=-1)
-        best = slate_value(choice.gather(-1, taken), value.gather(-1, taken)).unsqueeze(-1)
+        logits, values = choice.gather(-1, taken), value.gather(-1, taken)
+        main = values.gather(-1, logits.argmax(dim=-1, keepdim=True))
+        rest = slate_value(logits, values - main).unsqueeze(-1)
     count = offered.gather(-1, columns).sum(dim=-1, keepdim=True)
     place = torch.arange(slate_size, device=columns.device).minimum((count - 1).clamp_min(0))
-    return columns.gather(-1, place), best.squeeze(-1)
+    return columns.gather(-1, place), (main + rest).squeeze(-1).to(dtype)
 
 
 def clicked_share(click: Tensor, slate: Tensor) -> tuple[Tensor, Tensor]:
@@ -131,7 +136,7 @@ def item_td_loss(value: Tensor, share: Tensor, target: Tensor) -> Tensor:
 
 
 @OBJECTIVES.register("slateq")
-class SlateqObjective(Objective):
+class SlateqObjective(ValueObjective):
     """SlateQ; see the module for the equations and `SlateqConfig` for the scalars.
 
     Args:
@@ -155,18 +160,17 @@ class SlateqObjective(Objective):
         qvalue_network: Any = None,
         choice_network: nn.Module | None = None,
     ) -> None:
-        super().__init__(actor_network, config=config)
-
-        def make(space: SessionSpace, network: NetworkConfig) -> nn.Module:
-            return ItemNetwork(space, network, self.config.item_width)
-
-        self.values = ActionValues(
-            make_networks(actor_network, qvalue_network, make, NUM_TWINS, reads=_READS), self.config
+        super().__init__(actor_network, config=config, qvalue_network=qvalue_network)
+        (self.choice_network,) = make_networks(
+            actor_network, choice_network, self._make_network, name="choice_network", reads=_READS
         )
-        (self.choice_network,) = make_networks(actor_network, choice_network, make, name="choice_network", reads=_READS)
 
-    def refresh(self, scores: Tensor) -> None:
-        """Ignore the scores: the values are learned here."""
+    def make_members(self, actor_network: Any, networks: Any) -> list[nn.Module]:
+        """Return the members of Q, of single items."""
+        return make_networks(actor_network, networks, self._make_network, NUM_TWINS, reads=_READS)
+
+    def _make_network(self, space: SessionSpace, network: NetworkConfig) -> nn.Module:
+        return ItemNetwork(space, network, self.config.item_width)
 
     def terms(self, tensordict: TensorDictBase) -> dict[str, Tensor]:
         """Return `losses`, `[B]`, and the diagnostics; `best_qvalue` is the mean of `Q'(s, A*)`, in units of reward."""
@@ -211,9 +215,3 @@ class SlateqObjective(Objective):
         choice = torch.cat([choice[..., :1], choice[..., 1:].masked_fill(hidden, -torch.inf)], dim=-1)
         columns, best_value = best_slate(choice, value, slate_size, self.config.num_rounds)
         return columns if candidates is None else candidates.gather(-1, columns), best_value
-
-    @torch.no_grad()
-    def after_step(self, tensordict: TensorDictBase) -> dict[str, Tensor]:
-        """Move the slow copy of Q."""
-        self.values.follow(read_transition(self, tensordict), tensordict)
-        return super().after_step(tensordict)

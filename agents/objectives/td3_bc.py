@@ -24,15 +24,8 @@ import torch
 from tensordict import TensorDictBase
 from torch import Tensor
 
-from agents.objectives import OBJECTIVES, Objective
-from agents.objectives.action_values import (
-    DIAGNOSTICS,
-    ActionValues,
-    ActionValuesConfig,
-    make_action_networks,
-    read_transition,
-    td_loss,
-)
+from agents.objectives import OBJECTIVES
+from agents.objectives.action_values import ActionValuesConfig, ValueObjective, read_transition, td_loss
 from recenv.errors import require_range
 
 
@@ -73,7 +66,7 @@ def td3_bc_loss(qvalue: Tensor, scale: Tensor, mean: Tensor, action: Tensor, alp
 
 
 @OBJECTIVES.register("td3_bc")
-class Td3BcObjective(Objective):
+class Td3BcObjective(ValueObjective):
     """TD3 with behavior cloning; see the module for the equations and `Td3BcConfig` for the scalars.
 
     Args:
@@ -84,8 +77,6 @@ class Td3BcObjective(Objective):
 
     needs = frozenset({"density", "transitions"})
     Config = Td3BcConfig
-    losses = ("loss_actor", "loss_qvalue")
-    diagnostics = DIAGNOSTICS
     _schedulable_buffers = frozenset({"alpha", "target_noise", "noise_clip"})
     alpha: Tensor
     target_noise: Tensor
@@ -93,14 +84,8 @@ class Td3BcObjective(Objective):
     waiting: Tensor  # steps of Q since the policy's last
 
     def __init__(self, actor_network: Any, *, config: Td3BcConfig | None = None, qvalue_network: Any = None) -> None:
-        super().__init__(actor_network, config=config, create_reference=True)
-        self.values = ActionValues(make_action_networks(actor_network, qvalue_network), self.config)
-        for name in ("alpha", "target_noise", "noise_clip"):
-            self.register_coeff_buffer(name, float(getattr(self.config, name)))
+        super().__init__(actor_network, config=config, qvalue_network=qvalue_network, create_reference=True)
         self.register_buffer("waiting", torch.zeros((), dtype=torch.int64))
-
-    def refresh(self, scores: Tensor) -> None:
-        """Ignore the scores: the values are learned here."""
 
     def terms(self, tensordict: TensorDictBase) -> dict[str, Tensor]:
         """Return `losses`, `[B]`, and the diagnostics; see `Objective.terms`."""
@@ -126,12 +111,15 @@ class Td3BcObjective(Objective):
         noise = (torch.randn_like(mean) * self.target_noise).clamp(-self.noise_clip, self.noise_clip)
         return mean + noise / math.sqrt(mean.shape[-1])
 
+    @property
+    def moves(self) -> bool:
+        """Whether the policy, and so the slow copies, move in the coming step."""
+        return self._num_steps % self.config.policy_delay == 0
+
     @torch.no_grad()
     def after_step(self, tensordict: TensorDictBase) -> dict[str, Tensor]:
         """Move the slow copies where the policy has moved."""
-        moved = self._num_steps % self.config.policy_delay == 0
-        self.values.follow(read_transition(self, tensordict), tensordict, move=moved)
-        if moved:
+        if self.moves:
             self.target_actor_network_params.data.lerp_(self.actor_network_params.data, self.values.target_rate)
         reported = super().after_step(tensordict)
         self.waiting.fill_(self._num_steps % self.config.policy_delay)

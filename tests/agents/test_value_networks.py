@@ -174,6 +174,7 @@ def test_every_item_has_a_value_and_none_has_one_too(batches):
         torch.testing.assert_close(some[:, 0], every[:, 0])
         torch.testing.assert_close(some[:, 1:], every[:, 1:].gather(1, slate.long()))
         assert every[:, 1:].std(dim=1).min() > 0
+        assert every[:, 0].std() > 0  # of no item too: by the observation
         padded = network(observation, torch.cat([slate, torch.full_like(slate[:, :1], -1)], dim=1))
         torch.testing.assert_close(padded[:, :-1], some)
         compiled = torch.compile(network, fullgraph=True, backend="eager")

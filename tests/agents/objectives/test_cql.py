@@ -1,9 +1,17 @@
 from __future__ import annotations
 
+import itertools
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
+from tensordict import TensorDict
+from tensordict.nn import TensorDictModule
+from torch import nn
+from torchrl.modules import ProbabilisticActor
 
+from agents.distributions.plackett_luce import PlackettLuce
 from agents.distributions.uniform_slates import UniformSlates
 from agents.objectives.cql import CqlConfig, CqlObjective, log_mean_exp, score_function_loss, uniform_actions
 from agents.session_space import SessionSpace
@@ -17,12 +25,12 @@ from tests.strategies.losses import finite_policies
 @pytest.mark.parametrize("seed", range(3))
 def test_values_and_gradients_are_the_references(make_actor, seed):
     case = make_case(make_actor, seed)
-    objective = case.objective(CqlObjective, alpha=5.0, entropy_weight=0.125, num_samples=4)
+    objective = case.objective(CqlObjective, alpha=0.7, entropy_weight=0.1, num_samples=4)
     uniform = uniform_actions(None, None, case.batch["proto"])
     torch.manual_seed(seed)
     random = uniform.sample(torch.Size([4])).numpy()
     samples, later = case.samples((4,)).numpy(), case.samples((), following=True).numpy()
-    expected = reference.cql(case.problem, random, samples, later, 5.0, 0.125)
+    expected = reference.cql(case.problem, random, samples, later, 0.7, 0.1)
     torch.manual_seed(seed)
     check_against(expected, objective, case.batch)
 
@@ -137,6 +145,70 @@ def test_uniform_proto_actions_have_any_direction_alike():
 def test_slates_of_an_actor_without_a_space_are_refused():
     with pytest.raises(InvalidInput, match="pass a `Policy`"):
         uniform_actions(None, {}, torch.zeros(1, 2, dtype=torch.int64))
+
+
+class SlateTable(nn.Module):
+    """Q of every slate of two out of four items, whatever the observation is."""
+
+    def __init__(self, table: np.ndarray) -> None:
+        super().__init__()
+        self.table = nn.Parameter(torch.from_numpy(table))
+
+    def forward(self, observation: Any, action: torch.Tensor) -> torch.Tensor:
+        return self.table[action[..., 0], action[..., 1]]
+
+
+class RowLogits(nn.Module):
+    """The same logits for every row, each of its own, so that a row's gradient can be told."""
+
+    def __init__(self, logits: list[float], count: int) -> None:
+        super().__init__()
+        self.logits = nn.Parameter(torch.tensor(logits, dtype=torch.float64).repeat(count, 1))
+
+    def forward(self, observation: torch.Tensor) -> torch.Tensor:
+        return self.logits[: len(observation)]
+
+
+def slate_objective(tables: np.ndarray, logits: list[float], count: int, config: CqlConfig) -> tuple[Any, TensorDict]:
+    actor: Any = ProbabilisticActor(
+        TensorDictModule(RowLogits(logits, count), ["observation"], ["logits"]),
+        in_keys=["logits"],
+        out_keys=["slate"],
+        distribution_class=PlackettLuce,
+        distribution_kwargs={"slate_size": 2},
+    )
+    actor.space = SessionSpace(np.eye(4, dtype=np.float32), np.full(4, 0.25, np.float32), 3, 1, 2)
+    objective = CqlObjective(actor, config=config, qvalue_network=[SlateTable(table) for table in tables])
+    objective.set_keys(action="slate")
+    nothing, one = torch.zeros(count, 1, dtype=torch.float64), torch.ones(count, 1, dtype=torch.float64)
+    following = {"observation": nothing, "reward": one, "done": one > 0}
+    batch = {"observation": nothing, "slate": torch.tensor([[2, 1]]).repeat(count, 1), "next": following}
+    return objective, TensorDict(batch, [count])
+
+
+def test_on_slates_the_policy_goes_up_its_own_slates_values_and_the_gap_is_of_all_slates():
+    """By enumeration of the 12 slates. False alarm: one of four means is off by six of its standard errors, 1e-8.
+
+    The gap's bias and standard deviation, measured over 60 seeds, are 0.0004 and 0.002; 0.02 is allowed.
+    """
+    tables, logits, weight, count = np.random.default_rng(0).normal(size=(2, 4, 4)), [0.7, -0.3, 0.0, 1.2], 0.3, 8000
+    slates = torch.tensor(list(itertools.permutations(range(4), 2)))
+    values = torch.from_numpy(tables)[:, slates[:, 0], slates[:, 1]]
+    objective, batch = slate_objective(tables, logits, count, CqlConfig(entropy_weight=weight, num_samples=3))
+    torch.manual_seed(0)
+    own = objective.actor_network_params["module", "0", "module", "logits"]
+    (rows,) = torch.autograd.grad(objective(batch)["loss_actor"] * count, own)
+    leaf = torch.tensor(logits, dtype=torch.float64, requires_grad=True)
+    log_prob = PlackettLuce(leaf.expand(12, 4), slate_size=2).log_prob(slates)
+    gain = values.amin(dim=0) - weight * (log_prob + np.log(12.0))
+    (expected,) = torch.autograd.grad(-(log_prob.exp() * gain).sum(), leaf)
+    standard_error = rows.std(dim=0) / count**0.5
+    assert ((rows.mean(dim=0) - expected).abs() < 6.0 * standard_error).all()
+    assert (expected.abs() > 12.0 * standard_error).any()  # so that another sign, or none, would be seen
+    objective, batch = slate_objective(tables, logits, 200, CqlConfig(num_samples=256))
+    found = objective(batch)["conservative_gap"].item()
+    expected_gap = (values.exp().mean(dim=1).log() - torch.from_numpy(tables)[:, 2, 1]).mean().item()
+    assert found == pytest.approx(expected_gap, abs=0.02)
 
 
 @pytest.mark.parametrize(("field", "value"), [("alpha", -1.0), ("entropy_weight", -0.1), ("num_samples", 1)])

@@ -15,10 +15,10 @@ from tests.reference import value_objectives_reference as reference
 @pytest.mark.parametrize("seed", range(3))
 def test_values_and_gradients_are_the_references(make_actor, seed, weight):
     case = make_case(make_actor, seed)
-    objective = case.objective(CrrObjective, weight=weight, beta=0.5, weight_cap=1.0, num_samples=3)
+    objective = case.objective(CrrObjective, weight=weight, beta=0.7, weight_cap=1.3, num_samples=3)
     torch.manual_seed(seed)
     samples, later = case.samples((3,)).numpy(), case.samples((3,), following=True).numpy()
-    expected = reference.crr(case.problem, samples, later, weight, 0.5, 1.0)
+    expected = reference.crr(case.problem, samples, later, weight, 0.7, 1.3)
     torch.manual_seed(seed)
     check_against(expected, objective, case.batch)
 

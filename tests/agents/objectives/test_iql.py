@@ -15,14 +15,14 @@ from recenv.errors import InvalidInput
 from tests.agents.objectives.value_cases import check_against, make_case
 from tests.reference import value_objectives_reference as reference
 
-SCALARS = {"expectile": 0.75, "beta": 2.0, "weight_cap": 1.0}
+CAP = 1.7  # reached by some of six rows
 
 
 @pytest.mark.parametrize("seed", range(4))
 def test_values_and_gradients_are_the_references(make_actor, seed):
     case = make_case(make_actor, seed)
-    objective = case.objective(IqlObjective, value=True, **SCALARS)
-    check_against(reference.iql(case.problem, case.state_value, 0.75, 2.0, 1.0), objective, case.batch)
+    objective = case.objective(IqlObjective, value=True, weight_cap=CAP)
+    check_against(reference.iql(case.problem, case.state_value, 0.7, 3.0, CAP), objective, case.batch)
 
 
 @pytest.mark.filterwarnings("ignore:No target network updater")
@@ -75,7 +75,7 @@ class _Joined(nn.Module):
 
 
 def test_without_a_preference_it_is_cloning(make_actor):
-    """A weight of one for all: beta towards 0, or a cap of 1 with beta so large that all are at it or at 0."""
+    """A weight of one for all: beta towards 0."""
     case = make_case(make_actor)
     objective = case.objective(IqlObjective, value=True, beta=1e-12)
     expected = BcObjective(case.actor)(case.batch)["loss_actor"]

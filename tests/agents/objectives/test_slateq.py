@@ -71,6 +71,20 @@ def check_shift_of_values(implementation, problem):
     np.testing.assert_allclose(found_slate(implementation, moved)[1], best + 4.0, rtol=1e-9, atol=1e-9)
 
 
+def check_rounds_never_lose_in_float32(implementation, problem):
+    """Nor where one v is all of the rest's sum in float32: the value rises exactly, and its end is the optimum."""
+    choice, value = (torch.from_numpy(values).float().unsqueeze(0) for values in (problem.choice, problem.value))
+    arrays = choice[0].double().numpy(), value[0].double().numpy()
+    worths = []
+    for rounds in (1, 2, 3, ENOUGH):
+        columns, best = implementation(choice, value, problem.slate_size, rounds)
+        assert best.dtype == torch.float32
+        worths.append(reference.slate_value(*arrays, tuple(columns[0].tolist())))
+        np.testing.assert_allclose(best.item(), worths[-1], rtol=1e-5, atol=1e-5)
+    assert all(later >= earlier - 1e-12 for earlier, later in itertools.pairwise(worths))
+    np.testing.assert_allclose(worths[-1], reference.best_slate(*arrays, problem.slate_size)[0], atol=1e-9)
+
+
 def by_chance_times_value(choice, value, slate_size, num_rounds):
     """Forgets that another item takes chances away from the rest."""
     return best_slate(choice, value, slate_size, 1)
@@ -93,6 +107,7 @@ def without_none(choice, value, slate_size, num_rounds):
 CLAIMS = [
     Claim(check_best_slate_is_the_optimum, item_values(), best_slate, by_chance_times_value),
     Claim(check_rounds_never_lose, item_values(), best_slate, second_by_chance),
+    Claim(check_rounds_never_lose_in_float32, item_values(reach=60.0), best_slate, second_by_chance),
     Claim(check_first_round_is_the_top_k_slate, item_values(), best_slate, by_chance),
     Claim(check_shift_of_values, item_values(), best_slate, without_none),
 ]
@@ -106,6 +121,22 @@ def test_theory_holds(claim):
 @every_claim(CLAIMS)
 def test_a_wrong_implementation_is_noticed(claim):
     claim.catches_the_mutant()
+
+
+@pytest.mark.parametrize(
+    ("choice", "value", "column", "worth"),
+    [
+        ([0.0, -804.0, -805.0, -806.0, -790.0], [0.0, 9.0, 8.0, 7.0, -1.0], 0, 0.0),  # none is likelier by far
+        ([-200.0, -190.0, -195.0, 0.0], [0.0, 1.0, 5.0, -3.0], 1, 5.0 / (1.0 + math.exp(-5.0))),  # a bad item is
+        ([2.68, -6.35, -4.42, 26.02], [-0.497, 0.858, -0.436, 0.48], 2, 0.48),  # the best is: L is its Q in float32
+        # A middling item is: L is its Q in float64 too.
+        ([-30.0, -30.0, 7.0, -30.0, -30.0, -30.0, -30.0], [-8.0, -8.0, -5.0, -8.0, -8.0, -8.0, 0.0], 5, -4.0),
+    ],
+)
+def test_items_are_told_apart_beside_what_is_likelier_by_far(choice, value, column, worth):
+    columns, best = best_slate(torch.tensor([choice]), torch.tensor([value]), 1, 4)
+    assert columns.tolist() == [[column]]
+    assert best.item() == pytest.approx(worth)
 
 
 def test_short_offers_end_in_copies():
@@ -170,7 +201,7 @@ def test_values_and_gradients_are_the_references(seed):
     linear[0].module.weight.data.copy_(torch.from_numpy(logits))
     objective = SlateqObjective(
         actor,
-        config=SlateqConfig(discount=0.875, num_rounds=ENOUGH),
+        config=SlateqConfig(discount=0.9, num_rounds=ENOUGH),
         qvalue_network=[LinearItems(weights) for weights in q],
         choice_network=LinearItems(choice),
     )
@@ -185,7 +216,7 @@ def test_values_and_gradients_are_the_references(seed):
     batch["next", "reward"], batch["next", "done"] = (torch.from_numpy(x)[:, None] for x in (reward, done))
     order = objective.best(batch["observation"], size)[0].numpy()
     scaled = reward / np.sqrt((reward**2).mean())
-    expected = reference.slateq(state, slate, click, scaled, done, next_state, q, slow, choice, logits, 0.875, order)
+    expected = reference.slateq(state, slate, click, scaled, done, next_state, q, slow, choice, logits, 0.9, order)
     members = [values.qvalue_network_params["networks", str(index), "weights"] for index in range(2)]
     own = {
         "loss_actor": [objective.actor_network_params["module", "0", "module", "weight"]],

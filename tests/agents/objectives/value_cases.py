@@ -75,7 +75,7 @@ def make_case(make_actor: Callable, seed: int = 0, count: int = 6, dim: int = 2)
         network.log_scale.copy_(torch.from_numpy(log_scale))
     unit = np.sqrt((reward**2).mean())
     problem = LinearProblem(
-        state, action, reward / unit, done, next_state, q, slow, weight, bias, log_scale, discount=0.875
+        state, action, reward / unit, done, next_state, q, slow, weight, bias, log_scale, discount=0.9
     )
     following = {"observation": {"features": next_state}, "reward": reward[:, None], "done": done[:, None]}
     batch = {"observation": {"features": state}, "proto": action, "next": following}
