@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from scipy.optimize import linprog, minimize_scalar
@@ -110,6 +111,6 @@ def _dual_minimum(
 
     # The variable may be far from 1: first the right octave, then the point.
     start = min(np.linspace(-30.0, 12.0, 200), key=at)
-    found = minimize_scalar(at, bounds=(start - 0.3, start + 0.3), method="bounded", options={"xatol": 1e-9})
+    found: Any = minimize_scalar(at, bounds=(start - 0.3, start + 0.3), method="bounded", options={"xatol": 1e-9})
     ends = [0.0, found.fun] + ([-(base @ deficits)] if radius == 0 else [])
     return best + span * min(ends)
