@@ -189,7 +189,7 @@ def test_config_is_made_of_defaults_and_plain_values(kind, name):
         assert field.default is not dataclasses.MISSING or field.default_factory is not dataclasses.MISSING
     made = config_of(kind, name)
     assert made == config_of(kind, name)
-    if kind in ("policy", "encoder"):
+    if kind in ("policy", "encoder", "objective"):
         assert from_plain(config, json.loads(json.dumps(to_plain(made)))) == made
     else:
         plain = json.loads(json.dumps(dataclasses.asdict(made)))

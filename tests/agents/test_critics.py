@@ -356,7 +356,7 @@ def test_memory_does_not_grow_with_the_log(make_log, uniform_actor, monkeypatch,
     monkeypatch.setattr(critics, "_ROWS_A_BLOCK", 128)
     config = dataclasses.replace(HASTY, steps_per_round=2, batch_size=16, ensemble_size=3)
     peaks = []
-    for count in (20, 20, 2000):  # the first warms up
+    for count in (20, 20, 20, 4000, 4000):  # the first warms up
         log = make_log("uniform", count, kind)
         tracemalloc.start()
         score_members(fit_critic(log, config), log)
@@ -364,7 +364,8 @@ def test_memory_does_not_grow_with_the_log(make_log, uniform_actor, monkeypatch,
             fit_action_value(log, uniform_actor, config)
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
-    assert peaks[2] < peaks[1] + 30_000  # a float32 for each of the 12,000 rows would be 48,000
+    # A float32 for each of the 24,000 rows would be 96,000. What is made once, whenever that is, is in one run only.
+    assert min(peaks[3:]) < max(peaks[1:3]) + 60_000
 
 
 @pytest.mark.parametrize(

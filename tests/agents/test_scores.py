@@ -118,10 +118,11 @@ def test_memory_does_not_grow_with_the_log(make_log, monkeypatch, name):
     monkeypatch.setattr(scores, "ROWS_AT_ONCE", 128)
     config = dataclasses.replace(HASTY, steps_per_round=2, batch_size=16, ensemble_size=2)
     peaks = []
-    for count in (20, 20, 2000):  # the first warms up
+    for count in (20, 20, 20, 4000, 4000):  # the first warms up
         log = make_log("uniform", count)
         tracemalloc.start()
         score_log(name, log, config)
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
-    assert peaks[2] < peaks[1] + 30_000  # a float32 for each of the 12,000 rows would be 48,000
+    # A float32 for each of the 24,000 rows would be 96,000. What is made once, whenever that is, is in one run only.
+    assert min(peaks[3:]) < max(peaks[1:3]) + 60_000
