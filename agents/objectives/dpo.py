@@ -13,7 +13,8 @@ bounded: d(a_j) falls, sigma goes to 0 and with it the force that pushes them aw
 The reference. The optimum is pi_ref exp(r / beta) for the r that preferences follow, so pi_ref must know the log. An
 untrained copy of the policy does not, and the behavior's propensities are of logged actions only, not of transplanted
 ones. So the first `cloning_steps` steps are behavior cloning of the logged actions, like the supervised stage that both
-sources start from; then the policy is copied into the reference, which stays.
+sources start from; then the policy is copied into the reference, which stays. With 0 of them the reference is the
+untrained policy; a run of no more steps than these is cloning alone.
 
 Source: Rafailov et al. 2023 (arXiv:2305.18290), equation 7; S-DPO, Chen et al. 2024 (arXiv:2406.09215), there the next
 item of a user's history against 3 random ones. Pairs by score, their choice, the warm-up within one run and its length
@@ -33,24 +34,22 @@ from torch.nn import functional
 
 from agents.objectives import OBJECTIVES, Objective
 from agents.objectives.bc import bc_loss
+from agents.objectives.ratios import CloningConfig
 from recenv.errors import require_range
 
 
 @dataclass(frozen=True)
-class DpoConfig:
+class DpoConfig(CloningConfig):
     """Hyper-parameters of direct preference optimisation."""
 
     num_rejected: ClassVar[int] = 1
     beta: float = 0.1
     """Weight of staying near the reference, > 0: the smaller, the farther the preferences lead."""
-    cloning_steps: int = 100
-    """Steps of cloning, after which the policy is copied into the reference, so that a run needs more of them; 0 takes
-    the untrained policy."""
 
     def __post_init__(self) -> None:
         """Refuse values outside the documented ranges."""
+        super().__post_init__()
         require_range("beta", self.beta, 0.0, low_open=True)
-        require_range("cloning_steps", self.cloning_steps, 0, integer=True)
 
 
 @dataclass(frozen=True)
@@ -66,7 +65,7 @@ class SDpoConfig(DpoConfig):
         require_range("num_rejected", self.num_rejected, 1, 1024, integer=True)
 
 
-def log_ratio(log_prob: Tensor, reference_log_prob: Tensor) -> Tensor:
+def finite_log_ratio(log_prob: Tensor, reference_log_prob: Tensor) -> Tensor:
     """Return `log pi_theta - log pi_ref`, finite and without gradient where the policy finds the action impossible.
 
     Args:
@@ -117,7 +116,7 @@ class DpoObjective(Objective):
         possible = (log_prob[:, 1:] > -torch.inf) & (rejected != action.unsqueeze(1)).any(-1)
         possible = possible & self.counted(tensordict).unsqueeze(-1)
         weight = torch.where(possible, self.column(tensordict, "pair_weight").to(log_prob), 0.0)
-        ratio = log_ratio(log_prob, reference)
+        ratio = finite_log_ratio(log_prob, reference)
         chosen, rejected = ratio[:, 0], ratio[:, 1:]
         preference = preference_loss(chosen, rejected, weight, self.beta)
         right = (rejected < chosen.unsqueeze(-1)).to(weight)

@@ -23,20 +23,12 @@ from tensordict import TensorDictBase
 from torch import Tensor
 
 from agents.objectives import OBJECTIVES
-from agents.objectives.ratios import RatioObjective, log_complement, log_ratio
-from recenv.errors import require_range
+from agents.objectives.ratios import CloningConfig, RatioObjective, log_complement, log_ratio
 
 
 @dataclass(frozen=True)
-class GbpoConfig:
+class GbpoConfig(CloningConfig):
     """Hyper-parameters of gradient-bounded policy optimisation."""
-
-    cloning_steps: int = 100
-    """Steps of behavior cloning before the first of this loss."""
-
-    def __post_init__(self) -> None:
-        """Refuse values outside the documented ranges."""
-        require_range("cloning_steps", self.cloning_steps, 0, integer=True)
 
 
 def gbpo_loss(log_prob: Tensor, old_log_prob: Tensor, advantage: Tensor) -> Tensor:

@@ -20,12 +20,18 @@ from tensordict import TensorDictBase
 from torch import Tensor
 
 from agents.objectives import OBJECTIVES
-from agents.objectives.ratios import RatioObjective, clipped_surrogate, sequence_length, sequence_log_ratio
+from agents.objectives.ratios import (
+    CloningConfig,
+    RatioObjective,
+    clipped_surrogate,
+    sequence_length,
+    sequence_log_ratio,
+)
 from recenv.errors import require_range
 
 
 @dataclass(frozen=True)
-class GspoConfig:
+class GspoConfig(CloningConfig):
     """Hyper-parameters of GSPO."""
 
     epsilon_lower: float = 0.2
@@ -36,16 +42,14 @@ class GspoConfig:
     """Largest ratio of an action with A < 0, above 1; the original has none."""
     std_offset: float = 1e-4
     """Added to the standard deviation of a group's returns, in their unit, >= 0."""
-    cloning_steps: int = 100
-    """Steps of behavior cloning before the first of this loss."""
 
     def __post_init__(self) -> None:
         """Refuse values outside the documented ranges."""
+        super().__post_init__()
         require_range("epsilon_lower", self.epsilon_lower, 0.0, 1.0, low_open=True, high_open=True)
         require_range("epsilon_upper", self.epsilon_upper, 0.0, low_open=True)
         require_range("ratio_cap", self.ratio_cap, 1.0, low_open=True)
         require_range("std_offset", self.std_offset, 0.0)
-        require_range("cloning_steps", self.cloning_steps, 0, integer=True)
 
 
 def gspo_loss(

@@ -28,26 +28,24 @@ from tensordict import TensorDictBase
 from torch import Tensor
 
 from agents.objectives import OBJECTIVES
-from agents.objectives.ratios import RatioObjective, clipped_surrogate, log_ratio
+from agents.objectives.ratios import CloningConfig, RatioObjective, clipped_surrogate, log_ratio
 from recenv.errors import require_range
 
 
 @dataclass(frozen=True)
-class PpoClipConfig:
+class PpoClipConfig(CloningConfig):
     """Hyper-parameters of PPO-clip."""
 
     epsilon: float = 0.2
     """How far the ratio may leave 1 before its gradient stops, in (0, 1)."""
     ratio_cap: float = 3.0
     """Largest ratio of an action with A < 0, above 1; the original has none."""
-    cloning_steps: int = 100
-    """Steps of behavior cloning before the first of this loss."""
 
     def __post_init__(self) -> None:
         """Refuse values outside the documented ranges."""
+        super().__post_init__()
         require_range("epsilon", self.epsilon, 0.0, 1.0, low_open=True, high_open=True)
         require_range("ratio_cap", self.ratio_cap, 1.0, low_open=True)
-        require_range("cloning_steps", self.cloning_steps, 0, integer=True)
 
 
 @dataclass(frozen=True)
@@ -64,7 +62,7 @@ class GrpoConfig(PpoClipConfig):
 
 
 @dataclass(frozen=True)
-class EcpoConfig:
+class EcpoConfig(CloningConfig):
     """Hyper-parameters of ECPO."""
 
     epsilon: float = 0.2
@@ -73,15 +71,13 @@ class EcpoConfig:
     """The ratio of an action with A < 0 is at most 1 + epsilon + delta; > 0."""
     std_offset: float = 1e-4
     """Added to the standard deviation of a group's returns, in their unit, >= 0."""
-    cloning_steps: int = 100
-    """Steps of behavior cloning before the first of this loss."""
 
     def __post_init__(self) -> None:
         """Refuse values outside the documented ranges."""
+        super().__post_init__()
         require_range("epsilon", self.epsilon, 0.0, 1.0, low_open=True, high_open=True)
         require_range("delta", self.delta, 0.0, low_open=True)
         require_range("std_offset", self.std_offset, 0.0)
-        require_range("cloning_steps", self.cloning_steps, 0, integer=True)
 
 
 def ppo_clip_loss(

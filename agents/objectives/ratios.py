@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -21,6 +22,7 @@ from torch import Tensor
 from agents.distributions import copies_at_end
 from agents.objectives import Objective
 from agents.objectives.bc import bc_loss
+from recenv.errors import require_range
 
 
 def log_ratio(log_prob: Tensor, old_log_prob: Tensor) -> Tensor:
@@ -106,6 +108,18 @@ def sequence_length(action: Tensor) -> Tensor:
     if action.is_floating_point():
         return torch.ones_like(action[..., 0])
     return (~copies_at_end(action)).sum(-1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CloningConfig:
+    """How an objective that compares the policy with another one begins."""
+
+    cloning_steps: int = 100
+    """Steps of behavior cloning before the first of this loss."""
+
+    def __post_init__(self) -> None:
+        """Refuse values outside the documented ranges."""
+        require_range("cloning_steps", self.cloning_steps, 0, integer=True)
 
 
 class RatioObjective(Objective):

@@ -26,23 +26,21 @@ from tensordict import TensorDictBase
 from torch import Tensor
 
 from agents.objectives import OBJECTIVES, weighted_log_prob
-from agents.objectives.ratios import RatioObjective, log_complement, log_ratio, truncated_ratio
+from agents.objectives.ratios import CloningConfig, RatioObjective, log_complement, log_ratio, truncated_ratio
 from recenv.errors import require_range
 
 
 @dataclass(frozen=True)
-class ReinforceConfig:
+class ReinforceConfig(CloningConfig):
     """Hyper-parameters of off-policy REINFORCE."""
 
     ratio_cap: float = 1.0
     """c, the largest importance weight, > 0."""
-    cloning_steps: int = 100
-    """Steps of behavior cloning before the first of REINFORCE."""
 
     def __post_init__(self) -> None:
         """Refuse values outside the documented ranges."""
+        super().__post_init__()
         require_range("ratio_cap", self.ratio_cap, 0.0, low_open=True)
-        require_range("cloning_steps", self.cloning_steps, 0, integer=True)
 
 
 @dataclass(frozen=True)

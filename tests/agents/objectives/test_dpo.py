@@ -9,7 +9,7 @@ from tensordict import TensorDict
 from torch.nn import functional
 
 from agents.objectives.bc import BcObjective
-from agents.objectives.dpo import DpoConfig, DpoObjective, SDpoConfig, SDpoObjective, log_ratio, preference_loss
+from agents.objectives.dpo import DpoConfig, DpoObjective, SDpoConfig, SDpoObjective, finite_log_ratio, preference_loss
 from recenv.errors import InvalidInput
 from tests.properties import Claim, every_claim
 from tests.reference import regression_reference as reference
@@ -113,7 +113,7 @@ def test_a_wrong_implementation_is_noticed(claim):
 
 def test_impossible_actions_have_a_finite_ratio_and_no_gradient():
     log_prob = torch.tensor([-torch.inf, -torch.inf, -2.0, -1e4], requires_grad=True)
-    ratio = log_ratio(log_prob, torch.tensor([-torch.inf, -3.0, -torch.inf, -1.0]))
+    ratio = finite_log_ratio(log_prob, torch.tensor([-torch.inf, -3.0, -torch.inf, -1.0]))
     assert ratio.isfinite().all()
     assert ratio[0] == 0
     assert ratio[1] < -1e30

@@ -96,4 +96,4 @@ def test_value_worked_by_hand():
 @pytest.mark.parametrize("value", [-1, 2.5])
 def test_config_refuses(value):
     with pytest.raises(InvalidInput, match=f"cloning_steps={value!r}"):
-        GbpoConfig(value)
+        GbpoConfig(cloning_steps=value)
