@@ -287,7 +287,15 @@ class ValueObjective(Objective):
             self.register_coeff_buffer(name, float(getattr(self.config, name)), dtype=torch.float64)
 
     def make_members(self, actor_network: Any, networks: Any) -> list[nn.Module]:
-        """Return the members of Q; those of whole actions, unless a subclass has others."""
+        """Return the members of Q; those of whole actions, unless a subclass has others.
+
+        Args:
+            actor_network: whose actions are valued.
+            networks: given ones, one or several; None for fresh ones of the actor's space.
+
+        Raises:
+            InvalidInput: for an actor that says no space, and None.
+        """
         return make_action_networks(actor_network, networks)
 
     @property

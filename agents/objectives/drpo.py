@@ -219,7 +219,13 @@ class DrpoObjective(Objective):
         return self.filtered_terms(tensordict, self.weight(tensordict), self.log_prob(tensordict))
 
     def filtered_terms(self, tensordict: TensorDictBase, weight: Tensor, log_prob: Tensor) -> dict[str, Tensor]:
-        """Return what `terms` does, of the filter's weights and the policy's log-probabilities, `[B]` each."""
+        """Return what `terms` does.
+
+        Args:
+            tensordict: the batch.
+            weight: `[B]`, the filter's.
+            log_prob: `[B]` log-probabilities of the logged actions under the policy, nats.
+        """
         if self.config.trust_region:
             with torch.no_grad():
                 reference_log_prob = self.log_prob(tensordict, self.target_actor_network_params)

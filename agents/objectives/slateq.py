@@ -166,7 +166,7 @@ class SlateqObjective(ValueObjective):
         )
 
     def make_members(self, actor_network: Any, networks: Any) -> list[nn.Module]:
-        """Return the members of Q, of single items."""
+        """Return the members of Q, of single items; see `ValueObjective.make_members`."""
         return make_networks(actor_network, networks, self._make_network, NUM_TWINS, reads=_READS)
 
     def _make_network(self, space: SessionSpace, network: NetworkConfig) -> nn.Module:

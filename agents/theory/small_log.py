@@ -73,7 +73,12 @@ class SmallLog:
         return score_norm(IndependentNormal(path[:, None], self.scale), self.actions).amax(dim=1).numpy()
 
     def taper_bound(self, start: Tensor, num_steps: int) -> Tensor:
-        """Return what the distance from m+ never exceeds under the taper, [T + 1]."""
+        """Return what the distance from m+ never exceeds under the taper, [T + 1].
+
+        Args:
+            start: [d], the mean before the first step.
+            num_steps: T.
+        """
         moments = self.moments
         force = taper_force_bound(moments.negative, self.precision, **TAPER, shape="exponential")
         distance = float((start - moments.positive_mean).norm())
