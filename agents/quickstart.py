@@ -1,8 +1,8 @@
 """The main job in one command: simulate, log, learn, judge; over several seeds, resumable, with a report at the end.
 
 The work is a list of units, each a pure function of the request that leaves one JSON file: `prepare` (log, critic,
-scores, second log), `ceiling` (cloning on good data only) and one unit for each objective, a seed each. A unit whose
-file is there is not run again, and training goes on from its last checkpoint.
+scores, second log), `ceiling` (cloning on good data only) and one unit for each method, a seed each. A unit whose file
+is there is not run again, and training goes on from its last checkpoint.
 """
 
 from __future__ import annotations
@@ -54,8 +54,27 @@ Progress = Callable[[int], object]
 
 
 @dataclass(frozen=True)
+class Method:
+    """One learner of a comparison, which gives it a name of its own.
+
+    Attributes:
+        objective: the registered objective's name.
+        config: the objective's hyper-parameters.
+    """
+
+    objective: str
+    config: Any
+
+    @property
+    def kappa(self) -> float | None:
+        """The share of the log that the method's hard filter retains; None if it has no filter, or sizes it itself."""
+        kappa = getattr(self.config, "kappa", None)
+        return None if kappa == "auto" or not getattr(self.config, "filter", True) else kappa
+
+
+@dataclass(frozen=True)
 class Quickstart:
-    """Simulate, log, learn and judge: bc, awr, signed_pg and drpo on a log that is mostly noise, over several seeds.
+    """Simulate, log, learn and judge: bc, awr, filter, signed_pg and drpo on a log that is mostly noise, several seeds.
 
     Attributes:
         seed: the first of the seeds that are reported.
@@ -69,8 +88,8 @@ class Quickstart:
         noise: behavior policy of the rest.
         num_judge_sessions: sessions of the second log, half of them the expert's, for off-policy evaluation.
         num_evaluation_sessions: simulated sessions that a policy's score is measured on.
-        trainer: training budget, the same for every objective.
-        critic: the critic that gives every objective its score.
+        trainer: training budget, the same for every method.
+        critic: the critic that gives every method its score.
         judge: the fitted Q evaluation of each policy.
     """
 
@@ -99,13 +118,15 @@ class Quickstart:
         BEHAVIORS.get(self.noise)
 
     @property
-    def objectives(self) -> dict[str, Any]:
-        """The objectives and their configs, tuned on seeds that are not reported; see README."""
+    def methods(self) -> dict[str, Method]:
+        """The methods by name, tuned on seeds that are not reported; see README."""
+        plain_filter = DrpoConfig(kappa=self.good_fraction, trust_region=False, curriculum=False)
         return {
-            "bc": BcConfig(),
-            "awr": AwrConfig(),
-            "signed_pg": SignedPgConfig(),
-            "drpo": DrpoConfig(kappa=self.good_fraction),
+            "bc": Method("bc", BcConfig()),
+            "awr": Method("awr", AwrConfig(temperature=0.3, weight_cap=1e6)),
+            "filter": Method("drpo", plain_filter),
+            "signed_pg": Method("signed_pg", SignedPgConfig()),
+            "drpo": Method("drpo", DrpoConfig(kappa=self.good_fraction)),
         }
 
     @property
@@ -120,7 +141,7 @@ class Quickstart:
     def to_dict(self) -> dict[str, Any]:
         """Return what the results depend on, as plain values."""
         plain = {k: v for k, v in to_plain(self).items() if k not in ("out", "fresh", "workers")}
-        plain["objectives"] = {name: asdict(config) for name, config in self.objectives.items()}
+        plain["methods"] = {name: asdict(method) for name, method in self.methods.items()}
         return json.loads(json.dumps(plain))
 
 
@@ -130,7 +151,7 @@ class Unit:
 
     Attributes:
         seed: which seed.
-        name: "prepare", "ceiling" or an objective's name.
+        name: "prepare", "ceiling" or a method's name.
     """
 
     seed: int
@@ -183,7 +204,7 @@ def run_quickstart(request: Quickstart) -> dict[str, Any]:
 
 
 def _run_units(request: Quickstart, reference: Reference) -> None:
-    units = [Unit(seed, name) for seed in request.seeds for name in ("prepare", *request.objectives, "ceiling")]
+    units = [Unit(seed, name) for seed in request.seeds for name in ("prepare", *request.methods, "ceiling")]
     waiting = [unit for unit in units if not unit.result_file(request).exists()]
     with tqdm(total=sum(unit.cost(request) for unit in units), unit="step", smoothing=0.05, mininterval=0.5) as bar:
         bar.update(sum(unit.cost(request) for unit in units if unit not in waiting))
@@ -271,7 +292,6 @@ def _prepare(request: Quickstart, unit: Unit, progress: Progress) -> dict[str, A
     kappa = request.good_fraction
     edges = np.linspace(values.min(), values.max(), 81)
     return {
-        "filter_precision": filter_precision(values, good, kappa),
         "histogram": {
             "edges": edges.tolist(),
             "good": np.histogram(values[good], edges)[0].tolist(),
@@ -295,14 +315,24 @@ def _ceiling(request: Quickstart, unit: Unit, reference: Reference, progress: Pr
         checkpoint=unit.folder(request) / "ceiling.checkpoint",
         progress=progress,
     )
-    world = make_world(dataset.config)
-    returns = roll_out(run.actor, world, request.num_evaluation_sessions, unit.seed, deterministic=True)
-    return {"normalized_score": reference.normalized_score(float(returns.mean()))}
+    return _act(request, unit, reference, run.actor)[0]
+
+
+def _act(request: Quickstart, unit: Unit, reference: Reference, actor: Any) -> tuple[dict[str, float], np.ndarray]:
+    """Return the normalised scores of acting by the mean and sampled, and the returns of the sampled sessions."""
+    world, count = make_world(SessionConfig()), request.num_evaluation_sessions
+    best = roll_out(actor, world, count, unit.seed, deterministic=True)
+    sampled = roll_out(actor, world, count, unit.seed, deterministic=False, role="truth")
+    scores = {
+        "normalized_score": reference.normalized_score(float(best.mean())),
+        "normalized_score_sampled": reference.normalized_score(float(sampled.mean())),
+    }
+    return scores, sampled
 
 
 def _learn_and_judge(request: Quickstart, unit: Unit, reference: Reference, progress: Progress) -> dict[str, Any]:
-    folder, device, seed = unit.folder(request), request.device, unit.seed
-    dataset = _learning_log(request, unit)
+    folder, device, seed, method = unit.folder(request), request.device, unit.seed, request.methods[unit.name]
+    dataset, log_scores = _learning_log(request, unit), np.load(folder / "scores.npy")
     world = make_world(dataset.config)
 
     def quick_score(actor: Any) -> float:
@@ -312,9 +342,9 @@ def _learn_and_judge(request: Quickstart, unit: Unit, reference: Reference, prog
 
     run = train(
         dataset,
-        torch.from_numpy(np.load(folder / "scores.npy")),
-        unit.name,
-        request.objectives[unit.name],
+        torch.from_numpy(log_scores),
+        method.objective,
+        method.config,
         request.trainer,
         seed=seed,
         device=device,
@@ -323,15 +353,15 @@ def _learn_and_judge(request: Quickstart, unit: Unit, reference: Reference, prog
         progress=progress,
     )
     save_policy(folder / f"{unit.name}.policy", run.actor)
-    count = request.num_evaluation_sessions
-    best = roll_out(run.actor, world, count, seed, deterministic=True)
-    sampled = roll_out(run.actor, world, count, seed, deterministic=False, role="truth")
+    scores, sampled = _act(request, unit, reference, run.actor)
     sessions = off_policy_sessions(
         run.actor, _judge_log(request, unit), config=request.judge, seed=seed, device=device, progress=progress
     )
-    truth = Interval.of(sampled)
+    truth, kappa = Interval.of(sampled), method.kappa
+    good = dataset.open_latent_labels() == 0
     return {
-        "normalized_score": reference.normalized_score(float(best.mean())),
+        **scores,
+        "filter_precision": None if kappa is None else filter_precision(log_scores.astype(np.float64), good, kappa),
         "max_surprisal": max(point["surprisal_max"] for point in run.curve),
         "max_score_norm": max(point["score_norm_max"] for point in run.curve),
         "stopped": run.stopped,
@@ -413,13 +443,17 @@ def _results(request: Quickstart, reference: Reference) -> dict[str, Any]:
     def read(name: str) -> list[dict[str, Any]]:
         return [json.loads(Unit(seed, name).result_file(request).read_text()) for seed in request.seeds]
 
-    prepared, methods, curves = read("prepare"), {}, {}
-    precision = [unit["filter_precision"] for unit in prepared]
-    for name in request.objectives:
+    def over_seeds(units: list[dict[str, Any]]) -> dict[str, Any]:
+        keys = ("normalized_score", "normalized_score_sampled")
+        return {key: seed_interval([unit[key] for unit in units]) for key in keys}
+
+    methods, curves = {}, {}
+    for name, method in request.methods.items():
         units = read(name)
+        precision = [unit["filter_precision"] for unit in units]
         methods[name] = {
-            "normalized_score": seed_interval([unit["normalized_score"] for unit in units]),
-            "filter_precision": {"mean": float(np.mean(precision)), "per_seed": precision} if name == "drpo" else None,
+            **over_seeds(units),
+            "filter_precision": None if method.kappa is None else seed_interval(precision),
             **{
                 key: [unit[key] for unit in units]
                 for key in ("max_surprisal", "max_score_norm", "stopped", "ope", "truth")
@@ -433,14 +467,13 @@ def _results(request: Quickstart, reference: Reference) -> dict[str, Any]:
         "world_hash": SessionConfig().world_hash(),
         "good_fraction": request.good_fraction,
         "noise": request.noise,
-        "kappa": request.objectives["drpo"].kappa,
         "seeds": request.seeds,
         "reference": {
             "expert_return": reference.expert_return.as_dict(),
             "noise_return": reference.noise_return.as_dict(),
         },
-        "ceiling": seed_interval([unit["normalized_score"] for unit in read("ceiling")]),
+        "ceiling": over_seeds(read("ceiling")),
         "methods": methods,
         "curves": curves,
-        "score_histogram": [unit["histogram"] for unit in prepared],
+        "score_histogram": [unit["histogram"] for unit in read("prepare")],
     }

@@ -9,8 +9,10 @@ from typing import Any
 
 from agents.charts import Figure, LegendEntry, Panel, decades, finite, make_panel, percent, readable
 
-_COLORS = {"drpo": 0, "signed_pg": 1, "awr": 2, "bc": 3}  # index of the template's Okabe-Ito colors and of the shapes
+# Index of the template's Okabe-Ito colors and of the shapes.
+_COLORS = {"drpo": 0, "signed_pg": 1, "awr": 2, "bc": 3, "filter": 4}
 _ESTIMATORS = {"snips": "Self-normalised importance sampling (snips)", "dr": "Doubly robust (dr)"}
+_DIALS = {"kappa": ("Kappa", "share kept"), "epsilon": ("Epsilon", "width"), "kl": ("KL", "nats")}
 _MAX_SEED_PANELS = 6
 _SCORE_FLOOR, _SCORE_CEILING = -1.0, 1.5  # a normalised score outside is cut off in the learning curves
 
@@ -22,27 +24,26 @@ def color_index(name: str) -> int:
     return _COLORS.get(name, 4 + sum(name.encode()) % 2)
 
 
-def draw_figures(results: dict[str, Any], points: list[dict[str, Any]], labels: dict[str, str]) -> list[Figure]:
+def draw_figures(results: dict[str, Any], points: list[dict[str, Any]]) -> list[Figure]:
     """Return the report's figures, without those for which the results hold nothing.
 
     Args:
         results: the quickstart's results.
         points: off-policy estimates as `agents.report.ope_points` gives them.
-        labels: each method's short name.
     """
     figures = [
-        _learning_figure(results, labels),
-        _blow_up_figure(results, labels),
+        _learning_figure(results),
+        _blow_up_figure(results),
         _histogram_figure(results),
-        _ope_figure(points, labels),
+        _ope_figure(points),
         _dials_figure(results),
     ]
     return [figure for figure in figures if figure.panels]
 
 
-def _learning_figure(results: dict[str, Any], labels: dict[str, str]) -> Figure:
+def _learning_figure(results: dict[str, Any]) -> Figure:
     series = {name: _series(results, name, "normalized_score") for name in results["curves"]}
-    ceiling = results["ceiling"]
+    ceiling = results["ceiling"]["normalized_score"]
     values = [value for runs in series.values() for run in runs for _, value in run if finite(value)]
     caption = (
         "The score of each policy in the simulator while it learns: 1 is the expert, who sees the hidden state, 0 the "
@@ -72,16 +73,16 @@ def _learning_figure(results: dict[str, Any], labels: dict[str, str]) -> Figure:
         if len(runs) > 1:
             panel.add("line", points=mean, color=color_index(name), style="thick")
         for step, value in mean if len(mean) <= 30 else mean[-1:]:
-            told = f"{labels.get(name, name)}, step {step:,.0f}: {readable(value)}"
+            told = f"{name}, step {step:,.0f}: {readable(value)}"
             panel.add("dot", **panel.at(step, value), color=color_index(name), title=told)
-        _end_label(panel, name, labels, mean or next((run for run in runs if run), []))
-        finals += [f"{labels.get(name, name)} ends at {readable(mean[-1][1])}"] if mean else []
+        _end_label(panel, name, mean or next((run for run in runs if run), []))
+        finals += [f"{name} ends at {readable(mean[-1][1])}"] if mean else []
     panel.spread_labels()
     panel.alt = f"Normalised score over training steps. {'; '.join(finals)}; ceiling {readable(ceiling['mean'])}."
-    return Figure("Learning curves", caption, [panel], _methods(series, labels), narrow_legend=True)
+    return Figure("Learning curves", caption, [panel], _methods(series), narrow_legend=True)
 
 
-def _blow_up_figure(results: dict[str, Any], labels: dict[str, str]) -> Figure:
+def _blow_up_figure(results: dict[str, Any]) -> Figure:
     caption = (
         "The largest surprisal (negative log-density of a logged action under the policy) and the largest norm of its "
         "gradient by the policy's output, one line a seed, on logarithmic axes. A negative example pushes the policy "
@@ -98,23 +99,24 @@ def _blow_up_figure(results: dict[str, Any], labels: dict[str, str]) -> Figure:
         if not positive:
             continue
         panel = make_panel(title, decades(positive), _steps(series), (520, 380), y_label=unit, right=84, log=True)
-        for name in sorted(series, key=lambda name: name in ("drpo", "signed_pg")):
-            _draw_runs(panel, name, series[name], _stopped(results, name), thin=name not in ("drpo", "signed_pg"))
-            _end_label(panel, name, labels, max(series[name], key=len, default=[]))
+        for name, runs in series.items():
+            _draw_runs(panel, name, runs, _stopped(results, name))
+            _end_label(panel, name, max(runs, key=len, default=[]))
         panel.spread_labels()
         peaks = {name: [value for run in runs for _, value in run] for name, runs in series.items()}
-        told = [f"{labels.get(name, name)} {readable(max(v, key=_size))}" for name, v in peaks.items() if v]
+        told = [f"{name} {readable(max(v, key=_size))}" for name, v in peaks.items() if v]
         panel.alt = f"{title} over training steps, log scale. Peaks: {', '.join(told)}."
         panels.append(panel)
-    return Figure("Blow-up and calm", caption, panels, _methods(results["curves"], labels), "two", narrow_legend=True)
+    return Figure("Blow-up and calm", caption, panels, _methods(results["curves"]), "two", narrow_legend=True)
 
 
 def _histogram_figure(results: dict[str, Any]) -> Figure:
     share, noise = percent(results["good_fraction"]), results["noise"]
     caption = (
         "Every logged step by its score Q - V, split by the latent label that no learner may read. Counts are on a "
-        f"logarithmic axis, because the good steps are only {share} of the log. Right of the threshold is what DRPO "
-        "keeps and clones. Look for how much of the noise reaches over the line, and how much good data is left behind."
+        f"logarithmic axis, because the good steps are only {share} of the log. Right of the threshold lies as large a "
+        "share of the log, which is what a filter retains that is told the good fraction. Look for how much of the "
+        "noise reaches over the line, and how much good data is left behind."
     )
     entries = [
         (seed, entry)
@@ -154,7 +156,7 @@ def _histogram_figure(results: dict[str, Any]) -> Figure:
     return Figure("What the filter sees", caption, panels, legend, layout)
 
 
-def _ope_figure(points: list[dict[str, Any]], labels: dict[str, str]) -> Figure:
+def _ope_figure(points: list[dict[str, Any]]) -> Figure:
     caption = (
         "Each policy's value estimated from a second log that other policies made, against its true value from "
         "roll-outs in the simulator; bars are 95 % intervals. On the diagonal the estimate is right. Hollow marks rest "
@@ -185,42 +187,49 @@ def _ope_figure(points: list[dict[str, Any]], labels: dict[str, str]) -> Figure:
                 ends = [panel.at(truth[key], point["value"]) for key in ("low", "high")]
                 panel.add("bar", ends=ends, color=color, faint=faint)
             told = (
-                f"{point['label']}, seed {point['seed']}: estimate {readable(point['value'])}, "
+                f"{point['method']}, seed {point['seed']}: estimate {readable(point['value'])}, "
                 f"truth {readable(truth['value'])}, ESS {readable(point.get('ess'))}"
             )
             panel.add("dot", **panel.at(truth["value"], point["value"]), color=color, title=told, hollow=faint)
         hollow = sum(not point["trusted"] for point in mine)
         panel.alt = f"Estimates by {estimator} against truth: {len(mine)} points, {hollow} of them untrusted."
         panels.append(panel)
-    legend = _methods(dict.fromkeys(point["method"] for point in drawn), labels)
+    legend = _methods(dict.fromkeys(point["method"] for point in drawn))
     legend.append(("hollow", "ink", "untrusted (ESS below 100)"))
     return Figure("Off-policy estimates against the truth", caption, panels, legend, "two")
 
 
 def _dials_figure(results: dict[str, Any]) -> Figure:
     caption = (
-        "What DRPO turned while it learned, one line a seed: kappa, the share of the log that it keeps, lowered once "
-        "the gradient's noise allows or patience ends; epsilon, the trust region's width; and KL, how far the policy "
-        "moved from its slow copy. Look for kappa reaching its target (dashed) and for epsilon answering to KL."
+        "What moved in the methods that adapt while they learn, one line a seed: kappa, the share of the log that is "
+        "retained; epsilon, the trust region's width; and KL, how far the policy moved from its slow copy. Look for "
+        "kappa reaching the good fraction (dashed) and for epsilon answering to KL."
     )
     panels = []
-    for key, title, unit in (("kappa", "Kappa", "share kept"), ("epsilon", "Epsilon", "width"), ("kl", "KL", "nats")):
-        runs = _series(results, "drpo", key)
-        values = [value for run in runs for _, value in run if finite(value)]
+    for key, (title, unit) in _DIALS.items():
+        moving = {name: runs for name in results["curves"] if _moves(runs := _series(results, name, key))}
+        values = [value for runs in moving.values() for run in runs for _, value in run if finite(value)]
         if not values:
             continue
         log = min(values) > 1e-300 and (key == "kappa" or max(values) > 20 * min(values))
-        span = (min(0.0, *values), 1.1 * max(values) if max(values) > 0 else 1.0)
+        span = (min(0.0, *values), 1.1 * max(0.0, *values))
         if log:
-            span = decades([*values, results["kappa"]] if key == "kappa" else values)
-        panel = make_panel(title, span, _steps({"drpo": runs}), (340, 280), y_label=unit, log=log)
+            span = decades([*values, results["good_fraction"]] if key == "kappa" else values)
+        panel = make_panel(title, span, _steps(moving), (340, 280), y_label=unit, log=log)
         if key == "kappa":
-            panel.add("ceiling", y=panel.y(results["kappa"]))
-        _draw_runs(panel, "drpo", runs, [])
-        last = [readable(run[-1][1]) for run in runs if run]
-        panel.alt = f"DRPO's {title} over training steps; at the end, by seed: {', '.join(last)}."
+            panel.add("ceiling", y=panel.y(results["good_fraction"]))
+        told = []
+        for name, runs in moving.items():
+            _draw_runs(panel, name, runs, [])
+            told.append(f"{name} ends at {', '.join(readable(run[-1][1]) for run in runs if run)}")
+        panel.alt = f"{title} over training steps, by seed: {'; '.join(told)}."
         panels.append(panel)
-    return Figure("DRPO's dials", caption, panels, layout="many")
+    names = [name for name in results["curves"] if any(_moves(_series(results, name, key)) for key in _DIALS)]
+    return Figure("Dials", caption, panels, _methods(names), layout="many")
+
+
+def _moves(runs: Sequence[Series]) -> bool:
+    return len({value for run in runs for _, value in run if finite(value)}) > 1
 
 
 def _series(results: dict[str, Any], name: str, key: str) -> list[Series]:
@@ -254,15 +263,15 @@ def _draw_runs(panel: Panel, name: str, runs: Sequence[Series], stopped: Sequenc
             panel.add("cross", **panel.at(step, value), color=color, title=told)
 
 
-def _end_label(panel: Panel, name: str, labels: dict[str, str], run: Series) -> None:
+def _end_label(panel: Panel, name: str, run: Series) -> None:
     ends = [value for _, value in run if finite(value)]
     if ends:
         y = panel.y(panel.y.clamp(ends[-1]))
-        panel.labels.append({"y": y, "text": labels.get(name, name), "color": color_index(name)})
+        panel.labels.append({"y": y, "text": name, "color": color_index(name)})
 
 
-def _methods(names: Iterable[str], labels: dict[str, str]) -> list[LegendEntry]:
-    return [("dot", color_index(name), labels.get(name, name)) for name in names]
+def _methods(names: Iterable[str]) -> list[LegendEntry]:
+    return [("dot", color_index(name), name) for name in names]
 
 
 def _stopped(results: dict[str, Any], name: str) -> list[bool]:

@@ -95,7 +95,7 @@ def test_overlapping_components_give_an_interval_and_the_default():
     found = estimate_good_fraction(torch.from_numpy(random.normal(size=20_000) + 1.5 * good))
     assert not found.identified
     assert found.low < 0.2 < found.high
-    assert found.kappa == DEFAULT_FRACTION == 0.1
+    assert found.kappa == DEFAULT_FRACTION == 0.01
 
 
 def test_a_small_group_below_the_rest_is_not_taken_for_the_noise():
@@ -137,7 +137,7 @@ def test_sentences():
     assert found.describe() == "kappa=auto: 0.021 [0.018, 0.025], the components separate"
     doubted = GoodFraction(0.3, 0.05, 0.6, "the interval is too wide")
     assert doubted.describe() == (
-        "kappa=auto: unidentified, the interval is too wide (the fit alone says 0.3 [0.05, 0.6]); the default 0.1 is "
+        "kappa=auto: unidentified, the interval is too wide (the fit alone says 0.3 [0.05, 0.6]); the default 0.01 is "
         "taken"
     )
 

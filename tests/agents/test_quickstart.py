@@ -16,9 +16,11 @@ from agents import quickstart
 from agents.critics import CriticConfig
 from agents.evaluation import roll_out
 from agents.networks import NetworkConfig
+from agents.objectives.awr import AwrConfig
+from agents.objectives.drpo import DrpoConfig
 from agents.policies import load_policy
 from agents.policies.gaussian import GaussianPolicyConfig
-from agents.quickstart import Quickstart, Unit, run_quickstart, seed_interval
+from agents.quickstart import Method, Quickstart, Unit, run_quickstart, seed_interval
 from agents.report import format_table
 from agents.trainer import TrainerConfig
 from offline_data.atomic_files import sole_writer
@@ -37,7 +39,8 @@ TRAINER = TrainerConfig(
     checkpoint_interval=10,
     policy=GaussianPolicyConfig(NETWORK),
 )
-METHODS = ["bc", "awr", "signed_pg", "drpo"]
+METHODS = ["bc", "awr", "filter", "signed_pg", "drpo"]
+FILTERS = ("filter", "drpo")
 CURVE = {"step", "loss", "surprisal_mean", "surprisal_max", "score_norm_max", "normalized_score"}
 
 
@@ -80,20 +83,21 @@ def assert_interval(found: dict[str, Any], num_seeds: int = 2) -> None:
 
 def test_results_have_the_reports_schema(results):
     assert results["seeds"] == [0, 1]
-    assert results["good_fraction"] == results["kappa"] == 0.1
+    assert results["good_fraction"] == 0.1
     assert results["noise"] == "clickbait"
     assert results["world_hash"] == SessionConfig().world_hash()
     assert results["config"]["num_sessions"] == 200
     for name in ("expert_return", "noise_return"):
         assert set(results["reference"][name]) == {"mean", "low", "high"}
     assert results["reference"]["expert_return"]["mean"] > results["reference"]["noise_return"]["mean"]
-    assert_interval(results["ceiling"])
+    for way in ("normalized_score", "normalized_score_sampled"):
+        for judged in (results["ceiling"], *results["methods"].values()):
+            assert_interval(judged[way])
     assert list(results["methods"]) == sorted(METHODS)
     for name, method in results["methods"].items():
-        assert_interval(method["normalized_score"])
         assert method["stopped"] == [None, None]
         assert len(method["truth"]) == len(method["max_surprisal"]) == len(method["max_score_norm"]) == 2
-        assert (method["filter_precision"] is not None) == (name == "drpo")
+        assert (method["filter_precision"] is not None) == (name in FILTERS)
         for estimates, truth in zip(method["ope"], method["truth"], strict=True):
             assert [entry["estimator"] for entry in estimates] == ["snips", "dr"]
             for entry in estimates:
@@ -102,8 +106,9 @@ def test_results_have_the_reports_schema(results):
                 assert entry["trusted"] == (entry["ess"] >= 100)
             assert truth["low"] < truth["value"] < truth["high"]
     precision = results["methods"]["drpo"]["filter_precision"]
-    assert precision["mean"] == pytest.approx(np.mean(precision["per_seed"]))
+    assert_interval(precision)
     assert all(0.0 <= share <= 1.0 for share in precision["per_seed"])
+    assert precision == results["methods"]["filter"]["filter_precision"]  # of the same scores and kappa
 
 
 def test_curves_belong_to_their_methods(results):
@@ -118,7 +123,7 @@ def test_curves_belong_to_their_methods(results):
             assert evaluated == [0, 10, 20, 29]
             assert max(point["surprisal_max"] for point in curve) == method["max_surprisal"][seed]
             assert max(point["score_norm_max"] for point in curve) == method["max_score_norm"][seed]
-            assert ("kappa" in curve[-1]) == (name == "drpo")
+            assert ("kappa" in curve[-1]) == (name in FILTERS)
     first_batches = {name: per_seed[0][0]["surprisal_mean"] for name, per_seed in results["curves"].items()}
     assert len(set(first_batches.values())) == 1  # the same network and the same batches for every method
 
@@ -128,10 +133,13 @@ def test_scores_are_on_the_scale_of_the_references(finished, results):
     for name, method in results["methods"].items():
         for seed in (0, 1):
             unit = json.loads((finished / f"seed-{seed}" / f"{name}.json").read_text())
-            assert unit["normalized_score"] == method["normalized_score"]["per_seed"][seed]
+            for way in ("normalized_score", "normalized_score_sampled"):
+                assert unit[way] == method[way]["per_seed"][seed]
+            assert unit["normalized_score_sampled"] == pytest.approx((unit["truth"]["value"] - low) / (high - low))
             assert low - 10 < unit["truth"]["value"] < high + 10
     # Cloning the expert alone beats cloning of a log that is nine parts noise.
-    assert results["ceiling"]["mean"] > results["methods"]["bc"]["normalized_score"]["mean"] + 0.1
+    for way, by_ceiling in results["ceiling"].items():
+        assert by_ceiling["mean"] > results["methods"]["bc"][way]["mean"] + 0.1
 
 
 def test_histogram_counts_every_row_once(finished, results):
@@ -172,7 +180,7 @@ def test_a_seed_redraws_everything(results):
         first, second = method["normalized_score"]["per_seed"]
         assert first != second
     assert results["score_histogram"][0]["edges"] != results["score_histogram"][1]["edges"]
-    assert results["ceiling"]["per_seed"][0] != results["ceiling"]["per_seed"][1]
+    assert len(set(results["ceiling"]["normalized_score"]["per_seed"])) == 2
 
 
 def test_policies_left_behind_are_those_that_were_judged(finished, results):
@@ -199,7 +207,7 @@ def test_report_and_table_are_of_the_results(finished, results, capsys):
     assert printed == f"{format_table(again)}\nreport: {finished / 'report.html'}\n"
     page = (finished / "report.html").read_text()
     assert "<html" in page
-    assert f"{results['ceiling']['mean']:.2f}" in page
+    assert f"{results['ceiling']['normalized_score']['mean']:.2f}" in page
 
 
 def test_nothing_half_written_is_left(finished):
@@ -221,7 +229,7 @@ def test_nothing_half_written_is_left(finished):
 
 def test_stopped_again_and_again_it_ends_with_the_same_results(finished, tmp_path, monkeypatch):
     out, plain = tmp_path / "stopped", quickstart.tqdm
-    # In the critic, in cloning, at a unit's border, in DRPO, in a fitted Q, in the second seed's critic and later.
+    # In the critic, in training, at a unit's border, in a fitted Q, in the second seed's critic and later.
     for limit in (10, 50, 110, 200, 240, 390, 500, 700):
 
         class Interrupted(plain):
@@ -256,7 +264,7 @@ def test_progress_adds_up(tmp_path, monkeypatch):
     small = request(tmp_path / "out", num_seeds=1)
     run_quickstart(small)
     # The critic; the ceiling; training and fitted Q of each method.
-    assert bars[-1].total == bars[-1].n == 40 + 30 + 4 * (30 + 40)
+    assert bars[-1].total == bars[-1].n == 40 + 30 + 5 * (30 + 40)
     (tmp_path / "out" / "seed-0" / "awr.json").unlink()
     run_quickstart(small)
     assert bars[-1].total == bars[-1].n
@@ -297,7 +305,7 @@ def test_fresh_starts_over(finished, tmp_path):
     assert sorted(path.name for path in out.glob("seed-*")) == ["seed-5"]
     results = json.loads(results_of(out))
     assert results["seeds"] == [5]
-    assert results["ceiling"]["per_seed"] != json.loads(results_of(finished))["ceiling"]["per_seed"][:1]
+    assert results["ceiling"] != json.loads(results_of(finished))["ceiling"]
 
 
 def test_second_process_in_the_folder_is_refused(finished):
@@ -378,9 +386,24 @@ def test_defaults_are_the_issues():
     default = Quickstart()
     assert (default.num_sessions, default.good_fraction, default.noise) == (20_000, 0.02, "clickbait")
     assert default.seeds == [0, 1, 2]
-    assert default.objectives["drpo"].kappa == default.good_fraction
-    assert list(default.objectives) == METHODS
+    assert list(default.methods) == METHODS
+    assert {name: method.kappa for name, method in default.methods.items() if method.kappa} == dict.fromkeys(
+        FILTERS, 0.02
+    )
     assert default.out == Path("runs/quickstart")
+
+
+@pytest.mark.parametrize(
+    ("config", "kappa"),
+    [
+        (DrpoConfig(kappa=0.3), 0.3),
+        (DrpoConfig(kappa="auto"), None),
+        (DrpoConfig(kappa=0.3, filter=False), None),
+        (AwrConfig(), None),
+    ],
+)
+def test_kappa_of_a_method_is_its_filters(config, kappa):
+    assert Method("any", config).kappa == kappa
 
 
 def test_results_depend_on_what_the_request_says_they_do(tmp_path):

@@ -1,10 +1,11 @@
-"""The report's page, table and verdict on synthetic results, healthy and broken."""
+"""The report's page and table on synthetic results, healthy and broken."""
 
 from __future__ import annotations
 
 import json
 import math
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 
 from agents.charts import Figure, Panel, Scale, readable, typeset
-from agents.report import TABLE_WIDTH, format_table, ope_points, verdict, write_report
+from agents.report import BEST, TABLE_WIDTH, format_table, ope_points, write_report
 from agents.report_figures import draw_figures
 from recenv.errors import InvalidInput
 from tests.agents.page_parser import PageParser
@@ -74,6 +75,7 @@ def make_results(num_seeds: int = 3, num_points: int = 41, scores: dict[str, flo
         truth = [5.0 + 4 * value for value in per_seed]
         methods[name] = {
             "normalized_score": _summary(per_seed),
+            "normalized_score_sampled": _summary([value - 0.3 for value in per_seed]),
             "filter_precision": _summary([0.94 + 0.01 * i for i in range(num_seeds)]) if name == "drpo" else None,
             "max_surprisal": [max(p["surprisal_max"] for p in curve) for curve in curves[name]],
             "max_score_norm": [max(p["score_norm_max"] for p in curve) for curve in curves[name]],
@@ -96,13 +98,15 @@ def make_results(num_seeds: int = 3, num_points: int = 41, scores: dict[str, flo
         "world_hash": "9f2c41d07be35a8816cd",
         "good_fraction": 0.02,
         "noise": "clickbait",
-        "kappa": 0.02,
         "seeds": seeds,
         "reference": {
             "expert_return": {"mean": 9.04, "low": 8.97, "high": 9.11},
             "noise_return": {"mean": 5.02, "low": 4.96, "high": 5.08},
         },
-        "ceiling": _summary([0.97 + 0.01 * i for i in range(num_seeds)]),
+        "ceiling": {
+            "normalized_score": _summary([0.97 + 0.01 * i for i in range(num_seeds)]),
+            "normalized_score_sampled": _summary([0.87 + 0.01 * i for i in range(num_seeds)]),
+        },
         "methods": methods,
         "curves": curves,
         "score_histogram": histograms,
@@ -114,11 +118,13 @@ def render(results: dict[str, Any], folder: Path) -> PageParser:
     return PageParser(write_report(results, folder / "report.html").read_text(encoding="utf-8"))
 
 
-def set_score(results: dict[str, Any], name: str, mean: float, half: float = 0.03) -> None:
+def set_score(
+    results: dict[str, Any], name: str, mean: float, half: float = 0.03, way: str = "normalized_score"
+) -> None:
     """Set a method's score on every seed to `mean`, with an interval of that half width."""
     per_seed = [mean] * len(results["seeds"])
     summary = {"mean": mean, "low": mean - half, "high": mean + half, "per_seed": per_seed}
-    results["methods"][name]["normalized_score"] = summary
+    results["methods"][name][way] = summary
 
 
 def make_broken() -> dict[str, Any]:
@@ -157,7 +163,8 @@ def test_numbers_of_the_input_stand_in_the_page(tmp_path):
     results = make_results()
     text = render(results, tmp_path).text
     for method in results["methods"].values():
-        numbers = [method["normalized_score"][key] for key in ("mean", "low", "high")]
+        ways = [method[way] for way in ("normalized_score", "normalized_score_sampled")]
+        numbers = [score[key] for score in ways for key in ("mean", "low", "high")]
         numbers += [
             max(method["max_surprisal"]),
             max(method["max_score_norm"]),
@@ -192,7 +199,7 @@ def test_hollow_marks_are_the_untrusted_estimates(tmp_path):
 def test_broken_results_give_a_page_that_says_diverged(tmp_path):
     parser = render(make_broken(), tmp_path)
     assert "diverged" in parser.text
-    assert "DRPO's dials" not in parser.text
+    assert "Dials" not in parser.text
     assert "What the filter sees" not in parser.text
     assert "not recorded" in parser.text
     assert "<halt>" in parser.text  # as text: escaped in the page, or the parser would have seen a tag
@@ -227,7 +234,7 @@ def test_numbers_at_the_end_of_the_floating_point_range(tmp_path):
 
 
 def draw(results: dict[str, Any]) -> dict[str, Figure]:
-    figures = draw_figures(results, ope_points(results), {name: name for name in results["methods"]})
+    figures = draw_figures(results, ope_points(results))
     return {figure.title: figure for figure in figures}
 
 
@@ -241,7 +248,7 @@ def test_learning_curve_has_ceiling_mean_and_band():
         for point in run:
             point["normalized_score"] = {0: 0.0, 1000: 0.1 * (seed + 1), 2000: 0.7}.get(point["step"])
     del results["curves"]["drpo"][2][20]  # one seed lacks step 2000: no mean there
-    results["ceiling"] = {"mean": 1.0, "low": 0.75, "high": 1.05, "per_seed": [1.0] * 3}
+    results["ceiling"]["normalized_score"] = {"mean": 1.0, "low": 0.75, "high": 1.05, "per_seed": [1.0] * 3}
     panel = draw(results)["Learning curves"].panels[0]
     x, y = panel.x, panel.y
     assert marks_of(panel, "ceiling") == [{"kind": "ceiling", "y": y(1.0)}]
@@ -294,18 +301,22 @@ def test_estimates_lie_at_their_truth_with_both_intervals():
 
 def test_dials_show_what_was_logged():
     results = make_results()
-    panels = draw(results)["DRPO's dials"].panels
+    for run in results["curves"]["awr"]:
+        for point in run:
+            point |= {"kappa": 0.02, "epsilon": 0.2, "kl": 0.0}  # a filter without the parts that move
+    panels = draw(results)["Dials"].panels
     assert [panel.title for panel in panels] == ["Kappa", "Epsilon", "KL"]
+    assert all(len(marks_of(panel, "line")) == 3 for panel in panels)
     assert [mark["y"] for mark in marks_of(panels[0], "ceiling")] == [panels[0].y(0.02)]
     for run in results["curves"]["drpo"]:
         for point in run:
             point["kl"] = 0.0
             del point["epsilon"]
     results["curves"]["drpo"][0][-1]["kl"] = 0.05  # zeros have no place on a log axis
-    panels = draw(results)["DRPO's dials"].panels
+    panels = draw(results)["Dials"].panels
     assert [(panel.title, panel.y.log) for panel in panels] == [("Kappa", True), ("KL", False)]
     results["curves"]["drpo"][0][-1]["kl"] = 0.0
-    assert draw(results)["DRPO's dials"].panels[1].y.high == 1.0
+    assert [panel.title for panel in draw(results)["Dials"].panels] == ["Kappa"]
 
 
 def test_text_of_the_input_is_escaped(tmp_path):
@@ -355,7 +366,7 @@ def test_a_failed_write_keeps_the_old_page(tmp_path, monkeypatch, step):
     assert [child.name for child in tmp_path.iterdir()] == ["report.html"]
 
 
-@pytest.mark.parametrize("reader", [format_table, verdict, lambda results: write_report(results, Path("unused.html"))])
+@pytest.mark.parametrize("reader", [format_table, lambda results: write_report(results, Path("unused.html"))])
 def test_a_missing_key_is_named(reader):
     results = make_results()
     del results["ceiling"], results["seeds"]
@@ -367,30 +378,31 @@ def test_table_has_the_numbers_within_its_width():
     results = make_results()
     results["methods"]["signed_pg"]["max_surprisal"] = [12.0, 1.23e9, 40.0]
     table = format_table(results)
-    rows = {line.split("  ")[0]: line for line in table.splitlines()[:9]}
-    score, ceiling = results["methods"]["drpo"]["normalized_score"], results["ceiling"]
-    for item in (score, ceiling):
-        assert f"{item['mean']:.2f} [{item['low']:.2f}, {item['high']:.2f}]" in rows["DRPO"]
-    assert "0.95" in rows["DRPO"]
-    assert "1.2e+09" in rows["signed PG"]
-    snips = next(line for line in table.splitlines() if line.startswith("DRPO") and "snips" in line)
+    rows = {line.split("  ")[0]: line for line in table.splitlines()[:10]}
+    for name, judged in (("drpo", results["methods"]["drpo"]), ("ceiling", results["ceiling"])):
+        for item in (judged["normalized_score"], judged["normalized_score_sampled"]):
+            assert f"{item['mean']:.2f} [{item['low']:.2f}, {item['high']:.2f}]" in rows[name]
+    assert "0.95" in rows["drpo"]
+    assert "1.2e+09" in rows["signed_pg"]
+    snips = next(line for line in table.splitlines() if line.startswith("drpo") and "snips" in line)
     estimates = [seed[0] for seed in results["methods"]["drpo"]["ope"]]
     truth = np.mean([seed["value"] for seed in results["methods"]["drpo"]["truth"]])
     assert f"{np.mean([e['value'] for e in estimates]):.2f} [" in snips
     assert f"{truth:.2f} [" in snips
     assert f" {min(e['ess'] for e in estimates):.0f} " in snips
-    assert [line.split()[:3] for line in table.splitlines() if "untrusted" in line] == [
-        ["signed", "PG", "snips"],
-        ["signed", "PG", "dr"],
+    assert [line.split()[:2] for line in table.splitlines() if "untrusted" in line] == [
+        ["signed_pg", "snips"],
+        ["signed_pg", "dr"],
     ]
 
 
 def test_table_width_holds_for_the_widest_numbers():
     results = make_results(scores=SCORES | {"a_method_with_a_long_name": -0.5})
     wide = {"mean": -1.23e-99, "low": -1.23e-99, "high": -1.23e-99, "per_seed": [0.0] * 3}
-    results["ceiling"] = wide
+    results["ceiling"] = dict.fromkeys(("normalized_score", "normalized_score_sampled"), wide)
     for method in results["methods"].values():
-        method |= {"normalized_score": wide, "filter_precision": wide, "stopped": ["very " * 60 + "long", None, None]}
+        method |= results["ceiling"]
+        method |= {"filter_precision": wide, "stopped": ["very " * 60 + "long", None, None]}
         method["truth"] = [{"value": -1.23e10, "low": -1.23e10, "high": -1.23e10}] * 3
         for seed in method["ope"]:
             seed[0] |= {"estimator": "a_long_estimator", "value": -1e10, "low": -1e10, "high": -1e10}
@@ -401,116 +413,55 @@ def test_table_width_holds_for_the_widest_numbers():
     assert max(map(len, format_table(make_broken()).splitlines())) <= TABLE_WIDTH
 
 
-def test_verdict_of_a_clear_win():
-    first = verdict(make_results())[0]
-    assert first.startswith("DRPO won with a normalised score of 0.97 [")
-    assert "the next best, AWR (0.11 [" in first
-    assert "do not overlap, and it was ahead on 3 of 3 seeds" in first
+def marked(results: dict[str, Any]) -> list[tuple[str, bool, bool]]:
+    """Return the methods of the table's rows, and whether their scores by the mean and sampled are marked."""
+    rows = format_table(results).split("---\n", 1)[1].splitlines()[: len(results["methods"]) + 1]
+    both = [re.findall(r"\] ( ?\*)?|(diverged)", row)[:2] for row in rows]
+    return [(row.split()[0], *("*" in way[0] for way in ways)) for row, ways in zip(rows, both, strict=True)]
 
 
-def test_verdict_of_overlapping_intervals_names_every_rival():
+def test_marks_are_on_the_best_and_on_what_overlaps_it_in_both_ways_of_acting():
     results = make_results()
-    set_score(results, "drpo", 0.90, half=0.10)
-    set_score(results, "awr", 0.80, half=0.05)
-    set_score(results, "bc", 0.75, half=0.06)
-    results["methods"]["awr"]["normalized_score"]["per_seed"][1] = 0.95
-    sentences = verdict(results)
-    assert sentences[0].startswith("No clear winner: DRPO (0.90 [0.80, 1.00]) has the highest mean score")
-    assert "ahead on 2 of 3 seeds against AWR" in sentences[0]
-    assert "overlaps that of AWR (0.80 [0.75, 0.85]) and behavior cloning (0.75 [0.69, 0.81])." in sentences[0]
-    assert "AWR and DRPO cannot be told apart on this log: their intervals overlap." in sentences
+    for name, by_mean, sampled in (
+        ("bc", 0.70, 0.9),
+        ("awr", 0.95, 0.7),
+        ("signed_pg", 0.93, 0.1),
+        ("drpo", 0.90, 0.6),
+    ):
+        set_score(results, name, by_mean, half=0.025)
+        set_score(results, name, sampled, half=0.05, way="normalized_score_sampled")
+    assert marked(results) == [
+        ("bc", False, True),
+        ("awr", True, False),
+        ("signed_pg", True, False),
+        ("drpo", True, False),  # its interval touches the best's
+        ("ceiling", False, False),
+    ]
+    assert BEST in format_table(results)
 
 
-def test_verdict_says_when_awr_equals_drpo_and_when_drpo_lost():
+def test_nothing_is_marked_on_one_seed_nor_where_no_score_is_finite(tmp_path):
+    results = make_results(num_seeds=1)
+    assert not any(mark for _, *marks in marked(results) for mark in marks)
+    assert not any(
+        "*" in text for text in (format_table(results), render(results, tmp_path).text.split("method", 1)[1])
+    )
     results = make_results()
-    set_score(results, "drpo", 0.95)
-    set_score(results, "awr", 0.965)
-    sentences = verdict(results)
-    assert any(text.startswith("AWR equals DRPO here: their means differ by 0.015") for text in sentences)
-    assert "DRPO came 2 of 4, with 0.95 [0.92, 0.98]." in sentences
-    set_score(results, "awr", 0.5)
-    assert not any("AWR equals" in text or "told apart on this log" in text for text in verdict(results))
-
-
-def test_verdict_on_one_seed_is_a_lead():
-    sentences = verdict(make_results(num_seeds=1))
-    assert sentences[0].startswith("On the one seed that was run, DRPO (")
-    assert "a lead to verify, not a result" in sentences[0]
-    assert not any(" won " in text for text in sentences)
-
-
-def test_verdict_without_finite_scores():
-    results = make_results()
-    for name in ("bc", "signed_pg", "drpo"):
+    for name in results["methods"]:
         set_score(results, name, math.nan)
-    sentences = verdict(results)
-    assert "is the only method with a finite score" in sentences[0]
-    assert "DRPO has no finite score." in sentences
-    set_score(results, "awr", math.inf)
-    assert verdict(results)[0] == "No method reached a finite score."
+    assert not any(by_mean for _, by_mean, _ in marked(results))
 
 
-@pytest.mark.parametrize(
-    ("ceiling", "told"),
-    [(0.99, "cannot be told apart from it"), (1.5, "falls 0.50 short of it"), (0.4, "is 0.60 above it")],
-)
-def test_verdict_beside_the_ceiling(ceiling, told):
+def test_methods_of_any_name_have_the_same_rows():
+    results = make_results(scores={"iql": 0.2, "my_own": 0.9})
+    rows = [line.split()[0] for line in format_table(results).splitlines() if line.startswith(("iql", "my_own"))]
+    assert rows == ["iql", "my_own", "iql", "iql", "my_own", "my_own"]  # scores, then two estimators each
+
+
+def test_stopped_runs_stand_below_the_table():
     results = make_results()
-    set_score(results, "drpo", 1.0)
-    results["ceiling"] = {"mean": ceiling, "low": ceiling - 0.02, "high": ceiling + 0.02, "per_seed": [ceiling] * 3}
-    assert any(text.startswith("The ceiling") and text.endswith(f"DRPO {told}.") for text in verdict(results))
-
-
-def test_verdict_on_the_filter():
-    results = make_results()
-    results["methods"]["drpo"]["filter_precision"]["mean"] = 0.875
-    assert "Of what DRPO's filter kept, 87.5 % is truly good, against 2 % of the log." in verdict(results)
-    results["methods"]["drpo"]["filter_precision"] = None
-    assert not any("filter" in text for text in verdict(results))
-
-
-@pytest.mark.parametrize(("peak", "told"), [(1e30, "1.0e+30"), (math.inf, "infinity"), (math.nan, "infinity")])
-def test_verdict_on_divergence(peak, told):
-    results = make_results()
-    results["methods"]["drpo"]["max_surprisal"] = [30.0, 31.26, 29.0]
-    results["methods"]["signed_pg"] |= {"max_surprisal": [5.0, peak, 7.0], "max_score_norm": [1.0, 44.0, 3.0]}
-    sentence = next(text for text in verdict(results) if "diverged" in text)
-    assert sentence == (
-        f"Signed policy gradient diverged on 1 of 3 seeds: its surprisal (nats) reached {told}, "
-        "its score norm 44.0; DRPO's surprisal peaked at 31.3."
-    )
-
-
-def test_verdict_on_calm_and_on_stopped_runs():
-    results = make_results()
-    results["methods"]["signed_pg"] |= {"max_surprisal": [5.0, 9e5, 7.0], "max_score_norm": [1.0, 44.0, 3.0]}
-    told = next(text for text in verdict(results) if text.startswith("No run diverged"))
-    assert "9.0e+05 nats, by signed policy gradient" in told
-    results["methods"]["signed_pg"]["stopped"] = [None, "loss=nan at step 900.", "loss=nan at step 950."]
-    sentences = verdict(results)
-    assert "Signed policy gradient was stopped on 2 of 3 seeds (loss=nan at step 900)." in sentences
-    assert not any(text.startswith("No run diverged") for text in sentences)
-    assert "signed PG, seed 12, was stopped: loss=nan at step 900." in format_table(results)
-
-
-def test_verdict_on_off_policy_estimates():
-    results = make_results()
-    wrong = results["methods"]["bc"]["ope"][2][1]
-    wrong |= {"value": 99.0, "low": 98.0, "high": 100.0}
-    told = verdict(results)[-1]
-    assert told.startswith(
-        "Off-policy, 18 of 24 estimates have an effective sample size of at least 100, and 17 of those"
-    )
-    assert told.endswith("do not trust the others: signed policy gradient (6 of 6).")
-    for name in ("bc", "awr", "drpo"):
-        for seed in results["methods"][name]["ope"]:
-            for estimate in seed:
-                estimate["ess"] = 50.0
-    assert verdict(results)[-1].startswith("None of the 24 off-policy estimates can be trusted")
-    results["methods"] = {"drpo": make_results()["methods"]["drpo"]}
-    assert "Off-policy, all 6 estimates have" in verdict(results)[-1]
-    results["methods"]["drpo"] |= {"ope": [], "truth": []}
-    assert not any("ff-policy" in text for text in verdict(results))
+    results["methods"]["signed_pg"]["stopped"] = [None, "loss=nan at step 900.", None]
+    assert "signed_pg, seed 12, was stopped: loss=nan at step 900." in format_table(results)
 
 
 @pytest.mark.parametrize(

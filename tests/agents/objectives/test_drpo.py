@@ -429,7 +429,7 @@ def test_kappa_is_estimated_from_the_scores(make_actor):
 def test_where_the_scores_do_not_say_the_default_is_taken_and_told(make_actor):
     scores = torch.from_numpy(np.random.default_rng(0).normal(size=5_000))
     objective = make_drpo(make_actor(), scores, kappa="auto")
-    assert objective.kappas[-1].item() == 0.1
+    assert objective.kappas[-1].item() == 0.01
     assert "unidentified" in objective.remarks[0]
     resumed = DrpoObjective(make_actor(), config=DrpoConfig(kappa="auto"))
     resumed.load_state_dict(objective.state_dict())
