@@ -1,4 +1,8 @@
-"""RecSession's learners: encoders, policies, critics, objectives, the trainer, evaluation and the command line.
+"""RecSession's learners: objectives, policies, critics, trainer and evaluation, over TorchRL.
 
-The only package that imports torch at module level, and this file does not: `agents.cli` starts without it.
+What it offers stands in `__init__.pyi` and is imported, torch with it, when it is first asked for.
 """
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -19,35 +19,32 @@ _LARGEST: Final = {"quality": 1e6, "appeal": 1e6, "length": 1e30, "age": 1e30, "
 
 @dataclass(frozen=True)
 class CatalogConfig:
-    """How a synthetic catalogue is drawn.
-
-    Attributes:
-        num_items: N, items in the catalogue.
-        embedding_dim: d, dimension of the unit item embeddings.
-        num_topics: topics; each has a random unit centroid.
-        topic_spread: standard deviation, over all d directions together, of an item around its topic's centroid.
-        quality_mean: mean quality over the sphere (RecSim: more bad topics than good ones).
-        quality_scale: standard deviation of quality that the embedding explains.
-        quality_noise: standard deviation of quality that it does not.
-        clickbait: correlation of appeal with minus quality, in [0, 1].
-        length_mean: median length, minutes.
-        length_spread: standard deviation of log length.
-        zipf_exponent: popularity prior of the item of rank r is proportional to r**-zipf_exponent.
-        max_age: ages are uniform in [0, max_age) days.
-    """
+    """How a synthetic catalogue is drawn."""
 
     num_items: int = 1000
+    """N, items in the catalogue."""
     embedding_dim: int = 16
+    """d, dimension of the unit item embeddings."""
     num_topics: int = 20
+    """Topics; each has a random unit centroid."""
     topic_spread: float = 0.7
+    """Standard deviation, over all d directions together, of an item around its topic's centroid."""
     quality_mean: float = -1.0
+    """Mean quality over the sphere (RecSim: more bad topics than good ones)."""
     quality_scale: float = 0.5
+    """Standard deviation of quality that the embedding explains."""
     quality_noise: float = 0.3
+    """Standard deviation of quality that it does not."""
     clickbait: float = 0.7
+    """Correlation of appeal with minus quality, in [0, 1]."""
     length_mean: float = 4.0
+    """Median length, minutes."""
     length_spread: float = 0.25
+    """Standard deviation of log length."""
     zipf_exponent: float = 1.0
+    """Popularity prior of the item of rank r is proportional to r**-zipf_exponent."""
     max_age: float = 365.0
+    """Ages are uniform in [0, max_age) days."""
 
     def __post_init__(self) -> None:
         require_range("num_items", self.num_items, 1, 2**31 - 1, integer=True)
@@ -64,25 +61,22 @@ class CatalogConfig:
 
 @dataclass(frozen=True)
 class Catalog:
-    """The items, one row each; read-only arrays.
-
-    Attributes:
-        embeddings: [N, d] float32, unit rows.
-        topics: [N] int32.
-        quality: [N] float32, what a consumed item gives back to the user; hidden from agents.
-        appeal: [N] float32, what attracts the click; hidden from agents.
-        length: [N] float32, minutes.
-        popularity: [N] float32, prior, sums to one.
-        age: [N] float32, days.
-    """
+    """The items, one row each; read-only arrays."""
 
     embeddings: np.ndarray
+    """[N, d] float32, unit rows."""
     topics: np.ndarray
+    """[N] int32."""
     quality: np.ndarray
+    """[N] float32, what a consumed item gives back to the user; hidden from agents."""
     appeal: np.ndarray
+    """[N] float32, what attracts the click; hidden from agents."""
     length: np.ndarray
+    """[N] float32, minutes."""
     popularity: np.ndarray
+    """[N] float32, prior, sums to one."""
     age: np.ndarray
+    """[N] float32, days."""
 
     @property
     def num_items(self) -> int:

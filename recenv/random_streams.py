@@ -33,7 +33,7 @@ _SCALE = 2.0**-32
 
 @njit(cache=True, error_model="numpy", nogil=True)
 def _philox(block, seeds, stream, episodes, steps, words):
-    # Lane after lane through all ten rounds: the compiler does several lanes at once. All words are uint64 that hold 32
+    # Session after session through all ten rounds: the compiler does several at once. All words are uint64 that hold 32
     # bits: a product of two never overflows, compiled or interpreted.
     for b in range(len(seeds)):
         word_0, word_1, word_2, word_3 = block, steps[b], episodes[b], stream
@@ -59,15 +59,15 @@ def fill_words(seeds, stream, episodes, steps, out):
         stream: uint64 scalar below 2**32.
         episodes: [B] uint64 below 2**32.
         steps: [B] uint64 below 2**32.
-        out: [B, n] uint64, written; draw j of lane b is a function of (seeds[b], stream, episodes[b], steps[b], j)
+        out: [B, n] uint64, written; draw j of index b is a function of (seeds[b], stream, episodes[b], steps[b], j)
             alone.
     """
-    num_lanes, num_draws = out.shape
-    words = np.empty((4, num_lanes), np.uint64)
+    batch_size, num_draws = out.shape
+    words = np.empty((4, batch_size), np.uint64)
     for start in range(0, num_draws, 4):
         _philox(np.uint64(start // 4), seeds, stream, episodes, steps, words)
         for j in range(min(4, num_draws - start)):
-            for b in range(num_lanes):
+            for b in range(batch_size):
                 out[b, start + j] = words[j, b]
 
 
@@ -82,12 +82,12 @@ def fill_uniforms(seeds, stream, episodes, steps, out):
         steps: [B] uint64 below 2**32.
         out: [B, n] float64, written.
     """
-    num_lanes, num_draws = out.shape
-    words = np.empty((4, num_lanes), np.uint64)
+    batch_size, num_draws = out.shape
+    words = np.empty((4, batch_size), np.uint64)
     for start in range(0, num_draws, 4):
         _philox(np.uint64(start // 4), seeds, stream, episodes, steps, words)
         for j in range(min(4, num_draws - start)):
-            for b in range(num_lanes):
+            for b in range(batch_size):
                 # A word fits a signed integer, which processors convert faster.
                 out[b, start + j] = (np.float64(np.int64(words[j, b])) + 0.5) * _SCALE
 

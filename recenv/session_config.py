@@ -9,10 +9,10 @@ from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import Any, Final
 
 from recenv.catalog import Catalog, CatalogConfig
-from recenv.choice_models import MultinomialLogit, choice_model
+from recenv.dynamics.choice_models import MultinomialLogit, choice_model
+from recenv.dynamics.pieces import PIECES, Freshness, LeaveHazard, Retention, Satiation, Satisfaction, TimeBudget
+from recenv.dynamics.user_models.base import USER_MODELS
 from recenv.errors import InvalidInput, require, require_range, unknown_name
-from recenv.pieces import PIECES, Freshness, LeaveHazard, Retention, Satiation, Satisfaction, TimeBudget
-from recenv.user_models import USER_MODELS
 
 
 def _default_user_model() -> Any:
@@ -25,42 +25,40 @@ class SessionConfig:
 
     The constructor takes every field as it is given, and its defaults are interest evolution's world; `override` starts
     from the world of the user model that it is given.
-
-    Attributes:
-        world_seed: seed of the catalogue, in [0, 2**63).
-        slate_size: K, items shown a step.
-        max_steps: T, steps after which a session is truncated.
-        history_length: H, consumed items that an observation holds.
-        profile_noise: standard deviation of the seen profile around the initial interest.
-        expose_user_state: put the hidden state into `info["user_state"]`; for oracles and tests, not for learners.
-        num_candidates: C, items that a step offers, a uniform subset that the observation names; None offers all.
-        catalog: how the items are drawn.
-        user_model: config of a registered user model.
-        choice: config of a choice model.
-        satiation: tiring of what was lately consumed; this and the following are pieces (`recenv.pieces`), None is off.
-        time_budget: minutes that watching spends.
-        satisfaction: a slow state that benefit raises.
-        leave_hazard: a chance to leave at every step.
-        retention: coming back after days.
-        freshness: items that appear and age.
     """
 
     world_seed: int = 0
+    """Seed of the catalogue, in [0, 2**63)."""
     slate_size: int = 10
+    """K, items shown a step."""
     max_steps: int = 50
+    """T, steps after which a session is truncated."""
     history_length: int = 20
+    """H, consumed items that an observation holds."""
     profile_noise: float = 0.05
+    """Standard deviation of the seen profile around the initial interest."""
     expose_user_state: bool = False
+    """Put the hidden state into `info["user_state"]`; for oracles and tests, not for learners."""
     num_candidates: int | None = None
+    """C, items that a step offers, a uniform subset that the observation names; None offers all."""
     catalog: CatalogConfig = field(default_factory=CatalogConfig)
+    """How the items are drawn."""
     user_model: Any = field(default_factory=_default_user_model)
+    """Config of a registered user model."""
     choice: Any = field(default_factory=MultinomialLogit)
+    """Config of a choice model."""
     satiation: Satiation | None = field(default_factory=Satiation)
+    """Tiring of what was lately consumed; this and the following are pieces (`recenv.dynamics.pieces`), None is off."""
     time_budget: TimeBudget | None = field(default_factory=TimeBudget)
+    """Minutes that watching spends."""
     satisfaction: Satisfaction | None = None
+    """a slow state that benefit raises."""
     leave_hazard: LeaveHazard | None = None
+    """a chance to leave at every step."""
     retention: Retention | None = None
+    """Coming back after days."""
     freshness: Freshness | None = None
+    """Items that appear and age."""
 
     def __post_init__(self) -> None:
         require_range("world_seed", self.world_seed, 0, 2**63 - 1, integer=True)

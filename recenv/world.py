@@ -7,34 +7,31 @@ from functools import lru_cache
 
 import numpy as np
 
-from recenv.candidates import ItemSupply
 from recenv.catalog import Catalog
-from recenv.choice_models import ChoiceModel
+from recenv.dynamics.candidates import ItemSupply
+from recenv.dynamics.choice_models import ChoiceModel
+from recenv.dynamics.pieces import SessionPieces
+from recenv.dynamics.user_models.base import USER_MODELS, State, UserModel
 from recenv.errors import require
-from recenv.pieces import SessionPieces
 from recenv.session_config import SessionConfig
-from recenv.user_models import USER_MODELS, State, UserModel
 
 
 @dataclass(frozen=True)
 class World:
-    """A catalogue and the parameters of the users: what `reset` never changes.
-
-    Attributes:
-        config: what fixes the world.
-        catalog: the items.
-        supply: which of them a step may show.
-        user_model: the users' dynamics.
-        choice: how utilities become clicks.
-        pieces: what else moves.
-    """
+    """A catalogue and the parameters of the users: what `reset` never changes."""
 
     config: SessionConfig
+    """What fixes the world."""
     catalog: Catalog
+    """The items."""
     supply: ItemSupply
+    """Which of them a step may show."""
     user_model: UserModel
+    """The users' dynamics."""
     choice: ChoiceModel
+    """How utilities become clicks."""
     pieces: SessionPieces
+    """What else moves."""
 
     @property
     def num_feedback(self) -> int:

@@ -12,6 +12,8 @@ import pytest
 from hypothesis import settings
 
 ROOT = Path(__file__).parent.parent
+# Where torch is: tox's boundscheck and nojit do without.
+pytest_plugins = ("tests.learning_fixtures",) if importlib.util.find_spec("torch") else ()
 
 # `derandomize` makes a run repeatable; new examples are nightly's work.
 settings.register_profile("default", deadline=None, derandomize=True)
@@ -35,7 +37,7 @@ def pytest_configure(config: pytest.Config) -> None:
     # Before a test imports numpy, numba or torch: pytest-xdist runs one process on each core.
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ.setdefault(name, "1")
-    misplaced = misplaced_packages(("recenv", "offline_data", "agents"), ROOT)
+    misplaced = misplaced_packages(("recenv", "offline_data", "agents", "recsession"), ROOT)
     if misplaced:
         raise pytest.UsageError("; ".join(misplaced))
 
@@ -58,7 +60,7 @@ def foreign_log(tmp_path: Path) -> Callable[..., Any]:
     def build(log_prob: Any = None, **changes: Any) -> Any:
         import numpy as np
 
-        from offline_data.dataset_writer import consumed_events, write_dataset
+        from offline_data.store.dataset_writer import consumed_events, write_dataset
 
         feedback = np.zeros((7, 1, 2), np.float32)
         feedback[:, 0, 0] = [1, 0, 0, 1, 1, 0, 1]

@@ -17,20 +17,21 @@ import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
 
-from agents.encoders import ENCODERS, SessionEncoder
-from agents.objectives import NEEDS, OBJECTIVES, Objective
-from agents.plain_config import from_plain, to_plain
-from agents.policies import POLICIES, Policy
-from offline_data.behavior import ACTION_KINDS, BEHAVIORS, BehaviorPolicy, make_behavior
-from offline_data.ope import ESTIMATORS, LoggedSessions, SessionStatistics, estimate
-from offline_data.quality import mixture_spec
+from agents.nn.encoders.base import ENCODERS, SessionEncoder
+from agents.objectives.base import NEEDS, OBJECTIVES, Objective
+from agents.policies.base import POLICIES, Policy
+from offline_data.behavior.base import ACTION_KINDS, BEHAVIORS, BehaviorPolicy, make_behavior
+from offline_data.dial.quality import mixture_spec
+from offline_data.ope.base import ESTIMATORS, estimate
+from offline_data.ope.sessions import LoggedSessions, SessionStatistics
+from recenv.dynamics.pieces import PIECES
+from recenv.dynamics.user_models.base import USER_MODELS, Response, State, UserModel
+from recenv.engine.session_batch import SessionBatch, StepOutcome
+from recenv.envs.session_env import observation_space
 from recenv.errors import InvalidInput
-from recenv.pieces import PIECES
+from recenv.plain_config import field_meanings, from_plain, to_plain
 from recenv.registry import Registry
-from recenv.session_batch import SessionBatch, StepOutcome
 from recenv.session_config import SessionConfig
-from recenv.session_env import observation_space
-from recenv.user_models import USER_MODELS, Response, State, UserModel
 from recenv.world import World, make_world
 from tests.strategies.worlds import EVERY_PIECE, small_worlds
 
@@ -137,40 +138,6 @@ def test_a_part_is_documented_and_has_a_test_file(kind, name):
 # --- configs
 
 
-def documented_fields(config: type) -> set[str]:
-    """Return the fields that a config class says something about: under `Attributes:`, or in a string below them."""
-    found = set()
-    for base in config.__mro__[:-1]:
-        lines = [line.strip() for line in inspect.cleandoc(base.__doc__ or "").splitlines()]
-        attributes = lines[lines.index("Attributes:") + 1 :] if "Attributes:" in lines else []
-        found |= {line.partition(":")[0] for line in attributes if line.partition(":")[2].strip()}
-        body = ast.parse(inspect.cleandoc(inspect.getsource(base))).body[0]
-        assert isinstance(body, ast.ClassDef)
-        for field, text in zip(body.body, body.body[1:], strict=False):
-            if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and isinstance(text, ast.Expr):
-                found.add(field.target.id)
-    return found
-
-
-def test_documentation_rule_can_fail():
-    @dataclasses.dataclass
-    class Half:
-        """Half documented.
-
-        Attributes:
-            said: something.
-            empty:
-        """
-
-        said: int = 0
-        empty: int = 0
-        unsaid: int = 0
-        below: int = 0
-        """Said here."""
-
-    assert documented_fields(Half) == {"said", "below"}
-
-
 @every_config
 def test_config_is_a_frozen_documented_dataclass(kind, name):
     config: Any = part_of(kind, name).Config
@@ -178,7 +145,7 @@ def test_config_is_a_frozen_documented_dataclass(kind, name):
     assert config.__doc__
     assert not config.__doc__.startswith(f"{config.__name__}("), "the docstring is the one that dataclasses make"
     fields = {field.name for field in dataclasses.fields(config)}
-    assert fields <= documented_fields(config)
+    assert fields <= set(field_meanings(config))
     assert set(get_type_hints(config)) >= fields
 
 
@@ -219,8 +186,8 @@ CLICK_ALL = {"name": "position_based", "relevance_midpoint": -1e6, "position_dec
 def played(world: World, num_sessions: int = 200, num_steps: int = 14) -> Iterator[tuple[SessionBatch, StepOutcome]]:
     """Yield a batch of sessions, and what each step of random slates with repeats gave."""
     batch = SessionBatch(world, num_sessions)
-    lanes = np.arange(num_sessions)
-    batch.start(lanes, lanes.astype(np.uint64), lanes % 3)
+    indices = np.arange(num_sessions)
+    batch.start(indices, indices.astype(np.uint64), indices % 3)
     rng = np.random.default_rng(5)
     for _ in range(num_steps):
         slates = rng.integers(world.catalog.num_items, size=(num_sessions, world.config.slate_size))

@@ -22,7 +22,7 @@ from stable_baselines3.common import env_checker
 from torchrl.envs import EnvBase, GymEnv, GymWrapper, check_env_specs
 
 import recenv
-from recenv.wrappers import (
+from recenv.envs.wrappers import (
     FlatObservation,
     HistoryTokens,
     ProtoAction,

@@ -19,7 +19,7 @@ from packaging.version import Version
 
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
-PACKAGES = ("recenv", "offline_data", "agents")
+PACKAGES = ("recenv", "offline_data", "agents", "recsession")
 INSTALL_COMMAND = "pip install -c constraints.txt -e . && recsession quickstart"
 TEST_COMMAND = "pip install -c constraints.txt tox && tox"
 
@@ -105,7 +105,7 @@ def test_wheel_holds_every_file_of_the_packages(tmp_path: Path):
     tree = tmp_path / "tree"
     for package in PACKAGES:
         shutil.copytree(ROOT / package, tree / package, ignore=skip)
-    for name in ("pyproject.toml", "README.md", "LICENSE", "recsession.py"):
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, tree / name)
     wanted = {
         str(path.relative_to(tree)) for package in PACKAGES for path in (tree / package).rglob("*") if path.is_file()
@@ -119,7 +119,7 @@ def test_wheel_holds_every_file_of_the_packages(tmp_path: Path):
     with zipfile.ZipFile(wheel) as archive:
         held = set(archive.namelist())
         (entry_points,) = (name for name in held if name.endswith("entry_points.txt"))
-        assert "recsession = recsession:main" in archive.read(entry_points).decode()
-    assert wanted | {"recsession.py"} <= held
+        assert "recsession = recsession.__main__:main" in archive.read(entry_points).decode()
+    assert wanted <= held
     tops = {name.split("/")[0] for name in held if ".dist-info" not in name}
-    assert tops == {*PACKAGES, "recsession.py"}
+    assert tops == set(PACKAGES)

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-PACKAGES = ("recenv", "offline_data", "agents")
-MAX_LINES = 600
+PACKAGES = ("recenv", "offline_data", "agents", "recsession")
+MAX_LINES = 400
 VAGUE_NAMES = {"utils", "util", "helpers", "helper", "misc", "common"}
 TOP_LEVEL = {
     ".ci",
@@ -27,7 +27,7 @@ TOP_LEVEL = {
     "offline_data",
     "pyproject.toml",
     "recenv",
-    "recsession.py",
+    "recsession",
     "tests",
     "tox.ini",
 }
@@ -38,7 +38,7 @@ NEVER = {
     "recenv": {"offline_data", "agents", "recsession", "tests"} | TORCH,
     "offline_data": {"agents", "recsession", "tests"},
     "agents": {"recsession", "tests"},
-    "tests/reference": {*PACKAGES, "recsession", "numba"},
+    "tests/reference": {*PACKAGES, "numba"},
     "tests/recenv": {"offline_data"},
     "tests/offline_data": set(),
 }
@@ -109,7 +109,7 @@ def test_imports_point_one_way(folder: str):
         ("import torch.nn as nn", ["line 1: imports torch"]),
         ("def f():\n    from agents import cli", ["line 2: imports agents"]),
         ("class A:\n    import tensordict", ["line 2: imports tensordict at module level"]),
-        ("import importlib\nimportlib.import_module('agents.cli')", ["line 2: imports agents"]),
+        ("import importlib\nimportlib.import_module('agents.trainer')", ["line 2: imports agents"]),
         ("if True:\n    import tensordict", ["line 2: imports tensordict at module level"]),
         ("def f():\n    import tensordict", []),
         ("if TYPE_CHECKING:\n    import tensordict", []),
@@ -125,7 +125,7 @@ def test_import_rule_can_fail(source: str, complaints: list[str]):
 
 def check_size(source: str) -> list[str]:
     lines = source.count("\n")
-    return [f"has {lines} lines; split it below {MAX_LINES} (aim at 250, review at 400)"] if lines > MAX_LINES else []
+    return [f"has {lines} lines; split it below {MAX_LINES} (aim at 200)"] if lines > MAX_LINES else []
 
 
 def check_name(path: Path) -> list[str]:

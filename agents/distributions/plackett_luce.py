@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
-from agents.distributions import copies_at_end, entropy_of_samples
+from agents.distributions.slate_samples import copies_at_end, entropy_of_samples
 
 NEVER: Final = -1e30  # in place of -inf where gradients pass: no difference of two of them is NaN
 _ENTROPY_SLATES: Final = 4
@@ -308,7 +308,7 @@ class PlackettLuce(Distribution):
         by_own = torch.stack([((-values).exp() * values).sum(0) for values in surprise])
         return entropy_of_samples((by_rest + by_own).movedim(0, -1), (own - levels - sums).movedim(0, -1))
 
-    def score_norm(self, action: Tensor) -> Tensor:
+    def score_function_norm(self, action: Tensor) -> Tensor:
         """Return the norm of the gradient of log pi(a | s) in all logits, [..., B]; zero for an impossible slate.
 
         Args:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from agents.distributions.plackett_luce import NEVER, PlackettLuce, scaled_logits, split, widened
-from agents.networks import ItemTable
+from agents.nn.networks import ItemTable
 
 _ITEMS_AT_ONCE: Final = 8192
 _PROPOSAL_BITS: Final = 52

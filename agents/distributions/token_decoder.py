@@ -15,9 +15,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import log_softmax
 
-from agents.attention import Block, KeysValues
 from agents.distributions.token_tree import TokenTree
-from agents.rows import take_rows
+from agents.nn.attention import Block, KeysValues
+from agents.nn.rows import take_rows
 
 Cache = tuple[KeysValues, ...]
 """Keys and values of each layer."""
@@ -93,7 +93,7 @@ class TokenDecoder(nn.Module):
         taken = self._taken_before(items, valid)
         log_prob = []
         for level, head in enumerate(self.heads):
-            # [B, R, K] as B users of R K lanes each.
+            # [B, R, K] as B users of R K indices each.
             choices = self.tree.choices(level, paths[..., level].flatten(1), offered, taken)
             allowed = choices.allowed.unflatten(1, slates.shape[1:])
             log_prob.append(masked_log_softmax(head(hidden[..., level, :]), allowed, self.temperature))
@@ -138,7 +138,7 @@ class TokenDecoder(nn.Module):
             position: in the slate.
             level: of the token.
             tokens: [M] int64 of this level.
-            cache: of the same lanes.
+            cache: of the same indices.
         """
         place = self.positions[position] + self.levels[level]
         return self._step(take_rows(self.tokens[level], tokens) + place, cache)

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
-from agents.distributions import copies_at_end, entropy_of_samples
 from agents.distributions.decoding import beam_search, sample_slates
+from agents.distributions.slate_samples import copies_at_end, entropy_of_samples
 from agents.distributions.token_decoder import Conditionals, TokenDecoder
 
 
@@ -76,7 +76,7 @@ class TokenSlates(Distribution):
         possible = self._possible(law, slate).unsqueeze(-1)
         return self._by_sample(torch.where(possible, self._token_log_prob(law), -torch.inf), slate)
 
-    def score_norm(self, action: Tensor) -> Tensor:
+    def score_function_norm(self, action: Tensor) -> Tensor:
         """Return the norm of the gradient of `log_prob` in the logits of all tokens, [..., B]; 0 where that is -inf.
 
         A token's share is |onehot(token) - p| / temperature.

@@ -21,7 +21,7 @@ import torch
 from tensordict import TensorDictBase
 from torch import Tensor
 
-from agents.objectives import OBJECTIVES, Objective
+from agents.objectives.base import OBJECTIVES, Objective
 from agents.objectives.signed_pg import signed_pg_loss
 from recenv.errors import require_range
 

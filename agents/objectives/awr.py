@@ -16,7 +16,7 @@ import torch
 from tensordict import TensorDictBase
 from torch import Tensor
 
-from agents.objectives import OBJECTIVES, Objective, weighted_log_prob
+from agents.objectives.base import OBJECTIVES, Objective, weighted_log_prob
 from recenv.errors import require_range
 
 

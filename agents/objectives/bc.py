@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from tensordict import TensorDictBase
 from torch import Tensor
 
-from agents.objectives import OBJECTIVES, Objective
+from agents.objectives.base import OBJECTIVES, Objective
 
 
 @dataclass(frozen=True)

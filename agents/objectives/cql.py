@@ -34,15 +34,15 @@ from torch import Tensor
 from torch.distributions import Distribution, Independent, Normal
 
 from agents.distributions.uniform_slates import UniformSlates
-from agents.objectives import OBJECTIVES
-from agents.objectives.action_values import (
+from agents.nn.session_space import SessionSpace
+from agents.objectives.base import OBJECTIVES
+from agents.objectives.bases.action_values import (
     DIAGNOSTICS,
     ActionValuesConfig,
     ValueObjective,
     read_transition,
     td_loss,
 )
-from agents.session_space import SessionSpace
 from recenv.errors import require, require_range
 
 

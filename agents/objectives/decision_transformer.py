@@ -25,7 +25,7 @@ import torch
 from tensordict import NestedKey, TensorDictBase
 from torch import Tensor
 
-from agents.objectives import OBJECTIVES, Objective
+from agents.objectives.base import OBJECTIVES, Objective
 from agents.objectives.bc import bc_loss
 from recenv.errors import InvalidInput, require_range
 

@@ -5,7 +5,7 @@ With d(a) = log pi_theta(a | s) - log pi_ref(a | s), a the logged action and a_1
     dpo:    L(theta) = -E[ log sigma(beta (d(a) - d(a_1))) ]
     s_dpo:  L(theta) = -E[ log sigma(-log sum_j exp(beta (d(a_j) - d(a)))) ]
 
-which are the same for m = 1. Pairs come from `agents.pairs`: a row's own action is preferred to actions of rows with
+which are the same for m = 1. Pairs come from `training.pairs`: a row's own action is preferred to actions of rows with
 lower scores at the same step, of its group or else of any session. An action that is impossible at the row's place,
 such as an item that is not on offer, is no preference; a row without any has no loss. What rejected actions say is
 bounded: d(a_j) falls, sigma goes to 0 and with it the force that pushes them away.
@@ -32,9 +32,9 @@ from tensordict.nn import TensorDictParams
 from torch import Tensor
 from torch.nn import functional
 
-from agents.objectives import OBJECTIVES, Objective
+from agents.objectives.base import OBJECTIVES, Objective
+from agents.objectives.bases.ratios import CloningConfig
 from agents.objectives.bc import bc_loss
-from agents.objectives.ratios import CloningConfig
 from recenv.errors import require_range
 
 

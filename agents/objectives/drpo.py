@@ -36,10 +36,10 @@ import torch
 from tensordict import TensorDictBase
 from torch import Tensor
 
-from agents.good_fraction import estimate_good_fraction
-from agents.objectives import OBJECTIVES, Objective, weighted_log_prob
-from agents.objectives.dro import dual_threshold, filter_weight
-from agents.objectives.ratios import log_ratio
+from agents.objectives.base import OBJECTIVES, Objective, weighted_log_prob
+from agents.objectives.bases.ratios import log_ratio
+from agents.robust.density_cap import dual_threshold, filter_weight
+from agents.robust.good_fraction import estimate_good_fraction
 from recenv.errors import require_range
 
 _EPSILON_FACTOR = 1.5

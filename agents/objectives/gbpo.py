@@ -22,8 +22,8 @@ import torch
 from tensordict import TensorDictBase
 from torch import Tensor
 
-from agents.objectives import OBJECTIVES
-from agents.objectives.ratios import CloningConfig, RatioObjective, log_complement, log_ratio
+from agents.objectives.base import OBJECTIVES
+from agents.objectives.bases.ratios import CloningConfig, RatioObjective, log_complement, log_ratio
 
 
 @dataclass(frozen=True)

@@ -19,17 +19,17 @@ import torch
 from tensordict import TensorDictBase
 from torch import Tensor, nn
 
-from agents.critics import expectile_loss
-from agents.objectives import OBJECTIVES
-from agents.objectives.action_values import (
+from agents.nn.value_networks import StateNetwork
+from agents.objectives.awr import awr_loss
+from agents.objectives.base import OBJECTIVES
+from agents.objectives.bases.action_values import (
     ActionValuesConfig,
     ValueObjective,
     make_networks,
     read_transition,
     td_loss,
 )
-from agents.objectives.awr import awr_loss
-from agents.value_networks import StateNetwork
+from agents.values.critics import expectile_loss
 from recenv.errors import require_range
 
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from tensordict import TensorDictBase
 from torch import Tensor
 
-from agents.objectives import OBJECTIVES, Objective, weighted_log_prob
+from agents.objectives.base import OBJECTIVES, Objective, weighted_log_prob
 
 
 @dataclass(frozen=True)

@@ -25,8 +25,8 @@ import torch
 from tensordict import TensorDictBase
 from torch import Tensor
 
-from agents.objectives import OBJECTIVES, Objective
 from agents.objectives.awr import awr_loss
+from agents.objectives.base import OBJECTIVES, Objective
 from recenv.errors import require_range
 
 

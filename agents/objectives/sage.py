@@ -26,11 +26,11 @@ import torch
 from tensordict import TensorDictBase
 from torch import Tensor
 
-from agents.distributions import copies_at_end
-from agents.objectives import OBJECTIVES
+from agents.distributions.slate_samples import copies_at_end
+from agents.nn.rows import take_rows
+from agents.objectives.base import OBJECTIVES
+from agents.objectives.bases.ratios import RatioObjective, group_advantage, sequence_length
 from agents.objectives.gspo import GspoConfig, gspo_loss
-from agents.objectives.ratios import RatioObjective, group_advantage, sequence_length
-from agents.rows import take_rows
 from recenv.errors import require, require_range
 
 

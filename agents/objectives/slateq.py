@@ -26,9 +26,11 @@ import torch
 from tensordict import TensorDictBase
 from torch import Tensor, nn
 
-from agents.networks import NetworkConfig
-from agents.objectives import OBJECTIVES
-from agents.objectives.action_values import (
+from agents.nn.networks import NetworkConfig
+from agents.nn.session_space import SessionSpace
+from agents.nn.value_networks import ItemNetwork
+from agents.objectives.base import OBJECTIVES
+from agents.objectives.bases.action_values import (
     DIAGNOSTICS,
     NUM_TWINS,
     ActionValuesConfig,
@@ -36,8 +38,6 @@ from agents.objectives.action_values import (
     make_networks,
     read_transition,
 )
-from agents.session_space import SessionSpace
-from agents.value_networks import ItemNetwork
 from recenv.errors import require_range
 
 _READS = "(observation, items or None)"

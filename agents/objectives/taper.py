@@ -32,7 +32,7 @@ import torch
 from tensordict import TensorDictBase
 from torch import Tensor, nn
 
-from agents.objectives import OBJECTIVES, Objective, weighted_log_prob
+from agents.objectives.base import OBJECTIVES, Objective, weighted_log_prob
 from recenv.errors import require, require_range
 
 Shape = Literal["exponential", "linear", "quadratic"]

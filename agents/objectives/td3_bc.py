@@ -24,8 +24,8 @@ import torch
 from tensordict import TensorDictBase
 from torch import Tensor
 
-from agents.objectives import OBJECTIVES
-from agents.objectives.action_values import ActionValuesConfig, ValueObjective, read_transition, td_loss
+from agents.objectives.base import OBJECTIVES
+from agents.objectives.bases.action_values import ActionValuesConfig, ValueObjective, read_transition, td_loss
 from recenv.errors import require_range
 
 

@@ -11,31 +11,28 @@ from tensordict import TensorDictBase
 from torch import Tensor, nn
 from torch.distributions import Independent, Normal
 
-from agents.item_search import ItemSearch
-from agents.networks import NetworkConfig, make_encoder, mlp
-from agents.policies import POLICIES, Played, Policy
-from agents.session_space import SessionSpace
+from agents.nn.networks import NetworkConfig, make_encoder, mlp
+from agents.nn.session_space import SessionSpace
+from agents.policies.base import POLICIES, Played, Policy
+from agents.policies.item_search import ItemSearch
+from recenv.engine.session_batch import Observation
 from recenv.errors import require, require_range
 from recenv.random_streams import normals
-from recenv.session_batch import Observation
 
 
 @dataclass(frozen=True)
 class GaussianPolicyConfig:
-    """A diagonal Gaussian over embedding space.
-
-    Attributes:
-        network: sizes.
-        initial_scale: standard deviation before training.
-        scale_floor: the scale never falls below this: on near-deterministic data a learned scale collapses.
-        learn_scale: learn one scale for each coordinate; otherwise it stays at `initial_scale`.
-    """
+    """A diagonal Gaussian over embedding space."""
 
     name: ClassVar[str] = "gaussian"
     network: NetworkConfig = field(default_factory=NetworkConfig)
+    """Sizes."""
     initial_scale: float = 0.2
+    """Standard deviation before training."""
     scale_floor: float = 0.1
+    """The scale never falls below this: on near-deterministic data a learned scale collapses."""
     learn_scale: bool = True
+    """Learn one scale for each coordinate; otherwise it stays at `initial_scale`."""
 
     def __post_init__(self) -> None:
         require_range("scale_floor", self.scale_floor, 0.0, 1e3, low_open=True)
@@ -57,7 +54,7 @@ class IndependentNormal(Independent):
     def __init__(self, loc: Tensor, scale: Tensor) -> None:
         super().__init__(Normal(loc, scale), 1)
 
-    def score_norm(self, action: Tensor) -> Tensor:
+    def score_function_norm(self, action: Tensor) -> Tensor:
         """Return the norm of the gradient of log pi(a | s) in the mean, |(a - loc) / scale^2|, [...].
 
         Args:

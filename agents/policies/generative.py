@@ -15,41 +15,38 @@ import torch
 from tensordict import TensorDictBase
 from torch import Tensor, nn
 
-from agents.attention import require_heads
 from agents.distributions.token_decoder import TokenDecoder
 from agents.distributions.token_slates import TokenSlates
 from agents.distributions.token_tree import TokenTree
-from agents.networks import NetworkConfig, make_encoder, mlp
-from agents.policies import POLICIES, Played, Policy
-from agents.session_space import SessionSpace
+from agents.nn.attention import require_heads
+from agents.nn.networks import NetworkConfig, make_encoder, mlp
+from agents.nn.session_space import SessionSpace
+from agents.policies.base import POLICIES, Played, Policy
 from recenv.errors import InvalidInput, require_range
-from recenv.semantic_ids import SemanticIdConfig, SemanticIds
+from recenv.item_codes.semantic_ids import SemanticIdConfig, SemanticIds
 
 
 @dataclass(frozen=True)
 class GenerativePolicyConfig:
-    """A transformer decoder over semantic IDs.
-
-    Attributes:
-        network: sizes of the encoder and of what makes the context token of it.
-        ids: how the items are coded.
-        width: of the decoder.
-        num_layers: of the decoder.
-        num_heads: of its attention; divides the width.
-        temperature: divides the logits, in training and in play: below 1 the policy is the more deterministic.
-        beam_size: prefixes that the search of the mode keeps; 1 is greedy.
-        num_entropy_samples: slates of which the entropy is a mean.
-    """
+    """A transformer decoder over semantic IDs."""
 
     name: ClassVar[str] = "generative"
     network: NetworkConfig = field(default_factory=NetworkConfig)
+    """Sizes of the encoder and of what makes the context token of it."""
     ids: SemanticIdConfig = field(default_factory=SemanticIdConfig)
+    """How the items are coded."""
     width: int = 64
+    """Of the decoder."""
     num_layers: int = 2
+    """Of the decoder."""
     num_heads: int = 2
+    """Of its attention; divides the width."""
     temperature: float = 1.0
+    """Divides the logits, in training and in play: below 1 the policy is the more deterministic."""
     beam_size: int = 1
+    """Prefixes that the search of the mode keeps; 1 is greedy."""
     num_entropy_samples: int = 4
+    """Slates of which the entropy is a mean."""
 
     def __post_init__(self) -> None:
         require_range("width", self.width, 1, 65_536, integer=True)

@@ -11,13 +11,13 @@ import torch
 from tensordict import TensorDictBase
 from torch import Tensor, nn
 
-from agents.distributions import copies_at_end
 from agents.distributions.plackett_luce import PlackettLuce, scaled_logits
 from agents.distributions.sampled_plackett_luce import ItemProposal, LargePlackettLuce, observation_key
-from agents.networks import ItemTable, NetworkConfig, make_encoder, mlp
-from agents.policies import POLICIES, Played, Policy
-from agents.session_space import SessionSpace
-from offline_data.behavior.plackett_luce import Scores, draw_slates, judge_slates, log_softmax
+from agents.distributions.slate_samples import copies_at_end
+from agents.nn.networks import ItemTable, NetworkConfig, make_encoder, mlp
+from agents.nn.session_space import SessionSpace
+from agents.policies.base import POLICIES, Played, Policy
+from offline_data.ranking.plackett_luce import Scores, draw_slates, judge_slates, log_softmax
 from recenv.errors import require, require_range
 
 _SCORES_AT_ONCE: Final = 2**24
@@ -25,23 +25,20 @@ _SCORES_AT_ONCE: Final = 2**24
 
 @dataclass(frozen=True)
 class PlackettLucePolicyConfig:
-    """A Plackett-Luce policy over slates.
-
-    Attributes:
-        network: sizes.
-        item_width: D, of the vectors of session and item whose products are the logits.
-        sampled_above: in training, catalogues of more items than this have their normaliser estimated from a sample,
-            unless the step offers candidates; in evaluation mode it is exact.
-        num_sampled: M, items of the sample, which the observations of the batch fix.
-        uniform_share: of the sample's proposal, in (0, 1]; the rest follows popularity.
-    """
+    """A Plackett-Luce policy over slates."""
 
     name: ClassVar[str] = "plackett_luce"
     network: NetworkConfig = field(default_factory=NetworkConfig)
+    """Sizes."""
     item_width: int = 64
+    """D, of the vectors of session and item whose products are the logits."""
     sampled_above: int = 10_000
+    """In training, catalogues of more items than this have their normaliser estimated from a sample, unless the step
+    offers candidates; in evaluation mode it is exact."""
     num_sampled: int = 1024
+    """M, items of the sample, which the observations of the batch fix."""
     uniform_share: float = 0.5
+    """Of the sample's proposal, in (0, 1]; the rest follows popularity."""
 
     def __post_init__(self) -> None:
         require_range("item_width", self.item_width, 1, 65_536, integer=True)

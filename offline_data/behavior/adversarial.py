@@ -4,27 +4,24 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from offline_data.behavior import BEHAVIORS
+from offline_data.behavior.base import BEHAVIORS
 from offline_data.behavior.expert import ExpertPolicy
-from offline_data.behavior.ranking import RankingConfig
+from offline_data.ranking.ranking import RankingConfig
 from recenv.errors import require_range
 
 
 @dataclass(frozen=True)
 class AdversarialConfig(RankingConfig):
-    """What the adversary seeks; the defaults earn least, or all but least, in every user model's own world.
-
-    Attributes:
-        utility_weight: worth to it of one unit of what draws the click.
-        quality_weight: worth to it of one unit of what an item gives back, in units of utility.
-        temperature: of the Plackett-Luce slates, in units of utility.
-        proto_scale: standard deviation of each coordinate of the proto-action, around a unit mean.
-    """
+    """What the adversary seeks; the defaults earn least, or all but least, in every user model's own world."""
 
     utility_weight: float = -1.0
+    """Worth to it of one unit of what draws the click."""
     quality_weight: float = -0.1
+    """Worth to it of one unit of what an item gives back, in units of utility."""
     temperature: float = 0.05
+    """Of the Plackett-Luce slates, in units of utility."""
     proto_scale: float = 0.05
+    """Standard deviation of each coordinate of the proto-action, around a unit mean."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -23,10 +23,10 @@ from typing import Final
 import numpy as np
 from numba import njit
 
-from offline_data.behavior import BEHAVIORS, ActionKind, SessionView
-from offline_data.behavior.plackett_luce import Scores, linear_scores
-from offline_data.behavior.ranking import RankingConfig, RankingPolicy, ridge, unit
-from recenv.choice_models import MultinomialLogit
+from offline_data.behavior.base import BEHAVIORS, ActionKind, SessionView
+from offline_data.ranking.plackett_luce import Scores, linear_scores
+from offline_data.ranking.ranking import RankingConfig, RankingPolicy, ridge, unit
+from recenv.dynamics.choice_models import MultinomialLogit
 from recenv.errors import InvalidInput, require_range
 from recenv.random_streams import INITIAL, derive_seeds, uniforms
 from recenv.world import World
@@ -36,19 +36,16 @@ _UNKNOWN: Final = -2
 
 @dataclass(frozen=True)
 class BeliefConfig(RankingConfig):
-    """Parameters of the belief policy.
-
-    Attributes:
-        optimism: r - 1; 0 is belief-greedy.
-        num_particles: users that stand for the prior.
-        temperature: of the Plackett-Luce slates, in units of utility.
-        proto_scale: standard deviation of each coordinate of the proto-action, around a unit mean.
-    """
+    """Parameters of the belief policy."""
 
     optimism: float = 0.0
+    """r - 1; 0 is belief-greedy."""
     num_particles: int = 256
+    """Users that stand for the prior."""
     temperature: float = 0.02
+    """Of the Plackett-Luce slates, in units of utility."""
     proto_scale: float = 0.02
+    """Standard deviation of each coordinate of the proto-action, around a unit mean."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -158,9 +155,9 @@ def _clicked_positions(slates: np.ndarray, last_items: np.ndarray, clicked: np.n
 @njit(cache=True, error_model="numpy", nogil=True)
 def _learn(utilities, slates, clicked, no_click_utility, position_decay, log_weights):
     # Adds the log-probability of the answer under each particle.
-    num_lanes, slate_size = slates.shape
+    batch_size, slate_size = slates.shape
     log_decay = math.log(position_decay)
-    for b in range(num_lanes):
+    for b in range(batch_size):
         if clicked[b] == _UNKNOWN:
             continue
         for p in range(utilities.shape[1]):
@@ -178,8 +175,8 @@ def _learn(utilities, slates, clicked, no_click_utility, position_decay, log_wei
 
 @njit(cache=True, error_model="numpy", nogil=True)
 def _normalise(log_weights, weights):
-    num_lanes, num_particles = weights.shape
-    for b in range(num_lanes):
+    batch_size, num_particles = weights.shape
+    for b in range(batch_size):
         top = log_weights[b].max()
         total = 0.0
         for p in range(num_particles):

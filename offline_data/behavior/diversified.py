@@ -9,29 +9,26 @@ from functools import cached_property
 import numpy as np
 from numba import njit
 
-from offline_data.behavior import BEHAVIORS, Decision, SessionView
-from offline_data.behavior.plackett_luce import Scores, log_softmax
-from offline_data.behavior.ranking import RankingConfig, RankingPolicy, unit
+from offline_data.behavior.base import BEHAVIORS, Decision, SessionView
+from offline_data.ranking.plackett_luce import Scores, log_softmax
+from offline_data.ranking.ranking import RankingConfig, RankingPolicy, unit
+from recenv.engine.slates import check_slates
 from recenv.errors import require_range
-from recenv.slates import check_slates
 
 
 @dataclass(frozen=True)
 class DiversifiedConfig(RankingConfig):
-    """Parameters of the diversified oracle: little randomness, so that the slate is all but the best items.
-
-    Attributes:
-        topic_penalty: score that an item loses for each item of its topic that stands before it in the slate, in units
-            of utility; 0 is the greedy oracle of the click.
-        recent_share: the part of the penalty that each item of the topic in the observed history costs.
-        temperature: of the slates, in units of utility.
-        proto_scale: standard deviation of each coordinate of the proto-action, around a unit mean.
-    """
+    """Parameters of the diversified oracle: little randomness, so that the slate is all but the best items."""
 
     topic_penalty: float = 0.2
+    """Score that an item loses for each item of its topic that stands before it in the slate, in units of utility; 0 is
+    the greedy oracle of the click."""
     recent_share: float = 0.5
+    """The part of the penalty that each item of the topic in the observed history costs."""
     temperature: float = 0.02
+    """Of the slates, in units of utility."""
     proto_scale: float = 0.02
+    """Standard deviation of each coordinate of the proto-action, around a unit mean."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

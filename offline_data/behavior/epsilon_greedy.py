@@ -6,23 +6,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from offline_data.behavior import BEHAVIORS
+from offline_data.behavior.base import BEHAVIORS
 from offline_data.behavior.mixture import MixturePolicy
 from recenv.errors import require_range
 
 
 @dataclass(frozen=True)
 class EpsilonGreedyConfig:
-    """The policy, and how often it is not asked.
-
-    Attributes:
-        base: spec of the policy that acts otherwise, no mixture.
-        epsilon: probability of a uniform step, in [0, 1].
-    """
+    """The policy, and how often it is not asked."""
 
     mixing: ClassVar[str] = "step"
     base: Mapping[str, Any] | str = "greedy"
+    """Spec of the policy that acts otherwise, no mixture."""
     epsilon: float = 0.1
+    """Probability of a uniform step, in [0, 1]."""
 
     def __post_init__(self) -> None:
         require_range("epsilon", self.epsilon, 0.0, 1.0)

@@ -8,22 +8,19 @@ from typing import ClassVar
 
 import numpy as np
 
-from offline_data.behavior import BEHAVIORS, SessionView
-from offline_data.behavior.plackett_luce import Scores
-from offline_data.behavior.ranking import RankingConfig, RankingPolicy, linear_fit, unit
+from offline_data.behavior.base import BEHAVIORS, SessionView
+from offline_data.ranking.plackett_luce import Scores
+from offline_data.ranking.ranking import RankingConfig, RankingPolicy, linear_fit, unit
 from recenv.errors import require_range
 
 
 @dataclass(frozen=True)
 class ExpertConfig(RankingConfig):
-    """Parameters of the expert.
-
-    Attributes:
-        quality_weight: worth of one unit of quality, in units of utility; 0 is the greedy oracle of the click.
-    """
+    """Parameters of the expert."""
 
     utility_weight: ClassVar[float] = 1.0
     quality_weight: float = 2.0
+    """Worth of one unit of quality, in units of utility; 0 is the greedy oracle of the click."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

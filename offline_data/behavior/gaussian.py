@@ -8,8 +8,8 @@ from typing import Final
 
 import numpy as np
 
-from offline_data.behavior import BEHAVIORS, ActionKind, BehaviorPolicy, Decision, SessionView
-from offline_data.behavior.ranking import gaussian_log_prob, unit
+from offline_data.behavior.base import BEHAVIORS, ActionKind, BehaviorPolicy, Decision, SessionView
+from offline_data.ranking.ranking import gaussian_log_prob, unit
 from recenv.errors import InvalidInput, require, require_range, unknown_name
 from recenv.random_streams import normals
 from recenv.world import World
@@ -19,16 +19,13 @@ MEANS: Final = ("profile", "history")
 
 @dataclass(frozen=True)
 class GaussianConfig:
-    """Mean and scale of the proto-action.
-
-    Attributes:
-        mean: "profile", "history" (the mean embedding of the items in the observed history, or the profile where there
-            are none), both scaled to unit length; or a list of d numbers, taken as they are.
-        scale: standard deviation of each coordinate.
-    """
+    """Mean and scale of the proto-action."""
 
     mean: str | Sequence[float] = "profile"
+    """"profile", "history" (the mean embedding of the items in the observed history, or the profile where there are
+    none), both scaled to unit length; or a list of d numbers, taken as they are."""
     scale: float = 0.1
+    """Standard deviation of each coordinate."""
 
     def __post_init__(self) -> None:
         require_range("scale", self.scale, 1e-6, 1e3)

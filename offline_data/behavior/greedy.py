@@ -5,24 +5,21 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from offline_data.behavior import BEHAVIORS
+from offline_data.behavior.base import BEHAVIORS
 from offline_data.behavior.expert import ExpertPolicy
-from offline_data.behavior.ranking import RankingConfig
+from offline_data.ranking.ranking import RankingConfig
 
 
 @dataclass(frozen=True)
 class GreedyConfig(RankingConfig):
-    """Randomness of the greedy oracle: little, so that the slate is all but the best items in their order.
-
-    Attributes:
-        temperature: of the Plackett-Luce slates, in units of utility.
-        proto_scale: standard deviation of each coordinate of the proto-action, around a unit mean.
-    """
+    """Randomness of the greedy oracle: little, so that the slate is all but the best items in their order."""
 
     utility_weight: ClassVar[float] = 1.0
     quality_weight: ClassVar[float] = 0.0
     temperature: float = 0.05
+    """Of the Plackett-Luce slates, in units of utility."""
     proto_scale: float = 0.05
+    """Standard deviation of each coordinate of the proto-action, around a unit mean."""
 
 
 @BEHAVIORS.register("greedy")

@@ -10,9 +10,9 @@ from typing import Any, Final
 import numpy as np
 from numba import njit
 
-from offline_data.behavior import BEHAVIORS, ActionKind, BehaviorPolicy, Decision, SessionView, make_behavior
+from offline_data.behavior.base import BEHAVIORS, ActionKind, BehaviorPolicy, Decision, SessionView, make_behavior
+from recenv.engine.slates import check_slates
 from recenv.errors import require, require_range, unknown_name
-from recenv.slates import check_slates
 from recenv.world import World
 
 MIXINGS: Final = ("step", "session", "position")
@@ -23,17 +23,14 @@ _TABLE_SIZE: Final = 2**20
 
 @dataclass(frozen=True)
 class MixtureConfig:
-    """Components, their weights, and how often the component is drawn.
-
-    Attributes:
-        components: specs of behavior policies, none of them a mixture.
-        weights: one nonnegative weight a component; they sum to one.
-        mixing: "step" draws a component at every step, "session" once a session, "position" for each slate position.
-    """
+    """Components, their weights, and how often the component is drawn."""
 
     components: Sequence[Mapping[str, Any] | str] = field(default_factory=tuple)
+    """Specs of behavior policies, none of them a mixture."""
     weights: Sequence[float] = field(default_factory=tuple)
+    """One nonnegative weight a component; they sum to one."""
     mixing: str = "step"
+    """"step" draws a component at every step, "session" once a session, "position" for each slate position."""
 
     def __post_init__(self) -> None:
         for name, values in (("components", self.components), ("weights", self.weights)):
@@ -215,18 +212,18 @@ class MixturePolicy(BehaviorPolicy):
         slates, prefix = np.empty(given.shape, np.int32), np.empty(given.shape)
         at_once = max(1, _TABLE_SIZE // (self.world.catalog.num_items * len(self.components)))
         for start in range(0, len(given), at_once):
-            lanes = np.arange(start, min(start + at_once, len(given)))
-            here, remembered, rows = view.take(lanes), memory[lanes], np.arange(len(lanes))
-            filled, running = np.empty((len(lanes), given.shape[1]), np.int32), np.zeros(len(lanes))
+            indices = np.arange(start, min(start + at_once, len(given)))
+            here, remembered, rows = view.take(indices), memory[indices], np.arange(len(indices))
+            filled, running = np.empty((len(indices), given.shape[1]), np.int32), np.zeros(len(indices))
             for k in range(given.shape[1]):
                 tables = self._next_items(here, filled[:, :k], remembered)
                 if component is None:
-                    filled[:, k] = given[lanes, k]
+                    filled[:, k] = given[indices, k]
                 else:
-                    _draw_items(tables, component[lanes, k], given[lanes, k], filled[:, k])
+                    _draw_items(tables, component[indices, k], given[indices, k], filled[:, k])
                 running += _logsumexp(self._log_weights[:, None] + tables[:, rows, filled[:, k]])
-                prefix[lanes, k] = running
-            slates[lanes] = filled
+                prefix[indices, k] = running
+            slates[indices] = filled
         return slates, prefix
 
     def _next_items(self, view: SessionView, prefix: np.ndarray, memory: np.ndarray) -> np.ndarray:

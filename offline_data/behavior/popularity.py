@@ -6,8 +6,8 @@ from functools import cached_property
 
 import numpy as np
 
-from offline_data.behavior import BEHAVIORS
-from offline_data.behavior.item_ranking import ItemRankingPolicy
+from offline_data.behavior.base import BEHAVIORS
+from offline_data.ranking.item_ranking import ItemRankingPolicy
 from recenv.catalog import Catalog
 
 

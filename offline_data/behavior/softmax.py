@@ -9,10 +9,10 @@ from typing import Final
 
 import numpy as np
 
-from offline_data.behavior import BEHAVIORS, ActionKind
-from offline_data.behavior.item_ranking import ItemRankingPolicy
+from offline_data.behavior.base import BEHAVIORS, ActionKind
 from offline_data.behavior.popularity import log_popularity
-from offline_data.behavior.ranking import RankingConfig
+from offline_data.ranking.item_ranking import ItemRankingPolicy
+from offline_data.ranking.ranking import RankingConfig
 from recenv.errors import require, require_range, unknown_name
 from recenv.world import World
 
@@ -21,17 +21,14 @@ COLUMNS: Final = ("quality", "appeal", "length", "popularity", "log_popularity",
 
 @dataclass(frozen=True)
 class SoftmaxConfig(RankingConfig):
-    """Scores of the items: a weighted sum of columns, plus what is given item by item; one of the two at least.
-
-    Attributes:
-        weights: the weight of each column that counts: quality, appeal, length, popularity, log_popularity or age.
-        scores: one score an item, by id.
-        temperature: of the Plackett-Luce slates, in units of the score.
-    """
+    """Scores of the items: a weighted sum of columns, plus what is given item by item; one of the two at least."""
 
     weights: Mapping[str, float] = field(default_factory=dict)
+    """The weight of each column that counts: quality, appeal, length, popularity, log_popularity or age."""
     scores: Sequence[float] | None = None
+    """One score an item, by id."""
     temperature: float = 1.0
+    """Of the Plackett-Luce slates, in units of the score."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -7,22 +7,19 @@ from functools import cached_property
 
 import numpy as np
 
-from offline_data.behavior import BEHAVIORS, SessionView
-from offline_data.behavior.plackett_luce import Scores
-from offline_data.behavior.ranking import RankingConfig, RankingPolicy, linear_fit, unit
+from offline_data.behavior.base import BEHAVIORS, SessionView
+from offline_data.ranking.plackett_luce import Scores
+from offline_data.ranking.ranking import RankingConfig, RankingPolicy, linear_fit, unit
 from recenv.errors import require_range
 from recenv.random_streams import WORLD, derive_seeds, uniforms
 
 
 @dataclass(frozen=True)
 class StaleConfig(RankingConfig):
-    """How far the interests are out of date.
-
-    Attributes:
-        drift: angle between yesterday's interests and today's, in radians; 0 is today's profile, pi its opposite.
-    """
+    """How far the interests are out of date."""
 
     drift: float = 1.25
+    """Angle between yesterday's interests and today's, in radians; 0 is today's profile, pi its opposite."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 from numba import njit
 
-from offline_data.behavior import BEHAVIORS, BehaviorPolicy, Decision, SessionView
-from offline_data.behavior.ranking import gaussian_log_prob
+from offline_data.behavior.base import BEHAVIORS, BehaviorPolicy, Decision, SessionView
+from offline_data.ranking.ranking import gaussian_log_prob
+from recenv.engine.slates import check_slates
 from recenv.random_streams import normals
-from recenv.slates import check_slates
 
 
 @dataclass(frozen=True)
@@ -91,11 +91,11 @@ def _fill_prefixes(count, prefix):
 
 @njit(cache=True, error_model="numpy", nogil=True)
 def _draw_slates(draws, num_items, offered, slates, prefix):
-    num_lanes, size = slates.shape
+    batch_size, size = slates.shape
     ids, count = np.arange(num_items), num_items
     taken, prefixes = np.empty(size, np.int64), np.empty(size)
     _fill_prefixes(count, prefixes)
-    for b in range(num_lanes):
+    for b in range(batch_size):
         if len(offered) > 0:
             count = _list_offered(offered[b], ids)
             _fill_prefixes(count, prefixes)
@@ -115,11 +115,11 @@ def _draw_slates(draws, num_items, offered, slates, prefix):
 
 @njit(cache=True, error_model="numpy", nogil=True)
 def _judge_slates(slates, num_items, offered, prefix):
-    num_lanes, size = slates.shape
+    batch_size, size = slates.shape
     ids, count = np.arange(num_items), num_items
     prefixes = np.empty(size)
     _fill_prefixes(count, prefixes)
-    for b in range(num_lanes):
+    for b in range(batch_size):
         if len(offered) > 0:
             count = _list_offered(offered[b], ids)
             _fill_prefixes(count, prefixes)

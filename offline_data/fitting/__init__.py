@@ -1,5 +1,1 @@
-"""User models fitted to logs by maximum likelihood, with intervals and a held-out judgement of their predictions."""
-
-from offline_data.fitting.user_fit import UserFit, fit_user_model
-
-__all__ = ["UserFit", "fit_user_model"]
+"""User models fitted to a log by maximum likelihood."""

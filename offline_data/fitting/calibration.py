@@ -9,8 +9,8 @@ from typing import Any, Final
 
 import numpy as np
 
+from offline_data.dial.quality import Interval
 from offline_data.fitting.maximum_likelihood import wilson
-from offline_data.quality import Interval
 from recenv.errors import require_range
 
 NUM_BINS: Final = 10
@@ -19,36 +19,30 @@ _BAR: Final = 30
 
 @dataclass(frozen=True)
 class ReliabilityBin:
-    """Predictions of like size.
-
-    Attributes:
-        count: predictions.
-        predicted: their mean.
-        observed: share of clicks.
-        low: lower end of the share's 95 % interval (Wilson).
-        high: upper end.
-    """
+    """Predictions of like size."""
 
     count: int
+    """Predictions."""
     predicted: float
+    """Their mean."""
     observed: float
+    """Share of clicks."""
     low: float
+    """Lower end of the share's 95 % interval (Wilson)."""
     high: float
+    """Upper end."""
 
 
 @dataclass(frozen=True)
 class Reliability:
-    """A reliability curve.
-
-    Attributes:
-        bins: about equally many predictions each, in increasing order; equal predictions share a bin.
-        calibration_error: mean of |observed - predicted| over predictions, bin by bin.
-        chance_error: what that would be, on average, if every prediction were right: the sampling noise of the bins.
-    """
+    """A reliability curve."""
 
     bins: tuple[ReliabilityBin, ...]
+    """About equally many predictions each, in increasing order; equal predictions share a bin."""
     calibration_error: float
+    """Mean of |observed - predicted| over predictions, bin by bin."""
     chance_error: float
+    """What that would be, on average, if every prediction were right: the sampling noise of the bins."""
 
     def as_dict(self) -> dict[str, Any]:
         """Return the fields by name."""

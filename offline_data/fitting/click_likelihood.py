@@ -27,8 +27,8 @@ from typing import Final
 import numpy as np
 from numba import njit
 
-from offline_data.dataset import LoggedDataset
 from offline_data.fitting.maximum_likelihood import Evaluation
+from offline_data.store.dataset import LoggedDataset
 from recenv.errors import require
 
 PARAMETERS: Final = ("affinity", "appeal", "satiation", "constant", "log_decay", "retention")
@@ -84,14 +84,14 @@ class ClickLikelihood:
             parameters: [P] float64, in the order of `PARAMETERS`.
         """
         size = len(PARAMETERS)
-        gradient, hessian, meat = np.zeros(size), np.zeros((size, size)), np.zeros((size, size))
+        gradient, hessian, outer_products = np.zeros(size), np.zeros((size, size)), np.zeros((size, size))
         value = 0.0
         for chunk in self._chunks:
             values = np.zeros(len(chunk))
-            self._read(chunk, parameters, values, gradient, hessian, meat, np.empty((0, 0)))
+            self._read(chunk, parameters, values, gradient, hessian, outer_products, np.empty((0, 0)))
             value += float(values.sum())
         upper = np.triu(hessian)
-        return Evaluation(value, gradient, upper + np.triu(hessian, 1).T, meat)
+        return Evaluation(value, gradient, upper + np.triu(hessian, 1).T, outer_products)
 
     def constant_alone(self) -> float:
         """Return the constant that fits best where nothing else moves a click.
@@ -164,7 +164,7 @@ class ClickLikelihood:
         values: np.ndarray,
         gradient: np.ndarray,
         hessian: np.ndarray,
-        meat: np.ndarray,
+        outer_products: np.ndarray,
         probability: np.ndarray,
     ) -> None:
         offsets = np.asarray(self.dataset.offsets[chunk.start : chunk.stop + 1])
@@ -191,7 +191,7 @@ class ClickLikelihood:
             values,
             gradient,
             hessian,
-            meat,
+            outer_products,
             probability,
         )
         if self._progress:
@@ -322,10 +322,10 @@ def _accumulate(
     values,
     gradient,
     hessian,
-    meat,
+    outer_products,
     probabilities,
 ):
-    # values[s] = log-likelihood of session s; gradient, hessian (its upper triangle) and meat are added to.
+    # values[s] = log-likelihood of session s; gradient, hessian (its upper triangle) and outer_products are added to.
     slate_size, dim, size = slate.shape[1], profile.shape[1], beta.shape[0]
     retention = beta[5]
     interest = np.empty(dim)
@@ -411,4 +411,4 @@ def _accumulate(
         for i in range(size):
             gradient[i] += own[i]
             for j in range(size):
-                meat[i, j] += own[i] * own[j]
+                outer_products[i, j] += own[i] * own[j]

@@ -8,7 +8,6 @@ from typing import Final
 
 import numpy as np
 
-from offline_data.dataset import LoggedDataset
 from offline_data.fitting.click_likelihood import ROWS_PER_CHUNK
 from offline_data.fitting.maximum_likelihood import (
     ParameterEstimate,
@@ -17,6 +16,7 @@ from offline_data.fitting.maximum_likelihood import (
     sandwich,
     wilson,
 )
+from offline_data.store.dataset import LoggedDataset
 
 # Whose users leave of their own accord, beside the pieces.
 _LEAVING_MODELS: Final = ("multi_behavior",)

@@ -18,38 +18,32 @@ _NORMAL_95: Final = 1.959963984540054
 
 @dataclass(frozen=True)
 class Evaluation:
-    """A log-likelihood at one point.
-
-    Attributes:
-        value: nats; minus infinity where a logged step has probability zero.
-        gradient: [P].
-        hessian: [P, P].
-        meat: [P, P], sum over clusters (sessions) of the outer product of the cluster's gradient.
-    """
+    """A log-likelihood at one point."""
 
     value: float
+    """Nats; minus infinity where a logged step has probability zero."""
     gradient: np.ndarray
+    """[P]."""
     hessian: np.ndarray
-    meat: np.ndarray
+    """[P, P]."""
+    outer_products: np.ndarray
+    """[P, P], sum over clusters (sessions) of the outer product of the cluster's gradient."""
 
 
 @dataclass(frozen=True)
 class ParameterEstimate:
-    """A parameter with its 95 % interval.
-
-    Attributes:
-        value: the maximum-likelihood estimate, or the value at which the parameter was held.
-        low: lower end; None where the parameter was held.
-        high: upper end; None where the parameter was held.
-        standard_error: its standard error; None where the parameter was held, or on another scale than `value`.
-        logged: the parameter in the log's own config, the truth if the log is simulated; None if it has none.
-    """
+    """A parameter with its 95 % interval."""
 
     value: float
+    """The maximum-likelihood estimate, or the value at which the parameter was held."""
     low: float | None = None
+    """Lower end; None where the parameter was held."""
     high: float | None = None
+    """Upper end; None where the parameter was held."""
     standard_error: float | None = None
+    """Its standard error; None where the parameter was held, or on another scale than `value`."""
     logged: float | None = None
+    """The parameter in the log's own config, the truth if the log is simulated; None if it has none."""
 
     @staticmethod
     def wald(value: float, standard_error: float) -> ParameterEstimate:
@@ -88,17 +82,14 @@ class ParameterEstimate:
 
 @dataclass(frozen=True)
 class Optimum:
-    """Where a log-likelihood is largest.
-
-    Attributes:
-        parameters: [P].
-        evaluation: the log-likelihood there.
-        iterations: Newton steps that were taken.
-    """
+    """Where a log-likelihood is largest."""
 
     parameters: np.ndarray
+    """[P]."""
     evaluation: Evaluation
+    """The log-likelihood there."""
     iterations: int
+    """Newton steps that were taken."""
 
 
 def maximize(
@@ -194,7 +185,7 @@ def sandwich(evaluation: Evaluation, free: np.ndarray) -> np.ndarray:
     index = np.ix_(free, free)
     bread = np.linalg.inv(-evaluation.hessian[index])
     covariance = np.zeros(evaluation.hessian.shape)
-    covariance[index] = bread @ evaluation.meat[index] @ bread
+    covariance[index] = bread @ evaluation.outer_products[index] @ bread
     return covariance
 
 

@@ -18,10 +18,10 @@ from typing import Any, Final
 import numpy as np
 from scipy.optimize import minimize_scalar
 
+from offline_data.dial.quality import Interval
 from offline_data.fitting.calibration import Reliability, gain_per_step, reliability, verdict
 from offline_data.fitting.maximum_likelihood import Evaluation, Optimum, ParameterEstimate, maximize, wilson
 from offline_data.interop.open_bandit import NUM_POSITIONS, POLICIES, read_open_bandit
-from offline_data.quality import Interval
 from recenv.catalog import Catalog
 from recenv.errors import require, require_range
 from recenv.random_streams import derive_seeds
@@ -37,33 +37,30 @@ _SPREADS: Final = (1e-2, 3.0)
 
 @dataclass(frozen=True)
 class OpenBanditFit:
-    """A fitted click model of a campaign.
-
-    Attributes:
-        config: one step, three positions, position-based clicks on the items' appeal.
-        items: the items, their effects for appeal.
-        estimates: `position_decay`, `relevance_midpoint` (minus the mean) and `effect_spread`, which has no interval.
-        effects: of each item, with intervals.
-        positions: shown and clicked rows of each position, the rate's 95 % interval (Wilson).
-        num_rows: rows that were fitted.
-        num_held_out: rows that judge the fit.
-        log_likelihood: of those, nats a row.
-        baseline: the same under one constant click rate.
-        gain: the fit's advance.
-        reliability: of the held-out rows.
-    """
+    """A fitted click model of a campaign."""
 
     config: SessionConfig
+    """One step, three positions, position-based clicks on the items' appeal."""
     items: Catalog
+    """The items, their effects for appeal."""
     estimates: dict[str, ParameterEstimate]
+    """`position_decay`, `relevance_midpoint` (minus the mean) and `effect_spread`, which has no interval."""
     effects: tuple[ParameterEstimate, ...]
+    """Of each item, with intervals."""
     positions: tuple[dict[str, float], ...]
+    """Shown and clicked rows of each position, the rate's 95 % interval (Wilson)."""
     num_rows: int
+    """Rows that were fitted."""
     num_held_out: int
+    """Rows that judge the fit."""
     log_likelihood: float
+    """Of those, nats a row."""
     baseline: float
+    """The same under one constant click rate."""
     gain: Interval
+    """The fit's advance."""
     reliability: Reliability
+    """Of the held-out rows."""
 
     def as_dict(self) -> dict[str, Any]:
         """Return nested plain values, `items` excepted, which `recsession fit` writes beside them."""

@@ -19,7 +19,7 @@ from typing import Any, Final, Literal
 
 import numpy as np
 
-from offline_data.dataset import LoggedDataset
+from offline_data.dial.quality import Interval
 from offline_data.fitting.calibration import Reliability, gain_per_step, reliability, verdict
 from offline_data.fitting.click_likelihood import PARAMETERS, ClickLikelihood
 from offline_data.fitting.feedback_estimates import leave_estimates, like_estimates
@@ -30,7 +30,7 @@ from offline_data.fitting.maximum_likelihood import (
     maximize,
     sandwich,
 )
-from offline_data.quality import Interval
+from offline_data.store.dataset import LoggedDataset
 from recenv.errors import require, require_range, unknown_name
 from recenv.random_streams import derive_seeds
 from recenv.session_config import SessionConfig
@@ -62,28 +62,25 @@ _LEFT_OUT: Final[dict[str, dict[str, str]]] = {
 
 @dataclass(frozen=True)
 class HeldOut:
-    """How the fit predicts sessions that it has not seen; log-likelihoods in nats a step.
-
-    Attributes:
-        num_sessions: sessions held out.
-        num_steps: their steps.
-        log_likelihood: under the fit.
-        baseline: under the same choice model with a constant utility, fitted to the same sessions.
-        gain: the fit's advance on the baseline.
-        logged: under the parameters of the log's own config, the true ones of a simulated log, with the same stand-in
-            for the interest.
-        gain_on_logged: the fit's advance on those; about zero where the model is exact.
-        reliability: predicted and observed clicks, a prediction for each position shown.
-    """
+    """How the fit predicts sessions that it has not seen; log-likelihoods in nats a step."""
 
     num_sessions: int
+    """Sessions held out."""
     num_steps: int
+    """Their steps."""
     log_likelihood: float
+    """Under the fit."""
     baseline: float
+    """Under the same choice model with a constant utility, fitted to the same sessions."""
     gain: Interval
+    """The fit's advance on the baseline."""
     logged: float
+    """Under the parameters of the log's own config, the true ones of a simulated log, with the same stand-in for the
+    interest."""
     gain_on_logged: Interval
+    """The fit's advance on those; about zero where the model is exact."""
     reliability: Reliability
+    """Predicted and observed clicks, a prediction for each position shown."""
 
     def as_dict(self) -> dict[str, Any]:
         """Return the fields by name, nested ones plain, and the verdict."""
@@ -98,23 +95,20 @@ class HeldOut:
 
 @dataclass(frozen=True)
 class UserFit:
-    """A fitted user model.
-
-    Attributes:
-        config: the log's config with the fitted parameters in place of its own.
-        estimates: by the name of the config's field; `leave_rate` is no field.
-        held_out: how it predicts.
-        approximations: what of the world the fit leaves out; none where it is exact.
-        notes: what else a reader should know, such as a parameter that was held.
-        training: the fit's own numbers.
-    """
+    """A fitted user model."""
 
     config: SessionConfig
+    """The log's config with the fitted parameters in place of its own."""
     estimates: dict[str, ParameterEstimate]
+    """By the name of the config's field; `leave_rate` is no field."""
     held_out: HeldOut
+    """How it predicts."""
     approximations: tuple[str, ...]
+    """What of the world the fit leaves out; none where it is exact."""
     notes: tuple[str, ...]
+    """What else a reader should know, such as a parameter that was held."""
     training: dict[str, Any]
+    """The fit's own numbers."""
 
     @property
     def exact(self) -> bool:

@@ -1,1 +1,1 @@
-"""Logs in formats of others: Minari and Parquet out; Minari, public logs and any table in."""
+"""Logs of others, in and out."""

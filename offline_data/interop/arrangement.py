@@ -15,23 +15,20 @@ MAX_SLATE_SIZE: Final = 1024
 
 @dataclass(frozen=True, eq=False)
 class Arrangement:
-    """Where each entry of a log goes, in rows and sessions.
-
-    Attributes:
-        order: [n] entries, by user, session, step and position.
-        row: [n] row of the sorted entries.
-        slot: [n] their place in the slate.
-        first: [N] the sorted entry that begins each row.
-        offsets: [S + 1].
-        cut_off: [S] whether the session may go on after the log's end; none where sessions are the log's own.
-    """
+    """Where each entry of a log goes, in rows and sessions."""
 
     order: np.ndarray
+    """[n] entries, by user, session, step and position."""
     row: np.ndarray
+    """[n] row of the sorted entries."""
     slot: np.ndarray
+    """[n] their place in the slate."""
     first: np.ndarray
+    """[N] the sorted entry that begins each row."""
     offsets: np.ndarray
+    """[S + 1]."""
     cut_off: np.ndarray
+    """[S] whether the session may go on after the log's end; none where sessions are the log's own."""
 
     @staticmethod
     def of(log: Interactions, gap: float) -> Arrangement:

@@ -10,10 +10,10 @@ from typing import Any, Final, Literal
 
 import numpy as np
 
-from offline_data.dataset import LoggedDataset
 from offline_data.interop.foreign_log import ImportOptions, import_interactions
 from offline_data.interop.interactions import Ids, Interactions
 from offline_data.interop.tables import Kind, Progress, read_tables, read_whole
+from offline_data.store.dataset import LoggedDataset
 from recenv.errors import InvalidInput, require, unknown_name
 
 TimeUnit = Literal["seconds", "milliseconds"]
@@ -37,37 +37,34 @@ _KINDS: Final[Mapping[str, Kind]] = {
 
 @dataclass(frozen=True)
 class ColumnMap:
-    """Which column of a log is what; an entry of the log is one shown item.
-
-    Attributes:
-        user_id: the user.
-        item_id: the shown item.
-        session_id: tells the sessions of a user apart; without it a gap in time does.
-        step: orders the steps of a session; entries of one step are a slate. Without it each entry is a step.
-        position: orders a slate.
-        timestamp: when, as a number since 1970 (`time_unit` of the reader) or as ISO 8601.
-        propensity: probability of the item at its position, given those before it in the slate, in (0, 1].
-        prefix_log_prob: log-probability of the slate up to the item, nats.
-        behavior_log_prob: log-probability of the whole slate, nats, the same for each of its items.
-        terminated: whether the user left after the step.
-        truncated: whether the session was cut off after the step.
-        feedback: column of each feedback channel in [0, 1], by its name; the first is the click.
-        reward: column of each component of the step's reward, by its name, the same for each item of a slate.
-    """
+    """Which column of a log is what; an entry of the log is one shown item."""
 
     user_id: str
+    """The user."""
     item_id: str
+    """The shown item."""
     session_id: str | None = None
+    """Tells the sessions of a user apart; without it a gap in time does."""
     step: str | None = None
+    """Orders the steps of a session; entries of one step are a slate. Without it each entry is a step."""
     position: str | None = None
+    """Orders a slate."""
     timestamp: str | None = None
+    """When, as a number since 1970 (`time_unit` of the reader) or as ISO 8601."""
     propensity: str | None = None
+    """Probability of the item at its position, given those before it in the slate, in (0, 1]."""
     prefix_log_prob: str | None = None
+    """Log-probability of the slate up to the item, nats."""
     behavior_log_prob: str | None = None
+    """Log-probability of the whole slate, nats, the same for each of its items."""
     terminated: str | None = None
+    """Whether the user left after the step."""
     truncated: str | None = None
+    """Whether the session was cut off after the step."""
     feedback: Mapping[str, str] = field(default_factory=dict)
+    """Column of each feedback channel in [0, 1], by its name; the first is the click."""
     reward: Mapping[str, str] = field(default_factory=dict)
+    """Column of each component of the step's reward, by its name, the same for each item of a slate."""
 
     def __post_init__(self) -> None:
         require(

@@ -12,12 +12,12 @@ from typing import Any, Final
 
 import numpy as np
 
-from offline_data.atomic_files import require_free
-from offline_data.dataset import LoggedDataset, file_digest
-from offline_data.dataset_writer import consumed_events, write_dataset
 from offline_data.interop.arrangement import Arrangement
 from offline_data.interop.interactions import Interactions
-from offline_data.propensities import PropensityEstimate, estimate_propensities
+from offline_data.interop.propensities import PropensityEstimate, estimate_propensities
+from offline_data.store.atomic_files import require_free
+from offline_data.store.dataset import LoggedDataset, file_digest
+from offline_data.store.dataset_writer import consumed_events, write_dataset
 from recenv.errors import require, require_range
 
 _ROUNDING: Final = 1e-5
@@ -27,22 +27,19 @@ _LATEST_TIME: Final = 2e10
 
 @dataclass(frozen=True)
 class ImportOptions:
-    """What every reader of a foreign log takes.
-
-    Attributes:
-        session_gap: minutes without an event after which a user's next one begins a session, where the log has no
-            sessions of its own.
-        history_length: H, consumed items that an observation holds.
-        reward_weights: weight of each feedback channel in the reward, by name; empty for the reader's own.
-        estimate_propensities: estimate the probabilities of the logged items where the log lacks them.
-        seed: of the split into sessions that the estimate is fitted, calibrated and judged on.
-    """
+    """What every reader of a foreign log takes."""
 
     session_gap: float = 30.0
+    """Minutes without an event after which a user's next one begins a session, where the log has no sessions of its
+    own."""
     history_length: int = 20
+    """H, consumed items that an observation holds."""
     reward_weights: Mapping[str, float] = field(default_factory=dict)
+    """Weight of each feedback channel in the reward, by name; empty for the reader's own."""
     estimate_propensities: bool = False
+    """Estimate the probabilities of the logged items where the log lacks them."""
     seed: int = 0
+    """Of the split into sessions that the estimate is fitted, calibrated and judged on."""
 
     def __post_init__(self) -> None:
         require_range("session_gap", self.session_gap, 0.0, 1e9)

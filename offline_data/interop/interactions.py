@@ -32,43 +32,40 @@ class Ids(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Interactions:
-    """The n shown items of a log, in the order of its files; an absent column is None.
-
-    Attributes:
-        files: files that they were read from, in order, and how many entries each holds.
-        user: of each entry.
-        item: of each entry.
-        feedback: [n] in [0, 1] by channel; the first is the click, and an item is consumed where it is above zero.
-        session: [n] integers that tell a user's sessions apart, in order; None: a gap in time does.
-        step: [n] integers that order the steps of a session; entries of one step are a slate. None: each is a step.
-        position: [n] integers that order a slate; without `step`, the position at which the one item stood.
-        timestamp: [n] seconds since 1970.
-        reward: [n] of the step by component, the same for each of its items; None: the weighted feedback.
-        item_log_prob: [n] nats, of the item given those before it in the slate; NaN where missing.
-        prefix_log_prob: [n] nats, of the slate up to the item.
-        step_log_prob: [n] nats, of the whole slate.
-        terminated: [n] bool of the step: the user left, and else the session was cut off; only its last step counts.
-        truncated: [n] bool of the step: the session was cut off, and else the user left.
-        row_columns: further [n] columns that are kept, by name; a step takes its first item's.
-        catalog: columns of the items, one row each of `item.source`.
-    """
+    """The n shown items of a log, in the order of its files; an absent column is None."""
 
     files: Sequence[tuple[Path, int]]
+    """Files that they were read from, in order, and how many entries each holds."""
     user: Ids
+    """Of each entry."""
     item: Ids
+    """Of each entry."""
     feedback: Mapping[str, np.ndarray]
+    """[n] in [0, 1] by channel; the first is the click, and an item is consumed where it is above zero."""
     session: np.ndarray | None = None
+    """[n] integers that tell a user's sessions apart, in order; None: a gap in time does."""
     step: np.ndarray | None = None
+    """[n] integers that order the steps of a session; entries of one step are a slate. None: each is a step."""
     position: np.ndarray | None = None
+    """[n] integers that order a slate; without `step`, the position at which the one item stood."""
     timestamp: np.ndarray | None = None
+    """[n] seconds since 1970."""
     reward: Mapping[str, np.ndarray] | None = None
+    """[n] of the step by component, the same for each of its items; None: the weighted feedback."""
     item_log_prob: np.ndarray | None = None
+    """[n] nats, of the item given those before it in the slate; NaN where missing."""
     prefix_log_prob: np.ndarray | None = None
+    """[n] nats, of the slate up to the item."""
     step_log_prob: np.ndarray | None = None
+    """[n] nats, of the whole slate."""
     terminated: np.ndarray | None = None
+    """[n] bool of the step: the user left, and else the session was cut off; only its last step counts."""
     truncated: np.ndarray | None = None
+    """[n] bool of the step: the session was cut off, and else the user left."""
     row_columns: Mapping[str, np.ndarray] = field(default_factory=dict)
+    """Further [n] columns that are kept, by name; a step takes its first item's."""
     catalog: Mapping[str, np.ndarray] = field(default_factory=dict)
+    """Columns of the items, one row each of `item.source`."""
 
     def place(self, entry: int) -> str:
         """Return where an entry was read, for a message."""

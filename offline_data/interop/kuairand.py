@@ -14,10 +14,10 @@ from typing import Any, Final, Literal
 
 import numpy as np
 
-from offline_data.dataset import LoggedDataset
 from offline_data.interop.foreign_log import ImportOptions, import_interactions
 from offline_data.interop.interactions import Ids, Interactions, label_columns
 from offline_data.interop.tables import Kind, Progress, read_tables
+from offline_data.store.dataset import LoggedDataset
 from recenv.errors import require, require_range, unknown_name
 
 Logs = Literal["all", "standard", "random"]

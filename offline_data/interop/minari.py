@@ -19,17 +19,17 @@ from typing import TYPE_CHECKING, Any, Final
 import gymnasium
 import numpy as np
 
-from offline_data.atomic_files import new_folder, require_free, write_json
-from offline_data.dataset import LoggedDataset, file_digest
-from offline_data.dataset_writer import consumed_events, write_dataset
-from offline_data.histories import ObservationBuilder
 from offline_data.interop.foreign_log import ImportOptions, import_interactions
 from offline_data.interop.interactions import Ids, Interactions
-from offline_data.session_blocks import SessionBlock, session_blocks
+from offline_data.store.atomic_files import new_folder, require_free, write_json
+from offline_data.store.dataset import LoggedDataset, file_digest
+from offline_data.store.dataset_writer import consumed_events, write_dataset
+from offline_data.store.histories import ObservationBuilder
+from offline_data.store.session_blocks import SessionBlock, session_blocks
+from recenv.envs.wrappers import ProtoAction
 from recenv.errors import InvalidInput, require
 from recenv.session_config import SessionConfig
 from recenv.world import make_world
-from recenv.wrappers import ProtoAction
 
 if TYPE_CHECKING:
     import h5py

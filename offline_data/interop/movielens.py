@@ -15,10 +15,10 @@ from typing import Any, Final
 
 import numpy as np
 
-from offline_data.dataset import LoggedDataset
 from offline_data.interop.foreign_log import ImportOptions, import_interactions
 from offline_data.interop.interactions import Ids, Interactions, label_columns
 from offline_data.interop.tables import Progress, read_tables
+from offline_data.store.dataset import LoggedDataset
 from recenv.errors import InvalidInput, require, require_range
 
 LIKED_FROM: Final = 4.0
@@ -29,23 +29,20 @@ _NO_GENRES: Final = "(no genres listed)"
 
 @dataclass(frozen=True)
 class _Layout:
-    """A release's files.
-
-    Attributes:
-        ratings: file of the ratings.
-        movies: file of the films.
-        delimiter: of the ratings.
-        names: of all columns of the ratings where the file has no header.
-        columns: names of user, film, rating and time among them.
-        genres: film ids and genres joined by `|` of the films' file.
-    """
+    """A release's files."""
 
     ratings: str
+    """File of the ratings."""
     movies: str
+    """File of the films."""
     delimiter: str
+    """Of the ratings."""
     names: Sequence[str] | None
+    """Of all columns of the ratings where the file has no header."""
     columns: tuple[str, str, str, str]
+    """Names of user, film, rating and time among them."""
     genres: Callable[[Path], list[tuple[int, str]]]
+    """Film ids and genres joined by `|` of the films' file."""
 
 
 def import_movielens(

@@ -19,10 +19,11 @@ from typing import Any, TextIO
 import numpy as np
 from numpy.typing import NDArray
 
-from offline_data.dataset import LoggedDataset
 from offline_data.interop.foreign_log import ImportOptions, import_interactions
 from offline_data.interop.interactions import Ids, Interactions
-from offline_data.ope import Estimate, LoggedSessions, estimate
+from offline_data.ope.base import Estimate, estimate
+from offline_data.ope.sessions import LoggedSessions
+from offline_data.store.dataset import LoggedDataset
 from recenv.errors import InvalidInput, require, unknown_name
 
 CAMPAIGNS = ("all", "men", "women")

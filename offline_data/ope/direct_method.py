@@ -6,7 +6,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from offline_data.ope import ESTIMATORS, LoggedSessions, SessionStatistics
+from offline_data.ope.base import ESTIMATORS
+from offline_data.ope.sessions import LoggedSessions, SessionStatistics
 
 
 @ESTIMATORS.register("dm")

@@ -11,8 +11,9 @@ from typing import ClassVar
 
 import numpy as np
 
-from offline_data.ope import ESTIMATORS, Floats, LoggedSessions, SessionStatistics
+from offline_data.ope.base import ESTIMATORS
 from offline_data.ope.importance import discounts, scaled_weights, session_log_weights, step_log_weights
+from offline_data.ope.sessions import Floats, LoggedSessions, SessionStatistics
 
 MAX_LOG_WEIGHT = 600.0
 """Nats at which `dr` caps a log weight, so that sums stay in double precision; the sample size sees the full weight."""

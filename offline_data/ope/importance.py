@@ -6,7 +6,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from offline_data.ope import ESTIMATORS, Floats, LoggedSessions, SessionStatistics
+from offline_data.ope.base import ESTIMATORS
+from offline_data.ope.sessions import Floats, LoggedSessions, SessionStatistics
 from recenv.errors import require
 
 

@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from agents.session_space import SessionSpace
-from offline_data.dataset import LoggedDataset
+from agents.nn.session_space import SessionSpace
 from offline_data.interop.foreign_log import ImportOptions, import_interactions
 from offline_data.interop.interactions import Ids, Interactions
+from offline_data.store.dataset import LoggedDataset
 
 SLATES = np.array(list(itertools.permutations(range(4), 2)))  # [12, 2], all that there are
 # The last two items have one embedding: only what is learned of an item tells them apart.

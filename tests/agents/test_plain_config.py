@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agents.encoders import ENCODERS
-from agents.networks import NetworkConfig
-from agents.plain_config import from_plain, to_plain
-from agents.policies import POLICIES
+from agents.nn.encoders.base import ENCODERS
+from agents.nn.networks import NetworkConfig
+from agents.policies.base import POLICIES
 from agents.policies.gaussian import GaussianPolicyConfig
 from recenv.errors import InvalidInput
-from recenv.semantic_ids import SemanticIdConfig
+from recenv.item_codes.semantic_ids import SemanticIdConfig
+from recenv.plain_config import from_plain, to_plain
 
 PAIRS = [(policy, encoder) for policy in POLICIES.registered() for encoder in ENCODERS.registered()]
 

@@ -1,6 +1,6 @@
 """Speed of the token decoder: one table, printed and never asserted; `tox -e bench`.
 
-Beam search over one-item slates of 256 users is measured against the bare decoder: the same steps on the same lanes,
+Beam search over one-item slates of 256 users is measured against the bare decoder: the same steps on the same indices,
 with fixed tokens, without a tree, a mask, scores or an order of the cache. The contenders take turns, round by round; a
 ratio is the median of the rounds' own ratios. Below, what training and play cost with the default config: forward and
 backward of the log-probability of slates of 10, and a played slate.
@@ -21,11 +21,11 @@ import torch
 from torch import Tensor
 
 from agents.distributions.token_decoder import TokenDecoder
-from agents.policies import make_policy
+from agents.nn.session_space import SessionSpace
+from agents.policies.base import make_policy
 from agents.policies.generative import GenerativePolicyConfig
-from agents.session_space import SessionSpace
-from recenv.semantic_ids import SemanticIdConfig
-from recenv.session_batch import SessionBatch
+from recenv.engine.session_batch import SessionBatch
+from recenv.item_codes.semantic_ids import SemanticIdConfig
 from recenv.session_config import SessionConfig
 from recenv.world import make_world
 
@@ -44,7 +44,7 @@ def prepared(codebooks: int, **options: Any) -> tuple[Any, Any]:
 
 @torch.no_grad()
 def bare_decoder(decoder: TokenDecoder, context: Tensor, beam_size: int, tokens: list[Tensor]) -> Tensor:
-    """Run the decoder's steps of a one-item slate: the context on a lane a user, then on `beam_size` of them."""
+    """Run the decoder's steps of a one-item slate: the context on a index a user, then on `beam_size` of them."""
     hidden, cache = decoder.begin(context)
     logits = decoder.heads[0](hidden)
     for level in range(1, decoder.tree.num_levels):

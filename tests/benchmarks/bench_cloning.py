@@ -17,13 +17,13 @@ import numpy as np
 import torch
 from scipy import stats
 
-from agents.encoders import ENCODERS
-from agents.evaluation import roll_out
-from agents.networks import NetworkConfig
-from agents.policies import POLICIES
-from agents.trainer import TrainerConfig, train
-from offline_data.collection import LogRequest, collect
-from offline_data.quality import reference_returns
+from agents.nn.encoders.base import ENCODERS
+from agents.nn.networks import NetworkConfig
+from agents.policies.base import POLICIES
+from agents.training.evaluation import roll_out
+from agents.training.trainer import TrainerConfig, train
+from offline_data.collection.collection import LogRequest, collect
+from offline_data.dial.quality import reference_returns
 from recenv.session_config import SessionConfig
 from recenv.world import make_world
 

@@ -16,8 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
-from offline_data.collection import LogRequest, collect
-from offline_data.quality import mixture_spec
+from offline_data.collection.collection import LogRequest, collect
+from offline_data.dial.quality import mixture_spec
 from recenv import RecSessionVectorEnv
 
 BEHAVIORS = {

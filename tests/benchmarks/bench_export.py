@@ -24,10 +24,10 @@ import gymnasium
 import minari
 import numpy as np
 
-from offline_data.collection import LogRequest, collect
-from offline_data.dataset import LoggedDataset
+from offline_data.collection.collection import LogRequest, collect
 from offline_data.interop.minari import export_minari, import_minari
 from offline_data.interop.parquet import export_parquet
+from offline_data.store.dataset import LoggedDataset
 from recenv import SessionConfig
 
 COLLECTED_SESSIONS = 100

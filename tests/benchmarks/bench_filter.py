@@ -13,15 +13,8 @@ from typing import Any
 
 import torch
 
-from agents.objectives.dro import (
-    ChiSquareBall,
-    DensityCap,
-    KlBall,
-    TotalVariationBall,
-    dual_threshold,
-    hard_filter,
-    optimistic_value,
-)
+from agents.robust.density_cap import DensityCap, dual_threshold, hard_filter, optimistic_value
+from agents.robust.divergence_balls import ChiSquareBall, KlBall, TotalVariationBall
 
 ROUNDS = 7
 

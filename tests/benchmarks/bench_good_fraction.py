@@ -12,12 +12,12 @@ import tempfile
 import time
 from pathlib import Path
 
-from agents.critics import CriticConfig
-from agents.diagnostics import filter_precision
-from agents.good_fraction import estimate_good_fraction
-from agents.scores import score_log
-from offline_data.collection import LogRequest, collect
-from offline_data.quality import mixture_spec
+from agents.robust.good_fraction import estimate_good_fraction
+from agents.training.diagnostics import filter_precision
+from agents.values.critics import CriticConfig
+from agents.values.scores import score_log
+from offline_data.collection.collection import LogRequest, collect
+from offline_data.dial.quality import mixture_spec
 
 NOISES = ("popularity", "clickbait", "stale", "adversarial", "uniform")
 

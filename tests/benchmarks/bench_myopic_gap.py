@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import argparse
 
-from offline_data.myopic_gap import FAMILIES, Spec, myopic_gap
+from recenv.dynamics.user_models.base import USER_MODELS
 from recenv.session_config import SessionConfig
-from recenv.user_models import USER_MODELS
 from recenv.world import make_world
+from recsession.experiments.myopic_gap import FAMILIES, Spec, myopic_gap
 
 
 def described(spec: Spec) -> str:

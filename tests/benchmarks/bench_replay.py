@@ -27,9 +27,9 @@ import torch
 from tensordict import TensorDict
 from torchrl.data import LazyMemmapStorage, SliceSampler, TensorDictReplayBuffer
 
-from agents.replay import LogStorage, SequenceStorage, make_replay
-from offline_data.dataset import LoggedDataset
-from offline_data.dataset_writer import consumed_events, write_dataset
+from agents.batches.replay import LogStorage, SequenceStorage, make_replay
+from offline_data.store.dataset import LoggedDataset
+from offline_data.store.dataset_writer import consumed_events, write_dataset
 from recenv.session_config import SessionConfig
 from recenv.world import make_world
 

@@ -16,14 +16,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from agents.item_search import ItemSearch
-from agents.policies import Policy, make_policy
+from agents.nn.session_space import SessionSpace
+from agents.policies.base import Policy, make_policy
 from agents.policies.gaussian import GaussianPolicyConfig
 from agents.policies.generative import GenerativePolicyConfig
+from agents.policies.item_search import ItemSearch
 from agents.policies.plackett_luce import PlackettLucePolicyConfig
-from agents.session_space import SessionSpace
 from recenv.catalog import Catalog, CatalogConfig
-from recenv.session_batch import SessionBatch
+from recenv.engine.session_batch import SessionBatch
 from recenv.session_config import SessionConfig
 from recenv.world import make_world
 

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import torch
 
-from agents.critics import CriticConfig, fit_critic
-from agents.replay import LogStorage, make_replay, mapped_column
-from agents.trainer import TrainerConfig, train
-from offline_data.dataset import LoggedDataset
+from agents.batches.replay import LogStorage, make_replay, mapped_column
+from agents.training.trainer import TrainerConfig, train
+from agents.values.critics import CriticConfig, fit_critic
+from offline_data.store.dataset import LoggedDataset
 
 
 def _status(field: str) -> int:

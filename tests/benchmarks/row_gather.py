@@ -17,10 +17,10 @@ def gather_rows(embeddings, slates, sums):
         slates: [B, K] integer ids.
         sums: [B] float32, written: the sum of all that was read, so that the compiler leaves the reading in.
     """
-    num_lanes, slate_size = slates.shape
+    batch_size, slate_size = slates.shape
     dim = embeddings.shape[1]
     whole = dim - dim % 4
-    for b in range(num_lanes):
+    for b in range(batch_size):
         sum_0 = sum_1 = sum_2 = sum_3 = np.float32(0.0)
         for k in range(slate_size):
             item = slates[b, k]

@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from offline_data import collection
-from offline_data.collection import LogRequest
-from offline_data.quality import mixture_spec
-from recenv.session_batch import SessionBatch
+from offline_data.collection import collection
+from offline_data.collection.collection import LogRequest
+from offline_data.dial.quality import mixture_spec
+from recenv.engine.session_batch import SessionBatch
 from recenv.session_config import SessionConfig
 from recenv.world import World, make_world
 

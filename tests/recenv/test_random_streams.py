@@ -64,7 +64,7 @@ def test_philox_gives_the_published_words(counter: str, key: str, expected: str)
         [int(word, 16) for word in text.split()] for text in (counter, key, expected)
     )
     block, step, episode, stream = (np.uint64(word) for word in counter_words)
-    # Two lanes, the second with other words, which the first does not feel.
+    # Two indices, the second with other words, which the first does not feel.
     seeds = np.array([key_words[0] | key_words[1] << 32, 77], np.uint64)
     episodes, steps = np.array([episode, 3], np.uint64), np.array([step, 5], np.uint64)
     given = np.zeros((4, 2), np.uint64)
@@ -135,10 +135,10 @@ def test_draws_do_not_depend_on_the_rest_of_the_batch():
     order = rng.permutation(50)[:20]
     np.testing.assert_array_equal(uniforms(seeds[order], USER, episodes[order], step_numbers[order], 5), whole[order])
     for b in order[:5]:
-        lane = slice(b, b + 1)
+        index = slice(b, b + 1)
         # Nor on how many draws are taken.
-        alone = uniforms(seeds[lane], USER, episodes[lane], step_numbers[lane], 9)
-        np.testing.assert_array_equal(alone[:, :5], whole[lane])
+        alone = uniforms(seeds[index], USER, episodes[index], step_numbers[index], 9)
+        np.testing.assert_array_equal(alone[:, :5], whole[index])
 
 
 def test_uniforms_take_addresses_of_any_integer_dtype():

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from recenv.dynamics.user_models.base import USER_MODELS, UserModel
 from recenv.errors import InvalidInput
 from recenv.registry import Registry
-from recenv.user_models import USER_MODELS, UserModel
 
 FAMILY = "recsession_registry_probe"
 

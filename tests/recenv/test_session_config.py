@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recenv import Catalog, CatalogConfig, InvalidInput, SessionConfig
-from recenv.choice_models import ExponentialCascade, MultinomialLogit, PositionBased
-from recenv.pieces import PIECES, LeaveHazard, Satiation, Satisfaction, TimeBudget
-from recenv.user_models import USER_MODELS
-from recenv.user_models.interest_evolution import InterestEvolution, InterestEvolutionConfig
+from recenv.dynamics.choice_models import ExponentialCascade, MultinomialLogit, PositionBased
+from recenv.dynamics.pieces import PIECES, LeaveHazard, Satiation, Satisfaction, TimeBudget
+from recenv.dynamics.user_models.base import USER_MODELS
+from recenv.dynamics.user_models.interest_evolution import InterestEvolution, InterestEvolutionConfig
 from tests.strategies.worlds import SESSION_OPTIONS, session_configs
 
 # Every section, and what its fields are in the default world; of a piece that is off, in its class.

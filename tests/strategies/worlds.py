@@ -9,12 +9,12 @@ import numpy as np
 from hypothesis import strategies as st
 
 from recenv.catalog import Catalog
-from recenv.choice_models import CHOICE_MODELS
-from recenv.pieces import PIECES, Satiation, Satisfaction, TimeBudget
+from recenv.dynamics.choice_models import CHOICE_MODELS
+from recenv.dynamics.pieces import PIECES, Satiation, Satisfaction, TimeBudget
+from recenv.dynamics.user_models.base import USER_MODELS
+from recenv.dynamics.user_models.interest_evolution import InterestEvolutionConfig
+from recenv.dynamics.user_models.multi_behavior import MultiBehaviorConfig
 from recenv.session_config import SessionConfig
-from recenv.user_models import USER_MODELS
-from recenv.user_models.interest_evolution import InterestEvolutionConfig
-from recenv.user_models.multi_behavior import MultiBehaviorConfig
 
 # A dimension that is no multiple of four, users who leave before time is up and users who do not.
 SMALL: dict[str, Any] = {

@@ -81,21 +81,21 @@ def test_draws_follow_the_inverse_of_the_distribution_function(problem, seed):
     uniforms = np.random.default_rng(seed).random((len(context), 3, steps))
     uniforms[0, 0], uniforms[0, 1] = 0.0, 1.0
     slates = sample_slates(decoder, context, offered, torch.from_numpy(uniforms))
-    for user, lane in np.ndindex(len(context), 3):
+    for user, index in np.ndindex(len(context), 3):
         reference = Reference(decoder, context[user], problem.offered[user])
-        rows = reference.token_log_probs(slates[user, lane].tolist())
+        rows = reference.token_log_probs(slates[user, index].tolist())
         assert rows is not None
         left = [n for n in range(len(problem.codes)) if problem.offered[user, n]]
-        for position, item in enumerate(slates[user, lane].tolist()):
+        for position, item in enumerate(slates[user, index].tolist()):
             for level, token in enumerate(problem.codes[item]):
                 here = [n for n in left if (problem.codes[n, :level] == problem.codes[item, :level]).all()]
                 mass = {}
                 for n in here:
-                    other = reference.token_log_probs((*slates[user, lane, :position].tolist(), n))
+                    other = reference.token_log_probs((*slates[user, index, :position].tolist(), n))
                     assert other is not None
                     mass[problem.codes[n, level]] = np.exp(other[position][level])
                 below = sum(share for other, share in mass.items() if other < token)
-                draw = uniforms[user, lane, position * len(problem.level_sizes) + level]
+                draw = uniforms[user, index, position * len(problem.level_sizes) + level]
                 assert below - 1e-5 <= draw <= below + mass[token] + 1e-5
             left.remove(item)
 

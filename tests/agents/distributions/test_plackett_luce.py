@@ -53,14 +53,14 @@ def test_candidates_and_masked_items_leave_a_smaller_catalogue(problem, seed):
     for found in (candidates, PlackettLuce(masked, slate_size=slate_size)):
         torch.testing.assert_close(found.prefix_log_prob(slates), expected.prefix_log_prob(plain))
         torch.testing.assert_close(found.log_prob(slates), expected.log_prob(plain))
-        torch.testing.assert_close(found.score_norm(slates), expected.score_norm(plain))
+        torch.testing.assert_close(found.score_function_norm(slates), expected.score_function_norm(plain))
         assert torch.equal(found.mode, torch.from_numpy(ids)[expected.mode])
         assert torch.isin(found.sample((20,)), torch.from_numpy(ids)).all()
         torch.testing.assert_close(found.table(9), masked)
 
 
 @pytest.mark.parametrize("spread", [1.0, 10.0, 300.0])
-def test_gradient_and_score_norm_are_the_naive_ones(spread):
+def test_gradient_and_score_function_norm_are_the_naive_ones(spread):
     generator = torch.Generator().manual_seed(1)
     logits = (spread * torch.randn(6, 20, generator=generator, dtype=torch.float64)).requires_grad_()
     slate = random_slates(logits.detach(), 5)
@@ -72,7 +72,7 @@ def test_gradient_and_score_norm_are_the_naive_ones(spread):
     (expected,) = torch.autograd.grad(naive_prefixes(logits, slate)[:, -1].sum(), logits)
     (found,) = torch.autograd.grad(distribution.log_prob(slate).sum(), logits)
     torch.testing.assert_close(found, expected, atol=1e-9, rtol=0.0)
-    torch.testing.assert_close(distribution.score_norm(slate), expected.norm(dim=-1), atol=1e-9, rtol=1e-9)
+    torch.testing.assert_close(distribution.score_function_norm(slate), expected.norm(dim=-1), atol=1e-9, rtol=1e-9)
 
 
 def test_both_functions_pass_gradcheck():
@@ -120,7 +120,7 @@ def test_impossible_slates_have_no_chance_and_no_gradient_beside_good_ones():
     (grad,) = torch.autograd.grad(torch.where(prefix > -torch.inf, prefix, 0.0).sum(), logits)
     assert grad.isfinite().all()
     assert (grad[:, 5] == 0).all()
-    assert distribution.score_norm(slate)[1:].tolist() == [0.0] * 7
+    assert distribution.score_function_norm(slate)[1:].tolist() == [0.0] * 7
 
 
 # --- short slates, which end in copies
@@ -140,7 +140,7 @@ def test_a_short_slate_by_hand():
         [[-1 / 10 - 1 / 6, 1 - 2 / 10 - 2 / 6, -3 / 10 - 3 / 6, 1 - 4 / 10], [-0.1, -0.2, 0.7, -0.4]]
     )
     torch.testing.assert_close(grad[:2], by_hand.double(), atol=1e-7, rtol=0.0)
-    torch.testing.assert_close(distribution.score_norm(slate), grad.norm(dim=-1))
+    torch.testing.assert_close(distribution.score_function_norm(slate), grad.norm(dim=-1))
 
 
 @given(slate_problems(), st.data())
@@ -164,7 +164,7 @@ def test_a_short_slate_is_the_sum_over_its_completions(problem, data):
     (grad,) = torch.autograd.grad(log_prob.sum(), logits, retain_graph=True)
     (naive,) = torch.autograd.grad(naive_prefixes(logits, items)[:, -1].sum(), logits)
     torch.testing.assert_close(grad, naive, atol=1e-9, rtol=0.0)
-    torch.testing.assert_close(distribution.score_norm(short), naive.norm(dim=-1), atol=1e-7, rtol=1e-9)
+    torch.testing.assert_close(distribution.score_function_norm(short), naive.norm(dim=-1), atol=1e-7, rtol=1e-9)
     (grad,) = torch.autograd.grad(prefix[:, -1].sum(), logits)
     torch.testing.assert_close(grad, naive, atol=1e-9, rtol=0.0)
 
@@ -183,7 +183,7 @@ def test_short_slates_of_candidates_and_masked_items_beside_impossible_ones():
             expected = naive_prefixes(logits[row : row + 1], slate[row : row + 1, :length])[0]
             torch.testing.assert_close(prefix[row, :length], expected)
             torch.testing.assert_close(found[row], expected[-1])
-        assert (distribution.score_norm(slate) > 0).tolist() == [True, False, False, True, False]
+        assert (distribution.score_function_norm(slate) > 0).tolist() == [True, False, False, True, False]
 
 
 # --- precision
@@ -201,7 +201,7 @@ def test_logits_of_1e4_stay_finite_and_right():
         (grad,) = torch.autograd.grad(distribution.log_prob(slate).sum(), logits)
         expected = naive_prefixes(logits.detach().double(), slate)
         torch.testing.assert_close(prefix.double(), expected, rtol=1e-6, atol=1e-5)
-        for values in (grad, distribution.score_norm(slate), distribution.entropy()):
+        for values in (grad, distribution.score_function_norm(slate), distribution.entropy()):
             assert values.isfinite().all()
 
 
@@ -230,7 +230,7 @@ def test_a_shift_of_all_logits_changes_nothing(problem, shift):
         distribution = PlackettLuce(values, slate_size=slate_size)
         log_prob = distribution.log_prob(slates)
         (grad,) = torch.autograd.grad(log_prob.sum(), values)
-        answers.append((log_prob, distribution.prefix_log_prob(slates), distribution.score_norm(slates), grad))
+        answers.append((log_prob, distribution.prefix_log_prob(slates), distribution.score_function_norm(slates), grad))
     for found, expected in zip(answers[1], answers[0], strict=True):
         torch.testing.assert_close(found, expected, atol=1e-6, rtol=1e-6)
 
@@ -292,7 +292,9 @@ def test_leading_dimensions_of_samples():
     assert slates.shape == (2, 5, 4, 3)
     assert distribution.prefix_log_prob(slates).shape == (2, 5, 4, 3)
     torch.testing.assert_close(distribution.log_prob(slates)[1, 2], distribution.log_prob(slates[1, 2]))
-    torch.testing.assert_close(distribution.score_norm(slates)[1, 2], distribution.score_norm(slates[1, 2]))
+    torch.testing.assert_close(
+        distribution.score_function_norm(slates)[1, 2], distribution.score_function_norm(slates[1, 2])
+    )
 
 
 def test_samples_are_as_frequent_as_log_prob_says():

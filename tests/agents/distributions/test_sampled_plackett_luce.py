@@ -13,10 +13,10 @@ from tensordict import TensorDict
 from torch import Tensor
 
 from agents.distributions.sampled_plackett_luce import ItemProposal, LargePlackettLuce, mixed_bits
-from agents.objectives import OBJECTIVES
+from agents.nn.session_space import SessionSpace
+from agents.objectives.base import OBJECTIVES
 from agents.objectives.drpo import DrpoConfig
-from agents.policies import make_policy
-from agents.session_space import SessionSpace
+from agents.policies.base import make_policy
 from tests.agents.policies.plackett_luce_cases import CONFIG, LARGE, NUM_ITEMS, ask, noisy, observations, space_of
 
 
@@ -187,7 +187,7 @@ def test_the_normaliser_uses_no_generator_and_only_where_it_is_asked(training, m
     slate = policy.get_dist(batch).mode
     state = torch.random.get_rng_state()
     distribution = policy.get_dist(batch)
-    for answer in (distribution.log_prob, distribution.prefix_log_prob, distribution.score_norm):
+    for answer in (distribution.log_prob, distribution.prefix_log_prob, distribution.score_function_norm):
         answer(slate)
     assert torch.equal(torch.random.get_rng_state(), state)
     monkeypatch.setattr(ItemProposal, "forward", lambda *_: pytest.fail("drawn"))

@@ -135,7 +135,7 @@ def test_no_users_get_empty_answers():
         slates = torch.zeros(2, 0, 3, dtype=torch.int64)
         assert distribution.sample().shape == distribution.mode.shape == (0, 3)
         assert distribution.sample((2,)).shape == distribution.prefix_log_prob(slates).shape == (2, 0, 3)
-        assert distribution.log_prob(slates).shape == distribution.score_norm(slates).shape == (2, 0)
+        assert distribution.log_prob(slates).shape == distribution.score_function_norm(slates).shape == (2, 0)
         assert distribution.log_prob(slates[0]).shape == distribution.entropy().shape == (0,)
         assert distribution.token_log_prob(slates[0]).shape == (0, 3, 2)
         assert distribution.beams(4)[0].shape == (0, 4, 3)
@@ -158,7 +158,7 @@ def test_wrong_slate_has_no_probability_and_no_gradient(slate):
     for values in (distribution.prefix_log_prob(wrong)[0], distribution.token_log_prob(wrong)[0, :, -1]):
         assert values[:first].isfinite().all()
         assert (values[first:] == -torch.inf).all()
-    assert distribution.score_norm(wrong).item() == 0.0
+    assert distribution.score_function_norm(wrong).item() == 0.0
     log_prob = distribution.log_prob(wrong)
     assert log_prob.item() == -torch.inf
     log_prob.sum().backward()
@@ -207,7 +207,7 @@ def test_temperature_divides_the_logits_everywhere():
 
 @pytest.mark.parametrize("temperature", [1.0, 0.25])
 @pytest.mark.parametrize("slates", [[[0, 4, 1], [3, 2, 0]], [[0, 4, 4], [3, 3, 3]], [[0, 4, 1], [2, 2, 2]]])
-def test_score_norm_is_the_gradient_in_the_logits(temperature, slates):
+def test_score_function_norm_is_the_gradient_in_the_logits(temperature, slates):
     decoder = random_decoder(CODES, SIZES, 3, "candidates", temperature=temperature)
     offer = torch.tensor([[0, 1, 2, 4], [0, 1, 2, 3]])
     slate = torch.tensor(slates)
@@ -222,7 +222,7 @@ def test_score_norm_is_the_gradient_in_the_logits(temperature, slates):
     distribution = slates_of(decoder, 2, offer)
     distribution.log_prob(slate).sum().backward()
     squares = [logits.grad.square().flatten(1).sum(dim=1) for logits in kept if logits.grad is not None]
-    torch.testing.assert_close(distribution.score_norm(slate), torch.stack(squares).sum(dim=0).sqrt())
+    torch.testing.assert_close(distribution.score_function_norm(slate), torch.stack(squares).sum(dim=0).sqrt())
 
 
 @pytest.mark.parametrize("scale", [1e4, 1e8])
@@ -236,7 +236,7 @@ def test_everything_is_finite_at_huge_logits(scale):
     for slates in (distribution.sample(), distribution.mode, torch.tensor([[4, 2, 0]] * 4)):
         log_prob = distribution.log_prob(slates)
         assert log_prob.isfinite().all()
-        assert distribution.score_norm(slates).isfinite().all()
+        assert distribution.score_function_norm(slates).isfinite().all()
     (log_prob + distribution.entropy()).sum().backward()
     assert all(parameter.grad.isfinite().all() for parameter in decoder.parameters() if parameter.grad is not None)
 

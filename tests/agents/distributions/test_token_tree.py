@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from agents.distributions.token_tree import TokenTree
 from recenv.errors import InvalidInput
-from recenv.prefix_tree import PrefixTree
+from recenv.item_codes.prefix_tree import PrefixTree
 from tests.reference.token_slates_reference import allowed_tokens
 from tests.strategies.logs import TokenProblem, token_problems
 
@@ -45,12 +45,12 @@ def test_choices_are_those_of_the_reference(problem, data):
     prefixes = sorted({tuple(code[:level]) for code in codes})
     slow = PrefixTree(problem.codes, problem.level_sizes)
     nodes = torch.from_numpy(slow.walk(np.array(prefixes, np.int64).reshape(len(prefixes), level)))
-    lanes = nodes.expand(len(taken), -1)
-    children, allowed = tree.choices(level, lanes, offered, items.expand(-1, len(prefixes), -1))
-    for lane, row in enumerate(taken):
+    indices = nodes.expand(len(taken), -1)
+    children, allowed = tree.choices(level, indices, offered, items.expand(-1, len(prefixes), -1))
+    for index, row in enumerate(taken):
         for place, prefix in enumerate(prefixes):
-            found = allowed[lane, place].nonzero().flatten().tolist()
-            assert found == allowed_tokens(codes, problem.offered[lane], row, prefix)
+            found = allowed[index, place].nonzero().flatten().tolist()
+            assert found == allowed_tokens(codes, problem.offered[index], row, prefix)
     expected = slow.mask(nodes.numpy(), level)
     np.testing.assert_array_equal(children[0].numpy() >= 0, expected)
     for place, token in itertools.product(range(len(prefixes)), range(problem.level_sizes[level])):

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from tensordict import TensorDict
 
-from agents.log_columns import group_moments
+from agents.training.log_columns import group_moments
 
 
 def tensor(value: Any) -> Any:

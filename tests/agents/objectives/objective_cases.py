@@ -14,17 +14,17 @@ import torch
 from tensordict import TensorDict
 from torch import Tensor
 
-from agents.critics import CriticConfig, fit_critic, score_rows
-from agents.encoders import ENCODERS
-from agents.log_columns import check_needs, make_storage
-from agents.networks import NetworkConfig
-from agents.objectives import OBJECTIVES, Objective
-from agents.policies import POLICIES, make_policy
-from agents.session_space import SessionSpace
-from agents.trainer import fitting_encoders
-from offline_data.collection import LogRequest, collect
-from offline_data.dataset import LoggedDataset
-from offline_data.quality import mixture_spec
+from agents.nn.encoders.base import ENCODERS
+from agents.nn.networks import NetworkConfig
+from agents.nn.session_space import SessionSpace
+from agents.objectives.base import OBJECTIVES, Objective
+from agents.policies.base import POLICIES, make_policy
+from agents.training.log_columns import check_needs, make_storage
+from agents.training.trainer import fitting_encoders
+from agents.values.critics import CriticConfig, fit_critic, score_rows
+from offline_data.collection.collection import LogRequest, collect
+from offline_data.dial.quality import mixture_spec
+from offline_data.store.dataset import LoggedDataset
 from recenv.session_config import SessionConfig
 from tests.agents.policies.policy_cases import config_of
 

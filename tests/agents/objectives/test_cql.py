@@ -13,8 +13,8 @@ from torchrl.modules import ProbabilisticActor
 
 from agents.distributions.plackett_luce import PlackettLuce
 from agents.distributions.uniform_slates import UniformSlates
+from agents.nn.session_space import SessionSpace
 from agents.objectives.cql import CqlConfig, CqlObjective, log_mean_exp, score_function_loss, uniform_actions
-from agents.session_space import SessionSpace
 from recenv.errors import InvalidInput
 from tests.agents.objectives.value_cases import check_against, make_case
 from tests.properties import Claim, every_claim

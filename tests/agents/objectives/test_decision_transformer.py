@@ -10,18 +10,19 @@ from tensordict.nn import TensorDictModule
 from torch import Tensor, nn
 from torchrl.modules import ProbabilisticActor
 
-from agents.encoders.decision import DecisionConfig
-from agents.evaluation import roll_out
-from agents.networks import NetworkConfig
+from agents.batches.replay import LogStorage
+from agents.nn.encoders.decision import DecisionConfig
+from agents.nn.networks import NetworkConfig
+from agents.nn.session_space import SessionSpace
 from agents.objectives.bc import BcObjective
 from agents.objectives.decision_transformer import DecisionTransformerConfig, DecisionTransformerObjective
-from agents.plain_config import to_plain
-from agents.policies import load_policy, make_policy, save_policy
+from agents.policies.base import make_policy
+from agents.policies.files import load_policy, save_policy
 from agents.policies.gaussian import GaussianPolicyConfig
-from agents.replay import LogStorage
-from agents.session_space import SessionSpace
-from agents.trainer import TrainerConfig, train
+from agents.training.evaluation import roll_out
+from agents.training.trainer import TrainerConfig, train
 from recenv.errors import InvalidInput
+from recenv.plain_config import to_plain
 from tests.agents.objectives.conftest import OBSERVATION, independent_normal
 from tests.reference import regression_reference as reference
 

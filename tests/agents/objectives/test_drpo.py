@@ -9,7 +9,6 @@ import torch
 from torch import nn
 
 from agents.objectives.bc import BcObjective
-from agents.objectives.dro import dual_threshold, hard_filter
 from agents.objectives.drpo import (
     DrpoConfig,
     DrpoObjective,
@@ -18,6 +17,7 @@ from agents.objectives.drpo import (
     kept_step,
     trust_region_loss,
 )
+from agents.robust.density_cap import dual_threshold, hard_filter
 from recenv.errors import InvalidInput
 
 LOG_2PI = math.log(2 * math.pi)

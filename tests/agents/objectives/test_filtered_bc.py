@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from agents.log_columns import upper_rank
 from agents.objectives.bc import bc_loss
 from agents.objectives.filtered_bc import FilteredBcConfig, FilteredBcObjective, filtered_bc_loss
+from agents.training.log_columns import upper_rank
 from recenv.errors import InvalidInput
 from tests.properties import Claim, every_claim
 from tests.reference import regression_reference as reference

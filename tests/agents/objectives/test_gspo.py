@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from agents.distributions.plackett_luce import PlackettLuce
+from agents.objectives.bases.ratios import sequence_length
 from agents.objectives.gspo import GspoConfig, GspoObjective, gspo_loss
-from agents.objectives.ratios import sequence_length
 from recenv.errors import InvalidInput
 from tests.agents.objectives.loss_values import assert_equal, on_a_unit_normal, value_and_gradient, with_ratios
 from tests.properties import Claim, every_claim

@@ -8,16 +8,16 @@ import numpy as np
 import pytest
 import torch
 
-from agents.log_columns import group_moments
+from agents.objectives.bases.ratios import group_advantage, log_ratio
 from agents.objectives.bc import bc_loss
 from agents.objectives.drpo import trust_region_loss
 from agents.objectives.gbpo import gbpo_loss
 from agents.objectives.gspo import gspo_loss
 from agents.objectives.ppo import ppo_clip_loss
-from agents.objectives.ratios import group_advantage, log_ratio
 from agents.objectives.sage import decoupled_advantage, sage_loss
 from agents.objectives.signed_pg import signed_pg_loss
 from agents.objectives.topr import topr_loss
+from agents.training.log_columns import group_moments
 from tests.agents.objectives.loss_values import assert_equal, tensor, value_and_gradient
 from tests.properties import Claim, every_claim
 from tests.strategies.losses import (

@@ -17,12 +17,12 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.distributions import Categorical, Independent, MultivariateNormal, Poisson
 
-from agents.objectives.dro import dual_threshold, filter_weight
 from agents.objectives.drpo import trust_region_loss
 from agents.objectives.signed_pg import signed_pg_loss
 from agents.objectives.taper import taper_loss
 from agents.policies.gaussian import IndependentNormal
-from agents.theory.comparison import gradient_steps
+from agents.robust.density_cap import dual_threshold, filter_weight
+from recsession.experiments.theory.comparison import gradient_steps
 from tests.properties import Claim, every_claim
 from tests.reference import repulsion_reference as reference
 from tests.strategies.losses import SignedLog, repelled_policies, signed_logs, softmax_logs

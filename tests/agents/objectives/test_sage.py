@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 import torch
 
-from agents.log_columns import group_moments
+from agents.nn.session_space import SessionSpace
 from agents.objectives.gspo import GspoObjective
 from agents.objectives.sage import SageConfig, SageObjective, decoupled_advantage, sage_loss, slate_entropy
-from agents.policies import make_policy
+from agents.policies.base import make_policy
 from agents.policies.plackett_luce import PlackettLucePolicyConfig
-from agents.session_space import SessionSpace
+from agents.training.log_columns import group_moments
 from recenv.errors import InvalidInput
 from tests.agents.objectives.loss_values import (
     assert_equal,

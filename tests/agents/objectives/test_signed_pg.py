@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from agents.objectives import weighted_log_prob
+from agents.objectives.base import weighted_log_prob
 from agents.objectives.positive_only import positive_only_loss
 from agents.objectives.signed_pg import SignedPgConfig, SignedPgObjective, signed_pg_loss
 from recenv.errors import InvalidInput

@@ -13,7 +13,7 @@ from torch import nn
 from torchrl.modules import ProbabilisticActor
 
 from agents.distributions.plackett_luce import PlackettLuce
-from agents.log_columns import make_storage
+from agents.nn.session_space import SessionSpace
 from agents.objectives.slateq import (
     SlateqConfig,
     SlateqObjective,
@@ -23,8 +23,8 @@ from agents.objectives.slateq import (
     item_td_loss,
     slate_value,
 )
-from agents.policies import make_policy
-from agents.session_space import SessionSpace
+from agents.policies.base import make_policy
+from agents.training.log_columns import make_storage
 from recenv.errors import InvalidInput
 from tests.agents.policies.policy_cases import Cases, config_of
 from tests.properties import Claim, every_claim

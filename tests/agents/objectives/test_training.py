@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 import torch
 
-from agents.evaluation import roll_out
-from agents.objectives import OBJECTIVES
-from agents.policies import make_policy
-from agents.session_space import SessionSpace
-from agents.trainer import TrainerConfig, train
-from offline_data.dataset import LATENT_LABELS, LoggedDataset
+from agents.nn.session_space import SessionSpace
+from agents.objectives.base import OBJECTIVES
+from agents.policies.base import make_policy
+from agents.training.evaluation import roll_out
+from agents.training.trainer import TrainerConfig, train
+from offline_data.store.dataset import LATENT_LABELS, LoggedDataset
 from recenv.world import make_world
 from tests.agents.objectives.objective_cases import Cases, every_objective, every_pair
 

@@ -10,9 +10,9 @@ import torch
 from tensordict import TensorDict
 from torch import Tensor
 
-from agents.networks import NetworkConfig
+from agents.nn.networks import NetworkConfig
+from agents.nn.session_space import SessionSpace
 from agents.policies.plackett_luce import PlackettLucePolicyConfig
-from agents.session_space import SessionSpace
 from recenv.session_config import SessionConfig
 from recenv.world import make_world
 
@@ -60,5 +60,5 @@ def ask(policy: Any, batch: TensorDict, slate: Tensor) -> tuple[Tensor, ...]:
         distribution.sample(),
         distribution.mode,
         distribution.entropy(),
-        distribution.score_norm(slate),
+        distribution.score_function_norm(slate),
     )

@@ -14,16 +14,16 @@ import torch
 from tensordict import TensorDict
 from torch import Tensor
 
-from agents.networks import NetworkConfig
-from agents.policies import POLICIES, Policy, make_policy
-from agents.replay import LogStorage
-from agents.session_space import SessionSpace
-from offline_data.behavior import ActionKind
-from offline_data.collection import LogRequest, collect
-from offline_data.dataset import LoggedDataset
+from agents.batches.replay import LogStorage
+from agents.nn.networks import NetworkConfig
+from agents.nn.session_space import SessionSpace
+from agents.policies.base import POLICIES, Policy, make_policy
+from offline_data.behavior.base import ActionKind
+from offline_data.collection.collection import LogRequest, collect
 from offline_data.interop.foreign_log import ImportOptions, import_interactions
 from offline_data.interop.interactions import Ids, Interactions
-from recenv.semantic_ids import SemanticIdConfig
+from offline_data.store.dataset import LoggedDataset
+from recenv.item_codes.semantic_ids import SemanticIdConfig
 from recenv.session_config import SessionConfig
 from recenv.world import World, make_world
 

@@ -10,15 +10,16 @@ import numpy as np
 import pytest
 import torch
 
-from agents.networks import NetworkConfig
-from agents.policies import Policy, load_policy, make_policy, save_policy
+from agents.nn.networks import NetworkConfig
+from agents.nn.session_space import SessionSpace
+from agents.policies.base import Policy, make_policy
+from agents.policies.files import load_policy, save_policy
 from agents.policies.gaussian import GaussianPolicyConfig
 from agents.policies.generative import GenerativePolicyConfig
 from agents.policies.plackett_luce import PlackettLucePolicyConfig
-from agents.session_space import SessionSpace
+from recenv.engine.session_batch import SessionBatch
 from recenv.errors import InvalidInput
-from recenv.semantic_ids import SemanticIdConfig
-from recenv.session_batch import SessionBatch
+from recenv.item_codes.semantic_ids import SemanticIdConfig
 from recenv.session_config import SessionConfig
 from recenv.world import World, make_world
 from tests.agents.policies.policy_cases import perturb

@@ -8,9 +8,9 @@ import torch
 from scipy import stats
 from tensordict import TensorDict
 
-from agents.networks import NetworkConfig
+from agents.batches.replay import LogStorage
+from agents.nn.networks import NetworkConfig
 from agents.policies.gaussian import GaussianPolicyConfig, IndependentNormal, diagonal_log_prob
-from agents.replay import LogStorage
 from recenv.errors import InvalidInput
 
 
@@ -78,14 +78,14 @@ def test_fixed_scale_gets_no_gradient(build_policy, batch):
         assert actor.head.body[-1].weight.grad is not None
 
 
-def test_score_norm_is_the_gradient_in_the_mean():
+def test_score_function_norm_is_the_gradient_in_the_mean():
     generator = torch.Generator().manual_seed(0)
     loc, scale, action = (torch.randn(9, 4, generator=generator) for _ in range(3))
     loc.requires_grad_()
     distribution = IndependentNormal(loc, scale.abs() + 0.1)
     distribution.log_prob(action).sum().backward()
     assert loc.grad is not None
-    torch.testing.assert_close(distribution.score_norm(action), loc.grad.norm(dim=-1))
+    torch.testing.assert_close(distribution.score_function_norm(action), loc.grad.norm(dim=-1))
 
 
 def test_remembered_moments_give_pairs_of_opposite_noise(build_policy, batch):

@@ -9,17 +9,18 @@ import pytest
 import torch
 from tensordict import TensorDict
 
-from agents.networks import NetworkConfig
+from agents.nn.networks import NetworkConfig
+from agents.nn.session_space import SessionSpace
 from agents.objectives.bc import BcObjective
-from agents.policies import load_policy, make_policy, save_policy
+from agents.policies.base import make_policy
+from agents.policies.files import load_policy, save_policy
 from agents.policies.generative import GenerativePolicy, GenerativePolicyConfig
-from agents.session_space import SessionSpace
-from offline_data.collection import LogRequest, collect
-from offline_data.histories import ObservationBuilder
-from offline_data.quality import mixture_spec
+from offline_data.collection.collection import LogRequest, collect
+from offline_data.dial.quality import mixture_spec
+from offline_data.store.histories import ObservationBuilder
+from recenv.engine.session_batch import SessionBatch
 from recenv.errors import InvalidInput
-from recenv.semantic_ids import SemanticIdConfig, SemanticIds
-from recenv.session_batch import SessionBatch
+from recenv.item_codes.semantic_ids import SemanticIdConfig, SemanticIds
 from recenv.session_config import SessionConfig
 from recenv.world import make_world
 
@@ -62,10 +63,10 @@ def test_policy_plays_what_it_judges(make, options):
     np.testing.assert_array_equal(played.prefix_log_prob, prefix)
     assert prefix.shape == (6, 3)
     assert prefix.dtype == log_prob.dtype == np.float64
-    for lane, slate in enumerate([*played.action, *policy.best(batch)]):
+    for index, slate in enumerate([*played.action, *policy.best(batch)]):
         assert len(set(slate.tolist())) == 3
         if offer is not None:
-            given_offer = batch["observation", offer][lane % 6]
+            given_offer = batch["observation", offer][index % 6]
             allowed = given_offer.tolist() if offer == "candidates" else given_offer.nonzero().flatten().tolist()
             assert set(slate.tolist()) <= set(allowed)
     again = policy.play(batch, uniforms)
@@ -233,7 +234,7 @@ def test_bfloat16_is_close_to_float32(make):
     np.testing.assert_allclose(log_prob.detach().numpy(), expected, atol=0.15)
     assert not np.array_equal(log_prob.detach().numpy(), expected)
     total = distribution.beams(3)[1]
-    assert total.dtype == distribution.entropy().dtype == distribution.score_norm(distribution.mode).dtype
+    assert total.dtype == distribution.entropy().dtype == distribution.score_function_norm(distribution.mode).dtype
     np.testing.assert_allclose(
         distribution.log_prob(distribution.beams(3)[0].transpose(0, 1)).detach().T, total, atol=0.1
     )

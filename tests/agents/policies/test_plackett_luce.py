@@ -12,11 +12,12 @@ import torch
 from tensordict import TensorDict
 from torch import Tensor
 
-from agents.policies import load_policy, make_policy, save_policy
+from agents.nn.session_space import SessionSpace
+from agents.policies.base import make_policy
+from agents.policies.files import load_policy, save_policy
 from agents.policies.plackett_luce import PlackettLucePolicy
-from agents.session_space import SessionSpace
+from recenv.engine.session_batch import SessionBatch
 from recenv.errors import InvalidInput
-from recenv.session_batch import SessionBatch
 from recenv.world import make_world
 from tests.agents.policies.plackett_luce_cases import (
     CONFIG,

@@ -11,10 +11,10 @@ import torch
 from tensordict import TensorDict
 from torch import Tensor
 
+from agents.nn.session_space import SessionSpace
 from agents.objectives.bc import BcObjective
 from agents.objectives.drpo import DrpoConfig, DrpoObjective
-from agents.policies import make_policy
-from agents.session_space import SessionSpace
+from agents.policies.base import make_policy
 from recenv.errors import InvalidInput
 from recenv.world import make_world
 from tests.agents.policies.policy_cases import (
@@ -50,13 +50,13 @@ def test_shapes_and_dtypes(cases, name, where):
         values = distribution.log_prob(drawn)
         assert (values.shape, values.dtype) == ((*size, ROWS), torch.float32)
         assert values.isfinite().all()
-        assert distribution.score_norm(drawn).shape == (*size, ROWS)
+        assert distribution.score_function_norm(drawn).shape == (*size, ROWS)
     mode, entropy = distribution.mode, distribution.entropy()
     assert (mode.shape, mode.dtype) == ((ROWS, *shape), dtype)
     assert torch.equal(mode, case.distribution().mode)
     assert (entropy.shape, entropy.dtype) == ((ROWS,), torch.float32)
     assert entropy.isfinite().all()
-    for values in (distribution.log_prob(case.action), distribution.score_norm(case.action)):
+    for values in (distribution.log_prob(case.action), distribution.score_function_norm(case.action)):
         assert (values.shape, values.dtype) == ((ROWS,), torch.float32)
         assert values.isfinite().all()
     assert distribution.log_prob(case.action).requires_grad
@@ -111,7 +111,7 @@ def token_gradient(case: Any) -> Tensor:
     return torch.stack(grads).sum(0).sqrt()
 
 
-# The coordinates of each policy's distribution, which its `score_norm` names; a new policy says its own.
+# The coordinates of each policy's distribution, which its `score_function_norm` names; a new policy says its own.
 COORDINATES = {
     "gaussian": mean_gradient,
     "plackett_luce": lambda case: parameter_gradient(case, "logits"),
@@ -120,10 +120,10 @@ COORDINATES = {
 
 
 @every_case
-def test_score_norm_is_that_of_the_gradient(cases, name, where):
+def test_score_function_norm_is_that_of_the_gradient(cases, name, where):
     case = cases.make(name, where)
     expected = COORDINATES[name](case)
-    torch.testing.assert_close(case.distribution().score_norm(case.action), expected, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(case.distribution().score_function_norm(case.action), expected, rtol=1e-4, atol=1e-5)
     assert (expected > 0).all()
 
 
@@ -140,7 +140,7 @@ def test_bfloat16_is_close_to_float32(cases, name, where):
     torch.testing.assert_close(found, expected, atol=0.3, rtol=0.03)
     action_dtype = torch.int64 if half.action_kind == "slate" else torch.float32
     assert distribution.mode.dtype == distribution.sample().dtype == action_dtype
-    for values in (distribution.entropy(), distribution.score_norm(case.action)):
+    for values in (distribution.entropy(), distribution.score_function_norm(case.action)):
         assert values.dtype == torch.float32
         assert values.isfinite().all()
     found.sum().backward()

@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 import torch
 
-from agents.networks import NetworkConfig
-from agents.policies import POLICIES, load_policy, make_policy, save_policy
+from agents.nn.networks import NetworkConfig
+from agents.nn.session_space import SessionSpace
+from agents.policies.base import POLICIES, make_policy
+from agents.policies.files import load_policy, save_policy
 from agents.policies.gaussian import GaussianPolicyConfig
-from agents.session_space import SessionSpace
 from recenv.errors import InvalidInput
 from tests.agents.policies.policy_cases import Cases, config_of, every_case, every_policy, perturb, world_of
 

@@ -10,18 +10,19 @@ import numpy as np
 import pytest
 import torch
 
-from agents.behavior_adapter import AgentBehavior, AgentConfig
-from agents.policies import POLICIES, load_policy, make_policy, save_policy
-from agents.replay import LogStorage
-from agents.session_space import SessionSpace
-from offline_data import collection
-from offline_data.behavior import SessionView, make_behavior
-from offline_data.collection import LogRequest, collect
-from offline_data.dataset import LATENT_LABELS, LoggedDataset
-from offline_data.rollout import play_sessions
+from agents.batches.replay import LogStorage
+from agents.nn.session_space import SessionSpace
+from agents.policies.base import POLICIES, make_policy
+from agents.policies.files import load_policy, save_policy
+from agents.serving.behavior_adapter import AgentBehavior, AgentConfig
+from offline_data.behavior.base import SessionView, make_behavior
+from offline_data.collection import collection
+from offline_data.collection.collection import LogRequest, collect
+from offline_data.collection.rollout import play_sessions
+from offline_data.store.dataset import LATENT_LABELS, LoggedDataset
+from recenv.engine.session_batch import SessionBatch
 from recenv.errors import InvalidInput
 from recenv.random_streams import derive_seeds
-from recenv.session_batch import SessionBatch
 from tests.agents.policies.policy_cases import NAMES, config_of, every_policy, every_world, perturb, world_of
 from tests.folder_tree import tree
 
@@ -37,7 +38,7 @@ def spec(tmp_path):
     def build(name: str, where: str = "plain") -> dict[str, Any]:
         policy = perturb(make_policy(SessionSpace.of_world(world_of(where)), config_of(name), seed=1))
         save_policy(tmp_path / name, policy)
-        return {"name": "agents.behavior_adapter:AgentBehavior", "policy": str(tmp_path / name)}
+        return {"name": "agents.serving.behavior_adapter:AgentBehavior", "policy": str(tmp_path / name)}
 
     return build
 

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from offline_data.behavior import BEHAVIORS, BehaviorPolicy, Decision, SessionView, make_behavior
+from offline_data.behavior.base import BEHAVIORS, BehaviorPolicy, Decision, SessionView, make_behavior
 from offline_data.behavior.uniform import UniformConfig, UniformPolicy
+from recenv.dynamics.pieces import Freshness
 from recenv.errors import InvalidInput
-from recenv.pieces import Freshness
 from tests.reference import behavior_reference as reference
 
 pytestmark = pytest.mark.kernels
@@ -61,14 +61,14 @@ def draws_of(policy, count=NUM_SESSIONS, seed=0):
     return np.random.default_rng(seed).random((count, policy.num_draws))
 
 
-def assert_same(decision, expected, lanes=slice(None)):
+def assert_same(decision, expected, indices=slice(None)):
     for name in ("action", "log_prob", "prefix_log_prob", "component"):
         got, wanted = getattr(decision, name), getattr(expected, name)
         if wanted is None:
             assert got is None
         else:
             assert got.dtype == wanted.dtype
-            assert got.tobytes() == wanted[lanes].tobytes(), name
+            assert got.tobytes() == wanted[indices].tobytes(), name
 
 
 @pytest.fixture(scope="module")
@@ -174,15 +174,15 @@ def test_the_batch_does_not_change_a_bit(world, view, spec, kind):
     went_on, last_memory = act(policy, view, draws[::-1].copy(), memory)
     log_prob, prefix = judged(policy, view, went_on.action, memory)
     order = np.random.default_rng(1).permutation(NUM_SESSIONS)
-    for lanes in [*np.arange(NUM_SESSIONS)[:, None], order, order[:4]]:
-        some, some_memory = act(policy, first_step(view).take(lanes), draws[lanes])
-        assert_same(some, began, lanes)
-        later, later_memory = act(policy, view.take(lanes), draws[::-1][lanes], some_memory)
-        assert_same(later, went_on, lanes)
-        assert later_memory.tobytes() == last_memory[lanes].tobytes()
-        some_log_prob, some_prefix = judged(policy, view.take(lanes), went_on.action[lanes], some_memory)
-        assert some_log_prob.tobytes() == log_prob[lanes].tobytes()
-        assert prefix is None or (some_prefix is not None and some_prefix.tobytes() == prefix[lanes].tobytes())
+    for indices in [*np.arange(NUM_SESSIONS)[:, None], order, order[:4]]:
+        some, some_memory = act(policy, first_step(view).take(indices), draws[indices])
+        assert_same(some, began, indices)
+        later, later_memory = act(policy, view.take(indices), draws[::-1][indices], some_memory)
+        assert_same(later, went_on, indices)
+        assert later_memory.tobytes() == last_memory[indices].tobytes()
+        some_log_prob, some_prefix = judged(policy, view.take(indices), went_on.action[indices], some_memory)
+        assert some_log_prob.tobytes() == log_prob[indices].tobytes()
+        assert prefix is None or (some_prefix is not None and some_prefix.tobytes() == prefix[indices].tobytes())
 
 
 @pytest.mark.parametrize(("spec", "kind"), CASES)
@@ -299,8 +299,16 @@ def test_a_policy_of_whole_slates_says_that_it_has_no_positions(world, view):
         ("uniform", "slates", "unknown action kind 'slates'; did you mean 'slate'?"),
         ("offline_data.behaviour:X", "slate", "cannot import 'offline_data.behaviour' (No module named"),
         (":Gone", "slate", "behavior policy ':Gone': cannot import ''"),
-        ("offline_data.rollout:Gone", "slate", "offline_data.rollout has no class 'Gone' that is a BehaviorPolicy"),
-        ("offline_data.rollout:SessionRows", "slate", "no class 'SessionRows' that is a BehaviorPolicy; name one"),
+        (
+            "offline_data.collection.rollout:Gone",
+            "slate",
+            "offline_data.collection.rollout has no class 'Gone' that is a BehaviorPolicy",
+        ),
+        (
+            "offline_data.collection.rollout:SessionRows",
+            "slate",
+            "no class 'SessionRows' that is a BehaviorPolicy; name one",
+        ),
         ({"name": "offline_data.behavior.uniform:UniformPolicy", "tem": 1}, "slate", "unknown behavior option 'tem'"),
     ],
 )

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from offline_data.behavior import ActionKind, SessionView, make_behavior
+from offline_data.behavior.base import ActionKind, SessionView, make_behavior
 from offline_data.behavior.belief import BeliefPolicy
+from recenv.engine.session_batch import SessionBatch
 from recenv.errors import InvalidInput
-from recenv.session_batch import SessionBatch
 from recenv.session_config import SessionConfig
 from recenv.world import make_world
 from tests.reference import interest_exploration_reference as reference

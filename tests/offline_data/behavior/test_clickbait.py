@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from offline_data.behavior import make_behavior
+from offline_data.behavior.base import make_behavior
 from offline_data.behavior.clickbait import ClickbaitPolicy
 
 pytestmark = pytest.mark.kernels

@@ -13,13 +13,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from offline_data.behavior import ActionKind, SessionView, make_behavior
+from offline_data.behavior.base import ActionKind, SessionView, make_behavior
 from offline_data.behavior.diversified import DiversifiedConfig, DiversifiedPolicy
-from offline_data.behavior.plackett_luce import Scores
+from offline_data.ranking.plackett_luce import Scores
 from recenv.catalog import Catalog
+from recenv.dynamics.user_models.boredom_cascade import BoredomCascade
 from recenv.errors import InvalidInput
 from recenv.session_config import SessionConfig
-from recenv.user_models.boredom_cascade import BoredomCascade
 from recenv.world import World, make_world
 from tests.reference import behavior_reference, boredom_cascade_reference
 from tests.strategies.logs import slate_problems
@@ -191,11 +191,11 @@ def made(world, **options) -> DiversifiedPolicy:
     return policy
 
 
-def alone_utilities(world, view, lane):
+def alone_utilities(world, view, index):
     """Return each item's utility by the reference, boredom included."""
     names = np.unique(world.catalog.topics)
-    boring = {int(names[g]): int(last) - 1 for g, last in enumerate(view.user_state["boring"][lane])}
-    user = {"interest": view.user_state["interest"][lane].tolist(), "clicks": [], "boring": boring}
+    boring = {int(names[g]): int(last) - 1 for g, last in enumerate(view.user_state["boring"][index])}
+    user = {"interest": view.user_state["interest"][index].tolist(), "clicks": [], "boring": boring}
     items = [
         {"embedding": v.tolist(), "topic": int(t)}
         for v, t in zip(world.catalog.embeddings, world.catalog.topics, strict=True)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from offline_data.behavior import ActionKind, SessionView, make_behavior
+from offline_data.behavior.base import ActionKind, SessionView, make_behavior
 from offline_data.behavior.epsilon_greedy import EpsilonGreedyPolicy
 from recenv.errors import InvalidInput
 from tests.reference import behavior_reference as reference

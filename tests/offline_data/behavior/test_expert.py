@@ -7,10 +7,10 @@ from dataclasses import asdict, replace
 import numpy as np
 import pytest
 
-from offline_data.behavior import SessionView, make_behavior
-from offline_data.behavior.ranking import RankingPolicy
+from offline_data.behavior.base import SessionView, make_behavior
+from offline_data.ranking.ranking import RankingPolicy
+from recenv.engine.slates import score_slates
 from recenv.errors import InvalidInput
-from recenv.slates import score_slates
 from tests.reference import behavior_reference as reference
 
 pytestmark = pytest.mark.kernels

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from offline_data.behavior import SessionView, make_behavior
+from offline_data.behavior.base import SessionView, make_behavior
 from offline_data.behavior.gaussian import GaussianPolicy
 from recenv.errors import InvalidInput
 

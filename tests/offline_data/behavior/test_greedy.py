@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from offline_data.behavior import ActionKind, SessionView, make_behavior
-from offline_data.behavior.ranking import RankingPolicy
+from offline_data.behavior.base import ActionKind, SessionView, make_behavior
+from offline_data.ranking.ranking import RankingPolicy
+from recenv.engine.session_batch import SessionBatch
 from recenv.errors import InvalidInput
-from recenv.session_batch import SessionBatch
 from recenv.session_config import SessionConfig
 from recenv.world import make_world
 

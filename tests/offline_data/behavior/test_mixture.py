@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from offline_data.behavior import ActionKind, SessionView, make_behavior
+from offline_data.behavior.base import ActionKind, SessionView, make_behavior
 from offline_data.behavior.mixture import MixturePolicy
-from offline_data.rollout import play_sessions
+from offline_data.collection.rollout import play_sessions
+from recenv.engine.session_batch import SessionBatch
 from recenv.errors import InvalidInput
-from recenv.session_batch import SessionBatch
 from recenv.session_config import SessionConfig
 from recenv.world import make_world
 from tests.reference import behavior_reference as reference
@@ -121,9 +121,9 @@ def test_components_act_as_often_as_their_weights_say(small_world, sessions_unde
     assert decision.component.dtype == np.int8
     np.testing.assert_allclose(np.bincount(decision.component), [200, 300, 500], atol=1)
     for index, part in enumerate(policy.components):
-        lanes = np.flatnonzero(decision.component == index)
-        alone = part.act(view.take(lanes), draws[lanes, 1 : 1 + part.num_draws], np.zeros((len(lanes), 0)))
-        np.testing.assert_array_equal(decision.action[lanes], alone.action)
+        indices = np.flatnonzero(decision.component == index)
+        alone = part.act(view.take(indices), draws[indices, 1 : 1 + part.num_draws], np.zeros((len(indices), 0)))
+        np.testing.assert_array_equal(decision.action[indices], alone.action)
 
 
 def test_every_step_draws_its_component_anew(small_world, sessions_under_way):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from offline_data.behavior import SessionView, make_behavior
+from offline_data.behavior.base import SessionView, make_behavior
 from offline_data.behavior.popularity import PopularityPolicy, log_popularity
 from recenv.catalog import Catalog
 

@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from offline_data.behavior import SessionView, make_behavior
+from offline_data.behavior.base import SessionView, make_behavior
 from offline_data.behavior.softmax import COLUMNS, SoftmaxPolicy
 from recenv.errors import InvalidInput
 

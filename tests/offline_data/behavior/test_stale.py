@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from offline_data.behavior import ActionKind, SessionView, make_behavior
+from offline_data.behavior.base import ActionKind, SessionView, make_behavior
 from offline_data.behavior.stale import StalePolicy
 from recenv.errors import InvalidInput
 from tests.reference import behavior_reference as reference

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from offline_data.behavior import SessionView, make_behavior
+from offline_data.behavior.base import SessionView, make_behavior
 from tests.reference import behavior_reference as reference
 
 pytestmark = pytest.mark.kernels

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from offline_data.dataset import LoggedDataset
+from offline_data.store.dataset import LoggedDataset
 
 
 @pytest.fixture(scope="session")

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from offline_data.dial.quality import Interval
 from offline_data.fitting.calibration import gain_per_step, reliability, verdict
-from offline_data.quality import Interval
 from recenv.errors import InvalidInput
 
 

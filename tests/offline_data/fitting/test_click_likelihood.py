@@ -74,7 +74,7 @@ def test_meat_is_the_sum_of_squared_gradients_of_sessions(random_log, family):
         gradients.append(ClickLikelihood(log, family, alone).evaluate(POINT).gradient)
     whole = ClickLikelihood(log, family, everyone(log)).evaluate(POINT)
     np.testing.assert_allclose(whole.gradient, np.sum(gradients, axis=0), atol=1e-12)
-    np.testing.assert_allclose(whole.meat, np.array(gradients).T @ np.array(gradients), atol=1e-12)
+    np.testing.assert_allclose(whole.outer_products, np.array(gradients).T @ np.array(gradients), atol=1e-12)
 
 
 @pytest.mark.parametrize("family", ["multinomial_logit", "exponential_cascade"])

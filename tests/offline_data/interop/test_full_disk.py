@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from offline_data.collection import LogRequest, collect
-from offline_data.dataset import LoggedDataset
+from offline_data.collection.collection import LogRequest, collect
 from offline_data.interop.minari import export_minari
 from offline_data.interop.parquet import export_parquet
+from offline_data.store.dataset import LoggedDataset
 from recenv.errors import InvalidInput
 
 

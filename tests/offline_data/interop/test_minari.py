@@ -10,7 +10,7 @@ import gymnasium
 import numpy as np
 import pytest
 
-from offline_data.collection import LogRequest, collect
+from offline_data.collection.collection import LogRequest, collect
 from offline_data.interop import minari as exporter
 from offline_data.interop.column_map import ColumnMap, import_table
 from offline_data.interop.minari import export_minari, import_minari

@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from offline_data.collection import LogRequest, collect
+from offline_data.collection.collection import LogRequest, collect
 from offline_data.interop import parquet as exporter
 from offline_data.interop.column_map import ColumnMap, import_table
 from offline_data.interop.parquet import export_parquet

@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 
-from offline_data.ope import LoggedSessions, bootstrap, estimate
+from offline_data.ope import bootstrap
+from offline_data.ope.base import estimate
 from offline_data.ope.bootstrap import bootstrap_ratio_sum, percentile_interval, ratio_sum
+from offline_data.ope.sessions import LoggedSessions
 
 
 def bandit_sessions(rng, num_sessions, mean_reward=(0.9, 0.5)):

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from offline_data.ope import LoggedSessions, estimate
+from offline_data.ope.base import estimate
+from offline_data.ope.sessions import LoggedSessions
 
 
 def test_mean_of_first_values_whatever_the_log_says():

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from offline_data.ope import LoggedSessions, estimate
+from offline_data.ope.base import estimate
 from offline_data.ope.doubly_robust import MAX_LOG_WEIGHT, session_values
+from offline_data.ope.sessions import LoggedSessions
 from tests.reference.ope_reference import SmallMdp
 
 BEHAVIOR, TARGET = ((0.7, 0.3), (0.4, 0.6)), ((0.2, 0.8), (0.9, 0.1))

@@ -5,8 +5,9 @@ import dataclasses
 import numpy as np
 import pytest
 
-from offline_data.ope import LoggedSessions, estimate
+from offline_data.ope.base import estimate
 from offline_data.ope.importance import scaled_weights, session_log_weights, step_log_weights
+from offline_data.ope.sessions import LoggedSessions
 from tests.reference.ope_reference import SmallMdp
 
 BEHAVIOR, TARGET = ((0.7, 0.3), (0.4, 0.6)), ((0.2, 0.8), (0.9, 0.1))

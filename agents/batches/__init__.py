@@ -1,0 +1,1 @@
+"""What a log gives a learner: batches of steps, windows and sessions."""

@@ -1,0 +1,1 @@
+"""Networks: what reads an observation, and what a policy or critic makes of it."""

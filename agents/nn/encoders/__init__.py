@@ -1,0 +1,1 @@
+"""Encoders of an observation; one file each, found by name."""

@@ -1,0 +1,1 @@
+"""What several objectives share: values that they learn, ratios that they bound."""

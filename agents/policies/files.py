@@ -1,0 +1,93 @@
+"""Policies as files: JSON and plain tensors, with the items, so that a policy acts without log and simulator."""
+
+from __future__ import annotations
+
+import io
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from agents.nn.session_space import SessionSpace
+from agents.policies.base import POLICIES, Policy, make_policy
+from offline_data.store.atomic_files import replacing
+from recenv.errors import InvalidInput, require
+from recenv.plain_config import from_plain, to_plain
+from recenv.session_config import SessionConfig
+
+FORMAT_VERSION = 2
+
+
+def save_policy(path: Path, policy: Policy) -> None:
+    """Write a policy as one file: what it is as JSON, its weights and its items as plain tensors, no pickled class.
+
+    Args:
+        path: the file, which is written beside and renamed.
+        policy: on any device, of any dtype; its keys in a batch are not kept.
+
+    Raises:
+        InvalidInput: if the file cannot be written.
+    """
+    space = policy.space
+    facts = asdict(space) | {"session": None if space.session is None else space.session.to_dict()}
+    items = {name: torch.from_numpy(np.array(facts.pop(name))) for name in ("embeddings", "popularity")}
+    header = {"format": FORMAT_VERSION, "policy": to_plain(policy.config), "space": facts}
+    with replacing(path) as temporary:
+        torch.save({"header": json.dumps(header), "weights": policy.state_dict(), "items": items}, temporary)
+
+
+def load_policy(path: str | Path, device: str = "cpu", **changes: Any) -> Policy:
+    """Return the policy in a file, in evaluation mode.
+
+    Args:
+        path: what `save_policy` wrote.
+        device: where the weights go.
+        **changes: fields of its config to change that leave the weights as they are, such as the `temperature` or the
+            `beam_size` of a generative policy.
+
+    Raises:
+        InvalidInput: if the file is missing or is not a policy, or a change is none of its config or of its weights.
+    """
+    path = Path(path)
+    require(not (path / "policy").is_file(), f"{path} is a folder; pass the file in it, {path / 'policy'}")
+    require(path.is_file(), f"policy file {path} does not exist; train one with `recsession train`")
+    try:
+        content: dict[str, Any] = torch.load(io.BytesIO(path.read_bytes()), weights_only=True, map_location="cpu")
+        header = json.loads(content["header"])
+        require(
+            header["format"] == FORMAT_VERSION,
+            f"its format is {header['format']!r}, not {FORMAT_VERSION}; train one with `recsession train`",
+        )
+        items = {name: values.numpy() for name, values in content["items"].items()}
+        session = header["space"].pop("session")
+        space = SessionSpace(
+            **items, **header["space"], session=None if session is None else SessionConfig.from_dict(session)
+        )
+        values = dict(header["policy"])
+        policy_class = POLICIES.get(values["name"])
+        policy = make_policy(space, from_plain(policy_class.Config, values | changes))
+        floating = [values.dtype for values in content["weights"].values() if values.is_floating_point()]
+        policy.to(floating[0])
+        _take_weights(policy, content["weights"])
+    except InvalidInput as error:
+        raise InvalidInput(f"{path} is not a policy file that can be read: {error}") from error
+    except Exception as error:
+        raise InvalidInput(
+            f"{path} is not a policy file ({type(error).__name__}); train one with `recsession train`"
+        ) from error
+    policy.to(device)
+    return policy.eval()
+
+
+def _take_weights(policy: Policy, weights: dict[str, Tensor]) -> None:
+    try:
+        policy.load_state_dict(weights)
+    except RuntimeError as error:
+        raise InvalidInput(
+            "its weights are of other shapes or names than its config asks for, as another version writes them; train "
+            "one with `recsession train`"
+        ) from error

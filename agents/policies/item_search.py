@@ -1,0 +1,209 @@
+"""The items nearest to points of embedding space: exactly, or through an index whose recall is measured."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, Final
+
+import numpy as np
+
+from recenv.catalog import Catalog
+from recenv.errors import InvalidInput, require_range
+
+EXACT_UP_TO: Final = 100_000
+NUM_QUERIES: Final = 256
+_QUERY_SPREAD: Final = 0.5
+_POINTS_PER_LIST: Final = 64
+_ITERATIONS: Final = 8
+
+
+@dataclass(frozen=True)
+class _Index:
+    """An inverted file and what was measured of it."""
+
+    lists: Any
+    """The faiss index."""
+    centroids: Catalog
+    """Of the lists, as items of a catalogue: which lists are probed does not depend on the batch."""
+    num_probes: int
+    """Lists that a query looks into."""
+    recall: float
+    """See `ItemSearch.recall`."""
+
+
+class ItemSearch:
+    """The K items nearest to proto-actions by the inner product of unit vectors, nearest first, ties to the lower id.
+
+    Up to 100,000 items, and wherever the step limits what it may show, the answer is exact: `Catalog.nearest_items`.
+    Beyond, an inverted file from faiss finds 2 K items, which are put in order exactly; how many of its lists it looks
+    into is chosen by the recall on sampled queries. A row's answer does not depend on the rest of the batch, and the
+    same items give the same index. It is built at the first call; copies of a search share it.
+
+    Args:
+        embeddings: [N, d]; rows that are not of unit length are scaled to it.
+        num_nearest: K, from 1 to N.
+        exact: True for the exact search, False for the index; None chooses by N.
+        target_recall: share of the true K nearest that the index is to find, in (0, 1).
+    """
+
+    def __init__(
+        self, embeddings: np.ndarray, num_nearest: int, *, exact: bool | None = None, target_recall: float = 0.95
+    ) -> None:
+        require_range("target_recall", target_recall, 0.0, 1.0, low_open=True, high_open=True)
+        self._given, self.num_nearest, self.target_recall = embeddings, num_nearest, target_recall
+        self.exact = len(embeddings) <= EXACT_UP_TO if exact is None else exact
+
+    def nearest(
+        self, protos: np.ndarray, candidates: np.ndarray | None = None, available: np.ndarray | None = None
+    ) -> np.ndarray:
+        """Return the items nearest to each proto-action, [B, K] int32; where fewer are left, the nearest again.
+
+        Args:
+            protos: [B, d]; only the direction matters.
+            candidates: [B, C] item ids among which to look, -1 for none; all items by default.
+            available: [B, N] bool or integers, zero where an item is left out; none is by default.
+
+        Raises:
+            InvalidInput: see `Catalog.nearest_items`; or if faiss is needed and missing.
+        """
+        if self.exact or candidates is not None or available is not None:
+            return self.catalog.nearest_items(protos, self.num_nearest, candidates, available)
+        return self._approximate(self._index, protos)
+
+    @cached_property
+    def catalog(self) -> Catalog:
+        """The items, unit rows, to the bit as they were given where they are that already."""
+        catalog = Catalog.from_arrays(self._given)
+        own = np.array(self._given, np.float32)
+        if np.allclose(np.linalg.norm(own, axis=1), 1.0, rtol=0.0, atol=1e-5):
+            own.setflags(write=False)
+            catalog = replace(catalog, embeddings=own)
+        return catalog
+
+    @property
+    def recall(self) -> float:
+        """Share of the true K nearest that is found; 1 if the search is exact.
+
+        Measured on 256 queries other than those that chose the number of lists, the lower of two means: of directions
+        that are uniform, and of items moved by noise of half their length.
+        """
+        return 1.0 if self.exact else self._index.recall
+
+    def measure_recall(self, protos: np.ndarray) -> float:
+        """Return the share of the true K nearest that is found for proto-actions of one's own.
+
+        Args:
+            protos: [B, d].
+        """
+        return float(_shares(self.nearest(protos), self.catalog.nearest_items(protos, self.num_nearest)).mean())
+
+    def __repr__(self) -> str:
+        items = f"{len(self._given)} items of {np.shape(self._given)[1]} dimensions, the {self.num_nearest} nearest"
+        if self.exact:
+            return f"ItemSearch({items}, exact)"
+        if "_index" not in self.__dict__:
+            return f"ItemSearch({items}, approximate, not built yet)"
+        index = self._index
+        return (
+            f"ItemSearch({items}, approximate: recall {index.recall:.3f} on {NUM_QUERIES} queries, looks into "
+            f"{index.num_probes} of {index.lists.nlist} lists)"
+        )
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> ItemSearch:
+        # Nothing of it changes, but that it is built once.
+        return self
+
+    def __getstate__(self) -> dict[str, Any]:
+        # An index of faiss is not pickled; the same items give the same one.
+        return {name: value for name, value in self.__dict__.items() if name != "_index"}
+
+    # --- the index
+
+    @cached_property
+    def _index(self) -> _Index:
+        catalog = self.catalog
+        require_range("num_nearest", self.num_nearest, 1, catalog.num_items, integer=True)
+        try:
+            import faiss
+        except ImportError as error:
+            raise InvalidInput(
+                f"num_items={catalog.num_items} exceeds {EXACT_UP_TO}, from where on the nearest items come from "
+                "faiss, which is not installed; pip install faiss-cpu, or search with exact=True"
+            ) from error
+        dim, num_lists = catalog.embedding_dim, max(1, int(2 * np.sqrt(catalog.num_items)))
+        lists = faiss.IndexIVFFlat(faiss.IndexFlatIP(dim), dim, num_lists, faiss.METRIC_INNER_PRODUCT)
+        clustering = lists.cp
+        clustering.seed, clustering.niter, clustering.spherical = 0, _ITERATIONS, True
+        clustering.min_points_per_centroid, clustering.max_points_per_centroid = 1, _POINTS_PER_LIST
+        with _one_thread():
+            lists.train(catalog.embeddings)
+            lists.add(catalog.embeddings)
+        index = _Index(lists, Catalog.from_arrays(lists.quantizer.reconstruct_n(0, num_lists)), 1, 0.0)
+        return self._tuned(index)
+
+    def _tuned(self, index: _Index) -> _Index:
+        """Return the index with the fewest probes, of powers of two, that reach the target on sampled queries."""
+        generator = np.random.default_rng(0)
+        tuning, judging = self._queries(generator), self._queries(generator)
+        truth = self.catalog.nearest_items(tuning, self.num_nearest)
+        num_probes = 1
+        while True:
+            index = replace(index, num_probes=min(num_probes, index.lists.nlist))
+            shares = _shares(self._approximate(index, tuning), truth).reshape(2, -1)
+            # Two standard errors above the target, so that other queries reach it too.
+            margin = 2.0 * shares.std(axis=1) / np.sqrt(shares.shape[1])
+            if index.num_probes == index.lists.nlist or (shares.mean(axis=1) - margin).min() >= self.target_recall:
+                break
+            num_probes *= 2
+        shares = _shares(self._approximate(index, judging), self.catalog.nearest_items(judging, self.num_nearest))
+        return replace(index, recall=float(shares.reshape(2, -1).mean(axis=1).min()))
+
+    def _queries(self, generator: np.random.Generator) -> np.ndarray:
+        """Return NUM_QUERIES protos: first uniform directions, then as many items with noise."""
+        half, dim = NUM_QUERIES // 2, self.catalog.embedding_dim
+        uniform = generator.standard_normal((half, dim))
+        items = self.catalog.embeddings[generator.integers(self.catalog.num_items, size=half)]
+        noise = generator.standard_normal((half, dim)) * (_QUERY_SPREAD / np.sqrt(dim))
+        return np.concatenate([uniform, items + noise]).astype(np.float32)
+
+    def _approximate(self, index: _Index, protos: np.ndarray) -> np.ndarray:
+        """Return the K nearest of what the lists hold, [B, K]; of all items for a row for which that is too little."""
+        # First the centroids: this checks the protos.
+        probed = index.centroids.nearest_items(protos, index.num_probes)
+        protos = np.ascontiguousarray(protos, np.float32)
+        num_found = min(2 * self.num_nearest, self.catalog.num_items)
+        index.lists.nprobe = index.num_probes
+        # Scaled, so that no product overflows.
+        largest = np.abs(protos).max(axis=1, keepdims=True)
+        scaled = protos / np.where(largest > 0.0, largest, 1.0)
+        with _one_thread():
+            found = index.lists.search_preassigned(
+                scaled, num_found, probed.astype(np.int64), np.zeros_like(probed, np.float32)
+            )[1]
+        found = found.astype(np.int32)
+        few = ((found >= 0).sum(axis=1) < self.num_nearest) | (largest[:, 0] == 0.0)
+        found[few] = 0
+        nearest = self.catalog.nearest_items(protos, self.num_nearest, found)
+        nearest[few] = self.catalog.nearest_items(protos[few], self.num_nearest)
+        return nearest
+
+
+def _shares(found: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """Return which share of each row of the truth was found, [B]."""
+    return (truth[:, :, None] == found[:, None, :]).any(axis=2).mean(axis=1)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Let faiss use one thread: sums of several have no fixed order."""
+    import faiss
+
+    before = faiss.omp_get_max_threads()
+    faiss.omp_set_num_threads(1)
+    try:
+        yield
+    finally:
+        faiss.omp_set_num_threads(before)

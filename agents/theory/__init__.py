@@ -1,1 +1,0 @@
-"""The theory of repulsion, checked in controlled experiments: closed forms beside gradient steps of the real losses."""

@@ -1,0 +1,231 @@
+"""What a log gives an objective: the columns of its needs, or the sentence that says what would.
+
+Statistics of sessions and groups are of the whole log, not of a batch, which hardly ever holds two sessions of a group.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from torch import Tensor
+
+from agents.batches.replay import LogStorage
+from agents.objectives.base import NEEDS, OBJECTIVES, Objective
+from agents.training.pairs import rejected_rows
+from offline_data.store.dataset import LoggedDataset
+from offline_data.store.session_blocks import session_blocks
+from recenv.errors import require
+
+
+def lacking(need: str, dataset: LoggedDataset) -> str | None:
+    """Return what a log would have to be to give a need; None if it gives it.
+
+    Args:
+        need: of `NEEDS`.
+        dataset: the log.
+    """
+    return _SOURCES[need].lacking(dataset)
+
+
+def check_needs(name: str, objective: type[Objective], dataset: LoggedDataset) -> None:
+    """Refuse a log that lacks what an objective declares to need.
+
+    Args:
+        name: of the objective.
+        objective: its class.
+        dataset: what it is to learn from.
+
+    Raises:
+        InvalidInput: naming each need, what would give it, and the objectives that this log fits.
+    """
+    missing = {need: remedy for need in sorted(objective.needs) if (remedy := lacking(need, dataset))}
+    if not missing:
+        return
+    fitting = [
+        other
+        for other in OBJECTIVES.registered()
+        if not any(lacking(need, dataset) for need in OBJECTIVES.get(other).needs)
+    ]
+    require(
+        not missing,
+        f"objective {name!r} needs {', '.join(missing)}, which {dataset.path}, a log of {dataset.action_kind} actions, "
+        f"does not give: {'; '.join(missing.values())}; or choose an objective that fits it: {', '.join(fitting)}",
+    )
+
+
+def make_storage(objective: Objective, dataset: LoggedDataset, scores: Tensor, *, seed: int = 0) -> LogStorage:
+    """Return a log's storage, whose batches hold all that an objective reads, under its default keys.
+
+    Args:
+        objective: says what it needs, and by its config how much of it.
+        dataset: a log that `check_needs` lets pass.
+        scores: [N], of every row.
+        seed: of what is drawn, such as pairs.
+    """
+    storage = LogStorage(
+        dataset,
+        columns=(dataset.action_kind, "behavior_log_prob"),
+        with_next="transitions" in objective.needs,
+    )
+    storage.add_column("score", scores)
+    for need in sorted(objective.needs):
+        _SOURCES[need].add(storage, objective, scores, seed)
+    return storage
+
+
+def session_rewards(dataset: LoggedDataset) -> np.ndarray:
+    """Return the sum of each component of the reward over each session, [S, M] float64."""
+    total = np.empty((dataset.num_sessions, dataset.rows["reward_vector"].shape[1]))
+    for block in session_blocks(dataset):
+        vectors = dataset.rows["reward_vector"][block.rows].astype(np.float64)
+        total[block.sessions] = np.add.reduceat(vectors, block.first)
+    return total
+
+
+def group_moments(values: np.ndarray, group: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return mean and standard deviation (of a whole population) of each session's group, [S, ...] each.
+
+    Args:
+        values: [S, ...].
+        group: [S] id of each session's group.
+    """
+    _, place = np.unique(group, return_inverse=True)
+    count = np.bincount(place).reshape(-1, *[1] * (values.ndim - 1))
+    mean = _sums(values, place) / count
+    deviation = np.sqrt(_sums((values - mean[place]) ** 2, place) / count)
+    deviation[deviation <= 1e-12 * np.abs(mean)] = 0.0  # equal values, but for rounding
+    return mean[place], deviation[place]
+
+
+def upper_rank(values: np.ndarray) -> np.ndarray:
+    """Return the share of values above each, [S] float64 in [0, 1).
+
+    Args:
+        values: [S].
+    """
+    ascending = np.sort(values)
+    return (len(values) - np.searchsorted(ascending, values, side="right")) / len(values)
+
+
+def _sums(values: np.ndarray, place: np.ndarray) -> np.ndarray:
+    total = np.zeros((place.max() + 1, *values.shape[1:]))
+    np.add.at(total, place, values)
+    return total
+
+
+def reads_scores(objective: type[Objective]) -> bool:
+    """Return whether an objective, or the columns that it needs, depend on the scores of a log.
+
+    Args:
+        objective: a registered class.
+    """
+    return not objective.needs.isdisjoint({"score", "pairs"})
+
+
+@dataclass(frozen=True)
+class _Source:
+    lacking: Callable[[LoggedDataset], str | None]
+    add: Callable[[LogStorage, Objective, Tensor, int], None]
+
+
+def _nothing(storage: LogStorage, objective: Objective, scores: Tensor, seed: int) -> None:
+    """The storage has it already."""
+
+
+def _kind(kind: str) -> Callable[[LoggedDataset], str | None]:
+    def lacking(dataset: LoggedDataset) -> str | None:
+        if dataset.action_kind == kind:
+            return None
+        return f"collect with --action-kind {kind}" if dataset.has_world else f"only a log of {kind} actions would"
+
+    return lacking
+
+
+def _without_propensities(dataset: LoggedDataset) -> str | None:
+    if dataset.propensities in ("exact", "estimated"):
+        return None
+    remedy = "collect without --missing-propensities" if dataset.has_world else "import with --estimate-propensities"
+    return f"its propensities are {dataset.propensities}: {remedy}"
+
+
+def _without_prefixes(dataset: LoggedDataset) -> str | None:
+    if "prefix_log_prob" not in dataset.rows:
+        return "collect a log of slates, whose positions have propensities each"
+    return _without_propensities(dataset)
+
+
+def _without_groups(dataset: LoggedDataset) -> str | None:
+    if (np.bincount(np.unique(dataset.sessions["group_id"], return_inverse=True)[1]) > 1).any():
+        return None
+    remedy = "collect with --group-size 8" if dataset.has_world else "only sessions under one group_id would"
+    return f"no two of its sessions are of one group: {remedy}"
+
+
+def _without_pairs(dataset: LoggedDataset) -> str | None:
+    return None if dataset.num_sessions > 1 else "it has one session, and nothing to compare that with"
+
+
+def _add_prefixes(storage: LogStorage, objective: Objective, scores: Tensor, seed: int) -> None:
+    storage.add_column("prefix_log_prob", storage.dataset.rows["prefix_log_prob"])
+
+
+def _add_feedback(storage: LogStorage, objective: Objective, scores: Tensor, seed: int) -> None:
+    storage.add_column("feedback", storage.dataset.rows["feedback"])
+
+
+def _by_session(storage: LogStorage, **columns: np.ndarray) -> None:
+    via = storage.dataset.rows["session_id"]
+    for name, values in columns.items():
+        storage.add_column(name, values, via)
+
+
+def _add_returns(storage: LogStorage, objective: Objective, scores: Tensor, seed: int) -> None:
+    returns = _returns(storage.dataset)
+    _by_session(storage, session_return=returns, session_rank=upper_rank(returns))
+
+
+def _add_groups(storage: LogStorage, objective: Objective, scores: Tensor, seed: int) -> None:
+    returns = _returns(storage.dataset)
+    mean, deviation = group_moments(returns, storage.dataset.sessions["group_id"])
+    _by_session(storage, session_return=returns, group_return_mean=mean, group_return_std=deviation)
+
+
+def _add_reward_vector(storage: LogStorage, objective: Objective, scores: Tensor, seed: int) -> None:
+    rewards = session_rewards(storage.dataset)
+    mean, deviation = group_moments(rewards, storage.dataset.sessions["group_id"])
+    _by_session(storage, session_rewards=rewards, group_rewards_mean=mean, group_rewards_std=deviation)
+
+
+def _add_pairs(storage: LogStorage, objective: Objective, scores: Tensor, seed: int) -> None:
+    dataset, num_rejected = storage.dataset, objective.config.num_rejected
+    rows, weight = rejected_rows(dataset, scores.detach().cpu().numpy(), num_rejected, seed)
+    storage.add_column("rejected", dataset.rows[dataset.action_kind], via=rows)
+    storage.add_column("pair_weight", weight)
+
+
+def _returns(dataset: LoggedDataset) -> np.ndarray:
+    return session_rewards(dataset) @ dataset.reward_weights
+
+
+def _always(dataset: LoggedDataset) -> None:
+    return None
+
+
+_SOURCES: Final = {
+    "mass": _Source(_kind("slate"), _nothing),
+    "density": _Source(_kind("proto"), _nothing),
+    "score": _Source(_always, _nothing),
+    "propensities": _Source(_without_propensities, _nothing),
+    "known_propensities": _Source(_always, _nothing),
+    "prefix_propensities": _Source(_without_prefixes, _add_prefixes),
+    "session_return": _Source(_always, _add_returns),
+    "groups": _Source(_without_groups, _add_groups),
+    "reward_vector": _Source(_always, _add_reward_vector),
+    "transitions": _Source(_always, _nothing),
+    "feedback": _Source(_always, _add_feedback),
+    "pairs": _Source(_without_pairs, _add_pairs),
+}
+assert _SOURCES.keys() == NEEDS.keys()

@@ -1,0 +1,334 @@
+"""One training loop for every objective: sample, loss, step, `after_step`; checkpoint, resume, metrics, a guard."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import io
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+import tyro
+from tensordict import TensorDictBase
+from torch import Tensor
+
+from agents.batches.replay import make_replay
+from agents.nn.encoders.base import ENCODERS
+from agents.nn.networks import seeded
+from agents.nn.session_space import SessionSpace
+from agents.objectives.base import OBJECTIVES, Objective
+from agents.policies.base import POLICIES, Policy, make_policy
+from agents.policies.gaussian import GaussianPolicyConfig
+from agents.policies.generative import GenerativePolicyConfig
+from agents.policies.plackett_luce import PlackettLucePolicyConfig
+from agents.training.diagnostics import measure
+from agents.training.log_columns import check_needs, make_storage
+from offline_data.store.atomic_files import replacing
+from offline_data.store.dataset import LoggedDataset
+from recenv.errors import InvalidInput, require, require_range
+from recenv.plain_config import to_plain
+
+PolicyConfig = GaussianPolicyConfig | PlackettLucePolicyConfig | GenerativePolicyConfig
+
+
+@dataclass(frozen=True)
+class TrainerConfig:
+    """The budget, the same for every objective."""
+
+    num_steps: int = 700
+    """Gradient steps."""
+    batch_size: int = 1024
+    """Rows of a step."""
+    learning_rate: float = 4e-3
+    """Of Adam; it falls to a twentieth along a cosine."""
+    log_interval: int = 25
+    """Steps between two measurements."""
+    evaluate_interval: int = 100
+    """Steps between two evaluations in the simulator."""
+    checkpoint_interval: int = 200
+    """Steps between two checkpoints."""
+    divergence_bound: float | None = None
+    """a surprisal or a score norm above it stops the run; None: only one that is not finite does."""
+    policy: tyro.conf.AvoidSubcommands[PolicyConfig] = field(default_factory=GaussianPolicyConfig)
+    """The policy, and its options."""
+
+    def __post_init__(self) -> None:
+        for name in ("num_steps", "batch_size", "log_interval", "evaluate_interval", "checkpoint_interval"):
+            require_range(name, getattr(self, name), 1, 10**9, integer=True)
+        require_range("learning_rate", self.learning_rate, 0.0, 1.0, low_open=True)
+        if self.divergence_bound is not None:
+            require_range("divergence_bound", self.divergence_bound, 0.0, low_open=True)
+
+
+@dataclass(frozen=True)
+class TrainingRun:
+    """What a training run leaves."""
+
+    actor: Policy
+    """The trained policy; the last good one if the run was stopped."""
+    curve: list[dict[str, Any]]
+    """One dict a measurement of the step's batch, with `step`, `loss`, what `measure` says, and what the objective
+    reports; `normalized_score` is None where it was not evaluated."""
+    stopped: str | None
+    """None, or the sentence that says what blew up and when."""
+    remarks: list[str]
+    """Sentences on what the objective found in the log's scores."""
+
+
+def check_device(device: str) -> str:
+    """Return `device`, "cpu" or "cuda[:i]", if it is there.
+
+    Raises:
+        InvalidInput: for another name, or CUDA where there is none.
+    """
+    try:
+        kind = torch.device(device).type
+    except RuntimeError as error:
+        raise InvalidInput(f"device={device!r} is not a device; choose cpu or cuda") from error
+    require(kind in ("cpu", "cuda"), f"device={device!r} is not supported; choose cpu or cuda")
+    require(
+        kind == "cpu" or torch.cuda.is_available(),
+        f"device={device!r} needs CUDA, which this machine or this build of torch has not; choose cpu",
+    )
+    count = torch.cuda.device_count() if kind == "cuda" else 0
+    index = torch.device(device).index or 0
+    require(kind == "cpu" or index < count, f"device={device!r} is not there; choose cuda:0 to cuda:{count - 1}")
+    return device
+
+
+def train(
+    dataset: LoggedDataset,
+    scores: Tensor,
+    objective_name: str,
+    objective_config: Any = None,
+    config: TrainerConfig | None = None,
+    *,
+    seed: int = 0,
+    device: str = "cpu",
+    checkpoint: Path | None = None,
+    evaluate: Callable[[Policy], float] | None = None,
+    progress: Callable[[int], object] | None = None,
+) -> TrainingRun:
+    """Train a fresh policy on a log with a registered objective, or go on from a checkpoint of the same call.
+
+    Args:
+        dataset: the log.
+        scores: [N] float32, Q - V of every row, the same for every objective.
+        objective_name: a registered objective.
+        objective_config: None for its defaults.
+        config: None for the defaults, with the policy of `default_policy`.
+        seed: of the weights, the batches and what the policy draws.
+        device: of the policy.
+        checkpoint: file to write to and to go on from; None keeps nothing.
+        evaluate: gives the policy's normalised score, for the curve.
+        progress: called with the number of steps done since the last call.
+
+    Raises:
+        InvalidInput: for an unknown objective, a config of another one, a log without what the objective needs or
+            of another kind of action than the policy's, or a checkpoint of another call.
+    """
+    objective_class = OBJECTIVES.get(objective_name)
+    check_needs(objective_name, objective_class, dataset)
+    config = config or TrainerConfig(policy=default_policy(dataset))
+    check_policy(config.policy, dataset)
+    check_encoder(objective_name, objective_class, config.policy)
+    actor = make_policy(SessionSpace.of_log(dataset), config.policy, seed=seed)
+    actor.to(device)
+    with seeded(seed):  # networks of values
+        objective = objective_class(actor, config=objective_config).to(device)
+    optimizer = torch.optim.Adam([p for p in objective.parameters() if p.requires_grad], lr=config.learning_rate)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, config.num_steps, config.learning_rate / 20)
+    if scores.dtype == torch.float64:
+        scores = scores.float()  # as the batches hold them: what is a tie there is one here
+    objective.refresh(scores.to(device))
+    storage = make_storage(objective, dataset, scores, seed=seed)
+    luck = _Luck(seed, device)
+    replay = make_replay(storage, config.batch_size, luck.batches)
+    digest = hashlib.sha256(scores.detach().cpu().contiguous().numpy().data).hexdigest()
+    call = repr(
+        (objective_name, objective.config, to_plain(config), seed, dataset.manifest["schema"], digest, luck.kind)
+    )
+    parts = {"objective": objective, "optimizer": optimizer, "schedule": schedule}
+    start, curve = _restore(checkpoint, call, parts, luck)
+    if progress and start:
+        progress(start)
+    told, stopped, kept = start, None, copy.deepcopy(actor.state_dict())
+    with luck:
+        for step in range(start, config.num_steps):
+            batch = replay.sample().to(device)
+            last = step == config.num_steps - 1
+            measured = step % config.log_interval == 0 or last
+            point: dict[str, Any] = {}
+            if measured:
+                with luck.apart():
+                    point = {"step": step, **measure(objective, batch), "normalized_score": None}
+            losses = objective(batch)
+            loss = torch.stack([value for key, value in losses.items() if str(key).startswith("loss_")]).sum()
+            if measured:
+                point["loss"] = float(loss.detach())
+                point |= {key: float(value) for key, value in losses.items() if key not in objective.losses}
+                stopped = _blown_up(point, step, config.divergence_bound)
+                if stopped:
+                    break
+                kept = copy.deepcopy(actor.state_dict())
+                if evaluate and (step % config.evaluate_interval == 0 or last):
+                    with luck.apart():
+                        point["normalized_score"] = evaluate(actor.eval())
+                    actor.train()
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+            reported = objective.after_step(batch)
+            if measured:
+                curve.append({**point, **{key: float(value) for key, value in reported.items()}})
+            if progress and ((step + 1) % 25 == 0 or last):
+                progress(step + 1 - told)
+                told = step + 1
+            if (step + 1) % config.checkpoint_interval == 0 or last:
+                # Also without a checkpoint file, so that a run stops at the same step with and without one.
+                with luck.apart():
+                    stopped = _unfit(objective, batch, step, config.divergence_bound)
+                if stopped:
+                    break
+                kept = copy.deepcopy(actor.state_dict())
+                if checkpoint and not last:
+                    _save(checkpoint, call, parts, luck, step + 1, curve)
+    if stopped:
+        actor.load_state_dict(kept)
+    cloning, remarks = getattr(objective.config, "cloning_steps", 0), list(objective.remarks)
+    if cloning >= config.num_steps:
+        remarks.append(f"all {config.num_steps} steps were behavior cloning; lower cloning_steps={cloning}")
+    return TrainingRun(actor.eval(), curve, stopped, remarks)
+
+
+def default_policy(dataset: LoggedDataset) -> PolicyConfig:
+    """Return the config of the policy that a log's kind of action asks for: of slates `plackett_luce`."""
+    return GaussianPolicyConfig() if dataset.action_kind == "proto" else PlackettLucePolicyConfig()
+
+
+def check_policy(config: PolicyConfig, dataset: LoggedDataset) -> None:
+    """Refuse a log whose actions are not the policy's.
+
+    Args:
+        config: of the policy.
+        dataset: what it is to learn from.
+
+    Raises:
+        InvalidInput: naming the policies that fit.
+    """
+    kind = POLICIES.get(config.name).action_kind
+    fitting = [name for name in POLICIES.registered() if POLICIES.get(name).action_kind == dataset.action_kind]
+    remedy = f", or collect with --action-kind {kind}" if dataset.has_world else ""
+    require(
+        kind == dataset.action_kind,
+        f"policy {config.name!r} learns from {kind} actions, and {dataset.path} is a log of {dataset.action_kind} "
+        f"actions; choose {' or '.join(fitting)}{remedy}",
+    )
+
+
+def fitting_encoders(objective: type[Objective]) -> tuple[str, ...]:
+    """Return the names of the encoders that are conditioned on all that an objective sets."""
+    return tuple(n for n in ENCODERS.registered() if set(objective.conditions) <= set(ENCODERS.get(n).conditions))
+
+
+def check_encoder(name: str, objective: type[Objective], config: PolicyConfig) -> None:
+    """Refuse a policy whose encoder does not read what an objective sets.
+
+    Args:
+        name: of the objective.
+        objective: its class.
+        config: of the policy.
+
+    Raises:
+        InvalidInput: naming the encoders that fit.
+    """
+    encoder, fitting = config.network.encoder.name, fitting_encoders(objective)
+    require(
+        encoder in fitting,
+        f"objective {name!r} conditions the policy on {', '.join(objective.conditions)}, which the encoder {encoder!r} "
+        f"does not read; choose {' or '.join(fitting)}",
+    )
+
+
+class _Luck:
+    """Where a run's randomness comes from: its own stream for batches, and torch's global ones, lent while it runs."""
+
+    def __init__(self, seed: int, device: str) -> None:
+        self.batches = torch.Generator().manual_seed(seed)
+        self.kind = torch.device(device).type
+        self._devices = [torch.device(device)] if self.kind == "cuda" else []
+        with self.apart():
+            torch.manual_seed(seed)
+            self._states = self._global()
+
+    def __enter__(self) -> None:
+        self._loan = self.apart()
+        self._loan.__enter__()
+        torch.set_rng_state(self._states[0])
+        for device, state in zip(self._devices, self._states[1:], strict=True):
+            torch.cuda.set_rng_state(state, device)
+
+    def __exit__(self, *error: object) -> None:
+        self._loan.__exit__(*error)
+
+    def apart(self) -> Any:
+        """Return a context in which drawing leaves torch's global streams as they are."""
+        return torch.random.fork_rng(devices=self._devices)
+
+    def state(self) -> dict[str, Any]:
+        """Return the streams' present states."""
+        return {"batches": self.batches.get_state(), "global": self._global()}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Take up the streams of a checkpoint; before the run begins."""
+        self.batches.set_state(state["batches"])
+        self._states = state["global"]
+
+    def _global(self) -> list[Tensor]:
+        return [torch.get_rng_state(), *(torch.cuda.get_rng_state(device) for device in self._devices)]
+
+
+def _unfit(objective: Objective, batch: TensorDictBase, step: int, bound: float | None) -> str | None:
+    """Return why the weights after a step are not to be kept, or None."""
+    if not all(bool(torch.isfinite(weight).all()) for weight in objective.parameters()):
+        return _sentence("a weight", "non-finite", step)
+    return _blown_up(measure(objective, batch), step, bound)
+
+
+def _blown_up(point: dict[str, Any], step: int, bound: float | None) -> str | None:
+    for name in ("loss", "surprisal_max", "score_function_norm_max"):
+        if name not in point:
+            continue
+        if not math.isfinite(point[name]) or (bound is not None and name != "loss" and point[name] > bound):
+            return _sentence(name, point[name], step)
+    return None
+
+
+def _sentence(what: str, value: object, step: int) -> str:
+    return f"{what} became {value} at step {step}; training stopped and the last good policy was kept"
+
+
+def _save(path: Path, call: str, parts: dict[str, Any], luck: _Luck, step: int, curve: list[dict[str, Any]]) -> None:
+    state = {name: part.state_dict() for name, part in parts.items()}
+    with replacing(path) as temporary:
+        torch.save({"call": call, "step": step, "curve": curve, "luck": luck.state(), **state}, temporary)
+
+
+def _restore(path: Path | None, call: str, parts: dict[str, Any], luck: _Luck) -> tuple[int, list[dict[str, Any]]]:
+    if path is None or not path.exists():
+        return 0, []
+    try:
+        state = torch.load(io.BytesIO(path.read_bytes()), weights_only=True, map_location="cpu")
+        same = state["call"] == call
+    except Exception as error:
+        raise InvalidInput(f"{path} is not a checkpoint ({type(error).__name__}); remove it to start over") from error
+    require(same, f"{path} is a checkpoint of another run; remove it to start over, or choose another --out")
+    for name, part in parts.items():
+        part.load_state_dict(state[name])
+    luck.restore(state["luck"])
+    return state["step"], state["curve"]

@@ -1,0 +1,1 @@
+"""What an action is worth: critics, fitted Q evaluation, scores."""

@@ -1,0 +1,131 @@
+"""Fitted Q evaluation: what a target policy is worth, by a log of another."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from tensordict import TensorDict, TensorDictBase
+from torch import Tensor
+
+from agents.batches.replay import LogStorage, mapped_column
+from agents.nn.networks import seeded
+from agents.nn.session_space import SessionSpace
+from agents.nn.value_networks import ActionNetwork, ValueEnsemble
+from agents.policies.base import Policy
+from agents.values.critics import (
+    FITTED_Q,
+    CriticConfig,
+    Progress,
+    map_rows,
+    monte_carlo,
+    observe,
+    regress,
+    row_chunks,
+)
+from offline_data.store.dataset import LoggedDataset
+from recenv.errors import require
+
+
+def fit_action_value(
+    dataset: LoggedDataset,
+    policy: Policy,
+    config: CriticConfig | None = None,
+    *,
+    seed: int = 0,
+    device: str = "cpu",
+    progress: Progress | None = None,
+) -> ValueEnsemble:
+    """Fit Q of a target policy to a log of another.
+
+    Each round regresses Q(o, a) on r + discount E Q(o', a'), a' sampled from the target; on r alone in a session's
+    last row, for nothing is earned after it. The members of an ensemble are evaluated at the same samples.
+
+    Source: Le, Voloshin and Yue 2019, arXiv:1903.08738, with a network that goes on from round to round.
+
+    Args:
+        dataset: a log of the policy's kind of action, and of its items.
+        policy: the target policy; the expectation is a mean over the few samples of `Policy.recall`.
+        config: None for `FITTED_Q`.
+        seed: of initial weights, batches and samples.
+        device: of the networks, the policy's among them.
+        progress: called with the number of gradient steps done since the last call.
+
+    Raises:
+        InvalidInput: for a log that the policy does not fit.
+    """
+    config = config or FITTED_Q
+    space, kind = require_fit(policy, dataset), dataset.action_kind
+    storage, target = LogStorage(dataset, columns=(kind,)), mapped_column(config.ensemble_size, dataset.num_rows)
+    shift, unit = monte_carlo(dataset, config.discount, target)
+    with seeded(seed):
+        networks = [ActionNetwork(space, config.network, kind, config.item_width) for _ in range(config.ensemble_size)]
+    value = ValueEnsemble(networks, shift, unit).to(device)
+    generator = torch.Generator().manual_seed(seed)
+    remembered = _remember(policy, storage, generator, device)
+
+    def loss(batch: TensorDictBase, target: Tensor) -> Tensor:
+        error = (target - value.members(batch["observation"], batch[kind])) / unit
+        return error.square().mean(dim=1).sum()
+
+    def targets(block: slice, offsets: np.ndarray) -> np.ndarray:
+        def after(rows: np.ndarray) -> Tensor:
+            actions = policy.recall(remembered[rows].to(device), generator)
+            return expected_value(value, observe(storage, rows, device, after=True), actions)
+
+        # Also at `max_steps`: what is asked for is the worth of a session, and an observation shows its clock.
+        ended = dataset.rows["terminated"][block] | dataset.rows["truncated"][block]
+        return dataset.reward(block) + config.discount * np.where(ended, 0.0, map_rows(block, after))
+
+    regress(storage, value, config, target, targets, loss, seed, device, progress)
+    return value
+
+
+def expected_value(value: ValueEnsemble, observation: TensorDictBase, actions: Tensor) -> Tensor:
+    """Return each member's mean of Q(o, a) over actions of a policy, [E, B].
+
+    Args:
+        value: Q.
+        observation: of B sessions.
+        actions: [P, B, ...], for example what `Policy.recall` returned.
+    """
+    return value.members(observation, actions).mean(dim=1)
+
+
+def require_fit(policy: Policy, dataset: LoggedDataset) -> SessionSpace:
+    """Return a log's space, or refuse a log of another kind of action, of other items, or of other slates.
+
+    Args:
+        policy: what is to be judged.
+        dataset: by what.
+
+    Raises:
+        InvalidInput: naming what would fit.
+    """
+    require(
+        policy.action_kind == dataset.action_kind,
+        f"{dataset.path} is a log of {_PLURALS[dataset.action_kind]}, and the policy, {policy.config.name}, acts by "
+        f"{_PLURALS[policy.action_kind]}: collect with --action-kind {policy.action_kind}, or train one on this log",
+    )
+    space = SessionSpace.of_log(dataset)
+    policy.space.require_like(space, "the policy", str(dataset.path), slate_size=policy.action_kind == "slate")
+    return space
+
+
+_PLURALS = {"slate": "slates", "proto": "proto-actions"}
+
+
+@torch.no_grad()
+def _remember(policy: Policy, storage: LogStorage, generator: torch.Generator, device: str) -> Tensor:
+    """Return what fixes the target's actions after each row, [N, m] in a file.
+
+    The target policy stays as it is: this is found once for all rounds.
+    """
+    column: Tensor | None = None
+    num_rows = storage.dataset.num_rows
+    for rows in row_chunks(0, num_rows):
+        observation = observe(storage, rows, device, after=True)
+        found = policy.remember(TensorDict({"observation": observation}, batch_size=observation.batch_size), generator)
+        column = mapped_column(num_rows, found.shape[1]) if column is None else column
+        column[rows] = found.cpu()
+    assert column is not None, "a log has rows"
+    return column

@@ -1,0 +1,262 @@
+"""Logging policies with the exact log-probability of what they did; `BEHAVIORS` finds them by name.
+
+A behavior policy is built from a world and a JSON-able spec, acts on a batch of sessions, and draws nothing itself: its
+uniforms are passed in, from the stream `BEHAVIOR` of each session's behavior seed. What it knows of a session besides
+the step at hand lies in a row of memory that its caller keeps: zeros at the session's start, shown to `remember` once a
+step before anything else is asked.
+"""
+
+from __future__ import annotations
+
+import importlib
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any, ClassVar, Final, Literal
+
+import numpy as np
+
+from recenv.dynamics.user_models.base import State
+from recenv.engine.session_batch import Observation, SessionBatch
+from recenv.errors import InvalidInput, require, unknown_name
+from recenv.registry import Registry
+from recenv.world import World
+
+ActionKind = Literal["slate", "proto"]
+ACTION_KINDS: Final = ("slate", "proto")
+
+
+@dataclass(frozen=True)
+class SessionView:
+    """What a behavior policy sees of B sessions at one step."""
+
+    observation: Observation
+    """What any agent sees; arrays with leading axis B."""
+    user_state: State
+    """The hidden state, for oracles."""
+    steps: np.ndarray
+    """[B] uint64, steps taken so far."""
+    last_slate: np.ndarray | None = None
+    """[B, K] int32, the slate submitted at the previous step, -1 at a session's start; None where nobody keeps it."""
+
+    @staticmethod
+    def of(batch: SessionBatch, last_slate: np.ndarray | None = None) -> SessionView:
+        """Return the view of a batch of sessions, until its next step.
+
+        Args:
+            batch: B sessions.
+            last_slate: see the class.
+        """
+        return SessionView(batch.observe(), batch.state, batch.steps, last_slate)
+
+    @property
+    def offer(self) -> Observation:
+        """What the step may show, by the names that `Catalog.nearest_items` takes; nothing where that is every item."""
+        return {name: self.observation[name] for name in ("candidates", "available") if name in self.observation}
+
+    def offered(self, num_items: int) -> np.ndarray | None:
+        """Return which items the step may show, [B, N] bool, at least K of each row; None where that is every item.
+
+        Args:
+            num_items: N.
+        """
+        if "available" in self.observation:
+            return self.observation["available"].astype(np.bool_)
+        if "candidates" not in self.observation:
+            return None
+        # One column more takes the padding, -1.
+        offered = np.zeros((len(self.steps), num_items + 1), np.bool_)
+        np.put_along_axis(offered, self.observation["candidates"].astype(np.int64), True, axis=1)
+        return offered[:, :num_items]
+
+    def take(self, indices: np.ndarray | slice) -> SessionView:
+        """Return the view of the sessions at `indices`, an index array or a slice."""
+        return SessionView(
+            {name: values[indices] for name, values in self.observation.items()},
+            {name: values[indices] for name, values in self.user_state.items()},
+            self.steps[indices],
+            None if self.last_slate is None else self.last_slate[indices],
+        )
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What a behavior policy did."""
+
+    action: np.ndarray
+    """[B, K] int32 slates or [B, d] float32 proto-actions."""
+    log_prob: np.ndarray
+    """[B] float64 nats, of the whole action."""
+    prefix_log_prob: np.ndarray | None
+    """[B, K] float64 nats, of the first 1, 2, ... K items; None for proto-actions."""
+    component: np.ndarray
+    """[B] int8, which component of a mixture acted, or [B, K] where each position draws its own; the latent label. 0
+    outside a mixture."""
+
+
+class BehaviorPolicy(ABC):
+    """A logging policy over one world.
+
+    Args:
+        world: the world.
+        config: an instance of the class's `Config`.
+        action_kind: "slate" (a mass) or "proto" (a density over embedding space).
+
+    Attributes:
+        Config: frozen dataclass of the policy's parameters.
+        action_kinds: which kinds of action the policy has.
+        num_memory: float64 columns that the policy keeps for each session; zero at the session's start.
+    """
+
+    Config: ClassVar[type]
+    action_kinds: ClassVar[tuple[ActionKind, ...]] = ACTION_KINDS
+    num_memory: int = 0
+
+    def __init__(self, world: World, config: Any, action_kind: ActionKind) -> None:
+        self.world = world
+        self.config = config
+        self.action_kind: ActionKind = action_kind
+
+    @classmethod
+    def default_action_kind(cls, config: Any) -> ActionKind:
+        """Return the kind of action where none is asked for: of a policy that has both, slates.
+
+        Args:
+            config: an instance of the class's `Config`.
+        """
+        return cls.action_kinds[0]
+
+    @property
+    @abstractmethod
+    def num_draws(self) -> int:
+        """How many uniforms a step takes."""
+
+    def remember(self, view: SessionView, memory: np.ndarray) -> None:  # noqa: B027 (most policies have no memory)
+        """Take in what came of the last step; called once a step of every session, whoever acts in it.
+
+        Args:
+            view: B sessions.
+            memory: [B, num_memory] float64, updated in place.
+        """
+
+    @abstractmethod
+    def act(self, view: SessionView, draws: np.ndarray, memory: np.ndarray) -> Decision:
+        """Return an action for each session.
+
+        Args:
+            view: B sessions.
+            draws: [B, num_draws] uniforms in (0, 1).
+            memory: [B, num_memory] float64, after `remember`; a mixture per session writes its posterior here.
+        """
+
+    @abstractmethod
+    def log_prob(
+        self, view: SessionView, action: np.ndarray, memory: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray | None]:
+        """Return the log-probability of any action in nats, whole [B] and by prefix [B, K], or None for protos.
+
+        Args:
+            view: B sessions.
+            action: [B, K] integer slates or [B, d] proto-actions.
+            memory: [B, num_memory] float64, after `remember`; only read.
+        """
+
+    def next_item_log_prob(self, view: SessionView, prefix: np.ndarray, memory: np.ndarray) -> np.ndarray:
+        """Return the log-probability of each item to stand next in the slate, [B, N] float64 nats.
+
+        Args:
+            view: B sessions.
+            prefix: [B, k] integers, the slate's first k < K items, all different.
+            memory: [B, num_memory] float64, after `remember`; only read.
+
+        Returns:
+            Rows that sum to one; minus infinity for an item that is taken or not offered.
+
+        Raises:
+            InvalidInput: from a policy that does not fill a slate item by item.
+        """
+        raise InvalidInput(
+            f"{type(self).__name__} does not say how it fills single positions of a slate; "
+            "give it next_item_log_prob, or mix it per step or per session"
+        )
+
+
+BEHAVIORS: Registry[type[BehaviorPolicy]] = Registry("behavior policy", "offline_data.behavior")
+
+
+def make_behavior(
+    world: World, spec: Mapping[str, Any] | str, action_kind: ActionKind | None = "slate"
+) -> BehaviorPolicy:
+    """Return the behavior policy of a JSON-able spec.
+
+    Args:
+        world: the world.
+        spec: a registered name, or `{"name": ..., <fields of the policy's Config>}`; instead of a registered name,
+            "MODULE:CLASS" of any `BehaviorPolicy` that can be imported.
+        action_kind: "slate" or "proto"; None for slates where the policy has them.
+
+    Raises:
+        InvalidInput: for an unknown name, action kind or field, a class that is none, or a value out of range.
+    """
+    if action_kind not in (None, *ACTION_KINDS):
+        raise unknown_name("action kind", action_kind, ACTION_KINDS)
+    policy, config = _resolved({"name": spec} if isinstance(spec, str) else spec)
+    action_kind = action_kind or policy.default_action_kind(config)
+    require(
+        action_kind in policy.action_kinds,
+        f"{policy.__name__} has no {action_kind} actions; pass action_kind={policy.action_kinds[0]!r}, or choose "
+        "another behavior policy",
+    )
+    return policy(world, config, action_kind)
+
+
+def pinned_spec(spec: Any) -> Any:
+    """Return a spec as a manifest holds it: plain values, "MODULE:CLASS" with its whole config, a file's checksum say.
+
+    Args:
+        spec: see `make_behavior`; what it holds, the components of a mixture say, is pinned too.
+
+    Raises:
+        InvalidInput: for such a class or config that `make_behavior` refuses.
+    """
+    if isinstance(spec, np.ndarray | np.generic):
+        return spec.tolist()
+    if isinstance(spec, list | tuple):
+        return [pinned_spec(part) for part in spec]
+    if not isinstance(spec, Mapping):
+        return spec
+    values = {key: pinned_spec(value) for key, value in spec.items()}
+    if ":" not in str(values.get("name")):
+        return values
+    return {"name": values["name"], **asdict(_resolved(values)[1])}
+
+
+def _resolved(spec: Mapping[str, Any]) -> tuple[type[BehaviorPolicy], Any]:
+    """Return the class of a spec, and its config."""
+    require(
+        isinstance(spec, Mapping) and "name" in spec,
+        f"behavior spec {spec!r} has no 'name'; add the name of a registered behavior policy",
+    )
+    values = dict(spec)
+    name = str(values.pop("name"))
+    policy = _imported(name) if ":" in name else BEHAVIORS.get(name)
+    known = {f.name for f in fields(policy.Config)}
+    for key in values:
+        if key not in known:
+            raise unknown_name("behavior option", key, known)
+    return policy, policy.Config(**values)
+
+
+def _imported(name: str) -> type[BehaviorPolicy]:
+    module_name, _, class_name = name.partition(":")
+    try:
+        policy = getattr(importlib.import_module(module_name), class_name, None)
+    except (ImportError, ValueError, TypeError) as error:  # the last two for a name that cannot be one
+        raise InvalidInput(
+            f"behavior policy {name!r}: cannot import {module_name!r} ({error}); pass MODULE:CLASS on the path"
+        ) from error
+    if not (isinstance(policy, type) and issubclass(policy, BehaviorPolicy)):
+        raise InvalidInput(
+            f"behavior policy {name!r}: {module_name} has no class {class_name!r} that is a BehaviorPolicy; name one"
+        )
+    return policy

@@ -1,0 +1,1 @@
+"""Playing sessions and writing them down, stoppable, with any number of workers."""

@@ -1,0 +1,384 @@
+"""From a world and a behavior policy to a `LoggedDataset`: atomic, resumable, the same bytes after any stop.
+
+The work is a list of session ranges, each a pure function of the request: a range is played, written beside the dataset
+and renamed into place; what is there already is not played again. When all ranges are there they are joined,
+checksummed and renamed to the dataset's own path in one step.
+
+Ranges are the seam for a distributed engine: let any number of machines run `RangeWriter(partial, request)` over the
+`request.ranges()`, in any order and more than once, into one shared folder `<path>.partial`; `collect(path, request)`
+then finds them there and joins them. The worker processes of this module do no more.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import multiprocessing
+import os
+import shutil
+import signal
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import asdict, dataclass, field, fields, replace
+from multiprocessing.connection import wait
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from offline_data.behavior.base import ACTION_KINDS, ActionKind, BehaviorPolicy, make_behavior, pinned_spec
+from offline_data.collection.corruption import Corruption
+from offline_data.collection.rollout import play_sessions
+from offline_data.store.atomic_files import is_taken, make_folder, place_folder, replacing, sole_writer, write_json
+from offline_data.store.dataset import LATENT_LABELS, LoggedDataset
+from offline_data.store.dataset_writer import consumed_events, fill_folder, versions
+from offline_data.store.stored_arrays import StoredArray, store_arrays
+from recenv.errors import InvalidInput, require, require_range, unknown_name
+from recenv.random_streams import derive_seeds
+from recenv.session_config import SessionConfig
+from recenv.world import World, make_world
+
+SESSIONS_PER_RANGE: Final = 4096
+
+
+@dataclass(frozen=True)
+class LogRequest:
+    """What is to be logged; two equal requests give the same bytes."""
+
+    config: SessionConfig = field(default_factory=SessionConfig)
+    """The world."""
+    behavior: Mapping[str, Any] | str = "uniform"
+    """JSON-able spec of the behavior policy."""
+    action_kind: ActionKind = "slate"
+    """"slate" or "proto"."""
+    num_sessions: int = 1000
+    """S."""
+    dataset_seed: int = 0
+    """Root of the seeds of sessions and behavior, in [0, 2**63)."""
+    group_size: int = 1
+    """G, sessions that share a user seed under different behavior seeds, for group-relative methods."""
+    corruption: Corruption = field(default_factory=Corruption)
+    """What is spoilt on the way to the disk."""
+    quality: Mapping[str, Any] | None = None
+    """What is known of the behavior's quality, JSON-able; the manifest holds it as it is."""
+
+    def __post_init__(self) -> None:
+        if self.action_kind not in ACTION_KINDS:
+            raise unknown_name("action kind", self.action_kind, ACTION_KINDS)
+        require_range("num_sessions", self.num_sessions, 1, 2**32, integer=True)
+        require_range("dataset_seed", self.dataset_seed, 0, 2**63 - 1, integer=True)
+        require_range("group_size", self.group_size, 1, 2**20, integer=True)
+        require(
+            self.num_sessions % self.group_size == 0,
+            f"num_sessions={self.num_sessions} is not a multiple of group_size={self.group_size}; change one of them",
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return nested plain values, without `quality`: that follows from them."""
+        own = {name: value for name, value in vars(self).items() if name != "quality"}
+        return {**own, "config": self.config.to_dict(), "corruption": asdict(self.corruption)}
+
+    @staticmethod
+    def from_dict(values: Mapping[str, Any]) -> LogRequest:
+        """Return the request of nested plain values, as a manifest holds them.
+
+        Raises:
+            InvalidInput: for an unknown field, or a value out of range.
+        """
+        known = {f.name for f in fields(LogRequest)}
+        for name in values:
+            if name not in known:
+                raise unknown_name("field of a log request", name, known)
+        own = dict(values)
+        if "config" in own:
+            own["config"] = SessionConfig.from_dict(own["config"])
+        if "corruption" in own:
+            own["corruption"] = Corruption.from_dict(own["corruption"])
+        return LogRequest(**own)
+
+    def policy(self, world: World) -> BehaviorPolicy:
+        """Return the behavior policy over `world`."""
+        return make_behavior(world, self.behavior, self.action_kind)
+
+    def ranges(self) -> list[range]:
+        """Return the independent, idempotent ranges of sessions that make up the dataset, in order."""
+        starts = range(0, self.num_sessions, SESSIONS_PER_RANGE)
+        return [range(start, min(start + SESSIONS_PER_RANGE, self.num_sessions)) for start in starts]
+
+
+def collect(
+    path: str | Path, request: LogRequest, *, workers: int = 1, progress: Callable[[int], object] | None = None
+) -> LoggedDataset:
+    """Log sessions to a folder and return the dataset; if one of an equal request is there, return that.
+
+    Args:
+        path: the dataset's folder; unfinished work lies in `<path>.partial`.
+        request: what to log.
+        workers: processes that play ranges at the same time, this one and others that it spawns (a script then needs
+            its `if __name__ == "__main__"`); the bytes are the same for any number.
+        progress: called with the number of sessions of each range as it is done.
+
+    Raises:
+        InvalidInput: if `path` holds something else, cannot be written, or is being written by another process.
+    """
+    require_range("workers", workers, 1, 1024, integer=True)
+    path = Path(path)
+    require(path.suffix != ".partial", f"{path} is the name of unfinished work; choose another --out")
+    require(path.exists() or not path.is_symlink(), f"{path} is a link to nowhere; remove it or choose another --out")
+    partial = path.parent / f"{path.name}.partial"
+    if is_taken(path):
+        return _finished(path, partial, request, progress)
+    writer = RangeWriter(partial, request)  # what it refuses, it refuses before a folder is made
+    make_folder(partial)
+    with sole_writer(partial):
+        if is_taken(path):  # another process has finished it since
+            return _finished(path, partial, request, progress)
+        _claim(partial, writer.plain)
+        for count in _write_ranges(writer, workers):
+            if progress:
+                progress(count)
+        _join(partial / "whole", writer, workers)
+        place_folder(partial / "whole", path)
+        shutil.rmtree(partial, ignore_errors=True)  # another process may be looking in
+    return LoggedDataset.open(path)
+
+
+class RangeWriter:
+    """Plays ranges of sessions into a folder.
+
+    Args:
+        partial: the folder `<path>.partial` of the dataset.
+        request: what to log.
+
+    Attributes:
+        request: what to log, its behavior pinned.
+        plain: the request as the manifest holds it.
+
+    Raises:
+        InvalidInput: for a behavior that the world refuses.
+    """
+
+    def __init__(self, partial: Path, request: LogRequest) -> None:
+        self.partial = Path(partial)
+        self.request = replace(request, behavior=pinned_spec(request.behavior))
+        self.world = make_world(request.config)
+        self.policy = self.request.policy(self.world)
+        self.plain = _plain(self.request)
+        made_by = json.dumps([self.plain, versions()], sort_keys=True)
+        self._digest = hashlib.sha256(made_by.encode()).hexdigest()[:16]
+
+    def file(self, sessions: range) -> Path:
+        """Return the file of a range: another for every request, and for every version that may play it otherwise.
+
+        Args:
+            sessions: one of the request's `ranges()`.
+        """
+        return self.partial / f"range-{sessions.start:012d}-{sessions.stop:012d}-{self._digest}"
+
+    def write(self, sessions: range) -> int:
+        """Play a range, unless its file is there, and return its number of sessions.
+
+        Args:
+            sessions: one of the request's `ranges()`.
+
+        Raises:
+            InvalidInput: if the folder cannot be written.
+        """
+        file = self.file(sessions)
+        if not file.exists():
+            columns = play_range(self.world, self.policy, self.request, sessions)
+            with replacing(file) as temporary, temporary.open("wb") as stream:
+                store_arrays(stream, columns)
+        return len(sessions)
+
+
+def _plain(request: LogRequest) -> dict[str, Any]:
+    """Return a request whose behavior is pinned as JSON gives it back."""
+    try:
+        return json.loads(json.dumps(request.to_dict()))
+    except TypeError as error:
+        raise InvalidInput(f"the log request holds what JSON does not: {error}; give plain values") from error
+
+
+def _finished(
+    path: Path, partial: Path, request: LogRequest, progress: Callable[[int], object] | None
+) -> LoggedDataset:
+    require(path.is_dir(), f"{path} is a file; choose another --out")
+    require(
+        (path / "manifest.json").is_file(),
+        f"{path} holds something else (no manifest.json); choose another --out, or an empty folder",
+    )
+    dataset = LoggedDataset.open(path)
+    source, quality = dataset.manifest["source"], json.loads(json.dumps(request.quality))
+    there = {**source["request"], "quality": dataset.manifest["quality"]} if "request" in source else None
+    plain = {**_plain(replace(request, behavior=pinned_spec(request.behavior))), "quality": quality}
+    require(
+        there == plain,
+        f"{path} holds a dataset of another request{_difference(there, plain)}; choose another --out or remove it",
+    )
+    shutil.rmtree(partial, ignore_errors=True)  # what a stop between the last two steps has left
+    if progress:
+        progress(request.num_sessions)
+    return dataset
+
+
+def play_range(world: World, policy: BehaviorPolicy, request: LogRequest, sessions: range) -> dict[str, np.ndarray]:
+    """Return the columns of a range of sessions, as they are logged, by their names in the dataset.
+
+    Args:
+        world: the request's world.
+        policy: the request's behavior policy.
+        request: what to log.
+        sessions: any of its sessions.
+    """
+    session_id = np.arange(sessions.start, sessions.stop)
+    group_id = session_id // request.group_size
+    session_seed = derive_seeds(request.dataset_seed, "session", group_id)
+    behavior_seed = derive_seeds(request.dataset_seed, "behavior", session_id)
+    played = play_sessions(world, policy, session_seed, behavior_seed)
+    lengths = np.diff(played.offsets)
+    rows = dict(played.columns)
+    _check_propensities(request, rows)
+    del rows["reward"]
+    component = rows.pop("component")
+    request.corruption.apply(world, rows, lengths, derive_seeds(request.dataset_seed, "corruption", session_id))
+    rows["session_id"] = np.repeat(session_id, lengths)
+    columns = {f"rows/{name}": values for name, values in rows.items()}
+    columns |= consumed_events(rows["slate"], rows["feedback"], played.offsets)
+    return {
+        **columns,
+        "sessions/offsets": played.offsets,
+        "sessions/group_id": group_id,
+        "sessions/user_id": group_id,
+        "sessions/episode_id": np.zeros(len(session_id), np.int64),
+        "sessions/profile": played.profile,
+        "sessions/session_seed": session_seed,
+        "sessions/behavior_seed": behavior_seed,
+        LATENT_LABELS.removesuffix(".npy"): component,
+    }
+
+
+def _check_propensities(request: LogRequest, rows: dict[str, np.ndarray]) -> None:
+    """Refuse what a behavior policy of a caller's own cannot mean by its log-probabilities."""
+    log_prob, prefix = rows["behavior_log_prob"], rows.get("prefix_log_prob")
+    require(
+        bool(np.isfinite(log_prob).all()),
+        f"behavior {request.behavior!r} acts, and gives log_prob={log_prob[~np.isfinite(log_prob)][:1]} for it; "
+        "return the log-probability of what was done, in nats",
+    )
+    if prefix is not None:
+        wrong = (log_prob > 1e-9) | (log_prob != prefix[:, -1]) | (np.diff(prefix, axis=1, prepend=0.0) > 1e-9).any(1)
+        require(
+            not wrong.any(),
+            f"behavior {request.behavior!r} gives log_prob={log_prob[wrong][:1]} with prefix_log_prob="
+            f"{prefix[wrong][:1]}; return what falls from item to item and ends at log_prob, both at most 0",
+        )
+
+
+def _write_ranges(writer: RangeWriter, workers: int) -> Iterator[int]:
+    """Write every range and yield the sessions of each as it is done."""
+    ranges = writer.request.ranges()
+    if min(workers, len(ranges)) == 1:
+        yield from map(writer.write, ranges)
+        return
+    others = min(workers, len(ranges)) - 1
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(others, context, _begin_worker, (writer.partial, writer.request)) as pool:
+        try:
+            left, begun = deque(ranges), deque[Future[int]]()
+            while left or begun:
+                while left and len(begun) < 2 * others:
+                    begun.append(pool.submit(_write_in_worker, left.popleft()))
+                if begun and (begun[0].done() or not left):
+                    yield begun.popleft().result()
+                else:  # this process works too, from the end
+                    yield writer.write(left.pop())
+        except BrokenProcessPool as error:
+            raise InvalidInput(
+                f"workers={workers}: a worker process has died, for want of memory or, in a script, of its "
+                'if __name__ == "__main__"; mend that or lower workers, and run the same command again to go on'
+            ) from error
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+_writer: RangeWriter | None = None
+
+
+def _begin_worker(partial: Path, request: LogRequest) -> None:
+    global _writer
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's, which stops its workers
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        threading.Thread(target=_die_with, args=(parent.sentinel,), daemon=True).start()
+    _writer = RangeWriter(partial, request)
+
+
+def _die_with(sentinel: int) -> None:
+    # A parent that was killed cannot stop its workers, and they must not write beside the next one's.
+    wait([sentinel])
+    os._exit(1)
+
+
+def _write_in_worker(sessions: range) -> int:
+    if _writer is None:
+        raise RuntimeError("a worker was given a range before its request")
+    return _writer.write(sessions)
+
+
+def _join(whole: Path, writer: RangeWriter, workers: int) -> None:
+    request, world, plain = writer.request, writer.world, writer.plain
+    parts = [StoredArray.all_of(writer.file(sessions)) for sessions in request.ranges()]
+    columns: dict[str, Any] = {name: [part[name] for part in parts] for name in parts[0]}
+    for name in ("sessions/offsets", "sessions/event_offsets"):
+        columns[name] = _chained([part.load() for part in columns[name]])
+    columns |= {f"catalog/{name}": values for name, values in world.catalog.arrays().items()}
+    facts = {
+        "source": {"kind": "simulator", "request": plain},
+        "config": plain["config"],
+        "world_hash": request.config.world_hash(),
+        "action_kind": request.action_kind,
+        "num_items": world.catalog.num_items,
+        "history_length": request.config.history_length,
+        "max_steps": request.config.max_steps,
+        "feedback_names": list(world.user_model.feedback_names),
+        "reward_names": list(world.reward_names),
+        "reward_weights": dict(zip(world.reward_names, world.reward_weights.tolist(), strict=True)),
+        "propensities": request.corruption.propensities,
+        "injected": request.corruption.recorded(),
+        "quality": request.quality,
+    }
+    fill_folder(whole, columns, facts, workers=workers)
+
+
+def _chained(parts: list[np.ndarray]) -> np.ndarray:
+    """Return the offsets of a whole whose parts have these, each from zero."""
+    return np.concatenate([[0], np.cumsum(np.concatenate([np.diff(part) for part in parts]))]).astype(np.int64)
+
+
+def _claim(partial: Path, plain: dict[str, Any]) -> None:
+    file = partial / "request.json"
+    if file.exists():
+        try:
+            there = json.loads(file.read_text())
+        except ValueError as error:
+            raise InvalidInput(f"{file} is damaged; remove {partial} and run the same command again") from error
+        require(
+            there == plain,
+            f"{partial} holds unfinished work of another request{_difference(there, plain)}; remove it or choose "
+            "another --out",
+        )
+    else:
+        write_json(file, plain)
+
+
+def _difference(there: Any, asked: Any, name: str = "") -> str:
+    """Return where two requests first differ, for a message."""
+    if isinstance(there, dict) and isinstance(asked, dict):
+        for key in sorted(there.keys() | asked.keys()):
+            if there.get(key) != asked.get(key):
+                return _difference(there.get(key), asked.get(key), f"{name}.{key}" if name else key)
+    return f" ({name} {json.dumps(there)} there, {json.dumps(asked)} here)" if name else ""

@@ -1,0 +1,1 @@
+"""What is in a log: summary, card, page, charts, checks."""

@@ -1,0 +1,161 @@
+"""Datasets by name, after D4RL and Minari: `recsession/VARIANT/LEVEL-NOISE-v0`, collected where one is first asked for.
+
+A name fixes the world, the behavior, the number of sessions and the seed, and so the bytes: nothing is downloaded. What
+`-v0` means does not change; another world or another behavior under the same words would be a `-v1`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import itertools
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import Final
+
+from offline_data.behavior.base import ActionKind
+from offline_data.collection.collection import LogRequest, collect
+from offline_data.describe.dataset_card import write_card
+from offline_data.dial.target_score import at_fraction, at_score
+from offline_data.store.dataset import LoggedDataset
+from recenv.errors import InvalidInput, require
+from recenv.session_config import SessionConfig
+
+VARIANTS: Final = {
+    "default": "interest_evolution",
+    "boredom": "boredom_cascade",
+    "exploration": "interest_exploration",
+    "long-term": "long_term_satisfaction",
+    "multi-behavior": "multi_behavior",
+}
+"""The user model of each variant; the world is the model's own."""
+
+NOISES: Final = ("uniform", "popularity", "clickbait", "stale", "adversarial")
+
+MEDIUM: Final = "medium"
+MEDIUM_SCORE: Final = 0.5
+GOOD_FRACTIONS: Final = {
+    "expert": 1.0,
+    "random": 0.0,
+    "mixed-50": 0.5,
+    "mixed-20": 0.2,
+    "mixed-10": 0.1,
+    "mixed-05": 0.05,
+    "mixed-01": 0.01,
+}
+"""The good fraction of each level but `medium`, whose own normalised score is `MEDIUM_SCORE`."""
+
+NUM_SESSIONS: Final = 10_000
+ACTION_KIND: Final[ActionKind] = "proto"
+
+
+@dataclass(frozen=True)
+class NamedDataset:
+    """What a name stands for."""
+
+    variant: str
+    """The world, a key of `VARIANTS`."""
+    level: str
+    """How good the log is: `medium`, or a key of `GOOD_FRACTIONS`."""
+    noise: str
+    """Behavior policy of what is not the expert's."""
+
+    @property
+    def name(self) -> str:
+        """The name, such as "recsession/default/mixed-10-clickbait-v0"."""
+        return f"recsession/{self.variant}/{self.level}-{self.noise}-v0"
+
+    @property
+    def meaning(self) -> str:
+        """What is in it, in a few words."""
+        if self.level == MEDIUM:
+            return f"as much expert among {self.noise} as scores {MEDIUM_SCORE}"
+        good_fraction = GOOD_FRACTIONS[self.level]
+        if good_fraction in (0.0, 1.0):
+            return f"{self.noise} alone" if good_fraction == 0.0 else f"the expert alone, {self.noise} at score 0"
+        return f"{good_fraction:.0%} of the steps the expert's, the rest {self.noise}"
+
+    @property
+    def config(self) -> SessionConfig:
+        """The world."""
+        return SessionConfig().override(user_model=VARIANTS[self.variant])
+
+    def request(self, progress: Callable[[int], object] | None = None) -> LogRequest:
+        """Return what is logged: the references are measured for it, and the good fraction of `medium` is sought.
+
+        Args:
+            progress: called with the number of sessions of each batch that is played.
+        """
+        seed = int.from_bytes(hashlib.sha256(self.name.encode()).digest()[:8], "big") >> 1
+        log = LogRequest(self.config, action_kind=ACTION_KIND, num_sessions=NUM_SESSIONS, dataset_seed=seed)
+        if self.level == MEDIUM:
+            log = at_score(log, MEDIUM_SCORE, self.noise, progress=progress)
+        else:
+            log = at_fraction(log, GOOD_FRACTIONS[self.level], self.noise, progress=progress)
+        return replace(log, quality={**(log.quality or {}), "dataset": self.name})
+
+
+@cache
+def named_datasets() -> dict[str, NamedDataset]:
+    """Return every named dataset by its name, variant after variant."""
+    levels = ("expert", MEDIUM, *(level for level in GOOD_FRACTIONS if level != "expert"))
+    every = (NamedDataset(*parts) for parts in itertools.product(VARIANTS, levels, NOISES))
+    return {named.name: named for named in every}
+
+
+def find_named(name: str) -> NamedDataset:
+    """Return what a name stands for.
+
+    Raises:
+        InvalidInput: for an unknown name; the nearest one is suggested.
+    """
+    known = named_datasets()
+    if name in known:
+        return known[name]
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    raise InvalidInput(f"unknown dataset {name!r}; {hint}`recsession datasets` lists all {len(known)}")
+
+
+def default_path(name: str) -> Path:
+    """Return where a named dataset lies: below $RECSESSION_DATASETS, or else ~/.recsession/datasets."""
+    root = os.environ.get("RECSESSION_DATASETS")
+    return (Path(root) if root else Path.home() / ".recsession" / "datasets") / name
+
+
+def load_named(
+    name: str,
+    path: str | Path | None = None,
+    *,
+    workers: int = 1,
+    progress: Callable[[int], object] | None = None,
+) -> LoggedDataset:
+    """Return a named dataset, collected first if it is not there, with its card as `README.md` in its folder.
+
+    Args:
+        name: such as "recsession/default/mixed-10-clickbait-v0"; `named_datasets` has them all.
+        path: its folder; None for `default_path`.
+        workers: processes that collect it; the bytes are the same for any number.
+        progress: called with the number of sessions of each batch that is played.
+
+    Raises:
+        InvalidInput: for an unknown name, or where `path` holds something else or cannot be written.
+    """
+    named = find_named(name)
+    path = default_path(name) if path is None else Path(path)
+    if path.exists():
+        dataset = LoggedDataset.open(path)
+        there = (dataset.manifest.get("quality") or {}).get("dataset")
+        require(there == name, f"{path} holds {there or 'a dataset without a name'}, not {name}; choose another --out")
+        require(
+            dataset.manifest["world_hash"] == named.config.world_hash(),
+            f"{path} was collected in a world that is no longer that of {name}; remove it and collect it again",
+        )
+    else:
+        dataset = collect(path, named.request(progress), workers=workers, progress=progress)
+    if not (path / "README.md").exists():
+        write_card(dataset)
+    return dataset

@@ -1,0 +1,272 @@
+"""How good a policy is, on the scale where the log's noise is 0 and the expert is 1; and the dial between the two."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Final
+
+import numpy as np
+
+from offline_data.behavior.base import ActionKind, BehaviorPolicy, make_behavior
+from offline_data.collection.rollout import play_sessions
+from recenv.dynamics.user_models.base import USER_MODELS
+from recenv.errors import require, require_range
+from recenv.random_streams import derive_seeds
+from recenv.world import World
+
+SESSIONS_PER_BATCH = 4096
+MAX_REFERENCE_SESSIONS: Final = 1_000_000
+
+Spec = Mapping[str, Any]
+
+_EXPERTS: Final[dict[str, Spec]] = {
+    "boredom_cascade": {"name": "diversified"},
+    "interest_exploration": {"name": "belief", "optimism": 1.0},
+    "multi_behavior": {"name": "expert", "quality_weight": 1.0},
+}
+
+
+def expert_spec(user_model: str) -> dict[str, Any]:
+    """Return the spec of the expert of a user model's world: the oracle whose normalised score is 1.
+
+    Each is the far-sighted oracle that `myopic_gap` found for the model's own world, at its usual
+    randomness; a model without one of its own takes `expert` as it is.
+
+    Args:
+        user_model: name of a registered user model.
+
+    Raises:
+        InvalidInput: for an unknown user model.
+    """
+    USER_MODELS.get(user_model)
+    return dict(_EXPERTS.get(user_model, {"name": "expert"}))
+
+
+def mixture_spec(
+    good_fraction: float,
+    noise: Spec | str,
+    mixing: str = "step",
+    *,
+    expert: Spec | str | None = None,
+    user_model: str = "interest_evolution",
+    proto_scale: float | None = None,
+) -> dict[str, Any]:
+    """Return the behavior spec of the quality dial: `good_fraction` expert, the rest `noise`.
+
+    Args:
+        good_fraction: g in [0, 1].
+        noise: name or spec of the noise's behavior policy.
+        mixing: "step", "session" or "position".
+        expert: name or spec of the expert; None for that of `user_model`.
+        user_model: name of the world's user model.
+        proto_scale: spread of both components' proto-actions; None for their own.
+
+    Raises:
+        InvalidInput: for a fraction outside [0, 1], or an unknown user model.
+    """
+    require_range("good_fraction", good_fraction, 0.0, 1.0)
+    spread = {} if proto_scale is None else {"proto_scale": proto_scale}
+    good = expert_spec(user_model) if expert is None else expert
+    return {
+        "name": "mixture",
+        "components": [{**as_spec(good), **spread}, {**as_spec(noise), **spread}],
+        "weights": [good_fraction, 1.0 - good_fraction],
+        "mixing": mixing,
+    }
+
+
+def as_spec(behavior: Spec | str) -> dict[str, Any]:
+    """Return a behavior policy's name or spec as a spec."""
+    return {"name": behavior} if isinstance(behavior, str) else dict(behavior)
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A mean with its 95 % interval."""
+
+    mean: float
+    """The estimate."""
+    low: float
+    """Lower end."""
+    high: float
+    """Upper end."""
+
+    @staticmethod
+    def of(samples: np.ndarray) -> Interval:
+        """Return the mean of independent samples [n] and its normal-approximation interval."""
+        mean = float(np.mean(samples))
+        half = 1.96 * float(np.std(samples, ddof=1)) / float(np.sqrt(len(samples))) if len(samples) > 1 else 0.0
+        return Interval(mean, mean - half, mean + half)
+
+    @property
+    def half_width(self) -> float:
+        """Half of the interval's width."""
+        return (self.high - self.low) / 2.0
+
+    def as_dict(self) -> dict[str, float]:
+        """Return the fields by name."""
+        return asdict(self)
+
+    def __format__(self, spec: str) -> str:
+        spec = spec or ".2f"
+        return f"{self.mean:{spec}} [{self.low:{spec}}, {self.high:{spec}}]"
+
+
+@dataclass(frozen=True)
+class Reference:
+    """The two policies that the normalised score is measured against, by expected session return."""
+
+    expert_return: Interval
+    """J of the expert, which reads hidden state."""
+    noise_return: Interval
+    """J of the noise."""
+
+    def __post_init__(self) -> None:
+        require(
+            self.expert_return.mean > self.noise_return.mean,
+            f"the expert's return {self.expert_return:.3f} does not exceed the noise's "
+            f"{self.noise_return:.3f}; a normalised score has no meaning here, choose another noise or world",
+        )
+
+    def normalized_score(self, session_return: float) -> float:
+        """Return (J - J_noise) / (J_expert - J_noise)."""
+        return (session_return - self.noise_return.mean) / self._gap
+
+    @staticmethod
+    def of(quality: Mapping[str, Any]) -> Reference:
+        """Return the references that a manifest's `quality` holds."""
+        return Reference(Interval(**quality["expert_return"]), Interval(**quality["noise_return"]))
+
+    def score_interval(self, session_return: float) -> Interval:
+        """Return the normalised score of a return that is known, and what the references' luck leaves open of it."""
+        score = self.normalized_score(session_return)
+        half = self.half_width(score)
+        return Interval(score, score - half, score + half)
+
+    def estimated_score(self, value: Interval) -> Interval:
+        """Return the normalised score of a return that is an estimate too, from users that are not the references'."""
+        score = self.normalized_score(value.mean)
+        half = math.hypot(value.half_width / self._gap, self.half_width(score))
+        return Interval(score, score - half, score + half)
+
+    def half_width(self, score: float) -> float:
+        """Return half the 95 % interval of a normalised score whose return is known, for the references' luck alone.
+
+        A score moves with J_expert by -score / gap and with J_noise by (score - 1) / gap; both are added in full, which
+        holds however the two are correlated.
+        """
+        of_expert = abs(score) * self.expert_return.half_width
+        return (of_expert + abs(1.0 - score) * self.noise_return.half_width) / self._gap
+
+    @property
+    def _gap(self) -> float:
+        return self.expert_return.mean - self.noise_return.mean
+
+
+def evaluate_returns(
+    world: World,
+    policy: BehaviorPolicy,
+    num_sessions: int,
+    seed: int,
+    role: str,
+    *,
+    progress: Callable[[int], object] | None = None,
+) -> np.ndarray:
+    """Return the undiscounted returns of fresh sessions under a policy, [num_sessions] float64.
+
+    Args:
+        world: the world.
+        policy: who acts.
+        num_sessions: how many users.
+        seed: root seed; with `role` it fixes the users and the policy's luck.
+        role: keeps evaluations, calibrations and logs from sharing users.
+        progress: called with the number of sessions of each batch as it is done.
+
+    Raises:
+        InvalidInput: for a number of sessions below 1.
+    """
+    require_range("num_sessions", num_sessions, 1, 2**32, integer=True)
+    returns = np.empty(num_sessions)
+    for start in range(0, num_sessions, SESSIONS_PER_BATCH):
+        index = np.arange(start, min(start + SESSIONS_PER_BATCH, num_sessions))
+        users = derive_seeds(seed, f"{role} users", index)
+        luck = derive_seeds(seed, f"{role} luck", index)
+        returns[index] = play_sessions(world, policy, users, luck, rewards_only=True).session_returns()
+        if progress:
+            progress(len(index))
+    return returns
+
+
+def reference_returns(
+    world: World,
+    noise: Spec | str,
+    action_kind: ActionKind,
+    *,
+    expert: Spec | str | None = None,
+    num_sessions: int = 4096,
+    seed: int = 0,
+    progress: Callable[[int], object] | None = None,
+) -> Reference:
+    """Return the expert's and the noise's expected session return, each over the same fresh users.
+
+    Args:
+        world: the world.
+        noise: name or spec of the noise's behavior policy.
+        action_kind: "slate" or "proto".
+        expert: name or spec of the expert; None for that of the world's user model.
+        num_sessions: users of each.
+        seed: root seed.
+        progress: called with the number of sessions of each batch as it is done.
+
+    Raises:
+        InvalidInput: for an unknown noise, or where the expert does not exceed it.
+    """
+    good = expert_spec(world.config.user_model.name) if expert is None else expert
+    of_expert, of_noise = (
+        Interval.of(evaluate_returns(world, policy, num_sessions, seed, "reference", progress=progress))
+        for policy in [make_behavior(world, spec, action_kind) for spec in (good, noise)]
+    )
+    return Reference(of_expert, of_noise)
+
+
+def precise_reference(
+    world: World,
+    noise: Spec | str,
+    action_kind: ActionKind,
+    *,
+    expert: Spec | str | None = None,
+    precision: float = 0.01,
+    seed: int = 0,
+    progress: Callable[[int], object] | None = None,
+) -> Reference:
+    """Return `reference_returns` over so many users that scores in [0, 1] are known to within `precision`.
+
+    Args:
+        world: see `reference_returns`, and so the arguments that are not here.
+        noise: see there.
+        action_kind: see there.
+        expert: see there.
+        precision: half width of the 95 % interval of a score, above zero.
+        seed: see there.
+        progress: see there.
+
+    Raises:
+        InvalidInput: for an unknown noise, or where the expert does not exceed it by enough to tell in a million users.
+    """
+    require_range("precision", precision, 0.0, 1.0, low_open=True)
+    count = SESSIONS_PER_BATCH
+    while True:
+        reference = reference_returns(
+            world, noise, action_kind, expert=expert, num_sessions=count, seed=seed, progress=progress
+        )
+        half_width = max(reference.half_width(0.0), reference.half_width(1.0))
+        if half_width <= precision:
+            return reference
+        count = math.ceil(1.1 * count * (half_width / precision) ** 2)
+        require(
+            count <= MAX_REFERENCE_SESSIONS,
+            f"the expert's return {reference.expert_return} is too close to the noise's {reference.noise_return}: to "
+            f"know scores to within {precision} would take {count:,} sessions; choose another noise or expert",
+        )

@@ -1,0 +1,326 @@
+"""Propensities estimated from the log itself: a conditional model of the logged items, calibrated and judged.
+
+The model is Plackett-Luce over all items, with score of item n in context x
+
+    s_n(x) = b_n + x' W v_n
+
+b_n pulled towards the logarithm of the item's popularity, v_n the item's embedding, x what the log tells of the user
+before the choice: the profile, and the mean embedding of the items consumed last. After the fit a temperature and a
+share of uniform smoothing are chosen on sessions that were not fitted, so that no logged item has probability zero,
+and the whole is judged on sessions that were neither. An estimate is of the policy *given x*: what the policy knew
+beyond x is averaged over.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+import numpy as np
+from scipy.optimize import minimize, minimize_scalar
+
+from offline_data.fitting.calibration import reliability
+from offline_data.store.dataset import LoggedDataset
+from recenv.errors import require
+
+MIN_SPLIT: Final = 10
+_FITTED_SCORES: Final = 4_000_000
+_JUDGED_SCORES: Final = 4_000_000
+_SCORES_AT_ONCE: Final = 1_000_000
+_MIN_FITTED_ROWS: Final = 400
+_RIDGE: Final = 0.1
+_POPULARITY_STEPS: Final = 30
+_TINY: Final = 1e-300
+_SMOOTHING: Final = (1e-4, 1e-3, 1e-2, 0.05, 0.2)
+
+
+@dataclass(frozen=True, eq=False)
+class PropensityEstimate:
+    """Estimated propensities of every row of a log."""
+
+    prefix_log_prob: np.ndarray
+    """[N, K] nats, of the slate's first 1, 2, ... items; finite."""
+    report: dict[str, Any]
+    """The model, its temperature and smoothing, and on the judged sessions its log-loss beside those of popularity
+    alone and of the uniform policy, nats a choice, and its calibration error: the probability that is misplaced between
+    bins of like predictions, in [0, 2], beside what chance alone would give."""
+
+
+def estimate_propensities(dataset: LoggedDataset, *, seed: int = 0) -> PropensityEstimate:
+    """Estimate the log-probability of each logged slate; see the module for the model.
+
+    A catalogue of more items than the context model can be fitted on (10,000) gets popularity alone.
+
+    Args:
+        dataset: a log of slates; its own propensities are not read.
+        seed: of the split of users, or of sessions where there are fewer than 10 users.
+
+    Raises:
+        InvalidInput: for a log of proto-actions, or one with fewer than 10 sessions.
+    """
+    require(
+        dataset.action_kind == "slate",
+        f"action_kind={dataset.action_kind!r} of {dataset.path}: only propensities of slates are estimated",
+    )
+    choices = _Choices.of(dataset)
+    fitted, calibrated, judged = _split(dataset, np.random.default_rng(seed))
+    popularity = _popularity(choices, fitted)
+    fit_rows = _FITTED_SCORES // choices.num_items
+    with_context = choices.embeddings is not None and fit_rows >= _MIN_FITTED_ROWS
+    models = [_Model(popularity, None)]
+    if with_context:
+        models.append(_fit(choices, fitted[:fit_rows], popularity))
+    few = _JUDGED_SCORES // choices.num_items if with_context else None
+    loss, model = min((_calibrated(each, choices, calibrated[:few]) for each in models), key=lambda pair: pair[0])
+    report = {
+        "model": "popularity" if model.context_weights is None else "popularity and context",
+        "fitted_rows": len(fitted[:fit_rows]) if model.context_weights is not None else len(fitted),
+        "calibrated_log_loss": loss,
+        "temperature": model.temperature,
+        "smoothing": model.smoothing,
+        "seed": seed,
+        **_judged(model, _Model(popularity, None), choices, judged[:few]),
+    }
+    everything = np.arange(len(choices.slate))
+    return PropensityEstimate(np.cumsum(model.log_probs(choices, everything), axis=1), report)
+
+
+@dataclass(frozen=True, eq=False)
+class _Choices:
+    """What was chosen, of what, and before it what was known."""
+
+    slate: np.ndarray
+    """[N, K] item ids."""
+    chosen: np.ndarray
+    """[N, K] bool; a repeated item is no choice."""
+    num_items: int
+    """Of the catalogue."""
+    embeddings: np.ndarray | None
+    """[items, d], or None."""
+    profile: np.ndarray | None
+    """[N, p], or None."""
+    history: np.ndarray | None
+    """[N, d] mean embedding of the items consumed last, or None."""
+
+    @staticmethod
+    def of(dataset: LoggedDataset) -> _Choices:
+        slate = np.asarray(dataset.rows["slate"])
+        chosen = np.ones(slate.shape, np.bool_)
+        for k in range(1, slate.shape[1]):
+            chosen[:, k] = (slate[:, :k] != slate[:, k : k + 1]).all(axis=1)
+        session = np.repeat(np.arange(len(dataset.offsets) - 1), np.diff(dataset.offsets))
+        profile = dataset.sessions.get("profile")
+        embeddings = dataset.catalog.get("embeddings")
+        history = None
+        if embeddings is not None:
+            embeddings = np.asarray(embeddings, np.float64)
+            start = np.asarray(dataset.sessions["event_offsets"])[session]
+            end = start + dataset.rows["consumed"]
+            start = np.maximum(start, end - dataset.history_length)
+            consumed = np.zeros((len(dataset.events["item"]) + 1, embeddings.shape[1]))
+            np.cumsum(embeddings[dataset.events["item"]], axis=0, out=consumed[1:])
+            history = (consumed[end] - consumed[start]) / np.maximum(end - start, 1)[:, None]
+        return _Choices(
+            slate,
+            chosen,
+            dataset.num_items,
+            embeddings,
+            None if profile is None else np.asarray(profile)[session],
+            history,
+        )
+
+    def context(self, rows: np.ndarray) -> np.ndarray:
+        """Return x of rows, [B, p + d] float64."""
+        parts = [part[rows] for part in (self.profile, self.history) if part is not None]
+        return np.concatenate(parts, axis=1, dtype=np.float64)
+
+    def left(self, rows: np.ndarray) -> np.ndarray:
+        """Return how many items each choice was of, [B, K]."""
+        return self.num_items - np.cumsum(self.chosen[rows], axis=1) + 1
+
+
+@dataclass(frozen=True, eq=False)
+class _Model:
+    """Item weights b [items], W [p + d, d] or None, and what calibration chose."""
+
+    weights: np.ndarray
+    context_weights: np.ndarray | None
+    temperature: float = 1.0
+    smoothing: float = _SMOOTHING[0]
+
+    def scores(self, choices: _Choices, rows: np.ndarray) -> np.ndarray:
+        """Return the scores of all items, [B, items], or [1, items] without a context."""
+        if self.context_weights is None or choices.embeddings is None:
+            return self.weights[None] / self.temperature
+        personal = choices.context(rows) @ self.context_weights @ choices.embeddings.T
+        return (self.weights + personal) / self.temperature
+
+    def odds(self, choices: _Choices, rows: np.ndarray) -> np.ndarray:
+        """Return the probability of each item of the slates given those before it, before the smoothing, [B, K]."""
+        out = np.empty((len(rows), choices.slate.shape[1]))
+        for chunk in _chunks(rows, choices.num_items if self.context_weights is not None else out.shape[1]):
+            here = rows[chunk]
+            out[chunk], _ = choice_odds(self.scores(choices, here), choices.slate[here], choices.chosen[here])
+        return out
+
+    def log_probs(self, choices: _Choices, rows: np.ndarray) -> np.ndarray:
+        """Return the log-probability of each item of the slates given those before it, [B, K]."""
+        return _smoothed(self.odds(choices, rows), self.smoothing, choices, rows)
+
+
+def _smoothed(odds: np.ndarray, smoothing: float, choices: _Choices, rows: np.ndarray) -> np.ndarray:
+    mixed = (1.0 - smoothing) * odds + smoothing / choices.left(rows)
+    return np.where(choices.chosen[rows], np.log(mixed), 0.0)
+
+
+def choice_odds(scores: np.ndarray, slate: np.ndarray, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the Plackett-Luce probability of each item of slates given those before it.
+
+    Args:
+        scores: [B, items], or [1, items] where they are all alike.
+        slate: [B, K] item ids.
+        chosen: [B, K] bool, False for the later copies of a repeated item, which are no choice.
+
+    Returns:
+        The probabilities [B, K], 0 where nothing was chosen; and the sums over the items left that they are shares of,
+        in units of exp(score - largest score).
+    """
+    weights = np.exp(scores - scores.max(axis=1, keepdims=True))
+    taken = np.where(
+        chosen, np.take_along_axis(np.broadcast_to(weights, (len(slate), weights.shape[1])), slate, 1), 0.0
+    )
+    if len(weights) == len(slate):
+        np.put_along_axis(weights, slate, 0.0, axis=1)
+        rest = weights.sum(axis=1, keepdims=True)
+    else:
+        rest = np.maximum(weights.sum() - taken.sum(axis=1, keepdims=True), 0.0)
+    # From the last item backwards: nothing is subtracted that could cancel.
+    sums = np.maximum(rest + np.cumsum(taken[:, ::-1], axis=1)[:, ::-1], _TINY)
+    return taken / sums, sums
+
+
+def negative_log_likelihood(scores: np.ndarray, slate: np.ndarray, chosen: np.ndarray) -> tuple[float, np.ndarray]:
+    """Return minus the Plackett-Luce log-likelihood of slates and its gradient in the scores, [B, items].
+
+    Args:
+        scores: [B, items].
+        slate: [B, K] item ids.
+        chosen: [B, K] bool; see `choice_odds`.
+    """
+    odds, sums = choice_odds(scores, slate, chosen)
+    inverse = np.where(chosen, 1.0 / sums, 0.0)
+    gradient = np.exp(scores - scores.max(axis=1, keepdims=True))
+    taken = np.take_along_axis(gradient, slate, axis=1)
+    # An item stands in the sum of every choice up to its own; one that was not taken, in all.
+    gradient *= inverse.sum(axis=1, keepdims=True)
+    row, place = np.nonzero(chosen)
+    gradient[row, slate[row, place]] = (taken * np.cumsum(inverse, axis=1) - 1.0)[row, place]
+    return -float(np.log(np.maximum(odds[chosen], _TINY)).sum()), gradient
+
+
+def _popularity(choices: _Choices, rows: np.ndarray) -> np.ndarray:
+    """Return the logarithm of each item's Plackett-Luce weight, [items], of one more choice of each than rows have.
+
+    For slates of one item they are the counts.
+
+    Source: Hunter, "MM algorithms for generalized Bradley-Terry models" (Annals of Statistics 32(1), 2004), section 5.
+    """
+    slate, chosen = choices.slate[rows], choices.chosen[rows]
+    items = slate[chosen]
+    counts = np.bincount(items, minlength=choices.num_items) + 1.0
+    scores = np.log(counts / counts.sum())
+    for _ in range(_POPULARITY_STEPS if slate.shape[1] > 1 else 0):
+        _, sums = choice_odds(scores[None], slate, chosen)
+        inverse = np.where(chosen, 1.0 / sums, 0.0)
+        # What an item stood in the sums of: all but those of the choices after its own.
+        later = np.cumsum(inverse[:, ::-1], axis=1)[:, ::-1] - inverse
+        stood = inverse.sum() - np.bincount(items, later[chosen], choices.num_items)
+        scores = np.log(counts / stood)
+    return scores - np.log(np.sum(np.exp(scores)))
+
+
+def _fit(choices: _Choices, rows: np.ndarray, popularity: np.ndarray) -> _Model:
+    """Return the model of largest penalised likelihood on rows; the problem is convex."""
+    embeddings = choices.embeddings
+    if embeddings is None:
+        raise ValueError("a context model needs embeddings")
+    num_items, dim = embeddings.shape
+    shape = (choices.context(rows[:1]).shape[1], dim)
+    total = int(choices.chosen[rows].sum())
+
+    def loss(parameters: np.ndarray) -> tuple[float, np.ndarray]:
+        shift, context_weights = parameters[:num_items], parameters[num_items:].reshape(shape)
+        model = _Model(popularity + shift, context_weights)
+        value = 0.5 * _RIDGE * float(parameters @ parameters)
+        gradient = _RIDGE * parameters
+        for chunk in _chunks(rows, num_items):
+            here = rows[chunk]
+            context, scores = choices.context(here), model.scores(choices, here)
+            value_here, by_item = negative_log_likelihood(scores, choices.slate[here], choices.chosen[here])
+            value += value_here
+            gradient[:num_items] += by_item.sum(axis=0)
+            gradient[num_items:] += (context.T @ (by_item @ embeddings)).ravel()
+        return value / total, gradient / total
+
+    start = np.zeros(num_items + shape[0] * shape[1])
+    found = minimize(loss, start, jac=True, method="L-BFGS-B", options={"maxiter": 100, "ftol": 1e-9})
+    return _Model(popularity + found.x[:num_items], found.x[num_items:].reshape(shape))
+
+
+def _calibrated(model: _Model, choices: _Choices, rows: np.ndarray) -> tuple[float, _Model]:
+    """Return the least log-loss on rows, and the model with the temperature and the smoothing that reach it."""
+    total = int(choices.chosen[rows].sum())
+
+    def best(log_temperature: float) -> tuple[float, _Model]:
+        tried = replace(model, temperature=float(np.exp(log_temperature)))
+        odds = tried.odds(choices, rows)
+        losses = [-float(_smoothed(odds, share, choices, rows).sum()) / total for share in _SMOOTHING]
+        return min(losses), replace(tried, smoothing=_SMOOTHING[int(np.argmin(losses))])
+
+    found: Any = minimize_scalar(lambda x: best(x)[0], bounds=(-3.0, 3.0), method="bounded", options={"xatol": 0.02})
+    return best(float(found.x))
+
+
+def _log_loss(model: _Model, choices: _Choices, rows: np.ndarray) -> float:
+    return -float(model.log_probs(choices, rows).sum()) / int(choices.chosen[rows].sum())
+
+
+def _judged(model: _Model, popularity: _Model, choices: _Choices, rows: np.ndarray) -> dict[str, Any]:
+    """Return the log-losses and the calibration error on rows."""
+    few = rows[: max(_JUDGED_SCORES // choices.num_items, 1)]
+    scores = np.broadcast_to(model.scores(choices, few), (len(few), choices.num_items))
+    weights = np.exp(scores - scores.max(axis=1, keepdims=True))
+    first = (1.0 - model.smoothing) * weights / weights.sum(axis=1, keepdims=True)
+    first += model.smoothing / choices.num_items
+    curve = reliability(first.ravel(), (np.arange(choices.num_items) == choices.slate[few, :1]).ravel())
+    return {
+        "judged_rows": len(rows),
+        "log_loss": _log_loss(model, choices, rows),
+        "log_loss_of_popularity": _log_loss(popularity, choices, rows),
+        "log_loss_of_uniform": float(np.log(choices.left(rows))[choices.chosen[rows]].mean()),
+        "calibration_error": curve.calibration_error * choices.num_items,
+        "calibration_error_of_chance": curve.chance_error * choices.num_items,
+    }
+
+
+def _split(dataset: LoggedDataset, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return rows to fit on, to calibrate on and to judge on, of 3/5, 1/5 and 1/5 of the users, shuffled."""
+    lengths = np.diff(dataset.offsets)
+    unit = np.unique(dataset.sessions["user_id"], return_inverse=True)[1].reshape(-1)
+    if int(unit.max()) + 1 < MIN_SPLIT:
+        unit = np.arange(len(lengths))
+    count = int(unit.max()) + 1
+    require(
+        count >= MIN_SPLIT,
+        f"{dataset.path} has {count} sessions; an estimate of propensities takes {MIN_SPLIT} or more, leave it out",
+    )
+    part = np.searchsorted([0.6, 0.8], (rng.permutation(count) + 0.5) / count)[np.repeat(unit, lengths)]
+    rows = rng.permutation(len(part))
+    fitted, calibrated, judged = (rows[part[rows] == index] for index in range(3))
+    return fitted, calibrated, judged
+
+
+def _chunks(rows: np.ndarray, width: int) -> Iterator[slice]:
+    size = max(_SCORES_AT_ONCE // width, 1)
+    return (slice(start, start + size) for start in range(0, len(rows), size))

@@ -1,0 +1,148 @@
+"""Logged sessions as plain arrays, and the sums that an estimator makes of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recenv.errors import require, require_range
+
+Floats = NDArray[np.float64]
+
+
+_STEP_COLUMNS = ("reward", "behavior_log_prob", "target_log_prob", "q_value", "state_value")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class LoggedSessions:
+    """Logged sessions and what an evaluated policy says about them, validated once.
+
+    A session's value is the discounted sum of its logged rewards: nothing is earned after its last step.
+
+    Args:
+        offsets: session s is rows `offsets[s]` to `offsets[s + 1] - 1`; `[S + 1]` int64, strictly increasing from 0
+            to N (every session has a step).
+        reward: `[N]` float64, finite, in the log's unit of reward per step.
+        behavior_log_prob: log-probability or log-density of the logged action under the policy that logged it,
+            `[N]` float64, nats, finite.
+        target_log_prob: the same action under the evaluated policy and the same base measure, `[N]` float64, nats;
+            -inf where that policy never takes it.
+        discount: per step, in [0, 1].
+        q_value: a model's Q(o_t, logged a_t) under the evaluated policy, `[N]` float64, finite; None without a model.
+        state_value: E over the evaluated policy's actions of Q(o_t, a), `[N]` float64, finite; None without a model.
+
+    Raises:
+        InvalidInput: on a column of the wrong dtype, shape or range, naming the column and its first bad row.
+    """
+
+    offsets: NDArray[np.int64]
+    reward: Floats
+    behavior_log_prob: Floats
+    target_log_prob: Floats
+    discount: float
+    q_value: Floats | None = None
+    state_value: Floats | None = None
+
+    def __post_init__(self) -> None:
+        """Convert the columns to their dtypes and refuse what no estimator can use."""
+        offsets = np.asarray(self.offsets)
+        require(
+            offsets.dtype.kind in "iu" and offsets.ndim == 1 and len(offsets) >= 2,
+            f"offsets has dtype {offsets.dtype} and shape {offsets.shape}; pass integers of shape [sessions + 1], "
+            "one session at least",
+        )
+        offsets = offsets.astype(np.int64)
+        empty = np.flatnonzero(np.diff(offsets) < 1)
+        require(
+            offsets[0] == 0 and not len(empty),
+            f"offsets are not strictly increasing from 0 (offsets[0]={offsets[0]}, first empty or reversed session: "
+            f"{empty[0] if len(empty) else 'none'}); give every session at least one row",
+        )
+        object.__setattr__(self, "offsets", offsets)
+        for name in _STEP_COLUMNS:
+            if getattr(self, name) is not None or name not in ("q_value", "state_value"):
+                object.__setattr__(self, name, _checked_column(name, getattr(self, name), int(offsets[-1])))
+        require_range("discount", self.discount, 0.0, 1.0)
+
+    @property
+    def num_sessions(self) -> int:
+        """Number of sessions S."""
+        return len(self.offsets) - 1
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """Steps of each session, `[S]`, at least 1."""
+        return np.diff(self.offsets)
+
+    def column(self, name: str) -> Floats:
+        """Return a column that an estimator needs, `[N]` float64.
+
+        Raises:
+            InvalidInput: if the column was not given.
+        """
+        values = getattr(self, name)
+        require(
+            values is not None,
+            f"{name}=None, but this estimator needs a model; pass {name} of shape [{self.offsets[-1]}] from a fitted "
+            "critic, or use an estimator without a model: snips, pdsnips",
+        )
+        return values
+
+    def padded(self, values: Floats) -> Floats:
+        """Return `[N]` values as `[S, T]`, T the longest session, with zeros after each session's end."""
+        lengths = self.lengths
+        table = np.zeros((len(lengths), int(lengths.max())))
+        table[np.arange(table.shape[1]) < lengths[:, None]] = values
+        return table
+
+    def returns(self) -> Floats:
+        """Return each session's discounted sum of rewards, `[S]`."""
+        starts = self.offsets[:-1]
+        step = np.arange(self.offsets[-1]) - np.repeat(starts, self.lengths)
+        return np.add.reduceat(self.discount**step * self.reward, starts)
+
+
+@dataclass(frozen=True, eq=False)
+class SessionStatistics:
+    """What an estimator adds up: the value is `sum_c (sum_s numerator[s, c] / sum_s denominator[s, c])`.
+
+    Args:
+        numerator: `[S, C]` float64.
+        denominator: `[S, C]` float64, not negative; ones in a column that is a plain mean. A column of zeros
+            contributes nothing to the value.
+        weights: whole-session weights up to a common factor, `[S]` float64, not negative: for the effective sample
+            size.
+    """
+
+    numerator: Floats
+    denominator: Floats
+    weights: Floats
+
+    def effective_sample_size(self) -> float:
+        """Return `(sum w)^2 / sum w^2` of the sessions' weights, in sessions; 0 if every weight is zero."""
+        largest = self.weights.max()
+        if largest == 0.0:
+            return 0.0
+        weights = self.weights / largest
+        return float(weights.sum() ** 2 / (weights**2).sum())
+
+
+def _checked_column(name: str, values: Iterable[float], num_rows: int) -> Floats:
+    column = np.asarray(values)
+    require(
+        column.dtype.kind in "fiu" and column.shape == (num_rows,),
+        f"{name} has dtype {column.dtype} and shape {column.shape}; pass real numbers of shape ({num_rows},), "
+        "as many as offsets[-1] says",
+    )
+    column = column.astype(np.float64)
+    minus_infinity = name == "target_log_prob"
+    bad = np.flatnonzero(~(np.isfinite(column) | (minus_infinity & np.isneginf(column))))
+    require(
+        not len(bad),
+        f"{name}[{bad[0] if len(bad) else 0}]={column[bad[:1]]} is not finite{' or -inf' if minus_infinity else ''}; "
+        "drop that session or repair the column",
+    )
+    return column

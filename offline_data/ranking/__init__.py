@@ -1,0 +1,1 @@
+"""Slates drawn by ranking items: kernels, and bases of behavior policies."""

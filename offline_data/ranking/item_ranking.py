@@ -1,0 +1,36 @@
+"""One score an item, whoever the user is: what clickbait, popularity and softmax have in common."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from functools import cached_property
+
+import numpy as np
+
+from offline_data.behavior.base import SessionView
+from offline_data.ranking.plackett_luce import Scores
+from offline_data.ranking.ranking import RankingPolicy, linear_fit, unit
+
+
+class ItemRankingPolicy(RankingPolicy):
+    """Ranks by `item_scores`; as a proto-action, by their best linear fit over the embedding space.
+
+    Of a session it reads what the step offers, and nothing else.
+    """
+
+    @property
+    @abstractmethod
+    def item_scores(self) -> np.ndarray:
+        """The score of each item, [N] float64."""
+
+    @cached_property
+    def _direction(self) -> np.ndarray:
+        return unit(linear_fit(self.world.catalog.embeddings, self.item_scores)[None])[0]
+
+    def scores(self, view: SessionView) -> Scores:
+        """Return `item_scores`."""
+        return Scores(self.item_scores)
+
+    def direction(self, view: SessionView) -> np.ndarray:
+        """Return the direction in which the scores grow."""
+        return np.broadcast_to(self._direction, (len(view.steps), len(self._direction)))

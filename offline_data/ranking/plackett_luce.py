@@ -1,0 +1,386 @@
+"""Plackett-Luce slates: drawn without replacement by a softmax over scores, with each prefix's exact log-probability.
+
+Scores come in parts, so that no table of all sessions and items is made: a tile of items is scored for a few sessions
+at once, while it is in the cache.
+
+A slate then costs one pass over the items and three short walks a position: weights are summed by block, blocks by
+tile, and what is taken has both sums made anew (a difference would cancel). The normaliser of each position is the sum
+of what the whole slate leaves and of what it took, last first: positive numbers again.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Final, NamedTuple
+
+import numpy as np
+from numba import njit
+
+
+class Scores(NamedTuple):
+    """Scores of the items, in parts: personal[b] . embedding[n] + items[n] + extras[b, n] for session b and item n.
+
+    Attributes:
+        items: [N] float64, the item's own.
+        personal: [B, d] float64, the session's weights of the embedding; None for no such part.
+        extras: [B, N] floats, what is neither; None for no such part.
+    """
+
+    items: np.ndarray
+    personal: np.ndarray | None = None
+    extras: np.ndarray | None = None
+
+
+# Items of a block, blocks and items of a tile; sessions that are scored together, and coordinates that are added up.
+_BLOCK: Final = 16
+_BLOCKS: Final = 8
+_TILE: Final = 128
+_LANES: Final = 8
+_STRIDE: Final = 8
+
+# Below it, what is left has underflown beside what was taken.
+_TINY: Final = 1e-200
+
+
+def tiles_of(embeddings: np.ndarray) -> np.ndarray:
+    """Return embeddings as the kernels read them, [tiles, d', 128] float64, filled up with zeros.
+
+    Args:
+        embeddings: [N, d].
+    """
+    num_items, dim = embeddings.shape
+    tiles = np.zeros((-(-num_items // _TILE) * _TILE, -(-dim // _STRIDE) * _STRIDE))
+    tiles[:num_items, :dim] = embeddings
+    return np.ascontiguousarray(tiles.reshape(-1, _TILE, tiles.shape[1]).transpose(0, 2, 1))
+
+
+def linear_scores(weights: np.ndarray, embeddings: np.ndarray) -> np.ndarray:
+    """Return weights @ embeddings.T, [B, N] float64, each row the same to the bit in a batch of any size.
+
+    Args:
+        weights: [B, d].
+        embeddings: [N, d].
+    """
+    return score_table(Scores(np.zeros(len(embeddings)), weights), tiles_of(embeddings), len(weights))
+
+
+def score_table(
+    scores: Scores, tiles: np.ndarray | None, count: int, temperature: float = 1.0, offered: np.ndarray | None = None
+) -> np.ndarray:
+    """Return scores / temperature, [B, N] float64; minus infinity where the step does not offer the item.
+
+    Args:
+        scores: of B sessions.
+        tiles: the embeddings, by `tiles_of`; None where no part is personal.
+        count: B.
+        temperature: what the scores are divided by.
+        offered: [B, N] bool; None where that is every item.
+    """
+    table = np.empty((count, len(scores.items)))
+    _fill_table(*_parts(scores, tiles, temperature, offered), table)
+    return table
+
+
+def log_softmax(table: np.ndarray) -> np.ndarray:
+    """Return the scores of each row less the log of the sum of their exponentials, [B, N] float64.
+
+    Args:
+        table: [B, N], minus infinity for an item that has no chance, but not in all of a row.
+    """
+    out = np.empty(table.shape)
+    _log_softmax(table, out)
+    return out
+
+
+def draw_slates(
+    scores: Scores,
+    tiles: np.ndarray | None,
+    temperature: float,
+    offered: np.ndarray | None,
+    slate_size: int,
+    draws: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return slates [B, K] int32 and the log-probabilities of their first 1, 2, ... K items, [B, K] float64 nats.
+
+    Args:
+        scores: of B sessions.
+        tiles: the embeddings, by `tiles_of`; None where no part is personal.
+        temperature: what the scores are divided by.
+        offered: [B, N] bool, at least K of each row; None where that is every item.
+        slate_size: K.
+        draws: [B, K] uniforms in (0, 1).
+    """
+    slates = np.empty((len(draws), slate_size), np.int32)
+    prefix = np.empty(slates.shape)
+    draws = np.ascontiguousarray(draws)
+    _plackett_luce(*_parts(scores, tiles, temperature, offered), draws, True, slates, prefix)
+    return slates, prefix
+
+
+def judge_slates(
+    scores: Scores, tiles: np.ndarray | None, temperature: float, offered: np.ndarray | None, slates: np.ndarray
+) -> np.ndarray:
+    """Return the log-probabilities of the first 1, 2, ... K items of slates, [B, K] float64 nats.
+
+    Args:
+        scores: of B sessions.
+        tiles: the embeddings, by `tiles_of`; None where no part is personal.
+        temperature: what the scores are divided by.
+        offered: [B, N] bool, at least K of each row; None where that is every item.
+        slates: [B, K] int32, in [0, N); one that repeats an item, or has one not offered, has probability zero.
+    """
+    prefix = np.empty(slates.shape)
+    slates = np.require(slates, np.int32, ("C", "W"))  # the kernel takes no others, as a log's mapped column is
+    _plackett_luce(*_parts(scores, tiles, temperature, offered), np.empty((len(slates), 0)), False, slates, prefix)
+    return prefix
+
+
+def _parts(
+    scores: Scores, tiles: np.ndarray | None, temperature: float, offered: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Return what the kernels read: items [N], personal [B, d'], tiles, extras and offered, empty if none."""
+    items = scores.items / np.float64(temperature)
+    if scores.personal is None or tiles is None:
+        personal, tiles = np.empty((0, 0)), np.empty((0, 0, 0))
+    else:
+        personal = np.zeros((len(scores.personal), tiles.shape[1]))
+        personal[:, : scores.personal.shape[1]] = scores.personal / temperature
+    extras = np.empty((0, 0)) if scores.extras is None else scores.extras / np.float64(temperature)
+    offered = np.empty((0, 0), np.bool_) if offered is None else np.ascontiguousarray(offered)
+    return items, personal, tiles, extras, offered
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
+def _score(first, count, items, personal, tiles, extras, offered, out):
+    # Scores of the sessions first, first + 1, ..., one a row; the sum over the coordinates has one order.
+    num_items = len(items)
+    for t in range((num_items + _TILE - 1) // _TILE):
+        start = t * _TILE
+        width = min(_TILE, num_items - start)
+        for b in range(count):
+            row, index = out[b, start : start + width], first + b
+            for n in range(width):
+                row[n] = items[start + n]
+            if len(personal) > 0:
+                tile = tiles[t]
+                for j in range(0, personal.shape[1], _STRIDE):
+                    weight_0, weight_1 = personal[index, j], personal[index, j + 1]
+                    weight_2, weight_3 = personal[index, j + 2], personal[index, j + 3]
+                    weight_4, weight_5 = personal[index, j + 4], personal[index, j + 5]
+                    weight_6, weight_7 = personal[index, j + 6], personal[index, j + 7]
+                    for n in range(width):
+                        row[n] = (
+                            row[n]
+                            + weight_0 * tile[j, n]
+                            + weight_1 * tile[j + 1, n]
+                            + weight_2 * tile[j + 2, n]
+                            + weight_3 * tile[j + 3, n]
+                            + weight_4 * tile[j + 4, n]
+                            + weight_5 * tile[j + 5, n]
+                            + weight_6 * tile[j + 6, n]
+                            + weight_7 * tile[j + 7, n]
+                        )
+            if len(extras) > 0:
+                for n in range(width):
+                    row[n] += extras[index, start + n]
+            if len(offered) > 0:
+                for n in range(width):
+                    if not offered[index, start + n]:
+                        row[n] = -np.inf
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
+def _fill_table(items, personal, tiles, extras, offered, table):
+    for first in range(0, len(table), _LANES):
+        count = min(_LANES, len(table) - first)
+        _score(first, count, items, personal, tiles, extras, offered, table[first : first + count])
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
+def _exp(x):
+    # exp for x in [-708, 0], as in recenv.dynamics.choice_models: the same bits everywhere, and in vectors.
+    shifted = x * 1.4426950408889634 + 6755399441055744.0
+    n = shifted - 6755399441055744.0
+    r = (x - n * 0.6931471803691238) - n * 1.9082149292705877e-10
+    s = r * r
+    low = (1.0 + r) + s * (0.5 + r * (1.0 / 6.0))
+    middle = (1.0 / 24.0 + r * (1.0 / 120.0)) + s * (1.0 / 720.0 + r * (1.0 / 5040.0))
+    high = (1.0 / 40320.0 + r * (1.0 / 362880.0)) + s * (
+        1.0 / 3628800.0 + (r * (1.0 / 39916800.0) + s * (1.0 / 479001600.0))
+    )
+    power = np.int64((np.float64(shifted).view(np.int64) + np.int64(1023)) << np.int64(52)).view(np.float64)
+    return (low + (s * s) * (middle + (s * s) * high)) * power
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
+def _sum(values):
+    # Four partial sums in a fixed order: short dependency chains.
+    whole = len(values) - len(values) % 4
+    sum_0 = sum_1 = sum_2 = sum_3 = 0.0
+    for n in range(0, whole, 4):
+        sum_0 += values[n]
+        sum_1 += values[n + 1]
+        sum_2 += values[n + 2]
+        sum_3 += values[n + 3]
+    for n in range(whole, len(values)):
+        sum_0 += values[n]
+    return (sum_0 + sum_1) + (sum_2 + sum_3)
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
+def _sum_8(values, n):
+    # Pairs of pairs: no chain at all.
+    left = (values[n] + values[n + 1]) + (values[n + 2] + values[n + 3])
+    return left + ((values[n + 4] + values[n + 5]) + (values[n + 6] + values[n + 7]))
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
+def _max_8(values, n):
+    left = max(max(values[n], values[n + 1]), max(values[n + 2], values[n + 3]))
+    return max(left, max(max(values[n + 4], values[n + 5]), max(values[n + 6], values[n + 7])))
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
+def _weigh(scores, weights, blocks, tiles):
+    # Weights exp(score - best), zero where that underflows, with their sums; returns the best.
+    top, whole = -np.inf, len(scores) - len(scores) % 8
+    for n in range(0, whole, 8):
+        top = max(top, _max_8(scores, n))
+    for n in range(whole, len(scores)):
+        top = max(top, scores[n])
+    flat_weights = weights.reshape(-1)
+    for n in range(len(scores)):
+        x = scores[n] - top
+        flat_weights[n] = _exp(x) if x > -700.0 else 0.0
+    flat_blocks = blocks.reshape(-1)
+    for m in range((len(scores) + _BLOCK - 1) // _BLOCK):
+        flat_blocks[m] = _sum_8(weights[m], 0) + _sum_8(weights[m], 8)
+    for t in range(len(tiles)):
+        tiles[t] = _sum_8(blocks[t], 0)
+    return top
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
+def _take(item, scores, weights, blocks, tiles):
+    # What is taken scores minus infinity and weighs nothing; returns what it was.
+    score, weight = scores[item], weights[item // _BLOCK, item % _BLOCK]
+    _set(item, -np.inf, 0.0, scores, weights, blocks, tiles)
+    return score, weight
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
+def _set(item, score, weight, scores, weights, blocks, tiles):
+    m, t = item // _BLOCK, item // _TILE
+    scores[item] = score
+    weights[m, item % _BLOCK] = weight
+    blocks[t, m % _BLOCKS] = _sum_8(weights[m], 0) + _sum_8(weights[m], 8)
+    tiles[t] = _sum_8(blocks[t], 0)
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
+def _put_back(slate, own_scores, own_weights, scores, weights, blocks, tiles):
+    # Last first: of an item that the slate repeats, what it was before all.
+    for k in range(len(slate) - 1, -1, -1):
+        _set(slate[k], own_scores[k], own_weights[k], scores, weights, blocks, tiles)
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
+def _walk(weights, threshold):
+    # Where the running sum passes the threshold, and what is left of it there. Rounding may leave it beyond the end:
+    # then it lies with the last that has any weight.
+    found, inside = 0, threshold
+    for n in range(len(weights)):
+        if weights[n] > 0.0:
+            found, inside = n, threshold
+            threshold -= weights[n]
+            if threshold < 0.0:
+                break
+    return found, inside
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
+def _draw(draws, scores, weights, blocks, tiles, slate, own_scores, own_weights):
+    # Fills a slate position by position; returns whether the weights were scaled anew on the way.
+    scaled_anew = False
+    for k in range(len(slate)):
+        total = _sum(tiles)
+        if total < _TINY:
+            _weigh(scores, weights, blocks, tiles)
+            total = _sum(tiles)
+            scaled_anew = True
+        t, threshold = _walk(tiles, draws[k] * total)
+        m, threshold = _walk(blocks[t], threshold)
+        n, threshold = _walk(weights[t * _BLOCKS + m], threshold)
+        slate[k] = t * _TILE + m * _BLOCK + n
+        own_scores[k], own_weights[k] = _take(slate[k], scores, weights, blocks, tiles)
+    return scaled_anew
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
+def _judge(top, scores, weights, blocks, tiles, slate, own_scores, own_weights, totals, prefix):
+    # The slate has been taken. Returns whether the weights were scaled anew on the way.
+    start, running, size = 0, 0.0, len(slate)
+    while True:
+        total = _sum(tiles)
+        for k in range(size - 1, start - 1, -1):
+            total += own_weights[k]
+            totals[k] = total
+        stop = start
+        while stop < size and (stop == start or totals[stop] >= _TINY):
+            running += own_scores[stop] - top - math.log(totals[stop])
+            prefix[stop] = running
+            stop += 1
+        if stop == size:
+            return start > 0
+        # The others are scaled by the best of what was left to them.
+        start = stop
+        _put_back(slate[start:], own_scores[start:], own_weights[start:], scores, weights, blocks, tiles)
+        top = _weigh(scores, weights, blocks, tiles)
+        for k in range(start, size):
+            own_scores[k], own_weights[k] = _take(slate[k], scores, weights, blocks, tiles)
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
+def _plackett_luce(items, personal, tiles, extras, offered, draws, sample, slates, prefix):
+    # With `sample`, slates are drawn; without, they are read. Either way prefix[b, k] = log P(first k + 1 items).
+    batch_size, size = slates.shape
+    num_tiles = (len(items) + _TILE - 1) // _TILE
+    alike = len(personal) == 0 and len(extras) == 0 and len(offered) == 0
+    scores = np.empty((1 if alike else _LANES, len(items)))
+    # What fills up the last block and the last tile weighs nothing.
+    weights, blocks = np.zeros((num_tiles * _BLOCKS, _BLOCK)), np.zeros((num_tiles, _BLOCKS))
+    sums = np.zeros(num_tiles)
+    own_scores, own_weights, totals = np.empty(size), np.empty(size), np.empty(size)
+    top, stale = -np.inf, True
+    if alike:
+        _score(0, 1, items, personal, tiles, extras, offered, scores)
+    for index in range(batch_size):
+        slate, own = slates[index], scores[0 if alike else index % _LANES]
+        if not alike and index % _LANES == 0:
+            _score(index, min(_LANES, batch_size - index), items, personal, tiles, extras, offered, scores)
+        if stale:
+            top = _weigh(own, weights, blocks, sums)
+        scaled_anew = sample and _draw(draws[index], own, weights, blocks, sums, slate, own_scores, own_weights)
+        if scaled_anew:
+            _put_back(slate, own_scores, own_weights, own, weights, blocks, sums)
+            top = _weigh(own, weights, blocks, sums)
+        if scaled_anew or not sample:
+            for k in range(size):
+                own_scores[k], own_weights[k] = _take(slate[k], own, weights, blocks, sums)
+        scaled_anew = _judge(top, own, weights, blocks, sums, slate, own_scores, own_weights, totals, prefix[index])
+        # Sessions that are alike go on with the weights of the first.
+        stale = not alike or scaled_anew
+        if alike:
+            _put_back(slate, own_scores, own_weights, own, weights, blocks, sums)
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
+def _log_softmax(table, out):
+    for b in range(len(table)):
+        top = table[b].max()
+        for n in range(table.shape[1]):
+            x = table[b, n] - top
+            out[b, n] = _exp(x) if x > -700.0 else 0.0
+        rest = top + math.log(_sum(out[b]))
+        for n in range(table.shape[1]):
+            out[b, n] = table[b, n] - rest

@@ -1,0 +1,55 @@
+"""A log in blocks of whole sessions, so that what reads it needs memory for a block and no more."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from offline_data.store.dataset import LoggedDataset
+
+ROWS_AT_ONCE: Final = 1 << 18
+
+
+@dataclass(frozen=True)
+class SessionBlock:
+    """B sessions that follow one another."""
+
+    sessions: slice
+    """Which they are."""
+    rows: slice
+    """Their rows."""
+    offsets: np.ndarray
+    """[B + 1] int64, where each begins and the last one ends, counted from the block's first row."""
+
+    @property
+    def first(self) -> np.ndarray:
+        """Each session's first row, [B] int64, counted from the block's first."""
+        return self.offsets[:-1]
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Each session's number of rows, [B] int64."""
+        return np.diff(self.offsets)
+
+    @property
+    def last(self) -> np.ndarray:
+        """Each session's last row, [B] int64, counted from the block's first."""
+        return self.offsets[1:] - 1
+
+
+def session_blocks(dataset: LoggedDataset, rows_at_once: int | None = None) -> Iterator[SessionBlock]:
+    """Yield the log's sessions in order, in blocks of at most so many rows, or of one longer session.
+
+    Args:
+        dataset: the log.
+        rows_at_once: rows of a block; None for `ROWS_AT_ONCE`.
+    """
+    offsets, start, most = dataset.offsets, 0, ROWS_AT_ONCE if rows_at_once is None else rows_at_once
+    while start < dataset.num_sessions:
+        stop = max(int(np.searchsorted(offsets, offsets[start] + most, side="right")) - 1, start + 1)
+        ends = np.asarray(offsets[start : stop + 1])
+        yield SessionBlock(slice(start, stop), slice(int(ends[0]), int(ends[-1])), ends - ends[0])
+        start = stop

@@ -1,0 +1,1 @@
+"""How users answer and what moves in a session."""

@@ -1,0 +1,163 @@
+"""User models: how a hidden user state answers a slate and moves; one file each, found by name in `USER_MODELS`.
+
+What every model shares is not here: utilities are linear in the item's embedding and computed in one place
+(`recenv.engine.slates`), clicks are the choice model's, and what any model can switch on lies in the pieces.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any, ClassVar, NamedTuple, TypeAlias
+
+import numpy as np
+
+from recenv.catalog import Catalog
+from recenv.registry import Registry
+
+State: TypeAlias = dict[str, np.ndarray]
+
+
+class Response(NamedTuple):
+    """What a user model reads of a step of B sessions besides their state, and what it writes.
+
+    Attributes:
+        shown_items: [B, K] int32 ids, -1 for an empty position.
+        clicked: [B, C] int16, clicked positions in increasing order, then -1.
+        draws: [B, at least num_response_draws] uniforms.
+        active: [B] bool.
+        feedback: [B, K, F] float32, zeros; written, its watch channel excepted.
+        rewards: [B, at least M] float32, zeros; written, minutes excepted.
+        wanted: [B, C] float64, written for each click: minutes that the user would watch with time without end.
+        benefit: [B, C] float64, written for each click: what the item gives back.
+        left: [B] bool, written: the user leaves after this step, of the model's own accord.
+    """
+
+    shown_items: np.ndarray
+    clicked: np.ndarray
+    draws: np.ndarray
+    active: np.ndarray
+    feedback: np.ndarray
+    rewards: np.ndarray
+    wanted: np.ndarray
+    benefit: np.ndarray
+    left: np.ndarray
+
+
+class UserModel(ABC):
+    """A user model over one catalogue; it holds parameters only, the sessions' state is passed in.
+
+    The utility of an item for a user with interest u (state `interest`) is affinity_weight u.v + item_utility, plus
+    what the pieces and `adjust` add.
+
+    Args:
+        config: an instance of the class's `Config`.
+        catalog: the world's items.
+        max_clicks: C, the most clicks that the choice model gives a slate.
+
+    Attributes:
+        Config: frozen dataclass of the model's parameters, with `name`.
+        defaults: fields of `SessionConfig` in the model's own world: its choice model and pieces, as config objects,
+            and of the catalogue a dict of those fields that differ. They apply when the model is chosen; a piece that
+            is not named is off.
+        requires: names of pieces without which the model does not work.
+        feedback_names: what is observed of each shown item, in order; the first is the click, 0 or 1; all lie in [0,
+            1].
+        watch_channel: index of the feedback that is the share of the item's length watched, written by the pieces; -1
+            if there is none.
+        reward_names: the components of a step's reward vector, in order.
+        minutes_reward: index of the component that counts minutes watched, written by the pieces; -1 if there is none.
+    """
+
+    Config: ClassVar[type]
+    defaults: ClassVar[Mapping[str, Any]] = {}
+    requires: ClassVar[tuple[str, ...]] = ()
+    feedback_names: ClassVar[tuple[str, ...]]
+    watch_channel: ClassVar[int] = -1
+    reward_names: ClassVar[tuple[str, ...]]
+    minutes_reward: ClassVar[int] = -1
+
+    def __init__(self, config: Any, catalog: Catalog, max_clicks: int) -> None:
+        self.config = config
+        self.catalog = catalog
+        self.max_clicks = max_clicks
+
+    @property
+    @abstractmethod
+    def reward_weights(self) -> np.ndarray:
+        """The weight of each reward component in the scalar reward, [M] float64."""
+
+    @property
+    def affinity_weight(self) -> float:
+        """Utility of one unit of affinity u.v: the config's."""
+        return self.config.affinity_weight
+
+    @property
+    @abstractmethod
+    def item_utility(self) -> np.ndarray:
+        """What each item adds to its utility whoever the user is, [N] float32."""
+
+    @abstractmethod
+    def state_layout(self) -> dict[str, tuple[tuple[int, ...], type]]:
+        """Return shape (of one session) and dtype of each array of the hidden state; `interest` [d] is among them."""
+
+    @abstractmethod
+    def num_initial_draws(self) -> int:
+        """Return how many uniforms `start` takes."""
+
+    @abstractmethod
+    def num_response_draws(self) -> int:
+        """Return how many uniforms `respond` takes."""
+
+    @abstractmethod
+    def start(self, draws: np.ndarray) -> State:
+        """Return the hidden state of new users.
+
+        Args:
+            draws: [B, num_initial_draws] uniforms.
+        """
+
+    @abstractmethod
+    def worth(self, state: State) -> np.ndarray:
+        """Return the gradient in its embedding of what an item gives back once consumed, [B, d] float32, for oracles.
+
+        Args:
+            state: arrays of B sessions.
+        """
+
+    @property
+    @abstractmethod
+    def item_worth(self) -> np.ndarray:
+        """What each item gives back besides, whoever the user is, [N] float64."""
+
+    # Optional: most models neither adjust a utility nor keep anything that a new session resets.
+    def adjust(self, state: State, shown_items: np.ndarray, utilities: np.ndarray) -> None:  # noqa: B027
+        """Add to the utilities of a slate, in place, what is not linear in the embedding.
+
+        Args:
+            state: arrays of B sessions.
+            shown_items: [B, K] int32 ids, -1 for an empty position.
+            utilities: [B, K] float32; minus infinity at empty positions, to be left so.
+        """
+
+    def resume(self, state: State, returned: np.ndarray) -> None:  # noqa: B027
+        """Reset, in place, what a user does not carry from one session of an episode to the next.
+
+        Args:
+            state: arrays of B sessions.
+            returned: [B] bool, the sessions that begin anew.
+        """
+
+    @abstractmethod
+    def respond(self, state: State, response: Response) -> None:
+        """Write the answer to a slate and move the state, in place.
+
+        A session that is not active stays as it is.
+
+        Args:
+            state: arrays of B sessions, updated; the pieces' arrays are to be read only.
+            response: what was shown and clicked, and the arrays to write.
+        """
+
+
+USER_MODELS: Registry[type[UserModel]] = Registry("user model", "recenv.dynamics.user_models")

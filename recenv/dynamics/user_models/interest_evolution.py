@@ -1,0 +1,182 @@
+"""Interest evolution: clicks move interests, good items are worth the time that they take.
+
+Source: RecSim (Ie et al. 2019, arXiv:1909.04847), interest evolution environment, generalised from one-hot topics to
+unit embeddings, with appeal in the utility as an addition of ours that a weight of zero switches off. For a user with
+interest u, and an item with unit embedding v, quality q, appeal c and length l minutes:
+
+    utility     s = affinity_weight u.v + appeal_weight c
+    benefit     x = clip(u.v, -1, 1), y = q + match_quality x
+    wanted      l minutes
+    interest    a = interest_step (1 - |x|), sign + with probability (1 + x)/2, else -
+                u <- clip(u +- a (1 - x) v, -1, 1)
+    like        with probability sigmoid(like_bias + like_quality y), given a click
+
+With one-hot v, x is the clicked topic's interest and only that topic moves: with the time budget piece (on by default,
+like satiation) this is RecSim's model, whose `user_quality_factor` is `match_quality` (0 there).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, ClassVar
+
+import numpy as np
+from numba import njit
+
+from recenv.dynamics.pieces import Satiation, TimeBudget
+from recenv.dynamics.user_models.base import USER_MODELS, Response, State, UserModel
+from recenv.errors import require_range
+
+
+@dataclass(frozen=True)
+class InterestEvolutionConfig:
+    """Parameters of the interest evolution model."""
+
+    name: ClassVar[str] = "interest_evolution"
+    interest_scale: float = 1.0
+    """Initial interests are uniform in [-interest_scale, interest_scale]^d."""
+    affinity_weight: float = 2.0
+    """Utility of one unit of affinity u.v."""
+    appeal_weight: float = 1.0
+    """Utility of one unit of appeal."""
+    interest_step: float = 0.3
+    """a at x = 0, RecSim's 0.3."""
+    match_quality: float = 3.0
+    """Benefit of one unit of affinity, in units of quality: an item serves the user whom it suits."""
+    like_bias: float = -1.0
+    """Log-odds of a like at benefit 0."""
+    like_quality: float = 1.0
+    """Log-odds of a like per unit of benefit."""
+    click_reward: float = 0.0
+    """Weight of a click in the scalar reward."""
+    minute_reward: float = 1.0
+    """Weight of a minute watched; RecSim's reward is 1 a minute and nothing else."""
+    like_reward: float = 0.0
+    """Weight of a like."""
+
+    def __post_init__(self) -> None:
+        require_range("interest_scale", self.interest_scale, 0.0, 1.0)
+        require_range("interest_step", self.interest_step, 0.0, 1.0)
+        for name in ("match_quality", "affinity_weight", "appeal_weight", "like_bias", "like_quality"):
+            require_range(name, getattr(self, name), -1e3, 1e3)
+        for name in ("click_reward", "minute_reward", "like_reward"):
+            require_range(name, getattr(self, name), -1e6, 1e6)
+
+
+@USER_MODELS.register(InterestEvolutionConfig.name)
+class InterestEvolution(UserModel):
+    """The model of this module's docstring; see `UserModel`."""
+
+    Config = InterestEvolutionConfig
+    defaults: ClassVar[Mapping[str, Any]] = {"satiation": Satiation(), "time_budget": TimeBudget()}
+    feedback_names = ("click", "watch_fraction", "like")
+    watch_channel = 1
+    reward_names = ("click", "watch_minutes", "like")
+    minutes_reward = 1
+    config: InterestEvolutionConfig
+
+    @property
+    def reward_weights(self) -> np.ndarray:
+        """Weights of click, minute and like."""
+        return np.array([self.config.click_reward, self.config.minute_reward, self.config.like_reward])
+
+    @cached_property
+    def item_utility(self) -> np.ndarray:
+        """appeal_weight c."""
+        return np.float32(self.config.appeal_weight) * self.catalog.appeal
+
+    def state_layout(self) -> dict[str, tuple[tuple[int, ...], type]]:
+        """Return `interest` [d]."""
+        return {"interest": ((self.catalog.embedding_dim,), np.float32)}
+
+    def num_initial_draws(self) -> int:
+        """Return d, one for each direction of the interest."""
+        return self.catalog.embedding_dim
+
+    def num_response_draws(self) -> int:
+        """Return two for each possible click: the sign of the interest's move, and the like."""
+        return 2 * self.max_clicks
+
+    def start(self, draws: np.ndarray) -> State:
+        """Return users with uniform interests."""
+        return {"interest": (self.config.interest_scale * (2.0 * draws - 1.0)).astype(np.float32)}
+
+    def worth(self, state: State) -> np.ndarray:
+        """Return match_quality u."""
+        return np.float32(self.config.match_quality) * state["interest"]
+
+    @property
+    def item_worth(self) -> np.ndarray:
+        """Quality."""
+        return self.catalog.quality.astype(np.float64)
+
+    def respond(self, state: State, response: Response) -> None:
+        """Move the interest; see the module's equations."""
+        config, catalog = self.config, self.catalog
+        _respond(
+            state["interest"],
+            catalog.embeddings,
+            catalog.quality,
+            catalog.length,
+            config.interest_step,
+            config.match_quality,
+            config.like_bias,
+            config.like_quality,
+            *response,
+        )
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
+def _respond(
+    interest,
+    embeddings,
+    quality,
+    length,
+    interest_step,
+    match_quality,
+    like_bias,
+    like_quality,
+    shown_items,
+    clicked,
+    draws,
+    active,
+    feedback,
+    rewards,
+    wanted,
+    benefit,
+    left,
+):
+    batch_size, max_clicks = clicked.shape
+    dim = embeddings.shape[1]
+    for b in range(batch_size):
+        left[b] = False
+        if not active[b]:
+            continue
+        for n in range(max_clicks):
+            k = clicked[b, n]
+            if k < 0:
+                break
+            item = shown_items[b, k]
+            affinity = 0.0
+            for j in range(dim):
+                affinity += np.float64(interest[b, j]) * np.float64(embeddings[item, j])
+            affinity = min(1.0, max(-1.0, affinity))
+            gives = np.float64(quality[item]) + match_quality * affinity
+            wanted[b, n] = length[item]
+            benefit[b, n] = gives
+            # Bounded: beyond it Python's exp raises where the compiled one gives infinity.
+            odds = math.exp(min(700.0, -(like_bias + like_quality * gives)))
+            liked = 1.0 if draws[b, 2 * n + 1] * (1.0 + odds) < 1.0 else 0.0
+            feedback[b, k, 0] = 1.0
+            feedback[b, k, 2] = liked
+            rewards[b, 0] += 1.0
+            rewards[b, 2] += liked
+            move = interest_step * (1.0 - abs(affinity)) * (1.0 - affinity)
+            if draws[b, 2 * n] >= 0.5 * (1.0 + affinity):
+                move = -move
+            for j in range(dim):
+                moved = np.float64(interest[b, j]) + move * np.float64(embeddings[item, j])
+                interest[b, j] = min(1.0, max(-1.0, moved))

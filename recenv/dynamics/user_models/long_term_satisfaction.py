@@ -1,0 +1,183 @@
+"""Long-term satisfaction: what is sweet now is watched longer now, and makes the user enjoy everything less.
+
+Source: RecSim (Ie et al. 2019, arXiv:1909.04847), long-term satisfaction environment ("choc" and "kale"), generalised
+from one clickbaitness an item to slates of items with embeddings. For a user with fixed interest u and satisfaction S
+(the satisfaction piece, without which this model does not work), and an item with unit embedding v and appeal a:
+
+    utility        s = affinity_weight u.v + appeal_weight a
+    clickbaitness  c = sigmoid(clickbait_slope a)
+    wanted         exp(S (choc_mean c + kale_mean (1 - c)) + engagement_scale eps) minutes, eps ~ N(0, 1)
+    engagement     wanted / (wanted + typical_minutes), observed
+    benefit        y = -2 (c - 1/2)
+
+and the piece moves the net positive exposure after the answer, as RecSim does: m <- satisfaction_memory m +
+satisfaction_gain y + noise, S = sigmoid(tau m). With slates of one item that is always clicked, and a memory of 0.7, a
+sensitivity tau of 0.01, a gain of 1 and a noise of 0.05, this is RecSim's model, but for its random initial exposure:
+here m = 0. Those numbers leave S within a hundredth of 1/2, so that always the most clickbait earns most; our defaults
+let S move. RecSim's docstring has the sign of the benefit reversed; its code, and this, has not.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, ClassVar
+
+import numpy as np
+from numba import njit
+
+from recenv.dynamics.choice_models import MultinomialLogit
+from recenv.dynamics.pieces import Satisfaction
+from recenv.dynamics.user_models.base import USER_MODELS, Response, State, UserModel
+from recenv.errors import require_range
+
+
+@dataclass(frozen=True)
+class LongTermSatisfactionConfig:
+    """Parameters of the long-term satisfaction model."""
+
+    name: ClassVar[str] = "long_term_satisfaction"
+    interest_scale: float = 1.0
+    """Interests are uniform in [-interest_scale, interest_scale]^d."""
+    affinity_weight: float = 1.5
+    """Utility of one unit of affinity u.v."""
+    appeal_weight: float = 0.5
+    """Utility of one unit of appeal."""
+    clickbait_slope: float = 1.5
+    """Log-odds of clickbaitness per unit of appeal."""
+    choc_mean: float = 5.0
+    """Log minutes of an item of clickbaitness 1 at full satisfaction, RecSim's 5."""
+    kale_mean: float = 4.0
+    """Log minutes of an item of clickbaitness 0 at full satisfaction, RecSim's 4."""
+    engagement_scale: float = 1.0
+    """Standard deviation of the log minutes, RecSim's 1."""
+    typical_minutes: float = 10.0
+    """Wanted minutes at which the observed engagement is 1/2."""
+    click_reward: float = 0.0
+    """Weight of a click in the scalar reward."""
+    minute_reward: float = 1.0
+    """Weight of a minute watched; RecSim's reward is 1 a minute and nothing else."""
+
+    def __post_init__(self) -> None:
+        require_range("interest_scale", self.interest_scale, 0.0, 1.0)
+        for name in ("affinity_weight", "appeal_weight", "clickbait_slope"):
+            require_range(name, getattr(self, name), -1e3, 1e3)
+        # Minutes stay finite in float32.
+        for name in ("choc_mean", "kale_mean"):
+            require_range(name, getattr(self, name), -50.0, 50.0)
+        require_range("engagement_scale", self.engagement_scale, 0.0, 5.0)
+        require_range("typical_minutes", self.typical_minutes, 1e-3, 1e6)
+        for name in ("click_reward", "minute_reward"):
+            require_range(name, getattr(self, name), -1e6, 1e6)
+
+
+@USER_MODELS.register(LongTermSatisfactionConfig.name)
+class LongTermSatisfaction(UserModel):
+    """The model of this module's docstring; see `UserModel`."""
+
+    Config = LongTermSatisfactionConfig
+    defaults: ClassVar[Mapping[str, Any]] = {
+        "choice": MultinomialLogit(no_click_utility=3.5),
+        "satisfaction": Satisfaction(
+            satisfaction_sensitivity=0.15, satisfaction_memory=0.9, satisfaction_gain=1.0, satisfaction_noise=0.05
+        ),
+    }
+    requires = ("satisfaction",)
+    feedback_names = ("click", "engagement")
+    reward_names = ("click", "minutes")
+    minutes_reward = 1
+    config: LongTermSatisfactionConfig
+
+    @property
+    def reward_weights(self) -> np.ndarray:
+        """Weights of click and minute."""
+        return np.array([self.config.click_reward, self.config.minute_reward])
+
+    @cached_property
+    def item_utility(self) -> np.ndarray:
+        """appeal_weight a."""
+        return np.float32(self.config.appeal_weight) * self.catalog.appeal
+
+    @cached_property
+    def clickbaitness(self) -> np.ndarray:
+        """The c of each item, [N] float64 in [0, 1]."""
+        log_odds = self.config.clickbait_slope * self.catalog.appeal.astype(np.float64)
+        return 1.0 / (1.0 + np.exp(np.clip(-log_odds, -700.0, 700.0)))
+
+    def state_layout(self) -> dict[str, tuple[tuple[int, ...], type]]:
+        """Return `interest` [d]."""
+        return {"interest": ((self.catalog.embedding_dim,), np.float32)}
+
+    def num_initial_draws(self) -> int:
+        """Return d, one for each direction of the interest."""
+        return self.catalog.embedding_dim
+
+    def num_response_draws(self) -> int:
+        """Return two for each possible click: they make the normal of its minutes."""
+        return 2 * self.max_clicks
+
+    def start(self, draws: np.ndarray) -> State:
+        """Return users with uniform interests."""
+        return {"interest": (self.config.interest_scale * (2.0 * draws - 1.0)).astype(np.float32)}
+
+    def worth(self, state: State) -> np.ndarray:
+        """Return zeros: an item gives the same back to everybody."""
+        return np.zeros_like(state["interest"])
+
+    @cached_property
+    def item_worth(self) -> np.ndarray:
+        """The benefit y."""
+        return 1.0 - 2.0 * self.clickbaitness
+
+    def respond(self, state: State, response: Response) -> None:
+        """Write minutes and benefit; see the module's equations."""
+        config = self.config
+        _respond(
+            state["satisfaction"],
+            self.clickbaitness,
+            config.choc_mean,
+            config.kale_mean,
+            config.engagement_scale,
+            config.typical_minutes,
+            *response,
+        )
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
+def _respond(
+    satisfaction,
+    clickbaitness,
+    choc_mean,
+    kale_mean,
+    engagement_scale,
+    typical_minutes,
+    shown_items,
+    clicked,
+    draws,
+    active,
+    feedback,
+    rewards,
+    wanted,
+    benefit,
+    left,
+):
+    batch_size, max_clicks = clicked.shape
+    for b in range(batch_size):
+        left[b] = False
+        if not active[b]:
+            continue
+        for n in range(max_clicks):
+            k = clicked[b, n]
+            if k < 0:
+                break
+            choc = clickbaitness[shown_items[b, k]]
+            normal = math.sqrt(-2.0 * math.log(draws[b, 2 * n])) * math.cos(2.0 * math.pi * draws[b, 2 * n + 1])
+            mean = np.float64(satisfaction[b]) * (choc_mean * choc + kale_mean * (1.0 - choc))
+            minutes = math.exp(mean + engagement_scale * normal)
+            wanted[b, n] = minutes
+            benefit[b, n] = -2.0 * (choc - 0.5)
+            feedback[b, k, 0] = 1.0
+            feedback[b, k, 1] = minutes / (minutes + typical_minutes)
+            rewards[b, 0] += 1.0

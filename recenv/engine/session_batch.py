@@ -1,0 +1,350 @@
+"""The engine under every environment and every collection: a batch of sessions of one world, stepped together."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, wait
+from dataclasses import dataclass, fields
+from typing import Any, Final
+
+import numpy as np
+from numba import njit
+
+from recenv.dynamics.user_models.base import Response, State
+from recenv.engine.session_history import SessionHistory
+from recenv.engine.slates import check_slates, score_slates, show
+from recenv.random_streams import INITIAL, USER, fill_uniforms, normals, uniforms
+from recenv.world import World
+
+Observation = dict[str, np.ndarray]
+
+# Sessions that are stepped together, by one thread: enough that neither Python's part nor waking a thread counts.
+BLOCK_SIZE: Final = 4096
+
+
+@dataclass(slots=True)
+class StepOutcome:
+    """What one step of B sessions gave."""
+
+    shown: np.ndarray
+    """[B, K] bool, positions that showed an item."""
+    feedback: np.ndarray
+    """[B, K, F] float32."""
+    reward_vector: np.ndarray
+    """[B, M] float32."""
+    reward: np.ndarray
+    """[B] float64, the weighted sum."""
+    terminated: np.ndarray
+    """[B] bool, the user left."""
+    truncated: np.ndarray
+    """[B] bool, `max_steps` were reached and the user had not left."""
+
+    @staticmethod
+    def of(world: World, num_sessions: int) -> StepOutcome:
+        """Return an outcome to be written: feedback and rewards are zero.
+
+        Args:
+            world: the world.
+            num_sessions: B.
+        """
+        slate_size = world.config.slate_size
+        return StepOutcome(
+            np.empty((num_sessions, slate_size), np.bool_),
+            np.zeros((num_sessions, slate_size, world.num_feedback), np.float32),
+            np.zeros((num_sessions, len(world.reward_names)), np.float32),
+            np.zeros(num_sessions),
+            np.empty(num_sessions, np.bool_),
+            np.empty(num_sessions, np.bool_),
+        )
+
+    def rows(self, indices: slice) -> StepOutcome:
+        """Return views of some sessions."""
+        return StepOutcome(*(getattr(self, f.name)[indices] for f in fields(self)))
+
+
+class SessionBatch:
+    """B sessions of one world, each with its own seed, episode number and step.
+
+    Every session is a pure function of (world, seed, episode, slates): its place in the batch, the batch's size and the
+    number of threads do not touch a bit of it. A session that has ended stays as it is, and gets zeros, until `start`
+    begins another in its place.
+
+    Args:
+        world: the world.
+        num_sessions: B, at least 1.
+        num_threads: threads that share the blocks of a step; the kernels run without the interpreter's lock. A batch of
+            one block has work for one.
+    """
+
+    def __init__(self, world: World, num_sessions: int, num_threads: int = 1) -> None:
+        config = world.config
+        self.world = world
+        self.num_sessions = num_sessions
+        self.num_threads = num_threads
+        self.seeds = np.zeros(num_sessions, np.uint64)
+        self.episodes = np.zeros(num_sessions, np.uint64)
+        self.steps = np.zeros(num_sessions, np.uint64)
+        self.active = np.zeros(num_sessions, np.bool_)
+        self.profile = np.zeros((num_sessions, world.catalog.embedding_dim), np.float32)
+        self.history = SessionHistory.empty(num_sessions, config.history_length, world.num_feedback - 1)
+        num_candidates = world.supply.num_candidates
+        self.candidates = None if num_candidates is None else np.full((num_sessions, num_candidates), -1, np.int32)
+        self.state: State = {
+            name: np.zeros((num_sessions, *shape), dtype)
+            for layout in (world.user_model.state_layout(), world.pieces.state_layout())
+            for name, (shape, dtype) in layout.items()
+        }
+        self._divide()
+
+    def _divide(self) -> None:
+        starts = range(0, self.num_sessions, BLOCK_SIZE)
+        self._blocks = [_Block(self, slice(start, min(start + BLOCK_SIZE, self.num_sessions))) for start in starts]
+        self._pool: ThreadPoolExecutor | None = None
+        self._pool_process = 0
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Blocks are views of the arrays, and a pool of threads is no data.
+        return {name: value for name, value in vars(self).items() if name not in ("_blocks", "_pool", "_pool_process")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._divide()
+
+    def _each_block(self, work: Callable[[_Block], object]) -> None:
+        if self.num_threads == 1 or len(self._blocks) == 1:
+            for block in self._blocks:
+                work(block)
+            return
+        if self._pool is None or self._pool_process != os.getpid():
+            # A fork copies the pool, and none of its threads.
+            self._pool, self._pool_process = ThreadPoolExecutor(self.num_threads - 1, "recsession"), os.getpid()
+        left = iter(self._blocks)
+
+        def take_blocks() -> None:
+            for block in left:
+                work(block)
+
+        others = [self._pool.submit(take_blocks) for _ in range(self.num_threads - 1)]
+        try:
+            take_blocks()
+        finally:
+            wait(others)
+        for other in others:
+            other.result()
+
+    def close(self) -> None:
+        """End the threads, if there are any; the next step would begin them again."""
+        if self._pool is not None:
+            self._pool.shutdown()
+            self._pool = None
+
+    def start(self, indices: np.ndarray, seeds: np.ndarray, episodes: np.ndarray) -> None:
+        """Begin new sessions at the given places.
+
+        Args:
+            indices: [n] int indices into the batch.
+            seeds: [n] uint64 session seeds.
+            episodes: [n] episode numbers below 2**32.
+        """
+        model, pieces, dim = self.world.user_model, self.world.pieces, self.world.catalog.embedding_dim
+        first, even = model.num_initial_draws(), dim + dim % 2
+        total = first + even + pieces.num_initial_draws
+        draws = uniforms(seeds, INITIAL, episodes, np.zeros(len(indices)), total)
+        state = model.start(draws[:, :first])
+        noise = self.world.config.profile_noise * normals(draws[:, first : first + even])[:, :dim]
+        self.profile[indices] = np.clip(state["interest"] + noise, -1.0, 1.0)
+        state |= pieces.start(draws[:, first + even :])
+        for name, values in state.items():
+            self.state[name][indices] = values
+        self.seeds[indices] = seeds
+        self.episodes[indices] = episodes
+        self.steps[indices] = 0
+        self.active[indices] = True
+        self.history.clear(indices)
+        if self.candidates is not None:
+            offered = np.empty((len(indices), self.candidates.shape[1]), np.int32)
+            day = state["day"] if self.world.supply.freshness is not None else None
+            self.world.supply.draw(self.seeds[indices], self.episodes[indices], self.steps[indices], day, offered)
+            self.candidates[indices] = offered
+
+    def step(self, slates: np.ndarray) -> StepOutcome:
+        """Show a slate to each active session and move it one step.
+
+        Args:
+            slates: [B, K] integers in [0, N); a repeated item is shown at its first position only, and an item that the
+                step does not offer at none.
+
+        Raises:
+            InvalidInput: for a wrong shape, a dtype that is not an integer, or an id outside the catalogue.
+        """
+        shape = (self.num_sessions, self.world.config.slate_size)
+        return self.advance(check_slates(slates, shape, self.world.catalog.num_items))
+
+    def advance(self, slates: np.ndarray) -> StepOutcome:
+        """Do as `step` does with slates that `check_slates` has returned.
+
+        Args:
+            slates: [B, K] int32 or int64, C-ordered, in [0, N).
+        """
+        outcome = StepOutcome.of(self.world, self.num_sessions)
+        if len(self._blocks) == 1:
+            self._blocks[0].step(slates, outcome)
+        else:
+            self._each_block(lambda block: block.step(slates[block.indices], outcome.rows(block.indices)))
+        return outcome
+
+    def observe(self) -> Observation:
+        """Return fresh arrays of what the agent sees; see `session_env.observation_space`."""
+        length = self.world.config.history_length
+        observation = {
+            "profile": np.empty_like(self.profile),
+            "history_items": np.empty((self.num_sessions, length), np.int32),
+            "history_feedback": np.empty((self.num_sessions, length, self.world.num_feedback - 1), np.float32),
+            "clock": np.empty((self.num_sessions, 2), np.float32),
+        }
+        self._each_block(lambda block: block.observe(*observation.values()))
+        world = self.world
+        if world.pieces.has_calendar:
+            observation["calendar"] = world.pieces.calendar(self.state["day"], self.state.get("session_number"))
+        if self.candidates is not None:
+            observation["candidates"] = self.candidates.copy()
+        elif world.supply.freshness is not None:
+            observation["available"] = world.supply.available(self.state["day"])
+        return observation
+
+    def take(self, indices: np.ndarray) -> SessionBatch:
+        """Return a batch of copies of the sessions at `indices`, an index array or a mask."""
+        taken = object.__new__(SessionBatch)
+        vars(taken).update(self.__getstate__())
+        taken.num_sessions = int(np.count_nonzero(indices)) if indices.dtype == np.bool_ else len(indices)
+        for name, value in vars(self).items():
+            if isinstance(value, np.ndarray):
+                setattr(taken, name, value[indices])
+        taken.history = self.history.rows(indices)
+        taken.state = {name: values[indices] for name, values in self.state.items()}
+        taken._divide()
+        return taken
+
+
+class _Block:
+    """Some neighbouring sessions of a batch: views of its arrays, and room for what passes between kernels."""
+
+    def __init__(self, batch: SessionBatch, indices: slice) -> None:
+        world, config = batch.world, batch.world.config
+        self.indices = indices
+        self.world = world
+        self.seeds, self.episodes, self.steps = batch.seeds[indices], batch.episodes[indices], batch.steps[indices]
+        self.active, self.profile, self.history = (
+            batch.active[indices],
+            batch.profile[indices],
+            batch.history.rows(indices),
+        )
+        self.candidates = None if batch.candidates is None else batch.candidates[indices]
+        self.state = {name: values[indices] for name, values in batch.state.items()}
+        self.pieces_state = world.pieces.arrays(self.state)
+        self.reward_weights = world.reward_weights
+        count, max_clicks = len(self.seeds), world.user_model.max_clicks
+        self.shown_items = np.empty((count, config.slate_size), np.int32)
+        self.utilities = np.empty((count, config.slate_size), np.float32)
+        self.clicked = np.empty((count, max_clicks), np.int16)
+        self.wanted = np.empty((count, max_clicks))
+        self.benefit = np.empty((count, max_clicks))
+        self.returned = np.empty(count, np.bool_)
+        # A step's uniforms: the choice model's, the user model's, the pieces'.
+        num_choice = world.choice.num_draws(config.slate_size)
+        self.first_piece_draw = world.user_model.num_response_draws()
+        self.draws = np.empty((count, num_choice + self.first_piece_draw + world.pieces.num_draws))
+        self.response_draws = self.draws[:, num_choice:]
+
+    def step(self, slates: np.ndarray, outcome: StepOutcome) -> None:
+        world, state = self.world, self.state
+        shown_items, utilities, clicked = self.shown_items, self.utilities, self.clicked
+        catalog, model, pieces, supply = world.catalog, world.user_model, world.pieces, world.supply
+        satiation, _, _, satisfaction, _, _ = self.pieces_state
+        show(slates, self.active, shown_items, outcome.shown)
+        if supply.limited:
+            supply.hide(shown_items, outcome.shown, self.candidates, state.get("day"))
+        score_slates(
+            state["interest"],
+            satiation,
+            satisfaction,
+            model.affinity_weight,
+            pieces.satiation_weight,
+            pieces.satisfaction_weight,
+            catalog.embeddings,
+            model.item_utility,
+            shown_items,
+            utilities,
+        )
+        if supply.freshness is not None:
+            supply.freshen(state["day"], shown_items, utilities)
+        model.adjust(state, shown_items, utilities)
+        fill_uniforms(self.seeds, np.uint64(USER), self.episodes, self.steps, self.draws)
+        world.choice.choose(utilities, self.draws, clicked)
+        response = Response(
+            shown_items,
+            clicked,
+            self.response_draws,
+            self.active,
+            outcome.feedback,
+            outcome.reward_vector,
+            self.wanted,
+            self.benefit,
+            outcome.terminated,
+        )
+        model.respond(state, response)
+        pieces.settle(
+            self.pieces_state,
+            catalog.embeddings,
+            catalog.length,
+            model.watch_channel,
+            model.minutes_reward,
+            response,
+            self.first_piece_draw,
+            self.returned,
+        )
+        if pieces.retention is not None and self.returned.any():
+            model.resume(state, self.returned)
+        self.history.append(shown_items, clicked, outcome.feedback, self.active)
+        _finish(
+            outcome.reward_vector,
+            self.reward_weights,
+            world.config.max_steps,
+            self.steps,
+            self.active,
+            outcome.reward,
+            outcome.terminated,
+            outcome.truncated,
+        )
+        if self.candidates is not None:
+            day = state["day"] if supply.freshness is not None else None
+            supply.draw(self.seeds, self.episodes, self.steps, day, self.candidates)
+
+    def observe(
+        self, profile: np.ndarray, history_items: np.ndarray, history_feedback: np.ndarray, clock: np.ndarray
+    ) -> None:
+        indices = self.indices
+        profile[indices] = self.profile
+        self.history.copy_windows(history_items[indices], history_feedback[indices])
+        _tell_time(self.steps, self.history.num_consumed, self.world.config.max_steps, clock[indices])
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
+def _tell_time(steps, num_consumed, max_steps, clock):
+    for b in range(len(steps)):
+        clock[b, 0] = min(1.0, np.float64(steps[b]) / max_steps)
+        clock[b, 1] = min(1.0, np.float64(num_consumed[b]) / max_steps)
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
+def _finish(reward_vector, reward_weights, max_steps, steps, active, reward, terminated, truncated):
+    for b in range(len(steps)):
+        truncated[b] = False
+        if not active[b]:
+            continue
+        for m in range(reward_weights.shape[0]):
+            reward[b] += reward_weights[m] * np.float64(reward_vector[b, m])
+        steps[b] += np.uint64(1)
+        truncated[b] = not terminated[b] and steps[b] >= np.uint64(max_steps)
+        active[b] = not (terminated[b] or truncated[b])

@@ -1,0 +1,1 @@
+"""Gymnasium environments, single and vector, and their wrappers."""

@@ -1,0 +1,228 @@
+"""`RecSessionEnv`: one recommendation session as a Gymnasium environment."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import gymnasium
+import numpy as np
+from gymnasium import spaces
+
+from recenv.catalog import Catalog
+from recenv.engine.session_batch import Observation, SessionBatch
+from recenv.engine.slates import check_slates
+from recenv.errors import InvalidInput, require
+from recenv.render.rendering import RENDER_FPS, RENDER_MODES, Frame, SessionRecorder, check_render_mode, render
+from recenv.session_config import SessionConfig
+from recenv.world import World, make_world
+
+
+def resolve_config(
+    config: SessionConfig | Mapping[str, Any] | str | None, overrides: Mapping[str, Any], items: Catalog | None = None
+) -> SessionConfig:
+    """Return the config that an environment's keywords mean.
+
+    Args:
+        config: a config, its dict, its JSON text, or None for the defaults.
+        overrides: further fields, as `SessionConfig.override` takes them.
+        items: the caller's own items, which an override must not contradict.
+
+    Raises:
+        InvalidInput: for an unknown option, a value out of range, or another number or dimension than the items have.
+        TypeError: for the keyword `frameskip`.
+    """
+    if "frameskip" in overrides:
+        # TorchRL's GymEnv tries this keyword on every environment and leaves it out at Python's own error alone.
+        raise TypeError("got an unexpected keyword argument 'frameskip'; a session has no frames")
+    for name in ("num_items", "embedding_dim"):
+        given, own = overrides.get(name), getattr(items, name, None)
+        require(
+            given is None or own is None or given == own,
+            f"{name}={given!r} beside items that have {own}; leave {name} out: it follows the items",
+        )
+    if config is None:
+        config = SessionConfig()
+    elif isinstance(config, Mapping):
+        config = SessionConfig.from_dict(config)
+    elif isinstance(config, str):
+        config = SessionConfig.from_json(config)
+    elif not isinstance(config, SessionConfig):
+        raise InvalidInput(f"config={config!r} is not a SessionConfig; pass one, its to_dict() or to_json(), or None")
+    return config.override(**overrides)
+
+
+def observation_space(world: World) -> spaces.Dict:
+    """Return the space of what an agent sees of one session.
+
+    * `profile` [d] float32 in [-1, 1]: a noisy view of the initial interest.
+    * `history_items` [H] int32: consumed items, the latest last, padded in front with -1.
+    * `history_feedback` [H, F - 1] float32 in [0, 1]: their feedback without the click, which is always 1.
+    * `clock` [2] float32 in [0, 1]: steps and consumed items, both over `max_steps`, the latter at most 1.
+    * `calendar` [2] float32 in [0, 1], with the pieces retention or freshness: day over the last possible day, and
+      sessions that the episode has had before over `max_sessions`.
+    * `candidates` [C] int32, with `num_candidates`: ids that the step offers, increasing, padded behind with -1.
+    * `available` [N] int8, with freshness and without `num_candidates`: 1 for an item that has appeared.
+    """
+    config, catalog = world.config, world.catalog
+    length, channels = config.history_length, world.num_feedback - 1
+    boxes: dict[str, spaces.Space[Any]] = {
+        "profile": spaces.Box(-1.0, 1.0, (catalog.embedding_dim,), np.float32),
+        "history_items": spaces.Box(-1, catalog.num_items - 1, (length,), np.int32),
+        "history_feedback": spaces.Box(0.0, 1.0, (length, channels), np.float32),
+        "clock": spaces.Box(0.0, 1.0, (2,), np.float32),
+    }
+    if world.pieces.has_calendar:
+        boxes["calendar"] = spaces.Box(0.0, 1.0, (2,), np.float32)
+    if config.num_candidates is not None:
+        boxes["candidates"] = spaces.Box(-1, catalog.num_items - 1, (config.num_candidates,), np.int32)
+    elif config.freshness is not None:
+        boxes["available"] = spaces.Box(0, 1, (catalog.num_items,), np.int8)
+    return spaces.Dict(boxes)
+
+
+def action_space(world: World) -> spaces.MultiDiscrete:
+    """Return the space of slates: [K] item ids."""
+    return spaces.MultiDiscrete([world.catalog.num_items] * world.config.slate_size)
+
+
+def check_seed(seed: object) -> int:
+    """Return `seed` as an int.
+
+    Raises:
+        InvalidInput: unless it is an integer in [0, 2**63).
+    """
+    valid = isinstance(seed, int | np.integer) and not isinstance(seed, bool) and 0 <= int(seed) < 2**63
+    require(valid, f"seed={seed!r} is not an integer in [0, 2**63); pass one")
+    return int(seed)  # type: ignore[call-overload]
+
+
+class RecSessionEnv(gymnasium.Env[Any, np.ndarray]):
+    """One user, one session: show a slate of K items, see the answer, until the user leaves or time is up.
+
+    `reset(seed=s)` starts episode 0 of session seed s; each further `reset()` the next episode. Reward: the user
+    model's weighted sum for the step. `terminated`: the user left; `truncated`: `max_steps` were reached.
+
+    Args:
+        config: a `SessionConfig`, its dict, its JSON text, or None for the defaults.
+        items: the caller's own items instead of synthetic ones; `num_items` and `embedding_dim` follow them.
+        render_mode: what `render()` returns: "ansi", a text; "rgb_array", a picture; None, nothing, at no cost.
+        **overrides: any session option, as in `slate_size=5`; see `SessionConfig.override`.
+
+    Raises:
+        InvalidInput: for an unknown option or a value out of range.
+    """
+
+    metadata: ClassVar[dict[str, Any]] = {"render_modes": list(RENDER_MODES), "render_fps": RENDER_FPS}
+
+    def __init__(
+        self,
+        config: SessionConfig | Mapping[str, Any] | str | None = None,
+        *,
+        items: Catalog | None = None,
+        render_mode: str | None = None,
+        **overrides: Any,
+    ) -> None:
+        check_render_mode(render_mode)
+        self.render_mode = render_mode
+        self.world = make_world(resolve_config(config, overrides, items), items)
+        self.observation_space = observation_space(self.world)
+        self.action_space = action_space(self.world)
+        self._batch = SessionBatch(self.world, 1)
+        self._recorder = None if render_mode is None else SessionRecorder(self._batch)
+        self._session_seed: int | None = None
+        self._episode = -1
+
+    @property
+    def config(self) -> SessionConfig:
+        """The world's configuration."""
+        return self.world.config
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Observation, dict[str, Any]]:
+        """Start the next episode, or episode 0 of a new seed; return its observation and info.
+
+        Args:
+            seed: session seed in [0, 2**63); None keeps the present one (drawn at random the first time).
+            options: none are known.
+
+        Raises:
+            InvalidInput: for a bad seed or an unknown option.
+        """
+        require(not options, f"options={options!r} are not known; pass None")
+        if seed is not None:
+            seed = check_seed(seed)
+        super().reset(seed=seed)
+        if seed is None and self._session_seed is None:
+            seed = int(self.np_random.integers(2**63))
+        if seed is not None:
+            self._session_seed, self._episode = seed, -1
+        self._episode += 1
+        self._batch.start(
+            np.zeros(1, np.int64), np.array([self._session_seed], np.uint64), np.array([self._episode], np.uint64)
+        )
+        if self._recorder is not None:
+            self._recorder.start(np.zeros(1, np.int64))
+        return self._observation(), self._info()
+
+    def step(self, action: np.ndarray) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
+        """Show a slate.
+
+        Args:
+            action: [K] integer item ids; a repeated item is shown at its first position only.
+
+        Returns:
+            Observation, reward, terminated, truncated, info with `reward_vector` [M], `feedback` [K, F] and `shown`
+            [K].
+
+        Raises:
+            InvalidInput: for a wrong shape, dtype or id, or where no session is under way.
+        """
+        if not self._batch.active[0]:
+            state = "has not begun" if self._session_seed is None else "has ended"
+            raise InvalidInput(f"step() was called on a session that {state}; call reset() first")
+        slate = check_slates(action, (self.config.slate_size,), self.world.catalog.num_items)
+        outcome = self._batch.advance(slate[None])
+        if self._recorder is not None:
+            self._recorder.step(slate[None], outcome)
+        info = self._info()
+        info["reward_vector"] = outcome.reward_vector[0]
+        info["feedback"] = outcome.feedback[0]
+        info["shown"] = outcome.shown[0]
+        return (
+            self._observation(),
+            float(outcome.reward[0]),
+            bool(outcome.terminated[0]),
+            bool(outcome.truncated[0]),
+            info,
+        )
+
+    def frame(self) -> Frame:
+        """Return what `render()` shows: the user, the last slate and its answer, and the session so far.
+
+        Raises:
+            InvalidInput: without a render mode, or before the first `reset`.
+        """
+        if self._recorder is None:
+            raise InvalidInput(f"render_mode=None keeps no frames; pass one of: {', '.join(RENDER_MODES)}")
+        return self._recorder.frame(0)
+
+    def render(self) -> Any:
+        """Return the session as it is now: str, or [H, W, 3] uint8; None, and a warning, without a render mode.
+
+        Raises:
+            InvalidInput: before the first `reset`.
+        """
+        if self.render_mode is None:
+            gymnasium.logger.warn(f"render_mode=None renders nothing; pass one of: {', '.join(RENDER_MODES)}")
+            return None
+        return render(self.frame(), self.render_mode)
+
+    def _observation(self) -> Observation:
+        return {name: values[0] for name, values in self._batch.observe().items()}
+
+    def _info(self) -> dict[str, Any]:
+        if not self.config.expose_user_state:
+            return {}
+        return {"user_state": {name: values[0].copy() for name, values in self._batch.state.items()}}

@@ -1,0 +1,238 @@
+"""`RecSessionVectorEnv`: many sessions of one world, stepped by the same kernels as one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector.utils import batch_space
+
+from recenv.catalog import Catalog
+from recenv.engine.session_batch import Observation, SessionBatch
+from recenv.envs.session_env import action_space, check_seed, observation_space, resolve_config
+from recenv.errors import InvalidInput, require, require_range, unknown_name
+from recenv.render.rendering import RENDER_FPS, RENDER_MODES, SessionRecorder, check_render_mode
+from recenv.session_config import SessionConfig
+from recenv.world import make_world
+
+
+class RecSessionVectorEnv(VectorEnv[Observation, np.ndarray, np.ndarray]):
+    """B sessions side by side.
+
+    Session b after `reset(seed=s)` equals `RecSessionEnv` after `reset(seed=s + b)`, bit for bit.
+
+    Args:
+        num_envs: B.
+        config: a `SessionConfig`, its dict, its JSON text, or None for the defaults.
+        items: the caller's own items instead of synthetic ones; `num_items` and `embedding_dim` follow them.
+        autoreset_mode: "NextStep" (the step after an end starts the next episode and ignores its action), "SameStep"
+            (the ending step returns the next episode's first observation, the last one in `info["final_obs"]`), or
+            "Disabled" (the caller resets, by `reset(options={"reset_mask": mask})`); also the enum or its name.
+        max_steps: session option of that name; `max_episode_steps`, which `gymnasium.make_vec` hands over, means the
+            same.
+        max_episode_steps: see `max_steps`.
+        num_threads: threads that share the sessions of a step; the bytes are the same for any number of them.
+        render_mode: "ansi", "rgb_array" or None; `render()` returns a tuple, one text or picture a session.
+        **overrides: any session option; see `SessionConfig.override`.
+
+    Raises:
+        InvalidInput: for an unknown option or a value out of range.
+    """
+
+    metadata: dict[str, Any] = {  # noqa: RUF012 (Gymnasium's)
+        "render_modes": list(RENDER_MODES),
+        "render_fps": RENDER_FPS,
+        "autoreset_mode": AutoresetMode.NEXT_STEP,
+    }
+    _modes: ClassVar[dict[str, AutoresetMode]] = {
+        **{mode.value: mode for mode in AutoresetMode},
+        **{mode.name: mode for mode in AutoresetMode},
+    }
+
+    def __init__(
+        self,
+        num_envs: int = 1,
+        config: SessionConfig | Mapping[str, Any] | str | None = None,
+        *,
+        items: Catalog | None = None,
+        autoreset_mode: str | AutoresetMode = AutoresetMode.NEXT_STEP,
+        max_episode_steps: int | None = None,
+        num_threads: int = 1,
+        render_mode: str | None = None,
+        **overrides: Any,
+    ) -> None:
+        require_range("num_envs", num_envs, 1, 2**31 - 1, integer=True)
+        require_range("num_threads", num_threads, 1, 256, integer=True)
+        check_render_mode(render_mode)
+        if max_episode_steps is not None:
+            overrides["max_steps"] = max_episode_steps
+        if not isinstance(autoreset_mode, AutoresetMode):
+            if autoreset_mode not in self._modes:
+                raise unknown_name("autoreset mode", autoreset_mode, self._modes)
+            autoreset_mode = self._modes[autoreset_mode]
+        self.render_mode = render_mode
+        self.num_envs = num_envs
+        self.autoreset_mode = autoreset_mode
+        self.metadata = {**self.metadata, "autoreset_mode": autoreset_mode}
+        self.world = make_world(resolve_config(config, overrides, items), items)
+        self.single_observation_space = observation_space(self.world)
+        self.single_action_space = action_space(self.world)
+        self.observation_space = batch_space(self.single_observation_space, num_envs)
+        self.action_space = batch_space(self.single_action_space, num_envs)
+        self._batch = SessionBatch(self.world, num_envs, num_threads)
+        self._recorder = None if render_mode is None else SessionRecorder(self._batch)
+        self._session_seeds: np.ndarray | None = None
+
+    @property
+    def config(self) -> SessionConfig:
+        """The world's configuration."""
+        return self.world.config
+
+    def reset(
+        self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Observation, dict[str, Any]]:
+        """Start the next episode of each session, or of those in a mask; return observations and infos.
+
+        Args:
+            seed: an int s (session b gets s + b), a sequence with one seed or None a session, or None; a seed starts
+                episode 0.
+            options: `{"reset_mask": [B] bool}` resets only those sessions.
+
+        Raises:
+            InvalidInput: for a bad seed, mask or option.
+        """
+        options = dict(options or {})
+        mask = options.pop("reset_mask", np.ones(self.num_envs, np.bool_))
+        require(not options, f"options={options!r} are not known; the one option is 'reset_mask'")
+        mask = np.asarray(mask)
+        require(
+            mask.shape == (self.num_envs,) and mask.dtype == np.bool_,
+            f"reset_mask has shape {mask.shape} and dtype {mask.dtype}; pass bools of shape ({self.num_envs},)",
+        )
+        begun = self._session_seeds is not None
+        require(
+            begun or bool(mask.all()), "reset_mask leaves out sessions that have not begun; reset all of them first"
+        )
+        seeds = self._seeds(seed)
+        super().reset(seed=seed if isinstance(seed, int) else None)
+        indices = np.flatnonzero(mask)
+        if self._session_seeds is None:
+            self._session_seeds = self.np_random.integers(2**63, size=self.num_envs, dtype=np.uint64)
+            self._start(indices, np.zeros(len(indices)))
+            fresh = indices[:0]
+        else:
+            fresh = indices
+        given = np.array([b for b in indices if seeds[b] is not None], np.int64)
+        self._session_seeds[given] = np.array([seeds[b] for b in given], np.uint64)
+        self._start(np.setdiff1d(fresh, given), None)
+        self._start(given, np.zeros(len(given)))
+        return self._batch.observe(), self._info()
+
+    def step(self, actions: np.ndarray) -> tuple[Observation, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
+        """Show a slate to every session.
+
+        Args:
+            actions: [B, K] integer item ids.
+
+        Returns:
+            Observations, rewards [B] float64, terminated [B], truncated [B], infos with `reward_vector` [B, M],
+            `feedback` [B, K, F] and `shown` [B, K].
+
+        Raises:
+            InvalidInput: for a wrong shape, dtype or id, before the first reset, or (autoreset disabled) where a
+                session has ended and was not reset.
+        """
+        if self._session_seeds is None:
+            raise InvalidInput("step() was called before reset(); call reset() first")
+        batch = self._batch
+        ended = ~batch.active
+        if self.autoreset_mode is AutoresetMode.DISABLED and ended.any():
+            first = int(np.flatnonzero(ended)[0])
+            raise InvalidInput(
+                f"session {first} has ended and autoreset is disabled; call reset(options={{'reset_mask': mask}}) first"
+            )
+        outcome = batch.step(actions)
+        if self._recorder is not None:
+            self._recorder.step(np.asarray(actions), outcome)
+        infos: dict[str, Any] = {
+            "reward_vector": outcome.reward_vector,
+            "feedback": outcome.feedback,
+            "shown": outcome.shown,
+        }
+        if self.autoreset_mode is AutoresetMode.NEXT_STEP:
+            # The step after an end shows nothing: it only starts the next episode.
+            self._start(np.flatnonzero(ended), None)
+        elif self.autoreset_mode is AutoresetMode.SAME_STEP:
+            done = outcome.terminated | outcome.truncated
+            if done.any():
+                infos["final_obs"] = self._object_rows(batch.observe(), done)
+                infos["_final_obs"] = done.copy()
+                final_info: dict[str, Any] = {
+                    name: _rows(values, done)
+                    for name, values in infos.items()
+                    if name[0] != "_" and name != "final_obs"
+                }
+                for name, arrays in self._info().items():
+                    final_info[name] = {key: _rows(values, done) for key, values in arrays.items()}
+                infos["final_info"] = final_info
+                infos["_final_info"] = done.copy()
+                self._start(np.flatnonzero(done), None)
+        infos.update(self._info())
+        return batch.observe(), outcome.reward, outcome.terminated, outcome.truncated, infos
+
+    def render(self) -> tuple[Any, ...] | None:
+        """Return each session as it is now: texts, or [H, W, 3] uint8 pictures; None without a render mode.
+
+        Raises:
+            InvalidInput: before the first `reset`.
+        """
+        if self._recorder is None or self.render_mode is None:
+            return None
+        return self._recorder.render(self.render_mode)
+
+    def close_extras(self, **kwargs: Any) -> None:
+        """End the threads."""
+        self._batch.close()
+
+    def _seeds(self, seed: int | Sequence[int | None] | None) -> list[int | None]:
+        if seed is None:
+            return [None] * self.num_envs
+        if isinstance(seed, int | np.integer):
+            first = check_seed(seed)
+            check_seed(first + self.num_envs - 1)
+            return list(range(first, first + self.num_envs))
+        require(isinstance(seed, Sequence | np.ndarray), f"seed={seed!r} is not an integer in [0, 2**63); pass one")
+        require(
+            len(seed) == self.num_envs,
+            f"seed has {len(seed)} entries for num_envs={self.num_envs}; pass one a session, or an int",
+        )
+        return [None if s is None else check_seed(s) for s in seed]
+
+    def _start(self, indices: np.ndarray, episodes: np.ndarray | None) -> None:
+        if len(indices) == 0 or self._session_seeds is None:
+            return
+        if episodes is None:
+            episodes = self._batch.episodes[indices] + np.uint64(1)
+        self._batch.start(indices, self._session_seeds[indices], episodes.astype(np.uint64))
+        if self._recorder is not None:
+            self._recorder.start(indices)
+
+    def _info(self) -> dict[str, Any]:
+        if not self.config.expose_user_state:
+            return {}
+        return {"user_state": {name: values.copy() for name, values in self._batch.state.items()}}
+
+    def _object_rows(self, observation: Observation, rows: np.ndarray) -> np.ndarray:
+        out = np.full(self.num_envs, None, dtype=object)
+        for b in np.flatnonzero(rows):
+            out[b] = {name: values[b] for name, values in observation.items()}
+        return out
+
+
+def _rows(values: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Return a copy with zeros outside `rows`, as Gymnasium's own vector environments fill an absent info."""
+    out = np.zeros_like(values)
+    out[rows] = values[rows]
+    return out

@@ -1,0 +1,1 @@
+"""Items as short codes of tokens."""

@@ -1,0 +1,391 @@
+"""A frame as a picture: slate and answer on the left with the return below, the user on the right.
+
+Everything is drawn at twice its size and halved at the end, which smooths the edges. Lengths are pixels of the picture.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Final, Literal
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from recenv.render.rendering import Frame, finite, gauge_range, number, pooled, sampled
+
+_SCALE: Final = 2
+_WIDTH: Final = 1152
+_LEFT: Final = (24, 744)
+_RIGHT: Final = (784, 1128)
+_TOP: Final = 88
+_CARD_GAP: Final = 9
+_CELL_GAP: Final = 3
+_BOTTOM: Final = 24
+_CHART_HEIGHT: Final = 140
+_USER_HEAD: Final = 42
+_GAUGE_HEIGHT: Final = 52
+_WHOLE_HEIGHT: Final = 28
+_GAUGE_WIDTH: Final = 176
+_STRIP_HEIGHT: Final = 100
+_TALLEST_STRIP: Final = 150
+_MAX_TICKS: Final = 24
+_MAX_LABELLED: Final = 10
+_MAX_CARDS: Final = 100
+_FIXED_HORIZON: Final = 200
+
+# The colours of channels are Okabe and Ito's, which stay apart for colour-blind eyes.
+_PAPER, _CARD, _RULE, _INK, _FAINT = "#f4f5f7", "#ffffff", "#d5dae1", "#1b2530", "#66717f"
+_BLUE, _ORANGE, _PALE = "#0072b2", "#d55e00", "#e3f0f8"
+_EMPTY: Final = "#e6e9ee"
+_CHANNELS: Final = ("#0072b2", "#009e73", "#e69f00", "#cc79a7", "#56b4e9", "#d55e00", "#7f6000", "#1b2530")
+
+Box = tuple[float, float, float, float]
+
+
+def draw(frame: Frame) -> np.ndarray:
+    """Return the picture; see `recenv.render.rendering.rgb_array`."""
+    slate_size, num_feedback = frame.feedback.shape
+    chart_top = _TOP + _slate_height(slate_size, num_feedback)
+    num_gauges = len(frame.gauges())
+    scalars_height = _GAUGE_HEIGHT * num_gauges + _WHOLE_HEIGHT * (len(frame.scalars) - num_gauges)
+    user_height = _USER_HEAD + scalars_height + _STRIP_HEIGHT * len(frame.strips()) + 8
+    bottom = max(chart_top + _CHART_HEIGHT, _TOP + user_height)
+    height = -(-(bottom + _BOTTOM) // 16) * 16
+    canvas = _Canvas(_WIDTH, height)
+    _draw_head(canvas, frame)
+    _draw_slate(canvas, frame)
+    _draw_returns(canvas, frame, (_LEFT[0], chart_top, _LEFT[1], height - _BOTTOM))
+    _draw_user(canvas, frame, (_RIGHT[0], _TOP, _RIGHT[1], height - _BOTTOM))
+    return canvas.pixels()
+
+
+class _Canvas:
+    """Pillow's drawing in pixels of the finished picture."""
+
+    def __init__(self, width: int, height: int) -> None:
+        self._image = Image.new("RGB", (width * _SCALE, height * _SCALE), _PAPER)
+        self._draw = ImageDraw.Draw(self._image)
+
+    def pixels(self) -> np.ndarray:
+        return np.array(self._image.reduce(_SCALE))
+
+    def rectangle(self, box: Box, fill: str | None, *, outline: str | None = None, radius: int = 0, width: float = 1):
+        left, top, right, bottom = (round(x * _SCALE) for x in box)
+        # Pillow's right and bottom are the last pixels inside.
+        if right > left and bottom > top:
+            corners = (left, top, right - 1, bottom - 1)
+            self._draw.rounded_rectangle(corners, radius * _SCALE, fill, outline, round(width * _SCALE))
+
+    def line(self, points: list[tuple[float, float]], color: str, width: float = 1) -> None:
+        scaled = [(x * _SCALE, y * _SCALE) for x, y in points]
+        self._draw.line(scaled, color, round(width * _SCALE), joint="curve")
+
+    def dot(self, x: float, y: float, radius: float, color: str) -> None:
+        self._draw.circle((x * _SCALE, y * _SCALE), radius * _SCALE, color)
+
+    def text(
+        self,
+        x: float,
+        y: float,
+        words: str,
+        size: int,
+        color: str = _INK,
+        *,
+        align: Literal["left", "centre", "right"] = "left",
+        bold: bool = False,
+        room: float = float("inf"),
+    ) -> None:
+        """Write one line whose middle height is y, cut to `room` pixels."""
+        cut = words
+        while len(cut) > 1 and _text_width(cut, size) > room:
+            cut = cut.removesuffix("…")[:-1] + "…"
+        anchor = {"left": "lm", "centre": "mm", "right": "rm"}[align]
+        stroke = 0.016 * size * _SCALE if bold else 0
+        self._draw.text((x * _SCALE, y * _SCALE), cut, color, _font(size * _SCALE), anchor, stroke_width=stroke)
+
+
+def _text_width(words: str, size: int) -> float:
+    return _font(size * _SCALE).getlength(words) / _SCALE
+
+
+@cache
+def _font(size: int) -> ImageFont.FreeTypeFont:
+    font = ImageFont.load_default(size)
+    assert isinstance(font, ImageFont.FreeTypeFont)
+    return font
+
+
+# --- the slate
+
+
+def _columns(slate_size: int) -> int:
+    return 5 if slate_size <= _MAX_LABELLED else 10 if slate_size <= _MAX_CARDS else 40
+
+
+def _gap(slate_size: int) -> int:
+    return _CELL_GAP if slate_size > _MAX_CARDS else _CARD_GAP
+
+
+def _card_size(slate_size: int, num_feedback: int) -> tuple[float, float]:
+    """Return width and height with the gap after it: labelled cards, small cards, or a cell an item."""
+    width = (_LEFT[1] - _LEFT[0] + _gap(slate_size)) / _columns(slate_size)
+    if slate_size > _MAX_CARDS:
+        return width, width
+    return width, _CARD_GAP + (96 + 15 * num_feedback if slate_size <= _MAX_LABELLED else 50 + 6 * num_feedback)
+
+
+def _slate_height(slate_size: int, num_feedback: int) -> int:
+    rows = -(-slate_size // _columns(slate_size))
+    return round(rows * _card_size(slate_size, num_feedback)[1]) + (36 if slate_size > _MAX_LABELLED else 12)
+
+
+def _draw_slate(canvas: _Canvas, frame: Frame) -> None:
+    slate_size, num_feedback = frame.feedback.shape
+    catalog = frame.world.catalog
+    limits = [max(1.0, float(np.abs(trait).max())) for trait in (catalog.quality, catalog.appeal)]
+    width, height = _card_size(slate_size, num_feedback)
+    gap = _gap(slate_size)
+    for k in range(slate_size):
+        row, column = divmod(k, _columns(slate_size))
+        left, top = _LEFT[0] + column * width, _TOP + row * height
+        box = (left, top, left + width - gap, top + height - gap)
+        if slate_size > _MAX_CARDS:
+            fill = _BLUE if frame.feedback[k, 0] else _EMPTY if frame.shown[k] else None
+            canvas.rectangle(box, fill, outline=_RULE, radius=3)
+        elif not frame.shown[k]:
+            _draw_hollow_card(canvas, frame, k, box)
+        elif slate_size > _MAX_LABELLED:
+            _draw_small_card(canvas, frame, k, limits[0], box)
+        else:
+            _draw_labelled_card(canvas, frame, k, limits, box)
+    if slate_size > _MAX_LABELLED:
+        _draw_legend(canvas, frame, _TOP + _slate_height(slate_size, num_feedback) - 30)
+
+
+def _draw_hollow_card(canvas: _Canvas, frame: Frame, k: int, box: Box) -> None:
+    canvas.rectangle(box, None, outline=_RULE, radius=6)
+    if frame.slate[k] >= 0:
+        x, y = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
+        canvas.text(x, y - 8, str(frame.slate[k]), 13, _FAINT, align="centre", room=box[2] - box[0])
+        canvas.text(x, y + 9, frame.absence(k), 11, _FAINT, align="centre", room=box[2] - box[0])
+
+
+def _draw_card(canvas: _Canvas, clicked: bool, box: Box) -> None:
+    if clicked:
+        canvas.rectangle(box, _PALE, outline=_BLUE, radius=6, width=2.5)
+    else:
+        canvas.rectangle(box, _CARD, outline=_RULE, radius=6)
+
+
+def _draw_small_card(canvas: _Canvas, frame: Frame, k: int, limit: float, box: Box) -> None:
+    catalog, item = frame.world.catalog, int(frame.slate[k])
+    _draw_card(canvas, bool(frame.feedback[k, 0]), box)
+    left, top, right = box[0] + 7, box[1], box[2] - 7
+    canvas.text(left, top + 15, str(item), 13 if item < 100_000 else 10, bold=True)
+    canvas.text(left, top + 29, f"topic {catalog.topics[item]}", 9, _FAINT, room=right - left)
+    _draw_signed(canvas, float(catalog.quality[item]) / limit, (left, top + 37, right, top + 42))
+    for channel, share in enumerate(frame.feedback[k].tolist()):
+        y = top + 48 + 6 * channel
+        _draw_meter(canvas, share, channel, (left, y, right, y + 4))
+
+
+def _draw_labelled_card(canvas: _Canvas, frame: Frame, k: int, limits: list[float], box: Box) -> None:
+    catalog, item = frame.world.catalog, int(frame.slate[k])
+    _draw_card(canvas, bool(frame.feedback[k, 0]), box)
+    left, top, right = box[0] + 10, box[1], box[2] - 10
+    canvas.text(left, top + 17, str(item), 17 if item < 100_000 else 12, bold=True)
+    canvas.text(right, top + 18, f"topic {catalog.topics[item]}", 11, _FAINT, align="right", room=60)
+    traits = {
+        "quality": float(catalog.quality[item]) / limits[0],
+        "appeal": float(catalog.appeal[item]) / limits[1],
+        "affinity": float(frame.affinity[k]) / 2.0,
+    }
+    for row, (name, share) in enumerate(traits.items()):
+        y = top + 40 + 15 * row
+        canvas.text(left, y, name, 11, _FAINT)
+        _draw_signed(canvas, share, (left + 52, y - 3, right, y + 4))
+    canvas.line([(left, top + 86), (right, top + 86)], _RULE)
+    for channel, name in enumerate(frame.world.user_model.feedback_names):
+        share, y = float(frame.feedback[k, channel]), top + 99 + 15 * channel
+        canvas.text(left, y, _words(name), 11, _INK if share > 0.0 else _FAINT, room=78)
+        _draw_meter(canvas, share, channel, (left + 82, y - 3, right, y + 4))
+
+
+def _draw_meter(canvas: _Canvas, share: float, channel: int, box: Box) -> None:
+    left, top, right, bottom = box
+    canvas.rectangle(box, _EMPTY, radius=2)
+    end = left + (right - left) * min(1.0, max(0.0, share))
+    canvas.rectangle((left, top, end, bottom), _CHANNELS[channel % len(_CHANNELS)], radius=2)
+
+
+def _draw_signed(canvas: _Canvas, share: float, box: Box) -> None:
+    """Draw a bar from the middle: to the right in blue above zero, to the left in orange below."""
+    left, top, right, bottom = box
+    middle = (left + right) / 2
+    end = middle + (right - left) / 2 * min(1.0, max(-1.0, share))
+    canvas.rectangle(box, _EMPTY, radius=2)
+    canvas.rectangle((min(middle, end), top, max(middle, end), bottom), _BLUE if share > 0 else _ORANGE)
+    canvas.line([(middle, top - 2), (middle, bottom + 1)], _FAINT)
+
+
+def _draw_legend(canvas: _Canvas, frame: Frame, y: float) -> None:
+    x: float = _LEFT[0]
+    names = frame.world.user_model.feedback_names
+    if len(frame.slate) > _MAX_CARDS:
+        names = names[:1]
+    else:
+        _draw_signed(canvas, 0.7, (x, y - 2, x + 22, y + 3))
+        canvas.text(x + 28, y, "quality", 11, _FAINT)
+        x += 84
+    room = (_LEFT[1] - x) / len(names)
+    for channel, name in enumerate(names):
+        canvas.rectangle((x, y - 4, x + 12, y + 4), _CHANNELS[channel % len(_CHANNELS)], radius=2)
+        canvas.text(x + 17, y, _words(name), 11, _FAINT, room=room - 24)
+        x += min(room, _text_width(_words(name), 11) + 34)
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ")
+
+
+# --- the session
+
+
+def _draw_head(canvas: _Canvas, frame: Frame) -> None:
+    canvas.rectangle((0, 0, _WIDTH, 64), _CARD)
+    canvas.line([(0, 64), (_WIDTH, 64)], _RULE)
+    canvas.text(_LEFT[0], 33, f"Step {frame.step} of {frame.world.config.max_steps}", 23, bold=True, room=270)
+    if frame.outcome:
+        canvas.rectangle((306, 20, 428, 46), "#fbe9dd", radius=13)
+        canvas.text(367, 33, frame.outcome, 13, _ORANGE, align="centre", bold=True)
+    totals = {
+        "reward": number(frame.rewards[-1]) if frame.step else "-",
+        "return": number(frame.rewards.sum()),
+        "clicks": str(frame.clicks.sum()),
+    }
+    for column, (name, value) in enumerate(totals.items()):
+        x = 512 + 156 * column
+        canvas.text(x, 33, name, 13, _FAINT, align="right")
+        canvas.text(x + 8, 32, value, 18, bold=True)
+    canvas.text(_RIGHT[1], 33, _words(frame.world.config.user_model.name), 13, _FAINT, align="right")
+
+
+def _horizon(frame: Frame) -> int:
+    """Return the step at the right end of a time axis: fixed where a session is short enough."""
+    return min(frame.world.config.max_steps, max(frame.step, _FIXED_HORIZON))
+
+
+def _tick_step(horizon: int) -> int:
+    """Return 1, 2 or 5 times a power of ten, of which at most ten fit into the horizon."""
+    power = 1
+    while True:
+        for step in (power, 2 * power, 5 * power):
+            if horizon <= 10 * step:
+                return step
+        power *= 10
+
+
+def _draw_history(
+    canvas: _Canvas,
+    frame: Frame,
+    history: np.ndarray,
+    ends: tuple[float, float],
+    box: Box,
+    color: str,
+    width: float,
+) -> None:
+    left, top, right, bottom = box
+    low, high = ends
+    end = left + (right - left) * (len(history) - 1) / _horizon(frame)
+    values = sampled(history, max(2, int(end - left)))
+    xs = np.linspace(left, end, len(values))
+    ys = bottom - (values - low) / (high - low) * (bottom - top)
+    if len(values) > 1:
+        canvas.line(list(zip(xs.tolist(), ys.tolist(), strict=True)), color, width)
+    canvas.dot(float(xs[-1]), float(ys[-1]), width + 1, color)
+
+
+def _draw_returns(canvas: _Canvas, frame: Frame, box: Box) -> None:
+    left, top, right, bottom = box
+    canvas.text(left, top + 8, "return so far", 13, bold=True)
+    canvas.text(right, top + 8, "step", 11, _FAINT, align="right")
+    left, top, right, bottom = left + 64, top + 30, right - 6, bottom - 24
+    returns = np.concatenate([[0.0], frame.rewards.cumsum()])
+    low, high = gauge_range(returns)
+    for share in (0.0, 0.5, 1.0):
+        y = bottom - share * (bottom - top)
+        canvas.line([(left, y), (right, y)], _RULE)
+        canvas.text(left - 8, y, number(low + share * (high - low)), 11, _FAINT, align="right")
+    horizon = _horizon(frame)
+    for step in range(0, horizon + 1, _tick_step(horizon)):
+        canvas.text(left + step / horizon * (right - left), bottom + 14, str(step), 11, _FAINT, align="centre")
+    _draw_history(canvas, frame, returns, (low, high), (left, top, right, bottom), _BLUE, 2.5)
+
+
+# --- the user
+
+
+def _draw_user(canvas: _Canvas, frame: Frame, box: Box) -> None:
+    left, top, right, bottom = box
+    canvas.rectangle((left - 20, top, right, bottom), _CARD, outline=_RULE, radius=6)
+    right -= 20
+    canvas.text(left, top + 20, "the user, hidden from agents", 13, bold=True)
+    y = top + _USER_HEAD
+    gauges = frame.gauges()
+    for name, history in frame.scalars.items():
+        if name in gauges:
+            _draw_gauge(canvas, frame, name, gauges[name], (left, y, right, y + 32))
+            y += _GAUGE_HEIGHT
+        else:
+            _draw_label(canvas, name, str(history[-1]), left, y + 8)
+            y += _WHOLE_HEIGHT
+    strips = frame.strips()
+    height = min(_TALLEST_STRIP, (bottom - y - 8) / len(strips))
+    for name, values in strips.items():
+        _draw_strip(canvas, frame, name, values, (left, y, right, y + height - 14))
+        y += height
+
+
+def _draw_label(canvas: _Canvas, name: str, value: str, left: float, y: float) -> None:
+    canvas.text(left, y, _words(name), 12, room=_GAUGE_WIDTH - _text_width(value, 13) - 8)
+    canvas.text(left + _GAUGE_WIDTH, y, value, 13, align="right", bold=True)
+
+
+def _draw_gauge(canvas: _Canvas, frame: Frame, name: str, ends: tuple[float, float], box: Box) -> None:
+    left, top, right, bottom = box
+    middle = left + _GAUGE_WIDTH
+    low, high = ends
+    history = frame.scalars[name]
+    _draw_label(canvas, name, number(history[-1]), left, top + 8)
+    zero, end = (left + (x - low) / (high - low) * _GAUGE_WIDTH for x in (0.0, float(finite(history)[-1])))
+    canvas.rectangle((left, top + 20, middle, bottom), _EMPTY, radius=3)
+    canvas.rectangle((min(zero, end), top + 20, max(zero, end), bottom), _BLUE if end >= zero else _ORANGE, radius=3)
+    if low < 0.0:
+        canvas.line([(zero, top + 18), (zero, bottom + 1)], _FAINT)
+    canvas.rectangle((middle + 16, top, right, bottom), _PAPER, radius=3)
+    _draw_history(canvas, frame, history, ends, (middle + 21, top + 5, right - 5, bottom - 5), _FAINT, 1.5)
+
+
+def _draw_strip(canvas: _Canvas, frame: Frame, name: str, values: np.ndarray, box: Box) -> None:
+    left, top, right, bottom = box
+    of_topics = name == "interest by topic"
+    low, limit = frame.strip_range(name)
+    bars = pooled(values, int(right - left) // 2)
+    scale = f"{number(low)} to {number(limit)}"
+    canvas.text(left, top + 7, _words(name), 12, room=right - left - _text_width(scale, 11) - 8)
+    canvas.text(right, top + 7, scale, 11, _FAINT, align="right")
+    ticks = (frame.topics if of_topics else np.arange(len(values))) if len(values) <= _MAX_TICKS else ()
+    on_slate = set(frame.world.catalog.topics[frame.slate[frame.shown]].tolist()) if of_topics else set()
+    top, bottom = top + 19, bottom - (14 if len(ticks) else 0)
+    zero = (top + bottom) / 2 if low < 0.0 else bottom
+    canvas.rectangle((left, top, right, bottom), _PAPER)
+    width = (right - left) / len(bars)
+    margin = min(2.0, 0.15 * width)
+    for place, value in enumerate(bars.tolist()):
+        x, end = left + place * width, zero - value / limit * (zero - top)
+        bar = (x + margin, min(zero, end), x + width - margin, max(zero, end))
+        canvas.rectangle(bar, _BLUE if value > 0 else _ORANGE)
+    canvas.line([(left, zero), (right, zero)], _FAINT)
+    for place, label in enumerate(ticks):
+        x, seen = left + (place + 0.5) * width, int(label) in on_slate
+        canvas.text(x, bottom + 9, str(label), 9, _INK if seen else _FAINT, align="centre", bold=seen, room=width)

@@ -1,0 +1,1 @@
+"""RecSession, the application: its command line, and the experiments that it runs."""

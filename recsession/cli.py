@@ -1,0 +1,106 @@
+"""The console script `recsession`: each sub-command is imported only when it is called, so that `--help` is quick."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from typing import Final
+
+from recenv.errors import InvalidInput, unknown_name
+
+COMMANDS: Final = {
+    "quickstart": "simulate, log, learn and judge: the main job end to end, with a report",
+    "collect": "log sessions to a folder: of a quality dial, of any policy, or a named dataset",
+    "datasets": "list the named datasets and what each is",
+    "simulate": "play sessions of a policy and show them, as text or as a picture",
+    "inspect": "say what is in a logged dataset, as a table, JSON or a page, and check its bytes",
+    "import": "read KuaiRand, MovieLens, Open Bandit, a table of your own or a Minari dataset",
+    "export": "write a log for Minari, as Parquet, or its card in Markdown; a policy as an ONNX model",
+    "train": "train a policy on a logged dataset with a registered objective",
+    "evaluate": "roll a policy out in the simulator",
+    "options": "list the options of a session: what each means, and its default",
+    "fit": "fit a user model to a log, with intervals and a held-out judgement",
+    "theory": "check the theory of repulsion in controlled experiments, with a page",
+    "ope": "estimate a policy's value from a log of another, or read the Open Bandit Dataset",
+}
+
+_MODULES: Final = {name: f"recsession.commands.{name}" for name in COMMANDS} | {
+    "quickstart": "recsession.experiments.quickstart",
+    "import": "recsession.commands.import_log",
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one sub-command and return its exit code.
+
+    It is 0, 2 for input that the user can mend, 130 after Ctrl-C, and 141 where the reader of a pipe has gone.
+
+    Args:
+        arguments: the words after `recsession`; None takes the process's own.
+    """
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if not words or words[0] in ("-h", "--help"):
+        print(_usage())
+        return 0
+    if words[0] == "--version":
+        from importlib.metadata import version
+
+        print(f"recsession {version('recsession')}")
+        return 0
+    name = words[0]
+    try:
+        if name not in COMMANDS:
+            raise unknown_name("command", name, COMMANDS)
+        _run(name, words[1:])
+        sys.stdout.flush()
+    except InvalidInput as error:
+        print(f"recsession: {error}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:
+        # Whoever reads, such as `head`, has seen enough; Python would complain when it flushes for the last time.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except OSError as error:
+        print(f"recsession: {error.filename or 'file system'}: {error.strerror or error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return _stopped()
+    except RuntimeError as error:
+        # tensordict turns a Ctrl-C that meets it between two modules into an error of its own.
+        if not isinstance(error.__context__, KeyboardInterrupt):
+            raise
+        return _stopped()
+    return 0
+
+
+def _stopped() -> int:
+    print("\nrecsession: stopped; run the same command again to go on", file=sys.stderr)
+    return 130
+
+
+def _run(name: str, words: Sequence[str]) -> None:
+    module = importlib.import_module(_MODULES[name])
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(1)  # two threads can collapse on small networks and shared cores
+    if name in ("train", "import"):
+        module.run(words)
+    else:
+        from recsession.inputs import parse
+
+        parse(getattr(module, name.capitalize()), name, words).run()
+
+
+def _usage() -> str:
+    rows = "\n".join(f"  {name:<12}{text}" for name, text in COMMANDS.items())
+    return (
+        "usage: recsession COMMAND [OPTIONS]\n\n"
+        "Learn a recommendation policy from logs that are mostly bad, and know whether it worked.\n\n"
+        f"commands:\n{rows}\n\n"
+        "`recsession COMMAND --help` says what a command takes. Begin with `recsession quickstart`."
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

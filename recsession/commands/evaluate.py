@@ -1,0 +1,65 @@
+"""`recsession evaluate`: roll a policy out in the simulator."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from agents.training.trainer import check_device
+from offline_data.describe.dataset_summary import policy_name
+from offline_data.dial.quality import Interval, evaluate_returns, expert_spec, reference_returns
+from recenv.errors import require_range
+from recenv.world import make_world
+from recsession.inputs import SetWords, find_policy, given_behavior, given_world
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    """Roll a policy out in the simulator."""
+
+    policy: str
+    """a policy file of `recsession train`, which acts in the world that it was trained in, MODULE:CLASS with a method
+    `act(observation)` that returns slates [B, K], or a behavior policy, by name or as a JSON spec."""
+    num_sessions: int = 2000
+    """Fresh users."""
+    seed: int = 0
+    """Root seed of users and luck."""
+    stochastic: bool = False
+    """Sample from a trained policy instead of acting by its mean."""
+    noise: str = "clickbait"
+    """Behavior policy at normalised score 0, by name or as a JSON spec."""
+    expert: str | None = None
+    """The one at 1, by name or as a JSON spec; unless given, that of the world's user model."""
+    device: str = "cpu"
+    """cpu or cuda."""
+    config: Path | None = None
+    """JSON file of a session config, or what `recsession fit` writes, in place of the default world."""
+    set: SetWords = ()
+    """Options of the world as NAME=VALUE, for example `--set slate_size=5 choice.no_click_utility=1`; `recsession
+    options` lists them."""
+
+    def run(self) -> None:
+        """Evaluate and print."""
+        check_device(self.device)
+        require_range("seed", self.seed, 0, 2**31 - 1, integer=True)
+        policy, world = find_policy(
+            self.policy,
+            make_world(*given_world(self.config, self.set)),
+            {"--config": self.config is not None, "--set": bool(self.set)},
+            deterministic=not self.stochastic,
+            device=self.device,
+        )
+        kind = policy.action_kind
+        noise = given_behavior("--noise", self.noise, world, kind)
+        expert = expert_spec(world.config.user_model.name)
+        if self.expert is not None:
+            expert = given_behavior("--expert", self.expert, world, kind)
+        returns = evaluate_returns(world, policy, self.num_sessions, self.seed, "evaluation")
+        reference = reference_returns(world, noise, kind, expert=expert, num_sessions=self.num_sessions, seed=self.seed)
+        value = Interval.of(returns)
+        score = reference.estimated_score(value)
+        print(f"{'session return':<20}{value}   ({self.num_sessions:,} sessions)")
+        zero, one = policy_name(noise), policy_name(expert)
+        print(f"{'normalised score':<20}{score:.3f}   ({zero} = 0, {one} = 1, as {kind} actions)")
+        print(f"{one:<20}{reference.expert_return}")
+        print(f"{zero:<20}{reference.noise_return}")

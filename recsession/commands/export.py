@@ -1,0 +1,77 @@
+"""`recsession export`: write a logged dataset, or a policy, in a format of others."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import tyro
+from tqdm import tqdm
+
+from offline_data.describe.dataset_card import write_card
+from offline_data.interop.minari import export_minari
+from offline_data.interop.parquet import export_parquet
+from offline_data.store.dataset import LoggedDataset
+from recenv.errors import InvalidInput, require
+
+
+@dataclass(frozen=True)
+class Export:
+    """Write a logged dataset for Minari, as Parquet files for pandas, polars and DuckDB, or its card in Markdown.
+
+    A trained policy is written as an ONNX model, which onnxruntime runs without PyTorch and without RecSession.
+    """
+
+    source: tyro.conf.Positional[Path]
+    """The source, a folder that `recsession collect` or `recsession import` wrote; with onnx: a policy file of
+    `recsession train`."""
+    to: Literal["minari", "parquet", "card", "onnx"]
+    """Minari (one episode a session), parquet (one row a shown item), card (what it is, in one Markdown file), or onnx
+    (a policy's most probable slates)."""
+    out: Path | None = None
+    """With parquet: the new folder; with minari: the folder of Minari's datasets, its own by default; with card: the
+    file, README.md in the dataset's own folder by default; with onnx: the file, the policy's with the ending .onnx by
+    default."""
+    id: str | None = None
+    """With minari: the id, (namespace/)name-v(version), such as recsession/my-log-v0."""
+
+    def run(self) -> None:
+        """Export and say how to open it."""
+        require(
+            self.to == "minari" or self.id is None, f"--id {self.id} is of Minari; leave it out with --to {self.to}"
+        )
+        if self.to == "onnx":
+            self._write_model()
+            return
+        log = LoggedDataset.open(self.source, verify=True)
+        if self.to == "card":
+            file = write_card(log, self.out)
+            print(f"card: {file}")
+            return
+        if self.to == "parquet":
+            if self.out is None:
+                raise InvalidInput("--to parquet has no --out; give the new folder of its files")
+            with tqdm(total=log.num_rows, unit="step", unit_scale=True, delay=0.1) as bar:
+                folder = export_parquet(log, self.out, progress=bar.update)
+            print(f"{folder}: interactions.parquet (one row a shown item), sessions.parquet, items.parquet")
+            print(f'open it with `pandas.read_parquet("{folder / "interactions.parquet"}")`')
+            return
+        if self.id is None:
+            raise InvalidInput("--to minari has no --id; give one, as in --id recsession/my-log-v0")
+        with tqdm(total=log.num_sessions, unit="session", unit_scale=True, delay=0.1) as bar:
+            folder = export_minari(log, self.id, self.out, progress=bar.update)
+        print(f"{folder}: {log.num_sessions:,} episodes, {log.num_rows:,} steps")
+        where = "" if self.out is None else f" with MINARI_DATASETS_PATH={shlex.quote(str(self.out))}"
+        print(f'open it with `minari.load_dataset("{self.id}")`{where}')
+
+    def _write_model(self) -> None:
+        # Only this needs torch.
+        from agents.policies.files import load_policy
+        from agents.serving.onnx_export import export_onnx
+
+        policy, file = load_policy(self.source), self.out or Path(f"{self.source}.onnx")
+        export_onnx(policy, file)
+        print(f"{file}: from {', '.join(policy.space.observed)} to slate [batch, {policy.space.slate_size}]")
+        print(f'run it with `onnxruntime.InferenceSession("{file}")`')

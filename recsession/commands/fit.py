@@ -1,0 +1,132 @@
+"""`recsession fit`: fit a user model to a logged dataset."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from tqdm import tqdm
+
+from offline_data.fitting.calibration import Reliability, verdict
+from offline_data.fitting.maximum_likelihood import ParameterEstimate
+from offline_data.fitting.open_bandit_fit import fit_open_bandit
+from offline_data.fitting.user_fit import fit_user_model
+from offline_data.store.atomic_files import make_folder, replacing, write_json
+from offline_data.store.dataset import LoggedDataset
+from recenv.errors import InvalidInput, require
+
+
+@dataclass(frozen=True)
+class Fit:
+    """Fit a user model to a log by maximum likelihood, and judge its predictions on sessions held out.
+
+    The file has a full session config, for SessionConfig.from_dict and gymnasium.make(..., config=...).
+    """
+
+    log: str
+    """Folder of a logged dataset, or `open-bandit`."""
+    out: Path
+    """JSON file of the config, the estimates with 95 % intervals, and the judgement."""
+    path: Path | None = None
+    """With `open-bandit`: folder that holds random/ and bts/."""
+    campaign: str = "all"
+    """With `open-bandit`: all, men or women."""
+    holdout_fraction: float = 0.2
+    """Share of the users (with `open-bandit`, of the rows) that judge the fit."""
+    interest: Literal["mean_path", "profile"] = "mean_path"
+    """What stands for the hidden interest: the observed profile, or the mean path from there."""
+    seed: int = 0
+    """Of the split."""
+
+    def run(self) -> None:
+        """Fit, write and print."""
+        _require_file(self.out)
+        if self.log == "open-bandit":
+            self._open_bandit()
+            return
+        dataset = LoggedDataset.open(self.log, verify=True)
+        with tqdm(unit="row", unit_scale=True, delay=0.1) as bar:
+            fit = fit_user_model(
+                dataset,
+                holdout_fraction=self.holdout_fraction,
+                seed=self.seed,
+                interest=self.interest,
+                progress=bar.update,
+            )
+        write_json(self.out, {**fit.as_dict(), "log": self.log})
+        if not fit.exact:
+            print(
+                f"warning: the fit is approximate ({'; '.join(fit.approximations)}): the intervals are of the best "
+                "approximating model and need not cover the world's values\n"
+            )
+        _print_estimates(fit.estimates)
+        held_out = fit.held_out
+        print(f"\nheld out: {held_out.num_sessions:,} sessions, {held_out.num_steps:,} steps; nats a step")
+        print(f"{'fit':<22}{held_out.log_likelihood:10.4f}")
+        print(f"{'constant rate':<22}{held_out.baseline:10.4f}   the fit gains {held_out.gain:.4f}")
+        print(f"{'log its own config':<22}{held_out.logged:10.4f}   the fit gains {held_out.gain_on_logged:.4f}")
+        print(held_out.verdict)
+        _print_reliability(held_out.reliability)
+        for line in fit.notes:
+            print(f"note: {line}")
+        print(f"{self.out}: the user model; `config` in it is a session config")
+        self._print_use()
+
+    def _open_bandit(self) -> None:
+        if self.path is None:
+            raise InvalidInput("--log open-bandit has no --path; give the folder that holds random/ and bts/")
+        items = self.out.with_suffix(".items.npz")
+        _require_file(items)
+        fit = fit_open_bandit(self.path, self.campaign, holdout_fraction=self.holdout_fraction, seed=self.seed)
+        arrays: dict[str, Any] = fit.items.arrays()
+        with replacing(items) as temporary, temporary.open("wb") as stream:
+            np.savez(stream, **arrays)
+        write_json(self.out, {**fit.as_dict(), "log": f"open-bandit {self.campaign}", "items": items.name})
+        _print_estimates(fit.estimates)
+        print(f"\n{'position':<10}{'shown':>8}{'clicks':>8}{'rate':>10}   95 % interval")
+        for row in fit.positions:
+            rate = row["clicked"] / max(row["shown"], 1.0)
+            print(
+                f"{row['position'] + 1:<10}{row['shown']:8,.0f}{row['clicked']:8,.0f}{rate:10.5f}   "
+                f"[{row['low']:.5f}, {row['high']:.5f}]"
+            )
+        print(f"\nheld out: {fit.num_held_out:,} rows; nats a row")
+        print(f"{'fit':<22}{fit.log_likelihood:10.5f}")
+        print(f"{'constant rate':<22}{fit.baseline:10.5f}   the fit gains {fit.gain:.5f}")
+        print(verdict(fit.gain))
+        _print_reliability(fit.reliability)
+        for line in fit.as_dict()["notes"]:
+            print(f"note: {line}")
+        print(f"{self.out}: the click model; {items}: its items, for Catalog.from_arrays(**numpy.load(...))")
+        self._print_use()
+
+    def _print_use(self) -> None:
+        print(f"use it with `recsession simulate --config {shlex.quote(str(self.out))}`")
+
+
+def _require_file(path: Path) -> None:
+    """Refuse, before the work, a path that cannot be written after it."""
+    require(
+        not os.path.isdir(path), f"cannot write {path}: it is a folder; give a file, {path / 'user_model.json'} say"
+    )
+    make_folder(path.parent)
+
+
+def _print_estimates(estimates: dict[str, ParameterEstimate]) -> None:
+    print(f"{'parameter':<22}{'estimate':>10}   {'95 % interval':<22}{'in the log':>10}")
+    for name, estimate in estimates.items():
+        interval = "none" if estimate.low is None else f"[{estimate.low:.4f}, {estimate.high:.4f}]"
+        logged = "" if estimate.logged is None else f"{estimate.logged:10.4f}"
+        print(f"{name:<22}{estimate.value:10.4f}   {interval:<22}{logged}".rstrip())
+
+
+def _print_reliability(curve: Reliability) -> None:
+    print(
+        f"\ncalibration error {curve.calibration_error:.5f}; {curve.chance_error:.5f} would be chance alone; # is the "
+        "observed rate, | the predicted one"
+    )
+    print("\n".join(curve.lines()) + "\n")

@@ -1,0 +1,46 @@
+"""`recsession theory`: the controlled experiments on repulsion, closed form beside measurement."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from offline_data.store.atomic_files import make_folder, write_json
+from recenv.errors import require_range
+from recsession.experiments.theory.experiments import EXPERIMENTS
+from recsession.experiments.theory_page import deviation_rows, verdict, write_theory_page
+
+_HEADER = ("experiment", "closed forms", "largest relative deviation", "ranges", "largest relative excess")
+
+
+@dataclass(frozen=True)
+class Theory:
+    """Check the theory of repulsion in controlled experiments: one reused sample, regimes of rho, near and far, taper.
+
+    Each plots what gradient steps of the real losses do beside what the closed form says. A matter of seconds.
+    """
+
+    out: Path
+    """Folder of `theory.html`, self-contained, and `theory.json`, the numbers in it."""
+    seed: int = 0
+    """Of the actions that are drawn."""
+
+    def run(self) -> None:
+        """Measure, write and print."""
+        require_range("seed", self.seed, 0, 2**31 - 1, integer=True)
+        out = make_folder(self.out)
+        generators = np.random.default_rng(self.seed).spawn(len(EXPERIMENTS))
+        with tqdm(EXPERIMENTS, unit="experiment", delay=0.1) as bar:
+            experiments = [run(generator) for run, generator in zip(bar, generators, strict=True)]
+        plain = [experiment.as_dict() for experiment in experiments]
+        write_json(out / "theory.json", {"seed": self.seed, "experiments": plain})
+        page = write_theory_page(experiments, self.seed, out / "theory.html")
+        rows = [_HEADER, *deviation_rows(experiments)]
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        for name, *numbers in rows:
+            columns = (text.rjust(width) for text, width in zip(numbers, widths[1:], strict=True))
+            print("  ".join([name.ljust(widths[0]), *columns]))
+        print(f"{verdict(experiments)}\n{page}")

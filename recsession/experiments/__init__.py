@@ -1,0 +1,1 @@
+"""Experiments with a report: the quickstart, the theory, the myopic gap."""

@@ -1,0 +1,1 @@
+"""The dynamics of repulsion: experiments beside their closed forms."""

@@ -1,0 +1,196 @@
+"""What plain gradient steps on a policy's own coordinates do, in closed form.
+
+Actions a have base weights b and advantages A; p = E_b[A+] and q = E_b[A-] are the positive and the negative mass, m+
+and m- the A-weighted mean actions, rho = q / p. A Gaussian's mean mu moves at a fixed covariance, whose inverse is P;
+all arrays are float64.
+
+Source: DRPO (arXiv:2602.10430) and its authors' later corrections, read from summaries; the statements here were proved
+and checked anew, and hold under the conditions that stand with each.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from agents.objectives.taper import Shape
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Mass and mean action of either sign."""
+
+    positive: float
+    """p."""
+    negative: float
+    """q."""
+    positive_mean: Tensor
+    """[d], m+."""
+    negative_mean: Tensor
+    """[d], m-."""
+
+    @classmethod
+    def of(cls, actions: Tensor, advantage: Tensor, base: Tensor) -> Moments:
+        """Return the moments of weighted actions; the mean of a sign without mass is zero.
+
+        Args:
+            actions: [N, d]; of a softmax their one-hot vectors.
+            advantage: [N].
+            base: [N] base weights.
+        """
+        positive, negative = base * advantage.clamp_min(0.0), base * (-advantage).clamp_min(0.0)
+        means = [(weight @ actions) / weight.sum().clamp_min(1e-300) for weight in (positive, negative)]
+        return cls(float(positive.sum()), float(negative.sum()), means[0], means[1])
+
+    @property
+    def rho(self) -> float:
+        """Return q / p."""
+        return self.negative / self.positive
+
+    def equilibrium(self) -> Tensor:
+        """Return m* = m+ + rho / (1 - rho) (m+ - m-), [d], where rho is not 1."""
+        return self.positive_mean + self.rho / (1.0 - self.rho) * (self.positive_mean - self.negative_mean)
+
+
+def linear_path(start: Tensor, target: Tensor, precision: Tensor, gain: float, num_steps: int) -> Tensor:
+    """Return mu_t = target + (I - gain P)^t (mu_0 - target), [T + 1, d].
+
+    One sample of A < 0 has its action as target and gain = -eta |A|; a log has m* and eta (p - q); a filter has the
+    mean of q* and eta times the retained mass.
+
+    Args:
+        start: [d], mu_0.
+        target: [d].
+        precision: [d, d], P.
+        gain: any sign; it attracts from every start if 0 < gain and gain times P's largest eigenvalue is below 2.
+        num_steps: T.
+    """
+    eigenvalues, basis = torch.linalg.eigh(precision)
+    steps = torch.arange(num_steps + 1, dtype=precision.dtype)
+    factors = (1.0 - gain * eigenvalues) ** steps[:, None]
+    return target + (factors * (basis.T @ (start - target))) @ basis.T
+
+
+def drift_path(start: Tensor, moments: Moments, precision: Tensor, step_size: float, num_steps: int) -> Tensor:
+    """Return mu_t = mu_0 + t eta p P (m+ - m-), [T + 1, d], which is where rho = 1 leads.
+
+    Args:
+        start: [d], mu_0.
+        moments: of the log.
+        precision: [d, d], P.
+        step_size: eta.
+        num_steps: T.
+    """
+    stride = step_size * moments.positive * precision @ (moments.positive_mean - moments.negative_mean)
+    return start + torch.arange(num_steps + 1, dtype=precision.dtype)[:, None] * stride
+
+
+def aggregate_path(start: Tensor, moments: Moments, precision: Tensor, step_size: float, num_steps: int) -> Tensor:
+    """Return mu_t of the signed policy gradient on a log, [T + 1, d]: `linear_path` to m*, or `drift_path` at rho = 1.
+
+    Args:
+        start: [d], mu_0.
+        moments: of the log.
+        precision: [d, d], P.
+        step_size: eta.
+        num_steps: T.
+    """
+    gain = step_size * (moments.positive - moments.negative)
+    if math.isclose(moments.rho, 1.0, rel_tol=1e-12):
+        return drift_path(start, moments, precision, step_size, num_steps)
+    return linear_path(start, moments.equilibrium(), precision, gain, num_steps)
+
+
+def surprisal_bounds(start: float, score: float, push: float, num_steps: int) -> tuple[Tensor, Tensor]:
+    """Return the lines between which the surprisal of a repelled action of a softmax stays, each [T + 1], nats.
+
+    D_0 + t eta |A| R_0 <= D_t <= D_0 + 2 t eta |A|, since R grows and never passes 2.
+
+    Args:
+        start: D_0.
+        score: R_0 = |grad D|^2 in the logits.
+        push: eta |A|.
+        num_steps: T.
+    """
+    steps = torch.arange(num_steps + 1, dtype=torch.float64)
+    return start + steps * push * score, start + 2.0 * steps * push
+
+
+def convergence_bound(distance: float, gain: float, num_steps: int) -> Tensor:
+    """Return an upper bound of KL(m*, pi_t), [T + 1] nats, of a softmax whose m* lies inside the simplex.
+
+    It is 2 d^2 / (8 + t gain (2 - gain / 2)), where d is the distance of the logits from the nearest that give m*: the
+    loss is a cross-entropy times p - q, convex with a gradient of Lipschitz constant (p - q) / 2. Source: Nesterov
+    2004, theorem 2.1.13.
+
+    Args:
+        distance: |u_0 - log m*|, both less their mean.
+        gain: eta (p - q), in (0, 4).
+        num_steps: T.
+    """
+    steps = torch.arange(num_steps + 1, dtype=torch.float64)
+    return 2.0 * distance**2 / (8.0 + steps * gain * (2.0 - gain / 2.0))
+
+
+def log_scale_step(standard: Tensor, push: float) -> Tensor:
+    """Return the change of log sigma_j in one step away from an action, elementwise: -eta |A| (z_j^2 - 1).
+
+    Args:
+        standard: z = (a - mu) / sigma.
+        push: eta |A|.
+    """
+    return -push * (standard.square() - 1.0)
+
+
+def taper_force_bound(
+    negative: float, precision: Tensor, threshold: float, width: float, rate: float, shape: Shape = "exponential"
+) -> float:
+    """Return B_w, which the force of all tapered negatives on a Gaussian's mean never exceeds; one atom attains it.
+
+    A negative at surprisal D = y + k, k = log det(2 pi Sigma) / 2, pushes with at most sqrt(2 y lambda_max) g(D),
+    largest at y = max(tau - k, (n c / lambda + tau - k) / (2 n + 1)), with n = 1, 2 for linear and quadratic, and
+    max(tau - k, c / (2 lambda)) for the exponential, their limit.
+
+    Args:
+        negative: q, wherever its actions are.
+        precision: [d, d], P.
+        threshold: tau, nats.
+        width: c > 0, nats.
+        rate: lambda > 0, finite.
+        shape: of the taper.
+    """
+    offset = 0.5 * (precision.shape[0] * math.log(2.0 * math.pi) - float(torch.logdet(precision)))
+    near, decay = threshold - offset, rate / width
+    if shape == "exponential":
+        farthest = max(near, 0.5 / decay)
+        kept = math.exp(-decay * (farthest - near))
+    else:
+        degree = 1 if shape == "linear" else 2
+        farthest = max(near, (degree / decay + near) / (2 * degree + 1), 0.0)
+        kept = max(0.0, 1.0 - decay * (farthest - near) / degree) ** degree
+    steepest = float(torch.linalg.eigvalsh(precision)[-1])
+    return negative * math.sqrt(2.0 * farthest * steepest) * kept
+
+
+def taper_path_bound(
+    distance: float, positive: float, force: float, precision: Tensor, step_size: float, num_steps: int
+) -> Tensor:
+    """Return gamma^t |mu_0 - m+| + (1 - gamma^t) R, [T + 1], which |mu_t - m+| never exceeds.
+
+    gamma = max |1 - eta p lambda_i| and R = eta B_w / (1 - gamma). For eta p lambda_max <= 1 these are
+    1 - eta p lambda_min and B_w / (p lambda_min); they hold for eta p lambda_max < 2.
+
+    Args:
+        distance: |mu_0 - m+|.
+        positive: p > 0.
+        force: B_w.
+        precision: [d, d], P.
+        step_size: eta.
+        num_steps: T.
+    """
+    gamma = float((1.0 - step_size * positive * torch.linalg.eigvalsh(precision)).abs().max())
+    share = torch.tensor(gamma, dtype=torch.float64) ** torch.arange(num_steps + 1, dtype=torch.float64)
+    return share * distance + (1.0 - share) * step_size * force / (1.0 - gamma)

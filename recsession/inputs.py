@@ -1,0 +1,199 @@
+"""The sub-commands of `recsession`, one module each: typed options by tyro over the configs that the library takes."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import zipfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final, TypeAlias, TypeVar
+
+import numpy as np
+import tyro
+
+from offline_data.behavior.base import BEHAVIORS, ActionKind, BehaviorPolicy, make_behavior
+from recenv.catalog import Catalog
+from recenv.errors import InvalidInput, require, unknown_name
+from recenv.session_config import SessionConfig
+from recenv.world import World
+
+Options = TypeVar("Options")
+SetWords: TypeAlias = tyro.conf.UseAppendAction[tuple[tuple[str, ...], ...]]
+"""The words after each `--set`."""
+
+_PYTHONS_WORDS: Final = {"None": None, "True": True, "False": False}
+
+
+def parse(options: type[Options], command: str, words: Sequence[str], description: str | None = None) -> Options:
+    """Return the options that the words mean; `--help` prints and exits.
+
+    Args:
+        options: dataclass of the options.
+        command: its name, for messages.
+        words: what follows the name.
+        description: what the command does; None takes the dataclass's docstring.
+
+    Raises:
+        InvalidInput: for an option that is unknown, missing or unreadable, in one line.
+        SystemExit: after `--help`.
+    """
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said):
+            return tyro.cli(options, args=words, prog=f"recsession {command}", description=description)
+    except SystemExit as stop:
+        if not stop.code:
+            raise
+    # tyro prints a title, the reason, then after a rule help, among it the options that come near; in a box, or under a
+    # rule where stdout is not UTF-8.
+    lines = [line.strip("│ ") for line in said.getvalue().splitlines() if line.strip()]
+    body = lines[1:-1] if lines[0].startswith("╭") else lines[2:]
+    rule = next((i for i, line in enumerate(body) if not line.strip("─-")), len(body))
+    near = [line.split()[0] for line in body[rule:] if line.startswith("--") and line.strip("-")]
+    hint = f"did you mean {near[0]}? " if near and body[0].startswith("Unrecognized") else ""
+    raise InvalidInput(f"{' '.join(body[:rule])}; {hint}see `recsession {command} --help`")
+
+
+def given_world(
+    config: Path | None, words: SetWords, base: SessionConfig | None = None
+) -> tuple[SessionConfig, Catalog | None]:
+    """Return the config that `--config` and `--set` mean, and the items that the file brings, if any.
+
+    Args:
+        config: a JSON file of a session config, or what `recsession fit` writes; None for `base`.
+        words: what `--set` then alters.
+        base: where there is no file; None for the defaults.
+
+    Raises:
+        InvalidInput: for a file that holds something else, an unknown option, or a value out of range.
+    """
+    start, items = (base or SessionConfig(), None) if config is None else _read_world(config)
+    return start.override(**world_options(words)), items
+
+
+def _read_world(file: Path) -> tuple[SessionConfig, Catalog | None]:
+    remedy = "pass what SessionConfig.to_json() or `recsession fit` wrote"
+    try:
+        values = json.loads(file.read_text())
+    except ValueError as error:
+        raise InvalidInput(f"--config {file} is not JSON ({error}); {remedy}") from error
+    fitted = isinstance(values, dict) and "config" in values
+    plain = values["config"] if fitted else values
+    require(isinstance(plain, dict), f"--config {file} holds no session config; {remedy}")
+    config = SessionConfig.from_dict(plain)
+    if not fitted or "items" not in values:
+        return config, None
+    items = file.parent / str(values["items"])
+    try:
+        with np.load(items) as arrays:
+            return config, Catalog.from_arrays(**arrays)
+    except (ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:
+        raise InvalidInput(
+            f"--config {file} names the items {items}, which are not a catalogue's ({error}); fit again"
+        ) from error
+
+
+def world_options(words: SetWords) -> dict[str, Any]:
+    """Return the session options that the words after `--set` mean, as `SessionConfig.override` takes them.
+
+    Args:
+        words: NAME=VALUE or SECTION.NAME=VALUE each; a value is JSON, None, True or False, or else the text itself.
+
+    Raises:
+        InvalidInput: for a word without an equals sign, a name that is given twice, or a `--set` without words.
+    """
+    options: dict[str, Any] = {}
+    nested: dict[str, dict[str, Any]] = {}
+    for group in words:
+        require(len(group) > 0, "--set has no options; write NAME=VALUE after it, as in --set slate_size=5")
+        for word in group:
+            name, value = _world_option(word)
+            section, dot, field = name.partition(".")
+            place, key = (nested.setdefault(section, {}), field) if dot else (options, name)
+            require(key not in place, f"--set gives {name} twice; leave one of them out")
+            place[key] = value
+    for section, fields in nested.items():
+        whole = options.get(section, {})
+        whole = {"name": whole} if isinstance(whole, str) else {} if whole is True else whole
+        require(
+            isinstance(whole, dict) and not whole.keys() & fields.keys(),
+            f"--set gives {section}={whole!r} and {section}.{next(iter(fields))}; leave one of them out",
+        )
+        options[section] = {**whole, **fields}
+    return options
+
+
+def _world_option(word: str) -> tuple[str, Any]:
+    name, equals, value = word.partition("=")
+    require(equals != "", f"--set {word!r} has no '='; write NAME=VALUE, as in slate_size=5")
+    if value in _PYTHONS_WORDS:
+        return name, _PYTHONS_WORDS[value]
+    try:
+        return name, json.loads(value)
+    except json.JSONDecodeError:
+        return name, value
+
+
+def given_behavior(option: str, text: str, world: World, action_kind: ActionKind | None) -> Mapping[str, Any] | str:
+    """Return the behavior policy that an option names, as `make_behavior` takes it.
+
+    Args:
+        option: as it is written, for messages.
+        text: a name, which is not looked up, or a JSON spec.
+        world: where a spec's policy acts.
+        action_kind: as `make_behavior` takes it.
+
+    Raises:
+        InvalidInput: for a spec that is none, or that the world refuses.
+    """
+    if not text.lstrip().startswith("{"):
+        return text
+    try:
+        spec = json.loads(text)
+        make_behavior(world, spec, action_kind)
+    except (json.JSONDecodeError, TypeError, AttributeError) as error:
+        remedy = """pass {"name": ...} and the policy's options as JSON"""
+        raise InvalidInput(f"{option} {text} is not a behavior policy's spec ({error}); {remedy}") from error
+    return spec
+
+
+def find_policy(
+    name: str, world: World, given: dict[str, bool], *, deterministic: bool = True, device: str = "cpu"
+) -> tuple[BehaviorPolicy, World]:
+    """Return the policy that `--policy` means, and the world that it acts in.
+
+    Args:
+        name: a registered behavior policy, its JSON spec, a policy file of `recsession train`, or MODULE:CLASS.
+        world: where it acts; a trained policy acts in its own.
+        given: whether each option that changes the world was given: a trained policy takes none.
+        deterministic: of a trained policy: act by the mean; otherwise sample.
+        device: of a trained policy.
+
+    Raises:
+        InvalidInput: if the name means no policy.
+    """
+    if name.lstrip().startswith("{"):
+        return make_behavior(world, given_behavior("--policy", name, world, None), None), world
+    require(
+        name != "mixture",
+        "--policy mixture names no components; pass its spec, as in "
+        """--policy '{"name": "mixture", "components": ["expert", "clickbait"], "weights": [0.5, 0.5]}'""",
+    )
+    if name in BEHAVIORS.registered():
+        return make_behavior(world, name, None), world
+    file = Path(name)
+    require(not (file / "policy").exists(), f"--policy {name} is a folder; pass the file in it, {file / 'policy'}")
+    if not file.exists() and ":" not in name:
+        error = unknown_name("policy", name, BEHAVIORS.registered())
+        raise InvalidInput(f"{error}, or pass a JSON spec, a policy file or MODULE:CLASS")
+    too_much = " and ".join(option for option, present in given.items() if present)
+    require(
+        not file.exists() or not too_much,
+        f"--policy {name} acts in the world that it was trained in; leave out {too_much}",
+    )
+    # Only a policy of that kind needs torch.
+    from agents.training.evaluation import resolve_policy
+
+    return resolve_policy(name, deterministic=deterministic, device=device, world=world)

@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from agents.nn.networks import NetworkConfig
+from agents.nn.session_space import SessionSpace
+from agents.policies.base import Policy, make_policy
+from agents.policies.gaussian import GaussianPolicyConfig
+from agents.policies.generative import GenerativePolicyConfig
+from agents.policies.plackett_luce import PlackettLucePolicyConfig
+from agents.serving.onnx_export import export_onnx
+from recenv.engine.session_batch import SessionBatch
+from recenv.errors import InvalidInput
+from recenv.item_codes.semantic_ids import SemanticIdConfig
+from recenv.session_config import SessionConfig
+from recenv.world import World, make_world
+from tests.agents.policies.policy_cases import perturb
+
+NETWORK = NetworkConfig((8,))
+CONFIGS: dict[str, Any] = {
+    "gaussian": GaussianPolicyConfig(NETWORK),
+    "plackett_luce": PlackettLucePolicyConfig(NETWORK),
+    "plackett_luce_large": PlackettLucePolicyConfig(NETWORK, sampled_above=10, num_sampled=8),
+    "generative": GenerativePolicyConfig(
+        NETWORK, SemanticIdConfig(num_codebooks=1, codebook_size=8), width=8, num_layers=1
+    ),
+}
+SMALL = {"num_items": 40, "slate_size": 2, "embedding_dim": 4, "num_topics": 3, "history_length": 5}
+LIMITS: dict[str, dict[str, Any]] = {
+    "all": {},
+    "candidates": {"num_candidates": 20},
+    "available": {"freshness": {"horizon": 60.0}},
+}
+slow = pytest.mark.slow
+
+
+def make(name: str, limit: str = "all") -> tuple[World, Policy]:
+    world = make_world(SessionConfig().override(**SMALL, **LIMITS[limit]))
+    return world, perturb(make_policy(SessionSpace.of_world(world), CONFIGS[name], seed=1).eval())
+
+
+@pytest.mark.parametrize(
+    ("name", "limit"),
+    [
+        ("gaussian", "candidates"),
+        ("plackett_luce", "all"),
+        ("gaussian", "all"),
+        ("gaussian", "available"),
+        ("plackett_luce", "candidates"),
+        ("plackett_luce", "available"),
+        ("plackett_luce_large", "all"),
+        ("plackett_luce_large", "available"),
+        pytest.param("generative", "all", marks=slow),
+        pytest.param("generative", "candidates", marks=slow),
+        pytest.param("generative", "available", marks=slow),
+    ],
+)
+def test_the_model_shows_what_the_policy_shows(name: str, limit: str, tmp_path: Path):
+    onnxruntime = pytest.importorskip("onnxruntime")
+    world, policy = make(name, limit)
+    path = tmp_path / "folder" / "policy.onnx"
+    export_onnx(policy, path)
+    assert [file.name for file in path.parent.iterdir()] == ["policy.onnx"]
+    session = onnxruntime.InferenceSession(path)
+    assert [entry.name for entry in session.get_inputs()] == list(policy.space.observed)
+    assert {entry.shape[0] for entry in (*session.get_inputs(), *session.get_outputs())} == {"batch"}
+    outputs = ["slate", "proto"] if name == "gaussian" else ["slate"]
+    assert [entry.name for entry in session.get_outputs()] == outputs
+    for count in (1, 7, 1000):
+        sessions, seeds = SessionBatch(world, count), np.arange(count)
+        sessions.start(seeds, seeds.astype(np.uint64), np.zeros(count, np.uint64))
+        for _ in range(3):
+            observation = sessions.observe()
+            found = session.run(None, {entry: observation[entry] for entry in policy.space.observed})
+            expected = policy.act(observation)
+            assert found[0].dtype == np.int64
+            np.testing.assert_array_equal(found[0], expected)
+            if name == "gaussian":
+                np.testing.assert_allclose(found[1], policy.best(policy.space.batch(observation)), atol=1e-5)
+            sessions.step(expected)
+    # Users differ, or the test shows nothing.
+    assert len(np.unique(expected, axis=0)) > 10
+    if (name, limit) == ("gaussian", "candidates"):
+        # One candidate is left: it is repeated.
+        observation["candidates"][:, 1:] = -1
+        found = session.run(["slate"], {entry: observation[entry] for entry in policy.space.observed})
+        np.testing.assert_array_equal(found[0], policy.act(observation))
+
+
+@pytest.mark.parametrize("package", ["onnx", "onnxscript"])
+def test_missing_packages_are_named(package: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(InvalidInput, match=rf"{package}; pip install \"recsession\[onnx\]\""):
+        export_onnx(make("gaussian")[1], tmp_path / "policy.onnx")
+    assert not list(tmp_path.iterdir())

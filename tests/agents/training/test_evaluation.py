@@ -1,0 +1,315 @@
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from agents.batches.replay import LogStorage
+from agents.nn.networks import NetworkConfig
+from agents.nn.session_space import SessionSpace
+from agents.policies.base import make_policy
+from agents.policies.files import save_policy
+from agents.policies.gaussian import GaussianPolicyConfig
+from agents.serving.behavior_adapter import AgentBehavior, AgentConfig
+from agents.training import evaluation
+from agents.training.evaluation import off_policy_sessions, resolve_policy, roll_out
+from agents.values.critics import CriticConfig
+from offline_data.behavior.base import make_behavior
+from offline_data.behavior.uniform import UniformPolicy
+from offline_data.collection.rollout import play_sessions
+from offline_data.dial.quality import evaluate_returns
+from offline_data.ope.base import estimate
+from recenv.errors import InvalidInput
+from recenv.session_config import SessionConfig
+from recenv.world import make_world
+from tests.agents.slate_table import REWARD, TablePolicy, numbers, table_log
+
+CRITIC = CriticConfig(NetworkConfig((16,)), num_rounds=8, steps_per_round=30, batch_size=256, learning_rate=3e-3)
+TABULAR = CriticConfig(
+    NetworkConfig((32,)), num_rounds=3, steps_per_round=120, batch_size=144, learning_rate=2e-2, item_width=2
+)
+HASTY = CriticConfig(NetworkConfig((16,)), num_rounds=2, steps_per_round=5, batch_size=64)
+
+OWN_POLICIES = """
+import numpy as np
+from offline_data.behavior.base import BehaviorPolicy
+from offline_data.behavior.uniform import UniformPolicy
+from recenv.errors import InvalidInput
+
+NOT_A_CLASS = 3
+
+class FirstItems:
+    def act(self, observation):
+        count = len(observation["profile"])
+        assert set(observation) == {"profile", "history_items", "history_feedback", "clock"}
+        return np.tile(np.arange(10), (count, 1))
+
+class Subclass(UniformPolicy):
+    pass
+
+class NoAct:
+    pass
+
+class ActIsNoMethod:
+    act = 3
+
+class NeedsArguments:
+    def __init__(self, path):
+        self.path = path
+
+class NoConfig(BehaviorPolicy):
+    num_draws = 0
+    def act(self, view, draws, memory): ...
+    def log_prob(self, view, action, memory): ...
+
+class Abstract(BehaviorPolicy):
+    pass
+
+class TooShort:
+    def act(self, observation):
+        return np.zeros((len(observation["profile"]), 9), int)
+
+class Floats:
+    def act(self, observation):
+        return np.zeros((len(observation["profile"]), 10))
+
+class OutOfCatalogue:
+    def act(self, observation):
+        return np.full((len(observation["profile"]), 10), 1000)
+"""
+
+
+@pytest.fixture
+def own_module(tmp_path, monkeypatch) -> Iterator[str]:
+    """Name of a module of the caller's own in the working directory."""
+    (tmp_path / "own_policies.py").write_text(OWN_POLICIES)
+    (tmp_path / "broken_policies.py").write_text("def act(:\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [entry for entry in sys.path if entry])
+    yield "own_policies"
+    for name in ("own_policies", "broken_policies"):
+        sys.modules.pop(name, None)
+
+
+# --- roll-outs
+
+
+def test_roll_out_is_reproducible(world, build_policy):
+    actor = build_policy(initial_scale=0.5)
+
+    def returns(seed=1, deterministic=False, role="evaluation", count=40):
+        return roll_out(actor, world, count, seed, deterministic=deterministic, role=role)
+
+    first = returns()
+    assert first.shape == (40,)
+    assert first.dtype == np.float64
+    assert np.array_equal(returns(), first)
+    for other in (returns(seed=2), returns(deterministic=True), returns(role="curve")):
+        assert not np.array_equal(other, first)
+    np.testing.assert_allclose(returns(count=10), first[:10], atol=1e-6)
+    with pytest.raises(InvalidInput, match="num_sessions=0"):
+        returns(count=0)
+
+
+def test_roll_out_of_the_uniform_policy_is_the_behavior_policys(world, uniform_actor):
+    """The same distribution of actions, the same users, the same luck: the same sessions."""
+    expected = evaluate_returns(world, make_behavior(world, "uniform", "proto"), 100, 3, "evaluation")
+    found = roll_out(uniform_actor, world, 100, 3, deterministic=False)
+    np.testing.assert_allclose(found, expected, rtol=1e-4)
+
+
+# --- arrays for off-policy evaluation
+
+
+def test_arrays_are_the_logs_and_the_policys(log, build_policy, monkeypatch):
+    monkeypatch.setattr(evaluation, "_ROWS_AT_ONCE", 97)
+    actor, ticks = build_policy(initial_scale=0.5), []
+    sessions = off_policy_sessions(actor, log, config=HASTY, progress=ticks.append)
+    assert sum(ticks) == HASTY.num_steps
+    assert np.array_equal(sessions.offsets, log.offsets)
+    assert np.array_equal(sessions.reward, log.reward())
+    assert np.array_equal(sessions.behavior_log_prob, log.rows["behavior_log_prob"])
+    assert sessions.discount == 1.0
+    np.testing.assert_allclose(sessions.returns(), log.session_returns())
+    batch = LogStorage(log, columns=("proto",)).get(slice(None))
+    with torch.no_grad():
+        expected = actor.get_dist(batch).log_prob(batch["proto"]).numpy()
+    np.testing.assert_allclose(sessions.target_log_prob, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_discount_is_the_critics(log, build_policy):
+    config = CriticConfig(NetworkConfig((16,)), num_rounds=1, steps_per_round=1, discount=0.9)
+    assert off_policy_sessions(build_policy(), log, config=config).discount == 0.9
+
+
+def test_on_policy_every_weight_is_one_and_every_estimator_gives_the_mean_return(make_log, uniform_actor):
+    log = make_log("uniform", 400)
+    sessions = off_policy_sessions(uniform_actor, log, config=CRITIC)
+    np.testing.assert_allclose(sessions.target_log_prob, sessions.behavior_log_prob, atol=1e-5)
+    truth = log.session_returns().mean()
+    for name, tolerance in (("snips", 1e-4), ("dr", 0.02), ("wdr", 0.02), ("dm", 0.06)):
+        answer = estimate(name, sessions, num_bootstrap=10)
+        assert answer.value == pytest.approx(truth, rel=tolerance), name
+        assert answer.effective_sample_size == pytest.approx(400, rel=1e-4)
+    # V is the mean of Q over the policy's own actions, and those of the log are such.
+    assert sessions.q_value is not None
+    assert sessions.state_value is not None
+    assert sessions.q_value.mean() == pytest.approx(sessions.state_value.mean(), rel=0.02)
+    later = sessions.q_value - sessions.state_value
+    assert 0 < later.std() < sessions.state_value.std()
+
+
+def test_estimates_find_a_better_policys_value(make_log, uniform_actor, world, with_reward):
+    """A step earns a minute by the proto-action's first coordinate; the target leans that way."""
+    log = make_log("uniform", 400)
+    log = with_reward(log, (log.rows["proto"][:, 0] > 0).astype(np.float64))
+    with torch.no_grad():
+        uniform_actor.head.body[-1].bias.copy_(torch.tensor([0.2, 0.0, 0.0, 0.0]))
+    behavior = AgentBehavior(world, AgentConfig(), actor=uniform_actor)
+    played = play_sessions(world, behavior, np.arange(2000, dtype=np.uint64), np.arange(2000, dtype=np.uint64))
+    truth = (played.columns["proto"][:, 0] > 0).sum() / 2000
+    sessions = off_policy_sessions(uniform_actor, log, config=CRITIC)
+    for name in ("snips", "dr", "wdr"):
+        answer = estimate(name, sessions, num_bootstrap=200)
+        assert answer.low < truth < answer.high, name
+        assert answer.low > log.session_returns().mean(), name
+        assert 50 < answer.effective_sample_size < 350
+
+
+def test_arrays_are_reproducible(log, build_policy):
+    actor = build_policy()
+    first, second, other = (off_policy_sessions(actor, log, config=HASTY, seed=seed) for seed in (1, 1, 2))
+    for name in ("target_log_prob", "q_value", "state_value"):
+        assert np.array_equal(getattr(first, name), getattr(second, name))
+    q_values: list[Any] = [first.q_value, other.q_value]
+    assert not np.array_equal(*q_values)
+    assert np.array_equal(first.target_log_prob, other.target_log_prob)
+
+
+def test_wrong_logs_are_refused(log, slate_log, config, build_policy):
+    with pytest.raises(InvalidInput, match=r"is a log of slates, and the policy, .* collect with --action-kind proto"):
+        off_policy_sessions(build_policy(), slate_log, config=HASTY)
+    for changes, message in (({"world_seed": 1}, "for other items than those of"), ({"num_items": 51}, "num_items=51")):
+        foreign = make_policy(SessionSpace.of_world(make_world(config.override(**changes))), GaussianPolicyConfig())
+        with pytest.raises(InvalidInput, match=f"the policy was made .*{message}"):
+            off_policy_sessions(foreign, log, config=HASTY)
+    for left in ("partial", "missing"):
+        spoilt = replace(log, manifest={**log.manifest, "propensities": left})
+        with pytest.raises(InvalidInput, match=f"has {left} propensities, and off-policy evaluation needs one for"):
+            off_policy_sessions(build_policy(), spoilt, config=HASTY)
+
+
+def test_slates_estimates_are_the_tables(tmp_path):
+    """The log holds every session once, so that weighting gives the policy's value exactly."""
+    log = table_log(tmp_path / "log")
+    probabilities = np.where(np.arange(12) == REWARD.argmax(), 0.2, 0.8 / 11)
+    policy: Any = TablePolicy(log, probabilities)
+    sessions = off_policy_sessions(policy, log, config=TABULAR)
+    assert np.array_equal(sessions.target_log_prob, np.log(probabilities)[numbers(log.rows["slate"])])
+    truth = 2.0 * probabilities @ REWARD
+    for name, tolerance in (("snips", 1e-6), ("dr", 0.05), ("dm", 0.3)):
+        assert estimate(name, sessions, num_bootstrap=10).value == pytest.approx(truth, abs=tolerance), name
+
+
+# --- policies by name
+
+
+def test_file_gives_the_policy_and_its_world(build_policy, config, tmp_path, monkeypatch):
+    actor = build_policy(initial_scale=0.5)
+    save_policy(tmp_path / "policy", actor)
+    save_policy(tmp_path / "a:b", actor)
+    for name in (str(tmp_path / "policy"), str(tmp_path / "a:b")):
+        policy, world = resolve_policy(name)
+        assert isinstance(policy, AgentBehavior)
+        assert policy.action_kind == "proto"
+        assert policy.config.deterministic
+        assert world.config == config
+    sampled, world = resolve_policy(str(tmp_path / "policy"), deterministic=False)
+    expected = roll_out(actor, world, 20, 4, deterministic=False)
+    assert np.array_equal(evaluate_returns(world, sampled, 20, 4, "evaluation"), expected)
+    monkeypatch.chdir(tmp_path)
+    assert isinstance(resolve_policy("policy")[0], AgentBehavior)
+
+
+def test_callers_own_class_acts_in_the_default_world(own_module):
+    policy, world = resolve_policy(f"{own_module}:FirstItems")
+    assert world.config == SessionConfig()
+    assert policy.action_kind == "slate"
+    returns = evaluate_returns(world, policy, 30, 0, "evaluation")
+    assert np.array_equal(evaluate_returns(world, policy, 30, 0, "evaluation"), returns)
+    # What it shows is the first ten items, to everybody.
+    seeds = np.arange(3, dtype=np.uint64)
+    played = play_sessions(world, policy, seeds, seeds)
+    assert (played.columns["slate"] == np.arange(10)).all()
+    assert np.isnan(played.columns["behavior_log_prob"]).all()
+    with pytest.raises(InvalidInput, match="has no log-probability; it can be rolled out, not weighted"):
+        policy.log_prob(None, None, None)  # type: ignore[arg-type]
+
+
+def test_behavior_policy_subclass_is_taken_as_it_is(own_module):
+    for name in (f"{own_module}:Subclass", "offline_data.behavior.uniform:UniformPolicy"):
+        policy, world = resolve_policy(name)
+        assert isinstance(policy, UniformPolicy)
+        assert policy.action_kind == "slate"
+        expected = evaluate_returns(world, make_behavior(world, "uniform"), 20, 0, "evaluation")
+        assert np.array_equal(evaluate_returns(world, policy, 20, 0, "evaluation"), expected)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("missing", "policy file missing does not exist; train one with"),
+        ("own_policies:Missing", "own_policies has no class 'Missing'; pass MODULE:CLASS"),
+        ("own_policies:", "own_policies has no class ''; pass MODULE:CLASS"),
+        ("own_policies:NOT_A_CLASS", "has no class 'NOT_A_CLASS'"),
+        ("no_such_module:Policy", r"cannot import 'no_such_module' \(No module named 'no_such_module'\)"),
+        (":Policy", r"cannot import '' \(Empty module name\)"),
+        (".relative:Policy", r"cannot import '.relative'"),
+        ("broken_policies:Policy", r"cannot import 'broken_policies' \(invalid syntax"),
+        ("own_policies:NoAct", r"has no method act\(observation\); give it one that returns integer slates"),
+        ("own_policies:ActIsNoMethod", r"has no method act\(observation\)"),
+        ("own_policies:NeedsArguments", r"cannot be made .*'path'.*; give the class a constructor without arguments"),
+        ("own_policies:NoConfig", r"cannot be made .*Config.*; give the class a constructor without arguments"),
+        ("own_policies:Abstract", r"cannot be made \("),
+    ],
+)
+def test_what_is_no_policy_is_refused_in_one_line(own_module, name, message):
+    with pytest.raises(InvalidInput, match=message) as refusal:
+        resolve_policy(name)
+    assert name in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("TooShort", r"action has shape \(5, 9\); pass integer item ids of shape \(5, 10\)"),
+        ("Floats", "action has dtype float64"),
+        ("OutOfCatalogue", r"action holds item id 1000; ids lie in \[0, 999\]"),
+    ],
+)
+def test_wrong_slates_of_a_callers_policy_are_refused(own_module, name, message):
+    policy, world = resolve_policy(f"{own_module}:{name}")
+    with pytest.raises(InvalidInput, match=message):
+        evaluate_returns(world, policy, 5, 0, "evaluation")
+
+
+def test_working_directory_is_put_on_the_path_once(own_module):
+    resolve_policy(f"{own_module}:FirstItems")
+    resolve_policy(f"{own_module}:Subclass")
+    assert sys.path.count(str(Path.cwd())) == 1
+
+
+def test_default_policy_fits_the_default_world(tmp_path):
+    save_policy(
+        tmp_path / "policy", make_policy(SessionSpace.of_world(make_world(SessionConfig())), GaussianPolicyConfig())
+    )
+    policy, world = resolve_policy(str(tmp_path / "policy"))
+    assert world is make_world(SessionConfig())
+    assert evaluate_returns(world, policy, 5, 0, "evaluation").shape == (5,)

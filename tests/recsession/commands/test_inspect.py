@@ -1,0 +1,323 @@
+"""`recsession inspect`: the table, the JSON and the page say what the summary says, of simulated and foreign logs."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+
+import numpy as np
+import pytest
+
+from offline_data.collection.collection import LogRequest, collect
+from offline_data.collection.corruption import Corruption
+from offline_data.describe.charts import readable, typeset
+from offline_data.describe.dataset_card import card
+from offline_data.describe.dataset_page import (
+    bytes_text,
+    count_text,
+    draw_figures,
+    share_text,
+    verdict,
+    write_dataset_page,
+)
+from offline_data.describe.dataset_summary import summarize
+from offline_data.describe.log_checks import CHECKS
+from offline_data.dial.quality import mixture_spec
+from offline_data.store.dataset import LoggedDataset
+from recenv.errors import InvalidInput
+from recsession.cli import main
+from recsession.commands.inspect import Inspect
+from tests.page_parser import PageParser
+
+QUALITY = {
+    "expert": {"name": "expert"},
+    "noise": {"name": "clickbait"},
+    "expert_return": {"mean": 30.0, "low": 29.0, "high": 31.0},
+    "noise_return": {"mean": 10.0, "low": 9.5, "high": 10.5},
+}
+
+
+@pytest.fixture(scope="module")
+def spoilt(config, tmp_path_factory) -> LoggedDataset:
+    """A log of slates with everything in it: a mixture, references, and corruption of each kind."""
+    corruption = Corruption(reward_noise=0.5, label_flips=0.05, missing_propensities=0.25)
+    behavior = mixture_spec(0.3, "clickbait", "session")
+    request = LogRequest(config, behavior, "slate", 200, 5, 2, corruption=corruption, quality=QUALITY)
+    return collect(tmp_path_factory.mktemp("inspect") / "spoilt", request)
+
+
+def page_of(log: LoggedDataset, folder, *, verified: bool = True) -> PageParser:
+    path = write_dataset_page(log, summarize(log), folder / "page.html", verified=verified)
+    return PageParser(path.read_text(encoding="utf-8"))
+
+
+def rows(out: str) -> dict[str, str]:
+    """Return the table's lines by name, continuation lines joined."""
+    lines = re.sub(r"\n {20}", " ", out).splitlines()
+    return {line[:20].strip(): line[20:] for line in lines}
+
+
+# --- the command
+
+
+def test_table_says_what_the_summary_says(run, spoilt):
+    code, out, err = run("inspect", spoilt.path)
+    assert (code, err) == (0, "")
+    assert max(map(len, out.splitlines())) <= 120
+    told, found = rows(out), summarize(spoilt)
+    assert told["sessions, steps"] == f"200, {spoilt.num_rows:,}; 100 users"
+    assert told["world hash"] == spoilt.manifest["world_hash"]
+    interval = found["session_return"]["interval"]
+    ends = [readable(interval[key]) for key in ("mean", "low", "high")]
+    assert told["session return"].startswith(f"{ends[0]} [{ends[1]}, {ends[2]}], from ")
+    assert told["ended by"] == f"user {spoilt.rows['terminated'].sum()}, time {found['ends']['time_limit']}"
+    score = found["score"]
+    assert told["normalised score"].startswith(f"{score['mean']:.3f} [{score['low']:.3f}, {score['high']:.3f}]")
+    assert told["normalised score"].endswith("(clickbait = 0, expert = 1)")
+    assert told["propensities"].startswith(f"partial; {found['propensity']['known_steps']:,} of")
+    assert told["effective sample"].startswith(f"{count_text(found['overlap']['uniform']['steps'])} of ")
+    assert told["reach"].startswith(readable(found["overlap"]["reach"]))
+    assert f"{found['coverage']['items_shown']} of 50 items" in told["catalogue shown"]
+    assert told["injected"] == "label flips 0.05, missing propensities 0.25, reward noise 0.5"
+    expert = found["latent"]["components"][0]
+    assert f"expert {share_text(expert['share'])} ({expert['sessions_alone']} whole sessions)" in told["who acted"]
+    assert "opened for this report alone" in told["who acted"]
+    assert told["contradictions"] == "none"
+    assert told["integrity"] == f"{len(spoilt.manifest['schema'])} files as the manifest says"
+
+
+def test_json_is_the_summary(run, spoilt, tmp_path):
+    code, out, _ = run("inspect", spoilt.path, "--json", "--html", tmp_path / "page.html")
+    assert code == 0
+    assert json.loads(out) == {**summarize(spoilt), "verified": True}
+    assert (tmp_path / "page.html").is_file()
+
+
+def test_checksums_can_be_left_out(run, spoilt, tmp_path):
+    code, out, _ = run("inspect", spoilt.path, "--no-verify", "--html", tmp_path / "deep" / "page.html")
+    assert code == 0
+    assert rows(out)["integrity"].endswith("files not compared with their checksums")
+    page = tmp_path / "deep" / "page.html"
+    assert out.splitlines()[-1] == f"page: {page}"
+    assert "checksums not compared" in page.read_text()
+
+
+def test_score_is_measured_on_request(run, made):
+    code, out, _ = run("inspect", made / "log")
+    assert code == 0
+    assert rows(out)["normalised score"] == "not measured; --score NOISE measures it"
+    code, out, _ = run("inspect", made / "log", "--score", "uniform", "--json")
+    assert code == 0
+    score = json.loads(out)["score"]
+    assert score["quality"]["noise"] == {"name": "uniform"}
+    low, high = (score["quality"][name]["mean"] for name in ("noise_return", "expert_return"))
+    mean = LoggedDataset.open(made / "log").session_returns().mean()
+    assert score["mean"] == pytest.approx((mean - low) / (high - low))
+
+
+def test_foreign_log(run, foreign_log):
+    log = foreign_log()
+    code, out, err = run("inspect", log.path)
+    assert (code, err) == (0, "")
+    told = rows(out)
+    assert told["read in by"] == "<b>shop</b>"
+    assert told["lacking"] == "profiles of the users"
+    assert told["ended by"] == "user 2, time 1, end of the log 1"
+    assert told["propensities"].startswith("missing; no importance weights")
+    assert not {"normalised score", "who acted", "injected", "world hash", "behavior", "reach"} & told.keys()
+
+
+def test_contradictions_are_told(run, foreign_log):
+    log = foreign_log(rows__step=np.array([0, 2, 1, 0, 0, 1, 0], np.int32))
+    assert rows(run("inspect", log.path)[1])["contradictions"] == f"2 {CHECKS['steps_out_of_order']}"
+
+
+def test_the_page_is_written_though_nobody_reads_the_table(spoilt, tmp_path, monkeypatch):
+    """As `recsession inspect LOG --html PAGE | head -1` leaves it."""
+
+    def closed(*_, **__):
+        raise BrokenPipeError
+
+    monkeypatch.setattr("recsession.commands.inspect._print_table", closed)
+    with pytest.raises(BrokenPipeError):
+        Inspect(spoilt.path, html=tmp_path / "page.html").run()
+    assert (tmp_path / "page.html").read_text().endswith("</html>")
+
+
+@pytest.mark.parametrize(
+    ("words", "fragment"),
+    [
+        (["{spoilt}", "--html", "{spoilt}"], "cannot write"),
+        (["{spoilt}", "--html", "{spoilt}/manifest.json/page.html"], "cannot write"),
+        (["{spoilt}", "--score", "clickbate"], "did you mean 'clickbait'?"),
+        (["{spoilt}", "--htm", "x"], "--html"),
+        (["{foreign}", "--score", "uniform"], "has no simulated world"),
+    ],
+)
+def test_bad_input_is_one_line(run, spoilt, foreign_log, words, fragment):
+    places = {"spoilt": spoilt.path, "foreign": foreign_log().path}
+    code, _, err = run("inspect", *(word.format(**places) for word in words))
+    assert code == 2
+    assert re.fullmatch(r"recsession: [^\n]+\n", err)
+    assert fragment in err
+    LoggedDataset.open(spoilt.path).verify()
+
+
+# --- the page
+
+
+def test_page_is_self_contained(spoilt, tmp_path):
+    parser = page_of(spoilt, tmp_path)
+    assert parser.addresses == []
+    assert not {"script", "link", "iframe", "img", "object", "embed"} & {tag for tag, _ in parser.tags}
+    page = (tmp_path / "page.html").read_text()
+    for loader in ("http:", "https:", "url(", "@import"):
+        assert loader not in page
+    assert "default-src 'none'" in page
+    assert len(page) < 200_000
+
+
+def test_page_has_the_numbers(spoilt, tmp_path):
+    text, found = page_of(spoilt, tmp_path).text, summarize(spoilt)
+    numbers = [
+        *found["session_return"]["interval"].values(),
+        *(found["session_return"]["quantiles"][key] for key in ("p0", "p5", "p25", "p50", "p75", "p95", "p100")),
+        *(found["score"][key] for key in ("mean", "low", "high")),
+        *(each["weighted_per_session"] for each in found["rewards"]),
+        *found["feedback"]["mean_per_shown_item"].values(),
+        found["overlap"]["reach"],
+        found["coverage"]["gini"],
+        found["coverage"]["effective_items"],
+    ]
+    for number in numbers:
+        assert typeset(readable(number)) in text
+    shares = [top[key] for top in found["coverage"]["top_items"] for key in ("share_of_exposure", "click_rate")]
+    for share in [*shares, *(part["share"] for part in found["latent"]["components"])]:
+        assert typeset(share_text(share)) in text
+    for count in found["overlap"]["uniform"].values():
+        assert count_text(count) in text
+    for sentence in verdict(found):
+        assert typeset(sentence) in text
+    for meaning in CHECKS.values():
+        assert meaning in text
+    for fact in (spoilt.manifest["world_hash"], str(spoilt.path), "label flips", "drawn per session", "rows/slate"):
+        assert fact in text
+
+
+def test_every_chart_has_an_alternative_text(spoilt, tmp_path):
+    charts = [attrs for tag, attrs in page_of(spoilt, tmp_path).tags if tag == "svg" and attrs.get("class") == "chart"]
+    assert len(charts) == 5
+    assert all(attrs["role"] == "img" and len(attrs["aria-label"]) > 30 for attrs in charts)
+
+
+def test_histogram_has_a_bar_for_each_count(spoilt):
+    found = summarize(spoilt)
+    returns, lengths = draw_figures(found)["sessions"].panels
+    bars = returns.marks[0]["points"].split()
+    counts = found["session_return"]["counts"]
+    assert len(bars) == 2 * len(counts) + 2
+    heights = [float(point.split(",")[1]) for point in bars[1:-1:2]]
+    assert heights == [returns.y(count) for count in counts]
+    posts = {mark["text"].split()[0]: mark["x"] for mark in returns.marks if mark["kind"] == "post"}
+    assert posts == {
+        "mean": returns.x(found["session_return"]["mean"]), "noise": returns.x(10.0), "expert": returns.x(30.0)
+    }  # fmt: skip
+    assert lengths.alt.startswith("Histogram of steps")
+
+
+def test_a_reference_far_away_does_not_squeeze_the_histogram(spoilt):
+    found = summarize(spoilt, {**QUALITY, "expert_return": {"mean": 1e6, "low": 1e6, "high": 1e6}})
+    panel = draw_figures(found)["sessions"].panels[0]
+    assert panel.x.high < 1e3
+    assert [mark["text"].split()[0] for mark in panel.marks if mark["kind"] == "post"] == ["mean", "noise"]
+
+
+def test_names_are_escaped(foreign_log, tmp_path):
+    parser = page_of(foreign_log(), tmp_path)
+    assert not {"script", "co", "b"} & {tag for tag, _ in parser.tags}
+    for name in ("shop & <co>", "<b>shop</b>", "<script>", "dwell|<i>"):
+        assert name in parser.text
+    assert "Without propensities there are no importance weights" in parser.text
+
+
+def test_page_of_a_foreign_log_with_propensities(foreign_log, tmp_path):
+    parser = page_of(foreign_log(np.log(np.full(7, 0.5))), tmp_path)
+    assert "uniform policy, whole sessions" in parser.text
+    assert "Click rate by position" not in parser.text
+    assert "nothing: the log was read in" in parser.text
+    drawn = [value for _, attrs in parser.tags for name, value in attrs.items() if name in {"points", "d", "x", "y"}]
+    assert not any(bad in value for value in drawn for bad in ("nan", "inf"))
+
+
+@pytest.mark.parametrize(("mixing", "rows_of_a_component"), [("step", 2), ("position", 2), ("session", 1)])
+def test_bounds_of_the_components(make_log, tmp_path, mixing, rows_of_a_component):
+    log = make_log(mixture_spec(0.5, "clickbait", mixing), 30, "slate")
+    text = page_of(log, tmp_path).text
+    for part in summarize(log)["latent"]["components"]:
+        assert text.count(f"{part['component']} alone, ") == rows_of_a_component
+        assert f"at least {part['sessions_alone']}" in text
+
+
+def test_no_bounds_where_propensities_are_missing(spoilt, tmp_path):
+    assert "at least" not in page_of(spoilt, tmp_path).text
+
+
+# --- in words
+
+
+def test_verdict_of_a_simulated_log(spoilt):
+    told = " ".join(verdict(summarize(spoilt)))
+    assert "where clickbait is 0 and expert is 1." in told
+    assert "Propensities are missing in some sessions" in told
+    assert "Injected on purpose: label flips 0.05, missing propensities 0.25, reward noise 0.5." in told
+    assert told.endswith("The log nowhere contradicts itself.")
+
+
+def test_verdict_of_logs_that_cannot_judge_a_policy(foreign_log, spoilt, monkeypatch):
+    assert "no importance weights" in verdict(summarize(foreign_log()))[1]
+    found = summarize(spoilt)
+    few = {**found, "overlap": {**found["overlap"], "reach": 0.0}}
+    assert "no estimate by whole sessions" in verdict(few)[1]
+
+
+def test_a_hundred_is_not_promised_of_fewer_sessions(run, foreign_log, tmp_path):
+    log = foreign_log(np.log(np.full(7, 0.5)))
+    known = summarize(log)["propensity"]["known_sessions"]
+    _, out, _ = run("inspect", log.path)
+    assert f"none: {known} sessions give no policy an effective sample of more than 100" in out
+    text = page_of(log, tmp_path).text
+    assert f"{known} sessions are too few for any policy." in text
+    assert "leaves 100 of" not in text
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [(0, "0 bytes"), (1023, "1023 bytes"), (1024, "1.0 KiB"), (3 << 29, "1.5 GiB"), (1 << 52, "4096.0 TiB")],
+)
+def test_bytes_in_words(count, text):
+    assert bytes_text(count) == text
+
+
+@pytest.mark.parametrize(("count", "text"), [(1.0, "1.00"), (99.4, "99.4"), (12345.6, "12,346")])
+def test_effective_samples_in_words(count, text):
+    assert count_text(count) == text
+
+
+@pytest.mark.parametrize(("share", "text"), [(0.0, "0.0 %"), (0.005, "0.50 %"), (0.25, "25.0 %"), (1.0, "100.0 %")])
+def test_shares_in_words(share, text):
+    assert share_text(share) == text
+
+
+def test_unwritable_page_is_refused(spoilt, tmp_path):
+    (tmp_path / "file").write_text("not a folder")
+    with pytest.raises(InvalidInput, match="cannot write"):
+        write_dataset_page(spoilt, summarize(spoilt), tmp_path / "file" / "page.html", verified=True)
+
+
+def test_the_cards_command_makes_the_log_again(spoilt, monkeypatch):
+    (command,) = re.findall(r"^recsession (collect .*)$", card(spoilt), flags=re.MULTILINE)
+    monkeypatch.chdir(spoilt.path)
+    assert main(shlex.split(command)) == 0
+    again = LoggedDataset.open(spoilt.path.parent / "again")
+    assert again.manifest["schema"] == spoilt.manifest["schema"]

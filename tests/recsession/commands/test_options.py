@@ -1,0 +1,175 @@
+"""What `--set`, `--config` and `recsession options` mean by the options of a session."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from offline_data.store.dataset import LoggedDataset
+from recenv.catalog import Catalog, CatalogConfig
+from recenv.dynamics.choice_models import CHOICE_MODELS
+from recenv.dynamics.pieces import PIECES
+from recenv.dynamics.user_models.base import USER_MODELS
+from recenv.plain_config import field_meanings
+from recenv.session_config import SessionConfig
+from recsession.inputs import given_world, world_options
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path, monkeypatch) -> None:
+    """No test writes into the checkout."""
+    monkeypatch.chdir(tmp_path)
+
+
+# --- --set
+
+
+@pytest.mark.parametrize(
+    ("words", "options"),
+    [
+        ("a=1 b=2.5 c=x", {"a": 1, "b": 2.5, "c": "x"}),
+        ("a=None b=True c=False", {"a": None, "b": True, "c": False}),
+        ("a=null b=true c=false", {"a": None, "b": True, "c": False}),
+        ('a={"b":1} c=d=e', {"a": {"b": 1}, "c": "d=e"}),
+        ("choice.a=0.5 satiation.b=1 choice.c=None", {"choice": {"a": 0.5, "c": None}, "satiation": {"b": 1}}),
+        ("choice.a=1 choice=position_based", {"choice": {"name": "position_based", "a": 1}}),
+        ("satiation=True satiation.a=1", {"satiation": {"a": 1}}),
+        ('satiation={"b":2} satiation.a=1', {"satiation": {"a": 1, "b": 2}}),
+    ],
+)
+def test_words_are_options(words: str, options: dict[str, Any]):
+    assert world_options((tuple(words.split()),)) == options
+    assert world_options(tuple((word,) for word in words.split())) == options
+
+
+def test_each_set_adds_to_those_before_it(run):
+    words = ("collect", "--out", "log", "--num-sessions", 2, "--set", "num_items=20", "slate_size=2")
+    code, _, err = run(*words, "--set", "choice=position_based", "choice.position_decay=0.5", "satiation=None")
+    assert code == 0, err
+    config = LoggedDataset.open("log").config
+    assert (config.catalog.num_items, config.slate_size, config.satiation) == (20, 2, None)
+    assert config.choice == CHOICE_MODELS["position_based"](position_decay=0.5)  # type: ignore[call-arg]
+
+
+# --- --config
+
+
+def test_file_of_a_config_is_the_world_and_set_alters_it(run, config, tmp_path):
+    plain, fitted = tmp_path / "plain.json", tmp_path / "fitted.json"
+    plain.write_text(config.to_json())
+    fitted.write_text(json.dumps({"format": "recsession-user-model", "config": config.to_dict()}))
+    for file in (plain, fitted):
+        assert given_world(file, ()) == (config, None)
+        assert given_world(file, (("slate_size=4",),)) == (config.override(slate_size=4), None)
+    assert given_world(None, (("slate_size=4",),), config) == (config.override(slate_size=4), None)
+    assert given_world(None, ()) == (SessionConfig(), None)
+
+    assert run("collect", "--out", "log", "--num-sessions", 2, "--config", "fitted.json")[0] == 0
+    assert LoggedDataset.open("log").config == config
+    code, out, _ = run("simulate", "--config", "fitted.json", "--set", "max_steps=7", "--render", "ansi")
+    assert code == 0
+    assert out.startswith("step 0 of 7 ")
+
+
+def test_own_policy_is_evaluated_in_the_given_world(run, world_options, config, tmp_path):
+    words = ("evaluate", "--num-sessions", 20, "--noise", "uniform", "--policy")
+    code, out, _ = run(*words, "offline_data.behavior.expert:ExpertPolicy", *world_options)
+    assert code == 0
+    assert out != run(*words, "offline_data.behavior.expert:ExpertPolicy")[1]
+    (tmp_path / "config.json").write_text(config.to_json())
+    for policy in ("expert", '{"name": "expert"}'):
+        assert run(*words, policy, "--config", "config.json")[1] == out
+
+
+def test_items_of_a_file_are_those_that_are_shown(run, tmp_path):
+    items = Catalog.from_arrays(np.eye(7), appeal=np.arange(7.0), quality=-np.arange(7.0))
+    np.savez(tmp_path / "fit.items.npz", **items.arrays())  # type: ignore[arg-type]
+    config = SessionConfig(slate_size=2, catalog=CatalogConfig(num_items=7, embedding_dim=7), max_steps=2)
+    Path("fit.json").write_text(json.dumps({"config": config.to_dict(), "items": "fit.items.npz"}))
+    found, read = given_world(Path("fit.json"), ())
+    assert found == config
+    assert read is not None
+    for name, values in items.arrays().items():
+        assert np.array_equal(read.arrays()[name], values)
+
+    words = ("simulate", "--render", "none", "--policy", "clickbait", "--num-sessions", 20)
+    code, out, _ = run(*words, "--config", "fit.json")
+    assert code == 0
+    assert out != run(*words, "--set", "slate_size=2", "num_items=7", "embedding_dim=7", "max_steps=2")[1]
+    words = ("evaluate", "--policy", "expert", "--noise", "uniform")
+    code, out, _ = run(*words, "--config", "fit.json")
+    assert code == 0
+    assert out != run(*words, "--set", "slate_size=2", "num_items=7", "embedding_dim=7", "max_steps=2")[1]
+    code, _, err = run("collect", "--out", "log", "--config", "fit.json")
+    assert code == 2
+    assert err == (
+        "recsession: --config fit.json brings items of its own, and a log holds synthetic ones; pass another config\n"
+    )
+    assert not Path("log").exists()
+
+
+# --- recsession options
+
+
+def described() -> list[type]:
+    models = [USER_MODELS.get(name).Config for name in USER_MODELS.registered()]
+    return [SessionConfig, CatalogConfig, *models, *CHOICE_MODELS.values(), *PIECES.values()]
+
+
+@pytest.mark.parametrize("config", described(), ids=lambda config: config.__name__)
+def test_every_option_has_its_meaning(config):
+    meanings = field_meanings(config)
+    for field in fields(config):
+        assert meanings[field.name].endswith("."), field.name
+    assert not any("\n" in text or "  " in text for text in meanings.values())
+
+
+def test_wrapped_meanings_are_joined_and_inherited():
+    class Wrapped:
+        """One."""
+
+        first: int = 0
+        """Of two
+        lines."""
+        unsaid: int = 0
+
+    class Heir(Wrapped):
+        second: int = 0
+        """Of one."""
+
+    assert field_meanings(Heir) == {"first": "Of two lines.", "second": "Of one."}
+
+
+@pytest.mark.parametrize("model", USER_MODELS.registered())
+def test_every_option_is_listed_with_the_default_of_the_users_world(run, model):
+    code, out, _ = run("options", "--user-model", model)
+    assert code == 0
+    config = SessionConfig().override(user_model=model)
+    lines = out.splitlines()
+    for name, part in (("catalog", config.catalog), ("user_model", config.user_model), ("choice", config.choice)):
+        start = next(i for i, line in enumerate(lines) if line.startswith(f"{name}: "))
+        for line, field in zip(lines[start + 1 :], fields(part), strict=False):
+            default = getattr(part, field.name)
+            wanted = f"{len(default)} values" if isinstance(default, tuple) else str(default)
+            found, shown = line.split()[:2]
+            assert found == field.name
+            assert wanted.startswith(shown)
+    for name in PIECES:
+        state = "off; " if getattr(config, name) is None else "on"
+        assert any(line.startswith(f"{name}: {state}") for line in lines), name
+
+
+def test_one_option_or_section_is_looked_up(run):
+    assert run("options", "budget")[1].splitlines() == [
+        "time_budget: on",
+        "  budget                    30.0        Initial minutes (RecSim: 200).",
+    ]
+    out = run("options", "choice", "--choice", "position_based")[1]
+    assert out.startswith("choice: position_based (one of exponential_cascade, multinomial_logit, position_based)\n")
+    assert len(out.splitlines()) == 1 + len(fields(CHOICE_MODELS["position_based"]))  # type: ignore[arg-type]
+    assert "off; freshness=True or any" in run("options", "horizon")[1]

@@ -1,0 +1,137 @@
+"""The myopic gap: every user model's own world rewards looking ahead, and the measure cannot be fooled cheaply."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from offline_data.behavior.base import make_behavior
+from offline_data.collection.rollout import play_sessions
+from offline_data.dial.quality import Interval
+from recenv.dynamics.user_models.base import USER_MODELS
+from recenv.errors import InvalidInput
+from recenv.random_streams import derive_seeds
+from recenv.session_config import SessionConfig
+from recenv.world import make_world
+from recsession.experiments.myopic_gap import FAMILIES, OracleFamily, myopic_gap, paired_ratio
+
+kernels = pytest.mark.kernels
+NUM_SESSIONS = 200
+
+
+def test_every_user_model_has_a_family():
+    assert set(FAMILIES) == set(USER_MODELS.registered())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", USER_MODELS.registered())
+def test_looking_ahead_pays_in_the_models_own_world(name):
+    world = make_world(SessionConfig().override(user_model=name))
+    gap = myopic_gap(world, FAMILIES[name], NUM_SESSIONS, seed=0)
+    assert gap.uniform.low > 0.0
+    assert gap.greedy.low > gap.uniform.high
+    assert gap.far_sighted.low > gap.uniform.high
+    assert gap.greedy_is_greedy, gap.first_step_leads
+    assert gap.ratio.low >= 1.2, gap
+
+
+# --- the measure
+
+
+@pytest.fixture
+def world(small_world):
+    return small_world(12, 3)
+
+
+def rows_of(world, spec, role, count=60, seed=3):
+    seeds = (derive_seeds(seed, f"gap {role} {who}", np.arange(count)) for who in ("users", "luck"))
+    return play_sessions(world, make_behavior(world, spec), *seeds)
+
+
+@kernels
+def test_the_member_is_selected_on_users_of_its_own(world):
+    family = OracleFamily.of_experts(-2.0, 0.5, 2.0)
+    gap = myopic_gap(world, family, 60, seed=3)
+    selection = [rows_of(world, spec, "selection").session_returns().mean() for spec in family.far_sighted]
+    assert gap.spec == family.far_sighted[int(np.argmax(selection))]
+    fresh = {
+        name: rows_of(world, spec, "fresh").session_returns()
+        for name, spec in (("uniform", "uniform"), ("greedy", family.greedy), ("far_sighted", gap.spec))
+    }
+    for name, returns in fresh.items():
+        assert getattr(gap, name) == Interval.of(returns)
+    assert gap.ratio == paired_ratio(fresh["far_sighted"], fresh["greedy"])
+    assert gap.far_sighted.mean not in selection
+
+
+@kernels
+def test_first_steps_are_compared_on_the_same_users(world):
+    family = OracleFamily.of_experts(0.5, 2.0)
+    gap = myopic_gap(world, family, 60, seed=3)
+    greedy, *members = (rows_of(world, spec, "selection") for spec in (family.greedy, *family.far_sighted))
+    for rows, lead in zip(members, gap.first_step_leads, strict=True):
+        firsts = [r.columns["reward"][r.columns["step"] == 0] for r in (greedy, rows)]
+        assert lead == Interval.of(firsts[0] - firsts[1])
+
+
+@kernels
+def test_a_greedy_oracle_that_is_none_is_found_out(small_world):
+    world = small_world(40, 3)
+    honest = OracleFamily.of_experts(0.25, 0.5)
+    fake = dataclasses.replace(honest, greedy={"name": "expert", "quality_weight": -20.0, "temperature": 0.02})
+    assert myopic_gap(world, honest, 400, seed=0).greedy_is_greedy
+    assert not myopic_gap(world, fake, 400, seed=0).greedy_is_greedy
+
+
+@kernels
+def test_a_gap_is_a_function_of_its_seed(world):
+    family = OracleFamily.of_experts(1.0)
+    gap = myopic_gap(world, family, 20, seed=3)
+    assert gap == myopic_gap(world, family, 20, seed=3)
+    assert gap.uniform != myopic_gap(world, family, 20, seed=4).uniform
+
+
+@kernels
+def test_one_session_is_refused(world):
+    with pytest.raises(InvalidInput, match="num_sessions=1 is outside"):
+        myopic_gap(world, OracleFamily.of_experts(1.0), 1, seed=0)
+
+
+# --- the ratio
+
+
+def test_ratio_worked_by_hand():
+    # Means 6 and 2, ratio 3; influences (f - 3 g) / 2: 0.5, 0, -0.5, standard deviation 1/2 over three users.
+    ratio = paired_ratio(np.array([4.0, 6.0, 8.0]), np.array([1.0, 2.0, 3.0]))
+    assert ratio == Interval.of(np.array([3.5, 3.0, 2.5]))
+    assert ratio.mean == 3.0
+    assert ratio.high == pytest.approx(3.0 + 1.96 * 0.5 / np.sqrt(3.0))
+
+
+def test_ratio_of_proportional_returns_is_certain():
+    returns = np.random.default_rng(0).uniform(1.0, 9.0, 50)
+    ratio = paired_ratio(1.5 * returns, returns)
+    assert ratio.low == pytest.approx(1.5)
+    assert ratio.high == pytest.approx(1.5)
+
+
+def test_ratio_covers_at_its_rate():
+    """2000 samples of 100 pairs; fewer than 1820 or more than 1945 cover with probability below 1e-4 at 0.94 to 0.95.
+
+    That is 1e-7 at a true coverage of 0.940 and 1e-6 at 0.950 (binomial).
+    """
+    rng = np.random.default_rng(0)
+    covered = 0
+    for _ in range(2000):
+        greedy = rng.uniform(0.0, 2.0, 100)
+        ratio = paired_ratio(greedy + rng.uniform(0.0, 1.0, 100), greedy)
+        covered += ratio.low <= 1.5 <= ratio.high
+    assert 1820 <= covered <= 1945
+
+
+@pytest.mark.parametrize("returns", [[0.0, 0.0], [-1.0, 0.5], [np.nan, 1.0]])
+def test_ratio_to_nothing_is_refused(returns):
+    with pytest.raises(InvalidInput, match="in the denominator is not above zero"):
+        paired_ratio(np.ones(2), np.array(returns))

@@ -1,0 +1,384 @@
+"""What the command line says to bad input: one line, exit code 2, and nothing half-written."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+import shutil
+
+import pytest
+
+from agents.nn.encoders.decision import DecisionConfig
+from agents.nn.encoders.gru import GruConfig
+from agents.nn.encoders.pooled import PooledConfig
+from agents.nn.encoders.transformer import TransformerConfig
+from agents.objectives.base import OBJECTIVES
+from agents.policies.gaussian import GaussianPolicyConfig
+from agents.policies.generative import GenerativePolicyConfig
+from agents.policies.plackett_luce import PlackettLucePolicyConfig
+from agents.training.trainer import TrainerConfig
+from agents.values.critics import CriticConfig
+from offline_data.collection.corruption import Corruption
+from recenv.item_codes.semantic_ids import SemanticIdConfig
+from recsession.commands.collect import Collect
+from recsession.commands.evaluate import Evaluate
+from recsession.commands.fit import Fit
+from recsession.commands.ope import Ope
+from recsession.commands.simulate import Simulate
+from recsession.experiments.quickstart import Quickstart
+from tests.strategies.worlds import SESSION_OPTIONS
+
+
+def assert_refused(done: tuple[int, str, str], *fragments: str) -> None:
+    """The exit code is 2, and stderr holds one line, which has the fragments."""
+    code, _, err = done
+    assert code == 2, err
+    assert re.fullmatch(r"recsession: [^\n]+\n", err), err
+    for fragment in fragments:
+        assert fragment in err, err
+
+
+COLLECT = "collect --out {tmp}/new "
+TRAIN = "train drpo --log {made}/log --out {tmp}/new "
+TRAIN_SLATES = "train drpo --log {made}/slates --out {tmp}/new "
+EVALUATE = "evaluate --policy {made}/policy "
+FIT = "fit --log {made}/log --out {tmp}/new.json "
+OPE = "ope --log {made}/log --policy {made}/policy "
+SIMULATE = "simulate --out {tmp}/new.gif --render rgb_array "
+NEAREST = "did you mean "
+
+
+@pytest.mark.parametrize(
+    ("words", "fragments"),
+    [
+        ("colect", ["unknown command 'colect'", NEAREST + "'collect'?", "quickstart"]),
+        ("--frobnicate", ["unknown command '--frobnicate'"]),
+        # Options
+        (COLLECT + "--num-sessions abc", ["--num-sessions", "'abc'", "see `recsession collect --help`"]),
+        (COLLECT + "--nois uniform", ["--nois", NEAREST + "--noise?"]),
+        (COLLECT + "--frobnicate 1", ["--frobnicate", "see `recsession collect --help`"]),
+        (COLLECT + "--mixing stp", ["'stp'", "'step', 'session', 'position'"]),
+        (COLLECT + "--mixing position", ["mixing='position' draws a component for each slate position"]),
+        (COLLECT + "--target-score high", ["--target-score", "'high'"]),
+        (COLLECT + "--target-score 0.5 --good-fraction 0.1", ["--target-score finds", "leave out --good-fraction, or"]),
+        (COLLECT + "--behavior expert --noise uniform", ["--behavior says who acts; leave out --noise, or --behavior"]),
+        (COLLECT + "--behavior uniform --target-score 0.5 --expert greedy", ["leave out --target-score and --expert"]),
+        (COLLECT + "--dataset recsession/default/expert-stale-v1", [NEAREST + "'recsession/default/expert-stale-v0'?"]),
+        (
+            COLLECT + "--dataset recsession/default/expert-stale-v0 --seed 0 --label-flips 0.1",
+            ["--dataset fixes what is logged; leave out --seed and --label-flips, or --dataset itself"],
+        ),
+        ("datasets boredm", ["no dataset's name holds boredm; leave the words out to list all"]),
+        (COLLECT + "--action-kind prto", ["'prto'", "('slate', 'proto')"]),
+        (COLLECT + "--seed", ["'--seed'"]),
+        (COLLECT + "stray", ["stray"]),
+        ("collect", ["--out is missing; say which folder to write, as in --out runs/log"]),
+        ("inspect", ["required"]),
+        (TRAIN + "--trainer.learning-rat 0.1", ["--trainer.learning-rat", NEAREST + "--trainer.learning-rate?"]),
+        (TRAIN + "--objective.kapa 0.1", ["--objective.kapa", NEAREST + "--objective.kappa?"]),
+        (TRAIN + "--trainer.num-steps 1.5", ["1.5", "--trainer.num-steps"]),
+        ("train drop --log {made}/log --out {tmp}/new", ["unknown objective 'drop'", NEAREST + "'drpo'?"]),
+        (TRAIN + "--score retrun", ["--score", "'retrun'"]),
+        (TRAIN + "--score return --objective.kappa auto", ["--objective.kappa auto cannot read --score return"]),
+        ("train grpo --log {made}/log --out {tmp}/new", ["'grpo' needs groups", "collect with --group-size 8"]),
+        ("train slateq --log {made}/log --out {tmp}/new", ["'slateq' needs mass", "collect with --action-kind slate"]),
+        (
+            "train decision_transformer --encoder gru --log {made}/log --out {tmp}/new",
+            ["conditions the policy on wanted, which the encoder 'gru' does not read; choose decision"],
+        ),
+        # Names
+        (COLLECT + "--noise clickbate", ["unknown behavior policy 'clickbate'", NEAREST + "'clickbait'?"]),
+        (COLLECT + "--noise mixture", ["mixture has 0 components"]),
+        (
+            COLLECT + '--noise {{"name":"mixture","components":["uniform"],"weights":[1]}}',
+            ["a mixture cannot hold a mixture"],
+        ),
+        (COLLECT + "--noise clickbate --target-score 0.5", [NEAREST + "'clickbait'?"]),
+        (COLLECT + "--expert exprt", ["unknown behavior policy 'exprt'", NEAREST + "'expert'?"]),
+        (COLLECT + "--behavior unform", ["unknown behavior policy 'unform'", NEAREST + "'uniform'?"]),
+        (COLLECT + '--behavior {{"name":', ["--behavior {{", "is not a behavior policy's spec (Expecting value"]),
+        (COLLECT + '--noise {{"name":"clickbait","temperatur":1}}', [NEAREST + "'temperature'?"]),
+        (COLLECT + '--expert {{"name":5}}', ["unknown behavior policy '5'"]),
+        (COLLECT + "--set num_item=50", ["num_item", NEAREST + "'num_items'?"]),
+        (COLLECT + "--set user_model=interest_evolutoin", [NEAREST + "'interest_evolution'?"]),
+        (COLLECT + "--set", ["--set has no options; write NAME=VALUE after it"]),
+        (COLLECT + "--set --seed 1", ["--set has no options"]),
+        (COLLECT + "--set budget=1 --set budget=2", ["--set gives budget twice; leave one of them out"]),
+        (COLLECT + "--set choice.position_decay=1 choice.position_decay=0.5", ["gives choice.position_decay twice"]),
+        (COLLECT + "--set satiation=None satiation.satiation_weight=1", ["satiation=None and satiation.satiation_wei"]),
+        (COLLECT + "--set choice.position_deca=1", [NEAREST + "'position_decay'?"]),
+        (COLLECT + "--set choise.position_decay=1", ["unknown session option 'choise'", NEAREST + "'choice'?"]),
+        (COLLECT + "--config {tmp}/absent", ["{tmp}/absent: No such file or directory"]),
+        (
+            COLLECT + "--config {tmp}/file",
+            ["--config {tmp}/file is not JSON", "SessionConfig.to_json() or `recsession"],
+        ),
+        (COLLECT + "--config {tmp}/list", ["--config {tmp}/list holds no session config; pass what"]),
+        (COLLECT + "--config {tmp}/bad_items", ["{tmp}/file, which are not a catalogue's", "fit again"]),
+        (COLLECT + "--set slate_size", ["--set 'slate_size' has no '='"]),
+        (COLLECT + "--set slate_size=five", ["slate_size='five' is not an integer"]),
+        (COLLECT + "--set slate_size=60 num_items=50", ["slate_size=60 exceeds num_items=50; lower slate_size"]),
+        (COLLECT + "--num-sessions 10 --group-size 3", ["num_sessions=10 is not a multiple of group_size=3"]),
+        (EVALUATE + "--noise clickbate", [NEAREST + "'clickbait'?"]),
+        (EVALUATE + "--expert exprt", [NEAREST + "'expert'?"]),
+        (EVALUATE + '--expert {{"name":', ["--expert {{", "is not a behavior policy's spec"]),
+        (EVALUATE + "--noise expert", ["does not exceed the noise's", "choose another noise"]),
+        (OPE + "--estimators snip", ["unknown estimator 'snip'", NEAREST + "'snips'?"]),
+        ("quickstart --out {tmp}/new --noise clickbate", [NEAREST + "'clickbait'?"]),
+        ("quickstart --out {tmp}/new --noise expert", ["does not exceed the noise's"]),
+        (SIMULATE + "--policy greed", ["unknown policy 'greed'", NEAREST + "'greedy'?", "a policy file"]),
+        (SIMULATE + "--policy mixture", ["names no components; pass its spec, as in --policy '{{"]),
+        (SIMULATE + '--policy {{"name":"belief","optimis":1}}', [NEAREST + "'optimism'?"]),
+        (SIMULATE + '--policy {{"name":', ["is not a behavior policy's spec (Expecting value", "as JSON"]),
+        (
+            SIMULATE + '--policy {{"name":["belief"]}}',
+            ["unknown behavior policy \"['belief']\"", NEAREST + "'belief'?"],
+        ),
+        (
+            SIMULATE + '--policy {{"name":"mixture","components":5}}',
+            ["components=5 of a mixture is not a list; give one"],
+        ),
+        (
+            SIMULATE + "--policy {tmp}/trained",
+            ["--policy {tmp}/trained is a folder; pass the file in it, {tmp}/trained/p"],
+        ),
+        (SIMULATE + "--env RecSessoin-v0", ["unknown environment 'RecSessoin-v0'", NEAREST + "'RecSession-v0'?"]),
+        (SIMULATE + "--env CartPole-v1", ["unknown environment 'CartPole-v1'", "RecSession-v0"]),
+        (SIMULATE + "--set slate_siz=5", ["slate_siz", NEAREST + "'slate_size'?"]),
+        (SIMULATE + "--set slate_size", ["--set 'slate_size' has no '='"]),
+        ("simulate --render rgb_aray", ["'rgb_aray'", "'ansi', 'rgb_array', 'none'"]),
+        # Devices
+        (TRAIN + "--device cuda", ["device='cuda' needs CUDA", "choose cpu"]),
+        (EVALUATE + "--device cuda", ["device='cuda' needs CUDA"]),
+        (OPE + "--device cuda", ["device='cuda' needs CUDA"]),
+        ("quickstart --out {tmp}/new --device cuda:0", ["device='cuda:0' needs CUDA"]),
+        (TRAIN + "--device gpu", ["device='gpu' is not a device; choose cpu or cuda"]),
+        # Datasets
+        ("inspect {tmp}/absent", ["dataset folder {tmp}/absent does not exist", "recsession collect --out"]),
+        ("inspect {tmp}/foreign", ["{tmp}/foreign is not a RecSession dataset (no manifest.json)"]),
+        ("inspect {tmp}/other_format", ["other_format/manifest.json has format 'parquet', not 'recsession-log'"]),
+        ("inspect {tmp}/truncated", ["truncated/rows/proto.npy has", "it is damaged, collect again"]),
+        ("inspect {tmp}/changed", ["changed/rows/proto.npy has SHA-256", "the file has changed"]),
+        ("train bc --log {tmp}/absent --out {tmp}/new", ["dataset folder {tmp}/absent does not exist"]),
+        ("train bc --log {tmp}/truncated --out {tmp}/new", ["truncated/rows/proto.npy has"]),
+        ("ope --log {tmp}/foreign --policy {made}/policy", ["{tmp}/foreign is not a RecSession dataset"]),
+        ("collect --out {tmp}/foreign", ["{tmp}/foreign holds something else (no manifest.json)"]),
+        (
+            "collect --out {made}/log --num-sessions 41",
+            ["{made}/log holds a dataset of another request (behavior.weights [0.3, 0.7] there, [0.1, 0.9] here); "],
+        ),
+        (
+            "train bc --log {made}/slates --out {tmp}/new --policy gaussian",
+            ["learns from proto actions", "is a log of slate actions", "choose generative or plackett_luce"],
+        ),
+        ("train bc --log {made}/log --out {tmp}/new --policy gausian", ["unknown policy", NEAREST + "'gaussian'?"]),
+        ("train bc --log {made}/log --out {tmp}/new --encoder gpu", ["unknown encoder", NEAREST + "'gru'?"]),
+        ("ope --log {made}/slates --policy {made}/policy", ["is a log of slates", "collect with --action-kind proto"]),
+        (
+            "ope --log {made}/log --policy {made}/default_policy",
+            ["the policy was made for", "use a log and a world of the"],
+        ),
+        ("fit --log {tmp}/absent --out {tmp}/new", ["dataset folder {tmp}/absent does not exist"]),
+        ("fit --log {tmp}/foreign --out {tmp}/new", ["{tmp}/foreign is not a RecSession dataset"]),
+        ("fit --log open-bandit --out {tmp}/new", ["--log open-bandit has no --path"]),
+        ("fit --log open-bandit --path {tmp}/absent --out {tmp}/new", ["{tmp}/absent", "random/all"]),
+        ("fit --log open-bandit --path {tmp} --campaign mens --out {tmp}/new", ["'mens'", NEAREST + "'men'?"]),
+        ("fit --log {made}/log", ["--out PATH", "required"]),
+        (FIT + "--interest pofile", ["'pofile'", "'mean_path', 'profile'"]),
+        (FIT + "--holdout-fraction 1e-9", ["leaves 0 of 40 sessions to judge the fit", "pass more sessions"]),
+        ("ope --log {made}/log", ["has no --policy"]),
+        ("ope --log open-bandit", ["--log open-bandit has no --path"]),
+        ("ope --log open-bandit --path {tmp}/absent", ["{tmp}/absent", "random/all"]),
+        ("ope --log open-bandit --path {tmp} --campaign mens", ["'mens'", NEAREST + "'men'?"]),
+        # Policies
+        (
+            "evaluate --policy {tmp}/absent",
+            ["unknown policy '{tmp}/absent'", "or pass a JSON spec, a policy file or MODULE:CLASS"],
+        ),
+        ("evaluate --policy {tmp}/file", ["{tmp}/file is not a policy file"]),
+        ("evaluate --policy no_such_module:Policy", ["cannot import 'no_such_module'"]),
+        ("evaluate --policy json:Policy", ["json has no class 'Policy'"]),
+        ("evaluate --policy :Policy", ["cannot import ''"]),
+        ("simulate --policy {tmp}/file", ["{tmp}/file is not a policy file"]),
+        ("simulate --policy {tmp}/absent", ["unknown policy '{tmp}/absent'", "or pass a JSON spec, a policy file"]),
+        ("simulate --policy no_such_module:Policy", ["cannot import 'no_such_module'"]),
+        ("simulate --policy {made}/policy --set slate_size=2", ["the world that it was trained in", "leave out --set"]),
+        (EVALUATE + "--set slate_size=2 --config {tmp}/empty", ["trained in; leave out --config and --set"]),
+        ("options slatesize", ["unknown session option 'slatesize'", NEAREST + "'slate_size'?"]),
+        ("options --user-model boredom", ["unknown user model 'boredom'", NEAREST + "'boredom_cascade'?"]),
+        ("options --choice position", ["unknown choice model 'position'", NEAREST + "'position_based'?"]),
+        ("ope --log {made}/log --policy {tmp}/absent", ["policy file {tmp}/absent does not exist"]),
+        # Outputs
+        ("simulate --render rgb_array", ["has no --out", "FILE.gif or FILE.png"]),
+        ("simulate --render rgb_array --out {tmp}/new.mp4", ["{tmp}/new.mp4 is of no known kind", ".gif, .png"]),
+        ("simulate --out {tmp}/new.gif", ["--out {tmp}/new.gif is for pictures", "add --render rgb_array"]),
+        ("simulate --render rgb_array --out {tmp}/file/new.png --set max_steps=2", ["cannot write {tmp}/file/new.png"]),
+        ("collect --out {tmp}/file/new", ["cannot write", "choose a path in a folder that you can write"]),
+        ("collect --out {tmp}/file", ["{tmp}/file is a file; choose another --out"]),
+        ("fit --log {made}/log --out {tmp}/file/new", ["cannot write {tmp}/file"]),
+        ("train bc --log {made}/log --out {made}/log", ["--out {made}/log is a logged dataset; choose another folder"]),
+        ("train bc --log {made}/log --out {tmp}/file/new", ["cannot write {tmp}/file/new"]),
+        ("train bc --log {made}/log --out {tmp}/file", ["cannot write {tmp}/file"]),
+        ("quickstart --num-evaluation-sessions 10 --out {tmp}/file/new", ["cannot write {tmp}/file/new"]),
+        ("quickstart --num-evaluation-sessions 10 --out {tmp}/file", ["cannot write {tmp}/file"]),
+        ("quickstart --fresh --out {tmp}/foreign", ["{tmp}/foreign is not a folder of an earlier quickstart"]),
+        ("quickstart --fresh --out {tmp}/file", ["{tmp}/file"]),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_bad_input_is_one_line(run, made, tmp_path, folder_tree, monkeypatch, words, fragments):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    (tmp_path / "file").write_text("mine\n")
+    (tmp_path / "list").write_text("[1]\n")
+    (tmp_path / "empty").write_text("{}\n")
+    (tmp_path / "bad_items").write_text('{"config": {}, "items": "file"}\n')
+    (tmp_path / "trained").mkdir()
+    (tmp_path / "trained" / "policy").write_text("mine\n")
+    (tmp_path / "foreign").mkdir()
+    (tmp_path / "foreign" / "thesis.txt").write_text("years of work\n")
+    if "truncated" in words or "changed" in words or "other_format" in words:
+        for name in ("truncated", "changed", "other_format"):
+            shutil.copytree(made / "log", tmp_path / name)
+        column = tmp_path / "truncated" / "rows" / "proto.npy"
+        column.write_bytes(column.read_bytes()[:-9])
+        column = tmp_path / "changed" / "rows" / "proto.npy"
+        column.write_bytes(column.read_bytes()[:-1] + bytes([column.read_bytes()[-1] ^ 1]))
+        manifest = tmp_path / "other_format" / "manifest.json"
+        manifest.write_text(json.dumps({"format": "parquet", "format_version": 1}))
+    before = folder_tree(tmp_path), folder_tree(made)
+    places = {"tmp": tmp_path, "made": made}
+    done = run(*(word.format(**places) for word in words.split()))
+    assert_refused(done, *(fragment.format(**places) for fragment in fragments))
+    assert (folder_tree(tmp_path), folder_tree(made)) == before
+
+
+DRPO = {
+    "kappa": 1.5, "decay": 1.0, "measure_interval": 0, "noise_smoothing": 1.0, "noise_bound": -0.1, "patience": 0,
+    "epsilon": 9.0, "epsilon_min": 0.0, "epsilon_max": 0.01, "kl_target": 0.0, "reference_interval": 0,
+}  # fmt: skip
+SEQUENCE = {"epsilon_lower": 0.0, "epsilon_upper": 0.0, "ratio_cap": 0.0, "std_offset": -1.0, "cloning_steps": -1}
+VALUES = {"discount": 0.0, "target_rate": 0.0}
+OUTSIDE = {
+    Collect: {
+        "num_sessions": 0, "good_fraction": 1.5, "target_score": 1e4, "seed": -1, "group_size": 0, "workers": 0,
+    },
+    Corruption: {"reward_noise": -1.0, "label_flips": 1.5, "history_limit": -1, "missing_propensities": 1.5},
+    Evaluate: {"num_sessions": 0, "seed": -1},
+    Fit: {"holdout_fraction": 1.5, "seed": -1},
+    Ope: {"num_bootstrap": 1, "seed": -1},
+    Simulate: {"seed": -1, "num_sessions": 0},
+    Quickstart: {
+        "seed": -1, "workers": 0, "num_seeds": 0, "num_sessions": 9, "good_fraction": 0.0, "num_judge_sessions": 9,
+        "num_evaluation_sessions": 0,
+    },
+    TrainerConfig: {
+        "num_steps": 0, "batch_size": 0, "learning_rate": 0.0, "log_interval": 0, "evaluate_interval": 0,
+        "checkpoint_interval": 0, "divergence_bound": 0.0,
+    },
+    CriticConfig: {
+        "num_rounds": 0, "steps_per_round": 0, "batch_size": 0, "learning_rate": 1.5, "trace_decay": 1.1,
+        "discount": 0.0, "expectile": 1.0, "ensemble_size": 0, "item_width": 0,
+    },
+    PooledConfig: {"num_decays": 65},
+    GruConfig: {"width": 0, "num_layers": 0},
+    TransformerConfig: {"width": 0, "num_layers": 0, "num_heads": 0},
+    GaussianPolicyConfig: {"initial_scale": -1.0, "scale_floor": 0.0},
+    PlackettLucePolicyConfig: {"item_width": 0, "sampled_above": -1, "num_sampled": 0, "uniform_share": 0.0},
+    GenerativePolicyConfig: {
+        "width": 0, "num_layers": 0, "num_heads": 0, "temperature": 0.0, "beam_size": 0, "num_entropy_samples": 0,
+    },
+    SemanticIdConfig: {
+        "num_codebooks": 0, "codebook_size": 0, "num_rounds": -1, "points_per_token": 0, "seed": -1,
+    },
+    DecisionConfig: {"width": 0, "num_layers": 0, "num_heads": 0, "target": None},
+    "asymre": {"baseline_shift": None},
+    "awr": {"temperature": 0.0, "weight_cap": -1.0},
+    "bc": {},
+    "cql": {**VALUES, "alpha": -1.0, "entropy_weight": -1.0, "num_samples": 0},
+    "crr": {**VALUES, "beta": 0.0, "weight_cap": 0.0, "num_samples": 0},
+    "decision_transformer": {"bound": 0.0},
+    "dpo": {"beta": 0.0, "cloning_steps": -1},
+    "drpo": DRPO,
+    "drpo_taper": {**DRPO, "negative_scale": -1.0},
+    "ecpo": {"epsilon": 0.0, "delta": -1.0, "std_offset": -1.0, "cloning_steps": -1},
+    "exp_reward_weighted": {"temperature": 0.0, "weight_cap": 0.0},
+    "filtered_bc": {"fraction": 1.5},
+    "gbpo": {"cloning_steps": -1},
+    "grpo": {"epsilon": 0.0, "ratio_cap": 0.0, "std_offset": -1.0, "cloning_steps": -1},
+    "gspo": SEQUENCE,
+    "iql": {**VALUES, "expectile": 1.0, "beta": -1.0, "weight_cap": 0.0},
+    "positive_only": {},
+    "ppo_clip": {"epsilon": 0.0, "ratio_cap": 0.0, "cloning_steps": -1},
+    "reinforce": {"ratio_cap": 0.0, "cloning_steps": -1},
+    "s_dpo": {"num_rejected": 0, "beta": 0.0, "cloning_steps": -1},
+    "sage": {**SEQUENCE, "epsilon_boost": -1.0, "epsilon_entropy": -1.0},
+    "signed_pg": {"negative_scale": 1.5},
+    "slateq": {**VALUES, "num_rounds": 0, "item_width": 0},
+    "taper": {
+        "threshold": None, "width": 0.0, "rate": -1.0, "level": 1.5, "smoothing": 1.0, "measure_interval": 0,
+    },
+    "td3_bc": {**VALUES, "alpha": -1.0, "target_noise": -1.0, "noise_clip": -1.0, "policy_delay": 0},
+    "top_k_reinforce": {"ratio_cap": 0.0, "cloning_steps": -1, "top_k": 0},
+    "topr": {},
+}  # fmt: skip
+"""A value out of range for every number that a command takes, None where any will do; an objective's by its name."""
+
+WHERE = {
+    Collect: (COLLECT, ""),
+    Corruption: (COLLECT, ""),
+    Evaluate: (EVALUATE, ""),
+    Fit: (FIT, ""),
+    Ope: (OPE, ""),
+    Simulate: (SIMULATE, ""),
+    Quickstart: ("quickstart --out {tmp}/new ", ""),
+    TrainerConfig: (TRAIN, "trainer."),
+    CriticConfig: (TRAIN, "critic."),
+    PooledConfig: (TRAIN, "critic.network.encoder."),
+    GruConfig: (TRAIN + "--encoder gru ", "trainer.policy.network.encoder."),
+    TransformerConfig: (TRAIN + "--encoder transformer ", "critic.network.encoder."),
+    DecisionConfig: (TRAIN + "--encoder decision ", "critic.network.encoder."),
+    GaussianPolicyConfig: (TRAIN, "trainer.policy."),
+    PlackettLucePolicyConfig: (TRAIN_SLATES, "trainer.policy."),
+    GenerativePolicyConfig: (TRAIN_SLATES + "--policy generative ", "trainer.policy."),
+    SemanticIdConfig: (TRAIN_SLATES + "--policy=generative ", "trainer.policy.ids."),
+}
+
+
+@pytest.mark.parametrize(
+    "options", OUTSIDE, ids=lambda options: options if isinstance(options, str) else options.__name__
+)
+def test_table_of_values_out_of_range_has_every_number(options):
+    config = OBJECTIVES.get(options).Config if isinstance(options, str) else options
+    kinds = ("int", "float", "int | None", "float | None", "float | Literal['auto']")
+    numbers = {field.name for field in dataclasses.fields(config) if field.type in kinds}
+    assert numbers == set(OUTSIDE[options])
+    assert {name for name in OUTSIDE if isinstance(name, str)} == set(OBJECTIVES.registered())
+
+
+@pytest.mark.parametrize(
+    ("options", "field", "value"),
+    [
+        (options, field, value)
+        for options, fields in OUTSIDE.items()
+        for field, value in fields.items()
+        if value is not None
+    ],
+    ids=lambda value: getattr(value, "__name__", str(value)),
+)
+def test_number_out_of_range_is_one_line(run, made, tmp_path, folder_tree, options, field, value):
+    start, prefix = WHERE.get(options, (f"train {options} --log {{made}}/log --out {{tmp}}/new ", "objective."))
+    words = start.format(tmp=tmp_path, made=made).split()
+    option = f"--{prefix}{field.replace('_', '-')}"
+    before = folder_tree(made)
+    assert_refused(run(*words, f"{option}={value}"), f"{field}={value!r} is outside", f"{field} to a")
+    assert not any(tmp_path.iterdir())
+    assert folder_tree(made) == before
+
+
+@pytest.mark.parametrize("option", SESSION_OPTIONS)
+def test_world_option_out_of_range_is_one_line(run, tmp_path, option):
+    value = SESSION_OPTIONS[option].outside()[0]
+    done = run("collect", "--out", tmp_path / "new", "--set", f"{option}={json.dumps(value)}")
+    assert_refused(done, f"{option}={value!r} is outside", f"set {option} to")
+    assert not any(tmp_path.iterdir())

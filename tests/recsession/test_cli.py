@@ -1,0 +1,402 @@
+"""The command line: help, every command's way through at a tiny size, stops, and the process itself."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from agents.nn.networks import NetworkConfig
+from agents.objectives.base import OBJECTIVES
+from agents.policies.files import load_policy
+from offline_data.store.dataset import LoggedDataset
+from recsession.cli import COMMANDS, main
+from recsession.commands.collect import Collect
+from recsession.commands.datasets import Datasets
+from recsession.commands.evaluate import Evaluate
+from recsession.commands.export import Export
+from recsession.commands.fit import Fit
+from recsession.commands.import_log import READERS
+from recsession.commands.ope import Ope
+from recsession.commands.options import Options
+from recsession.commands.simulate import Simulate
+from recsession.experiments.quickstart import Quickstart
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def split(text: str) -> list[str]:
+    return text.split()
+
+
+FIT = split("--critic.network.hidden-sizes 16 --critic.num-rounds 2 --critic.steps-per-round 10 --critic.batch-size 32")
+BUDGET = split(
+    "--trainer.num-steps 20 --trainer.batch-size 32 --trainer.policy.network.hidden-sizes 16 "
+    "--trainer.checkpoint-interval 8"
+)
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path, monkeypatch) -> None:
+    """No test writes into the checkout."""
+    monkeypatch.chdir(tmp_path)
+
+
+# --- help
+
+
+def test_help_names_every_command(run):
+    for words in ((), ("--help",), ("-h",)):
+        code, out, err = run(*words)
+        assert (code, err) == (0, "")
+        assert all(re.search(rf"^  {name} ", out, flags=re.MULTILINE) for name in COMMANDS)
+
+
+def test_version(run):
+    code, out, _ = run("--version")
+    assert code == 0
+    assert re.fullmatch(r"recsession \d+\.\d+\.\d+\S*\n", out)
+
+
+@pytest.mark.parametrize(
+    ("words", "options"),
+    [
+        (["collect"], Collect),
+        (["datasets"], Datasets),
+        (["evaluate"], Evaluate),
+        (["export"], Export),
+        (["fit"], Fit),
+        (["ope"], Ope),
+        (["options"], Options),
+        (["quickstart"], Quickstart),
+        (["simulate"], Simulate),
+        (["inspect"], None),
+        *((["import", name], reader) for name, reader in READERS.items()),
+        *((["train", name], OBJECTIVES.get(name).Config) for name in OBJECTIVES.registered()),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_help_of_a_command_says_what_it_takes(capsys, words, options):
+    with pytest.raises(SystemExit) as stop:
+        main([*words, "--help"])
+    assert stop.value.code == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    assert f"usage: recsession {' '.join(words)}" in out
+    for field in dataclasses.fields(options) if options else ():
+        assert field.name.replace("_", "-") in out
+
+
+def test_help_of_train_names_the_objectives(run):
+    for words in (("train",), ("train", "--help")):
+        code, out, _ = run(*words)
+        assert code == 0
+        listed = re.findall(r"^  (\w+) +\w[^\[\n]+(\[[\w, ]+\])?$", out, re.MULTILINE)
+    assert [name for name, _ in listed] == list(OBJECTIVES.registered())
+
+
+def test_every_command_is_documented_where_it_is_listed():
+    # A module named `import` could not be imported.
+    modules = {path.stem for path in (ROOT / "recsession" / "commands").glob("[!_]*.py")}
+    listed = {name.removesuffix("_log") for name in modules} | {"quickstart"}
+    assert set(COMMANDS) == listed
+
+
+def test_help_does_not_wait_for_torch():
+    program = (
+        "import sys; from recsession.cli import main; main(['--help']); main(['nope']); print('torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.endswith("False\n")
+
+
+# --- the way through
+
+
+def test_from_a_log_to_an_estimate(run, tmp_path, world_options):
+    code, out, _ = run(
+        "collect", "--out", "log", "--num-sessions", 60, "--good-fraction", 0.3, "--seed", 7, *world_options
+    )
+    assert code == 0
+    log = LoggedDataset.open(tmp_path / "log")
+    assert log.num_sessions == 60
+    assert log.config.slate_size == 3
+    assert log.manifest["source"]["request"]["dataset_seed"] == 7
+    assert log.manifest["source"]["request"]["behavior"]["weights"] == [0.3, 0.7]
+    assert f"log: 60 sessions, {log.num_rows:,} steps" in out
+
+    code, out, _ = run("inspect", "log")
+    assert code == 0
+    assert f"60, {log.num_rows:,}" in out
+    assert log.manifest["world_hash"] in out
+    assert re.search(rf"ended by +user {log.rows['terminated'].sum()}, time {log.rows['truncated'].sum()}", out)
+
+    code, out, err = run("train", "drpo", "--log", "log", "--out", "run", "--objective.kappa", 0.3, *FIT, *BUDGET)
+    assert code == 0
+    assert "Traceback" not in err
+    assert "over 1,000 simulated sessions" in out
+    assert {path.name for path in (tmp_path / "run").iterdir()} == {
+        "lock", "checkpoint", "metrics.jsonl", "policy", "request.json", "scores.npy"
+    }  # fmt: skip
+    curve = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert [point["step"] for point in curve] == [0, 19]
+    assert curve[-1]["kappa"] <= 1.0
+    trained = load_policy(tmp_path / "run" / "policy")
+    assert trained.space.session == log.config
+    assert trained.config.network == NetworkConfig((16,))
+
+    code, out, _ = run("evaluate", "--policy", "run/policy", "--num-sessions", 50)
+    assert code == 0
+    assert re.search(r"session return +-?\d+\.\d+ \[.*\] +\(50 sessions\)", out)
+    assert "clickbait = 0, expert = 1, as proto actions" in out
+    sampled = run("evaluate", "--policy", "run/policy", "--num-sessions", 50, "--stochastic")[1]
+    assert sampled.splitlines()[0] != out.splitlines()[0]
+    assert sampled.splitlines()[2:] == out.splitlines()[2:]
+
+    code, out, _ = run("ope", "--log", "log", "--policy", "run/policy", *FIT, "--num-bootstrap", 50)
+    assert code == 0
+    assert [line.split()[0] for line in out.splitlines()] == ["dm", "dr", "pdsnips", "snips", "wdr"]
+    assert all("effective sample size" in line and "of 60" in line for line in out.splitlines())
+    assert re.search(r"^snips .*untrusted: below 100$", out, flags=re.MULTILINE)
+    code, out, _ = run("ope", "--log", "log", "--policy", "run/policy", *FIT, "--estimators", "wdr", "snips")
+    assert [line.split()[0] for line in out.splitlines()] == ["wdr", "snips"]
+
+
+def test_commands_can_be_given_again(run, made, tmp_path, folder_tree):
+    words = ("train", "bc", "--log", made / "log", "--out", "run", *FIT, *BUDGET)
+    assert run(*words)[0] == 0
+    before = folder_tree(tmp_path / "run")
+    assert run(*words)[0] == 0
+    assert folder_tree(tmp_path / "run") == before
+
+
+@pytest.mark.parametrize(
+    ("changes", "what"),
+    [
+        (["--seed", 1], "seed"),
+        (["--critic.learning-rate", 0.01], "critic"),
+        (["--trainer.learning-rate", 0.01], "trainer"),
+        (["--encoder", "flat"], "trainer, critic"),
+        (["--objective.temperature", 0.5], "objective"),
+    ],
+)
+def test_another_run_is_refused_before_anything_changes(run, made, tmp_path, folder_tree, changes, what):
+    words = ["train", "awr", "--log", made / "log", "--out", "run", *FIT, *BUDGET]
+    assert run(*words)[0] == 0
+    before = folder_tree(tmp_path / "run")
+    code, _, err = run(*words, *changes)
+    assert code == 2
+    assert err == (
+        f"recsession: --out run holds a run with another {what}; choose another folder, or remove it to start over\n"
+    )
+    assert folder_tree(tmp_path / "run") == before
+
+
+@pytest.mark.parametrize(
+    ("policy", "encoder"),
+    [(None, None), ("plackett_luce", "flat"), ("generative", "gru"), ("generative", "transformer")],
+)
+def test_a_log_of_slates_is_learned_from_and_judged(run, made, tmp_path, policy, encoder):
+    words = ["train", "drpo", "--log", made / "slates", "--out", "run", *FIT, *BUDGET]
+    words += [] if policy is None else ["--policy", policy, f"--encoder={encoder}"]
+    code, out, err = run(*words)
+    assert code == 0, err
+    assert "over 1,000 simulated sessions" in out
+    trained = load_policy(tmp_path / "run" / "policy")
+    assert trained.config.name == (policy or "plackett_luce")
+    assert trained.config.network.encoder.name == (encoder or "pooled")
+    code, out, _ = run("evaluate", "--policy", "run/policy", "--num-sessions", 20, "--stochastic")
+    assert code == 0
+    assert "clickbait = 0, expert = 1, as slate actions" in out
+    code, out, _ = run("ope", "--log", made / "slates", "--policy", "run/policy", *FIT, "--num-bootstrap", 50)
+    assert code == 0
+    assert [line.split()[0] for line in out.splitlines()] == ["dm", "dr", "pdsnips", "snips", "wdr"]
+    # What it learned can log.
+    spec = json.dumps({"name": "agents.serving.behavior_adapter:AgentBehavior", "policy": "run/policy"})
+    kind = ("--action-kind", "slate", "--behavior", spec)
+    config = tmp_path / "world.json"
+    config.write_text(LoggedDataset.open(made / "slates").config.to_json())
+    code, _, err = run("collect", "--out", "next", "--num-sessions", 10, "--config", config, *kind)
+    assert code == 0, err
+    assert np.isfinite(LoggedDataset.open("next").rows["prefix_log_prob"]).all()
+
+
+def test_options_follow_the_chosen_policy_and_encoder(run, capsys):
+    for words, shown in (
+        ([], "--trainer.policy.scale-floor"),
+        (["--policy", "plackett_luce"], "--trainer.policy.num-sampled"),
+        (["--policy=generative"], "--trainer.policy.ids.codebook-size"),
+        (["--encoder", "transformer"], "--critic.network.encoder.num-heads"),
+    ):
+        with pytest.raises(SystemExit) as stop:
+            run("train", "bc", *words, "--help")
+        assert stop.value.code == 0
+        assert shown in capsys.readouterr().out
+
+
+def test_slates_can_be_collected_and_inspected(run, made):
+    code, out, _ = run("inspect", made / "slates")
+    assert code == 0
+    assert re.search(r"action kind +slate", out)
+    assert re.search(r"user model +interest_evolution", out)
+    assert re.search(r"slate, catalogue +3 of 50 items a step", out)
+
+
+def test_own_policy_can_be_evaluated(run, tmp_path):
+    (tmp_path / "mine.py").write_text(
+        "import numpy as np\n"
+        "class Top:\n"
+        "    def act(self, observation):\n"
+        "        return np.tile(np.arange(10), (len(observation['profile']), 1))\n"
+    )
+    code, out, _ = run("evaluate", "--policy", "mine:Top", "--num-sessions", 20, "--noise", "uniform")
+    sys.modules.pop("mine")
+    assert code == 0
+    assert "uniform = 0, expert = 1, as slate actions" in out
+
+
+def test_quickstart_at_a_tiny_size(run, tmp_path):
+    judge = [word.replace("--critic", "--judge") for word in FIT]
+    sizes = split("--num-seeds 1 --num-sessions 100 --num-judge-sessions 20 --num-evaluation-sessions 20 --workers 1")
+    words = ["quickstart", "--out", "out", "--seed", 3, "--good-fraction", 0.2, *sizes, *FIT, *judge, *BUDGET]
+    code, out, _ = run(*words)
+    assert code == 0
+    assert out.splitlines()[-1] == "report: out/report.html"
+    assert json.loads((tmp_path / "out" / "results.json").read_text())["seeds"] == [3]
+    code, _, err = run(*words, "--seed", 4)
+    assert code == 2
+    assert err == (
+        "recsession: out holds a run with other options; pass --fresh to start over, or choose another --out\n"
+    )
+
+
+@pytest.fixture
+def open_bandit() -> Path:
+    """The published sample: in RECSESSION_DATA, or beside the checkout."""
+    folder = Path(os.environ.get("RECSESSION_DATA", ROOT.parent / "shared" / "data")) / "open_bandit"
+    if not folder.is_dir():
+        pytest.skip(f"no Open Bandit sample at {folder}; set RECSESSION_DATA to the folder that holds open_bandit/")
+    return folder
+
+
+def test_open_bandit(run, open_bandit):
+    words = ("ope", "--log", "open-bandit", "--path", open_bandit, "--campaign", "all", "--num-bootstrap", 100)
+    code, out, err = run(*words)
+    assert (code, err) == (0, "")
+    lines = out.splitlines()
+    assert lines[0] == "item frequencies of the Thompson log at each position (plug-in estimate)"
+    assert lines[2] == "Bernoulli Thompson sampling"
+    for line, log in ((lines[1], "random"), (lines[3], "bts")):
+        found = re.fullmatch(
+            rf"  from the {log} log: (\S+) \[(\S+), (\S+)\]   effective sample size (\S+) of (\S+)", line
+        )
+        assert found, line
+        value, low, high = map(float, found.groups()[:3])
+        assert 0 < low < value < high < 0.02
+    assert run(*words)[1] == out
+    assert run(*words, "--seed", 1)[1] != out
+
+
+# --- stops and the process itself
+
+
+def test_control_c_is_told_and_gives_130(run, made, tmp_path, monkeypatch):
+    def stopped(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("recsession.commands.train.train", stopped)
+    code, _, err = run("train", "bc", "--log", made / "log", "--out", "run", *FIT, *BUDGET)
+    assert code == 130
+    assert err.splitlines()[-1] == "recsession: stopped; run the same command again to go on"
+    monkeypatch.undo()
+    monkeypatch.chdir(tmp_path)
+    code, _, err = run("train", "bc", "--log", made / "log", "--out", "run", *FIT, *BUDGET)
+    assert code == 0
+
+
+def test_control_c_is_told_where_tensordict_makes_another_error_of_it(run, made, monkeypatch):
+    def stopped(*args, **kwargs):
+        try:
+            raise KeyboardInterrupt
+        finally:
+            raise RuntimeError("Converting a tensordict to boolean value is not permitted")
+
+    monkeypatch.setattr("recsession.commands.train.train", stopped)
+    code, _, err = run("train", "bc", "--log", made / "log", "--out", "run", *FIT, *BUDGET)
+    assert code == 130
+    assert err.splitlines()[-1] == "recsession: stopped; run the same command again to go on"
+
+    def failed(*args, **kwargs):
+        raise RuntimeError("a mistake of ours")
+
+    monkeypatch.setattr("recsession.commands.train.train", failed)
+    with pytest.raises(RuntimeError, match="a mistake of ours"):
+        run("train", "bc", "--log", made / "log", "--out", "run", *FIT, *BUDGET)
+
+
+def test_stop_in_the_middle_of_training_leaves_the_same_policy(run, made, tmp_path, monkeypatch):
+    words = ["train", "drpo", "--log", made / "log", *FIT, *BUDGET]
+    assert run(*words, "--out", "whole")[0] == 0
+    from recsession.inputs import train as command
+
+    plain = command.tqdm
+
+    class Interrupted(plain):
+        def update(self, n=1):
+            shown = super().update(n)
+            if self.desc == "drpo":
+                raise KeyboardInterrupt
+            return shown
+
+    monkeypatch.setattr(command, "tqdm", Interrupted)
+    assert run(*words, "--out", "stopped")[0] == 130
+    assert not (tmp_path / "stopped" / "policy").exists()
+    monkeypatch.setattr(command, "tqdm", plain)
+    assert run(*words, "--out", "stopped")[0] == 0
+    for name in ("policy", "metrics.jsonl", "scores.npy"):
+        assert (tmp_path / "stopped" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+def test_what_the_file_system_refuses_is_one_line(run, made, monkeypatch):
+    def full(*args, **kwargs):
+        raise OSError(28, "No space left on device", "run/policy")
+
+    monkeypatch.setattr("recsession.commands.evaluate.evaluate_returns", full)
+    code, _, err = run("evaluate", "--policy", made / "policy")
+    assert (code, err) == (2, "recsession: run/policy: No space left on device\n")
+
+
+def as_process(*words: object, cwd: Path, encoding: str = "utf-8") -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONIOENCODING": encoding}
+    command = [sys.executable, "-m", "recsession", *map(str, words)]
+    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=False)
+
+
+def test_process_collects(tmp_path, world_options):
+    done = as_process("collect", "--out", "log", "--num-sessions", 20, *world_options, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("log: 20 sessions, ")
+    assert "Traceback" not in done.stderr
+    assert LoggedDataset.open(tmp_path / "log").num_sessions == 20
+
+
+def test_process_refuses_in_one_line(tmp_path):
+    for words, encoding, fragment in (
+        (["evaluate", "--policy", "absent"], "utf-8", "unknown policy 'absent'"),
+        (["trian"], "utf-8", "did you mean 'train'?"),
+        # The reason is read out of what tyro prints, which is drawn otherwise where stdout is not UTF-8.
+        (["collect", "--out", "new", "--nois", "uniform"], "utf-8", "options: --nois, uniform; did you mean --noise?"),
+        (["collect", "--out", "new", "--nois", "uniform"], "ascii", "options: --nois, uniform; did you mean --noise?"),
+    ):
+        done = as_process(*words, cwd=tmp_path, encoding=encoding)
+        assert done.returncode == 2
+        assert re.fullmatch(r"recsession: [^\n]+\n", done.stderr)
+        assert fragment in done.stderr
+    assert not any(tmp_path.iterdir())
