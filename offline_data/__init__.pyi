@@ -14,7 +14,6 @@ from .dial.named_datasets import NamedDataset as NamedDataset
 from .dial.named_datasets import find_named as find_named
 from .dial.named_datasets import load_named as load_named
 from .dial.named_datasets import named_datasets as named_datasets
-from .dial.quality import Interval as Interval
 from .dial.quality import Reference as Reference
 from .dial.quality import evaluate_returns as evaluate_returns
 from .dial.quality import mixture_spec as mixture_spec

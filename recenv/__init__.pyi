@@ -24,5 +24,6 @@ from .item_codes.semantic_ids import SemanticIdConfig as SemanticIdConfig
 from .item_codes.semantic_ids import SemanticIds as SemanticIds
 from .registry import Registry as Registry
 from .session_config import SessionConfig as SessionConfig
+from .statistics import Interval as Interval
 from .world import World as World
 from .world import make_world as make_world

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from offline_data.dial.quality import Interval
+from recenv.statistics import Interval
 
 Pieces = Callable[[], Iterable[np.ndarray]]
 """Gives the values anew at every call, in pieces that follow one another."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -14,6 +14,7 @@ from offline_data.collection.rollout import play_sessions
 from recenv.dynamics.user_models.base import USER_MODELS
 from recenv.errors import require, require_range
 from recenv.random_streams import derive_seeds
+from recenv.statistics import Interval
 from recenv.world import World
 
 SESSIONS_PER_BATCH = 4096
@@ -80,38 +81,6 @@ def mixture_spec(
 def as_spec(behavior: Spec | str) -> dict[str, Any]:
     """Return a behavior policy's name or spec as a spec."""
     return {"name": behavior} if isinstance(behavior, str) else dict(behavior)
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A mean with its 95 % interval."""
-
-    mean: float
-    """The estimate."""
-    low: float
-    """Lower end."""
-    high: float
-    """Upper end."""
-
-    @staticmethod
-    def of(samples: np.ndarray) -> Interval:
-        """Return the mean of independent samples [n] and its normal-approximation interval."""
-        mean = float(np.mean(samples))
-        half = 1.96 * float(np.std(samples, ddof=1)) / float(np.sqrt(len(samples))) if len(samples) > 1 else 0.0
-        return Interval(mean, mean - half, mean + half)
-
-    @property
-    def half_width(self) -> float:
-        """Half of the interval's width."""
-        return (self.high - self.low) / 2.0
-
-    def as_dict(self) -> dict[str, float]:
-        """Return the fields by name."""
-        return asdict(self)
-
-    def __format__(self, spec: str) -> str:
-        spec = spec or ".2f"
-        return f"{self.mean:{spec}} [{self.low:{spec}}, {self.high:{spec}}]"
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,9 @@ from typing import Any, Final
 
 import numpy as np
 
-from offline_data.dial.quality import Interval
 from offline_data.fitting.maximum_likelihood import wilson
 from recenv.errors import require_range
+from recenv.statistics import Interval
 
 NUM_BINS: Final = 10
 _BAR: Final = 30

@@ -19,7 +19,6 @@ from typing import Any, Final, Literal
 
 import numpy as np
 
-from offline_data.dial.quality import Interval
 from offline_data.fitting.calibration import Reliability, gain_per_step, reliability, verdict
 from offline_data.fitting.click_likelihood import PARAMETERS, ClickLikelihood
 from offline_data.fitting.feedback_estimates import leave_estimates, like_estimates
@@ -34,6 +33,7 @@ from offline_data.store.dataset import LoggedDataset
 from recenv.errors import require, require_range, unknown_name
 from recenv.random_streams import derive_seeds
 from recenv.session_config import SessionConfig
+from recenv.statistics import Interval
 
 InterestPath = Literal["profile", "mean_path"]
 INTEREST_PATHS: Final = ("profile", "mean_path")

@@ -7,8 +7,9 @@ from pathlib import Path
 
 from agents.training.trainer import check_device
 from offline_data.describe.dataset_summary import policy_name
-from offline_data.dial.quality import Interval, evaluate_returns, expert_spec, reference_returns
+from offline_data.dial.quality import evaluate_returns, expert_spec, reference_returns
 from recenv.errors import require_range
+from recenv.statistics import Interval
 from recenv.world import make_world
 from recsession.inputs import SetWords, find_policy, given_behavior, given_world
 

@@ -34,11 +34,11 @@ from agents.training.trainer import (
 )
 from agents.values.critics import CriticConfig
 from agents.values.scores import SCORES, score_log
-from offline_data.dial.quality import Interval
 from offline_data.store.atomic_files import make_folder, replacing, sole_writer, write_json
 from offline_data.store.dataset import LoggedDataset
 from recenv.errors import require, require_range
 from recenv.plain_config import to_plain
+from recenv.statistics import Interval
 from recenv.world import make_world
 from recsession.inputs import parse
 

@@ -15,9 +15,9 @@ import numpy as np
 
 from offline_data.behavior.base import make_behavior
 from offline_data.collection.rollout import SessionRows, play_sessions
-from offline_data.dial.quality import Interval
 from recenv.errors import require, require_range
 from recenv.random_streams import derive_seeds
+from recenv.statistics import Interval
 from recenv.world import World
 
 Spec = Mapping[str, Any]

@@ -39,13 +39,14 @@ from agents.training.trainer import TrainerConfig, check_device, train
 from agents.values.critics import FITTED_Q, CriticConfig, fit_critic, score_rows
 from offline_data.behavior.base import BEHAVIORS
 from offline_data.collection.collection import LogRequest, collect
-from offline_data.dial.quality import Interval, Reference, mixture_spec, reference_returns
+from offline_data.dial.quality import Reference, mixture_spec, reference_returns
 from offline_data.ope.base import estimate
 from offline_data.store.atomic_files import make_folder, replacing, sole_writer, write_json
 from offline_data.store.dataset import LoggedDataset
 from recenv.errors import InvalidInput, require, require_range
 from recenv.plain_config import to_plain
 from recenv.session_config import SessionConfig
+from recenv.statistics import Interval
 from recenv.world import make_world
 from recsession.experiments.report import format_table, write_report
 

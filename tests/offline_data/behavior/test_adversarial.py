@@ -7,11 +7,12 @@ import pytest
 
 from offline_data.behavior.adversarial import AdversarialPolicy
 from offline_data.behavior.base import ActionKind, SessionView, make_behavior
-from offline_data.dial.quality import Interval, evaluate_returns
+from offline_data.dial.quality import evaluate_returns
 from offline_data.ranking.ranking import RankingPolicy
 from recenv.dynamics.user_models.base import USER_MODELS
 from recenv.errors import InvalidInput
 from recenv.session_config import SessionConfig
+from recenv.statistics import Interval
 from recenv.world import make_world
 from tests.reference import behavior_reference as reference
 from tests.strategies.worlds import small_worlds

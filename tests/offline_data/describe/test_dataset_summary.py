@@ -15,11 +15,12 @@ from offline_data.describe import dataset_summary
 from offline_data.describe.dataset_summary import policy_name, summarize
 from offline_data.describe.log_checks import CHECKS
 from offline_data.describe.streamed_statistics import QUANTILES
-from offline_data.dial.quality import Interval, mixture_spec
+from offline_data.dial.quality import mixture_spec
 from offline_data.ranking.ranking import gaussian_log_prob
 from offline_data.store import session_blocks
 from offline_data.store.dataset import COLUMN_MEANINGS
 from recenv.errors import InvalidInput
+from recenv.statistics import Interval
 
 pytestmark = pytest.mark.kernels
 

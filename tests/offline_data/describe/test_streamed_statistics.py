@@ -19,7 +19,7 @@ from offline_data.describe.streamed_statistics import (
     order_statistics,
     quantiles,
 )
-from offline_data.dial.quality import Interval
+from recenv.statistics import Interval
 
 pytestmark = pytest.mark.kernels  # needs no torch
 

@@ -14,11 +14,12 @@ from offline_data.describe.dataset_card import card
 from offline_data.dial import named_datasets as names
 from offline_data.dial import target_score
 from offline_data.dial.named_datasets import default_path, find_named, load_named, named_datasets
-from offline_data.dial.quality import Interval, Reference, expert_spec, mixture_spec
+from offline_data.dial.quality import Reference, expert_spec, mixture_spec
 from offline_data.store.dataset import LoggedDataset
 from recenv.dynamics.user_models.base import USER_MODELS
 from recenv.errors import InvalidInput
 from recenv.session_config import SessionConfig
+from recenv.statistics import Interval
 
 NAME = "recsession/default/mixed-10-clickbait-v0"
 

@@ -12,7 +12,6 @@ from offline_data.collection.rollout import play_sessions
 from offline_data.dial import quality
 from offline_data.dial.named_datasets import NOISES
 from offline_data.dial.quality import (
-    Interval,
     Reference,
     evaluate_returns,
     expert_spec,
@@ -24,6 +23,7 @@ from recenv.dynamics.user_models.base import USER_MODELS
 from recenv.errors import InvalidInput
 from recenv.random_streams import derive_seeds
 from recenv.session_config import SessionConfig
+from recenv.statistics import Interval
 from recenv.world import make_world
 from recsession.experiments.myopic_gap import FAMILIES
 from tests.strategies.worlds import small_worlds
@@ -33,32 +33,6 @@ pytestmark = pytest.mark.kernels
 
 def exactly(value):
     return Interval(value, value, value)
-
-
-def test_interval_of_known_samples():
-    """Mean 3, standard deviation sqrt(10 / 3) over four: half a width of 1.96 sqrt(10 / 12)."""
-    interval = Interval.of(np.array([1.0, 2.0, 4.0, 5.0]))
-    half = 1.96 * math.sqrt(10.0 / 12.0)
-    assert interval.mean == 3.0
-    assert interval.low == pytest.approx(3.0 - half)
-    assert interval.high == pytest.approx(3.0 + half)
-    assert interval.as_dict() == {"mean": interval.mean, "low": interval.low, "high": interval.high}
-    assert f"{interval}" == "3.00 [1.21, 4.79]"
-    assert f"{interval:.1f}" == "3.0 [1.2, 4.8]"
-
-
-def test_interval_of_one_sample_has_no_width():
-    assert Interval.of(np.array([2.5])) == exactly(2.5)
-
-
-def test_interval_covers_the_mean_at_its_rate():
-    """2000 samples of 50 uniforms; false-alarm rate below 1e-4: fewer than 1835 or more than 1940 intervals cover.
-
-    That is 2e-5 at a true coverage of 0.940 and 1e-5 at 0.950 (binomial); the normal interval's lies between.
-    """
-    samples = np.random.default_rng(0).random((2000, 50))
-    intervals = [Interval.of(row) for row in samples]
-    assert 1835 <= sum(interval.low <= 0.5 <= interval.high for interval in intervals) <= 1940
 
 
 def test_score_is_zero_at_the_noise_and_one_at_the_expert():

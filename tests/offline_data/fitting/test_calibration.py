@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from offline_data.dial.quality import Interval
 from offline_data.fitting.calibration import gain_per_step, reliability, verdict
 from recenv.errors import InvalidInput
+from recenv.statistics import Interval
 
 
 def test_curve_by_hand():

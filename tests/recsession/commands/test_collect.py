@@ -12,8 +12,9 @@ from offline_data.collection.collection import LogRequest, collect
 from offline_data.collection.corruption import Corruption
 from offline_data.dial import named_datasets, target_score
 from offline_data.dial.named_datasets import load_named
-from offline_data.dial.quality import Interval, Reference, mixture_spec
+from offline_data.dial.quality import Reference, mixture_spec
 from offline_data.store.dataset import LoggedDataset
+from recenv.statistics import Interval
 
 NAME = "recsession/boredom/mixed-20-stale-v0"
 

@@ -9,15 +9,14 @@ import pytest
 
 from offline_data.behavior.base import make_behavior
 from offline_data.collection.rollout import play_sessions
-from offline_data.dial.quality import Interval
 from recenv.dynamics.user_models.base import USER_MODELS
 from recenv.errors import InvalidInput
 from recenv.random_streams import derive_seeds
 from recenv.session_config import SessionConfig
-from recenv.world import make_world
+from recenv.statistics import Interval
+from recenv.world import World, make_world
 from recsession.experiments.myopic_gap import FAMILIES, OracleFamily, myopic_gap, paired_ratio
 
-kernels = pytest.mark.kernels
 NUM_SESSIONS = 200
 
 
@@ -40,9 +39,14 @@ def test_looking_ahead_pays_in_the_models_own_world(name):
 # --- the measure
 
 
-@pytest.fixture
-def world(small_world):
-    return small_world(12, 3)
+def small_world(num_items: int) -> World:
+    small = {"embedding_dim": 3, "num_topics": 2, "max_steps": 6, "history_length": 3, "no_click_utility": -1.0}
+    return make_world(SessionConfig().override(**small, num_items=num_items, slate_size=3))
+
+
+@pytest.fixture(scope="module")
+def world() -> World:
+    return small_world(12)
 
 
 def rows_of(world, spec, role, count=60, seed=3):
@@ -50,7 +54,6 @@ def rows_of(world, spec, role, count=60, seed=3):
     return play_sessions(world, make_behavior(world, spec), *seeds)
 
 
-@kernels
 def test_the_member_is_selected_on_users_of_its_own(world):
     family = OracleFamily.of_experts(-2.0, 0.5, 2.0)
     gap = myopic_gap(world, family, 60, seed=3)
@@ -66,7 +69,6 @@ def test_the_member_is_selected_on_users_of_its_own(world):
     assert gap.far_sighted.mean not in selection
 
 
-@kernels
 def test_first_steps_are_compared_on_the_same_users(world):
     family = OracleFamily.of_experts(0.5, 2.0)
     gap = myopic_gap(world, family, 60, seed=3)
@@ -76,16 +78,14 @@ def test_first_steps_are_compared_on_the_same_users(world):
         assert lead == Interval.of(firsts[0] - firsts[1])
 
 
-@kernels
-def test_a_greedy_oracle_that_is_none_is_found_out(small_world):
-    world = small_world(40, 3)
+def test_a_greedy_oracle_that_is_none_is_found_out():
+    world = small_world(40)
     honest = OracleFamily.of_experts(0.25, 0.5)
     fake = dataclasses.replace(honest, greedy={"name": "expert", "quality_weight": -20.0, "temperature": 0.02})
     assert myopic_gap(world, honest, 400, seed=0).greedy_is_greedy
     assert not myopic_gap(world, fake, 400, seed=0).greedy_is_greedy
 
 
-@kernels
 def test_a_gap_is_a_function_of_its_seed(world):
     family = OracleFamily.of_experts(1.0)
     gap = myopic_gap(world, family, 20, seed=3)
@@ -93,7 +93,6 @@ def test_a_gap_is_a_function_of_its_seed(world):
     assert gap.uniform != myopic_gap(world, family, 20, seed=4).uniform
 
 
-@kernels
 def test_one_session_is_refused(world):
     with pytest.raises(InvalidInput, match="num_sessions=1 is outside"):
         myopic_gap(world, OracleFamily.of_experts(1.0), 1, seed=0)
