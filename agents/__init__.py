@@ -5,4 +5,8 @@ What it offers stands in `__init__.pyi` and is imported, torch with it, when it 
 
 import lazy_loader
 
+from recenv.extras import require_extra
+
+require_extra("agents")
+
 __getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

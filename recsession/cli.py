@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from recenv.errors import InvalidInput, unknown_name
+from recenv.extras import require_extra
 
 COMMANDS: Final = {
     "quickstart": "simulate, log, learn and judge: the main job end to end, with a report",
@@ -30,6 +31,8 @@ _MODULES: Final = {name: f"recsession.commands.{name}" for name in COMMANDS} | {
     "quickstart": "recsession.experiments.quickstart",
     "import": "recsession.commands.import_log",
 }
+
+_LEARNERS: Final = frozenset({"quickstart", "train", "ope", "theory"})
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -81,6 +84,8 @@ def _stopped() -> int:
 
 
 def _run(name: str, words: Sequence[str]) -> None:
+    if name in _LEARNERS:
+        require_extra("agents")
     module = importlib.import_module(_MODULES[name])
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(1)  # two threads can collapse on small networks and shared cores

@@ -20,7 +20,8 @@ from packaging.version import Version
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 PACKAGES = ("recenv", "offline_data", "agents", "recsession")
-INSTALL_COMMAND = "pip install -c constraints.txt -e . && recsession quickstart"
+EXTRAS = PROJECT["project"]["optional-dependencies"]
+INSTALL_COMMAND = "pip install -c constraints.txt -e '.[agents,minari]' && recsession quickstart"
 TEST_COMMAND = "pip install -c constraints.txt tox && tox"
 
 
@@ -37,7 +38,8 @@ def pins() -> dict[str, Version]:
 
 def declared() -> list[Requirement]:
     groups = [entry for group in PROJECT["dependency-groups"].values() for entry in group if isinstance(entry, str)]
-    entries = [*PROJECT["project"]["dependencies"], *PROJECT["build-system"]["requires"], *groups]
+    optional = [entry for extra in EXTRAS.values() for entry in extra if not entry.startswith("recsession[")]
+    entries = [*PROJECT["project"]["dependencies"], *optional, *PROJECT["build-system"]["requires"], *groups]
     return [Requirement(entry) for entry in entries]
 
 
@@ -84,7 +86,7 @@ def test_installed_versions_are_the_pins():
     assert {name: str(here[name]) for name in both} == {name: str(versions[name]) for name in both}
     # The whole runtime is here and pinned, down to the dependencies of dependencies; CUDA builds bring their own.
     runtime: set[str] = set()
-    for dependency in PROJECT["project"]["dependencies"]:
+    for dependency in (*PROJECT["project"]["dependencies"], *EXTRAS["agents"], *EXTRAS["minari"]):
         needed(canonicalize_name(Requirement(dependency).name), runtime)
     unpinned = {name for name in runtime - versions.keys() if not name.startswith(("nvidia-", "cuda-", "triton"))}
     assert not unpinned, f"constraints.txt pins no {sorted(unpinned)}"

@@ -11,7 +11,7 @@ from typing import Any, Final
 import numpy as np
 
 from recenv.catalog import Catalog
-from recenv.errors import InvalidInput, require_range
+from recenv.errors import require_range
 
 EXACT_UP_TO: Final = 100_000
 NUM_QUERIES: Final = 256
@@ -67,7 +67,7 @@ class ItemSearch:
             available: [B, N] bool or integers, zero where an item is left out; none is by default.
 
         Raises:
-            InvalidInput: see `Catalog.nearest_items`; or if faiss is needed and missing.
+            InvalidInput: see `Catalog.nearest_items`.
         """
         if self.exact or candidates is not None or available is not None:
             return self.catalog.nearest_items(protos, self.num_nearest, candidates, available)
@@ -126,13 +126,8 @@ class ItemSearch:
     def _index(self) -> _Index:
         catalog = self.catalog
         require_range("num_nearest", self.num_nearest, 1, catalog.num_items, integer=True)
-        try:
-            import faiss
-        except ImportError as error:
-            raise InvalidInput(
-                f"num_items={catalog.num_items} exceeds {EXACT_UP_TO}, from where on the nearest items come from "
-                "faiss, which is not installed; pip install faiss-cpu, or search with exact=True"
-            ) from error
+        import faiss
+
         dim, num_lists = catalog.embedding_dim, max(1, int(2 * np.sqrt(catalog.num_items)))
         lists = faiss.IndexIVFFlat(faiss.IndexFlatIP(dim), dim, num_lists, faiss.METRIC_INNER_PRODUCT)
         clustering = lists.cp

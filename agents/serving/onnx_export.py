@@ -18,7 +18,7 @@ from agents.nn.rows import take_rows
 from agents.policies.base import Policy
 from agents.policies.gaussian import GaussianPolicy
 from offline_data.store.atomic_files import replacing
-from recenv.errors import InvalidInput
+from recenv.extras import require_extra
 
 OPSET: Final = 20
 
@@ -39,11 +39,7 @@ def export_onnx(policy: Policy, path: str | Path) -> None:
     Raises:
         InvalidInput: if the packages are missing or the file cannot be written.
     """
-    try:
-        import onnx  # noqa: F401
-        import onnxscript  # noqa: F401
-    except ImportError as error:
-        raise InvalidInput(f'export to ONNX needs {error.name}; pip install "recsession[onnx]"') from error
+    require_extra("onnx")
     names = policy.space.observed
     with _quiet(), torch.no_grad():
         program = _traced(_Served(policy), tuple(_example(policy, 3))).run_decompositions(_DECOMPOSITIONS)

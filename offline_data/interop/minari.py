@@ -28,6 +28,7 @@ from offline_data.store.histories import ObservationBuilder
 from offline_data.store.session_blocks import SessionBlock, session_blocks
 from recenv.envs.wrappers import ProtoAction
 from recenv.errors import InvalidInput, require
+from recenv.extras import require_extra
 from recenv.session_config import SessionConfig
 from recenv.world import make_world
 
@@ -82,6 +83,7 @@ def export_minari(
         InvalidInput: for a malformed id or one that is there already, a log without a world, or a folder that cannot be
             written.
     """
+    require_extra("minari")
     import h5py
     from minari.storage.datasets_root_dir import get_dataset_path
 
@@ -263,6 +265,7 @@ def import_minari(
     Raises:
         InvalidInput: for a missing dataset, other actions, or rewards that cannot be read.
     """
+    require_extra("minari")
     import minari
     from minari.storage.datasets_root_dir import get_dataset_path
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from agents.training.trainer import check_device
 from offline_data.describe.dataset_summary import policy_name
 from offline_data.dial.quality import evaluate_returns, expert_spec, reference_returns
 from recenv.errors import require_range
@@ -41,7 +40,10 @@ class Evaluate:
 
     def run(self) -> None:
         """Evaluate and print."""
-        check_device(self.device)
+        if self.device != "cpu":
+            from agents.training.trainer import check_device  # a behavior policy needs no torch
+
+            check_device(self.device)
         require_range("seed", self.seed, 0, 2**31 - 1, integer=True)
         policy, world = find_policy(
             self.policy,

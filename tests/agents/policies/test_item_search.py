@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import copy
-import sys
 
 import numpy as np
 import pytest
@@ -148,12 +147,6 @@ def test_wrong_protos_are_refused(exact):
         ItemSearch(search.catalog.embeddings, 51, exact=exact).nearest(np.ones((1, 3)))
     with pytest.raises(InvalidInput, match="target_recall"):
         ItemSearch(search.catalog.embeddings, 5, target_recall=1.5)
-
-
-def test_a_missing_faiss_is_named(monkeypatch):
-    monkeypatch.setitem(sys.modules, "faiss", None)
-    with pytest.raises(InvalidInput, match="pip install"):
-        ItemSearch(unit(np.random.default_rng(1), 50, 3), 5, exact=False).nearest(np.ones((1, 3)))
 
 
 def test_copies_of_a_policy_share_what_is_built_and_files_do_not_hold_it(large):
