@@ -41,6 +41,7 @@ from agents.objectives.bases.ratios import log_ratio
 from agents.robust.density_cap import dual_threshold, filter_weight
 from agents.robust.good_fraction import estimate_good_fraction
 from recenv.errors import require_range
+from recenv.statistics import effective_sample_size
 
 _EPSILON_FACTOR = 1.5
 _LARGEST_NOISE = 1e3  # stands for a batch without a mean gradient
@@ -237,7 +238,7 @@ class DrpoObjective(Objective):
         return {
             "loss_actor": loss,
             "retained_mass": (weight > 0).to(weight.dtype).sum() / counted.sum().clamp_min(1),
-            "effective_sample_size": weight.sum().square() / weight.square().sum().clamp_min(1e-30),
+            "effective_sample_size": effective_sample_size(weight),
             **self._measured(),
         }
 

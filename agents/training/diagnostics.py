@@ -12,6 +12,7 @@ from torch import Tensor
 
 from agents.objectives.base import Objective
 from agents.policies.base import PolicyDistribution
+from recenv.statistics import effective_sample_size
 
 _SAMPLED_ROWS: Final = 256
 
@@ -29,8 +30,8 @@ def measure(objective: Objective, batch: TensorDictBase) -> dict[str, float | No
         `slate_diversity`, of one sampled action in each of the first 256 rows of the batch, and `far_field_share`,
         which compares the two;
         `kl_from_behavior`, the mean of log mu - log pi over logged actions, an estimate of KL(mu, pi), and
-        `importance_sample_size`, the `effective_sample_size` of pi / mu: both of the rows whose propensity the log
-        knows, and None where it knows none.
+        `importance_sample_size`, the share of rows that the `effective_sample_size` of pi / mu is: both of the rows
+        whose propensity the log knows, and None where it knows none.
     """
     action = batch.get(objective.tensor_keys.action)
     few: Any = batch[:_SAMPLED_ROWS]
@@ -54,12 +55,13 @@ def measure(objective: Objective, batch: TensorDictBase) -> dict[str, float | No
     log_ratio = -surprise - objective.column(batch, "behavior_log_prob").to(surprise)
     log_ratio = log_ratio[torch.isfinite(log_ratio)]
     known = log_ratio.numel() > 0
+    ratio = (log_ratio - log_ratio.max()).exp() if known else log_ratio  # up to a factor, which no float need hold
     return found | {
         "entropy": float(own.mean()),
         "far_field_share": float(far_field_share(surprise, own)),
         "slate_diversity": slate_diversity(policy.space.embeddings, slate),
         "kl_from_behavior": -float(log_ratio.mean()) if known else None,
-        "importance_sample_size": float(effective_sample_size(log_ratio)) if known else None,
+        "importance_sample_size": float(effective_sample_size(ratio)) / len(ratio) if known else None,
     }
 
 
@@ -98,16 +100,6 @@ def far_field_share(surprise: Tensor, own: Tensor, quantile: float = 0.99) -> Te
         quantile: share of its own actions that are likelier than what counts as far.
     """
     return (surprise > own.quantile(quantile)).to(surprise.dtype).mean()
-
-
-def effective_sample_size(log_weight: Tensor) -> Tensor:
-    """Return (sum w)^2 / (B sum w^2), the share of a batch that counts after weighting, a scalar in [1 / B, 1].
-
-    Args:
-        log_weight: [B] logarithms of weights, such as log pi - log mu; -inf for zero, and at least one above it.
-    """
-    twice = torch.logsumexp(2.0 * log_weight, dim=0)
-    return (2.0 * torch.logsumexp(log_weight, dim=0) - twice).exp() / log_weight.numel()
 
 
 def slate_diversity(embeddings: np.ndarray, slate: np.ndarray) -> float:

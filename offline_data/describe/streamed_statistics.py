@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from recenv.statistics import Interval
+from recenv.statistics import Interval, effective_sample_size
 
 Pieces = Callable[[], Iterable[np.ndarray]]
 """Gives the values anew at every call, in pieces that follow one another."""
@@ -129,7 +129,7 @@ class EffectiveSampleSize:
     """(sum w)^2 / sum w^2 of weights that are given by their logarithms, a piece at a time."""
 
     def __init__(self) -> None:
-        self._top, self._sum, self._squares, self._count = -math.inf, 0.0, 0.0, 0
+        self._count, self._log_sums, self._sizes = 0, [], []
 
     def add(self, log_weights: np.ndarray) -> None:
         """Take in more weights.
@@ -138,24 +138,22 @@ class EffectiveSampleSize:
             log_weights: [n] nats; -inf for no weight.
         """
         self._count += len(log_weights)
-        top = max(self._top, float(log_weights.max(initial=-math.inf)))
-        if top == -math.inf:
-            return
-        kept = math.exp(self._top - top)
-        weights = np.exp(log_weights - top)
-        self._sum = self._sum * kept + float(weights.sum())
-        self._squares = self._squares * kept**2 + float((weights**2).sum())
-        self._top = top
+        top = log_weights.max(initial=-math.inf)
+        if top > -math.inf:
+            weights = np.exp(log_weights - top)
+            self._log_sums.append(top + math.log(weights.sum()))
+            self._sizes.append(effective_sample_size(weights))
 
     @property
     def value(self) -> float:
         """The effective number of samples; 0 where no weight is above zero."""
-        return self._sum**2 / self._squares if self._squares else 0.0
+        sums = np.array(self._log_sums)
+        return float(effective_sample_size(np.exp(sums - sums.max()), np.array(self._sizes))) if len(sums) else 0.0
 
     @property
     def mean_weight(self) -> float:
         """The mean weight; 0 where there is none."""
-        return math.exp(self._top) * self._sum / self._count if self._sum else 0.0
+        return float(np.exp(self._log_sums).sum()) / max(self._count, 1)
 
 
 def gini(counts: np.ndarray) -> float:

@@ -14,9 +14,9 @@ from offline_data.fitting.maximum_likelihood import (
     identified,
     logistic_regression,
     sandwich,
-    wilson,
 )
 from offline_data.store.dataset import LoggedDataset
+from recenv.statistics import wilson
 
 # Whose users leave of their own accord, beside the pieces.
 _LEAVING_MODELS: Final = ("multi_behavior",)

@@ -214,12 +214,3 @@ def logistic_regression(features: np.ndarray, outcome: np.ndarray, cluster: np.n
     size = features.shape[1]
     unbounded = np.full(size, np.inf)
     return maximize(evaluate, np.zeros(size), np.ones(size, np.bool_), -unbounded, unbounded)
-
-
-def wilson(successes: float, trials: float) -> tuple[float, float]:
-    """Return Wilson's 95 % interval of a probability."""
-    z = _NORMAL_95
-    share = successes / trials
-    centre = (share + z * z / (2.0 * trials)) / (1.0 + z * z / trials)
-    half = z / (1.0 + z * z / trials) * np.sqrt(share * (1.0 - share) / trials + z * z / (4.0 * trials * trials))
-    return max(0.0, float(centre - half)), min(1.0, float(centre + half))

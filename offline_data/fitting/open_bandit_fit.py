@@ -18,14 +18,14 @@ from typing import Any, Final
 import numpy as np
 from scipy.optimize import minimize_scalar
 
-from offline_data.fitting.calibration import Reliability, gain_per_step, reliability, verdict
-from offline_data.fitting.maximum_likelihood import Evaluation, Optimum, ParameterEstimate, maximize, wilson
+from offline_data.fitting.calibration import gain_per_step, verdict
+from offline_data.fitting.maximum_likelihood import Evaluation, Optimum, ParameterEstimate, maximize
 from offline_data.interop.open_bandit import NUM_POSITIONS, POLICIES, read_open_bandit
 from recenv.catalog import Catalog
 from recenv.errors import require, require_range
 from recenv.random_streams import derive_seeds
 from recenv.session_config import SessionConfig
-from recenv.statistics import Interval
+from recenv.statistics import Interval, Reliability, reliability, wilson
 
 NOTES: Final[tuple[str, ...]] = (
     "the config is partial: it has the log's slate and click model, and needs `items`, whose appeal is the fitted "

@@ -19,7 +19,7 @@ from typing import Any, Final, Literal
 
 import numpy as np
 
-from offline_data.fitting.calibration import Reliability, gain_per_step, reliability, verdict
+from offline_data.fitting.calibration import gain_per_step, verdict
 from offline_data.fitting.click_likelihood import PARAMETERS, ClickLikelihood
 from offline_data.fitting.feedback_estimates import leave_estimates, like_estimates
 from offline_data.fitting.maximum_likelihood import (
@@ -33,7 +33,7 @@ from offline_data.store.dataset import LoggedDataset
 from recenv.errors import require, require_range, unknown_name
 from recenv.random_streams import derive_seeds
 from recenv.session_config import SessionConfig
-from recenv.statistics import Interval
+from recenv.statistics import Interval, Reliability, reliability
 
 InterestPath = Literal["profile", "mean_path"]
 INTEREST_PATHS: Final = ("profile", "mean_path")

@@ -20,9 +20,9 @@ from typing import Any, Final
 import numpy as np
 from scipy.optimize import minimize, minimize_scalar
 
-from offline_data.fitting.calibration import reliability
 from offline_data.store.dataset import LoggedDataset
 from recenv.errors import require
+from recenv.statistics import reliability
 
 MIN_SPLIT: Final = 10
 _FITTED_SCORES: Final = 4_000_000

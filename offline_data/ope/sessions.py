@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recenv.errors import require, require_range
+from recenv.statistics import effective_sample_size
 
 Floats = NDArray[np.float64]
 
@@ -123,11 +124,7 @@ class SessionStatistics:
 
     def effective_sample_size(self) -> float:
         """Return `(sum w)^2 / sum w^2` of the sessions' weights, in sessions; 0 if every weight is zero."""
-        largest = self.weights.max()
-        if largest == 0.0:
-            return 0.0
-        weights = self.weights / largest
-        return float(weights.sum() ** 2 / (weights**2).sum())
+        return float(effective_sample_size(self.weights))
 
 
 def _checked_column(name: str, values: Iterable[float], num_rows: int) -> Floats:

@@ -12,7 +12,6 @@ from agents.objectives.bc import BcObjective
 from agents.policies.base import make_policy
 from agents.policies.gaussian import IndependentNormal
 from agents.training.diagnostics import (
-    effective_sample_size,
     far_field_share,
     filter_precision,
     filter_recall,
@@ -92,14 +91,6 @@ def test_far_field_is_beyond_nearly_all_that_the_policy_does():
     own = torch.arange(101.0)  # the 99 % quantile is 99
     assert far_field_share(torch.tensor([98.0, 99.0, 99.5, 1e9]), own).item() == 0.5
     assert far_field_share(torch.tensor([98.0, 99.0, 99.5, 1e9]), own, 0.5).item() == 1.0
-
-
-def test_effective_sample_size_worked_by_hand():
-    weights = torch.tensor([3.0, 1.0, 0.0, 0.0])
-    assert effective_sample_size(weights.log()).item() == pytest.approx(16 / 10 / 4)
-    assert effective_sample_size(torch.zeros(7)).item() == pytest.approx(1.0)
-    # Ratios that no float holds.
-    assert effective_sample_size(torch.tensor([1e5, 0.0, -1e5])).item() == pytest.approx(1 / 3)
 
 
 def test_slate_diversity_worked_by_hand():

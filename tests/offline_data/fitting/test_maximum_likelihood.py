@@ -13,7 +13,6 @@ from offline_data.fitting.maximum_likelihood import (
     logistic_regression,
     maximize,
     sandwich,
-    wilson,
 )
 from recenv.errors import InvalidInput
 
@@ -117,11 +116,6 @@ def test_logistic_regression_is_scipys_and_knows_clusters():
     np.testing.assert_allclose(sandwich(twice.evaluation, free), sandwich(found.evaluation, free), rtol=1e-6)
     apart = logistic_regression(np.repeat(features, 2, 0), np.repeat(outcome, 2), np.arange(400))
     np.testing.assert_allclose(sandwich(apart.evaluation, free), sandwich(found.evaluation, free) / 2, rtol=1e-6)
-
-
-def test_wilson_by_hand():
-    assert wilson(0, 10) == pytest.approx((0.0, 0.27753), abs=1e-4)
-    assert wilson(5, 10) == pytest.approx((0.23659, 0.76341), abs=1e-4)
 
 
 def test_an_interval_goes_through_a_function():
