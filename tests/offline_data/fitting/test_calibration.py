@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from recenv.statistics import Interval
 from offline_data.fitting.calibration import gain_per_step, verdict
+from recenv.statistics import Interval
 
 
 def test_gain_by_hand():
