@@ -7,6 +7,7 @@ environment stepped with the same actions.
 
 from __future__ import annotations
 
+import importlib
 import warnings
 from typing import Any
 
@@ -17,8 +18,6 @@ import torch
 from gymnasium.utils.env_checker import check_env
 from gymnasium.vector import AutoresetMode
 from gymnasium.wrappers.vector import RecordEpisodeStatistics
-from stable_baselines3 import PPO
-from stable_baselines3.common import env_checker
 from torchrl.envs import EnvBase, GymEnv, GymWrapper, check_env_specs
 
 import recenv
@@ -31,6 +30,8 @@ from recenv.envs.wrappers import (
     VectorProtoAction,
     VectorSemanticIdAction,
 )
+
+pytestmark = pytest.mark.clients
 
 IDS = sorted(name for name in gymnasium.registry if name.startswith("RecSession-"))
 # Sessions short enough to end often; in the second world by the user as well, in the third among the step's candidates.
@@ -118,6 +119,7 @@ def flat_proto(name: str, **options: Any) -> gymnasium.Env:
 
 @pytest.mark.parametrize("name", IDS)
 def test_stable_baselines3s_checker_finds_nothing(name: str):
+    env_checker = importlib.import_module("stable_baselines3.common.env_checker")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         env_checker.check_env(flat_proto(name))
@@ -130,7 +132,7 @@ def test_stable_baselines3s_checker_finds_nothing(name: str):
 @pytest.mark.parametrize("name", IDS)
 def test_ppo_learns_from_the_sessions_that_there_were(name: str):
     num_steps = 256
-    model = PPO(
+    model = importlib.import_module("stable_baselines3").PPO(
         "MlpPolicy", flat_proto(name, max_steps=7), n_steps=num_steps, batch_size=64, n_epochs=2, seed=0, device="cpu"
     )
     before = {key: value.clone() for key, value in model.policy.state_dict().items()}

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import importlib
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,7 @@ LIMITS: dict[str, dict[str, Any]] = {
     "available": {"freshness": {"horizon": 60.0}},
 }
 slow = pytest.mark.slow
+pytestmark = pytest.mark.clients
 
 
 def make(name: str, limit: str = "all") -> tuple[World, Policy]:
@@ -59,7 +61,7 @@ def make(name: str, limit: str = "all") -> tuple[World, Policy]:
     ],
 )
 def test_the_model_shows_what_the_policy_shows(name: str, limit: str, tmp_path: Path):
-    onnxruntime = pytest.importorskip("onnxruntime", reason="tox -e clients")
+    onnxruntime = importlib.import_module("onnxruntime")
     world, policy = make(name, limit)
     path = tmp_path / "folder" / "policy.onnx"
     export_onnx(policy, path)
