@@ -13,7 +13,8 @@ from recenv.catalog import Catalog
 from recenv.engine.session_batch import Observation, SessionBatch
 from recenv.engine.slates import check_slates
 from recenv.errors import InvalidInput, require
-from recenv.render.rendering import RENDER_FPS, RENDER_MODES, Frame, SessionRecorder, check_render_mode, render
+from recenv.render.frame import Frame
+from recenv.render.rendering import RENDER_FPS, RENDER_MODES, SessionRecorder, check_render_mode, render
 from recenv.session_config import SessionConfig
 from recenv.world import World, make_world
 

@@ -5,21 +5,22 @@ Everything is drawn at twice its size and halved at the end, which smooths the e
 
 from __future__ import annotations
 
+import math
 from functools import cache
-from typing import Final, Literal
+from itertools import count
+from typing import Final, NamedTuple
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from recenv.render.rendering import Frame, finite, gauge_range, number, pooled, sampled
+from recenv.render.frame import Frame
+from recenv.render.scales import finite, gauge_range, number, pooled, sampled
 
 _SCALE: Final = 2
 _WIDTH: Final = 1152
 _LEFT: Final = (24, 744)
 _RIGHT: Final = (784, 1128)
 _TOP: Final = 88
-_CARD_GAP: Final = 9
-_CELL_GAP: Final = 3
 _BOTTOM: Final = 24
 _CHART_HEIGHT: Final = 140
 _USER_HEAD: Final = 42
@@ -42,15 +43,19 @@ _CHANNELS: Final = ("#0072b2", "#009e73", "#e69f00", "#cc79a7", "#56b4e9", "#d55
 Box = tuple[float, float, float, float]
 
 
-def draw(frame: Frame) -> np.ndarray:
-    """Return the picture; see `recenv.render.rendering.rgb_array`."""
+def rgb_array(frame: Frame) -> np.ndarray:
+    """Return the frame as a picture, [H, W, 3] uint8; H and W are fixed by the world, and multiples of 16.
+
+    Args:
+        frame: what to show; the same frame gives the same bytes.
+    """
     slate_size, num_feedback = frame.feedback.shape
-    chart_top = _TOP + _slate_height(slate_size, num_feedback)
+    chart_top = _slate_bottom(slate_size, num_feedback) + 9
     num_gauges = len(frame.gauges())
     scalars_height = _GAUGE_HEIGHT * num_gauges + _WHOLE_HEIGHT * (len(frame.scalars) - num_gauges)
     user_height = _USER_HEAD + scalars_height + _STRIP_HEIGHT * len(frame.strips()) + 8
     bottom = max(chart_top + _CHART_HEIGHT, _TOP + user_height)
-    height = -(-(bottom + _BOTTOM) // 16) * 16
+    height = math.ceil((bottom + _BOTTOM) / 16) * 16
     canvas = _Canvas(_WIDTH, height)
     _draw_head(canvas, frame)
     _draw_slate(canvas, frame)
@@ -91,17 +96,16 @@ class _Canvas:
         size: int,
         color: str = _INK,
         *,
-        align: Literal["left", "centre", "right"] = "left",
+        align: str = "l",
         bold: bool = False,
         room: float = float("inf"),
     ) -> None:
-        """Write one line whose middle height is y, cut to `room` pixels."""
+        """Write one line, cut to `room` pixels; y is its middle, x its left end, middle ("m") or right end ("r")."""
         cut = words
         while len(cut) > 1 and _text_width(cut, size) > room:
             cut = cut.removesuffix("…")[:-1] + "…"
-        anchor = {"left": "lm", "centre": "mm", "right": "rm"}[align]
         stroke = 0.016 * size * _SCALE if bold else 0
-        self._draw.text((x * _SCALE, y * _SCALE), cut, color, _font(size * _SCALE), anchor, stroke_width=stroke)
+        self._draw.text((x * _SCALE, y * _SCALE), cut, color, _font(size * _SCALE), f"{align}m", stroke_width=stroke)
 
 
 def _text_width(words: str, size: int) -> float:
@@ -118,37 +122,39 @@ def _font(size: int) -> ImageFont.FreeTypeFont:
 # --- the slate
 
 
-def _columns(slate_size: int) -> int:
-    return 5 if slate_size <= _MAX_LABELLED else 10 if slate_size <= _MAX_CARDS else 40
+class _Grid(NamedTuple):
+    """How a slate is laid out: labelled cards, small cards, or a cell an item."""
+
+    columns: int
+    gap: int
+    height: float
+    """Of a card with the gap below it."""
+
+    @staticmethod
+    def of(slate_size: int, num_feedback: int) -> _Grid:
+        if slate_size <= _MAX_LABELLED:
+            return _Grid(5, 9, 105 + 15 * num_feedback)
+        return _Grid(10, 9, 59 + 6 * num_feedback) if slate_size <= _MAX_CARDS else _Grid(40, 3, 18)
+
+    def box(self, k: int) -> Box:
+        """Return where position k is drawn."""
+        width = (_LEFT[1] - _LEFT[0] + self.gap) / self.columns
+        left, top = _LEFT[0] + k % self.columns * width, _TOP + k // self.columns * self.height
+        return left, top, left + width - self.gap, top + self.height - self.gap
 
 
-def _gap(slate_size: int) -> int:
-    return _CELL_GAP if slate_size > _MAX_CARDS else _CARD_GAP
-
-
-def _card_size(slate_size: int, num_feedback: int) -> tuple[float, float]:
-    """Return width and height with the gap after it: labelled cards, small cards, or a cell an item."""
-    width = (_LEFT[1] - _LEFT[0] + _gap(slate_size)) / _columns(slate_size)
-    if slate_size > _MAX_CARDS:
-        return width, width
-    return width, _CARD_GAP + (96 + 15 * num_feedback if slate_size <= _MAX_LABELLED else 50 + 6 * num_feedback)
-
-
-def _slate_height(slate_size: int, num_feedback: int) -> int:
-    rows = -(-slate_size // _columns(slate_size))
-    return round(rows * _card_size(slate_size, num_feedback)[1]) + (36 if slate_size > _MAX_LABELLED else 12)
+def _slate_bottom(slate_size: int, num_feedback: int) -> float:
+    """Return where the last row ends, and the legend below it where cards have no labels."""
+    return _Grid.of(slate_size, num_feedback).box(slate_size - 1)[3] + (36 if slate_size > _MAX_LABELLED else 12)
 
 
 def _draw_slate(canvas: _Canvas, frame: Frame) -> None:
     slate_size, num_feedback = frame.feedback.shape
     catalog = frame.world.catalog
     limits = [max(1.0, float(np.abs(trait).max())) for trait in (catalog.quality, catalog.appeal)]
-    width, height = _card_size(slate_size, num_feedback)
-    gap = _gap(slate_size)
+    grid = _Grid.of(slate_size, num_feedback)
     for k in range(slate_size):
-        row, column = divmod(k, _columns(slate_size))
-        left, top = _LEFT[0] + column * width, _TOP + row * height
-        box = (left, top, left + width - gap, top + height - gap)
+        box = grid.box(k)
         if slate_size > _MAX_CARDS:
             fill = _BLUE if frame.feedback[k, 0] else _EMPTY if frame.shown[k] else None
             canvas.rectangle(box, fill, outline=_RULE, radius=3)
@@ -159,22 +165,20 @@ def _draw_slate(canvas: _Canvas, frame: Frame) -> None:
         else:
             _draw_labelled_card(canvas, frame, k, limits, box)
     if slate_size > _MAX_LABELLED:
-        _draw_legend(canvas, frame, _TOP + _slate_height(slate_size, num_feedback) - 30)
+        _draw_legend(canvas, frame, _slate_bottom(slate_size, num_feedback) - 21)
 
 
 def _draw_hollow_card(canvas: _Canvas, frame: Frame, k: int, box: Box) -> None:
     canvas.rectangle(box, None, outline=_RULE, radius=6)
     if frame.slate[k] >= 0:
         x, y = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
-        canvas.text(x, y - 8, str(frame.slate[k]), 13, _FAINT, align="centre", room=box[2] - box[0])
-        canvas.text(x, y + 9, frame.absence(k), 11, _FAINT, align="centre", room=box[2] - box[0])
+        canvas.text(x, y - 8, str(frame.slate[k]), 13, _FAINT, align="m", room=box[2] - box[0])
+        canvas.text(x, y + 9, frame.absence(k), 11, _FAINT, align="m", room=box[2] - box[0])
 
 
 def _draw_card(canvas: _Canvas, clicked: bool, box: Box) -> None:
-    if clicked:
-        canvas.rectangle(box, _PALE, outline=_BLUE, radius=6, width=2.5)
-    else:
-        canvas.rectangle(box, _CARD, outline=_RULE, radius=6)
+    fill, outline, width = (_PALE, _BLUE, 2.5) if clicked else (_CARD, _RULE, 1)
+    canvas.rectangle(box, fill, outline=outline, radius=6, width=width)
 
 
 def _draw_small_card(canvas: _Canvas, frame: Frame, k: int, limit: float, box: Box) -> None:
@@ -194,7 +198,7 @@ def _draw_labelled_card(canvas: _Canvas, frame: Frame, k: int, limits: list[floa
     _draw_card(canvas, bool(frame.feedback[k, 0]), box)
     left, top, right = box[0] + 10, box[1], box[2] - 10
     canvas.text(left, top + 17, str(item), 17 if item < 100_000 else 12, bold=True)
-    canvas.text(right, top + 18, f"topic {catalog.topics[item]}", 11, _FAINT, align="right", room=60)
+    canvas.text(right, top + 18, f"topic {catalog.topics[item]}", 11, _FAINT, align="r", room=60)
     traits = {
         "quality": float(catalog.quality[item]) / limits[0],
         "appeal": float(catalog.appeal[item]) / limits[1],
@@ -257,7 +261,7 @@ def _draw_head(canvas: _Canvas, frame: Frame) -> None:
     canvas.text(_LEFT[0], 33, f"Step {frame.step} of {frame.world.config.max_steps}", 23, bold=True, room=270)
     if frame.outcome:
         canvas.rectangle((306, 20, 428, 46), "#fbe9dd", radius=13)
-        canvas.text(367, 33, frame.outcome, 13, _ORANGE, align="centre", bold=True)
+        canvas.text(367, 33, frame.outcome, 13, _ORANGE, align="m", bold=True)
     totals = {
         "reward": number(frame.rewards[-1]) if frame.step else "-",
         "return": number(frame.rewards.sum()),
@@ -265,9 +269,9 @@ def _draw_head(canvas: _Canvas, frame: Frame) -> None:
     }
     for column, (name, value) in enumerate(totals.items()):
         x = 512 + 156 * column
-        canvas.text(x, 33, name, 13, _FAINT, align="right")
+        canvas.text(x, 33, name, 13, _FAINT, align="r")
         canvas.text(x + 8, 32, value, 18, bold=True)
-    canvas.text(_RIGHT[1], 33, _words(frame.world.config.user_model.name), 13, _FAINT, align="right")
+    canvas.text(_RIGHT[1], 33, _words(frame.world.config.user_model.name), 13, _FAINT, align="r")
 
 
 def _horizon(frame: Frame) -> int:
@@ -277,48 +281,37 @@ def _horizon(frame: Frame) -> int:
 
 def _tick_step(horizon: int) -> int:
     """Return 1, 2 or 5 times a power of ten, of which at most ten fit into the horizon."""
-    power = 1
-    while True:
-        for step in (power, 2 * power, 5 * power):
-            if horizon <= 10 * step:
-                return step
-        power *= 10
+    return next(step for power in count() for step in (10**power, 2 * 10**power, 5 * 10**power) if horizon <= 10 * step)
 
 
 def _draw_history(
-    canvas: _Canvas,
-    frame: Frame,
-    history: np.ndarray,
-    ends: tuple[float, float],
-    box: Box,
-    color: str,
-    width: float,
+    canvas: _Canvas, frame: Frame, history: np.ndarray, ends: tuple[float, float], box: Box, color: str, width: float
 ) -> None:
     left, top, right, bottom = box
     low, high = ends
     end = left + (right - left) * (len(history) - 1) / _horizon(frame)
     values = sampled(history, max(2, int(end - left)))
-    xs = np.linspace(left, end, len(values))
-    ys = bottom - (values - low) / (high - low) * (bottom - top)
-    if len(values) > 1:
-        canvas.line(list(zip(xs.tolist(), ys.tolist(), strict=True)), color, width)
-    canvas.dot(float(xs[-1]), float(ys[-1]), width + 1, color)
+    heights = (values - low) / (high - low) * (bottom - top)
+    points = list(zip(np.linspace(left, end, len(values)).tolist(), (bottom - heights).tolist(), strict=True))
+    if len(points) > 1:
+        canvas.line(points, color, width)
+    canvas.dot(*points[-1], width + 1, color)
 
 
 def _draw_returns(canvas: _Canvas, frame: Frame, box: Box) -> None:
     left, top, right, bottom = box
     canvas.text(left, top + 8, "return so far", 13, bold=True)
-    canvas.text(right, top + 8, "step", 11, _FAINT, align="right")
+    canvas.text(right, top + 8, "step", 11, _FAINT, align="r")
     left, top, right, bottom = left + 64, top + 30, right - 6, bottom - 24
     returns = np.concatenate([[0.0], frame.rewards.cumsum()])
     low, high = gauge_range(returns)
     for share in (0.0, 0.5, 1.0):
         y = bottom - share * (bottom - top)
         canvas.line([(left, y), (right, y)], _RULE)
-        canvas.text(left - 8, y, number(low + share * (high - low)), 11, _FAINT, align="right")
+        canvas.text(left - 8, y, number(low + share * (high - low)), 11, _FAINT, align="r")
     horizon = _horizon(frame)
     for step in range(0, horizon + 1, _tick_step(horizon)):
-        canvas.text(left + step / horizon * (right - left), bottom + 14, str(step), 11, _FAINT, align="centre")
+        canvas.text(left + step / horizon * (right - left), bottom + 14, str(step), 11, _FAINT, align="m")
     _draw_history(canvas, frame, returns, (low, high), (left, top, right, bottom), _BLUE, 2.5)
 
 
@@ -348,7 +341,7 @@ def _draw_user(canvas: _Canvas, frame: Frame, box: Box) -> None:
 
 def _draw_label(canvas: _Canvas, name: str, value: str, left: float, y: float) -> None:
     canvas.text(left, y, _words(name), 12, room=_GAUGE_WIDTH - _text_width(value, 13) - 8)
-    canvas.text(left + _GAUGE_WIDTH, y, value, 13, align="right", bold=True)
+    canvas.text(left + _GAUGE_WIDTH, y, value, 13, align="r", bold=True)
 
 
 def _draw_gauge(canvas: _Canvas, frame: Frame, name: str, ends: tuple[float, float], box: Box) -> None:
@@ -373,7 +366,7 @@ def _draw_strip(canvas: _Canvas, frame: Frame, name: str, values: np.ndarray, bo
     bars = pooled(values, int(right - left) // 2)
     scale = f"{number(low)} to {number(limit)}"
     canvas.text(left, top + 7, _words(name), 12, room=right - left - _text_width(scale, 11) - 8)
-    canvas.text(right, top + 7, scale, 11, _FAINT, align="right")
+    canvas.text(right, top + 7, scale, 11, _FAINT, align="r")
     ticks = (frame.topics if of_topics else np.arange(len(values))) if len(values) <= _MAX_TICKS else ()
     on_slate = set(frame.world.catalog.topics[frame.slate[frame.shown]].tolist()) if of_topics else set()
     top, bottom = top + 19, bottom - (14 if len(ticks) else 0)
@@ -388,4 +381,4 @@ def _draw_strip(canvas: _Canvas, frame: Frame, name: str, values: np.ndarray, bo
     canvas.line([(left, zero), (right, zero)], _FAINT)
     for place, label in enumerate(ticks):
         x, seen = left + (place + 0.5) * width, int(label) in on_slate
-        canvas.text(x, bottom + 9, str(label), 9, _INK if seen else _FAINT, align="centre", bold=seen, room=width)
+        canvas.text(x, bottom + 9, str(label), 9, _INK if seen else _FAINT, align="m", bold=seen, room=width)

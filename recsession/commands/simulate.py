@@ -20,7 +20,9 @@ from recenv.envs.session_env import RecSessionEnv, resolve_config
 from recenv.envs.session_views import SUBSETS
 from recenv.errors import require, require_range, unknown_name
 from recenv.random_streams import BEHAVIOR, uniforms
-from recenv.render.rendering import RENDER_FPS, Frame, ansi, ending, rgb_array
+from recenv.render.frame import Frame, ending
+from recenv.render.rendering import RENDER_FPS
+from recenv.render.session_text import ansi
 from recenv.world import World, make_world
 from recsession.inputs import SetWords, find_policy, given_world
 
@@ -214,6 +216,8 @@ def _write_pictures(frames: list[Frame], out: Path) -> None:
 
 def _drawn(frames: list[Frame]) -> Iterator[Image.Image]:
     from PIL import Image
+
+    from recenv.render.session_picture import rgb_array
 
     for frame in tqdm(frames, unit="frame", delay=1.0):
         yield Image.fromarray(rgb_array(frame))

@@ -14,18 +14,11 @@ from gymnasium.vector import AutoresetMode
 from recenv import InvalidInput, RecSessionEnv, RecSessionVectorEnv, SessionConfig
 from recenv.dynamics.user_models.base import USER_MODELS
 from recenv.engine.session_batch import SessionBatch
-from recenv.render.rendering import (
-    Frame,
-    SessionRecorder,
-    ansi,
-    check_render_mode,
-    gauge_range,
-    number,
-    pooled,
-    rgb_array,
-    sampled,
-    strip_limit,
-)
+from recenv.render.frame import Frame
+from recenv.render.rendering import SessionRecorder, check_render_mode
+from recenv.render.scales import gauge_range, number, pooled, sampled, strip_limit
+from recenv.render.session_picture import rgb_array
+from recenv.render.session_text import ansi
 from recenv.world import make_world
 
 pytestmark = pytest.mark.kernels

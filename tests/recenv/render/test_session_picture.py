@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from recenv.render.rendering import Frame, rgb_array
+from recenv.render.frame import Frame
+from recenv.render.session_picture import rgb_array
 
 pytestmark = pytest.mark.kernels
 
