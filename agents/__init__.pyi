@@ -3,7 +3,9 @@
 from .batches.replay import LogStorage as LogStorage
 from .batches.replay import SequenceStorage as SequenceStorage
 from .batches.replay import make_replay as make_replay
-from .nn.encoders.base import ENCODERS as ENCODERS
+from .families import ENCODERS as ENCODERS
+from .families import OBJECTIVES as OBJECTIVES
+from .families import POLICIES as POLICIES
 from .nn.encoders.base import SessionEncoder as SessionEncoder
 from .nn.encoders.decision import DecisionConfig as DecisionConfig
 from .nn.encoders.flat import FlatConfig as FlatConfig
@@ -13,13 +15,11 @@ from .nn.encoders.transformer import TransformerConfig as TransformerConfig
 from .nn.networks import NetworkConfig as NetworkConfig
 from .nn.session_space import SessionSpace as SessionSpace
 from .objectives.awr import AwrConfig as AwrConfig
-from .objectives.base import OBJECTIVES as OBJECTIVES
 from .objectives.base import Objective as Objective
 from .objectives.bc import BcConfig as BcConfig
 from .objectives.drpo import DrpoConfig as DrpoConfig
 from .objectives.sage import SageConfig as SageConfig
 from .objectives.signed_pg import SignedPgConfig as SignedPgConfig
-from .policies.base import POLICIES as POLICIES
 from .policies.base import Policy as Policy
 from .policies.base import make_policy as make_policy
 from .policies.files import load_policy as load_policy

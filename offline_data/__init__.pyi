@@ -1,6 +1,5 @@
 """What `offline_data` offers."""
 
-from .behavior.base import BEHAVIORS as BEHAVIORS
 from .behavior.base import BehaviorPolicy as BehaviorPolicy
 from .behavior.base import Decision as Decision
 from .behavior.base import SessionView as SessionView
@@ -18,6 +17,8 @@ from .dial.quality import Reference as Reference
 from .dial.quality import evaluate_returns as evaluate_returns
 from .dial.quality import mixture_spec as mixture_spec
 from .dial.quality import reference_returns as reference_returns
+from .families import BEHAVIORS as BEHAVIORS
+from .families import ESTIMATORS as ESTIMATORS
 from .fitting.user_fit import UserFit as UserFit
 from .fitting.user_fit import fit_user_model as fit_user_model
 from .interop.column_map import ColumnMap as ColumnMap
@@ -30,7 +31,6 @@ from .interop.open_bandit import import_open_bandit as import_open_bandit
 from .interop.open_bandit import read_open_bandit as read_open_bandit
 from .interop.parquet import export_parquet as export_parquet
 from .interop.propensities import estimate_propensities as estimate_propensities
-from .ope.base import ESTIMATORS as ESTIMATORS
 from .ope.base import Estimate as Estimate
 from .ope.base import Estimator as Estimator
 from .ope.base import estimate as estimate

@@ -2,7 +2,6 @@
 
 from .catalog import Catalog as Catalog
 from .catalog import CatalogConfig as CatalogConfig
-from .dynamics.user_models.base import USER_MODELS as USER_MODELS
 from .dynamics.user_models.base import Response as Response
 from .dynamics.user_models.base import State as State
 from .dynamics.user_models.base import UserModel as UserModel
@@ -19,6 +18,7 @@ from .envs.wrappers import VectorHistoryTokens as VectorHistoryTokens
 from .envs.wrappers import VectorProtoAction as VectorProtoAction
 from .envs.wrappers import VectorSemanticIdAction as VectorSemanticIdAction
 from .errors import InvalidInput as InvalidInput
+from .families import USER_MODELS as USER_MODELS
 from .item_codes.prefix_tree import PrefixTree as PrefixTree
 from .item_codes.semantic_ids import SemanticIdConfig as SemanticIdConfig
 from .item_codes.semantic_ids import SemanticIds as SemanticIds

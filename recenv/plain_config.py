@@ -1,68 +1,72 @@
-"""Configs as plain values and back: nested frozen dataclasses, and registered ones by their name."""
+"""Configs as plain values and back, one codec for all: nested frozen dataclasses, where a part's config says its name.
+
+A field that holds the config of a part says of which family: `field(default_factory=..., metadata={"family": FAMILY})`.
+Its plain values then have the part's `name`, and are read back by it.
+"""
 
 from __future__ import annotations
 
 import ast
 import inspect
 import textwrap
-import types
+from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
-from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, TypeVar, get_origin, get_type_hints
 
 from recenv.errors import InvalidInput, require, unknown_name
+from recenv.registry import Registry, config_of
 
 Config = TypeVar("Config")
 
 
-def to_plain(config: Any) -> dict[str, Any]:
-    """Return a config as JSON-able values; one that has a `name` says it.
+def to_plain(config: Any, family: Registry[Any] | None = None) -> dict[str, Any]:
+    """Return a config as JSON-able values, equal for equal configs: 1 becomes 1.0 in a float field, and -0.0 0.0.
 
     Args:
         config: a dataclass of numbers, texts, tuples and further dataclasses.
+        family: of the part whose config it is, whose name is then told; None for any other dataclass.
     """
-    name = {"name": config.name} if hasattr(config, "name") else {}
-    values = {field.name: getattr(config, field.name) for field in fields(config)}
-    return name | {key: to_plain(value) if is_dataclass(value) else value for key, value in values.items()}
+    plain: dict[str, Any] = {} if family is None else {"name": family.name_of(type(config))}
+    for entry in fields(config):
+        value = getattr(config, entry.name)
+        if is_dataclass(value):
+            value = to_plain(value, entry.metadata.get("family"))
+        elif entry.type == "float":
+            value += 0.0
+        plain[entry.name] = value
+    return plain
 
 
-def from_plain(config_class: type[Config], values: dict[str, Any]) -> Config:
+def from_plain(kind: type[Config] | Registry[Any], values: Mapping[str, Any]) -> Config:
     """Return the config of what `to_plain` returned.
 
     Args:
-        config_class: its class.
+        kind: its class; or the family of a part, which the values then name.
         values: nested plain values; what is left out has its default.
 
     Raises:
-        InvalidInput: for a field that the class has not, the name of another class, or a config that is no object.
+        InvalidInput: for a field that the class has not, an unknown name, or a config that is no object.
     """
-    hints = get_type_hints(config_class)
-    known = {field.name for field in fields(config_class)}  # type: ignore[arg-type]
-    own = getattr(config_class, "name", None)
+    if isinstance(kind, Registry):
+        name = values.get("name")
+        require(isinstance(name, str), f"{dict(values)} has no 'name'; add that of a {kind.kind}")
+        part = kind.resolve(str(name))
+        return from_plain(config_of(part), {key: value for key, value in values.items() if key != "name"})
+    known, hints = {entry.name: entry for entry in fields(kind)}, get_type_hints(kind)  # type: ignore[arg-type]
     arguments: dict[str, Any] = {}
     for key, value in values.items():
-        if key == "name" and own is not None:
-            require(value == own, f"name={value!r} is not {own!r}; pass the values of a {config_class.__name__}")
-            continue
         if key not in known:
-            raise unknown_name(f"{config_class.__name__} option", key, known)
-        arguments[key] = _value(key, hints[key], value)
-    return config_class(**arguments)
-
-
-def _value(key: str, hint: Any, value: Any) -> Any:
-    choices = get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
-    configs: list[Any] = [choice for choice in choices if is_dataclass(choice)]
-    if not configs:
-        return tuple(value) if isinstance(value, list) else value
-    if not isinstance(value, dict):
-        names = " or ".join(choice.__name__ for choice in configs)
-        raise InvalidInput(f"{key}={value!r} is not an object; pass the values of a {names}")
-    if len(configs) == 1:
-        return from_plain(configs[0], value)
-    named = {choice.name: choice for choice in configs}
-    if value.get("name") not in named:
-        raise unknown_name(key, value.get("name"), named)
-    return from_plain(named[value["name"]], value)
+            raise unknown_name(f"{kind.__name__} option", key, known)
+        target = known[key].metadata.get("family", hints[key])
+        if isinstance(target, Registry) or is_dataclass(target):
+            if not isinstance(value, Mapping):
+                what = target.kind if isinstance(target, Registry) else target.__name__
+                raise InvalidInput(f"{key}={value!r} is not an object; pass the values of a {what}")
+            value = from_plain(target, value)  # type: ignore[arg-type]
+        elif isinstance(value, list) and get_origin(hints[key]) is tuple:
+            value = tuple(value)
+        arguments[key] = value
+    return kind(**arguments)
 
 
 def field_meanings(config: type) -> dict[str, str]:
@@ -75,8 +79,8 @@ def field_meanings(config: type) -> dict[str, str]:
     for base in reversed(config.__mro__[:-1]):
         (definition,) = ast.parse(textwrap.dedent(inspect.getsource(base))).body
         assert isinstance(definition, ast.ClassDef)
-        for field, text in zip(definition.body, definition.body[1:], strict=False):
-            match field, text:
+        for entry, text in zip(definition.body, definition.body[1:], strict=False):
+            match entry, text:
                 case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(meaning))):
                     meanings[name] = " ".join(meaning.split())
     return meanings

@@ -1,66 +1,249 @@
-"""A family of parts that are found by name: user models, behavior policies, objectives, estimators."""
+"""Families of parts that are found by name: user models, behavior policies, objectives, estimators and the like.
+
+A part is named in one of three ways: by the name under which a file of its family's folder registers it; by an entry
+point of an installed distribution, group `recsession.<group>`; or as `MODULE:CLASS`. Names are listed without importing
+anything; a part's file is imported when the part is asked for.
+
+What a file names is another matter than what a user types: inside `reading`, a `MODULE:CLASS` whose module is not
+imported yet is imported only if the user allowed it, by `allow_imports` or around everything by `permit_imports`.
+"""
 
 from __future__ import annotations
 
+import ast
 import importlib
-import pkgutil
-from collections.abc import Callable
-from typing import Generic, TypeVar
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import cached_property
+from importlib import metadata
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Final, Generic, TypeVar
 
-from recenv.errors import unknown_name
+from recenv.errors import InvalidInput, require, unknown_name
 
-Part = TypeVar("Part")
-Entered = TypeVar("Entered")
+Part = TypeVar("Part", bound=type)
+Entered = TypeVar("Entered", bound=type)
+
+OWN_PACKAGES: Final = frozenset({"recenv", "offline_data", "agents", "recsession"})
+
+_permitted: ContextVar[frozenset[str]] = ContextVar("permitted", default=frozenset())
+_source: ContextVar[str | None] = ContextVar("source", default=None)
+
+
+@contextmanager
+def permit_imports(modules: Iterable[str]) -> Iterator[None]:
+    """Let files that are read inside name parts of these modules, as `--allow-import` does.
+
+    Args:
+        modules: dotted names; a package's name allows its modules.
+    """
+    token = _permitted.set(_permitted.get() | frozenset(modules))
+    try:
+        yield
+    finally:
+        _permitted.reset(token)
+
+
+@contextmanager
+def reading(source: object, allow_imports: Iterable[str] = ()) -> Iterator[None]:
+    """Resolve names inside as those of a file, which nothing is imported for without permission.
+
+    Args:
+        source: the file, for messages.
+        allow_imports: modules that may be imported all the same.
+    """
+    token = _source.set(str(source))
+    try:
+        with permit_imports(allow_imports):
+            yield
+    finally:
+        _source.reset(token)
 
 
 class Registry(Generic[Part]):
-    """Parts of one family by name; the family's folder is imported at the first question.
+    """Parts of one family by name.
 
     Args:
         kind: what a part is called in an error, for example "objective".
-        package: dotted name of the folder whose modules register themselves on import.
+        package: dotted name of the folder whose modules register parts; its module `base` has the base class.
+        base: name of the base class, of which every part is a subclass.
+        group: entry points are those of the group `recsession.<group>`.
+
+    Examples:
+        >>> from recenv import USER_MODELS
+        >>> "interest_evolution" in USER_MODELS.registered()
+        True
+        >>> USER_MODELS.resolve("interest_evolution").__name__
+        'InterestEvolution'
     """
 
-    def __init__(self, kind: str, package: str) -> None:
+    def __init__(self, kind: str, package: str, base: str, group: str) -> None:
         self.kind = kind
-        self._package = package
+        self.package = package
+        self.group = f"recsession.{group}"
+        self._base_name = base
         self._parts: dict[str, Part] = {}
-        self._imported = False
+
+    @property
+    def base(self) -> type:
+        """The class that every part is a subclass of."""
+        return getattr(importlib.import_module(f"{self.package}.base"), self._base_name)
 
     def register(self, name: str) -> Callable[[Entered], Entered]:
-        """Return a decorator that enters a part under `name`.
+        """Return a decorator that enters a part under `name`; the same class again, a notebook's, replaces itself.
 
         Raises:
-            KeyError: if another part has that name already (a programming error).
+            InvalidInput: if another part has that name, or the part's `Config` is called otherwise: a subclass that
+                inherits its parent's would be saved, and then read back, as its parent.
         """
 
         def enter(part: Entered) -> Entered:
-            if name in self._parts:
-                raise KeyError(f"{self.kind} {name!r} is registered twice")
+            present: Any = self._parts.get(name)
+            if present is not None and _path_of(present) != _path_of(part):
+                raise InvalidInput(
+                    f"{self.kind} {name!r} is registered twice, by {_path_of(present)} and {_path_of(part)}; rename "
+                    "one of them"
+                )
+            called = getattr(config_of(part), "name", name)
+            require(
+                called == name,
+                f"{part.__name__} is registered as {name!r}, and its {config_of(part).__name__} is called {called!r}; "
+                f"give it a config of its own with name = {name!r}",
+            )
             self._parts[name] = part  # type: ignore[assignment] (the decorator keeps the part's own type)
             return part
 
         return enter
 
     def registered(self) -> tuple[str, ...]:
-        """Return every registered name, sorted."""
-        self._import_folder()
-        return tuple(sorted(self._parts))
+        """Return every name that `get` takes, sorted; nothing is imported but what names itself by an expression."""
+        known = (name for name in self._parts if ":" not in name)
+        return tuple(sorted({*known, *self._modules, *self._entry_points}))
 
     def get(self, name: str) -> Part:
-        """Return the part called `name`.
+        """Return the part that is registered as `name`, or an entry point.
 
         Raises:
             InvalidInput: if no part has that name; the nearest one is suggested.
         """
-        self._import_folder()
         if name not in self._parts:
-            raise unknown_name(self.kind, name, self._parts)
+            if name in self._modules:
+                importlib.import_module(self._modules[name])
+            elif name in self._entry_points:
+                self._parts[name] = self._checked(self._entry_points[name].load(), name)
+            else:
+                raise unknown_name(self.kind, name, self.registered())
         return self._parts[name]
 
-    def _import_folder(self) -> None:
-        if self._imported:
-            return
-        self._imported = True
-        for module in pkgutil.iter_modules(importlib.import_module(self._package).__path__):
-            importlib.import_module(f"{self._package}.{module.name}")
+    def resolve(self, part: str | Part) -> Part:
+        """Return the part that a name, `MODULE:CLASS` or a class means.
+
+        Raises:
+            InvalidInput: for an unknown name, a module that cannot be imported, or that a file names without
+                permission, and for a class that is no part of the family.
+        """
+        if not isinstance(part, str):
+            return self._checked(part, part)
+        return self._imported(part) if ":" in part else self.get(part)
+
+    def name_of(self, part: type) -> str:
+        """Return by which name a file is to call a part so that another process finds it.
+
+        Args:
+            part: a part, or the `Config` of one that was resolved or registered.
+        """
+        for name, known in self._parts.items():
+            if part in (known, config_of(known)):
+                own = name in self._modules or name in self._entry_points
+                return name if own else _path_of(known)
+        return _path_of(part)
+
+    def part_of(self, config: Any) -> Part:
+        """Return the part whose `Config` an object is an instance of.
+
+        Raises:
+            InvalidInput: if the object is no part's config.
+        """
+        kind = type(config)
+        for known in self._parts.values():
+            if kind is config_of(known):
+                return known
+        name = getattr(config, "name", None)
+        known = self.get(name) if isinstance(name, str) else None
+        if known is None or config_of(known) is not kind:
+            raise InvalidInput(f"{config!r} is no config of a {self.kind}; pass one, or resolve its part first")
+        return known
+
+    def _imported(self, spec: str) -> Part:
+        module_name, _, class_name = spec.partition(":")
+        source, top = _source.get(), module_name.partition(".")[0]
+        allowed = {module_name, *(module_name.rsplit(".", n)[0] for n in range(1, module_name.count(".") + 1))}
+        require(
+            source is None or module_name in sys.modules or top in OWN_PACKAGES or allowed & _permitted.get(),
+            f"{source} names the {self.kind} {spec!r}, and nothing is imported because a file says so; if you trust "
+            f"it, allow its module: --allow-import {module_name}, or allow_imports=({module_name!r},)",
+        )
+        try:
+            part = getattr(importlib.import_module(module_name), class_name, None)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # a stranger's module may do anything, sys.exit among it
+            raise InvalidInput(
+                f"{self.kind} {spec!r}: cannot import {module_name!r} ({type(error).__name__}: {error}); pass "
+                "MODULE:CLASS of a module on the path that can be imported"
+            ) from error
+        return self._checked(part, spec)
+
+    def _checked(self, part: Any, given: object) -> Part:
+        require(
+            isinstance(part, type) and issubclass(part, self.base),
+            f"{self.kind} {given!r} is no class that is a {self._base_name}; name one",
+        )
+        config = config_of(part)
+        for name, known in self._parts.items():
+            require(
+                known is part or not hasattr(config, "name") or config is not config_of(known),
+                f"{_path_of(part)} has the config of the {self.kind} {name!r}, and would be taken for it; give it a "
+                "config of its own",
+            )
+        if part not in self._parts.values():
+            self._parts[_path_of(part)] = part  # type: ignore[assignment] (checked above)
+        return part
+
+    @cached_property
+    def _modules(self) -> dict[str, str]:
+        """Which module of the folder registers which name, by the sources."""
+        spec = find_spec(self.package)
+        found: dict[str, str] = {}
+        for folder in (spec.submodule_search_locations or ()) if spec else ():
+            for file in sorted(Path(folder).glob("*.py")):
+                module = f"{self.package}.{file.stem}"
+                found |= dict.fromkeys(_registered_names(file), module)
+        return found
+
+    @cached_property
+    def _entry_points(self) -> dict[str, metadata.EntryPoint]:
+        return {point.name: point for point in metadata.entry_points(group=self.group)}
+
+
+def config_of(part: type) -> type:
+    """Return the class of a part's parameters: its `Config`, or itself where it is its own."""
+    return getattr(part, "Config", part)
+
+
+def _path_of(part: type) -> str:
+    return f"{part.__module__}:{part.__qualname__}"
+
+
+def _registered_names(file: Path) -> list[str]:
+    """Return the literal names in the decorators `@X.register("name")` of a source file."""
+    names = []
+    for node in ast.parse(file.read_text(encoding="utf-8")).body:
+        for call in node.decorator_list if isinstance(node, ast.ClassDef) else ():
+            match call:
+                case ast.Call(func=ast.Attribute(attr="register"), args=[ast.Constant(value=str(name))]):
+                    names.append(name)
+    return names

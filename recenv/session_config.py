@@ -11,8 +11,8 @@ from typing import Any, Final
 from recenv.catalog import Catalog, CatalogConfig
 from recenv.dynamics.choice_models import MultinomialLogit, choice_model
 from recenv.dynamics.pieces import PIECES, Freshness, LeaveHazard, Retention, Satiation, Satisfaction, TimeBudget
-from recenv.dynamics.user_models.base import USER_MODELS
 from recenv.errors import InvalidInput, require, require_range, unknown_name
+from recenv.families import USER_MODELS
 
 
 def _default_user_model() -> Any:

@@ -11,8 +11,9 @@ from recenv.catalog import Catalog
 from recenv.dynamics.candidates import ItemSupply
 from recenv.dynamics.choice_models import ChoiceModel
 from recenv.dynamics.pieces import SessionPieces
-from recenv.dynamics.user_models.base import USER_MODELS, State, UserModel
+from recenv.dynamics.user_models.base import State, UserModel
 from recenv.errors import require
+from recenv.families import USER_MODELS
 from recenv.session_config import SessionConfig
 
 
@@ -106,7 +107,7 @@ def _synthetic_world(config: SessionConfig) -> World:
 
 
 def _assemble(config: SessionConfig, catalog: Catalog) -> World:
-    model = USER_MODELS.get(config.user_model.name)
+    model = USER_MODELS.part_of(config.user_model)
     return World(
         config,
         catalog,

@@ -13,7 +13,8 @@ from typing import Any, Final, TypeAlias, TypeVar
 import numpy as np
 import tyro
 
-from offline_data.behavior.base import BEHAVIORS, ActionKind, BehaviorPolicy, make_behavior
+from offline_data.behavior.base import ActionKind, BehaviorPolicy, make_behavior
+from offline_data.families import BEHAVIORS
 from recenv.catalog import Catalog
 from recenv.errors import InvalidInput, require, unknown_name
 from recenv.session_config import SessionConfig

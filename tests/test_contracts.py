@@ -17,18 +17,21 @@ import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
 
-from agents.nn.encoders.base import ENCODERS, SessionEncoder
-from agents.objectives.base import NEEDS, OBJECTIVES, Objective
-from agents.policies.base import POLICIES, Policy
-from offline_data.behavior.base import ACTION_KINDS, BEHAVIORS, BehaviorPolicy, make_behavior
+from agents.families import ENCODERS, OBJECTIVES, POLICIES
+from agents.nn.encoders.base import SessionEncoder
+from agents.objectives.base import NEEDS, Objective
+from agents.policies.base import Policy
+from offline_data.behavior.base import ACTION_KINDS, BehaviorPolicy, make_behavior
 from offline_data.dial.quality import mixture_spec
-from offline_data.ope.base import ESTIMATORS, estimate
+from offline_data.families import BEHAVIORS, ESTIMATORS
+from offline_data.ope.base import estimate
 from offline_data.ope.sessions import LoggedSessions, SessionStatistics
 from recenv.dynamics.pieces import PIECES
-from recenv.dynamics.user_models.base import USER_MODELS, Response, State, UserModel
+from recenv.dynamics.user_models.base import Response, State, UserModel
 from recenv.engine.session_batch import SessionBatch, StepOutcome
 from recenv.envs.session_env import observation_space
 from recenv.errors import InvalidInput
+from recenv.families import USER_MODELS
 from recenv.plain_config import field_meanings, from_plain, to_plain
 from recenv.registry import Registry
 from recenv.session_config import SessionConfig
@@ -119,7 +122,7 @@ def test_a_name_is_given_once(kind):
     registry, _ = REGISTRIES[kind]
     taken = registry.registered()[0]
     before = registry.get(taken)
-    with pytest.raises(KeyError, match=f"{taken}' is registered twice"):
+    with pytest.raises(InvalidInput, match=f"{taken}' is registered twice"):
         registry.register(taken)(object)
     assert registry.get(taken) is before
 

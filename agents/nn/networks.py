@@ -5,22 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
-import tyro
 from torch import Tensor, nn
 
-from agents.nn.encoders.base import ENCODERS, SessionEncoder
-from agents.nn.encoders.decision import DecisionConfig
-from agents.nn.encoders.flat import FlatConfig
-from agents.nn.encoders.gru import GruConfig
+from agents.families import ENCODERS
+from agents.nn.encoders.base import SessionEncoder
 from agents.nn.encoders.pooled import PooledConfig
-from agents.nn.encoders.transformer import TransformerConfig
 from agents.nn.rows import take_rows
 from agents.nn.session_space import SessionSpace
 from recenv.errors import require, require_range
-
-EncoderConfig = PooledConfig | FlatConfig | GruConfig | TransformerConfig | DecisionConfig
 
 
 @dataclass(frozen=True)
@@ -29,8 +24,8 @@ class NetworkConfig:
 
     hidden_sizes: tuple[int, ...] = (128, 128)
     """Widths of the hidden layers behind the encoder."""
-    encoder: tyro.conf.AvoidSubcommands[EncoderConfig] = field(default_factory=PooledConfig)
-    """What reads the observation."""
+    encoder: Any = field(default_factory=PooledConfig, metadata={"family": ENCODERS})
+    """What reads the observation: the config of an encoder."""
 
     def __post_init__(self) -> None:
         require(len(self.hidden_sizes) > 0, "hidden_sizes is empty; give at least one width")
@@ -45,7 +40,7 @@ def make_encoder(space: SessionSpace, config: NetworkConfig) -> SessionEncoder:
         space: fixes the observation and the items.
         config: names it, with its sizes.
     """
-    return ENCODERS.get(config.encoder.name)(space, config.encoder)
+    return ENCODERS.part_of(config.encoder)(space, config.encoder)
 
 
 @contextmanager

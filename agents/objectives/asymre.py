@@ -21,7 +21,8 @@ import torch
 from tensordict import TensorDictBase
 from torch import Tensor
 
-from agents.objectives.base import OBJECTIVES, Objective
+from agents.families import OBJECTIVES
+from agents.objectives.base import Objective
 from agents.objectives.signed_pg import signed_pg_loss
 from recenv.errors import require_range
 

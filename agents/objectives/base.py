@@ -28,7 +28,6 @@ from torchrl.objectives import LossModule
 
 from agents.robust.problem import check_scores
 from recenv.errors import InvalidInput, require
-from recenv.registry import Registry
 
 _KL_ACTIONS = 1024
 
@@ -336,6 +335,3 @@ def batch_kl(reference: Acting, policy: Acting, tensordict: TensorDictBase) -> T
     with policy():
         log_ratio = second.log_prob(actions) - expected
     return (log_ratio.expm1() - log_ratio).mean(0)
-
-
-OBJECTIVES: Registry[type[Objective]] = Registry("objective", "agents.objectives")

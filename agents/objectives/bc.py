@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from tensordict import TensorDictBase
 from torch import Tensor
 
-from agents.objectives.base import OBJECTIVES, Objective
+from agents.families import OBJECTIVES
+from agents.objectives.base import Objective
 
 
 @dataclass(frozen=True)

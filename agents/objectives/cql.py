@@ -34,8 +34,8 @@ from torch import Tensor
 from torch.distributions import Distribution, Independent, Normal
 
 from agents.distributions.uniform_slates import UniformSlates
+from agents.families import OBJECTIVES
 from agents.nn.session_space import SessionSpace
-from agents.objectives.base import OBJECTIVES
 from agents.objectives.bases.action_values import (
     DIAGNOSTICS,
     ActionValuesConfig,

@@ -19,8 +19,9 @@ import torch
 from tensordict import TensorDictBase
 from torch import Tensor
 
+from agents.families import OBJECTIVES
 from agents.objectives.awr import awr_loss
-from agents.objectives.base import OBJECTIVES, weighted_log_prob
+from agents.objectives.base import weighted_log_prob
 from agents.objectives.bases.action_values import ActionValuesConfig, ValueObjective, read_transition, td_loss
 from recenv.errors import require, require_range
 

@@ -25,7 +25,8 @@ import torch
 from tensordict import NestedKey, TensorDictBase
 from torch import Tensor
 
-from agents.objectives.base import OBJECTIVES, Objective
+from agents.families import OBJECTIVES
+from agents.objectives.base import Objective
 from agents.objectives.bc import bc_loss
 from recenv.errors import InvalidInput, require_range
 

@@ -32,7 +32,8 @@ from tensordict.nn import TensorDictParams
 from torch import Tensor
 from torch.nn import functional
 
-from agents.objectives.base import OBJECTIVES, Objective
+from agents.families import OBJECTIVES
+from agents.objectives.base import Objective
 from agents.objectives.bases.ratios import CloningConfig
 from agents.objectives.bc import bc_loss
 from recenv.errors import require_range

@@ -36,7 +36,8 @@ import torch
 from tensordict import TensorDictBase
 from torch import Tensor
 
-from agents.objectives.base import OBJECTIVES, Objective, weighted_log_prob
+from agents.families import OBJECTIVES
+from agents.objectives.base import Objective, weighted_log_prob
 from agents.objectives.bases.ratios import log_ratio
 from agents.robust.density_cap import dual_threshold, filter_weight
 from agents.robust.good_fraction import estimate_good_fraction

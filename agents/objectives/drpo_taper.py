@@ -18,7 +18,8 @@ import torch
 from tensordict import TensorDictBase
 from torch import Tensor
 
-from agents.objectives.base import OBJECTIVES, weighted_log_prob
+from agents.families import OBJECTIVES
+from agents.objectives.base import weighted_log_prob
 from agents.objectives.drpo import DrpoConfig, DrpoObjective
 from agents.objectives.taper import RemotenessThreshold, TaperConfig, taper_weight
 from recenv.errors import require_range

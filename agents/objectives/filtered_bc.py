@@ -18,7 +18,8 @@ import torch
 from tensordict import TensorDictBase
 from torch import Tensor
 
-from agents.objectives.base import OBJECTIVES, Objective, weighted_log_prob
+from agents.families import OBJECTIVES
+from agents.objectives.base import Objective, weighted_log_prob
 from recenv.errors import require_range
 
 

@@ -22,7 +22,7 @@ import torch
 from tensordict import TensorDictBase
 from torch import Tensor
 
-from agents.objectives.base import OBJECTIVES
+from agents.families import OBJECTIVES
 from agents.objectives.bases.ratios import CloningConfig, RatioObjective, log_complement, log_ratio
 
 

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from tensordict import TensorDictBase
 from torch import Tensor
 
-from agents.objectives.base import OBJECTIVES
+from agents.families import OBJECTIVES
 from agents.objectives.bases.ratios import (
     CloningConfig,
     RatioObjective,

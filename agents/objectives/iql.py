@@ -19,9 +19,9 @@ import torch
 from tensordict import TensorDictBase
 from torch import Tensor, nn
 
+from agents.families import OBJECTIVES
 from agents.nn.value_networks import StateNetwork
 from agents.objectives.awr import awr_loss
-from agents.objectives.base import OBJECTIVES
 from agents.objectives.bases.action_values import (
     ActionValuesConfig,
     ValueObjective,

@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from tensordict import TensorDictBase
 from torch import Tensor
 
-from agents.objectives.base import OBJECTIVES, Objective, weighted_log_prob
+from agents.families import OBJECTIVES
+from agents.objectives.base import Objective, weighted_log_prob
 
 
 @dataclass(frozen=True)

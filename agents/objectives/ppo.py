@@ -27,7 +27,7 @@ from dataclasses import dataclass
 from tensordict import TensorDictBase
 from torch import Tensor
 
-from agents.objectives.base import OBJECTIVES
+from agents.families import OBJECTIVES
 from agents.objectives.bases.ratios import CloningConfig, RatioObjective, clipped_surrogate, log_ratio
 from recenv.errors import require_range
 

@@ -25,7 +25,8 @@ import torch
 from tensordict import TensorDictBase
 from torch import Tensor
 
-from agents.objectives.base import OBJECTIVES, weighted_log_prob
+from agents.families import OBJECTIVES
+from agents.objectives.base import weighted_log_prob
 from agents.objectives.bases.ratios import CloningConfig, RatioObjective, log_complement, log_ratio, truncated_ratio
 from recenv.errors import require_range
 

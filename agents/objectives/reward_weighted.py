@@ -25,8 +25,9 @@ import torch
 from tensordict import TensorDictBase
 from torch import Tensor
 
+from agents.families import OBJECTIVES
 from agents.objectives.awr import awr_loss
-from agents.objectives.base import OBJECTIVES, Objective
+from agents.objectives.base import Objective
 from recenv.errors import require_range
 
 

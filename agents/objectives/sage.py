@@ -27,8 +27,8 @@ from tensordict import TensorDictBase
 from torch import Tensor
 
 from agents.distributions.slate_samples import copies_at_end
+from agents.families import OBJECTIVES
 from agents.nn.rows import take_rows
-from agents.objectives.base import OBJECTIVES
 from agents.objectives.bases.ratios import RatioObjective, group_advantage, sequence_length
 from agents.objectives.gspo import GspoConfig, gspo_loss
 from recenv.errors import require, require_range

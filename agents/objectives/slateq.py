@@ -26,10 +26,10 @@ import torch
 from tensordict import TensorDictBase
 from torch import Tensor, nn
 
+from agents.families import OBJECTIVES
 from agents.nn.networks import NetworkConfig
 from agents.nn.session_space import SessionSpace
 from agents.nn.value_networks import ItemNetwork
-from agents.objectives.base import OBJECTIVES
 from agents.objectives.bases.action_values import (
     DIAGNOSTICS,
     NUM_TWINS,

@@ -24,7 +24,7 @@ import torch
 from tensordict import TensorDictBase
 from torch import Tensor
 
-from agents.objectives.base import OBJECTIVES
+from agents.families import OBJECTIVES
 from agents.objectives.bases.action_values import ActionValuesConfig, ValueObjective, read_transition, td_loss
 from recenv.errors import require_range
 

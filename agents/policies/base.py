@@ -23,12 +23,12 @@ from tensordict.nn import TensorDictModule
 from torch import Tensor, nn
 from torchrl.modules import ProbabilisticActor
 
+from agents.families import POLICIES
 from agents.nn.networks import seeded
 from agents.nn.session_space import SessionSpace
 from offline_data.behavior.base import ActionKind
 from recenv.engine.session_batch import Observation
 from recenv.errors import InvalidInput, require
-from recenv.registry import Registry
 
 _MOST_ITEMS = 2**24
 NUM_REMEMBERED = 4
@@ -296,20 +296,17 @@ class Policy(ProbabilisticActor):
         return actions.long() if self.action_kind == "slate" else actions
 
 
-POLICIES: Registry[type[Policy]] = Registry("policy", "agents.policies")
-
-
 def make_policy(space: SessionSpace, config: Any, *, seed: int = 0, **keys: NestedKey) -> Policy:
     """Return a fresh policy.
 
     Args:
         space: what it reads and acts on.
-        config: of a registered policy, which it chooses.
+        config: of a policy, which it chooses.
         seed: of the initial weights; the global generator is left as it was.
         **keys: `observation_key` and `action_key` of `Policy`.
     """
     with seeded(seed):
-        return POLICIES.get(config.name)(space, config, **keys)  # type: ignore[call-arg]
+        return POLICIES.part_of(config)(space, config, **keys)  # type: ignore[call-arg]
 
 
 def _nested(key: NestedKey, name: str) -> NestedKey:

@@ -12,8 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from agents.families import POLICIES
 from agents.nn.session_space import SessionSpace
-from agents.policies.base import POLICIES, Policy, make_policy
+from agents.policies.base import Policy, make_policy
 from offline_data.store.atomic_files import replacing
 from recenv.errors import InvalidInput, require
 from recenv.plain_config import from_plain, to_plain
@@ -35,7 +36,7 @@ def save_policy(path: Path, policy: Policy) -> None:
     space = policy.space
     facts = asdict(space) | {"session": None if space.session is None else space.session.to_dict()}
     items = {name: torch.from_numpy(np.array(facts.pop(name))) for name in ("embeddings", "popularity")}
-    header = {"format": FORMAT_VERSION, "policy": to_plain(policy.config), "space": facts}
+    header = {"format": FORMAT_VERSION, "policy": to_plain(policy.config, POLICIES), "space": facts}
     with replacing(path) as temporary:
         torch.save({"header": json.dumps(header), "weights": policy.state_dict(), "items": items}, temporary)
 
@@ -67,9 +68,7 @@ def load_policy(path: str | Path, device: str = "cpu", **changes: Any) -> Policy
         space = SessionSpace(
             **items, **header["space"], session=None if session is None else SessionConfig.from_dict(session)
         )
-        values = dict(header["policy"])
-        policy_class = POLICIES.get(values["name"])
-        policy = make_policy(space, from_plain(policy_class.Config, values | changes))
+        policy = make_policy(space, from_plain(POLICIES, header["policy"] | changes))
         floating = [values.dtype for values in content["weights"].values() if values.is_floating_point()]
         policy.to(floating[0])
         _take_weights(policy, content["weights"])

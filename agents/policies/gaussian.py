@@ -11,9 +11,10 @@ from tensordict import TensorDictBase
 from torch import Tensor, nn
 from torch.distributions import Independent, Normal
 
+from agents.families import POLICIES
 from agents.nn.networks import NetworkConfig, make_encoder, mlp
 from agents.nn.session_space import SessionSpace
-from agents.policies.base import POLICIES, Played, Policy
+from agents.policies.base import Played, Policy
 from agents.policies.item_search import ItemSearch
 from recenv.engine.session_batch import Observation
 from recenv.errors import require, require_range

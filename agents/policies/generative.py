@@ -18,10 +18,11 @@ from torch import Tensor, nn
 from agents.distributions.token_decoder import TokenDecoder
 from agents.distributions.token_slates import TokenSlates
 from agents.distributions.token_tree import TokenTree
+from agents.families import POLICIES
 from agents.nn.attention import require_heads
 from agents.nn.networks import NetworkConfig, make_encoder, mlp
 from agents.nn.session_space import SessionSpace
-from agents.policies.base import POLICIES, Played, Policy
+from agents.policies.base import Played, Policy
 from recenv.errors import InvalidInput, require_range
 from recenv.item_codes.semantic_ids import SemanticIdConfig, SemanticIds
 

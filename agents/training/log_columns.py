@@ -13,7 +13,8 @@ import numpy as np
 from torch import Tensor
 
 from agents.batches.replay import LogStorage
-from agents.objectives.base import NEEDS, OBJECTIVES, Objective
+from agents.families import OBJECTIVES
+from agents.objectives.base import NEEDS, Objective
 from agents.training.pairs import rejected_rows
 from offline_data.store.dataset import LoggedDataset
 from offline_data.store.session_blocks import session_blocks

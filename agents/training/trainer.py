@@ -12,18 +12,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import tyro
 from tensordict import TensorDictBase
 from torch import Tensor
 
 from agents.batches.replay import make_replay
-from agents.nn.encoders.base import ENCODERS
+from agents.families import ENCODERS, OBJECTIVES, POLICIES
 from agents.nn.networks import seeded
 from agents.nn.session_space import SessionSpace
-from agents.objectives.base import OBJECTIVES, Objective
-from agents.policies.base import POLICIES, Policy, make_policy
+from agents.objectives.base import Objective
+from agents.policies.base import Policy, make_policy
 from agents.policies.gaussian import GaussianPolicyConfig
-from agents.policies.generative import GenerativePolicyConfig
 from agents.policies.plackett_luce import PlackettLucePolicyConfig
 from agents.training.diagnostics import measure
 from agents.training.log_columns import check_needs, make_storage
@@ -31,8 +29,6 @@ from offline_data.store.atomic_files import replacing
 from offline_data.store.dataset import LoggedDataset
 from recenv.errors import InvalidInput, require, require_range
 from recenv.plain_config import to_plain
-
-PolicyConfig = GaussianPolicyConfig | PlackettLucePolicyConfig | GenerativePolicyConfig
 
 
 @dataclass(frozen=True)
@@ -53,7 +49,7 @@ class TrainerConfig:
     """Steps between two checkpoints."""
     divergence_bound: float | None = None
     """a surprisal or a score norm above it stops the run; None: only one that is not finite does."""
-    policy: tyro.conf.AvoidSubcommands[PolicyConfig] = field(default_factory=GaussianPolicyConfig)
+    policy: Any = field(default_factory=GaussianPolicyConfig, metadata={"family": POLICIES})
     """The policy, and its options."""
 
     def __post_init__(self) -> None:
@@ -131,7 +127,7 @@ def train(
         InvalidInput: for an unknown objective, a config of another one, a log without what the objective needs or
             of another kind of action than the policy's, or a checkpoint of another call.
     """
-    objective_class = OBJECTIVES.get(objective_name)
+    objective_class = OBJECTIVES.resolve(objective_name)
     check_needs(objective_name, objective_class, dataset)
     config = config or TrainerConfig(policy=default_policy(dataset))
     check_policy(config.policy, dataset)
@@ -206,12 +202,12 @@ def train(
     return TrainingRun(actor.eval(), curve, stopped, remarks)
 
 
-def default_policy(dataset: LoggedDataset) -> PolicyConfig:
+def default_policy(dataset: LoggedDataset) -> Any:
     """Return the config of the policy that a log's kind of action asks for: of slates `plackett_luce`."""
     return GaussianPolicyConfig() if dataset.action_kind == "proto" else PlackettLucePolicyConfig()
 
 
-def check_policy(config: PolicyConfig, dataset: LoggedDataset) -> None:
+def check_policy(config: Any, dataset: LoggedDataset) -> None:
     """Refuse a log whose actions are not the policy's.
 
     Args:
@@ -221,7 +217,7 @@ def check_policy(config: PolicyConfig, dataset: LoggedDataset) -> None:
     Raises:
         InvalidInput: naming the policies that fit.
     """
-    kind = POLICIES.get(config.name).action_kind
+    kind = POLICIES.part_of(config).action_kind
     fitting = [name for name in POLICIES.registered() if POLICIES.get(name).action_kind == dataset.action_kind]
     remedy = f", or collect with --action-kind {kind}" if dataset.has_world else ""
     require(
@@ -236,7 +232,7 @@ def fitting_encoders(objective: type[Objective]) -> tuple[str, ...]:
     return tuple(n for n in ENCODERS.registered() if set(objective.conditions) <= set(ENCODERS.get(n).conditions))
 
 
-def check_encoder(name: str, objective: type[Objective], config: PolicyConfig) -> None:
+def check_encoder(name: str, objective: type[Objective], config: Any) -> None:
     """Refuse a policy whose encoder does not read what an objective sets.
 
     Args:

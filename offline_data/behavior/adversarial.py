@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from offline_data.behavior.base import BEHAVIORS
 from offline_data.behavior.expert import ExpertPolicy
+from offline_data.families import BEHAVIORS
 from offline_data.ranking.ranking import RankingConfig
 from recenv.errors import require_range
 

@@ -8,7 +8,6 @@ step before anything else is asked.
 
 from __future__ import annotations
 
-import importlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
@@ -16,10 +15,10 @@ from typing import Any, ClassVar, Final, Literal
 
 import numpy as np
 
+from offline_data.families import BEHAVIORS
 from recenv.dynamics.user_models.base import State
 from recenv.engine.session_batch import Observation, SessionBatch
 from recenv.errors import InvalidInput, require, unknown_name
-from recenv.registry import Registry
 from recenv.world import World
 
 ActionKind = Literal["slate", "proto"]
@@ -181,9 +180,6 @@ class BehaviorPolicy(ABC):
         )
 
 
-BEHAVIORS: Registry[type[BehaviorPolicy]] = Registry("behavior policy", "offline_data.behavior")
-
-
 def make_behavior(
     world: World, spec: Mapping[str, Any] | str, action_kind: ActionKind | None = "slate"
 ) -> BehaviorPolicy:
@@ -239,24 +235,9 @@ def _resolved(spec: Mapping[str, Any]) -> tuple[type[BehaviorPolicy], Any]:
     )
     values = dict(spec)
     name = str(values.pop("name"))
-    policy = _imported(name) if ":" in name else BEHAVIORS.get(name)
+    policy = BEHAVIORS.resolve(name)
     known = {f.name for f in fields(policy.Config)}
     for key in values:
         if key not in known:
             raise unknown_name("behavior option", key, known)
     return policy, policy.Config(**values)
-
-
-def _imported(name: str) -> type[BehaviorPolicy]:
-    module_name, _, class_name = name.partition(":")
-    try:
-        policy = getattr(importlib.import_module(module_name), class_name, None)
-    except (ImportError, ValueError, TypeError) as error:  # the last two for a name that cannot be one
-        raise InvalidInput(
-            f"behavior policy {name!r}: cannot import {module_name!r} ({error}); pass MODULE:CLASS on the path"
-        ) from error
-    if not (isinstance(policy, type) and issubclass(policy, BehaviorPolicy)):
-        raise InvalidInput(
-            f"behavior policy {name!r}: {module_name} has no class {class_name!r} that is a BehaviorPolicy; name one"
-        )
-    return policy

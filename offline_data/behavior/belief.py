@@ -23,7 +23,8 @@ from typing import Final
 import numpy as np
 from numba import njit
 
-from offline_data.behavior.base import BEHAVIORS, ActionKind, SessionView
+from offline_data.behavior.base import ActionKind, SessionView
+from offline_data.families import BEHAVIORS
 from offline_data.ranking.plackett_luce import Scores, linear_scores
 from offline_data.ranking.ranking import RankingConfig, RankingPolicy, ridge, unit
 from recenv.dynamics.choice_models import MultinomialLogit

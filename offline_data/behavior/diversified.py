@@ -9,7 +9,8 @@ from functools import cached_property
 import numpy as np
 from numba import njit
 
-from offline_data.behavior.base import BEHAVIORS, Decision, SessionView
+from offline_data.behavior.base import Decision, SessionView
+from offline_data.families import BEHAVIORS
 from offline_data.ranking.plackett_luce import Scores, log_softmax
 from offline_data.ranking.ranking import RankingConfig, RankingPolicy, unit
 from recenv.engine.slates import check_slates

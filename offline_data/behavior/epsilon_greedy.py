@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from offline_data.behavior.base import BEHAVIORS
 from offline_data.behavior.mixture import MixturePolicy
+from offline_data.families import BEHAVIORS
 from recenv.errors import require_range
 
 

@@ -8,7 +8,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from offline_data.behavior.base import BEHAVIORS, SessionView
+from offline_data.behavior.base import SessionView
+from offline_data.families import BEHAVIORS
 from offline_data.ranking.plackett_luce import Scores
 from offline_data.ranking.ranking import RankingConfig, RankingPolicy, linear_fit, unit
 from recenv.errors import require_range

@@ -8,7 +8,8 @@ from typing import Final
 
 import numpy as np
 
-from offline_data.behavior.base import BEHAVIORS, ActionKind, BehaviorPolicy, Decision, SessionView
+from offline_data.behavior.base import ActionKind, BehaviorPolicy, Decision, SessionView
+from offline_data.families import BEHAVIORS
 from offline_data.ranking.ranking import gaussian_log_prob, unit
 from recenv.errors import InvalidInput, require, require_range, unknown_name
 from recenv.random_streams import normals

@@ -9,8 +9,9 @@ from typing import Final
 
 import numpy as np
 
-from offline_data.behavior.base import BEHAVIORS, ActionKind
+from offline_data.behavior.base import ActionKind
 from offline_data.behavior.popularity import log_popularity
+from offline_data.families import BEHAVIORS
 from offline_data.ranking.item_ranking import ItemRankingPolicy
 from offline_data.ranking.ranking import RankingConfig
 from recenv.errors import require, require_range, unknown_name

@@ -12,7 +12,6 @@ from typing import Any, Final
 
 import numpy as np
 
-from offline_data.behavior.base import BEHAVIORS
 from offline_data.describe.log_checks import contradictions
 from offline_data.describe.streamed_statistics import (
     Distribution,
@@ -22,6 +21,7 @@ from offline_data.describe.streamed_statistics import (
     gini,
 )
 from offline_data.dial.quality import Reference
+from offline_data.families import BEHAVIORS
 from offline_data.ope.base import TRUSTED_SAMPLE_SIZE
 from offline_data.ranking.ranking import gaussian_log_prob
 from offline_data.store.dataset import COLUMN_MEANINGS, LATENT_LABELS, LoggedDataset

@@ -11,8 +11,8 @@ import numpy as np
 
 from offline_data.behavior.base import ActionKind, BehaviorPolicy, make_behavior
 from offline_data.collection.rollout import play_sessions
-from recenv.dynamics.user_models.base import USER_MODELS
 from recenv.errors import require, require_range
+from recenv.families import USER_MODELS
 from recenv.random_streams import derive_seeds
 from recenv.statistics import Interval
 from recenv.world import World

@@ -10,10 +10,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
+from offline_data.families import ESTIMATORS
 from offline_data.ope.bootstrap import bootstrap_ratio_sum, percentile_interval, ratio_sum
 from offline_data.ope.sessions import LoggedSessions, SessionStatistics
 from recenv.errors import require_range
-from recenv.registry import Registry
 
 TRUSTED_SAMPLE_SIZE = 100.0
 """Effective sessions below which an estimate is marked untrusted."""
@@ -32,9 +32,6 @@ class Estimator(Protocol):
             InvalidInput: if a needed column is missing, or if the log says nothing about the evaluated policy.
         """
         ...
-
-
-ESTIMATORS: Registry[type[Estimator]] = Registry("estimator", "offline_data.ope")
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from offline_data.ope.base import ESTIMATORS
+from offline_data.families import ESTIMATORS
 from offline_data.ope.importance import discounts, scaled_weights, session_log_weights, step_log_weights
 from offline_data.ope.sessions import Floats, LoggedSessions, SessionStatistics
 

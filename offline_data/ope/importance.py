@@ -6,7 +6,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from offline_data.ope.base import ESTIMATORS
+from offline_data.families import ESTIMATORS
 from offline_data.ope.sessions import Floats, LoggedSessions, SessionStatistics
 from recenv.errors import require
 

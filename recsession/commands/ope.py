@@ -11,8 +11,9 @@ from agents.policies.files import load_policy
 from agents.training.evaluation import off_policy_sessions
 from agents.training.trainer import check_device
 from agents.values.critics import FITTED_Q, CriticConfig
+from offline_data.families import ESTIMATORS
 from offline_data.interop.open_bandit import open_bandit_comparison
-from offline_data.ope.base import ESTIMATORS, Estimate, estimate
+from offline_data.ope.base import Estimate, estimate
 from offline_data.store.dataset import LoggedDataset
 from recenv.errors import InvalidInput, require_range
 

@@ -10,8 +10,8 @@ import tyro
 
 from recenv.dynamics.choice_models import CHOICE_MODELS
 from recenv.dynamics.pieces import PIECES
-from recenv.dynamics.user_models.base import USER_MODELS
 from recenv.errors import unknown_name
+from recenv.families import USER_MODELS
 from recenv.plain_config import field_meanings
 from recenv.session_config import SessionConfig
 

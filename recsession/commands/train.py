@@ -14,11 +14,10 @@ import torch
 import tyro
 from tqdm import tqdm
 
-from agents.nn.encoders.base import ENCODERS
+from agents.families import ENCODERS, OBJECTIVES, POLICIES
 from agents.nn.encoders.pooled import PooledConfig
 from agents.nn.networks import NetworkConfig
-from agents.objectives.base import OBJECTIVES, Objective
-from agents.policies.base import POLICIES
+from agents.objectives.base import Objective
 from agents.policies.files import save_policy
 from agents.policies.gaussian import GaussianPolicyConfig
 from agents.training.evaluation import roll_out

@@ -37,9 +37,9 @@ from agents.training.diagnostics import filter_precision
 from agents.training.evaluation import off_policy_sessions, roll_out
 from agents.training.trainer import TrainerConfig, check_device, train
 from agents.values.critics import FITTED_Q, CriticConfig, fit_critic, score_rows
-from offline_data.behavior.base import BEHAVIORS
 from offline_data.collection.collection import LogRequest, collect
 from offline_data.dial.quality import Reference, mixture_spec, reference_returns
+from offline_data.families import BEHAVIORS
 from offline_data.ope.base import estimate
 from offline_data.store.atomic_files import make_folder, replacing, sole_writer, write_json
 from offline_data.store.dataset import LoggedDataset

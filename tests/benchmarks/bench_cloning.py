@@ -17,9 +17,8 @@ import numpy as np
 import torch
 from scipy import stats
 
-from agents.nn.encoders.base import ENCODERS
+from agents.families import ENCODERS, POLICIES
 from agents.nn.networks import NetworkConfig
-from agents.policies.base import POLICIES
 from agents.training.evaluation import roll_out
 from agents.training.trainer import TrainerConfig, train
 from offline_data.collection.collection import LogRequest, collect

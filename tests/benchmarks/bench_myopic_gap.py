@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import argparse
 
-from recenv.dynamics.user_models.base import USER_MODELS
+from recenv.families import USER_MODELS
 from recenv.session_config import SessionConfig
 from recenv.world import make_world
 from recsession.experiments.myopic_gap import FAMILIES, Spec, myopic_gap

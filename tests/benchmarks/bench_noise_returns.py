@@ -11,7 +11,7 @@ import argparse
 from offline_data.behavior.base import ACTION_KINDS, make_behavior
 from offline_data.dial.named_datasets import NOISES
 from offline_data.dial.quality import evaluate_returns, expert_spec
-from recenv.dynamics.user_models.base import USER_MODELS
+from recenv.families import USER_MODELS
 from recenv.session_config import SessionConfig
 from recenv.statistics import Interval
 from recenv.world import make_world

@@ -1,66 +1,147 @@
-"""Registries: parts by name, their folder imported at the first question, unknown names told with the nearest one."""
+"""Registries: names without imports, three ways to name a part, nothing imported because a file says so."""
 
 from __future__ import annotations
 
+import subprocess
 import sys
+from collections.abc import Iterator
+from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from recenv.dynamics.user_models.base import USER_MODELS, UserModel
 from recenv.errors import InvalidInput
-from recenv.registry import Registry
+from recenv.registry import Registry, permit_imports, reading
 
-FAMILY = "recsession_registry_probe"
+FAMILY, SHOP = "recsession_registry_probe", "recsession_shop_probe"
+BASE = f"""
+from recenv.registry import Registry
+PARTS = Registry("toy part", "{FAMILY}", "Toy", "toys")
+class Toy: pass
+"""
+PART = """
+from {family}.base import PARTS, Toy
+class {title}Config:
+    name = "{name}"
+@PARTS.register("{name}")
+class {title}(Toy):
+    Config = {title}Config
+"""
+OUTSIDE = f"""
+from {FAMILY}.base import PARTS, Toy
+from {FAMILY}.first import First, FirstConfig
+class Own(Toy):
+    class Config:
+        name = "own"
+class Heir(First):
+    pass
+class Stranger:
+    pass
+"""
 
 
 @pytest.fixture
-def family(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """Make an importable folder of two parts that register themselves, and forget it afterwards."""
-    folder = tmp_path / FAMILY
-    folder.mkdir()
-    (folder / "__init__.py").write_text(
-        f"from recenv.registry import Registry\nPARTS = Registry('toy part', {FAMILY!r})\n"
-    )
-    for name in ("first", "second"):
-        (folder / f"{name}.py").write_text(
-            f"from {FAMILY} import PARTS\n\n@PARTS.register('{name}_part')\ndef part():\n    return '{name}'\n"
-        )
+def family(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Registry[Any]]:
+    """A family of two parts, and a module of somebody else's with more; forgotten afterwards."""
+    files = {f"{FAMILY}/__init__": "", f"{FAMILY}/base": BASE, f"{SHOP}/__init__": "", f"{SHOP}/toys": OUTSIDE}
+    files |= {
+        f"{FAMILY}/{name}": PART.format(family=FAMILY, name=name, title=name.title()) for name in ("first", "other")
+    }
+    files |= {f"{SHOP}/broken": "import sys\nsys.exit(3)", f"{SHOP}/halves": "def half(:"}
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / f"{name}.py").write_text(text)
     monkeypatch.syspath_prepend(tmp_path)
-    module = __import__(FAMILY)
-    yield module.PARTS
-    for name in [name for name in sys.modules if name.split(".")[0] == FAMILY]:
+    yield __import__(f"{FAMILY}.base").base.PARTS
+    for name in [name for name in sys.modules if name.split(".")[0] in (FAMILY, SHOP)]:
         del sys.modules[name]
 
 
-def test_folder_is_imported_at_the_first_question_and_not_before(family: Registry):
-    assert f"{FAMILY}.second" not in sys.modules
-    assert family.get("second_part")() == "second"
-    assert f"{FAMILY}.first" in sys.modules
-    assert family.registered() == ("first_part", "second_part")
+def test_names_are_listed_without_an_import(family):
+    assert family.registered() == ("first", "other")
+    assert f"{FAMILY}.first" not in sys.modules
+    assert family.get("first").__name__ == "First"
+    assert f"{FAMILY}.other" not in sys.modules
 
 
-def test_unknown_part_names_its_family_and_the_nearest(family: Registry):
+def test_a_part_is_named_in_three_ways(family, monkeypatch):
+    point = metadata.EntryPoint("bought", f"{SHOP}.toys:Own", "recsession.toys")
+    monkeypatch.setattr(metadata, "entry_points", lambda group: [point] if group == point.group else [])
+    assert family.registered() == ("bought", "first", "other")
+    own = family.resolve(f"{SHOP}.toys:Own")
+    assert family.resolve("bought") is family.resolve(own) is own
+    assert family.resolve("other").Config.name == "other"
+    assert family.registered() == ("bought", "first", "other")
+
+
+def test_a_file_is_told_the_name_under_which_another_process_finds_the_part(family):
+    own, first = family.resolve(f"{SHOP}.toys:Own"), family.get("first")
+    assert family.name_of(own) == family.name_of(own.Config) == f"{SHOP}.toys:Own"
+    assert family.name_of(first) == family.name_of(first.Config) == "first"
+    assert family.part_of(own.Config()) is own
+    assert family.part_of(first.Config()) is first
+    with pytest.raises(InvalidInput, match="is no config of a toy part"):
+        family.part_of(3)
+
+
+def test_unknown_part_names_its_family_and_the_nearest(family):
     with pytest.raises(InvalidInput) as caught:
-        family.get("frist_part")
-    assert str(caught.value) == (
-        "unknown toy part 'frist_part'; did you mean 'first_part'? choose one of: first_part, second_part"
+        family.resolve("frist")
+    assert str(caught.value) == "unknown toy part 'frist'; did you mean 'first'? choose one of: first, other"
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        (f"{SHOP}.toys:Stranger", "is no class that is a Toy"),
+        (f"{SHOP}.toys:Missing", "is no class that is a Toy"),
+        (f"{SHOP}.none:Own", "cannot import 'recsession_shop_probe.none' .ModuleNotFoundError"),
+        (f"{SHOP}.broken:Own", "cannot import 'recsession_shop_probe.broken' .SystemExit: 3"),
+        (f"{SHOP}.halves:Own", "cannot import 'recsession_shop_probe.halves' .SyntaxError"),
+        (":Own", "cannot import ''"),
+        (f"{SHOP}.toys:Heir", "has the config of the toy part 'first', and would be taken for it"),
+    ],
+)
+def test_what_is_no_part_is_one_sentence(family, spec, message):
+    family.get("first")
+    with pytest.raises(InvalidInput, match=message) as caught:
+        family.resolve(spec)
+    assert "\n" not in str(caught.value).partition("SyntaxError")[0]
+
+
+def test_nothing_is_imported_because_a_file_says_so(family):
+    spec = f"{SHOP}.toys:Own"
+    with reading("manifest.json"), pytest.raises(InvalidInput, match=r"manifest\.json names the toy part") as caught:
+        family.resolve(spec)
+    assert f"--allow-import {SHOP}.toys, or allow_imports=('{SHOP}.toys',)" in str(caught.value)
+    assert SHOP not in sys.modules
+    with reading("manifest.json"):
+        assert family.resolve("first").__name__ == "First"
+    with reading("manifest.json", [SHOP[:-1]]), pytest.raises(InvalidInput):  # no prefix of a name is a package of it
+        family.resolve(spec)
+    with permit_imports([SHOP]), reading("manifest.json"):
+        own = family.resolve(spec)
+    with reading("another.json"):  # it is there already
+        assert family.resolve(spec) is own
+
+
+def test_a_name_is_one_parts_and_a_config_too(family):
+    first = family.get("first")
+    base = sys.modules[f"{FAMILY}.base"].Toy
+    with pytest.raises(InvalidInput, match="toy part 'first' is registered twice"):
+        family.register("first")(type("Other", (base,), {}))
+    with pytest.raises(
+        InvalidInput, match="'heir', and its FirstConfig is called 'first'; give it a config of its own"
+    ):
+        family.register("heir")(type("Heir", (first,), {}))
+    again = type(
+        "First", (base,), {"Config": type("FirstConfig", (), {"name": "first"}), "__module__": f"{FAMILY}.first"}
     )
+    assert family.register("first")(again) is family.get("first") is again
 
 
-def test_two_parts_of_one_name_are_a_programming_error():
-    parts: Registry[object] = Registry("toy part", "recenv")
-    part = object()
-    assert parts.register("one")(part) is part
-    with pytest.raises(KeyError, match="toy part 'one' is registered twice"):
-        parts.register("one")(object())
-
-
-def test_every_user_model_is_named_as_its_config_says():
-    names = USER_MODELS.registered()
-    assert "interest_evolution" in names
-    for name in names:
-        model = USER_MODELS.get(name)
-        assert issubclass(model, UserModel)
-        assert getattr(model.Config, "name", None) == name
-        assert model.feedback_names[0] == "click"
+def test_the_learners_families_are_listed_without_torch():
+    program = "import sys\nfrom agents.families import OBJECTIVES\nassert 'drpo' in OBJECTIVES.registered()\n"
+    program += "assert not {'torch', 'numba'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=60)

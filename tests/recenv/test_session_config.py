@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from recenv import Catalog, CatalogConfig, InvalidInput, SessionConfig
 from recenv.dynamics.choice_models import ExponentialCascade, MultinomialLogit, PositionBased
 from recenv.dynamics.pieces import PIECES, LeaveHazard, Satiation, Satisfaction, TimeBudget
-from recenv.dynamics.user_models.base import USER_MODELS
 from recenv.dynamics.user_models.interest_evolution import InterestEvolution, InterestEvolutionConfig
+from recenv.families import USER_MODELS
 from tests.strategies.worlds import SESSION_OPTIONS, session_configs
 
 # Every section, and what its fields are in the default world; of a piece that is off, in its class.

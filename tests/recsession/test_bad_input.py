@@ -9,11 +9,11 @@ import shutil
 
 import pytest
 
+from agents.families import OBJECTIVES
 from agents.nn.encoders.decision import DecisionConfig
 from agents.nn.encoders.gru import GruConfig
 from agents.nn.encoders.pooled import PooledConfig
 from agents.nn.encoders.transformer import TransformerConfig
-from agents.objectives.base import OBJECTIVES
 from agents.policies.gaussian import GaussianPolicyConfig
 from agents.policies.generative import GenerativePolicyConfig
 from agents.policies.plackett_luce import PlackettLucePolicyConfig

@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from agents.families import OBJECTIVES
 from agents.nn.networks import NetworkConfig
-from agents.objectives.base import OBJECTIVES
 from agents.policies.files import load_policy
 from offline_data.store.dataset import LoggedDataset
 from recsession.cli import COMMANDS, main

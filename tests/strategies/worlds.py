@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from recenv.catalog import Catalog
 from recenv.dynamics.choice_models import CHOICE_MODELS
 from recenv.dynamics.pieces import PIECES, Satiation, Satisfaction, TimeBudget
-from recenv.dynamics.user_models.base import USER_MODELS
 from recenv.dynamics.user_models.interest_evolution import InterestEvolutionConfig
 from recenv.dynamics.user_models.multi_behavior import MultiBehaviorConfig
+from recenv.families import USER_MODELS
 from recenv.session_config import SessionConfig
 
 # A dimension that is no multiple of four, users who leave before time is up and users who do not.

@@ -10,7 +10,6 @@ from torch import Tensor, nn
 
 from agents.nn.rows import take_rows
 from agents.nn.session_space import SessionSpace
-from recenv.registry import Registry
 
 
 class SessionEncoder(nn.Module):
@@ -81,6 +80,3 @@ class SessionEncoder(nn.Module):
         rows = history_items.long().remainder(self.embeddings.shape[0])
         signals = torch.cat([feedback.masked_fill(~real, 0.0), real.to(feedback.dtype)], dim=-1)
         return take_rows(self.embeddings, rows), signals
-
-
-ENCODERS: Registry[type[SessionEncoder]] = Registry("encoder", "agents.nn.encoders")

@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from agents.nn.encoders.base import ENCODERS
+from agents.families import ENCODERS
 from agents.nn.encoders.transformer import TransformerConfig, TransformerEncoder
 from recenv.errors import require_range
 

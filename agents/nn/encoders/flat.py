@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from agents.nn.encoders.base import ENCODERS, SessionEncoder
+from agents.families import ENCODERS
+from agents.nn.encoders.base import SessionEncoder
 from agents.nn.session_space import SessionSpace
 
 

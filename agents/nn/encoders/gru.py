@@ -8,7 +8,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from agents.nn.encoders.base import ENCODERS, SessionEncoder
+from agents.families import ENCODERS
+from agents.nn.encoders.base import SessionEncoder
 from agents.nn.session_space import SessionSpace
 from recenv.errors import require_range
 

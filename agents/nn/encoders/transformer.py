@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from agents.families import ENCODERS
 from agents.nn.attention import Block, require_heads
-from agents.nn.encoders.base import ENCODERS, SessionEncoder
+from agents.nn.encoders.base import SessionEncoder
 from agents.nn.session_space import SessionSpace
 from recenv.errors import require_range
 

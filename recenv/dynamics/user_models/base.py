@@ -13,7 +13,6 @@ from typing import Any, ClassVar, NamedTuple, TypeAlias
 import numpy as np
 
 from recenv.catalog import Catalog
-from recenv.registry import Registry
 
 State: TypeAlias = dict[str, np.ndarray]
 
@@ -158,6 +157,3 @@ class UserModel(ABC):
             state: arrays of B sessions, updated; the pieces' arrays are to be read only.
             response: what was shown and clicked, and the arrays to write.
         """
-
-
-USER_MODELS: Registry[type[UserModel]] = Registry("user model", "recenv.dynamics.user_models")

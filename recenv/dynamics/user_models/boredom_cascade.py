@@ -32,8 +32,9 @@ import numpy as np
 from numba import njit
 
 from recenv.dynamics.choice_models import PositionBased
-from recenv.dynamics.user_models.base import USER_MODELS, Response, State, UserModel
+from recenv.dynamics.user_models.base import Response, State, UserModel
 from recenv.errors import require_range
+from recenv.families import USER_MODELS
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ class BoredomCascadeConfig:
             require_range(name, getattr(self, name), -1e6, 1e6)
 
 
-@USER_MODELS.register(BoredomCascadeConfig.name)
+@USER_MODELS.register("boredom_cascade")
 class BoredomCascade(UserModel):
     """The model of this module's docstring; see `UserModel`."""
 

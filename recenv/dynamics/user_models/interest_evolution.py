@@ -27,8 +27,9 @@ import numpy as np
 from numba import njit
 
 from recenv.dynamics.pieces import Satiation, TimeBudget
-from recenv.dynamics.user_models.base import USER_MODELS, Response, State, UserModel
+from recenv.dynamics.user_models.base import Response, State, UserModel
 from recenv.errors import require_range
+from recenv.families import USER_MODELS
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ class InterestEvolutionConfig:
             require_range(name, getattr(self, name), -1e6, 1e6)
 
 
-@USER_MODELS.register(InterestEvolutionConfig.name)
+@USER_MODELS.register("interest_evolution")
 class InterestEvolution(UserModel):
     """The model of this module's docstring; see `UserModel`."""
 

@@ -33,8 +33,9 @@ import numpy as np
 from numba import njit
 
 from recenv.dynamics.choice_models import MultinomialLogit
-from recenv.dynamics.user_models.base import USER_MODELS, Response, State, UserModel
+from recenv.dynamics.user_models.base import Response, State, UserModel
 from recenv.errors import require, require_range
+from recenv.families import USER_MODELS
 from recenv.random_streams import normals
 
 
@@ -84,7 +85,7 @@ class InterestExplorationConfig:
             require_range(name, getattr(self, name), -1e6, 1e6)
 
 
-@USER_MODELS.register(InterestExplorationConfig.name)
+@USER_MODELS.register("interest_exploration")
 class InterestExploration(UserModel):
     """The model of this module's docstring; see `UserModel`."""
 

@@ -30,8 +30,9 @@ from numba import njit
 
 from recenv.dynamics.choice_models import MultinomialLogit
 from recenv.dynamics.pieces import Satisfaction
-from recenv.dynamics.user_models.base import USER_MODELS, Response, State, UserModel
+from recenv.dynamics.user_models.base import Response, State, UserModel
 from recenv.errors import require_range
+from recenv.families import USER_MODELS
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ class LongTermSatisfactionConfig:
             require_range(name, getattr(self, name), -1e6, 1e6)
 
 
-@USER_MODELS.register(LongTermSatisfactionConfig.name)
+@USER_MODELS.register("long_term_satisfaction")
 class LongTermSatisfaction(UserModel):
     """The model of this module's docstring; see `UserModel`."""
 

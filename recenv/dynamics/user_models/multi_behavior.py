@@ -35,8 +35,9 @@ from numba import njit
 from recenv.catalog import Catalog
 from recenv.dynamics.choice_models import PositionBased
 from recenv.dynamics.pieces import Retention, Satiation, Satisfaction
-from recenv.dynamics.user_models.base import USER_MODELS, Response, State, UserModel
+from recenv.dynamics.user_models.base import Response, State, UserModel
 from recenv.errors import require_range
+from recenv.families import USER_MODELS
 from recenv.random_streams import WORLD, derive_seeds, normals, uniforms
 
 # What may follow a click; the last is the one that nobody wants.
@@ -122,7 +123,7 @@ class MultiBehaviorConfig:
             require_range(f"{name}_reward", getattr(self, f"{name}_reward"), -1e6, 1e6)
 
 
-@USER_MODELS.register(MultiBehaviorConfig.name)
+@USER_MODELS.register("multi_behavior")
 class MultiBehavior(UserModel):
     """The model of this module's docstring; see `UserModel`.
 

@@ -13,8 +13,8 @@ from tensordict import TensorDict
 from torch import Tensor
 
 from agents.distributions.sampled_plackett_luce import ItemProposal, LargePlackettLuce, mixed_bits
+from agents.families import OBJECTIVES
 from agents.nn.session_space import SessionSpace
-from agents.objectives.base import OBJECTIVES
 from agents.objectives.drpo import DrpoConfig
 from agents.policies.base import make_policy
 from tests.agents.policies.plackett_luce_cases import CONFIG, LARGE, NUM_ITEMS, ask, noisy, observations, space_of

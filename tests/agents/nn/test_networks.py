@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from agents.nn.encoders.base import ENCODERS
+from agents.families import ENCODERS
 from agents.nn.networks import ItemTable, NetworkConfig, make_encoder, mlp
 from recenv.errors import InvalidInput
 from tests.agents.nn.encoders.observations import DIM, ITEMS, space

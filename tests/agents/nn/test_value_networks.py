@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from agents.batches.replay import LogStorage
-from agents.nn.encoders.base import ENCODERS
+from agents.families import ENCODERS
 from agents.nn.networks import NetworkConfig
 from agents.nn.session_space import SessionSpace
 from agents.nn.value_networks import ActionNetwork, ItemNetwork, StateNetwork, ValueEnsemble

@@ -14,11 +14,11 @@ import torch
 from tensordict import TensorDict
 from torch import Tensor
 
-from agents.nn.encoders.base import ENCODERS
+from agents.families import ENCODERS, OBJECTIVES, POLICIES
 from agents.nn.networks import NetworkConfig
 from agents.nn.session_space import SessionSpace
-from agents.objectives.base import OBJECTIVES, Objective
-from agents.policies.base import POLICIES, make_policy
+from agents.objectives.base import Objective
+from agents.policies.base import make_policy
 from agents.training.log_columns import check_needs, make_storage
 from agents.training.trainer import fitting_encoders
 from agents.values.critics import CriticConfig, fit_critic, score_rows

@@ -14,7 +14,8 @@ from tensordict import TensorDict
 from torch import nn
 from torch.distributions import Independent, Laplace, Normal
 
-from agents.objectives.base import NEEDS, OBJECTIVES, batch_kl, weighted_log_prob
+from agents.families import OBJECTIVES
+from agents.objectives.base import NEEDS, batch_kl, weighted_log_prob
 from agents.objectives.bases.ratios import clipped_surrogate
 from recenv.errors import InvalidInput
 from tests.agents.objectives.objective_cases import FIRST, Cases, every_objective

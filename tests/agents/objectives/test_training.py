@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
+from agents.families import OBJECTIVES
 from agents.nn.session_space import SessionSpace
-from agents.objectives.base import OBJECTIVES
 from agents.policies.base import make_policy
 from agents.training.evaluation import roll_out
 from agents.training.trainer import TrainerConfig, train

@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 import torch
 
+from agents.families import POLICIES
 from agents.nn.networks import NetworkConfig
 from agents.nn.session_space import SessionSpace
-from agents.policies.base import POLICIES, make_policy
+from agents.policies.base import make_policy
 from agents.policies.files import load_policy, save_policy
 from agents.policies.gaussian import GaussianPolicyConfig
 from recenv.errors import InvalidInput

@@ -11,8 +11,9 @@ import pytest
 import torch
 
 from agents.batches.replay import LogStorage
+from agents.families import POLICIES
 from agents.nn.session_space import SessionSpace
-from agents.policies.base import POLICIES, make_policy
+from agents.policies.base import make_policy
 from agents.policies.files import load_policy, save_policy
 from agents.serving.behavior_adapter import AgentBehavior, AgentConfig
 from offline_data.behavior.base import SessionView, make_behavior

@@ -7,8 +7,9 @@ import pytest
 import torch
 from tensordict import TensorDict
 
+from agents.families import OBJECTIVES
 from agents.nn.session_space import SessionSpace
-from agents.objectives.base import NEEDS, OBJECTIVES, Objective
+from agents.objectives.base import NEEDS, Objective
 from agents.policies.base import make_policy
 from agents.training.log_columns import check_needs, group_moments, lacking, make_storage, reads_scores, upper_rank
 from agents.training.trainer import default_policy

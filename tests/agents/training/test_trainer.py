@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import torch
 
+from agents.families import OBJECTIVES
 from agents.nn.networks import NetworkConfig
 from agents.nn.session_space import SessionSpace
 from agents.objectives.awr import AwrConfig
-from agents.objectives.base import OBJECTIVES
 from agents.objectives.bc import BcObjective
 from agents.objectives.drpo import DrpoConfig
 from agents.policies.base import make_policy

@@ -9,8 +9,8 @@ from offline_data.behavior.adversarial import AdversarialPolicy
 from offline_data.behavior.base import ActionKind, SessionView, make_behavior
 from offline_data.dial.quality import evaluate_returns
 from offline_data.ranking.ranking import RankingPolicy
-from recenv.dynamics.user_models.base import USER_MODELS
 from recenv.errors import InvalidInput
+from recenv.families import USER_MODELS
 from recenv.session_config import SessionConfig
 from recenv.statistics import Interval
 from recenv.world import make_world

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from offline_data.behavior.base import BEHAVIORS, BehaviorPolicy, Decision, SessionView, make_behavior
+from offline_data.behavior.base import BehaviorPolicy, Decision, SessionView, make_behavior
 from offline_data.behavior.uniform import UniformConfig, UniformPolicy
+from offline_data.families import BEHAVIORS
 from recenv.dynamics.pieces import Freshness
 from recenv.errors import InvalidInput
 from tests.reference import behavior_reference as reference

@@ -8,16 +8,16 @@ from pathlib import Path
 import pytest
 
 import recenv
-from offline_data.behavior.base import BEHAVIORS
 from offline_data.collection.collection import LogRequest, collect
 from offline_data.describe.dataset_card import card
 from offline_data.dial import named_datasets as names
 from offline_data.dial import target_score
 from offline_data.dial.named_datasets import default_path, find_named, load_named, named_datasets
 from offline_data.dial.quality import Reference, expert_spec, mixture_spec
+from offline_data.families import BEHAVIORS
 from offline_data.store.dataset import LoggedDataset
-from recenv.dynamics.user_models.base import USER_MODELS
 from recenv.errors import InvalidInput
+from recenv.families import USER_MODELS
 from recenv.session_config import SessionConfig
 from recenv.statistics import Interval
 

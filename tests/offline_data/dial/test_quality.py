@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from offline_data.behavior.base import ACTION_KINDS, BEHAVIORS, make_behavior
+from offline_data.behavior.base import ACTION_KINDS, make_behavior
 from offline_data.collection.rollout import play_sessions
 from offline_data.dial import quality
 from offline_data.dial.named_datasets import NOISES
@@ -19,8 +19,9 @@ from offline_data.dial.quality import (
     precise_reference,
     reference_returns,
 )
-from recenv.dynamics.user_models.base import USER_MODELS
+from offline_data.families import BEHAVIORS
 from recenv.errors import InvalidInput
+from recenv.families import USER_MODELS
 from recenv.random_streams import derive_seeds
 from recenv.session_config import SessionConfig
 from recenv.statistics import Interval

@@ -16,8 +16,8 @@ from offline_data.collection.corruption import Corruption
 from offline_data.dial import named_datasets, target_score
 from offline_data.dial.quality import Reference, expert_spec, mixture_spec, precise_reference
 from offline_data.dial.target_score import TOLERANCE, at_fraction, at_score
-from recenv.dynamics.user_models.base import USER_MODELS
 from recenv.errors import InvalidInput
+from recenv.families import USER_MODELS
 from recenv.session_config import SessionConfig
 from recenv.statistics import Interval
 from recenv.world import make_world

@@ -14,8 +14,8 @@ import recenv  # noqa: F401  (registers the environment)
 from offline_data.collection.collection import LogRequest, collect
 from offline_data.fitting import user_fit
 from offline_data.fitting.user_fit import PARAMETERS, fit_user_model, holdout, parameters_of
-from recenv.dynamics.user_models.base import USER_MODELS
 from recenv.errors import InvalidInput
+from recenv.families import USER_MODELS
 from recenv.session_config import SessionConfig
 from tests.reference.user_fit_reference import click_log_likelihood
 

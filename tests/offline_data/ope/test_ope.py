@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from offline_data.ope.base import ESTIMATORS, Estimate, estimate
+from offline_data.families import ESTIMATORS
+from offline_data.ope.base import Estimate, estimate
 from offline_data.ope.sessions import LoggedSessions, SessionStatistics
 from recenv.errors import InvalidInput
 from tests.reference import ope_reference

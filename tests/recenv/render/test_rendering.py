@@ -12,8 +12,8 @@ import pytest
 from gymnasium.vector import AutoresetMode
 
 from recenv import InvalidInput, RecSessionEnv, RecSessionVectorEnv, SessionConfig
-from recenv.dynamics.user_models.base import USER_MODELS
 from recenv.engine.session_batch import SessionBatch
+from recenv.families import USER_MODELS
 from recenv.render.frame import Frame
 from recenv.render.rendering import SessionRecorder, check_render_mode
 from recenv.render.scales import gauge_range, number, pooled, sampled, strip_limit

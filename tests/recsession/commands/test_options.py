@@ -14,7 +14,7 @@ from offline_data.store.dataset import LoggedDataset
 from recenv.catalog import Catalog, CatalogConfig
 from recenv.dynamics.choice_models import CHOICE_MODELS
 from recenv.dynamics.pieces import PIECES
-from recenv.dynamics.user_models.base import USER_MODELS
+from recenv.families import USER_MODELS
 from recenv.plain_config import field_meanings
 from recenv.session_config import SessionConfig
 from recsession.inputs import given_world, world_options
@@ -127,22 +127,6 @@ def test_every_option_has_its_meaning(config):
     for field in fields(config):
         assert meanings[field.name].endswith("."), field.name
     assert not any("\n" in text or "  " in text for text in meanings.values())
-
-
-def test_wrapped_meanings_are_joined_and_inherited():
-    class Wrapped:
-        """One."""
-
-        first: int = 0
-        """Of two
-        lines."""
-        unsaid: int = 0
-
-    class Heir(Wrapped):
-        second: int = 0
-        """Of one."""
-
-    assert field_meanings(Heir) == {"first": "Of two lines.", "second": "Of one."}
 
 
 @pytest.mark.parametrize("model", USER_MODELS.registered())

@@ -16,8 +16,9 @@ import pytest
 from PIL import Image
 
 import recsession.commands.simulate as command
-from offline_data.behavior.base import BEHAVIORS, make_behavior
+from offline_data.behavior.base import make_behavior
 from offline_data.collection.rollout import play_sessions
+from offline_data.families import BEHAVIORS
 from recenv.envs.session_env import RecSessionEnv
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -9,8 +9,8 @@ import pytest
 
 from offline_data.behavior.base import make_behavior
 from offline_data.collection.rollout import play_sessions
-from recenv.dynamics.user_models.base import USER_MODELS
 from recenv.errors import InvalidInput
+from recenv.families import USER_MODELS
 from recenv.random_streams import derive_seeds
 from recenv.session_config import SessionConfig
 from recenv.statistics import Interval

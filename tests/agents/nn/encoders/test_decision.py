@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from agents.nn.encoders.base import ENCODERS
+from agents.families import ENCODERS
 from agents.nn.encoders.decision import DecisionConfig, DecisionEncoder
 from agents.nn.encoders.transformer import TransformerEncoder
 from recenv.errors import InvalidInput

@@ -10,7 +10,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agents.nn.encoders.base import ENCODERS, SessionEncoder
+from agents.families import ENCODERS
+from agents.nn.encoders.base import SessionEncoder
 from agents.nn.networks import NetworkConfig, make_encoder
 from agents.nn.session_space import SessionSpace
 from recenv.engine.session_batch import SessionBatch
