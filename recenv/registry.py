@@ -200,7 +200,7 @@ class Registry(Generic[Part]):
     def _checked(self, part: Any, given: object) -> Part:
         require(
             isinstance(part, type) and issubclass(part, self.base),
-            f"{self.kind} {given!r} is no class that is a {self._base_name}; name one",
+            f"{self.kind} {given!r}: there is no class of that name that is a {self._base_name}; name one",
         )
         config = config_of(part)
         for name, known in self._parts.items():

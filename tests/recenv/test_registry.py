@@ -94,8 +94,8 @@ def test_unknown_part_names_its_family_and_the_nearest(family):
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        (f"{SHOP}.toys:Stranger", "is no class that is a Toy"),
-        (f"{SHOP}.toys:Missing", "is no class that is a Toy"),
+        (f"{SHOP}.toys:Stranger", "there is no class of that name that is a Toy"),
+        (f"{SHOP}.toys:Missing", "there is no class of that name that is a Toy"),
         (f"{SHOP}.none:Own", "cannot import 'recsession_shop_probe.none' .ModuleNotFoundError"),
         (f"{SHOP}.broken:Own", "cannot import 'recsession_shop_probe.broken' .SystemExit: 3"),
         (f"{SHOP}.halves:Own", "cannot import 'recsession_shop_probe.halves' .SyntaxError"),

@@ -344,7 +344,7 @@ def test_control_c_is_told_where_tensordict_makes_another_error_of_it(run, made,
 def test_stop_in_the_middle_of_training_leaves_the_same_policy(run, made, tmp_path, monkeypatch):
     words = ["train", "drpo", "--log", made / "log", *FIT, *BUDGET]
     assert run(*words, "--out", "whole")[0] == 0
-    from recsession.inputs import train as command
+    from recsession.commands import train as command
 
     plain = command.tqdm
 
