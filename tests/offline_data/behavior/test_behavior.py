@@ -298,7 +298,11 @@ def test_a_policy_of_whole_slates_says_that_it_has_no_positions(world, view):
         ("..relative:X", "slate", "cannot import '..relative'"),
         ({"temperature": 1.0}, "slate", "has no 'name'; add the name of a registered behavior policy"),
         ("uniform", "slates", "unknown action kind 'slates'; did you mean 'slate'?"),
-        ("offline_data.behaviour:X", "slate", "cannot import 'offline_data.behaviour' (ModuleNotFoundError: No module named"),
+        (
+            "offline_data.behaviour:X",
+            "slate",
+            "cannot import 'offline_data.behaviour' (ModuleNotFoundError: No module named",
+        ),
         (":Gone", "slate", "behavior policy ':Gone': cannot import ''"),
         (
             "offline_data.collection.rollout:Gone",
