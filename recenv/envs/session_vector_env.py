@@ -30,9 +30,7 @@ class RecSessionVectorEnv(VectorEnv[Observation, np.ndarray, np.ndarray]):
         autoreset_mode: "NextStep" (the step after an end starts the next episode and ignores its action), "SameStep"
             (the ending step returns the next episode's first observation, the last one in `info["final_obs"]`), or
             "Disabled" (the caller resets, by `reset(options={"reset_mask": mask})`); also the enum or its name.
-        max_steps: session option of that name; `max_episode_steps`, which `gymnasium.make_vec` hands over, means the
-            same.
-        max_episode_steps: see `max_steps`.
+        max_episode_steps: the session option `max_steps`, by the name under which `gymnasium.make_vec` hands it over.
         num_threads: threads that share the sessions of a step; the bytes are the same for any number of them.
         render_mode: "ansi", "rgb_array" or None; `render()` returns a tuple, one text or picture a session.
         **overrides: any session option; see `SessionConfig.override`.

@@ -1,0 +1,27 @@
+"""What mkdocs is told besides: an API page lists what a package's face lists, room by room."""
+
+from __future__ import annotations
+
+import ast
+import re
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[2]
+
+
+def on_page_markdown(markdown: str, **_: Any) -> str:
+    """Put the public names of a package in the place of the line `<!-- face: PACKAGE -->`."""
+    return re.sub(r"^<!-- face: (\w+) -->$", lambda found: _face(found[1]), markdown, flags=re.MULTILINE)
+
+
+def _face(package: str) -> str:
+    """Return a heading for each room of a package, and a reference for each name that `__init__.pyi` takes from it."""
+    lines = ast.parse((ROOT / package / "__init__.pyi").read_text()).body
+    imports = [line for line in lines if isinstance(line, ast.ImportFrom) and line.module]
+    text = []
+    for room, group in groupby(imports, lambda line: str(line.module).split(".")[0]):
+        text.append(f"## {room}\n")
+        text += [f"::: {package}.{alias.name}\n" for line in group for alias in line.names]
+    return "\n".join(text)
