@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import numpy as np
 import torch
+from numpy.typing import DTypeLike
 from tensordict import TensorDict
 from torch import Tensor
 from torchrl.data import TensorDictReplayBuffer
@@ -191,14 +192,15 @@ def make_replay(storage: LogStorage, batch_size: int, generator: torch.Generator
     )
 
 
-def mapped_column(*shape: int) -> Tensor:
-    """Return float32 zeros in a temporary file: for a value of each row of a log that may be larger than memory.
+def mapped_column(*shape: int, dtype: DTypeLike = np.float32) -> Tensor:
+    """Return zeros in a temporary file: for a value of each row of a log that may be larger than memory.
 
     Args:
         *shape: [N, ...].
+        dtype: of the numbers.
     """
     with tempfile.TemporaryFile() as file:
-        return torch.from_numpy(np.memmap(file, np.float32, "w+", shape=shape))
+        return torch.from_numpy(np.memmap(file, dtype, "w+", shape=shape))
 
 
 def _tensors(arrays: dict[str, Any], shape: tuple[int, ...]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ encoder must read it (`decision` does: self-attention over the consumed items an
 actions and rewards).
 
 With the score `return`, z is the return-to-go of the Decision Transformer; with a critic's Q - V, the default, it is
-the advantage, an outcome that owes less to luck and means the same at every step. A constant target asks for it again
+the advantage, an outcome that owes less to chance and means the same at every step. A constant target asks for it again
 at every step; the Decision Transformer takes off what was earned since, which here only `clock` and the history tell.
 
 Source: Chen et al. 2021 (arXiv:2106.01345); as a policy of state and outcome without a trajectory, RvS-R of Emmons et

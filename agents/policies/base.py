@@ -30,8 +30,7 @@ from offline_data.behavior.base import ActionKind
 from recenv.engine.session_batch import Observation
 from recenv.errors import InvalidInput, require
 
-_MOST_ITEMS = 2**24
-NUM_REMEMBERED = 4
+NUM_CACHED = 4
 """Actions of a policy that fitted Q evaluation takes means over."""
 
 
@@ -88,9 +87,6 @@ class Policy(ProbabilisticActor):
         observation_key: where a batch holds the observation.
         action_key: where it holds the action; None for the kind's own, "slate" or "proto".
 
-    Raises:
-        InvalidInput: for slates of a catalogue of 2**24 items or more.
-
     Attributes:
         Config: frozen dataclass of the hyper-parameters, whose `name` is the registered one.
         action_kind: "slate" (a mass) or "proto" (a density over embedding space).
@@ -111,11 +107,6 @@ class Policy(ProbabilisticActor):
         observation_key: NestedKey = "observation",
         action_key: NestedKey | None = None,
     ) -> None:
-        require(
-            self.action_kind == "proto" or space.num_items < _MOST_ITEMS,
-            f"num_items={space.num_items} is not below {_MOST_ITEMS}, up to where float32 holds every id; take fewer "
-            "items, or a gaussian policy",
-        )
         encoder: Any = head.encoder
         keys = {name: _nested(observation_key, name) for name in (*space.observed, *encoder.conditions)}
         super().__init__(
@@ -273,26 +264,26 @@ class Policy(ProbabilisticActor):
 
     # --- for fitted Q evaluation
 
-    def remember(self, batch: TensorDictBase, generator: torch.Generator) -> Tensor:
-        """Return what fixes the actions that the policy may take, [B, m] float32: a few sampled ones; see `recall`.
+    def action_cache(self, batch: TensorDictBase, generator: torch.Generator) -> Tensor:
+        """Return what fixes the actions that the policy may take, [B, m]: a few sampled ones; see `cached_actions`.
 
         Args:
             batch: holds the observations, on the policy's device.
             generator: of samples, on the CPU.
         """
-        shape = (NUM_REMEMBERED, len(batch), self.num_draws)
+        shape = (NUM_CACHED, len(batch), self.num_draws)
         uniforms = torch.rand(shape, generator=generator, dtype=torch.float64).clamp(1e-12, 1.0 - 1e-12).numpy()
         actions = [self.play(batch, draws).action for draws in uniforms]
-        return torch.from_numpy(np.concatenate(actions, axis=1).astype(np.float32))
+        return torch.from_numpy(np.concatenate(actions, axis=1))
 
-    def recall(self, remembered: Tensor, generator: torch.Generator) -> Tensor:
+    def cached_actions(self, cache: Tensor, generator: torch.Generator) -> Tensor:
         """Return a few actions of the policy for each session, [P, B, ...], of which means are unbiased.
 
         Args:
-            remembered: [B, m], rows of what `remember` returned.
+            cache: [B, m], rows of what `action_cache` returned.
             generator: of samples, on the CPU.
         """
-        actions = remembered.unflatten(1, (NUM_REMEMBERED, -1)).movedim(1, 0)
+        actions = cache.unflatten(1, (NUM_CACHED, -1)).movedim(1, 0)
         return actions.long() if self.action_kind == "slate" else actions
 
 

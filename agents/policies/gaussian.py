@@ -133,13 +133,13 @@ class GaussianPolicy(Policy):
         offer = self.space.offer
         return self._search.nearest(action, **({offer: np.asarray(observation[offer])} if offer else {}))
 
-    def remember(self, batch: TensorDictBase, generator: torch.Generator) -> Tensor:
-        """Return mean and scale, [B, 2 d]; see `Policy.remember`."""
+    def action_cache(self, batch: TensorDictBase, generator: torch.Generator) -> Tensor:
+        """Return mean and scale, [B, 2 d]; see `Policy.action_cache`."""
         return torch.from_numpy(np.concatenate(self._moments(batch), axis=1))
 
-    def recall(self, remembered: Tensor, generator: torch.Generator) -> Tensor:
+    def cached_actions(self, cache: Tensor, generator: torch.Generator) -> Tensor:
         """Return a pair of samples of opposite noise, which takes the linear part of the error out, [2, B, d]."""
-        mean, scale = remembered.chunk(2, dim=1)
+        mean, scale = cache.chunk(2, dim=1)
         noise = torch.randn(mean.shape, generator=generator).to(mean.device)
         return mean + scale * torch.stack([noise, -noise])
 

@@ -41,7 +41,7 @@ def roll_out(
         actor: the policy.
         world: where it acts.
         num_sessions: fresh users.
-        seed: root seed of users and luck.
+        seed: root seed of users and policy draws.
         deterministic: act by the most probable action; otherwise sample.
         role: keeps different evaluations from sharing users.
     """
@@ -103,15 +103,15 @@ def _target_columns(
         observation, action = batch["observation"], batch[kind]
         log_prob[rows], _ = policy.judge(batch, np.asarray(action.cpu()))
         q_value[rows] = value(observation, action).cpu().numpy()
-        recalled = [_recollect(policy, batch, generator)]
-        recalled += [_recollect(policy, batch, generator) for _ in range(_ACTIONS // len(recalled[0]) - 1)]
-        actions = torch.stack(recalled, dim=1).flatten(0, 1)
+        drawn = [_sampled(policy, batch, generator)]
+        drawn += [_sampled(policy, batch, generator) for _ in range(_ACTIONS // len(drawn[0]) - 1)]
+        actions = torch.stack(drawn, dim=1).flatten(0, 1)
         state_value[rows] = expected_value(value, observation, actions).mean(dim=0).cpu().numpy()
     return log_prob, q_value, state_value
 
 
-def _recollect(policy: Policy, batch: TensorDictBase, generator: torch.Generator) -> torch.Tensor:
-    return policy.recall(policy.remember(batch, generator).to(policy.device), generator)
+def _sampled(policy: Policy, batch: TensorDictBase, generator: torch.Generator) -> torch.Tensor:
+    return policy.cached_actions(policy.action_cache(batch, generator).to(policy.device), generator)
 
 
 class _CustomPolicy(BehaviorPolicy):

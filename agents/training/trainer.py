@@ -142,25 +142,25 @@ def train(
         scores = scores.float()  # as the batches hold them: what is a tie there is one here
     objective.refresh(scores.to(device))
     storage = make_storage(objective, dataset, scores, seed=seed)
-    luck = _Luck(seed, device)
-    replay = make_replay(storage, config.batch_size, luck.batches)
+    rng = _RunRng(seed, device)
+    replay = make_replay(storage, config.batch_size, rng.batches)
     digest = hashlib.sha256(scores.detach().cpu().contiguous().numpy().data).hexdigest()
     call = repr(
-        (objective_name, objective.config, to_plain(config), seed, dataset.manifest["schema"], digest, luck.kind)
+        (objective_name, objective.config, to_plain(config), seed, dataset.manifest["schema"], digest, rng.kind)
     )
     parts = {"objective": objective, "optimizer": optimizer, "schedule": schedule}
-    start, curve = _restore(checkpoint, call, parts, luck)
+    start, curve = _restore(checkpoint, call, parts, rng)
     if progress and start:
         progress(start)
     told, stopped, kept = start, None, copy.deepcopy(actor.state_dict())
-    with luck:
+    with rng:
         for step in range(start, config.num_steps):
             batch = replay.sample().to(device)
             last = step == config.num_steps - 1
             measured = step % config.log_interval == 0 or last
             point: dict[str, Any] = {}
             if measured:
-                with luck.apart():
+                with rng.apart():
                     point = {"step": step, **measure(objective, batch), "normalized_score": None}
             losses = objective(batch)
             loss = torch.stack([value for key, value in losses.items() if str(key).startswith("loss_")]).sum()
@@ -172,7 +172,7 @@ def train(
                     break
                 kept = copy.deepcopy(actor.state_dict())
                 if evaluate and (step % config.evaluate_interval == 0 or last):
-                    with luck.apart():
+                    with rng.apart():
                         point["normalized_score"] = evaluate(actor.eval())
                     actor.train()
             optimizer.zero_grad(set_to_none=True)
@@ -187,13 +187,13 @@ def train(
                 told = step + 1
             if (step + 1) % config.checkpoint_interval == 0 or last:
                 # Also without a checkpoint file, so that a run stops at the same step with and without one.
-                with luck.apart():
+                with rng.apart():
                     stopped = _unfit(objective, batch, step, config.divergence_bound)
                 if stopped:
                     break
                 kept = copy.deepcopy(actor.state_dict())
                 if checkpoint and not last:
-                    _save(checkpoint, call, parts, luck, step + 1, curve)
+                    _save(checkpoint, call, parts, rng, step + 1, curve)
     if stopped:
         actor.load_state_dict(kept)
     cloning, remarks = getattr(objective.config, "cloning_steps", 0), list(objective.remarks)
@@ -251,7 +251,7 @@ def check_encoder(name: str, objective: type[Objective], config: Any) -> None:
     )
 
 
-class _Luck:
+class _RunRng:
     """Where a run's randomness comes from: its own stream for batches, and torch's global ones, lent while it runs."""
 
     def __init__(self, seed: int, device: str) -> None:
@@ -309,22 +309,22 @@ def _sentence(what: str, value: object, step: int) -> str:
     return f"{what} became {value} at step {step}; training stopped and the last good policy was kept"
 
 
-def _save(path: Path, call: str, parts: dict[str, Any], luck: _Luck, step: int, curve: list[dict[str, Any]]) -> None:
+def _save(path: Path, call: str, parts: dict[str, Any], rng: _RunRng, step: int, curve: list[dict[str, Any]]) -> None:
     state = {name: part.state_dict() for name, part in parts.items()}
     with replacing(path) as temporary:
-        torch.save({"call": call, "step": step, "curve": curve, "luck": luck.state(), **state}, temporary)
+        torch.save({"call": call, "step": step, "curve": curve, "rng": rng.state(), **state}, temporary)
 
 
-def _restore(path: Path | None, call: str, parts: dict[str, Any], luck: _Luck) -> tuple[int, list[dict[str, Any]]]:
+def _restore(path: Path | None, call: str, parts: dict[str, Any], rng: _RunRng) -> tuple[int, list[dict[str, Any]]]:
     if path is None or not path.exists():
         return 0, []
     try:
         state = torch.load(io.BytesIO(path.read_bytes()), weights_only=True, map_location="cpu")
-        same = state["call"] == call
+        same, streams = state["call"] == call, state["rng"]
     except Exception as error:
         raise InvalidInput(f"{path} is not a checkpoint ({type(error).__name__}); remove it to start over") from error
     require(same, f"{path} is a checkpoint of another run; remove it to start over, or choose another --out")
     for name, part in parts.items():
         part.load_state_dict(state[name])
-    luck.restore(state["luck"])
+    rng.restore(streams)
     return state["step"], state["curve"]

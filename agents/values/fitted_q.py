@@ -44,7 +44,7 @@ def fit_action_value(
 
     Args:
         dataset: a log of the policy's kind of action, and of its items.
-        policy: the target policy; the expectation is a mean over the few samples of `Policy.recall`.
+        policy: the target policy; the expectation is a mean over the few samples of `Policy.cached_actions`.
         config: None for `FITTED_Q`.
         seed: of initial weights, batches and samples.
         device: of the networks, the policy's among them.
@@ -61,7 +61,7 @@ def fit_action_value(
         networks = [ActionNetwork(space, config.network, kind, config.item_width) for _ in range(config.ensemble_size)]
     value = ValueEnsemble(networks, shift, unit).to(device)
     generator = torch.Generator().manual_seed(seed)
-    remembered = _remember(policy, storage, generator, device)
+    cache = _action_cache(policy, storage, generator, device)
 
     def loss(batch: TensorDictBase, target: Tensor) -> Tensor:
         error = (target - value.members(batch["observation"], batch[kind])) / unit
@@ -69,7 +69,7 @@ def fit_action_value(
 
     def targets(block: slice, offsets: np.ndarray) -> np.ndarray:
         def after(rows: np.ndarray) -> Tensor:
-            actions = policy.recall(remembered[rows].to(device), generator)
+            actions = policy.cached_actions(cache[rows].to(device), generator)
             return expected_value(value, observe(storage, rows, device, after=True), actions)
 
         # Also at `max_steps`: what is asked for is the worth of a session, and an observation shows its clock.
@@ -86,7 +86,7 @@ def expected_value(value: ValueEnsemble, observation: TensorDictBase, actions: T
     Args:
         value: Q.
         observation: of B sessions.
-        actions: [P, B, ...], for example what `Policy.recall` returned.
+        actions: [P, B, ...], for example what `Policy.cached_actions` returned.
     """
     return value.members(observation, actions).mean(dim=1)
 
@@ -115,7 +115,7 @@ _PLURALS = {"slate": "slates", "proto": "proto-actions"}
 
 
 @torch.no_grad()
-def _remember(policy: Policy, storage: LogStorage, generator: torch.Generator, device: str) -> Tensor:
+def _action_cache(policy: Policy, storage: LogStorage, generator: torch.Generator, device: str) -> Tensor:
     """Return what fixes the target's actions after each row, [N, m] in a file.
 
     The target policy stays as it is: this is found once for all rounds.
@@ -124,8 +124,9 @@ def _remember(policy: Policy, storage: LogStorage, generator: torch.Generator, d
     num_rows = storage.dataset.num_rows
     for rows in row_chunks(0, num_rows):
         observation = observe(storage, rows, device, after=True)
-        found = policy.remember(TensorDict({"observation": observation}, batch_size=observation.batch_size), generator)
-        column = mapped_column(num_rows, found.shape[1]) if column is None else column
-        column[rows] = found.cpu()
+        batch = TensorDict({"observation": observation}, batch_size=observation.batch_size)
+        found = policy.action_cache(batch, generator).cpu()
+        column = mapped_column(num_rows, found.shape[1], dtype=found.numpy().dtype) if column is None else column
+        column[rows] = found
     assert column is not None, "a log has rows"
     return column

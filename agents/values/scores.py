@@ -7,8 +7,8 @@ With r the reward, gamma the discount, lambda the trace decay, and V and Q of on
     q_minus_v               Q(o_t, a_t) - V(o_t), the mean of the critic's members
     lower_confidence_bound  mean - c std of Q - V over the members of an ensemble, c = 1
 
-The first two are what happened to this row, and take luck for skill: a filter on `return` keeps lucky sessions, one on
-`gae` lucky steps. The last two are regressions, and so averages over rows like this one. Where the log has few of
+The first two are what happened to this row, and take chance for skill: a filter on `return` keeps lucky sessions, one
+on `gae` lucky steps. The last two are regressions, and so averages over rows like this one. Where the log has few of
 those, members that began differently disagree, and the lower bound takes their spread off; with the default critic, in
 the default world, that changes little, at five times the cost.
 

@@ -48,8 +48,8 @@ def play_sessions(
     Args:
         world: the world.
         policy: who acts.
-        session_seeds: [S] uint64, the users.
-        behavior_seeds: [S] uint64, the policy's luck.
+        session_seeds: [S] uint64, of the users.
+        behavior_seeds: [S] uint64, of the policy's draws.
         rewards_only: keep no column but `reward`, for scoring.
 
     Returns:

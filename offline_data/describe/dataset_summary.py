@@ -201,7 +201,7 @@ def _feedback(dataset: LoggedDataset) -> dict[str, Any]:
 
 
 def _score(mean_return: float, quality: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the log's own normalised score: its sessions' return is known, the interval is of the references' luck."""
+    """Return the log's own normalised score: its sessions' return is known, the interval of the references' draws."""
     return {**Reference.of(quality).score_interval(mean_return).as_dict(), "quality": dict(quality)}
 
 

@@ -109,7 +109,7 @@ class Reference:
         return Reference(Interval(**quality["expert_return"]), Interval(**quality["noise_return"]))
 
     def score_interval(self, session_return: float) -> Interval:
-        """Return the normalised score of a return that is known, and what the references' luck leaves open of it."""
+        """Return the normalised score of a return that is known, and how far the references' samples leave it open."""
         score = self.normalized_score(session_return)
         half = self.half_width(score)
         return Interval(score, score - half, score + half)
@@ -121,7 +121,7 @@ class Reference:
         return Interval(score, score - half, score + half)
 
     def half_width(self, score: float) -> float:
-        """Return half the 95 % interval of a normalised score whose return is known, for the references' luck alone.
+        """Return half the 95 % interval of a normalised score whose return is known, for the references' samples alone.
 
         A score moves with J_expert by -score / gap and with J_noise by (score - 1) / gap; both are added in full, which
         holds however the two are correlated.
@@ -149,7 +149,7 @@ def evaluate_returns(
         world: the world.
         policy: who acts.
         num_sessions: how many users.
-        seed: root seed; with `role` it fixes the users and the policy's luck.
+        seed: root seed; with `role` it fixes the users and the policy's draws.
         role: keeps evaluations, calibrations and logs from sharing users.
         progress: called with the number of sessions of each batch as it is done.
 
@@ -161,8 +161,9 @@ def evaluate_returns(
     for start in range(0, num_sessions, SESSIONS_PER_BATCH):
         index = np.arange(start, min(start + SESSIONS_PER_BATCH, num_sessions))
         users = derive_seeds(seed, f"{role} users", index)
-        luck = derive_seeds(seed, f"{role} luck", index)
-        returns[index] = play_sessions(world, policy, users, luck, rewards_only=True).session_returns()
+        # This string is part of the references' identity: another word, other returns.
+        draws = derive_seeds(seed, f"{role} luck", index)
+        returns[index] = play_sessions(world, policy, users, draws, rewards_only=True).session_returns()
         if progress:
             progress(len(index))
     return returns

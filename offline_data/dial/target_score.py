@@ -3,7 +3,7 @@
 A log's own score is what its sessions earned, on the scale of `quality.Reference`. The sessions are a pure
 function of the dataset's seed and the good fraction, so they are played while the fraction is sought and logged
 afterwards: what they earned is known, not estimated. What stays uncertain is where 0 and 1 lie. The claim is that the
-score lies within `TOLERANCE` of the target with the whole of its 95 % interval, which is of the references' luck, on
+score lies within `TOLERANCE` of the target with the whole of its 95 % interval, which is of the references' draws, on
 users that no log shares.
 """
 
@@ -46,7 +46,7 @@ def at_fraction(
         noise: name or spec of the noise's behavior policy.
         mixing: "step", "session" or "position".
         expert: name or spec of the expert; None for that of the world's user model.
-        seed: root seed of the references' users and luck.
+        seed: root seed of the references' users and policy draws.
         progress: called with the number of sessions of each batch that is played.
 
     Raises:
@@ -90,7 +90,7 @@ def at_score(
     ranges = request.ranges()
     guess, stride = min(max(target_score, 0.0), 1.0), _FIRST_STRIDE
     if len(ranges) > 1:
-        # A first part of the sessions comes near at little cost; what is left is its own luck.
+        # A first part of the sessions comes near at little cost; what is left is its own sampling error.
         guess, _ = _nearest(lambda fraction: dial.score(fraction, ranges[:1]), target_score, near, guess, stride)
         stride = _LATER_STRIDE
     good_fraction, score = _nearest(lambda fraction: dial.score(fraction, ranges), target_score, near, guess, stride)

@@ -23,7 +23,7 @@ class Evaluate:
     num_sessions: int = 2000
     """Fresh users."""
     seed: int = 0
-    """Root seed of users and luck."""
+    """Root seed of users and policy draws."""
     stochastic: bool = False
     """Sample from a trained policy instead of acting by its mean."""
     noise: str = "clickbait"

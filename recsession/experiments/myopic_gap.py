@@ -104,7 +104,7 @@ def myopic_gap(world: World, family: OracleFamily, num_sessions: int, seed: int)
         world: the world.
         family: its oracles.
         num_sessions: selection users, and as many fresh users.
-        seed: root seed of users and luck.
+        seed: root seed of users and policy draws.
 
     Raises:
         InvalidInput: for fewer than two sessions, or a greedy oracle whose return is not positive.
@@ -112,8 +112,9 @@ def myopic_gap(world: World, family: OracleFamily, num_sessions: int, seed: int)
     require_range("num_sessions", num_sessions, 2, 2**31 - 1, integer=True)
 
     def play(spec: Spec | str, role: str) -> SessionRows:
-        users, luck = (derive_seeds(seed, f"gap {role} {who}", np.arange(num_sessions)) for who in ("users", "luck"))
-        return play_sessions(world, make_behavior(world, spec), users, luck, rewards_only=True)
+        # These strings are part of the sessions' identity.
+        users, draws = (derive_seeds(seed, f"gap {role} {who}", np.arange(num_sessions)) for who in ("users", "luck"))
+        return play_sessions(world, make_behavior(world, spec), users, draws, rewards_only=True)
 
     first = _first_rewards(play(family.greedy, "selection"))
     leads, returns = [], []

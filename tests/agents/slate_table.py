@@ -77,9 +77,9 @@ class TablePolicy:
         with np.errstate(divide="ignore"):
             return np.log(self.probabilities)[numbers(action)], None
 
-    def remember(self, batch: Any, generator: torch.Generator) -> Tensor:
+    def action_cache(self, batch: Any, generator: torch.Generator) -> Tensor:
         return torch.from_numpy(self.probabilities).float().expand(len(batch), -1)
 
-    def recall(self, remembered: Tensor, generator: torch.Generator) -> Tensor:
-        drawn = torch.multinomial(remembered, 64, replacement=True, generator=generator)
+    def cached_actions(self, cache: Tensor, generator: torch.Generator) -> Tensor:
+        drawn = torch.multinomial(cache, 64, replacement=True, generator=generator)
         return torch.from_numpy(SLATES)[drawn].transpose(0, 1)

@@ -88,18 +88,18 @@ def test_score_function_norm_is_the_gradient_in_the_mean():
     torch.testing.assert_close(distribution.score_function_norm(action), loc.grad.norm(dim=-1))
 
 
-def test_remembered_moments_give_pairs_of_opposite_noise(build_policy, batch):
+def test_cached_moments_give_pairs_of_opposite_noise(build_policy, batch):
     actor = build_policy(initial_scale=0.3)
-    remembered = actor.remember(batch, torch.Generator())
-    assert remembered.shape == (40, 8)
-    first, second = actor.recall(remembered, torch.Generator().manual_seed(1))
+    cache = actor.action_cache(batch, torch.Generator())
+    assert cache.shape == (40, 8)
+    first, second = actor.cached_actions(cache, torch.Generator().manual_seed(1))
     with torch.no_grad():
         mean, scale = (value.float() for value in (actor.get_dist(batch).mean, actor.get_dist(batch).stddev))
     torch.testing.assert_close((first + second) / 2, mean, atol=1e-5, rtol=0.0)
     standard = ((first - mean) / scale).numpy()
     # 160 standard normals: a false alarm in 1 of 10^6, were the seed not fixed.
     assert stats.kstest(standard.reshape(-1), "norm").pvalue > 1e-6  # type: ignore[attr-defined]
-    assert not torch.equal(actor.recall(remembered, torch.Generator().manual_seed(2))[0], first)
+    assert not torch.equal(actor.cached_actions(cache, torch.Generator().manual_seed(2))[0], first)
 
 
 def test_diagonal_log_prob_is_scipys():

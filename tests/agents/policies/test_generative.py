@@ -125,12 +125,12 @@ def test_slates_of_a_log_become_tokens_and_come_back(tmp_path):
     assert np.isfinite(log_prob).all()
 
 
-def test_remembered_slates_come_back(make):
+def test_cached_slates_come_back(make):
     policy, batch = make()
-    remembered = policy.remember(batch, torch.Generator().manual_seed(1))
-    assert remembered.shape == (6, 12)
-    assert remembered.dtype == torch.float32
-    slates = policy.recall(remembered, torch.Generator())
+    cache = policy.action_cache(batch, torch.Generator().manual_seed(1))
+    assert cache.shape == (6, 12)
+    assert cache.dtype == torch.int32
+    slates = policy.cached_actions(cache, torch.Generator())
     assert slates.shape == (4, 6, 3)
     assert slates.dtype == torch.int64
     draws = torch.rand((4, 6, policy.num_draws), generator=torch.Generator().manual_seed(1), dtype=torch.float64)
@@ -197,9 +197,9 @@ def test_no_sessions_get_no_slates(make, options):
     log_prob, prefix = policy.judge(none, played.action)
     assert log_prob.shape == played.log_prob.shape == (0,)
     assert prefix.shape == (0, 3)
-    remembered = policy.remember(none, torch.Generator().manual_seed(0))
-    assert remembered.shape == (0, 12)
-    assert policy.recall(remembered, torch.Generator()).shape == (4, 0, 3)
+    cache = policy.action_cache(none, torch.Generator().manual_seed(0))
+    assert cache.shape == (0, 12)
+    assert policy.cached_actions(cache, torch.Generator()).shape == (4, 0, 3)
 
 
 def test_objective_trains_every_weight_of_a_functional_copy(make):
@@ -271,14 +271,6 @@ def test_compiles_as_one_graph(make, what):
 def test_config_refuses(options, words):
     with pytest.raises(InvalidInput, match=words):
         GenerativePolicyConfig(**options)
-
-
-def test_refuses_more_items_than_float32_holds(make):
-    policy, _ = make()
-    many = np.broadcast_to(np.zeros((1, 1), np.float32), (2**24, 1))
-    space = dataclasses.replace(policy.space, embeddings=many, popularity=many[:, 0])
-    with pytest.raises(InvalidInput, match="num_items=16777216 is not below 16777216"):
-        make_policy(space, CONFIG)
 
 
 @pytest.mark.gpu

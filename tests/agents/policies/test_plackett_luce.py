@@ -185,17 +185,19 @@ def test_actor_writes_and_is_saved(variant, tmp_path: Path):
     assert np.array_equal(loaded.play(batch, draws).log_prob, policy.play(batch, draws).log_prob)
 
 
-def test_remembered_slates_are_samples_of_the_policy(variant):
+def test_cached_slates_are_samples_of_the_policy(variant):
     policy, batch = variant
-    remembered = policy.remember(batch, torch.Generator().manual_seed(0))
-    assert remembered.dtype == torch.float32
-    assert remembered.shape == (20, 4 * SLATE_SIZE)
-    slates = policy.recall(remembered, torch.Generator())
+    cache = policy.action_cache(batch, torch.Generator().manual_seed(0))
+    assert cache.dtype == torch.int32
+    assert cache.shape == (20, 4 * SLATE_SIZE)
+    slates = policy.cached_actions(cache, torch.Generator())
     assert slates.dtype == torch.int64
     assert slates.shape == (4, 20, SLATE_SIZE)
     assert policy.get_dist(batch).log_prob(slates).isfinite().all()
-    assert torch.equal(slates[1], remembered[:, SLATE_SIZE : 2 * SLATE_SIZE].long())
+    assert torch.equal(slates[1], cache[:, SLATE_SIZE : 2 * SLATE_SIZE].long())
     assert not torch.equal(slates[0], slates[1])
+    # Ids that no float32 holds stay what they are.
+    assert (policy.cached_actions(torch.full_like(cache, 2**24 + 1), torch.Generator()) == 2**24 + 1).all()
 
 
 def test_a_world_with_candidates_is_acted_in(space):

@@ -86,7 +86,9 @@ def test_a_deterministic_policy_plays_its_mode_and_logs_nothing(name, spec):
     world, actor = world_of("candidates"), load_policy(spec(name, "candidates")["policy"])
     seeds = derive_seeds(7, "users", np.arange(5))
     behavior = AgentBehavior(world, AgentConfig(deterministic=True), actor=actor)
-    first, second = (play_sessions(world, behavior, seeds, derive_seeds(luck, "luck", np.arange(5))) for luck in (1, 2))
+    first, second = (
+        play_sessions(world, behavior, seeds, derive_seeds(seed, "draws", np.arange(5))) for seed in (1, 2)
+    )
     np.testing.assert_array_equal(first.columns["slate"], second.columns["slate"])
     with pytest.raises(InvalidInput, match=r"deterministic=True gives the actions of .* no probability, which a log"):
         make_behavior(world, {**spec(name, "candidates"), "deterministic": True}, actor.action_kind)

@@ -22,7 +22,7 @@ from recenv.session_config import SessionConfig
 from recenv.world import make_world
 
 SEEDS = derive_seeds(7, "users", np.arange(30))
-LUCK = derive_seeds(7, "luck", np.arange(30))
+DRAWS = derive_seeds(7, "luck", np.arange(30))
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def replayed_views(world, played):
 
 def test_logged_log_probs_are_the_policys(world, build_policy, as_batch):
     actor = build_policy(initial_scale=0.4)
-    played = play_sessions(world, AgentBehavior(world, AgentConfig(), actor=actor), SEEDS, LUCK)
+    played = play_sessions(world, AgentBehavior(world, AgentConfig(), actor=actor), SEEDS, DRAWS)
     assert len(played.columns["proto"]) > 100
     assert np.array_equal(
         played.columns["slate"], world.catalog.nearest_items(played.columns["proto"], world.config.slate_size)
@@ -104,8 +104,8 @@ def test_stochastic_draws_have_the_policys_moments(world, build_policy, first_vi
 
 def test_sessions_do_not_depend_on_who_they_are_played_with(world, build_policy):
     behavior = AgentBehavior(world, AgentConfig(), actor=build_policy())
-    whole = play_sessions(world, behavior, SEEDS, LUCK)
-    part = play_sessions(world, behavior, SEEDS[4:6], LUCK[4:6])
+    whole = play_sessions(world, behavior, SEEDS, DRAWS)
+    part = play_sessions(world, behavior, SEEDS[4:6], DRAWS[4:6])
     rows = slice(whole.offsets[4], whole.offsets[6])
     # The engine is exact; a matrix product of another height may round differently.
     np.testing.assert_allclose(part.columns["proto"], whole.columns["proto"][rows], atol=1e-5)
@@ -133,9 +133,9 @@ def sha256(file) -> str:
 def test_a_spec_makes_the_policy_of_the_file(world, build_policy, file):
     made = make_behavior(world, spec_of(file, deterministic=False), "proto")
     assert made.config == AgentConfig(str(file), False, sha256(file))
-    whole = play_sessions(world, made, SEEDS, LUCK)
+    whole = play_sessions(world, made, SEEDS, DRAWS)
     expected = play_sessions(
-        world, AgentBehavior(world, AgentConfig(), actor=build_policy(initial_scale=0.4)), SEEDS, LUCK
+        world, AgentBehavior(world, AgentConfig(), actor=build_policy(initial_scale=0.4)), SEEDS, DRAWS
     )
     for name, values in expected.columns.items():
         np.testing.assert_array_equal(whole.columns[name], values, err_msg=name)
@@ -145,7 +145,7 @@ def test_a_spec_makes_the_policy_of_the_file(world, build_policy, file):
 def test_it_can_be_a_component_with_the_exact_density_of_the_mixture(world, file, mixing):
     components = [spec_of(file), {"name": "clickbait", "proto_scale": 0.5}]
     mixture = {"name": "mixture", "components": components, "weights": [0.4, 0.6], "mixing": mixing}
-    played = play_sessions(world, make_behavior(world, mixture, "proto"), SEEDS, LUCK)
+    played = play_sessions(world, make_behavior(world, mixture, "proto"), SEEDS, DRAWS)
     assert set(played.columns["component"].tolist()) == {0, 1}
     parts = [make_behavior(world, component, "proto") for component in components]
     weights = np.log([0.4, 0.6])
@@ -249,5 +249,5 @@ def test_a_policy_of_other_items_is_refused(config, file, changes):
 
 def test_what_a_policy_does_not_read_may_differ(config: SessionConfig, file):
     other = make_world(config.override(max_steps=3, slate_size=2, no_click_utility=0.0))
-    played = play_sessions(other, make_behavior(other, spec_of(file), "proto"), SEEDS, LUCK)
+    played = play_sessions(other, make_behavior(other, spec_of(file), "proto"), SEEDS, DRAWS)
     assert np.isfinite(played.columns["behavior_log_prob"]).all()

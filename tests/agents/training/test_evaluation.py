@@ -118,7 +118,7 @@ def test_roll_out_is_reproducible(world, build_policy):
 
 
 def test_roll_out_of_the_uniform_policy_is_the_behavior_policys(world, uniform_actor):
-    """The same distribution of actions, the same users, the same luck: the same sessions."""
+    """The same distribution of actions, the same users, the same draws: the same sessions."""
     expected = evaluate_returns(world, make_behavior(world, "uniform", "proto"), 100, 3, "evaluation")
     found = roll_out(uniform_actor, world, 100, 3, deterministic=False)
     np.testing.assert_allclose(found, expected, rtol=1e-4)

@@ -95,13 +95,13 @@ def test_target_acts_upon_what_followed(log, build_policy, monkeypatch):
 
 def test_policy_is_asked_once_for_all_rounds(log, build_policy, monkeypatch):
     actor, asked = build_policy(), []
-    remember = actor.remember
+    action_cache = actor.action_cache
 
     def counted(batch, generator):
         asked.append(len(batch))
-        return remember(batch, generator)
+        return action_cache(batch, generator)
 
-    monkeypatch.setattr(actor, "remember", counted)
+    monkeypatch.setattr(actor, "action_cache", counted)
     fit_action_value(log, actor, dataclasses.replace(HASTY, num_rounds=4))
     assert sum(asked) == log.num_rows
 

@@ -114,7 +114,7 @@ def test_a_scores_interval_covers_the_true_score_however_the_references_are_corr
 def test_the_interval_of_an_estimated_score_covers_the_true_one(score):
     """2000 evaluations of 400 users, deviation 5, beside references of as many others as above.
 
-    At a true coverage of 0.945 fewer than 1840 have a chance of 3e-6 (binomial); the evaluation's own luck alone would
+    At a true coverage of 0.945 fewer than 1840 have a chance of 3e-6 (binomial); the evaluation's own draws alone would
     make it some 0.85 at a score of 1.
     """
     rng = np.random.default_rng(1)

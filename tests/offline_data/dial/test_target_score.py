@@ -294,7 +294,7 @@ def test_every_world_and_noise_gives_logs_of_the_target(tmp_path, user_model, no
 
 @pytest.mark.slow
 def test_the_claim_holds_at_its_confidence():
-    """A hundred logs, each sought with references of its own luck, on the true scale, of 800,000 users.
+    """A hundred logs, each sought with references of its own, on the true scale, of 800,000 users.
 
     It is within 0.02 of the target, and each score's interval covers the true score. At a confidence of exactly 95 %,
     more than 15 misses of either have a chance below 1e-4.

@@ -68,10 +68,10 @@ def test_one_hot_topics_are_recsims_model():
     for step in range(30):
         slates = np.array([rng.choice(8, 3, replace=False) for _ in range(count)])
         outcome = batch.step(slates)
-        luck = uniforms(seeds, USER, episodes, np.full(count, step), 1)[:, 0]
+        draw = uniforms(seeds, USER, episodes, np.full(count, step), 1)[:, 0]
         for b in range(count):
             worth = [affinities[b][item // 4] + float(catalog.quality[item]) for item in slates[b]]
-            position = reference.choose(worth, 5.0, luck[b])
+            position = reference.choose(worth, 5.0, draw[b])
             expected = np.zeros(3)
             if position is not None:
                 expected[position] = 1.0
