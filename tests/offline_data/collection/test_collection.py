@@ -273,7 +273,7 @@ def test_the_same_log_under_another_record_of_quality_is_refused(small_request, 
 # --- seeds and labels
 
 
-def test_groups_share_their_user_and_not_their_luck(small_request, tmp_path):
+def test_groups_share_their_user_and_not_their_draws(small_request, tmp_path):
     dataset = collect(tmp_path / "log", replace(small_request, group_size=4))
     seeds = np.asarray(dataset.sessions["session_seed"]).reshape(10, 4)
     assert (seeds == seeds[:, :1]).all()

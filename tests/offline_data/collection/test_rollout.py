@@ -153,13 +153,13 @@ def test_days_and_sessions_are_logged_where_the_world_has_them(small_world):
     assert total > 20
 
 
-def test_users_and_luck_have_seeds_of_their_own(world):
+def test_users_and_draws_have_seeds_of_their_own(world):
     policy = make_behavior(world, "uniform")
     session_seeds, behavior_seeds = seeds(4)
     rows = play_sessions(world, policy, session_seeds, behavior_seeds)
-    other_luck = play_sessions(world, policy, session_seeds, behavior_seeds[::-1])
-    np.testing.assert_array_equal(rows.profile, other_luck.profile)
-    assert (rows.columns["slate"][rows.offsets[:-1]] != other_luck.columns["slate"][other_luck.offsets[:-1]]).any()
+    other_draws = play_sessions(world, policy, session_seeds, behavior_seeds[::-1])
+    np.testing.assert_array_equal(rows.profile, other_draws.profile)
+    assert (rows.columns["slate"][rows.offsets[:-1]] != other_draws.columns["slate"][other_draws.offsets[:-1]]).any()
     other_users = play_sessions(world, policy, session_seeds[::-1], behavior_seeds)
     first = other_users.columns["slate"][other_users.offsets[:-1]]
     np.testing.assert_array_equal(rows.columns["slate"][rows.offsets[:-1]], first)
