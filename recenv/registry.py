@@ -10,7 +10,6 @@ imported yet is imported only if the user allowed it, by `allow_imports` or arou
 
 from __future__ import annotations
 
-import ast
 import importlib
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -18,11 +17,10 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cached_property
 from importlib import metadata
-from importlib.util import find_spec
-from pathlib import Path
 from typing import Any, Final, Generic, TypeVar
 
 from recenv.errors import InvalidInput, require, unknown_name
+from recenv.part_sources import PartSource, registered_parts
 
 Part = TypeVar("Part", bound=type)
 Entered = TypeVar("Entered", bound=type)
@@ -121,7 +119,11 @@ class Registry(Generic[Part]):
     def registered(self) -> tuple[str, ...]:
         """Return every name that `get` takes, sorted; nothing is imported but what names itself by an expression."""
         known = (name for name in self._parts if ":" not in name)
-        return tuple(sorted({*known, *self._modules, *self._entry_points}))
+        return tuple(sorted({*known, *self._sources, *self._entry_points}))
+
+    def source(self, name: str) -> PartSource | None:
+        """Return what the source says of a part, which is not imported; None of a part from outside."""
+        return self._sources.get(name)
 
     def get(self, name: str) -> Part:
         """Return the part that is registered as `name`, or an entry point.
@@ -130,8 +132,8 @@ class Registry(Generic[Part]):
             InvalidInput: if no part has that name; the nearest one is suggested.
         """
         if name not in self._parts:
-            if name in self._modules:
-                importlib.import_module(self._modules[name])
+            if name in self._sources:
+                importlib.import_module(self._sources[name].module)
             elif name in self._entry_points:
                 self._parts[name] = self._checked(self._entry_points[name].load(), name)
             else:
@@ -157,7 +159,7 @@ class Registry(Generic[Part]):
         """
         for name, known in self._parts.items():
             if part in (known, config_of(known)):
-                own = name in self._modules or name in self._entry_points
+                own = name in self._sources or name in self._entry_points
                 return name if own else _path_of(known)
         return _path_of(part)
 
@@ -214,15 +216,9 @@ class Registry(Generic[Part]):
         return part
 
     @cached_property
-    def _modules(self) -> dict[str, str]:
-        """Which module of the folder registers which name, by the sources."""
-        spec = find_spec(self.package)
-        found: dict[str, str] = {}
-        for folder in (spec.submodule_search_locations or ()) if spec else ():
-            for file in sorted(Path(folder).glob("*.py")):
-                module = f"{self.package}.{file.stem}"
-                found |= dict.fromkeys(_registered_names(file), module)
-        return found
+    def _sources(self) -> dict[str, PartSource]:
+        """What the modules of the folder register by name."""
+        return registered_parts(self.package)
 
     @cached_property
     def _entry_points(self) -> dict[str, metadata.EntryPoint]:
@@ -236,14 +232,3 @@ def config_of(part: type) -> type:
 
 def _path_of(part: type) -> str:
     return f"{part.__module__}:{part.__qualname__}"
-
-
-def _registered_names(file: Path) -> list[str]:
-    """Return the literal names in the decorators `@X.register("name")` of a source file."""
-    names = []
-    for node in ast.parse(file.read_text(encoding="utf-8")).body:
-        for call in node.decorator_list if isinstance(node, ast.ClassDef) else ():
-            match call:
-                case ast.Call(func=ast.Attribute(attr="register"), args=[ast.Constant(value=str(name))]):
-                    names.append(name)
-    return names

@@ -17,9 +17,9 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
-ROOT = Path(__file__).parent.parent
+from tests.source_files import PACKAGES, ROOT
+
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
-PACKAGES = ("recenv", "offline_data", "agents", "recsession")
 EXTRAS = PROJECT["project"]["optional-dependencies"]
 INSTALL_COMMAND = "pip install -c constraints.txt -e '.[agents,minari]' && recsession quickstart"
 TEST_COMMAND = "pip install -c constraints.txt tox && tox"

@@ -6,16 +6,19 @@ Each rule is a function from source to the sentences that it complains with; eac
 from __future__ import annotations
 
 import ast
-import builtins
 import subprocess
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parent.parent
-PACKAGES = ("recenv", "offline_data", "agents", "recsession")
+from recenv.extras import EXTRAS
+from tests.source_files import PACKAGES, ROOT, sources
+
 MAX_LINES = 400
+# Of the learners, at one level.
+MAX_ROOMS = 12
+MAX_ARROWS = 25
 VAGUE_NAMES = {"utils", "util", "helpers", "helper", "misc", "common"}
 TOP_LEVEL = {
     ".ci",
@@ -29,6 +32,7 @@ TOP_LEVEL = {
     "agents",
     "constraints.txt",
     "docs",
+    "mkdocs.yml",
     "offline_data",
     "pyproject.toml",
     "recenv",
@@ -37,32 +41,23 @@ TOP_LEVEL = {
     "tox.ini",
 }
 
-TORCH = {"torch", "torchrl", "tensordict"}
+OPTIONAL = {name for names in EXTRAS.values() for name in names}
 # What the modules of a package may not import at all, and what they may import only inside a function.
 NEVER = {
-    "recenv": {"offline_data", "agents", "recsession", "tests"} | TORCH,
+    "recenv": {"offline_data", "agents", "recsession", "tests"} | OPTIONAL,
     "offline_data": {"agents", "recsession", "tests"},
     "agents": {"recsession", "tests"},
+    "recsession": {"tests"},
     "tests/reference": {*PACKAGES, "numba"},
     "tests/recenv": {"offline_data"},
     "tests/offline_data": set(),
 }
-# tox's boundscheck and nojit collect the tests of recenv and offline_data where torch is not installed.
+# tox's boundscheck and nojit collect the tests of recenv and offline_data where no extra is installed.
 INSIDE_FUNCTIONS_ONLY = {
-    "offline_data": TORCH,
-    "tests/recenv": {"agents"} | TORCH,
-    "tests/offline_data": {"agents"} | TORCH,
+    "offline_data": OPTIONAL,
+    "tests/recenv": {"agents"} | OPTIONAL,
+    "tests/offline_data": {"agents"} | OPTIONAL,
 }
-
-# What a kernel may name that its own file does not define.
-KERNEL_LIBRARIES = {"numpy", "math", "numba"}
-COMPILERS = {"njit", "jit", "vectorize", "guvectorize", "stencil", "cfunc"}
-
-
-def sources(folder: str) -> list[Path]:
-    paths = sorted(path for path in (ROOT / folder).rglob("*.py") if "__pycache__" not in path.parts)
-    assert paths, f"{folder} holds no source: the rules below would pass on nothing"
-    return paths
 
 
 # --- imports
@@ -70,31 +65,31 @@ def sources(folder: str) -> list[Path]:
 IMPORTERS = {"importlib.import_module", "import_module", "__import__"}
 
 
-def imports(tree: ast.AST, inside_function: bool = False) -> Iterator[tuple[str, int, bool]]:
-    """Yield top-level name, line, and whether it is run only when a function is, of each import."""
+def imports(tree: ast.AST, when: str = "at once") -> Iterator[tuple[str, int, str]]:
+    """Yield dotted name, line, and when it happens, of each import: at once, by a call, or never but for types."""
     for node in ast.iter_child_nodes(tree):
-        inside = inside_function or isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
-        if isinstance(node, ast.If) and ast.unparse(node.test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING"):
-            # Types only: never imported when the program runs.
-            for name, line, _ in imports(node, inside):
-                yield name, line, True
-            continue
+        then = when
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            then = "by a call"
+        elif isinstance(node, ast.If) and ast.unparse(node.test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING"):
+            then = "never"
         if isinstance(node, ast.Import):
             for alias in node.names:
-                yield alias.name.split(".")[0], node.lineno, inside
+                yield alias.name, node.lineno, then
         elif isinstance(node, ast.ImportFrom):
-            yield "." if node.level else (node.module or "").split(".")[0], node.lineno, inside
+            yield "." if node.level else node.module or "", node.lineno, then
         elif isinstance(node, ast.Call) and ast.unparse(node.func) in IMPORTERS:
-            yield ast.unparse(node.args[0]).strip("'").split(".")[0], node.lineno, inside
-        yield from imports(node, inside)
+            yield ast.unparse(node.args[0]).strip("'"), node.lineno, then
+        yield from imports(node, then)
 
 
 def check_imports(source: str, never: Iterable[str], inside_functions_only: Iterable[str] = ()) -> list[str]:
     never, restricted = set(never), set(inside_functions_only)
+    found = [(name.partition(".")[0] or ".", line, when) for name, line, when in imports(ast.parse(source))]
     return [
         f"line {line}: imports {name}" + ("" if name in never else " at module level")
-        for name, line, inside in imports(ast.parse(source))
-        if name in never or (name in restricted and not inside)
+        for name, line, when in found
+        if name in never or (name in restricted and when == "at once")
     ]
 
 
@@ -123,6 +118,96 @@ def test_imports_point_one_way(folder: str):
 )
 def test_import_rule_can_fail(source: str, complaints: list[str]):
     assert check_imports(source, {"torch", "agents"}, {"tensordict"}) == complaints
+
+
+def check_face(source: str) -> list[str]:
+    """Complain of what an `__init__` does but say what the package is, hand names on, and call what registers it."""
+    kinds = ast.Import | ast.ImportFrom | ast.Expr
+    complaints = [
+        f"line {node.lineno}: an __init__ defines nothing; move it to a module"
+        for node in ast.parse(source).body
+        if not isinstance(node, kinds)
+        and not (isinstance(node, ast.Assign) and all(n.startswith("__") for n in names_of(node.targets)))
+    ]
+    return complaints if ast.get_docstring(ast.parse(source)) else [*complaints, "has no docstring"]
+
+
+def names_of(targets: list[ast.expr]) -> list[str]:
+    return [node.id for target in targets for node in ast.walk(target) if isinstance(node, ast.Name)]
+
+
+def test_faces_define_nothing():
+    complaints = [
+        f"{path.relative_to(ROOT)} {complaint}"
+        for package in PACKAGES
+        for path in sources(package)
+        if path.name == "__init__.py"
+        for complaint in check_face(path.read_text())
+    ]
+    assert not complaints, "\n".join(complaints)
+
+
+@pytest.mark.parametrize("line", ["def f(): ...", "class A: ...", "NAME = 1", "if True:\n    f()"])
+def test_face_rule_can_fail(line: str):
+    good = '"""Doc."""\nimport lazy_loader\nregister()\n__getattr__, __all__ = lazy_loader.attach_stub(__name__)\n'
+    assert check_face(good) == []
+    assert len(check_face(good + line)) == 1
+    assert check_face("import os") == ["has no docstring"]
+
+
+# --- rooms
+
+
+def room(module: str) -> str:
+    """Return the top two parts of a dotted name: a module or a folder of a package."""
+    return ".".join(module.split(".")[:2])
+
+
+def arrows(sources_of: dict[str, str]) -> set[tuple[str, str]]:
+    """Return which room imports which, of the modules of one package by dotted name; types alone do not count."""
+    package = next(iter(sources_of)).partition(".")[0]
+    return {
+        (room(module), room(name))
+        for module, source in sources_of.items()
+        for name, _, when in imports(ast.parse(source))
+        if name.startswith(f"{package}.") and room(name) != room(module) and when != "never"
+    }
+
+
+def circles(pairs: set[tuple[str, str]]) -> set[str]:
+    """Return the rooms that cannot be put above all that they import."""
+    left = {room for pair in pairs for room in pair}
+    while ground := {room for room in left if not any(a == room and b in left for a, b in pairs)}:
+        left -= ground
+    return left
+
+
+def modules_of(package: str) -> dict[str, str]:
+    paths = (path for path in sources(package) if path.name != "__init__.py")
+    return {".".join(path.relative_to(ROOT).with_suffix("").parts): path.read_text() for path in paths}
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_rooms_stand_one_above_the_other(package: str):
+    # An entry point of a package stands on all the rest, and what imports the package's face is beside the point.
+    assert circles(arrows(modules_of(package))) == set()
+
+
+def test_the_learners_have_few_rooms_and_few_ways_between_them():
+    modules = modules_of("agents")
+    assert len({room(module) for module in modules}) <= MAX_ROOMS
+    assert len(arrows(modules)) <= MAX_ARROWS
+
+
+def test_room_rules_can_fail():
+    modules = {
+        "shop.a.x": "from shop.b import y\nfrom shop.a import z",
+        "shop.b": "def f():\n    import shop.c.w",
+        "shop.c.w": "if TYPE_CHECKING:\n    import shop.a.x",
+    }
+    assert arrows(modules) == {("shop.a", "shop.b"), ("shop.b", "shop.c")}
+    assert circles(arrows(modules)) == set()
+    assert circles(arrows(modules | {"shop.c.v": "import shop.a.x"})) == {"shop.a", "shop.b", "shop.c"}
 
 
 # --- files
@@ -183,205 +268,3 @@ def test_top_level_holds_only_the_rooms():
 
 def test_top_level_rule_can_fail():
     assert check_top_level(["agents", "scripts"]) == ["scripts is not one of the repository's rooms"]
-
-
-# --- kernels
-
-
-def compiler_calls(node: ast.AST) -> Iterator[ast.expr]:
-    """Yield each use of a Numba compiler: a bare name as a decorator, or a call."""
-    for child in ast.walk(node):
-        if isinstance(child, ast.FunctionDef):
-            for decorator in child.decorator_list:
-                if not isinstance(decorator, ast.Call) and name_of(decorator) in COMPILERS:
-                    yield decorator
-        elif isinstance(child, ast.Call) and name_of(child.func) in COMPILERS:
-            yield child
-
-
-def name_of(node: ast.expr) -> str:
-    return node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else ""
-
-
-def kernels(tree: ast.Module) -> list[ast.FunctionDef]:
-    """Return the functions that Numba compiles: decorated, or handed to a compiler by name."""
-    handed = {
-        argument.id
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Call | ast.Name | ast.Attribute)
-        if name_of(node.func.func if isinstance(node.func, ast.Call) else node.func) in COMPILERS
-        for argument in node.args
-        if isinstance(argument, ast.Name)
-    }
-    return [
-        node
-        for node in ast.walk(tree)
-        if isinstance(node, ast.FunctionDef)
-        if node.name in handed
-        or any(name_of(d.func if isinstance(d, ast.Call) else d) in COMPILERS for d in node.decorator_list)
-    ]
-
-
-def check_kernel_options(source: str) -> list[str]:
-    complaints = []
-    for use in compiler_calls(ast.parse(source)):
-        options = {} if not isinstance(use, ast.Call) else {k.arg: ast.unparse(k.value) for k in use.keywords}
-        if options.get("cache") != "True":
-            complaints.append(f"line {use.lineno}: kernel without cache=True")
-        if options.get("error_model") != "'numpy'":
-            complaints.append(f'line {use.lineno}: kernel without error_model="numpy"')
-        if options.get("fastmath", "False") != "False":
-            complaints.append(f"line {use.lineno}: kernel with fastmath, which gives up bitwise equality")
-    return complaints
-
-
-def own_names(tree: ast.Module) -> set[str]:
-    """Return what a kernel of this file may name: what the file defines, and what Numba compiles."""
-    names: set[str] = set(dir(builtins))
-    for node in tree.body:
-        if isinstance(node, ast.FunctionDef | ast.ClassDef):
-            names.add(node.name)
-        elif isinstance(node, ast.Assign | ast.AnnAssign):
-            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-            names.update(name.id for target in targets for name in ast.walk(target) if isinstance(name, ast.Name))
-        elif isinstance(node, ast.Import):
-            libraries = [alias for alias in node.names if alias.name.split(".")[0] in KERNEL_LIBRARIES]
-            names.update((alias.asname or alias.name).split(".")[0] for alias in libraries)
-        elif isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] in KERNEL_LIBRARIES:
-            names.update(a.asname or a.name for a in node.names)
-    return names
-
-
-def check_kernel_callees(source: str) -> list[str]:
-    tree = ast.parse(source)
-    allowed = own_names(tree)
-    complaints = []
-    for kernel in kernels(tree):
-        bound = {node.arg for node in ast.walk(kernel.args) if isinstance(node, ast.arg)}
-        bound |= {n.id for n in ast.walk(kernel) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
-        bound |= {n.name for n in ast.walk(kernel) if isinstance(n, ast.FunctionDef)}
-        for statement in kernel.body:
-            complaints += [
-                f"line {node.lineno}: kernel {kernel.name} names {node.id}, which another file defines: its "
-                "cache would keep the old one after an edit"
-                for node in ast.walk(statement)
-                if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load) and node.id not in allowed | bound
-            ]
-    return complaints
-
-
-def test_kernels_are_cached_exact_and_closed_over_their_file():
-    complaints = []
-    count = 0
-    for path in [path for folder in PACKAGES for path in sources(folder)]:
-        source = path.read_text()
-        count += len(kernels(ast.parse(source)))
-        complaints += [
-            f"{path.relative_to(ROOT)} {c}" for c in check_kernel_options(source) + check_kernel_callees(source)
-        ]
-    assert count > 0, "no kernel found: the rule looks for the wrong thing"
-    assert not complaints, "\n".join(complaints)
-
-
-GOOD_KERNEL = """
-import math
-import numpy as np
-from numba import njit, prange
-SCALE = 2.0
-
-@njit(cache=True, error_model="numpy")
-def _inner(x): return math.exp(x) * SCALE
-
-@njit(cache=True, error_model="numpy", nogil=True)
-def fill(out):
-    for i in prange(len(out)):
-        out[i] = _inner(np.float64(i))
-
-def _body(x): return _inner(x)
-twin = njit(cache=True, error_model="numpy", parallel=True)(_body)
-"""
-
-
-def test_kernel_rules_accept_a_good_kernel():
-    assert [kernel.name for kernel in kernels(ast.parse(GOOD_KERNEL))] == ["_inner", "fill", "_body"]
-    assert check_kernel_options(GOOD_KERNEL) == []
-    assert check_kernel_callees(GOOD_KERNEL) == []
-
-
-@pytest.mark.parametrize(
-    ("old", "new", "complaint"),
-    [
-        ('@njit(cache=True, error_model="numpy")', "@njit", "kernel without cache=True"),
-        ('@njit(cache=True, error_model="numpy")', "@njit(error_model='numpy')", "kernel without cache=True"),
-        ('@njit(cache=True, error_model="numpy")', "@nb.njit(cache=True)", "kernel without error_model"),
-        ("nogil=True", "fastmath=True", "kernel with fastmath"),
-        ("nogil=True", "fastmath={'nnan'}", "kernel with fastmath"),
-        ('error_model="numpy", parallel=True', "parallel=True", "kernel without error_model"),
-    ],
-)
-def test_kernel_option_rule_can_fail(old: str, new: str, complaint: str):
-    assert old in GOOD_KERNEL
-    assert any(complaint in found for found in check_kernel_options(GOOD_KERNEL.replace(old, new, 1)))
-
-
-@pytest.mark.parametrize(
-    ("old", "new", "name"),
-    [
-        ("SCALE = 2.0", "from recenv.scales import SCALE", "SCALE"),
-        ("out[i] = _inner(", "out[i] = imported(", "imported"),
-        ("def _body(x): return _inner(x)", "import recenv\ndef _body(x): return recenv.inner(x)", "recenv"),
-    ],
-)
-def test_kernel_callee_rule_can_fail(old: str, new: str, name: str):
-    assert old in GOOD_KERNEL
-    complaints = check_kernel_callees(GOOD_KERNEL.replace(old, new, 1))
-    assert len(complaints) == 1
-    assert f"names {name}, which another file defines" in complaints[0]
-
-
-# --- kernel tests
-
-
-def imported_modules(source: str) -> set[str]:
-    """Return dotted names that the source imports; `from a import b` counts as `a` and as `a.b`."""
-    names: set[str] = set()
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Import):
-            names.update(alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            names.update([node.module, *(f"{node.module}.{alias.name}" for alias in node.names)])
-    return names
-
-
-def carries_marker(source: str, marker: str) -> bool:
-    return any(
-        isinstance(node, ast.Attribute) and ast.unparse(node) == f"pytest.mark.{marker}"
-        for node in ast.walk(ast.parse(source))
-    )
-
-
-def test_every_module_with_kernels_has_kernel_tests():
-    tested: set[str] = set()
-    for path in sources("tests"):
-        source = path.read_text()
-        if path.relative_to(ROOT).parts[1] in ("recenv", "offline_data") and carries_marker(source, "kernels"):
-            tested |= imported_modules(source)
-    missing = [
-        f"{dotted} has kernels, and no test file of tests/recenv and tests/offline_data imports it and carries "
-        "pytest.mark.kernels: they would not run with bounds checks, nor interpreted"
-        for package in PACKAGES
-        for path in sources(package)
-        if (dotted := ".".join(path.relative_to(ROOT).with_suffix("").parts)) not in tested
-        and kernels(ast.parse(path.read_text()))
-    ]
-    assert not missing, "\n".join(missing)
-
-
-def test_kernel_test_rule_can_fail():
-    assert carries_marker("import pytest\npytestmark = pytest.mark.kernels", "kernels")
-    assert not carries_marker("import pytest\npytestmark = pytest.mark.gpu  # kernels", "kernels")
-    assert imported_modules("from recenv import catalog\nimport recenv.registry") == {
-        "recenv",
-        "recenv.catalog",
-        "recenv.registry",
-    }

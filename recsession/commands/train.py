@@ -1,49 +1,10 @@
-"""`recsession train`: fit a critic and train a policy with a registered objective."""
+"""`recsession train`: the list of objectives, which needs no torch, and the way to the run that does."""
 
 from __future__ import annotations
 
-import argparse
-import json
 from collections.abc import Sequence
-from dataclasses import field, make_dataclass, replace
-from pathlib import Path
-from typing import Annotated, Any, Final, Literal
 
-import numpy as np
-import torch
-import tyro
-from tqdm import tqdm
-
-from agents.families import ENCODERS, OBJECTIVES, POLICIES
-from agents.nn.encoders.pooled import PooledConfig
-from agents.nn.networks import NetworkConfig
-from agents.objectives.base import Objective
-from agents.policies.files import save_policy
-from agents.policies.gaussian import GaussianPolicyConfig
-from agents.training.evaluation import roll_out
-from agents.training.log_columns import check_needs, reads_scores
-from agents.training.trainer import (
-    TrainerConfig,
-    check_device,
-    check_encoder,
-    check_policy,
-    default_policy,
-    fitting_encoders,
-    train,
-)
-from agents.values.critics import CriticConfig
-from agents.values.scores import SCORES, score_log
-from offline_data.store.atomic_files import make_folder, replacing, sole_writer, write_json
-from offline_data.store.dataset import LoggedDataset
-from recenv.errors import require, require_range
-from recenv.plain_config import to_plain
-from recenv.statistics import Interval
-from recenv.world import make_world
-from recsession.inputs import parse
-
-_POLICY_HELP: Final = f"One of {', '.join(POLICIES.registered())}; by default what the log's actions ask for."
-_ENCODER_HELP: Final = f"What reads the observation, in policy and critic: {', '.join(ENCODERS.registered())}."
-_SCORE_HELP: Final = "Of every logged step, which the objective reads; see agents/values/scores.py."
+from agents.families import OBJECTIVES
 
 
 def run(words: Sequence[str]) -> None:
@@ -55,162 +16,24 @@ def run(words: Sequence[str]) -> None:
     Raises:
         InvalidInput: for bad input.
     """
-    names = OBJECTIVES.registered()
-    if not words or words[0] in ("-h", "--help"):
-        print(
-            "usage: recsession train OBJECTIVE --log FOLDER --out FOLDER [OPTIONS]\n\n"
-            "Train a policy on a logged dataset. OBJECTIVE is one of these; in brackets what the log must give:\n\n"
-            + "".join(_line(name) for name in names)
-            + "\n`recsession train OBJECTIVE --help` says what each takes; with `--policy NAME` or `--encoder NAME` "
-            "before --help, what that one does."
-        )
+    if words and words[0] not in ("-h", "--help"):
+        from recsession.training_run import run_training
+
+        run_training(words[0], words[1:])
         return
-    name = words[0]
-    objective = OBJECTIVES.get(name)
-    trainer, critic = _chosen_parts(objective, words[1:])
-    reader = trainer.policy.network.encoder
-    options = make_dataclass(
-        "Train",
-        [
-            ("log", Annotated[Path, tyro.conf.arg(help="Folder of the logged dataset.")]),
-            ("out", Annotated[Path, tyro.conf.arg(help="Folder of policy, scores, metrics and checkpoint.")]),
-            ("policy", Annotated[str, tyro.conf.arg(help=_POLICY_HELP)], field(default=trainer.policy.name)),
-            (
-                "encoder",
-                Annotated[str, tyro.conf.arg(help=_ENCODER_HELP)],
-                field(default=reader.name),
-            ),
-            ("score", Annotated[Literal[SCORES], tyro.conf.arg(help=_SCORE_HELP)], field(default="q_minus_v")),
-            ("seed", Annotated[int, tyro.conf.arg(help="Of weights and batches.")], field(default=0)),
-            ("device", Annotated[str, tyro.conf.arg(help="cpu or cuda.")], field(default="cpu")),
-            ("objective", objective.Config, field(default_factory=objective.Config)),
-            ("trainer", TrainerConfig, field(default=trainer)),
-            ("critic", CriticConfig, field(default=critic)),
-        ],
-        frozen=True,
+    print(
+        "usage: recsession train OBJECTIVE --log FOLDER --out FOLDER [OPTIONS]\n\n"
+        "Train a policy on a logged dataset. OBJECTIVE is one of these; in brackets what the log must give:\n\n"
+        + "".join(map(_line, OBJECTIVES.registered()))
+        + "\n`recsession train OBJECTIVE --help` says what each takes; with `--policy NAME` or `--encoder NAME` "
+        "before --help, what that one does."
     )
-    description = f"Train a policy with the objective {name!r}; run it again to go on after a stop."
-    chosen: Any = parse(options, f"train {name}", words[1:], description)
-    check_device(chosen.device)
-    require_range("seed", chosen.seed, 0, 2**31 - 1, integer=True)
-    dataset = LoggedDataset.open(chosen.log, verify=True)
-    check_needs(name, objective, dataset)
-    check_policy(chosen.trainer.policy, dataset)
-    check_encoder(name, objective, chosen.trainer.policy)
-    require(
-        chosen.score != "return" or getattr(chosen.objective, "kappa", None) != "auto",
-        "--objective.kappa auto cannot read --score return, whose peaks tell of the time left and not of the action; "
-        "choose --score q_minus_v, or give the kappa",
-    )
-    require(
-        not (chosen.out / "manifest.json").exists(),
-        f"--out {chosen.out} is a logged dataset; choose another folder for policy and metrics",
-    )
-    out = make_folder(chosen.out)
-    with sole_writer(out):
-        _claim(name, dataset, chosen, out)
-        _fit_and_train(name, dataset, chosen, out)
 
 
 def _line(name: str) -> str:
     """Return what the list of objectives says of one: its name, what it is, its needs."""
-    objective = OBJECTIVES.get(name)
-    what = (objective.__doc__ or "").split(";")[0].split("\n")[0].rstrip(".")
-    needs = f" [{', '.join(sorted(objective.needs))}]" if objective.needs else ""
-    return f"  {name:21}{what}{needs}\n"
-
-
-def _chosen_parts(objective: type[Objective], words: Sequence[str]) -> tuple[TrainerConfig, CriticConfig]:
-    """Return the configs of the policy and the encoder that the words name, whose options the command then takes.
-
-    Raises:
-        InvalidInput: for an unknown name.
-    """
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
-    for option in ("--policy", "--encoder", "--log"):
-        parser.add_argument(option, nargs="?")
-    given, _ = parser.parse_known_args(list(words))
-    usual = PooledConfig.name if not objective.conditions else fitting_encoders(objective)[0]
-    encoder = ENCODERS.get(given.encoder or usual).Config()
-    if given.policy:
-        policy = POLICIES.get(given.policy).Config()
-    elif given.log and (Path(given.log) / "manifest.json").exists():
-        policy = default_policy(LoggedDataset.open(given.log))
-    else:
-        policy = GaussianPolicyConfig()
-    network = replace(policy.network, encoder=encoder)
-    critic = CriticConfig(network=NetworkConfig(encoder=encoder)) if given.encoder else CriticConfig()
-    return TrainerConfig(policy=replace(policy, network=network)), critic
-
-
-def _fit_and_train(name: str, dataset: LoggedDataset, chosen: Any, out: Path) -> None:
-    if reads_scores(OBJECTIVES.get(name)):
-        with tqdm(total=chosen.critic.num_steps, unit="step", desc="critic", delay=0.1) as bar:
-            scores = _scores(out, dataset, chosen, bar)
-    else:
-        scores = torch.zeros(dataset.num_rows)  # read by nobody
-    with tqdm(total=chosen.trainer.num_steps, unit="step", desc=name, delay=0.1) as bar:
-        run = train(
-            dataset,
-            scores,
-            name,
-            chosen.objective,
-            chosen.trainer,
-            seed=chosen.seed,
-            device=chosen.device,
-            checkpoint=out / "checkpoint",
-            progress=bar.update,
-        )
-    save_policy(out / "policy", run.actor)
-    with replacing(out / "metrics.jsonl") as temporary:
-        temporary.write_text("".join(json.dumps(point) + "\n" for point in run.curve))
-    for remark in run.remarks:
-        print(remark)
-    if run.stopped:
-        print(f"warning: {run.stopped}")
-    if not dataset.has_world:
-        print(f"{out / 'policy'}: judge it with `recsession ope --log {chosen.log} --policy {out / 'policy'}`")
-        return
-    returns = roll_out(run.actor, make_world(dataset.config), 1000, chosen.seed, deterministic=True)
-    print(f"{out / 'policy'}: session return {Interval.of(returns)} over 1,000 simulated sessions")
-    print(f"judge it with `recsession evaluate --policy {out / 'policy'}`")
-
-
-def _claim(name: str, dataset: LoggedDataset, chosen: Any, out: Path) -> None:
-    """Write what the folder is for, or refuse one that is for another run.
-
-    Raises:
-        InvalidInput: naming what differs.
-    """
-    request = {
-        "objective": {"name": name, **to_plain(chosen.objective)},
-        "trainer": to_plain(chosen.trainer),
-        "critic": to_plain(chosen.critic),
-        "score": chosen.score,
-        "seed": chosen.seed,
-        "log": dataset.manifest["schema"],
-    }
-    request = json.loads(json.dumps(request))
-    file = out / "request.json"
-    if file.exists():
-        held = json.loads(file.read_text())
-        other = [part for part, value in request.items() if held.get(part) != value]
-        require(
-            not other,
-            f"--out {out} holds a run with another {', '.join(other)}; choose another folder, or remove it to start "
-            "over",
-        )
-    write_json(file, request)
-
-
-def _scores(out: Path, dataset: LoggedDataset, chosen: Any, bar: tqdm[Any]) -> torch.Tensor:
-    """Return the score of every row, found once and kept in `out`."""
-    file = out / "scores.npy"
-    if file.exists():
-        bar.update(chosen.critic.num_steps)
-        return torch.from_numpy(np.load(file))
-    settings = {"seed": chosen.seed, "device": chosen.device, "progress": bar.update}
-    scores = score_log(chosen.score, dataset, chosen.critic, **settings)
-    with replacing(file) as temporary, temporary.open("wb") as stream:
-        np.save(stream, scores.numpy())
-    return scores
+    source = OBJECTIVES.source(name)
+    if source is None:  # of another distribution: where its source lies is not known before it is imported
+        return f"  {name}\n"
+    needs = ", ".join(sorted(source.literal("needs")))
+    return f"  {name:21}{source.meaning}{f' [{needs}]' if needs else ''}\n"

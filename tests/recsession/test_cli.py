@@ -311,7 +311,7 @@ def test_control_c_is_told_and_gives_130(run, made, tmp_path, monkeypatch):
     def stopped(*args, **kwargs):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("recsession.commands.train.train", stopped)
+    monkeypatch.setattr("recsession.training_run.train", stopped)
     code, _, err = run("train", "bc", "--log", made / "log", "--out", "run", *FIT, *BUDGET)
     assert code == 130
     assert err.splitlines()[-1] == "recsession: stopped; run the same command again to go on"
@@ -328,7 +328,7 @@ def test_control_c_is_told_where_tensordict_makes_another_error_of_it(run, made,
         finally:
             raise RuntimeError("Converting a tensordict to boolean value is not permitted")
 
-    monkeypatch.setattr("recsession.commands.train.train", stopped)
+    monkeypatch.setattr("recsession.training_run.train", stopped)
     code, _, err = run("train", "bc", "--log", made / "log", "--out", "run", *FIT, *BUDGET)
     assert code == 130
     assert err.splitlines()[-1] == "recsession: stopped; run the same command again to go on"
@@ -336,7 +336,7 @@ def test_control_c_is_told_where_tensordict_makes_another_error_of_it(run, made,
     def failed(*args, **kwargs):
         raise RuntimeError("a mistake of ours")
 
-    monkeypatch.setattr("recsession.commands.train.train", failed)
+    monkeypatch.setattr("recsession.training_run.train", failed)
     with pytest.raises(RuntimeError, match="a mistake of ours"):
         run("train", "bc", "--log", made / "log", "--out", "run", *FIT, *BUDGET)
 
@@ -344,7 +344,7 @@ def test_control_c_is_told_where_tensordict_makes_another_error_of_it(run, made,
 def test_stop_in_the_middle_of_training_leaves_the_same_policy(run, made, tmp_path, monkeypatch):
     words = ["train", "drpo", "--log", made / "log", *FIT, *BUDGET]
     assert run(*words, "--out", "whole")[0] == 0
-    from recsession.commands import train as command
+    from recsession import training_run as command
 
     plain = command.tqdm
 
