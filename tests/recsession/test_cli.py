@@ -98,8 +98,12 @@ def test_help_of_train_names_the_objectives(run):
     for words in (("train",), ("train", "--help")):
         code, out, _ = run(*words)
         assert code == 0
-        listed = re.findall(r"^  (\w+) +\w[^\[\n]+(\[[\w, ]+\])?$", out, re.MULTILINE)
-    assert [name for name, _ in listed] == list(OBJECTIVES.registered())
+        listed = re.findall(r"^  (\w+) +(\w[^\[\n]*?)(?: \[([\w, ]+)\])?$", out, re.MULTILINE)
+    assert [name for name, _, _ in listed] == list(OBJECTIVES.registered())
+    # It is read from the sources, and is what the classes say.
+    for name, meaning, needs in listed:
+        assert (OBJECTIVES.get(name).__doc__ or "").startswith(meaning)
+        assert needs == ", ".join(sorted(OBJECTIVES.get(name).needs))
 
 
 def test_every_command_is_documented_where_it_is_listed():
@@ -111,7 +115,8 @@ def test_every_command_is_documented_where_it_is_listed():
 
 def test_help_does_not_wait_for_torch():
     program = (
-        "import sys; from recsession.cli import main; main(['--help']); main(['nope']); print('torch' in sys.modules)"
+        "import sys; from recsession.cli import main; main(['--help']); main(['nope']); "
+        "main(['train', '--help']); main(['options']); main(['datasets']); print('torch' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.endswith("False\n")
