@@ -32,7 +32,6 @@ TOP_LEVEL = {
     "agents",
     "constraints.txt",
     "docs",
-    "mkdocs.yml",
     "offline_data",
     "pyproject.toml",
     "recenv",
