@@ -126,17 +126,7 @@ class Catalog:
             InvalidInput: for a wrong shape, a non-finite proto-action, K or a candidate outside its range, or a row for
                 which no item is left.
         """
-        with np.errstate(over="ignore"):
-            protos = np.ascontiguousarray(protos, np.float32)
-        require_range("num_nearest", num_nearest, 1, self.num_items, integer=True)
-        require(
-            protos.ndim == 2 and protos.shape[1] == self.embedding_dim,
-            f"proto-action has shape {protos.shape}; pass an array of shape [B, {self.embedding_dim}]",
-        )
-        require(
-            bool(np.isfinite(protos).all()),
-            "proto-action holds a non-finite value; pass finite numbers (a policy that gives none has diverged)",
-        )
+        protos = self.checked_protos(protos, num_nearest)
         out = np.empty((len(protos), num_nearest), np.int32)
         if candidates is None and available is None:
             _nearest(self._columns, protos, np.empty(self.num_items, np.float32), out)
@@ -160,6 +150,21 @@ class Catalog:
                 f"candidates and available leave no item to row {int(np.argmin(out[:, 0]))}; leave one at least"
             )
         return out
+
+    def checked_protos(self, protos: np.ndarray, num_nearest: int) -> np.ndarray:
+        """Return proto-actions [B, d] as float32, or refuse what `nearest_items` would."""
+        with np.errstate(over="ignore"):
+            protos = np.ascontiguousarray(protos, np.float32)
+        require_range("num_nearest", num_nearest, 1, self.num_items, integer=True)
+        require(
+            protos.ndim == 2 and protos.shape[1] == self.embedding_dim,
+            f"proto-action has shape {protos.shape}; pass an array of shape [B, {self.embedding_dim}]",
+        )
+        require(
+            bool(np.isfinite(protos).all()),
+            "proto-action holds a non-finite value; pass finite numbers (a policy that gives none has diverged)",
+        )
+        return protos
 
     @staticmethod
     def _check_subset(name: str, values: np.ndarray, shape: tuple[int, ...]) -> None:

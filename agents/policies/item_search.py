@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from typing import Any, Final
 
@@ -20,27 +20,13 @@ _POINTS_PER_LIST: Final = 64
 _ITERATIONS: Final = 8
 
 
-@dataclass(frozen=True)
-class _Index:
-    """An inverted file and what was measured of it."""
-
-    lists: Any
-    """The faiss index."""
-    centroids: Catalog
-    """Of the lists, as items of a catalogue: which lists are probed does not depend on the batch."""
-    num_probes: int
-    """Lists that a query looks into."""
-    recall: float
-    """See `ItemSearch.recall`."""
-
-
 class ItemSearch:
-    """The K items nearest to proto-actions by the inner product of unit vectors, nearest first, ties to the lower id.
+    """The K items nearest to proto-actions by the inner product of unit vectors, nearest first.
 
-    Up to 100,000 items, and wherever the step limits what it may show, the answer is exact: `Catalog.nearest_items`.
-    Beyond, an inverted file from faiss finds 2 K items, which are put in order exactly; how many of its lists it looks
-    into is chosen by the recall on sampled queries. A row's answer does not depend on the rest of the batch, and the
-    same items give the same index. It is built at the first call; copies of a search share it.
+    Up to 100,000 items, and wherever the step limits what it may show, the answer is exact, ties to the lower id:
+    `Catalog.nearest_items`. Beyond, an inverted file of faiss answers; how many of its lists it looks into is chosen by
+    the recall on sampled queries. A row's answer does not depend on the rest of the batch, and the same items give the
+    same index. It is built at the first call; copies of a search share it.
 
     Args:
         embeddings: [N, d]; rows that are not of unit length are scaled to it.
@@ -71,7 +57,7 @@ class ItemSearch:
         """
         if self.exact or candidates is not None or available is not None:
             return self.catalog.nearest_items(protos, self.num_nearest, candidates, available)
-        return self._approximate(self._index, protos)
+        return self._search(self._index, protos)
 
     @cached_property
     def catalog(self) -> Catalog:
@@ -83,14 +69,14 @@ class ItemSearch:
             catalog = replace(catalog, embeddings=own)
         return catalog
 
-    @property
+    @cached_property
     def recall(self) -> float:
         """Share of the true K nearest that is found; 1 if the search is exact.
 
         Measured on 256 queries other than those that chose the number of lists, the lower of two means: of directions
         that are uniform, and of items moved by noise of half their length.
         """
-        return 1.0 if self.exact else self._index.recall
+        return 1.0 if self.exact else float(self._recalls(self._index, self._queries()[1]).mean(axis=1).min())
 
     def measure_recall(self, protos: np.ndarray) -> float:
         """Return the share of the true K nearest that is found for proto-actions of one's own.
@@ -98,7 +84,8 @@ class ItemSearch:
         Args:
             protos: [B, d].
         """
-        return float(_shares(self.nearest(protos), self.catalog.nearest_items(protos, self.num_nearest)).mean())
+        truth = self.catalog.nearest_items(protos, self.num_nearest)
+        return float(_shares(self.nearest(protos), truth).mean())
 
     def __repr__(self) -> str:
         items = f"{len(self._given)} items of {np.shape(self._given)[1]} dimensions, the {self.num_nearest} nearest"
@@ -106,10 +93,9 @@ class ItemSearch:
             return f"ItemSearch({items}, exact)"
         if "_index" not in self.__dict__:
             return f"ItemSearch({items}, approximate, not built yet)"
-        index = self._index
         return (
-            f"ItemSearch({items}, approximate: recall {index.recall:.3f} on {NUM_QUERIES} queries, looks into "
-            f"{index.num_probes} of {index.lists.nlist} lists)"
+            f"ItemSearch({items}, approximate: recall {self.recall:.3f} on {NUM_QUERIES} queries, looks into "
+            f"{self._index.nprobe} of {self._index.nlist} lists)"
         )
 
     def __deepcopy__(self, memo: dict[int, Any]) -> ItemSearch:
@@ -123,7 +109,7 @@ class ItemSearch:
     # --- the index
 
     @cached_property
-    def _index(self) -> _Index:
+    def _index(self) -> Any:
         catalog = self.catalog
         require_range("num_nearest", self.num_nearest, 1, catalog.num_items, integer=True)
         import faiss
@@ -133,57 +119,50 @@ class ItemSearch:
         clustering = lists.cp
         clustering.seed, clustering.niter, clustering.spherical = 0, _ITERATIONS, True
         clustering.min_points_per_centroid, clustering.max_points_per_centroid = 1, _POINTS_PER_LIST
-        with _one_thread():
+        with _one_order(row_by_row=False):
             lists.train(catalog.embeddings)
             lists.add(catalog.embeddings)
-        index = _Index(lists, Catalog.from_arrays(lists.quantizer.reconstruct_n(0, num_lists)), 1, 0.0)
-        return self._tuned(index)
+        return self._tuned(lists)
 
-    def _tuned(self, index: _Index) -> _Index:
+    def _tuned(self, index: Any) -> Any:
         """Return the index with the fewest probes, of powers of two, that reach the target on sampled queries."""
-        generator = np.random.default_rng(0)
-        tuning, judging = self._queries(generator), self._queries(generator)
-        truth = self.catalog.nearest_items(tuning, self.num_nearest)
-        num_probes = 1
+        queries, _ = self._queries()
+        index.nprobe = 1
         while True:
-            index = replace(index, num_probes=min(num_probes, index.lists.nlist))
-            shares = _shares(self._approximate(index, tuning), truth).reshape(2, -1)
+            recalls = self._recalls(index, queries)
             # Two standard errors above the target, so that other queries reach it too.
-            margin = 2.0 * shares.std(axis=1) / np.sqrt(shares.shape[1])
-            if index.num_probes == index.lists.nlist or (shares.mean(axis=1) - margin).min() >= self.target_recall:
-                break
-            num_probes *= 2
-        shares = _shares(self._approximate(index, judging), self.catalog.nearest_items(judging, self.num_nearest))
-        return replace(index, recall=float(shares.reshape(2, -1).mean(axis=1).min()))
+            margin = 2.0 * recalls.std(axis=1) / np.sqrt(recalls.shape[1])
+            if index.nprobe == index.nlist or (recalls.mean(axis=1) - margin).min() >= self.target_recall:
+                return index
+            index.nprobe = min(2 * index.nprobe, index.nlist)
 
-    def _queries(self, generator: np.random.Generator) -> np.ndarray:
-        """Return NUM_QUERIES protos: first uniform directions, then as many items with noise."""
+    def _recalls(self, index: Any, queries: np.ndarray) -> np.ndarray:
+        """Return the shares of the true K nearest that are found: of uniform directions, and of items with noise."""
+        truth = self.catalog.nearest_items(queries, self.num_nearest)
+        return _shares(self._search(index, queries), truth).reshape(2, -1)
+
+    def _queries(self) -> list[np.ndarray]:
+        """Return NUM_QUERIES protos to tune with and as many to judge by: uniform directions, then items with noise."""
+        generator = np.random.default_rng(0)
         half, dim = NUM_QUERIES // 2, self.catalog.embedding_dim
-        uniform = generator.standard_normal((half, dim))
-        items = self.catalog.embeddings[generator.integers(self.catalog.num_items, size=half)]
-        noise = generator.standard_normal((half, dim)) * (_QUERY_SPREAD / np.sqrt(dim))
-        return np.concatenate([uniform, items + noise]).astype(np.float32)
+        sets = []
+        for _ in range(2):
+            uniform = generator.standard_normal((half, dim))
+            items = self.catalog.embeddings[generator.integers(self.catalog.num_items, size=half)]
+            noise = generator.standard_normal((half, dim)) * (_QUERY_SPREAD / np.sqrt(dim))
+            sets.append(np.concatenate([uniform, items + noise]).astype(np.float32))
+        return sets
 
-    def _approximate(self, index: _Index, protos: np.ndarray) -> np.ndarray:
+    def _search(self, index: Any, protos: np.ndarray) -> np.ndarray:
         """Return the K nearest of what the lists hold, [B, K]; of all items for a row for which that is too little."""
-        # First the centroids: this checks the protos.
-        probed = index.centroids.nearest_items(protos, index.num_probes)
-        protos = np.ascontiguousarray(protos, np.float32)
-        num_found = min(2 * self.num_nearest, self.catalog.num_items)
-        index.lists.nprobe = index.num_probes
+        protos = self.catalog.checked_protos(protos, self.num_nearest)
         # Scaled, so that no product overflows.
-        largest = np.abs(protos).max(axis=1, keepdims=True)
-        scaled = protos / np.where(largest > 0.0, largest, 1.0)
-        with _one_thread():
-            found = index.lists.search_preassigned(
-                scaled, num_found, probed.astype(np.int64), np.zeros_like(probed, np.float32)
-            )[1]
-        found = found.astype(np.int32)
-        few = ((found >= 0).sum(axis=1) < self.num_nearest) | (largest[:, 0] == 0.0)
-        found[few] = 0
-        nearest = self.catalog.nearest_items(protos, self.num_nearest, found)
-        nearest[few] = self.catalog.nearest_items(protos[few], self.num_nearest)
-        return nearest
+        scale = np.maximum(np.abs(protos).max(axis=1, keepdims=True), np.finfo(np.float32).tiny)
+        with _one_order(row_by_row=True):
+            found = index.search(protos / scale, self.num_nearest)[1].astype(np.int32)
+        few = (found < 0).any(axis=1)
+        found[few] = self.catalog.nearest_items(protos[few], self.num_nearest)
+        return found
 
 
 def _shares(found: np.ndarray, truth: np.ndarray) -> np.ndarray:
@@ -192,13 +171,15 @@ def _shares(found: np.ndarray, truth: np.ndarray) -> np.ndarray:
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
-    """Let faiss use one thread: sums of several have no fixed order."""
+def _one_order(row_by_row: bool) -> Iterator[None]:
+    """Let faiss sum in one order: in one thread, and row by row, where BLAS would sum as the batch's size wants it."""
     import faiss
 
-    before = faiss.omp_get_max_threads()
+    threads, threshold = faiss.omp_get_max_threads(), faiss.cvar.distance_compute_blas_threshold
     faiss.omp_set_num_threads(1)
+    faiss.cvar.distance_compute_blas_threshold = 2**31 - 1 if row_by_row else threshold
     try:
         yield
     finally:
-        faiss.omp_set_num_threads(before)
+        faiss.omp_set_num_threads(threads)
+        faiss.cvar.distance_compute_blas_threshold = threshold
