@@ -73,8 +73,9 @@ def registered_parts(package: str) -> dict[str, PartSource]:
     found: dict[str, PartSource] = {}
     for info in pkgutil.iter_modules(spec.submodule_search_locations if spec else []):
         module = f"{package}.{info.name}"
-        for node in () if info.ispkg else _tree(module).body:
-            for call in node.decorator_list if isinstance(node, ast.ClassDef) else ():
+        classes = [] if info.ispkg else [node for node in _tree(module).body if isinstance(node, ast.ClassDef)]
+        for node in classes:
+            for call in node.decorator_list:
                 match call:
                     case ast.Call(func=ast.Attribute(attr="register"), args=[ast.Constant(value=str(name))]):
                         found[name] = PartSource(module, node)

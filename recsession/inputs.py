@@ -1,4 +1,4 @@
-"""The sub-commands of `recsession`, one module each: typed options by tyro over the configs that the library takes."""
+"""What the words of a command mean: its options, by tyro, and the world of `--config` and `--set`."""
 
 from __future__ import annotations
 
@@ -6,19 +6,16 @@ import contextlib
 import io
 import json
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final, TypeAlias, TypeVar
 
 import numpy as np
 import tyro
 
-from offline_data.behavior.base import ActionKind, BehaviorPolicy, make_behavior
-from offline_data.families import BEHAVIORS
 from recenv.catalog import Catalog
-from recenv.errors import InvalidInput, require, unknown_name
+from recenv.errors import InvalidInput, require
 from recenv.session_config import SessionConfig
-from recenv.world import World
 
 Options = TypeVar("Options")
 SetWords: TypeAlias = tyro.conf.UseAppendAction[tuple[tuple[str, ...], ...]]
@@ -135,66 +132,3 @@ def _world_option(word: str) -> tuple[str, Any]:
         return name, json.loads(value)
     except json.JSONDecodeError:
         return name, value
-
-
-def given_behavior(option: str, text: str, world: World, action_kind: ActionKind | None) -> Mapping[str, Any] | str:
-    """Return the behavior policy that an option names, as `make_behavior` takes it.
-
-    Args:
-        option: as it is written, for messages.
-        text: a name, which is not looked up, or a JSON spec.
-        world: where a spec's policy acts.
-        action_kind: as `make_behavior` takes it.
-
-    Raises:
-        InvalidInput: for a spec that is none, or that the world refuses.
-    """
-    if not text.lstrip().startswith("{"):
-        return text
-    try:
-        spec = json.loads(text)
-        make_behavior(world, spec, action_kind)
-    except (json.JSONDecodeError, TypeError, AttributeError) as error:
-        remedy = """pass {"name": ...} and the policy's options as JSON"""
-        raise InvalidInput(f"{option} {text} is not a behavior policy's spec ({error}); {remedy}") from error
-    return spec
-
-
-def find_policy(
-    name: str, world: World, given: dict[str, bool], *, deterministic: bool = True, device: str = "cpu"
-) -> tuple[BehaviorPolicy, World]:
-    """Return the policy that `--policy` means, and the world that it acts in.
-
-    Args:
-        name: a registered behavior policy, its JSON spec, a policy file of `recsession train`, or MODULE:CLASS.
-        world: where it acts; a trained policy acts in its own.
-        given: whether each option that changes the world was given: a trained policy takes none.
-        deterministic: of a trained policy: act by the mean; otherwise sample.
-        device: of a trained policy.
-
-    Raises:
-        InvalidInput: if the name means no policy.
-    """
-    if name.lstrip().startswith("{"):
-        return make_behavior(world, given_behavior("--policy", name, world, None), None), world
-    require(
-        name != "mixture",
-        "--policy mixture names no components; pass its spec, as in "
-        """--policy '{"name": "mixture", "components": ["expert", "clickbait"], "weights": [0.5, 0.5]}'""",
-    )
-    if name in BEHAVIORS.registered():
-        return make_behavior(world, name, None), world
-    file = Path(name)
-    require(not (file / "policy").exists(), f"--policy {name} is a folder; pass the file in it, {file / 'policy'}")
-    if not file.exists() and ":" not in name:
-        error = unknown_name("policy", name, BEHAVIORS.registered())
-        raise InvalidInput(f"{error}, or pass a JSON spec, a policy file or MODULE:CLASS")
-    too_much = " and ".join(option for option, present in given.items() if present)
-    require(
-        not file.exists() or not too_much,
-        f"--policy {name} acts in the world that it was trained in; leave out {too_much}",
-    )
-    # Only a policy of that kind needs torch.
-    from agents.training.evaluation import resolve_policy
-
-    return resolve_policy(name, deterministic=deterministic, device=device, world=world)

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
-import sys
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -15,18 +11,14 @@ from tensordict import TensorDictBase
 from agents.batches.replay import LogStorage
 from agents.nn.value_networks import ValueEnsemble
 from agents.policies.base import Policy
-from agents.policies.files import load_policy
 from agents.serving.behavior_adapter import AgentBehavior, AgentConfig
 from agents.values.critics import CriticConfig
 from agents.values.fitted_q import expected_value, fit_action_value
-from offline_data.behavior.base import BehaviorPolicy, Decision, SessionView
 from offline_data.dial.quality import evaluate_returns
 from offline_data.ope.sessions import LoggedSessions
 from offline_data.store.dataset import LoggedDataset
-from recenv.engine.slates import check_slates
-from recenv.errors import InvalidInput, require
-from recenv.session_config import SessionConfig
-from recenv.world import World, make_world
+from recenv.errors import require
+from recenv.world import World
 
 _ROWS_AT_ONCE = 8192
 _ACTIONS = 16  # over which a policy's mean is taken
@@ -112,94 +104,3 @@ def _target_columns(
 
 def _sampled(policy: Policy, batch: TensorDictBase, generator: torch.Generator) -> torch.Tensor:
     return policy.cached_actions(policy.action_cache(batch, generator).to(policy.device), generator)
-
-
-class _CustomPolicy(BehaviorPolicy):
-    """A caller's own `act(observation) -> slates` in the behavior policies' protocol; it has no log-probability."""
-
-    Config = type(None)
-
-    def __init__(self, world: World, agent: Any) -> None:
-        super().__init__(world, None, "slate")
-        self.agent = agent
-
-    @property
-    def num_draws(self) -> int:
-        return 0
-
-    def act(self, view: SessionView, draws: np.ndarray, memory: np.ndarray) -> Decision:
-        count = len(view.steps)
-        shape = (count, self.world.config.slate_size)
-        slates = check_slates(self.agent.act(view.observation), shape, self.world.catalog.num_items)
-        return Decision(slates, np.full(count, np.nan), None, np.zeros(count, np.int8))
-
-    def log_prob(
-        self, view: SessionView, action: np.ndarray, memory: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray | None]:
-        raise InvalidInput("a policy of the caller's own has no log-probability; it can be rolled out, not weighted")
-
-
-def own_world_of(actor: Policy, name: str) -> World:
-    """Return the simulated world that a policy was made for.
-
-    Args:
-        actor: the policy.
-        name: what it is called in the message.
-
-    Raises:
-        InvalidInput: for a policy that was trained on a log that was read in.
-    """
-    if actor.space.session is None:
-        raise InvalidInput(
-            f"policy {name} was trained on a log of no simulated world and cannot be rolled out; estimate its worth "
-            "from its log with `recsession ope`"
-        )
-    return make_world(actor.space.session)
-
-
-def resolve_policy(
-    name: str, *, deterministic: bool = True, device: str = "cpu", world: World | None = None
-) -> tuple[BehaviorPolicy, World]:
-    """Return the policy that a name means, and the world that it acts in.
-
-    Args:
-        name: a policy file of `recsession train`, or `module:Class`: a `BehaviorPolicy`, or a class without constructor
-            arguments whose `act(observation)` returns integer slates [B, K] for observations with leading axis B.
-        deterministic: of a trained policy: act by the mean; otherwise sample.
-        device: of a trained policy.
-        world: where a `module:Class` acts; None for the default world. A trained policy acts in its own.
-
-    Raises:
-        InvalidInput: if there is no such file, module or class, or the class cannot be made or has no `act`.
-    """
-    if ":" not in name or Path(name).exists():
-        actor = load_policy(name, device)
-        own_world = own_world_of(actor, name)
-        return AgentBehavior(own_world, AgentConfig(deterministic=deterministic), actor=actor), own_world
-    module_name, _, class_name = name.partition(":")
-    world = make_world(SessionConfig()) if world is None else world
-    if str(Path.cwd()) not in sys.path:
-        sys.path.insert(0, str(Path.cwd()))
-    try:
-        module = importlib.import_module(module_name)
-    except (ImportError, ValueError, TypeError, SyntaxError) as error:
-        raise InvalidInput(
-            f"policy {name!r}: cannot import {module_name!r} ({error}); pass MODULE:CLASS on the path"
-        ) from error
-    policy_class = getattr(module, class_name, None)
-    if not isinstance(policy_class, type):
-        raise InvalidInput(f"policy {name!r}: {module_name} has no class {class_name!r}; pass MODULE:CLASS")
-    try:
-        if issubclass(policy_class, BehaviorPolicy):
-            return policy_class(world, policy_class.Config(), "slate"), world
-        agent = policy_class()
-    except (TypeError, AttributeError) as error:
-        raise InvalidInput(
-            f"policy {name!r} cannot be made ({error}); give the class a constructor without arguments, "
-            "or a BehaviorPolicy a Config with defaults"
-        ) from error
-    require(
-        callable(getattr(agent, "act", None)),
-        f"policy {name!r} has no method act(observation); give it one that returns integer slates [B, K]",
-    )
-    return _CustomPolicy(world, agent), world

@@ -18,7 +18,8 @@ from offline_data.dial.quality import Reference, Spec, expert_spec, mixture_spec
 from offline_data.dial.target_score import at_score
 from recenv.errors import InvalidInput, require
 from recenv.world import make_world
-from recsession.inputs import SetWords, given_behavior, given_world
+from recsession.inputs import SetWords, given_world
+from recsession.policy_names import given_behavior
 
 _DIAL: Final = ("--good-fraction", "--target-score", "--noise", "--mixing", "--expert")
 

@@ -10,7 +10,8 @@ from offline_data.dial.quality import evaluate_returns, expert_spec, reference_r
 from recenv.errors import require_range
 from recenv.statistics import Interval
 from recenv.world import make_world
-from recsession.inputs import SetWords, find_policy, given_behavior, given_world
+from recsession.inputs import SetWords, given_world
+from recsession.policy_names import find_policy, given_behavior
 
 
 @dataclass(frozen=True)

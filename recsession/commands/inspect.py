@@ -20,7 +20,7 @@ from offline_data.describe.log_checks import CHECKS
 from offline_data.dial.quality import as_spec, expert_spec, precise_reference
 from offline_data.store.dataset import LoggedDataset
 from recenv.world import make_world
-from recsession.inputs import given_behavior
+from recsession.policy_names import given_behavior
 
 _WIDTH = 120
 _INDENT = 20

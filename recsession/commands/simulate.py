@@ -24,7 +24,8 @@ from recenv.render.frame import Frame, ending
 from recenv.render.rendering import RENDER_FPS
 from recenv.render.session_text import ansi
 from recenv.world import World, make_world
-from recsession.inputs import SetWords, find_policy, given_world
+from recsession.inputs import SetWords, given_world
+from recsession.policy_names import find_policy
 
 if TYPE_CHECKING:
     from PIL import Image

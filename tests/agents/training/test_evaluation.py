@@ -1,9 +1,6 @@
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,19 +11,16 @@ from agents.batches.replay import LogStorage
 from agents.nn.networks import NetworkConfig
 from agents.nn.session_space import SessionSpace
 from agents.policies.base import make_policy
-from agents.policies.files import save_policy
 from agents.policies.gaussian import GaussianPolicyConfig
 from agents.serving.behavior_adapter import AgentBehavior, AgentConfig
 from agents.training import evaluation
-from agents.training.evaluation import off_policy_sessions, resolve_policy, roll_out
+from agents.training.evaluation import off_policy_sessions, roll_out
 from agents.values.critics import CriticConfig
 from offline_data.behavior.base import make_behavior
-from offline_data.behavior.uniform import UniformPolicy
 from offline_data.collection.rollout import play_sessions
 from offline_data.dial.quality import evaluate_returns
 from offline_data.ope.base import estimate
 from recenv.errors import InvalidInput
-from recenv.session_config import SessionConfig
 from recenv.world import make_world
 from tests.agents.slate_table import REWARD, TablePolicy, numbers, table_log
 
@@ -35,66 +29,6 @@ TABULAR = CriticConfig(
     NetworkConfig((32,)), num_rounds=3, steps_per_round=120, batch_size=144, learning_rate=2e-2, item_width=2
 )
 HASTY = CriticConfig(NetworkConfig((16,)), num_rounds=2, steps_per_round=5, batch_size=64)
-
-OWN_POLICIES = """
-import numpy as np
-from offline_data.behavior.base import BehaviorPolicy
-from offline_data.behavior.uniform import UniformPolicy
-from recenv.errors import InvalidInput
-
-NOT_A_CLASS = 3
-
-class FirstItems:
-    def act(self, observation):
-        count = len(observation["profile"])
-        assert set(observation) == {"profile", "history_items", "history_feedback", "clock"}
-        return np.tile(np.arange(10), (count, 1))
-
-class Subclass(UniformPolicy):
-    pass
-
-class NoAct:
-    pass
-
-class ActIsNoMethod:
-    act = 3
-
-class NeedsArguments:
-    def __init__(self, path):
-        self.path = path
-
-class NoConfig(BehaviorPolicy):
-    num_draws = 0
-    def act(self, view, draws, memory): ...
-    def log_prob(self, view, action, memory): ...
-
-class Abstract(BehaviorPolicy):
-    pass
-
-class TooShort:
-    def act(self, observation):
-        return np.zeros((len(observation["profile"]), 9), int)
-
-class Floats:
-    def act(self, observation):
-        return np.zeros((len(observation["profile"]), 10))
-
-class OutOfCatalogue:
-    def act(self, observation):
-        return np.full((len(observation["profile"]), 10), 1000)
-"""
-
-
-@pytest.fixture
-def own_module(tmp_path, monkeypatch) -> Iterator[str]:
-    """Name of a module of the caller's own in the working directory."""
-    (tmp_path / "own_policies.py").write_text(OWN_POLICIES)
-    (tmp_path / "broken_policies.py").write_text("def act(:\n")
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", [entry for entry in sys.path if entry])
-    yield "own_policies"
-    for name in ("own_policies", "broken_policies"):
-        sys.modules.pop(name, None)
 
 
 # --- roll-outs
@@ -215,101 +149,3 @@ def test_slates_estimates_are_the_tables(tmp_path):
     truth = 2.0 * probabilities @ REWARD
     for name, tolerance in (("snips", 1e-6), ("dr", 0.05), ("dm", 0.3)):
         assert estimate(name, sessions, num_bootstrap=10).value == pytest.approx(truth, abs=tolerance), name
-
-
-# --- policies by name
-
-
-def test_file_gives_the_policy_and_its_world(build_policy, config, tmp_path, monkeypatch):
-    actor = build_policy(initial_scale=0.5)
-    save_policy(tmp_path / "policy", actor)
-    save_policy(tmp_path / "a:b", actor)
-    for name in (str(tmp_path / "policy"), str(tmp_path / "a:b")):
-        policy, world = resolve_policy(name)
-        assert isinstance(policy, AgentBehavior)
-        assert policy.action_kind == "proto"
-        assert policy.config.deterministic
-        assert world.config == config
-    sampled, world = resolve_policy(str(tmp_path / "policy"), deterministic=False)
-    expected = roll_out(actor, world, 20, 4, deterministic=False)
-    assert np.array_equal(evaluate_returns(world, sampled, 20, 4, "evaluation"), expected)
-    monkeypatch.chdir(tmp_path)
-    assert isinstance(resolve_policy("policy")[0], AgentBehavior)
-
-
-def test_callers_own_class_acts_in_the_default_world(own_module):
-    policy, world = resolve_policy(f"{own_module}:FirstItems")
-    assert world.config == SessionConfig()
-    assert policy.action_kind == "slate"
-    returns = evaluate_returns(world, policy, 30, 0, "evaluation")
-    assert np.array_equal(evaluate_returns(world, policy, 30, 0, "evaluation"), returns)
-    # What it shows is the first ten items, to everybody.
-    seeds = np.arange(3, dtype=np.uint64)
-    played = play_sessions(world, policy, seeds, seeds)
-    assert (played.columns["slate"] == np.arange(10)).all()
-    assert np.isnan(played.columns["behavior_log_prob"]).all()
-    with pytest.raises(InvalidInput, match="has no log-probability; it can be rolled out, not weighted"):
-        policy.log_prob(None, None, None)  # type: ignore[arg-type]
-
-
-def test_behavior_policy_subclass_is_taken_as_it_is(own_module):
-    for name in (f"{own_module}:Subclass", "offline_data.behavior.uniform:UniformPolicy"):
-        policy, world = resolve_policy(name)
-        assert isinstance(policy, UniformPolicy)
-        assert policy.action_kind == "slate"
-        expected = evaluate_returns(world, make_behavior(world, "uniform"), 20, 0, "evaluation")
-        assert np.array_equal(evaluate_returns(world, policy, 20, 0, "evaluation"), expected)
-
-
-@pytest.mark.parametrize(
-    ("name", "message"),
-    [
-        ("missing", "policy file missing does not exist; train one with"),
-        ("own_policies:Missing", "own_policies has no class 'Missing'; pass MODULE:CLASS"),
-        ("own_policies:", "own_policies has no class ''; pass MODULE:CLASS"),
-        ("own_policies:NOT_A_CLASS", "has no class 'NOT_A_CLASS'"),
-        ("no_such_module:Policy", r"cannot import 'no_such_module' \(No module named 'no_such_module'\)"),
-        (":Policy", r"cannot import '' \(Empty module name\)"),
-        (".relative:Policy", r"cannot import '.relative'"),
-        ("broken_policies:Policy", r"cannot import 'broken_policies' \(invalid syntax"),
-        ("own_policies:NoAct", r"has no method act\(observation\); give it one that returns integer slates"),
-        ("own_policies:ActIsNoMethod", r"has no method act\(observation\)"),
-        ("own_policies:NeedsArguments", r"cannot be made .*'path'.*; give the class a constructor without arguments"),
-        ("own_policies:NoConfig", r"cannot be made .*Config.*; give the class a constructor without arguments"),
-        ("own_policies:Abstract", r"cannot be made \("),
-    ],
-)
-def test_what_is_no_policy_is_refused_in_one_line(own_module, name, message):
-    with pytest.raises(InvalidInput, match=message) as refusal:
-        resolve_policy(name)
-    assert name in str(refusal.value)
-    assert "\n" not in str(refusal.value)
-
-
-@pytest.mark.parametrize(
-    ("name", "message"),
-    [
-        ("TooShort", r"action has shape \(5, 9\); pass integer item ids of shape \(5, 10\)"),
-        ("Floats", "action has dtype float64"),
-        ("OutOfCatalogue", r"action holds item id 1000; ids lie in \[0, 999\]"),
-    ],
-)
-def test_wrong_slates_of_a_callers_policy_are_refused(own_module, name, message):
-    policy, world = resolve_policy(f"{own_module}:{name}")
-    with pytest.raises(InvalidInput, match=message):
-        evaluate_returns(world, policy, 5, 0, "evaluation")
-
-
-def test_working_directory_is_put_on_the_path_once(own_module):
-    resolve_policy(f"{own_module}:FirstItems")
-    resolve_policy(f"{own_module}:Subclass")
-    assert sys.path.count(str(Path.cwd())) == 1
-
-
-def test_default_policy_fits_the_default_world(tmp_path):
-    save_policy(
-        tmp_path / "policy", make_policy(SessionSpace.of_world(make_world(SessionConfig())), GaussianPolicyConfig())
-    )
-    policy, world = resolve_policy(str(tmp_path / "policy"))
-    assert world is make_world(SessionConfig())
-    assert evaluate_returns(world, policy, 5, 0, "evaluation").shape == (5,)

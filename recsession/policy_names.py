@@ -1,0 +1,165 @@
+"""Which policy a name on the command line means: a behavior policy, its spec, a trained one's file, or MODULE:CLASS."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from offline_data.behavior.base import ActionKind, BehaviorPolicy, Decision, SessionView, make_behavior
+from offline_data.families import BEHAVIORS
+from recenv.engine.slates import check_slates
+from recenv.errors import InvalidInput, require, unknown_name
+from recenv.session_config import SessionConfig
+from recenv.world import World, make_world
+
+
+def given_behavior(option: str, text: str, world: World, action_kind: ActionKind | None) -> Mapping[str, Any] | str:
+    """Return the behavior policy that an option names, as `make_behavior` takes it.
+
+    Args:
+        option: as it is written, for messages.
+        text: a name, which is not looked up, or a JSON spec.
+        world: where a spec's policy acts.
+        action_kind: as `make_behavior` takes it.
+
+    Raises:
+        InvalidInput: for a spec that is none, or that the world refuses.
+    """
+    if not text.lstrip().startswith("{"):
+        return text
+    try:
+        spec = json.loads(text)
+        make_behavior(world, spec, action_kind)
+    except (json.JSONDecodeError, TypeError, AttributeError) as error:
+        remedy = """pass {"name": ...} and the policy's options as JSON"""
+        raise InvalidInput(f"{option} {text} is not a behavior policy's spec ({error}); {remedy}") from error
+    return spec
+
+
+def find_policy(
+    name: str, world: World, given: dict[str, bool], *, deterministic: bool = True, device: str = "cpu"
+) -> tuple[BehaviorPolicy, World]:
+    """Return the policy that `--policy` means, and the world that it acts in.
+
+    Args:
+        name: a registered behavior policy, its JSON spec, a policy file of `recsession train`, or MODULE:CLASS.
+        world: where it acts; a trained policy acts in its own.
+        given: whether each option that changes the world was given: a trained policy takes none.
+        deterministic: of a trained policy: act by the mean; otherwise sample.
+        device: of a trained policy.
+
+    Raises:
+        InvalidInput: if the name means no policy.
+    """
+    if name.lstrip().startswith("{"):
+        return make_behavior(world, given_behavior("--policy", name, world, None), None), world
+    require(
+        name != "mixture",
+        "--policy mixture names no components; pass its spec, as in "
+        """--policy '{"name": "mixture", "components": ["expert", "clickbait"], "weights": [0.5, 0.5]}'""",
+    )
+    if name in BEHAVIORS.registered():
+        return make_behavior(world, name, None), world
+    file = Path(name)
+    require(not (file / "policy").exists(), f"--policy {name} is a folder; pass the file in it, {file / 'policy'}")
+    if not file.exists() and ":" not in name:
+        error = unknown_name("policy", name, BEHAVIORS.registered())
+        raise InvalidInput(f"{error}, or pass a JSON spec, a policy file or MODULE:CLASS")
+    too_much = " and ".join(option for option, present in given.items() if present)
+    require(
+        not file.exists() or not too_much,
+        f"--policy {name} acts in the world that it was trained in; leave out {too_much}",
+    )
+    return resolve_policy(name, deterministic=deterministic, device=device, world=world)
+
+
+def resolve_policy(
+    name: str, *, deterministic: bool = True, device: str = "cpu", world: World | None = None
+) -> tuple[BehaviorPolicy, World]:
+    """Return the policy that a name means, and the world that it acts in.
+
+    Args:
+        name: a policy file of `recsession train`, or `module:Class`: a `BehaviorPolicy`, or a class without constructor
+            arguments whose `act(observation)` returns integer slates [B, K] for observations with leading axis B.
+        deterministic: of a trained policy: act by the mean; otherwise sample.
+        device: of a trained policy.
+        world: where a `module:Class` acts; None for the default world. A trained policy acts in its own.
+
+    Raises:
+        InvalidInput: if there is no such file, module or class, or the class cannot be made or has no `act`.
+    """
+    if ":" not in name or Path(name).exists():
+        return _trained_policy(name, deterministic, device)
+    module_name, _, class_name = name.partition(":")
+    world = make_world(SessionConfig()) if world is None else world
+    if str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))
+    try:
+        module = importlib.import_module(module_name)
+    except (ImportError, ValueError, TypeError, SyntaxError) as error:
+        raise InvalidInput(
+            f"policy {name!r}: cannot import {module_name!r} ({error}); pass MODULE:CLASS on the path"
+        ) from error
+    policy_class = getattr(module, class_name, None)
+    if not isinstance(policy_class, type):
+        raise InvalidInput(f"policy {name!r}: {module_name} has no class {class_name!r}; pass MODULE:CLASS")
+    try:
+        if issubclass(policy_class, BehaviorPolicy):
+            return policy_class(world, policy_class.Config(), "slate"), world
+        agent = policy_class()
+    except (TypeError, AttributeError) as error:
+        raise InvalidInput(
+            f"policy {name!r} cannot be made ({error}); give the class a constructor without arguments, "
+            "or a BehaviorPolicy a Config with defaults"
+        ) from error
+    require(
+        callable(getattr(agent, "act", None)),
+        f"policy {name!r} has no method act(observation); give it one that returns integer slates [B, K]",
+    )
+    return _CustomPolicy(world, agent), world
+
+
+def _trained_policy(name: str, deterministic: bool, device: str) -> tuple[BehaviorPolicy, World]:
+    # Only such a policy needs torch.
+    from agents import AgentBehavior, load_policy
+    from agents.serving.behavior_adapter import AgentConfig
+
+    actor = load_policy(name, device)
+    if actor.space.session is None:
+        raise InvalidInput(
+            f"policy {name} was trained on a log of no simulated world and cannot be rolled out; estimate its worth "
+            "from its log with `recsession ope`"
+        )
+    world = make_world(actor.space.session)
+    return AgentBehavior(world, AgentConfig(deterministic=deterministic), actor=actor), world
+
+
+class _CustomPolicy(BehaviorPolicy):
+    """A caller's own `act(observation) -> slates` in the behavior policies' protocol; it has no log-probability."""
+
+    Config = type(None)
+
+    def __init__(self, world: World, agent: Any) -> None:
+        super().__init__(world, None, "slate")
+        self.agent = agent
+
+    @property
+    def num_draws(self) -> int:
+        return 0
+
+    def act(self, view: SessionView, draws: np.ndarray, memory: np.ndarray) -> Decision:
+        count = len(view.steps)
+        shape = (count, self.world.config.slate_size)
+        slates = check_slates(self.agent.act(view.observation), shape, self.world.catalog.num_items)
+        return Decision(slates, np.full(count, np.nan), None, np.zeros(count, np.int8))
+
+    def log_prob(
+        self, view: SessionView, action: np.ndarray, memory: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray | None]:
+        raise InvalidInput("a policy of the caller's own has no log-probability; it can be rolled out, not weighted")
