@@ -339,17 +339,6 @@ class PlackettLuce(Distribution):
         return out[..., :-1]
 
 
-def scaled_logits(user: Tensor, vectors: Tensor, bias: Tensor) -> Tensor:
-    """Return user . vectors / sqrt(D) + bias, [..., B, n].
-
-    Args:
-        user: [..., B, D].
-        vectors: [..., n, D].
-        bias: [..., n], or with a dimension for B.
-    """
-    return user @ vectors.transpose(-1, -2) * user.shape[-1] ** -0.5 + bias
-
-
 def widened(values: Tensor) -> Tensor:
     """Return values in float32, or in float64 if that is what they are."""
     return values if values.dtype == torch.float64 else values.float()

@@ -11,8 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from agents.distributions.plackett_luce import NEVER, PlackettLuce, scaled_logits, split, widened
+from agents.distributions.plackett_luce import NEVER, PlackettLuce, split, widened
 from agents.nn.networks import ItemTable
+from agents.nn.rows import scaled_logits
 
 _ITEMS_AT_ONCE: Final = 8192
 _PROPOSAL_BITS: Final = 52

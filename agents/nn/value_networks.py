@@ -8,8 +8,8 @@ import torch
 from tensordict import TensorDictBase
 from torch import Tensor, nn
 
-from agents.distributions.plackett_luce import scaled_logits
 from agents.nn.networks import ItemTable, NetworkConfig, make_encoder, mlp
+from agents.nn.rows import scaled_logits
 from agents.nn.session_space import SessionSpace
 
 

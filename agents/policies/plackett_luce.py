@@ -11,11 +11,12 @@ import torch
 from tensordict import TensorDictBase
 from torch import Tensor, nn
 
-from agents.distributions.plackett_luce import PlackettLuce, scaled_logits
+from agents.distributions.plackett_luce import PlackettLuce
 from agents.distributions.sampled_plackett_luce import ItemProposal, LargePlackettLuce, observation_key
 from agents.distributions.slate_samples import copies_at_end
 from agents.families import POLICIES
 from agents.nn.networks import ItemTable, NetworkConfig, make_encoder, mlp
+from agents.nn.rows import scaled_logits
 from agents.nn.session_space import SessionSpace
 from agents.policies.base import Played, Policy
 from offline_data.ranking.plackett_luce import Scores, draw_slates, judge_slates, log_softmax
