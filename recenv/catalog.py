@@ -19,7 +19,14 @@ _LARGEST: Final = {"quality": 1e6, "appeal": 1e6, "length": 1e30, "age": 1e30, "
 
 @dataclass(frozen=True)
 class CatalogConfig:
-    """How a synthetic catalogue is drawn."""
+    """How a synthetic catalogue is drawn.
+
+    Examples:
+        >>> from recenv import CatalogConfig, SessionConfig
+        >>> config = SessionConfig(catalog=CatalogConfig(num_items=50))
+        >>> config.catalog.num_items, config.catalog.embedding_dim
+        (50, 16)
+    """
 
     num_items: int = 1000
     """N, items in the catalogue."""
@@ -61,7 +68,17 @@ class CatalogConfig:
 
 @dataclass(frozen=True)
 class Catalog:
-    """The items, one row each; read-only arrays."""
+    """The items, one row each; read-only arrays.
+
+    Examples:
+        >>> import numpy as np
+        >>> from recenv import Catalog
+        >>> items = Catalog.from_arrays(np.array([[1.0, 0.0], [0.0, 2.0], [1.0, 1.0]]))
+        >>> items.num_items, items.embedding_dim
+        (3, 2)
+        >>> items.nearest_items(np.array([[1.0, 0.2]], np.float32), 2)
+        array([[0, 2]], dtype=int32)
+    """
 
     embeddings: np.ndarray
     """[N, d] float32, unit rows."""

@@ -8,7 +8,15 @@ from collections.abc import Iterable
 
 
 class InvalidInput(ValueError):
-    """A value, name, file or action that the caller can mend; the command line prints one line and exits with 2."""
+    """A value, name, file or action that the caller can mend; the command line prints one line and exits with 2.
+
+    Examples:
+        >>> from recenv import SessionConfig
+        >>> SessionConfig().override(slate_size=12, num_items=10)
+        Traceback (most recent call last):
+            ...
+        recenv.errors.InvalidInput: slate_size=12 exceeds num_items=10; lower slate_size or raise num_items
+    """
 
 
 def require(condition: bool, message: str) -> None:

@@ -25,6 +25,14 @@ class SessionConfig:
 
     The constructor takes every field as it is given, and its defaults are interest evolution's world; `override` starts
     from the world of the user model that it is given.
+
+    Examples:
+        >>> from recenv import SessionConfig
+        >>> config = SessionConfig().override(user_model="boredom_cascade", num_items=200)
+        >>> config.catalog.num_items, config.choice.name
+        (200, 'position_based')
+        >>> SessionConfig.from_json(config.to_json()) == config
+        True
     """
 
     world_seed: int = 0

@@ -17,7 +17,15 @@ _BAR: Final = 30
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean with its 95 % interval."""
+    """A mean with its 95 % interval.
+
+    Examples:
+        >>> import numpy as np
+        >>> from recenv import Interval
+        >>> returns = Interval.of(np.array([1.0, 2.0, 3.0]))
+        >>> f"{returns:.2f}"
+        '2.00 [0.87, 3.13]'
+    """
 
     mean: float
     """The estimate."""

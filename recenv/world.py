@@ -19,7 +19,14 @@ from recenv.session_config import SessionConfig
 
 @dataclass(frozen=True)
 class World:
-    """A catalogue and the parameters of the users: what `reset` never changes."""
+    """A catalogue and the parameters of the users: what `reset` never changes.
+
+    Examples:
+        >>> from recenv import SessionConfig, make_world
+        >>> world = make_world(SessionConfig())
+        >>> world.reward_names, world.reward_weights
+        (('click', 'watch_minutes', 'like'), array([0., 1., 0.]))
+    """
 
     config: SessionConfig
     """What fixes the world."""

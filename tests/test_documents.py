@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import ast
+import doctest
+import importlib
+import inspect
+import io
 import re
 import runpy
 import shlex
@@ -193,3 +197,23 @@ def test_the_figure_is_what_its_table_says(tmp_path: Path):
     rows = [line.split(",") for line in settings]
     page = (ROOT / "docs" / "quickstart.md").read_text()
     assert all(f"| {share} | {score} |" in page for _, _, _, share, score, _ in rows)
+
+
+@pytest.mark.parametrize("face", ["recenv", "offline_data", "agents"])
+def test_every_public_class_has_an_example_that_runs(face: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    if face == "agents":
+        pytest.importorskip("torch")
+    package = importlib.import_module(face)
+    classes = [part for part in (getattr(package, name) for name in package.__all__) if inspect.isclass(part)]
+    assert len(classes) > 10
+    runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS)
+    said = io.StringIO()
+    for part in classes:
+        (example,) = doctest.DocTestFinder(recurse=False).find(part, part.__name__, globs={"__name__": "example"})
+        folder = tmp_path / part.__name__
+        folder.mkdir()
+        monkeypatch.chdir(folder)
+        if not example.examples:
+            said.write(f"{part.__module__}.{part.__name__} has no example; add one to its docstring\n")
+        runner.run(example, out=said.write)
+    assert not said.getvalue(), said.getvalue()

@@ -21,7 +21,7 @@ from gymnasium.wrappers.vector import RecordEpisodeStatistics
 from torchrl.envs import EnvBase, GymEnv, GymWrapper, check_env_specs
 
 import recenv
-from recenv.envs.wrappers import (
+from recenv import (
     FlatObservation,
     HistoryTokens,
     ProtoAction,

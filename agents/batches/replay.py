@@ -33,6 +33,15 @@ class LogStorage(Storage):
 
     Raises:
         InvalidInput: for a column that the log does not have.
+
+    Examples:
+        >>> import torch
+        >>> from agents import LogStorage
+        >>> from offline_data import LogRequest, collect
+        >>> log = collect("log", LogRequest(num_sessions=8))
+        >>> batch = LogStorage(log, columns=("slate",), with_next=True).get(torch.arange(4))
+        >>> batch["slate"].shape, batch["next", "reward"].shape
+        (torch.Size([4, 10]), torch.Size([4, 1]))
     """
 
     def __init__(self, dataset: LoggedDataset, *, columns: tuple[str, ...] = (), with_next: bool = False) -> None:
@@ -139,6 +148,15 @@ class SequenceStorage(LogStorage):
 
     Raises:
         InvalidInput: for a length below 1, or a column that the log does not have.
+
+    Examples:
+        >>> import torch
+        >>> from agents import SequenceStorage
+        >>> from offline_data import LogRequest, collect
+        >>> log = collect("log", LogRequest(num_sessions=8))
+        >>> batch = SequenceStorage(log, 4, columns=("slate",)).get(torch.tensor([0, 9]))
+        >>> batch["slate"].shape, batch["mask"].shape
+        (torch.Size([2, 4, 10]), torch.Size([2, 4]))
     """
 
     def __init__(

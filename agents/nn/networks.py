@@ -20,7 +20,13 @@ from recenv.errors import require, require_range
 
 @dataclass(frozen=True)
 class NetworkConfig:
-    """Size of a network; the policy and the critics take the same."""
+    """Size of a network; the policy and the critics take the same.
+
+    Examples:
+        >>> from agents import GruConfig, NetworkConfig
+        >>> NetworkConfig(hidden_sizes=(64,), encoder=GruConfig()).hidden_sizes
+        (64,)
+    """
 
     hidden_sizes: tuple[int, ...] = (128, 128)
     """Widths of the hidden layers behind the encoder."""

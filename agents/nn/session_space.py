@@ -20,7 +20,15 @@ _ROWS_AT_ONCE: Final = 1 << 16
 
 @dataclass(frozen=True, eq=False)
 class SessionSpace:
-    """The sizes of an observation and of a slate, and the items."""
+    """The sizes of an observation and of a slate, and the items.
+
+    Examples:
+        >>> from agents import SessionSpace
+        >>> from recenv import SessionConfig, make_world
+        >>> space = SessionSpace.of_world(make_world(SessionConfig()))
+        >>> space.num_items, space.slate_size, space.observed
+        (1000, 10, ('profile', 'history_items', 'history_feedback', 'clock'))
+    """
 
     embeddings: np.ndarray
     """[N, d] float32 item embeddings."""

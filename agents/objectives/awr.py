@@ -23,7 +23,15 @@ from recenv.errors import require_range
 
 @dataclass(frozen=True)
 class AwrConfig:
-    """Hyper-parameters of advantage-weighted regression."""
+    """Hyper-parameters of advantage-weighted regression.
+
+    Examples:
+        >>> from agents import AwrConfig, OBJECTIVES
+        >>> OBJECTIVES.get("awr").Config is AwrConfig
+        True
+        >>> AwrConfig(temperature=0.3, weight_cap=1e6)
+        AwrConfig(temperature=0.3, weight_cap=1000000.0)
+    """
 
     temperature: float = 1.0
     """T, in standard deviations of the score; the smaller, the greedier."""

@@ -68,6 +68,14 @@ class Objective(LossModule):
 
     Raises:
         InvalidInput: if `config` is not an instance of `Config`.
+
+    Examples:
+        >>> from agents import GaussianPolicyConfig, OBJECTIVES, SessionSpace, make_policy
+        >>> from recenv import SessionConfig, make_world
+        >>> actor = make_policy(SessionSpace.of_world(make_world(SessionConfig())), GaussianPolicyConfig())
+        >>> objective = OBJECTIVES.get("awr")(actor)
+        >>> sorted(objective.needs), objective.losses
+        (['score'], ('loss_actor',))
     """
 
     @dataclass

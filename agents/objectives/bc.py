@@ -18,7 +18,13 @@ from agents.objectives.base import Objective
 
 @dataclass(frozen=True)
 class BcConfig:
-    """Behavior cloning has nothing to choose."""
+    """Behavior cloning has nothing to choose.
+
+    Examples:
+        >>> from agents import BcConfig, OBJECTIVES
+        >>> isinstance(OBJECTIVES.get("bc").Config(), BcConfig)
+        True
+    """
 
 
 def bc_loss(log_prob: Tensor) -> Tensor:

@@ -52,7 +52,15 @@ LEAST_FRACTION: Final = 1e-3
 
 @dataclass(frozen=True)
 class DrpoConfig:
-    """Hyper-parameters of DRPO; `filter`, `trust_region` and `curriculum` switch its parts."""
+    """Hyper-parameters of DRPO; `filter`, `trust_region` and `curriculum` switch its parts.
+
+    Examples:
+        >>> from agents import DrpoConfig
+        >>> DrpoConfig(kappa=0.5, decay=0.8).kappas()
+        [1.0, 0.8, 0.6400000000000001, 0.5120000000000001, 0.5]
+        >>> DrpoConfig(kappa=0.5, trust_region=False, curriculum=False).kappas()
+        [0.5]
+    """
 
     kappa: float | Literal["auto"] = 0.02
     """Mass of the log to retain in the end, in (0, 1]; "auto" estimates the good fraction from the scores alone."""

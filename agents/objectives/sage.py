@@ -36,7 +36,15 @@ from recenv.errors import require, require_range
 
 @dataclass(frozen=True)
 class SageConfig(GspoConfig):
-    """Hyper-parameters of SAGE; `sequence_ratio`, `decouple`, `boost` and `entropy_penalty` switch its parts."""
+    """Hyper-parameters of SAGE; `sequence_ratio`, `decouple`, `boost` and `entropy_penalty` switch its parts.
+
+    Examples:
+        >>> from agents import OBJECTIVES, SageConfig
+        >>> OBJECTIVES.get("sage").Config is SageConfig
+        True
+        >>> sorted(OBJECTIVES.get("sage").needs)
+        ['groups', 'propensities', 'reward_vector']
+    """
 
     sequence_ratio: bool = True
     """Take the ratio of a slate to the power of one over its length; off means the ratio of the whole."""

@@ -29,7 +29,13 @@ from recenv.errors import require_range
 
 @dataclass(frozen=True)
 class SignedPgConfig:
-    """Hyper-parameters of the signed policy gradient."""
+    """Hyper-parameters of the signed policy gradient.
+
+    Examples:
+        >>> from agents import SignedPgConfig
+        >>> SignedPgConfig(negative_scale=0.1)
+        SignedPgConfig(negative_scale=0.1)
+    """
 
     negative_scale: float = 1.0
     """Factor on every negative advantage, in [0, 1]."""

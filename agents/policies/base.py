@@ -90,6 +90,15 @@ class Policy(ProbabilisticActor):
     Attributes:
         Config: frozen dataclass of the hyper-parameters, whose `name` is the registered one.
         action_kind: "slate" (a mass) or "proto" (a density over embedding space).
+
+    Examples:
+        >>> from agents import GaussianPolicyConfig, SessionSpace, make_policy
+        >>> from recenv import RecSessionEnv
+        >>> env = RecSessionEnv(slate_size=5)
+        >>> policy = make_policy(SessionSpace.of_world(env.world), GaussianPolicyConfig())
+        >>> observation, info = env.reset(seed=7)
+        >>> policy.act(observation).shape
+        (5,)
     """
 
     Config: ClassVar[type]

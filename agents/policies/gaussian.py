@@ -23,7 +23,15 @@ from recenv.random_streams import normals
 
 @dataclass(frozen=True)
 class GaussianPolicyConfig:
-    """A diagonal Gaussian over embedding space."""
+    """A diagonal Gaussian over embedding space.
+
+    Examples:
+        >>> from agents import GaussianPolicyConfig, SessionSpace, make_policy
+        >>> from recenv import SessionConfig, make_world
+        >>> policy = make_policy(SessionSpace.of_world(make_world(SessionConfig())), GaussianPolicyConfig(), seed=0)
+        >>> policy.action_kind
+        'proto'
+    """
 
     name: ClassVar[str] = "gaussian"
     network: NetworkConfig = field(default_factory=NetworkConfig)

@@ -29,7 +29,15 @@ from recenv.item_codes.semantic_ids import SemanticIdConfig, SemanticIds
 
 @dataclass(frozen=True)
 class GenerativePolicyConfig:
-    """A transformer decoder over semantic IDs."""
+    """A transformer decoder over semantic IDs.
+
+    Examples:
+        >>> from agents import GenerativePolicyConfig, SessionSpace, make_policy
+        >>> from recenv import SessionConfig, make_world
+        >>> policy = make_policy(SessionSpace.of_world(make_world(SessionConfig())), GenerativePolicyConfig(), seed=0)
+        >>> policy.action_kind
+        'slate'
+    """
 
     name: ClassVar[str] = "generative"
     network: NetworkConfig = field(default_factory=NetworkConfig)

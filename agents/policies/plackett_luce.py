@@ -27,7 +27,15 @@ _SCORES_AT_ONCE: Final = 2**24
 
 @dataclass(frozen=True)
 class PlackettLucePolicyConfig:
-    """A Plackett-Luce policy over slates."""
+    """A Plackett-Luce policy over slates.
+
+    Examples:
+        >>> from agents import PlackettLucePolicyConfig, SessionSpace, make_policy
+        >>> from recenv import SessionConfig, make_world
+        >>> policy = make_policy(SessionSpace.of_world(make_world(SessionConfig())), PlackettLucePolicyConfig(), seed=0)
+        >>> policy.action_kind
+        'slate'
+    """
 
     name: ClassVar[str] = "plackett_luce"
     network: NetworkConfig = field(default_factory=NetworkConfig)

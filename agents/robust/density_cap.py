@@ -35,7 +35,15 @@ _MASS_TOLERANCE = 1e-12
 
 @dataclass(frozen=True)
 class DensityCap(AmbiguitySet):
-    """All `q <= b / kappa`; the dual variables are `tau` and the `tie_fraction` c."""
+    """All `q <= b / kappa`; the dual variables are `tau` and the `tie_fraction` c.
+
+    Examples:
+        >>> import torch
+        >>> from agents import DensityCap
+        >>> solution = DensityCap(kappa=0.5).solve(torch.tensor([3.0, 1.0, 2.0, 2.0]))
+        >>> solution.q, float(solution.value)
+        (tensor([0.5000, 0.0000, 0.2500, 0.2500]), 2.5)
+    """
 
     kappa: float | Tensor
     """Mass to retain, in (0, 1]; at 1 the maximiser is the base weights. A scalar tensor gets a gradient."""

@@ -52,7 +52,15 @@ class _Ball(AmbiguitySet):
 
 @dataclass(frozen=True)
 class KlBall(_Ball):
-    """All `q` with `KL(q || b) <= radius`, nats; the dual variable is the `temperature` lambda, 0 where saturated."""
+    """All `q` with `KL(q || b) <= radius`, nats; the dual variable is the `temperature` lambda, 0 where saturated.
+
+    Examples:
+        >>> import torch
+        >>> from agents import KlBall
+        >>> solution = KlBall(radius=0.1).solve(torch.tensor([3.0, 1.0, 2.0, 2.0]))
+        >>> round(float(solution.value), 3), abs(float(solution.duality_gap)) < 1e-6
+        (2.314, True)
+    """
 
     def maximize(self, problem: Problem) -> Maximizer:
         """Return the exponential tilting of the base weights."""
@@ -84,7 +92,15 @@ class KlBall(_Ball):
 
 @dataclass(frozen=True)
 class ChiSquareBall(_Ball):
-    """All `q` with `sum (q - b)^2 / b <= radius`; the dual variable is `eta`, the best score where saturated."""
+    """All `q` with `sum (q - b)^2 / b <= radius`; the dual variable is `eta`, the best score where saturated.
+
+    Examples:
+        >>> import torch
+        >>> from agents import ChiSquareBall
+        >>> solution = ChiSquareBall(radius=0.5).solve(torch.tensor([3.0, 1.0, 2.0, 2.0]))
+        >>> round(float(solution.value), 3)
+        2.5
+    """
 
     def maximize(self, problem: Problem) -> Maximizer:
         """Return the base weights times the positive part of the scores above `eta`."""
@@ -118,7 +134,15 @@ class ChiSquareBall(_Ball):
 
 @dataclass(frozen=True)
 class TotalVariationBall(_Ball):
-    """All `q << b` with `|q - b|_1 / 2 <= radius`, at most 1; the dual variables are the cap's at `1 - radius`."""
+    """All `q << b` with `|q - b|_1 / 2 <= radius`, at most 1; the dual variables are the cap's at `1 - radius`.
+
+    Examples:
+        >>> import torch
+        >>> from agents import TotalVariationBall
+        >>> solution = TotalVariationBall(radius=0.25).solve(torch.tensor([3.0, 1.0, 2.0, 2.0]))
+        >>> solution.q
+        tensor([0.5000, 0.0000, 0.2500, 0.2500])
+    """
 
     def __post_init__(self) -> None:
         """Refuse values outside the documented range."""

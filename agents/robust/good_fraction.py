@@ -61,7 +61,16 @@ _PEAK_BOUNDS: Final = ((-10.0, 10.0), _SIDE[0], _SIDE[0], _SIDE[1], _SIDE[1])
 
 @dataclass(frozen=True)
 class GoodFraction:
-    """The share of good rows that a log's scores speak of."""
+    """The share of good rows that a log's scores speak of.
+
+    Examples:
+        >>> import torch
+        >>> from agents import estimate_good_fraction
+        >>> noise, good = torch.randn(9000, generator=torch.Generator().manual_seed(0)), torch.linspace(9.0, 11.0, 1000)
+        >>> found = estimate_good_fraction(torch.cat([noise, good]))
+        >>> found.identified, round(found.kappa, 2)
+        (True, 0.1)
+    """
 
     estimate: float
     """The likeliest one, in (0, 1)."""

@@ -63,6 +63,14 @@ class AgentBehavior(BehaviorPolicy):
     Raises:
         InvalidInput: for a config without a file where there is no actor either, a file of another world's policy, one
             of the other kind of action, or one that is to be deterministic.
+
+    Examples:
+        >>> from agents import AgentBehavior, GaussianPolicyConfig, SessionSpace, make_policy
+        >>> from recenv import SessionConfig, make_world
+        >>> world = make_world(SessionConfig())
+        >>> actor = make_policy(SessionSpace.of_world(world), GaussianPolicyConfig())
+        >>> AgentBehavior(world, AgentBehavior.Config(), actor=actor).action_kind
+        'proto'
     """
 
     Config = AgentConfig

@@ -33,7 +33,13 @@ from recenv.plain_config import to_plain
 
 @dataclass(frozen=True)
 class TrainerConfig:
-    """The budget, the same for every objective."""
+    """The budget, the same for every objective.
+
+    Examples:
+        >>> from agents import PlackettLucePolicyConfig, TrainerConfig
+        >>> TrainerConfig(num_steps=100, policy=PlackettLucePolicyConfig()).batch_size
+        1024
+    """
 
     num_steps: int = 700
     """Gradient steps."""
@@ -62,7 +68,17 @@ class TrainerConfig:
 
 @dataclass(frozen=True)
 class TrainingRun:
-    """What a training run leaves."""
+    """What a training run leaves.
+
+    Examples:
+        >>> import torch
+        >>> from agents import TrainerConfig, train
+        >>> from offline_data import LogRequest, collect
+        >>> log = collect("log", LogRequest(action_kind="proto", num_sessions=8))
+        >>> run = train(log, torch.zeros(log.num_rows), "bc", config=TrainerConfig(num_steps=2, batch_size=16))
+        >>> run.stopped, len(run.curve)
+        (None, 2)
+    """
 
     actor: Policy
     """The trained policy; the last good one if the run was stopped."""

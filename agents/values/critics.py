@@ -46,7 +46,13 @@ _ROWS_A_BLOCK: Final = 2**20  # of whole sessions, whose targets are found at on
 
 @dataclass(frozen=True)
 class CriticConfig:
-    """How a critic is fitted."""
+    """How a critic is fitted.
+
+    Examples:
+        >>> from agents import CriticConfig
+        >>> CriticConfig(expectile=0.7, trace_decay=0.0).num_steps
+        750
+    """
 
     network: NetworkConfig = field(default_factory=NetworkConfig)
     """Sizes."""
@@ -96,7 +102,17 @@ FITTED_Q: Final = CriticConfig(num_rounds=40, steps_per_round=20, batch_size=512
 
 @dataclass(frozen=True)
 class Critic:
-    """V(o) and Q(o, a) by E members each; see the module."""
+    """V(o) and Q(o, a) by E members each; see the module.
+
+    Examples:
+        >>> import torch
+        >>> from agents import CriticConfig, fit_critic, score_rows
+        >>> from offline_data import LogRequest, collect
+        >>> log = collect("log", LogRequest(num_sessions=8))
+        >>> critic = fit_critic(log, CriticConfig(num_rounds=1, steps_per_round=2, batch_size=16))
+        >>> score_rows(critic, log).shape == (log.num_rows,)
+        True
+    """
 
     state_value: ValueEnsemble
     """V."""

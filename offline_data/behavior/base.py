@@ -27,7 +27,17 @@ ACTION_KINDS: Final = ("slate", "proto")
 
 @dataclass(frozen=True)
 class SessionView:
-    """What a behavior policy sees of B sessions at one step."""
+    """What a behavior policy sees of B sessions at one step.
+
+    Examples:
+        >>> import numpy as np
+        >>> from offline_data import SessionView
+        >>> from recenv import SessionBatch, SessionConfig, make_world
+        >>> batch = SessionBatch(make_world(SessionConfig()), num_sessions=2)
+        >>> batch.start(np.arange(2), np.array([7, 8], np.uint64), np.zeros(2, np.uint64))
+        >>> sorted(SessionView.of(batch).user_state)
+        ['budget', 'interest', 'satiation']
+    """
 
     observation: Observation
     """What any agent sees; arrays with leading axis B."""
@@ -80,7 +90,14 @@ class SessionView:
 
 @dataclass(frozen=True)
 class Decision:
-    """What a behavior policy did."""
+    """What a behavior policy did.
+
+    Examples:
+        >>> from dataclasses import fields
+        >>> from offline_data import Decision
+        >>> [field.name for field in fields(Decision)]
+        ['action', 'log_prob', 'prefix_log_prob', 'component']
+    """
 
     action: np.ndarray
     """[B, K] int32 slates or [B, d] float32 proto-actions."""
@@ -105,6 +122,13 @@ class BehaviorPolicy(ABC):
         Config: frozen dataclass of the policy's parameters.
         action_kinds: which kinds of action the policy has.
         num_memory: float64 columns that the policy keeps for each session; zero at the session's start.
+
+    Examples:
+        >>> from offline_data import make_behavior
+        >>> from recenv import SessionConfig, make_world
+        >>> policy = make_behavior(make_world(SessionConfig()), {"name": "clickbait"})
+        >>> policy.action_kind, policy.num_memory
+        ('slate', 0)
     """
 
     Config: ClassVar[type]

@@ -46,7 +46,14 @@ SESSIONS_PER_RANGE: Final = 4096
 
 @dataclass(frozen=True)
 class LogRequest:
-    """What is to be logged; two equal requests give the same bytes."""
+    """What is to be logged; two equal requests give the same bytes.
+
+    Examples:
+        >>> from offline_data import LogRequest, mixture_spec
+        >>> request = LogRequest(behavior=mixture_spec(0.1, "clickbait"), action_kind="proto", num_sessions=5000)
+        >>> LogRequest.from_dict(request.to_dict()) == request
+        True
+    """
 
     config: SessionConfig = field(default_factory=SessionConfig)
     """The world."""
@@ -159,6 +166,15 @@ class RangeWriter:
 
     Raises:
         InvalidInput: for a behavior that the world refuses.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from offline_data import LogRequest, RangeWriter, collect
+        >>> Path("log.partial").mkdir()
+        >>> request = LogRequest(num_sessions=8)
+        >>> counts = [RangeWriter(Path("log.partial"), request).write(sessions) for sessions in request.ranges()]
+        >>> collect("log", request).num_sessions
+        8
     """
 
     def __init__(self, partial: Path, request: LogRequest) -> None:

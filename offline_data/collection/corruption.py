@@ -18,7 +18,14 @@ from recenv.world import World
 
 @dataclass(frozen=True)
 class Corruption:
-    """What is spoilt of a log."""
+    """What is spoilt of a log.
+
+    Examples:
+        >>> from offline_data import Corruption
+        >>> spoilt = Corruption(reward_noise=0.5, missing_propensities=0.1)
+        >>> spoilt.recorded(), spoilt.propensities
+        ({'reward_noise': 0.5, 'missing_propensities': 0.1}, 'partial')
+    """
 
     reward_noise: float = 0.0
     """Standard deviation of Gaussian noise on each component of the user's own reward, in its units; what a piece gives

@@ -54,7 +54,14 @@ ACTION_KIND: Final[ActionKind] = "proto"
 
 @dataclass(frozen=True)
 class NamedDataset:
-    """What a name stands for."""
+    """What a name stands for.
+
+    Examples:
+        >>> from offline_data import find_named
+        >>> named = find_named("recsession/default/mixed-10-clickbait-v0")
+        >>> named.meaning
+        "10% of the steps the expert's, the rest clickbait"
+    """
 
     variant: str
     """The world, a key of `VARIANTS`."""

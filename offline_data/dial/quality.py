@@ -85,7 +85,15 @@ def as_spec(behavior: Spec | str) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Reference:
-    """The two policies that the normalised score is measured against, by expected session return."""
+    """The two policies that the normalised score is measured against, by expected session return.
+
+    Examples:
+        >>> from offline_data import Reference
+        >>> from recenv import Interval
+        >>> reference = Reference(expert_return=Interval(60.0, 59.0, 61.0), noise_return=Interval(20.0, 19.0, 21.0))
+        >>> reference.normalized_score(50.0)
+        0.75
+    """
 
     expert_return: Interval
     """J of the expert, which reads hidden state."""

@@ -95,7 +95,14 @@ class HeldOut:
 
 @dataclass(frozen=True)
 class UserFit:
-    """A fitted user model."""
+    """A fitted user model.
+
+    Examples:
+        >>> from offline_data import LogRequest, collect, fit_user_model
+        >>> fit = fit_user_model(collect("log", LogRequest(num_sessions=100)))
+        >>> fit.exact, fit.estimates["affinity_weight"].low < fit.estimates["affinity_weight"].high
+        (False, True)
+    """
 
     config: SessionConfig
     """The log's config with the fitted parameters in place of its own."""

@@ -37,7 +37,14 @@ _KINDS: Final[Mapping[str, Kind]] = {
 
 @dataclass(frozen=True)
 class ColumnMap:
-    """Which column of a log is what; an entry of the log is one shown item."""
+    """Which column of a log is what; an entry of the log is one shown item.
+
+    Examples:
+        >>> from offline_data import ColumnMap
+        >>> roles = ColumnMap.of({"user_id": "uid", "item_id": "vid", "feedback": {"click": "is_click"}})
+        >>> roles.item_id, roles.feedback["click"]
+        ('vid', 'is_click')
+    """
 
     user_id: str
     """The user."""

@@ -26,7 +26,7 @@ from offline_data.store.dataset import LoggedDataset, file_digest
 from offline_data.store.dataset_writer import consumed_events, write_dataset
 from offline_data.store.histories import ObservationBuilder
 from offline_data.store.session_blocks import SessionBlock, session_blocks
-from recenv.envs.wrappers import ProtoAction
+from recenv.envs.action_wrappers import ProtoAction
 from recenv.errors import InvalidInput, require
 from recenv.extras import require_extra
 from recenv.session_config import SessionConfig

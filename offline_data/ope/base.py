@@ -20,7 +20,15 @@ TRUSTED_SAMPLE_SIZE = 100.0
 
 
 class Estimator(Protocol):
-    """An off-policy estimator; a part is a class without constructor arguments, registered by name."""
+    """An off-policy estimator; a part is a class without constructor arguments, registered by name.
+
+    Examples:
+        >>> from offline_data import ESTIMATORS
+        >>> sorted(ESTIMATORS.get("dr").needs)
+        ['q_value', 'state_value']
+        >>> ESTIMATORS.get("snips").needs
+        frozenset()
+    """
 
     needs: ClassVar[frozenset[str]]
     """The optional columns that it reads, out of `{"q_value", "state_value"}`."""
@@ -45,6 +53,12 @@ class Estimate:
         high: upper end of the bootstrap interval.
         effective_sample_size: `(sum w)^2 / sum w^2` over whole-session weights, in sessions.
         num_sessions: sessions in the log.
+
+    Examples:
+        >>> from offline_data import Estimate
+        >>> answer = Estimate("snips", 24.9, 24.1, 25.7, effective_sample_size=12.0, num_sessions=2000)
+        >>> answer.trusted
+        False
     """
 
     estimator: str

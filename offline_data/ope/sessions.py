@@ -37,6 +37,16 @@ class LoggedSessions:
 
     Raises:
         InvalidInput: on a column of the wrong dtype, shape or range, naming the column and its first bad row.
+
+    Examples:
+        >>> import numpy as np
+        >>> from offline_data import LoggedSessions, estimate
+        >>> offsets, reward, even = np.array([0, 1, 2]), np.array([0.0, 1.0]), np.log([0.5, 0.5])
+        >>> sessions = LoggedSessions(
+        ...     offsets=offsets, reward=reward, behavior_log_prob=even, target_log_prob=np.log([0.1, 0.9]), discount=1.0
+        ... )
+        >>> round(estimate("snips", sessions).value, 6)
+        0.9
     """
 
     offsets: NDArray[np.int64]
@@ -116,6 +126,13 @@ class SessionStatistics:
             contributes nothing to the value.
         weights: whole-session weights up to a common factor, `[S]` float64, not negative: for the effective sample
             size.
+
+    Examples:
+        >>> import numpy as np
+        >>> from offline_data import SessionStatistics
+        >>> weights = np.array([1.0, 1.0, 2.0])
+        >>> SessionStatistics(weights[:, None], np.ones((3, 1)), weights).effective_sample_size()
+        2.6666666666666665
     """
 
     numerator: Floats

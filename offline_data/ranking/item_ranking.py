@@ -16,6 +16,15 @@ class ItemRankingPolicy(RankingPolicy):
     """Ranks by `item_scores`; as a proto-action, by their best linear fit over the embedding space.
 
     Of a session it reads what the step offers, and nothing else.
+
+    Examples:
+        >>> import numpy as np
+        >>> from offline_data import ItemRankingPolicy
+        >>> from recenv import SessionConfig, make_world
+        >>> class Long(ItemRankingPolicy):
+        ...     item_scores = property(lambda self: np.log(self.world.catalog.length.astype(np.float64)))
+        >>> Long(make_world(SessionConfig()), Long.Config(), "slate").item_scores.shape
+        (1000,)
     """
 
     @property

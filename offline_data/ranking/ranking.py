@@ -44,7 +44,13 @@ class RankingConfig:
 
 
 class RankingPolicy(BehaviorPolicy):
-    """A behavior policy given by item scores; subclasses say which."""
+    """A behavior policy given by item scores; subclasses say which.
+
+    Examples:
+        >>> from offline_data import BEHAVIORS, RankingPolicy
+        >>> [name for name in BEHAVIORS.registered() if issubclass(BEHAVIORS.get(name), RankingPolicy)]
+        ['adversarial', 'belief', 'clickbait', 'diversified', 'expert', 'greedy', 'popularity', 'softmax', 'stale']
+    """
 
     Config = RankingConfig
     config: RankingConfig

@@ -81,7 +81,16 @@ _NEEDED: Final = {
 
 @dataclass(frozen=True, repr=False)
 class LoggedDataset:
-    """Logged sessions as flat rows, ordered by session and step."""
+    """Logged sessions as flat rows, ordered by session and step.
+
+    Examples:
+        >>> from offline_data import LogRequest, LoggedDataset, collect
+        >>> log = collect("log", LogRequest(behavior="greedy", num_sessions=8))
+        >>> log.num_sessions, log.rows["slate"].shape == (log.num_rows, 10)
+        (8, True)
+        >>> LoggedDataset.open("log", verify=True).action_kind
+        'slate'
+    """
 
     path: Path
     """The folder."""

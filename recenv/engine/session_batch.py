@@ -25,7 +25,14 @@ BLOCK_SIZE: Final = 4096
 
 @dataclass(slots=True)
 class StepOutcome:
-    """What one step of B sessions gave."""
+    """What one step of B sessions gave.
+
+    Examples:
+        >>> from recenv import SessionConfig, StepOutcome, make_world
+        >>> outcome = StepOutcome.of(make_world(SessionConfig()), num_sessions=4)
+        >>> outcome.feedback.shape, outcome.reward_vector.shape
+        ((4, 10, 3), (4, 3))
+    """
 
     shown: np.ndarray
     """[B, K] bool, positions that showed an item."""
@@ -75,6 +82,15 @@ class SessionBatch:
         num_sessions: B, at least 1.
         num_threads: threads that share the blocks of a step; the kernels run without the interpreter's lock. A batch of
             one block has work for one.
+
+    Examples:
+        >>> import numpy as np
+        >>> from recenv import SessionBatch, SessionConfig, make_world
+        >>> batch = SessionBatch(make_world(SessionConfig()), num_sessions=2)
+        >>> batch.start(np.arange(2), np.array([7, 8], np.uint64), np.zeros(2, np.uint64))
+        >>> outcome = batch.step(np.array([range(10), range(10, 20)]))
+        >>> outcome.reward.shape, batch.observe()["clock"][:, 0]
+        ((2,), array([0.02, 0.02], dtype=float32))
     """
 
     def __init__(self, world: World, num_sessions: int, num_threads: int = 1) -> None:

@@ -112,6 +112,14 @@ class RecSessionEnv(gymnasium.Env[Any, np.ndarray]):
 
     Raises:
         InvalidInput: for an unknown option or a value out of range.
+
+    Examples:
+        >>> from recenv import RecSessionEnv
+        >>> env = RecSessionEnv(slate_size=3, num_items=50)
+        >>> observation, info = env.reset(seed=7)
+        >>> observation, reward, terminated, truncated, info = env.step([4, 8, 15])
+        >>> info["shown"]
+        array([ True,  True,  True])
     """
 
     metadata: ClassVar[dict[str, Any]] = {"render_modes": list(RENDER_MODES), "render_fps": RENDER_FPS}

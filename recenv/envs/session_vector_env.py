@@ -37,6 +37,14 @@ class RecSessionVectorEnv(VectorEnv[Observation, np.ndarray, np.ndarray]):
 
     Raises:
         InvalidInput: for an unknown option or a value out of range.
+
+    Examples:
+        >>> from recenv import RecSessionVectorEnv
+        >>> env = RecSessionVectorEnv(num_envs=4, slate_size=3, num_items=50)
+        >>> observations, infos = env.reset(seed=7)
+        >>> observations, rewards, terminated, truncated, infos = env.step(env.action_space.sample())
+        >>> rewards.shape
+        (4,)
     """
 
     metadata: dict[str, Any] = {  # noqa: RUF012 (Gymnasium's)

@@ -1,4 +1,4 @@
-"""What the wrappers do to actions and observations, over a batch; see `recenv.envs.wrappers`."""
+"""What the wrappers do to actions and observations, over a batch; see the wrappers beside it."""
 
 from __future__ import annotations
 

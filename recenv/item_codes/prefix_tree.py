@@ -32,6 +32,15 @@ class PrefixTree:
 
     Raises:
         InvalidInput: for a wrong shape or dtype, a token out of range, or two items with one code.
+
+    Examples:
+        >>> import numpy as np
+        >>> from recenv import PrefixTree
+        >>> tree = PrefixTree(np.array([[0, 1], [0, 2], [1, 0]]), level_sizes=(2, 3))
+        >>> tree.items(np.array([[0, 2], [1, 1]]))
+        array([ 1, -1], dtype=int32)
+        >>> tree.next_tokens(np.array([[0]]))
+        array([[False,  True,  True]])
     """
 
     def __init__(self, codes: np.ndarray, level_sizes: Sequence[int]) -> None:

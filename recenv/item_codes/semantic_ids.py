@@ -34,7 +34,13 @@ class EmbeddedItems(Protocol):
 
 @dataclass(frozen=True)
 class SemanticIdConfig:
-    """How the items of a catalogue are coded."""
+    """How the items of a catalogue are coded.
+
+    Examples:
+        >>> from recenv import SemanticIdConfig
+        >>> SemanticIdConfig()
+        SemanticIdConfig(num_codebooks=3, codebook_size=16, num_rounds=20, points_per_token=256, seed=0)
+    """
 
     num_codebooks: int = 3
     """Levels of residual k-means; one more level tells apart the items that share all of them."""
@@ -58,7 +64,15 @@ class SemanticIdConfig:
 
 @dataclass(frozen=True, eq=False)
 class SemanticIds:
-    """The codes of a catalogue's items."""
+    """The codes of a catalogue's items.
+
+    Examples:
+        >>> from recenv import SemanticIdConfig, SemanticIds, SessionConfig, make_world
+        >>> items = make_world(SessionConfig().override(num_items=100)).catalog
+        >>> ids = SemanticIds.fit(items, SemanticIdConfig(codebook_size=8))
+        >>> ids.codes.shape, ids.level_sizes
+        ((100, 4), (8, 8, 8, 3))
+    """
 
     config: SemanticIdConfig
     """How they were made."""

@@ -29,6 +29,16 @@ class SessionEncoder(nn.Module):
         num_context: width of `context`.
         num_event: width of an event, its embedding and signals together.
         history_length: H.
+
+    Examples:
+        >>> from agents import ENCODERS, SessionSpace
+        >>> from recenv import RecSessionEnv
+        >>> env, pooled = RecSessionEnv(), ENCODERS.get("pooled")
+        >>> space = SessionSpace.of_world(env.world)
+        >>> encoder = pooled(space, pooled.Config())
+        >>> batch = space.batch({name: values[None] for name, values in env.reset(seed=0)[0].items()})
+        >>> encoder(**batch["observation"]).shape == (1, encoder.num_features)
+        True
     """
 
     Config: ClassVar[type]

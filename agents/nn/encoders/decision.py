@@ -15,7 +15,13 @@ from recenv.errors import require_range
 
 @dataclass(frozen=True)
 class DecisionConfig(TransformerConfig):
-    """Size of the transformer, and what it wants."""
+    """Size of the transformer, and what it wants.
+
+    Examples:
+        >>> from agents import DecisionConfig, NetworkConfig
+        >>> NetworkConfig(encoder=DecisionConfig()).encoder.name
+        'decision'
+    """
 
     name: ClassVar[str] = "decision"
     target: float = 2.0

@@ -16,7 +16,13 @@ from agents.nn.session_space import SessionSpace
 
 @dataclass(frozen=True)
 class FlatConfig:
-    """Nothing to choose."""
+    """Nothing to choose.
+
+    Examples:
+        >>> from agents import FlatConfig, NetworkConfig
+        >>> NetworkConfig(encoder=FlatConfig()).encoder.name
+        'flat'
+    """
 
     name: ClassVar[str] = "flat"
 

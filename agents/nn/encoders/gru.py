@@ -16,7 +16,13 @@ from recenv.errors import require_range
 
 @dataclass(frozen=True)
 class GruConfig:
-    """Size of the recurrent unit."""
+    """Size of the recurrent unit.
+
+    Examples:
+        >>> from agents import GruConfig, NetworkConfig
+        >>> NetworkConfig(encoder=GruConfig(width=32)).encoder.name
+        'gru'
+    """
 
     name: ClassVar[str] = "gru"
     width: int = 64

@@ -16,7 +16,13 @@ from recenv.errors import require_range
 
 @dataclass(frozen=True)
 class PooledConfig:
-    """Weighted sums of the history."""
+    """Weighted sums of the history.
+
+    Examples:
+        >>> from agents import NetworkConfig, PooledConfig
+        >>> NetworkConfig(encoder=PooledConfig()) == NetworkConfig()
+        True
+    """
 
     name: ClassVar[str] = "pooled"
     num_decays: int = 4

@@ -18,7 +18,13 @@ from recenv.errors import require_range
 
 @dataclass(frozen=True)
 class TransformerConfig:
-    """Size of the transformer."""
+    """Size of the transformer.
+
+    Examples:
+        >>> from agents import NetworkConfig, TransformerConfig
+        >>> NetworkConfig(encoder=TransformerConfig(width=16)).encoder.num_heads
+        2
+    """
 
     name: ClassVar[str] = "transformer"
     width: int = 64

@@ -30,6 +30,11 @@ class Response(NamedTuple):
         wanted: [B, C] float64, written for each click: minutes that the user would watch with time without end.
         benefit: [B, C] float64, written for each click: what the item gives back.
         left: [B] bool, written: the user leaves after this step, of the model's own accord.
+
+    Examples:
+        >>> from recenv import Response
+        >>> Response._fields[:3], Response._fields[-1]
+        (('shown_items', 'clicked', 'draws'), 'left')
     """
 
     shown_items: np.ndarray
@@ -66,6 +71,14 @@ class UserModel(ABC):
             if there is none.
         reward_names: the components of a step's reward vector, in order.
         minutes_reward: index of the component that counts minutes watched, written by the pieces; -1 if there is none.
+
+    Examples:
+        >>> from recenv import USER_MODELS
+        >>> model = USER_MODELS.get("interest_evolution")
+        >>> model.feedback_names
+        ('click', 'watch_fraction', 'like')
+        >>> model.Config().affinity_weight
+        2.0
     """
 
     Config: ClassVar[type]

@@ -15,11 +15,14 @@ from gymnasium.utils.env_checker import check_env
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from gymnasium.wrappers import FilterObservation
 
-from recenv import Catalog, InvalidInput, RecSessionEnv, RecSessionVectorEnv
-from recenv.envs.wrappers import (
+from recenv import (
+    Catalog,
     FlatObservation,
     HistoryTokens,
+    InvalidInput,
     ProtoAction,
+    RecSessionEnv,
+    RecSessionVectorEnv,
     SemanticIdAction,
     VectorFlatObservation,
     VectorHistoryTokens,

@@ -8,9 +8,16 @@ import gymnasium
 import numpy as np
 import pytest
 
-from recenv import InvalidInput, RecSessionEnv, RecSessionVectorEnv
+from recenv import (
+    HistoryTokens,
+    InvalidInput,
+    RecSessionEnv,
+    RecSessionVectorEnv,
+    SemanticIdAction,
+    VectorHistoryTokens,
+    VectorSemanticIdAction,
+)
 from recenv.envs.session_views import SemanticIdSpace
-from recenv.envs.wrappers import HistoryTokens, SemanticIdAction, VectorHistoryTokens, VectorSemanticIdAction
 from recenv.item_codes.semantic_ids import SemanticIdConfig, SemanticIds
 from tests.strategies.worlds import SMALL
 

@@ -1,32 +1,27 @@
-"""Other actions and other observations for RecSession's environments, single and vector.
+"""Other actions for RecSession's environments, single and vector: a point of embedding space, or semantic IDs.
 
-Actions: a point of the items' embedding space (`ProtoAction`), or a semantic ID for each position (`SemanticIdAction`).
-Observations: one flat array of features (`FlatObservation`), or the history as a sequence of tokens (`HistoryTokens`).
-Each has a vector form under `Vector...` that gives a session the same bits, works under every autoreset mode, and
-changes `infos["final_obs"]` like any other observation. Action wrappers read the observation's `candidates` and
-`available`, where there are any, so they go inside those that change observations:
+A vector form under `Vector...` gives a session the same bits and works under every autoreset mode. Action wrappers read
+the observation's `candidates` and `available`, where there are any, so they go inside those that change observations:
 
     env = FlatObservation(ProtoAction(gymnasium.make("RecSession-v0")))
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import asdict
-from typing import Any
+from typing import Any, ClassVar
 
 import gymnasium
 import numpy as np
 from gymnasium.utils import RecordConstructorArgs
-from gymnasium.vector import AutoresetMode, VectorEnv, VectorWrapper
+from gymnasium.vector import VectorEnv
 from gymnasium.vector.utils import batch_space
 
 from recenv.engine.session_batch import Observation
-from recenv.envs.session_views import SUBSETS, CodedItems, FlatFeatures, NearestItems, TokenHistory
+from recenv.envs.session_views import SUBSETS, CodedItems, NearestItems
+from recenv.envs.wrapper_parts import Task, VectorForm, check_wrapped, rows_of_one
 from recenv.errors import InvalidInput, require
 from recenv.item_codes.semantic_ids import SemanticIds
-
-# --- single environments
 
 
 class ProtoAction(gymnasium.Wrapper, RecordConstructorArgs):
@@ -40,10 +35,22 @@ class ProtoAction(gymnasium.Wrapper, RecordConstructorArgs):
 
     Raises:
         InvalidInput: for another environment, or one whose `candidates` or `available` a wrapper has taken away.
+
+    Examples:
+        >>> import gymnasium
+        >>> import numpy as np
+        >>> from recenv import ProtoAction
+        >>> env = ProtoAction(gymnasium.make("RecSession-v0"))
+        >>> observation, info = env.reset(seed=0)
+        >>> observation, reward, terminated, truncated, info = env.step(np.ones(16, np.float32))
+        >>> info["feedback"].shape
+        (10, 3)
     """
 
+    task: ClassVar[Task] = "actions"
+
     def __init__(self, env: gymnasium.Env) -> None:
-        _check("ProtoAction", env)
+        check_wrapped("ProtoAction", "actions", env)
         RecordConstructorArgs.__init__(self)
         gymnasium.Wrapper.__init__(self, env)
         self._nearest = NearestItems(env)
@@ -66,7 +73,7 @@ class ProtoAction(gymnasium.Wrapper, RecordConstructorArgs):
             InvalidInput: for a wrong shape, or a number that is not finite.
         """
         protos = _action(action, self._nearest.space.shape, "a proto-action", "iuf")[None]
-        slate = self._nearest.slates(protos, _rows_of_one(self._subset))[0]
+        slate = self._nearest.slates(protos, rows_of_one(self._subset))[0]
         observation, *outcome, info = self.env.step(slate)
         self._subset = _subset(observation)
         return observation, *outcome, info  # type: ignore[return-value]
@@ -104,12 +111,22 @@ class SemanticIdAction(gymnasium.Wrapper, RecordConstructorArgs):
     Raises:
         InvalidInput: for another environment, one whose `candidates` or `available` a wrapper has taken away, codes of
             other items, or an unknown option or `invalid`.
+
+    Examples:
+        >>> import gymnasium
+        >>> from recenv import SemanticIdAction
+        >>> env = SemanticIdAction(gymnasium.make("RecSession-v0", slate_size=2))
+        >>> observation, info = env.reset(seed=0)
+        >>> env.action_space.shape, info["action_mask"].shape
+        ((8,), (110,))
     """
+
+    task: ClassVar[Task] = "actions"
 
     def __init__(
         self, env: gymnasium.Env, ids: SemanticIds | None = None, *, invalid: str = "raise", **options: Any
     ) -> None:
-        _check("SemanticIdAction", env)
+        check_wrapped("SemanticIdAction", "actions", env)
         coded = CodedItems(env, ids, invalid, options)
         # The config fixes the codes and, unlike them, is JSON.
         RecordConstructorArgs.__init__(self, invalid=invalid, **asdict(coded.ids.config))
@@ -136,7 +153,7 @@ class SemanticIdAction(gymnasium.Wrapper, RecordConstructorArgs):
                 out of range.
         """
         codes = _action(action, self._coded.space.shape, "integer tokens", "iu")[None]
-        observation, *outcome, info = self.env.step(self._coded.slates(codes, _rows_of_one(self._subset))[0])
+        observation, *outcome, info = self.env.step(self._coded.slates(codes, rows_of_one(self._subset))[0])
         return observation, *outcome, self._with_mask(observation, info)  # type: ignore[return-value]
 
     def action_masks(self) -> np.ndarray:
@@ -145,92 +162,25 @@ class SemanticIdAction(gymnasium.Wrapper, RecordConstructorArgs):
 
     def _with_mask(self, observation: Observation, info: dict[str, Any]) -> dict[str, Any]:
         self._subset = _subset(observation)
-        self._mask = self._coded.masks(_rows_of_one(self._subset), 1)[0]
+        self._mask = self._coded.masks(rows_of_one(self._subset), 1)[0]
         return {**info, "action_mask": self._mask.copy()}
 
 
-class _ObservationView(gymnasium.ObservationWrapper):
-    """An observation wrapper of a single environment by what it does to a batch."""
+class VectorProtoAction(VectorForm):
+    """`ProtoAction` of a `RecSessionVectorEnv`: [B, d].
 
-    def __init__(self, env: gymnasium.Env, view: FlatFeatures | TokenHistory) -> None:
-        super().__init__(env)
-        self._view = view
-        self.observation_space = view.space
-
-    def observation(self, observation: Observation) -> Any:
-        """Return the changed observation."""
-        return next(_lanes(self._view.observe(_rows_of_one(observation))))
-
-
-class FlatObservation(_ObservationView, RecordConstructorArgs):
-    """Observe one array of features, [n] float32 with finite bounds.
-
-    First come the observation's own numbers, each flat, in the order of its space (`profile`, `clock`, and what else is
-    a float Box), then the history. Item ids (`candidates`, `available`) are no features and left out.
-
-    Args:
-        env: a `RecSessionEnv`, perhaps wrapped.
-        history: "pooled" for the mean embedding [d] and mean feedback [F - 1] of the consumed items and the share of
-            the history that they fill; "embedded" for each item's embedding, [H * d], and feedback, [H * (F - 1)].
-            Zeros where nothing was consumed.
-
-    Raises:
-        InvalidInput: for another environment, one whose history a wrapper has taken away, or an unknown `history`.
+    Examples:
+        >>> import gymnasium
+        >>> from recenv import VectorProtoAction
+        >>> env = gymnasium.make_vec("RecSession-v0", num_envs=3, vectorization_mode="vector_entry_point")
+        >>> VectorProtoAction(env).action_space.shape
+        (3, 16)
     """
 
-    def __init__(self, env: gymnasium.Env, history: str = "pooled") -> None:
-        _check("FlatObservation", env)
-        RecordConstructorArgs.__init__(self, history=history)
-        _ObservationView.__init__(self, env, FlatFeatures(env, history))
-
-
-class HistoryTokens(_ObservationView, RecordConstructorArgs):
-    """Observe `history_tokens`, int32, in the place of `history_items`; the rest of the observation stays.
-
-    Args:
-        env: a `RecSessionEnv`, perhaps wrapped.
-        tokens: "items" for [H] item ids plus one, or "semantic" for [H * L] tokens of the items' codes, where level l
-            has numbers of its own: 1 + (sum of the sizes of the levels before) + token. 0 is padding, in front.
-        ids: codes of the catalogue, so as not to fit them again.
-        **options: fields of `SemanticIdConfig`, to fit them.
-
-    Attributes:
-        num_tokens: size of the vocabulary, padding included.
-        ids: the codes, or None for item tokens.
-
-    Raises:
-        InvalidInput: for another environment, one whose history a wrapper has taken away, unknown `tokens`, codes of
-            other items, or an unknown option.
-    """
-
-    def __init__(
-        self, env: gymnasium.Env, tokens: str = "items", ids: SemanticIds | None = None, **options: Any
-    ) -> None:
-        _check("HistoryTokens", env)
-        view = TokenHistory(env, tokens, ids, options)
-        self.ids = view.ids
-        self.num_tokens = view.num_tokens
-        RecordConstructorArgs.__init__(self, tokens=tokens, **({} if view.ids is None else asdict(view.ids.config)))
-        _ObservationView.__init__(self, env, view)
-
-
-# --- vector environments
-
-
-class _VectorForm(VectorWrapper):
-    """A vector wrapper that says how it resets, in the attribute that TorchRL looks for."""
-
-    @property
-    def autoreset_mode(self) -> AutoresetMode:
-        """When a session that ended starts again."""
-        return self.env.metadata["autoreset_mode"]
-
-
-class VectorProtoAction(_VectorForm):
-    """`ProtoAction` of a `RecSessionVectorEnv`: [B, d]."""
+    task: ClassVar[Task] = "actions"
 
     def __init__(self, env: VectorEnv) -> None:
-        _check("ProtoAction", env, vector=True)
+        check_wrapped("ProtoAction", "actions", env, vector=True)
         super().__init__(env)
         self._nearest = NearestItems(env)
         self._subset: Observation = {}
@@ -251,13 +201,24 @@ class VectorProtoAction(_VectorForm):
         return observations, *outcome, infos  # type: ignore[return-value]
 
 
-class VectorSemanticIdAction(_VectorForm):
-    """`SemanticIdAction` of a `RecSessionVectorEnv`: [B, K * L]; `infos["action_mask"]` is [B, K * (sum of sizes)]."""
+class VectorSemanticIdAction(VectorForm):
+    """`SemanticIdAction` of a `RecSessionVectorEnv`: [B, K * L]; `infos["action_mask"]` is [B, K * (sum of sizes)].
+
+    Examples:
+        >>> import gymnasium
+        >>> from recenv import VectorSemanticIdAction
+        >>> env = gymnasium.make_vec("RecSession-v0", num_envs=3, vectorization_mode="vector_entry_point")
+        >>> observations, infos = VectorSemanticIdAction(env).reset(seed=0)
+        >>> infos["action_mask"].shape
+        (3, 550)
+    """
+
+    task: ClassVar[Task] = "actions"
 
     def __init__(
         self, env: VectorEnv, ids: SemanticIds | None = None, *, invalid: str = "raise", **options: Any
     ) -> None:
-        _check("SemanticIdAction", env, vector=True)
+        check_wrapped("SemanticIdAction", "actions", env, vector=True)
         super().__init__(env)
         self._coded = CodedItems(env, ids, invalid, options)
         self._subset: Observation = {}
@@ -281,80 +242,6 @@ class VectorSemanticIdAction(_VectorForm):
         return {**infos, "action_mask": self._coded.masks(self._subset, self.num_envs)}
 
 
-class _VectorObservationView(_VectorForm):
-    """An observation wrapper of a vector environment; Gymnasium's own refuses SAME_STEP."""
-
-    def __init__(self, env: VectorEnv, view: FlatFeatures | TokenHistory) -> None:
-        super().__init__(env)
-        self._view = view
-        self.single_observation_space = view.space
-        self.observation_space = batch_space(view.space, env.num_envs)
-
-    def reset(self, *, seed: Any = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
-        """Start episodes; see `RecSessionVectorEnv.reset`."""
-        observations, infos = self.env.reset(seed=seed, options=options)
-        return self._view.observe(observations), infos
-
-    def step(self, actions: np.ndarray) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
-        """Step every session; see the wrapped environment."""
-        observations, *outcome, infos = self.env.step(actions)
-        if "final_obs" in infos:
-            infos = {**infos, "final_obs": self._last(infos["final_obs"])}
-        return self._view.observe(observations), *outcome, infos  # type: ignore[return-value]
-
-    def _last(self, final: np.ndarray) -> np.ndarray:
-        ended = [b for b, observation in enumerate(final) if observation is not None]
-        together = {name: np.stack([final[b][name] for b in ended]) for name in final[ended[0]]}
-        out = np.full(len(final), None, dtype=object)
-        for b, observation in zip(ended, _lanes(self._view.observe(together)), strict=True):
-            out[b] = observation
-        return out
-
-
-class VectorFlatObservation(_VectorObservationView):
-    """`FlatObservation` of a `RecSessionVectorEnv`: [B, n]."""
-
-    def __init__(self, env: VectorEnv, history: str = "pooled") -> None:
-        _check("FlatObservation", env, vector=True)
-        super().__init__(env, FlatFeatures(env, history))
-
-
-class VectorHistoryTokens(_VectorObservationView):
-    """`HistoryTokens` of a `RecSessionVectorEnv`: [B, H] or [B, H * L]."""
-
-    def __init__(self, env: VectorEnv, tokens: str = "items", ids: SemanticIds | None = None, **options: Any) -> None:
-        _check("HistoryTokens", env, vector=True)
-        view = TokenHistory(env, tokens, ids, options)
-        self.ids = view.ids
-        self.num_tokens = view.num_tokens
-        super().__init__(env, view)
-
-
-# --- parts
-
-
-def _check(name: str, env: object, *, vector: bool = False) -> None:
-    """Refuse an environment of the other form, and a second wrapper of the same task, by the wrapper's single name."""
-    own, other = (f"Vector{name}", name) if vector else (name, f"Vector{name}")
-    if not isinstance(env, VectorEnv if vector else gymnasium.Env):
-        takes = f"{own} takes a {'vector' if vector else 'single'} environment"
-        if isinstance(env, gymnasium.Env | VectorEnv):
-            raise InvalidInput(f"{takes} and env={env} is a {'single' if vector else 'vector'} one; use {other}")
-        raise InvalidInput(f"{takes}, not a {type(env).__name__}; pass a RecSession environment")
-    actions = (ProtoAction, SemanticIdAction, VectorProtoAction, VectorSemanticIdAction)
-    family = actions if name.endswith("Action") else (_ObservationView, _VectorObservationView)
-    inner: Any = env
-    while isinstance(inner, gymnasium.Wrapper | VectorWrapper):
-        if isinstance(inner, family):
-            why = (
-                "ProtoAction makes a slate of a point, and SemanticIdAction of codes"
-                if family is actions
-                else "FlatObservation makes features of the history, and HistoryTokens tokens"
-            )
-            raise InvalidInput(f"{own} cannot wrap env={env}: {why}; use one of them, once")
-        inner = inner.env
-
-
 def _subset(observation: Observation) -> Observation:
     name = next((name for name in SUBSETS if name in observation), None)
     # A copy: an observation is its reader's to change.
@@ -371,15 +258,3 @@ def _action(action: Any, shape: tuple[int, ...], kind: str, dtype_kinds: str) ->
         f"action has shape {array.shape} and dtype {array.dtype}; pass {kind} of shape {shape}",
     )
     return array
-
-
-def _rows_of_one(observation: Observation) -> Observation:
-    return {name: values[None] for name, values in observation.items()}
-
-
-def _lanes(observations: Any) -> Iterator[Any]:
-    """Yield the observation of each session of a batch."""
-    if isinstance(observations, dict):
-        count = len(next(iter(observations.values())))
-        return ({name: values[b] for name, values in observations.items()} for b in range(count))
-    return iter(observations)
