@@ -1,29 +1,21 @@
-"""A logged dataset on one self-contained HTML page: verdict, figures and tables of `dataset_summary`."""
+"""A logged dataset on one self-contained HTML page: what `recsession inspect` prints, and figures of it."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
-from offline_data.describe.charts import Figure, Panel, make_panel, percent, readable
 from offline_data.describe.dataset_summary import policy_name
-from offline_data.describe.log_checks import CHECKS
-from offline_data.describe.pages import write_page
+from offline_data.describe.figures import COLORS, INK, MIDDLE, Chart, draw_histogram, make_axes, styled
+from offline_data.describe.number_words import bytes_text, interval_text, percent, readable, share_text
+from offline_data.describe.pages import Page, Section, Table, write_page
+from offline_data.describe.summary_rows import summary_rows
 from offline_data.store.dataset import LoggedDataset
 
-_QUANTILES = {
-    "p0": "smallest",
-    "p5": "5 %",
-    "p25": "25 %",
-    "p50": "median",
-    "p75": "75 %",
-    "p95": "95 %",
-    "p100": "largest",
-}
-_ROOM = 70.0  # pixels that the name of a marked value takes
-_FAR = 2.0  # a reference is drawn where it lies within so many ranges of the returns
+_QUANTILES: Final = ("p0", "p5", "p25", "p50", "p75", "p95", "p100")
+_FAR: Final = 2.0  # a reference is drawn where it lies within so many ranges of the returns
 
 
 def write_dataset_page(dataset: LoggedDataset, summary: Mapping[str, Any], path: Path, *, verified: bool) -> Path:
@@ -38,69 +30,26 @@ def write_dataset_page(dataset: LoggedDataset, summary: Mapping[str, Any], path:
     Raises:
         InvalidInput: if `path` cannot be written.
     """
-    values = {
-        "summary": summary,
-        "sentences": verdict(summary),
-        "figures": draw_figures(summary),
-        "quantiles": _QUANTILES,
-        "checks": CHECKS,
-        "facts": _facts(dataset, summary),
-        "verified": verified,
-        "size_of": bytes_text,
-        "interval": interval_text,
-        "share": share_text,
-        "count": count_text,
-    }
-    return write_page(path, Path(__file__).with_name("dataset_page.html.jinja"), values)
+    source = summary["source"]
+    checked = ("integrity", "every checksum is right" if verified else "checksums not compared")
+    sections = [
+        _sessions(summary),
+        *_answers(summary),
+        *_propensities(summary),
+        _exposure(summary["coverage"]),
+        Section("In numbers", [Table((), [*summary_rows(summary), checked])]),
+        _making(dataset, summary),
+    ]
+    kind = f"dataset · {source['reader'] or source['user_model'] or source['kind']}"
+    return write_page(path, Page(source["name"], kind, lead(summary), sections=sections))
 
 
-def verdict(summary: Mapping[str, Any]) -> list[str]:
-    """Return what matters first, in plain sentences: quality, off-policy evaluation, coverage, noise.
+def lead(summary: Mapping[str, Any]) -> str:
+    """Return what matters first, in one sentence.
 
     Args:
         summary: what `summarize` says about a dataset.
     """
-    return [_earned(summary), _comparable(summary), _covered(summary), *_noisy(summary)]
-
-
-def interval_text(item: Mapping[str, float]) -> str:
-    """Return a mean with its interval."""
-    return f"{readable(item['mean'])} [{readable(item['low'])}, {readable(item['high'])}]"
-
-
-def count_text(count: float) -> str:
-    """Return an effective number of samples: whole where it is large."""
-    return f"{count:,.0f}" if count >= 100.0 else readable(count)
-
-
-def share_text(share: float) -> str:
-    """Return a share as a percentage, aligned with others of a column."""
-    return f"{100.0 * share:.{2 if 0.0 < share < 0.01 else 1}f} %"
-
-
-def bytes_text(count: int) -> str:
-    """Return a number of bytes in the largest unit that leaves at least one of it."""
-    size, units = float(count), ["bytes", "KiB", "MiB", "GiB", "TiB"]
-    while size >= 1024.0 and len(units) > 1:
-        size, units = size / 1024.0, units[1:]
-    return f"{count} bytes" if units[0] == "bytes" else f"{size:.1f} {units[0]}"
-
-
-def draw_figures(summary: Mapping[str, Any]) -> dict[str, Figure]:
-    """Return the page's figures by name, without those for which the log holds nothing.
-
-    Args:
-        summary: what `summarize` says about a dataset.
-    """
-    figures = {"sessions": _sessions_figure(summary)}
-    if summary["size"]["slate_size"] > 1:
-        figures["answers"] = _answers_figure(summary)
-    if summary["propensity"]["log_prob"]:
-        figures["propensities"] = _propensity_figure(summary)
-    return {**figures, "exposure": _exposure_figure(summary)}
-
-
-def _earned(summary: Mapping[str, Any]) -> str:
     size, score = summary["size"], summary["score"]
     told = f"{size['sessions']:,} sessions, {size['steps']:,} steps: a session earns"
     told = f"{told} {interval_text(summary['session_return']['interval'])} on average"
@@ -110,148 +59,138 @@ def _earned(summary: Mapping[str, Any]) -> str:
     return f"{told}, a normalised score of {interval_text(score)}, where {noise} is 0 and {expert} is 1."
 
 
-def _comparable(summary: Mapping[str, Any]) -> str:
-    overlap, propensity = summary["overlap"], summary["propensity"]
-    if overlap is None:
-        return (
-            "The log does not know how likely its actions were: no importance weights, so that off-policy evaluation "
-            "rests on a model alone, unless propensities are estimated."
-        )
-    kinds = {"estimated": "estimated, not known", "partial": "missing in some sessions"}
-    told = f"Propensities are {kinds.get(propensity['kind'], propensity['kind'])}"
-    if overlap["reach"] == 0.0:
-        return (
-            f"{told}; with {propensity['known_sessions']:,} sessions that have them, no estimate by whole sessions can "
-            "have an effective sample size of 100."
-        )
-    return (
-        f"{told}; off-policy, whole sessions keep an effective sample size of 100 for policies within "
-        f"{readable(overlap['reach'])} nats a step of the one that logged."
-    )
+def session_charts(summary: Mapping[str, Any]) -> list[Chart]:
+    """Return the histograms of the sessions' returns and lengths, these only where they differ.
 
-
-def _covered(summary: Mapping[str, Any]) -> str:
-    coverage, items = summary["coverage"], summary["size"]["items"]
-    told = f"{coverage['items_shown']:,} of {items:,} items were shown"
-    return f"{told}, as evenly as if {readable(coverage['effective_items'])} of them took turns."
-
-
-def _noisy(summary: Mapping[str, Any]) -> list[str]:
-    sentences = []
-    if summary["source"]["kind"] == "simulator":
-        told = ", ".join(f"{name.replace('_', ' ')} {value:g}" for name, value in summary["injected"].items())
-        sentences.append(f"Injected on purpose: {told}." if told else "Nothing was injected.")
-    wrong = {name: count for name, count in summary["checks"].items() if count}
-    told = "; ".join(f"{count:,} {CHECKS[name]}" for name, count in wrong.items())
-    return [*sentences, f"The log contradicts itself: {told}." if wrong else "The log nowhere contradicts itself."]
-
-
-def _sessions_figure(summary: Mapping[str, Any]) -> Figure:
+    Args:
+        summary: what `summarize` says about a dataset.
+    """
     returns, lengths = summary["session_return"], summary["session_length"]
+    posts = [(returns["mean"], "mean")]
+    if summary["score"] is not None:
+        (low, *_, high), quality = returns["edges"], summary["score"]["quality"]
+        reach = _FAR * (high - low)
+        named = [(quality[f"{name}_return"]["mean"], name) for name in ("noise", "expert")]
+        posts += [(value, name) for value, name in named if low - reach <= value <= high + reach]
+    charts = [_histogram("Return", "session return", "sessions", returns, posts)]
+    if lengths["quantiles"]["p0"] < lengths["quantiles"]["p100"]:
+        charts.append(_histogram("Length", "steps", "sessions", lengths, [(lengths["mean"], "mean")]))
+    return charts
+
+
+def _sessions(summary: Mapping[str, Any]) -> Section:
     caption = (
         "Undiscounted return of a session, and its number of steps. Look for two hills, where two kinds of policy, or "
         "of user, made the log, and for a pile at the longest session, where time was up."
     )
-    low, high = returns["edges"][0], returns["edges"][-1]
-    posts = [(returns["mean"], "mean")]
+    each = {"return": summary["session_return"], "length, steps": summary["session_length"]}
+    rows = [(name, *map(readable, (it["mean"], *map(it["quantiles"].get, _QUANTILES)))) for name, it in each.items()]
+    header = ("", "mean", "smallest", "5 %", "25 %", "median", "75 %", "95 %", "largest")
+    note = "The intervals of the means allow for users with several sessions."
     if summary["score"] is not None:
-        quality, reach = summary["score"]["quality"], _FAR * (high - low)
-        for value, text in ((quality["noise_return"]["mean"], "noise"), (quality["expert_return"]["mean"], "expert")):
-            if low - reach <= value <= high + reach:
-                posts.append((value, text))
-                low, high = min(low, value), max(high, value)
-        caption += " The noise policy and the expert, that the score is measured against, are marked."
-    panels = [_histogram("Return", "session return", returns, (low, high), posts, "sessions")]
-    if lengths["quantiles"]["p0"] < lengths["quantiles"]["p100"]:
-        panels.append(_histogram("Length", "steps", lengths, None, [(lengths["mean"], "mean")], "sessions"))
-    return Figure("What a session earns, and how long it lasts", caption, panels, layout="two")
+        quality = summary["score"]["quality"]
+        note += (
+            f" Score 0 is the noise's return, {interval_text(quality['noise_return'])}; 1 is the expert's, "
+            f"{interval_text(quality['expert_return'])}; the score's interval is of their sampling error, since "
+            "what the log earned is known."
+        )
+    title = "What a session earns, and how long it lasts"
+    return Section(title, [caption, session_charts(summary), Table(header, rows, note=note)])
 
 
-def _answers_figure(summary: Mapping[str, Any]) -> Figure:
+def _answers(summary: Mapping[str, Any]) -> list[Section]:
     rates = summary["feedback"]["click_rate_by_position"]
     caption = (
         "Clicks of an item shown at each position of the slate. Look for a fall from the first position on: it mixes "
         "position bias with a policy that puts its best items first."
     )
-    x = ("position", 0.5, len(rates) + 0.5)
-    panel = make_panel("Click rate by position", (0.0, 1.08 * max(*rates, 1e-3)), x, (520, 300), y_label="clicks")
-    for index, rate in enumerate(rates):
-        left, right = index + 0.7, index + 1.3
-        panel.add("area", points=[(left, 0), (left, rate), (right, rate), (right, 0)], color=0, style="bars")
-    panel.alt = f"Click rate by position: {', '.join(map(readable, rates))}."
-    return Figure("What users answer", caption, [panel], layout="two")
+    return [Section("What users answer", [caption, [_position_chart(rates)]])] if len(rates) > 1 else []
 
 
-def _propensity_figure(summary: Mapping[str, Any]) -> Figure:
+@styled
+def _position_chart(rates: list[float]) -> Chart:
+    x_range, top = (0.5, len(rates) + 0.5), 1.08 * max(*rates, 1e-3)
+    axes = make_axes("Click rate by position", "position", "clicks", x_range=x_range, y_range=(0.0, top))
+    axes.bar(range(1, len(rates) + 1), rates, 0.6, color=f"{COLORS[0]}4d", edgecolor=COLORS[0], linewidth=1.2)
+    return Chart(axes, f"Click rate by position: {', '.join(map(readable, rates))}.")
+
+
+def _propensities(summary: Mapping[str, Any]) -> list[Section]:
+    title, propensity, latent = "How likely the logged actions were", summary["propensity"], summary["latent"]
+    if not propensity["log_prob"]:
+        told = (
+            "The log does not say. Without propensities there are no importance weights: estimate them when the log is "
+            "read in (recsession import --estimate-propensities), or evaluate by a model alone (dm)."
+        )
+        return [Section(title, [told])]
     slates = summary["source"]["action_kind"] == "slate"
     kind = "log-probability of the slate" if slates else "log-density of the proto-action"
     caption = (
-        f"The {kind} under the policy that logged it. Look for a tail to the left: actions that it "
-        "hardly ever takes, and that weigh heavily where another policy likes them."
+        f"The {kind} under the policy that logged it. Look for a tail to the left: actions that it hardly ever takes, "
+        "and that weigh heavily where another policy likes them. Of importance weights w, target over logging policy, "
+        "the effective sample size is (Σw)²/Σw²; below 100 an estimate is not to be trusted. A session's weight is the "
+        "product over its steps."
     )
-    log_prob = summary["propensity"]["log_prob"]
-    panel = _histogram("Propensities", f"{kind}, nats", log_prob, None, [(log_prob["mean"], "mean")], "steps")
-    return Figure("How likely the logged actions were", caption, [panel], layout="two")
+    log_prob = propensity["log_prob"]
+    row: list[Any] = [_histogram("Propensities", f"{kind}, nats", "steps", log_prob, [(log_prob["mean"], "mean")])]
+    if latent and latent["mixing"] and propensity["known_steps"] == summary["size"]["steps"]:
+        # Of a component that is drawn once a session, single steps bound nothing.
+        units = {"steps": "single steps", "sessions": "whole sessions"}
+        rows = [
+            (f"{part['component']} alone, {told}", f"at least {part[f'{unit}_alone']:,}", f"{summary['size'][unit]:,}")
+            for part in latent["components"]
+            for unit, told in units.items()
+            if unit == "sessions" or latent["mixing"] != "session"
+        ]
+        note = "A component alone has at least what it did alone, on average over logs."
+        row.append(Table(("", "effective sample size", "of"), rows, "Whom this log can judge", note))
+    return [Section(title, [caption, row])]
 
 
-def _exposure_figure(summary: Mapping[str, Any]) -> Figure:
-    coverage = summary["coverage"]
+def _exposure(coverage: Mapping[str, Any]) -> Section:
     caption = (
         "Share of all that was shown that the most shown items take. Look for how far the curve bends from the "
         "diagonal, on which all items are shown alike: what is hardly shown cannot be learned about."
     )
-    x = ("share of the items, most shown first", 0.0, 1.0)
-    panel = make_panel("Exposure", (0.0, 1.0), x, (520, 360), y_label="share of what was shown")
-    panel.add("diagonal", points=[(0, 0), (1, 1)])
-    panel.add("area", points=[(0, 0), *coverage["curve"], (1, 0)], color=0)
-    panel.add("line", points=coverage["curve"], color=0, style="plain")
-    tenth = min(coverage["curve"], key=lambda point: abs(point[0] - 0.1))
-    panel.alt = f"The {percent(tenth[0])} most shown items take {percent(tenth[1])} of what was shown."
-    return Figure("What was shown", caption, [panel], layout="two")
+    rows = []
+    for top in coverage["top_items"]:
+        own = "" if top["source_id"] in (None, str(top["item"])) else f" ({top['source_id']})"
+        rows.append((f"{top['item']}{own}", share_text(top["share_of_exposure"]), share_text(top["click_rate"])))
+    table = Table(("item", "share of what was shown", "click rate"), rows, "Most shown items")
+    return Section("What was shown", [caption, [_exposure_chart(coverage["curve"]), table]])
+
+
+@styled
+def _exposure_chart(curve: list[list[float]]) -> Chart:
+    ends = (0.0, 1.0)
+    labels = ("share of the items, most shown first", "share of what was shown")
+    axes = make_axes("Exposure", *labels, size=MIDDLE, x_range=ends, y_range=(0.0, 1.02))
+    axes.plot(ends, ends, color=INK, linewidth=0.8, dashes=(4, 3))
+    axes.annotate("all alike", (0.62, 0.62), xytext=(6, -6), textcoords="offset points", va="top")
+    items, shown = zip(*curve, strict=True)
+    axes.fill_between(items, shown, color=COLORS[0], alpha=0.12, linewidth=0)
+    axes.plot(items, shown, color=COLORS[0])
+    tenth = min(curve, key=lambda point: abs(point[0] - 0.1))
+    return Chart(axes, f"The {percent(tenth[0])} most shown items take {percent(tenth[1])} of what was shown.")
+
+
+def _making(dataset: LoggedDataset, summary: Mapping[str, Any]) -> Section:
+    manifest = dataset.manifest
+    estimate = manifest["source"].get("propensity_estimate")
+    facts = [("folder", dataset.path)] + ([("propensities", json.dumps(estimate))] if estimate else [])
+    facts.append(("versions", ", ".join(f"{name} {number}" for name, number in manifest["versions"].items())))
+    columns = [
+        (each["name"], f"{each['dtype']} {each['shape']}", bytes_text(each["bytes"]), each["meaning"])
+        for each in summary["columns"]
+    ]
+    every = Table(("column", "type", "on disk", "meaning"), columns, "Every column", folded=True)
+    return Section("How it was made", [Table((), facts), every])
 
 
 def _histogram(
-    title: str,
-    x_label: str,
-    distribution: Mapping[str, Any],
-    reach: tuple[float, float] | None,
-    posts: Sequence[tuple[float, str]],
-    y_label: str,
-) -> Panel:
-    edges, counts = distribution["edges"], distribution["counts"]
-    low, high = reach or (edges[0], edges[-1])
-    margin = 0.02 * (high - low)
-    x = (x_label, low - margin, high + margin)
-    panel = make_panel(title, (0.0, 1.25 * max(counts)), x, (520, 320), y_label=y_label, left=66)
-    corners = [
-        corner
-        for left, right, count in zip(edges[:-1], edges[1:], counts, strict=True)
-        for corner in ((left, count), (right, count))
-    ]
-    panel.add("area", points=[(edges[0], 0), *corners, (edges[-1], 0)], color=0, style="bars")
-    for line, (value, text) in enumerate(posts):
-        at = panel.x(value)
-        left = at - panel.x.start > _ROOM and (value < posts[0][0] or panel.x.end - at < _ROOM)
-        panel.add("post", x=at, y=panel.y.end + 12 + 15 * line, text=f"{text} {readable(value)}", left=left)
-    told = ", ".join(f"{text} {readable(value)}" for value, text in posts)
-    ends = f"from {readable(distribution['quantiles']['p0'])} to {readable(distribution['quantiles']['p100'])}"
-    panel.alt = f"Histogram of {x_label} {ends}: {told}, median {readable(distribution['quantiles']['p50'])}."
-    return panel
-
-
-def _facts(dataset: LoggedDataset, summary: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Return how the log was made."""
-    source, manifest = summary["source"], dataset.manifest
-    estimate = manifest["source"].get("propensity_estimate")
-    facts = {
-        "folder": str(dataset.path),
-        "source": source["kind"] if source["reader"] is None else f"{source['kind']}, by {source['reader']}",
-        "estimate": None if estimate is None else json.dumps(estimate),
-        "lacking": "; ".join(source["lacking"]) or None,
-        "user model": source["user_model"],
-        "world hash": source["world_hash"],
-        "behavior": None if source["behavior"] is None else json.dumps(source["behavior"]),
-        "action kind": source["action_kind"],
-        "versions": ", ".join(f"{name} {number}" for name, number in manifest["versions"].items()),
-    }
-    return [(name, text) for name, text in facts.items() if text is not None]
+    title: str, x_label: str, y_label: str, distribution: Mapping[str, Any], posts: list[tuple[float, str]]
+) -> Chart:
+    axes = draw_histogram(title, x_label, y_label, distribution["edges"], distribution["counts"], posts)
+    told = ", ".join(f"{name} {readable(value)}" for value, name in posts)
+    low, middle, high = (readable(distribution["quantiles"][key]) for key in ("p0", "p50", "p100"))
+    return Chart(axes, f"Histogram of {x_label} from {low} to {high}: {told}, median {middle}.")

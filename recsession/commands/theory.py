@@ -10,10 +10,8 @@ from tqdm import tqdm
 
 from offline_data.store.atomic_files import make_folder, write_json
 from recenv.errors import require_range
+from recsession.experiments.theory.comparison import DEVIATION_HEADER, deviation_rows, verdict
 from recsession.experiments.theory.experiments import EXPERIMENTS
-from recsession.experiments.theory_page import deviation_rows, verdict, write_theory_page
-
-_HEADER = ("experiment", "closed forms", "largest relative deviation", "ranges", "largest relative excess")
 
 
 @dataclass(frozen=True)
@@ -30,6 +28,8 @@ class Theory:
 
     def run(self) -> None:
         """Measure, write and print."""
+        from recsession.experiments.theory_page import write_theory_page  # matplotlib, which --help does without
+
         require_range("seed", self.seed, 0, 2**31 - 1, integer=True)
         out = make_folder(self.out)
         generators = np.random.default_rng(self.seed).spawn(len(EXPERIMENTS))
@@ -38,7 +38,7 @@ class Theory:
         plain = [experiment.as_dict() for experiment in experiments]
         write_json(out / "theory.json", {"seed": self.seed, "experiments": plain})
         page = write_theory_page(experiments, self.seed, out / "theory.html")
-        rows = [_HEADER, *deviation_rows(experiments)]
+        rows = [DEVIATION_HEADER, *deviation_rows(experiments)]
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         for name, *numbers in rows:
             columns = (text.rjust(width) for text, width in zip(numbers, widths[1:], strict=True))

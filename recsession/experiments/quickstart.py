@@ -48,7 +48,7 @@ from recenv.plain_config import to_plain
 from recenv.session_config import SessionConfig
 from recenv.statistics import Interval
 from recenv.world import make_world
-from recsession.experiments.report import format_table, write_report
+from recsession.experiments.report import format_table
 
 ESTIMATORS: Final = ("snips", "dr")
 Progress = Callable[[int], object]
@@ -182,6 +182,8 @@ def run_quickstart(request: Quickstart) -> dict[str, Any]:
     Raises:
         InvalidInput: if `out` holds another run or cannot be written, or the device is not there.
     """
+    from recsession.experiments.report_page import write_report  # matplotlib, which no worker needs
+
     check_device(request.device)
     reference = _reference(request)
     with sole_writer(make_folder(request.out)):

@@ -1,50 +1,91 @@
-"""The quickstart's figures: what stands in each chart of the report, and what to look for."""
+"""The quickstart's figures: what stands in each chart of the report, and what to look for; the same for any methods."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from statistics import fmean
-from typing import Any
+from typing import Any, Final, TypeAlias
 
-from offline_data.describe.charts import Figure, LegendEntry, Panel, decades, finite, make_panel, percent, readable
+from matplotlib.axes import Axes
 
-# Index of the template's Okabe-Ito colors and of the shapes.
-_COLORS = {"drpo": 0, "signed_pg": 1, "awr": 2, "bc": 3, "filter": 4}
-_ESTIMATORS = {"snips": "Self-normalised importance sampling (snips)", "dr": "Doubly robust (dr)"}
-_DIALS = {"kappa": ("Kappa", "share kept"), "epsilon": ("Epsilon", "width"), "kl": ("KL", "nats")}
-_MAX_SEED_PANELS = 6
-_SCORE_FLOOR, _SCORE_CEILING = -1.0, 1.5  # a normalised score outside is cut off in the learning curves
+from offline_data.describe.figures import (
+    COLORS,
+    INK,
+    MIDDLE,
+    SMALL,
+    SOFT,
+    WIDE,
+    Chart,
+    decades,
+    label_ends,
+    looks,
+    make_axes,
+    mark_value,
+    styled,
+    within,
+)
+from offline_data.describe.number_words import finite, percent, readable
+from offline_data.describe.pages import Section
 
-Series = list[tuple[float, float]]
+Results: TypeAlias = Mapping[str, Any]
+Series: TypeAlias = list[tuple[float, float]]
+Curves: TypeAlias = dict[str, list[Series]]
+
+_WAYS: Final = {"normalized_score": 0.14, "normalized_score_sampled": -0.14}
+_PEAKS: Final = {
+    "surprisal_max": ("Largest surprisal", "nats"),
+    "score_function_norm_max": ("Largest score norm", "norm"),
+}
+_DIALS: Final = {"kappa": ("Kappa", "share kept"), "epsilon": ("Epsilon", "width"), "kl": ("KL", "nats")}
+_DASHED: Final = {"color": INK, "linewidth": 1.2, "dashes": (4, 3)}
+_MAX_SEED_CHARTS: Final = 6
+_SCORE_FLOOR, _SCORE_CEILING = -1.0, 1.5  # a normalised score outside is cut off in the figures
 
 
-def color_index(name: str) -> int:
-    """Return the index of a method's color and marker shape; methods without their own share the last two."""
-    return _COLORS.get(name, 4 + sum(name.encode()) % 2)
-
-
-def draw_figures(results: dict[str, Any], points: list[dict[str, Any]]) -> list[Figure]:
-    """Return the report's figures, without those for which the results hold nothing.
+def draw_figures(results: Results, points: Sequence[Mapping[str, Any]]) -> list[Section]:
+    """Return the report's figures with their captions, without those for which the results hold nothing.
 
     Args:
         results: the quickstart's results.
         points: off-policy estimates as `recsession.experiments.report.ope_points` gives them.
     """
-    figures = [
-        _learning_figure(results),
-        _blow_up_figure(results),
-        _histogram_figure(results),
-        _ope_figure(points),
-        _dials_figure(results),
-    ]
-    return [figure for figure in figures if figure.panels]
+    drawn = [_learning(results), _blow_up(results), _filter(results), _estimates(results, points), _dials(results)]
+    return [Section(title, [caption, charts]) for title, caption, charts in drawn if charts]
 
 
-def _learning_figure(results: dict[str, Any]) -> Figure:
-    series = {name: _series(results, name, "normalized_score") for name in results["curves"]}
-    ceiling = results["ceiling"]["normalized_score"]
-    values = [value for runs in series.values() for run in runs for _, value in run if finite(value)]
+@styled
+def score_chart(results: Results) -> Chart:
+    """Return the scores of every method in both ways of acting, beside the ceiling.
+
+    Args:
+        results: the quickstart's results.
+    """
+    judged, look = {**results["methods"], "ceiling": results["ceiling"]}, looks(results["methods"])
+    ends = [each[way][end] for each in judged.values() for way in _WAYS for end in ("low", "mean", "high")]
+    x_range, size = _span([0.0, 1.0, *filter(finite, ends)]), (WIDE[0] * 0.7, 0.9 + 0.34 * len(judged))
+    axes = make_axes("", "normalised score", "", size=size, x_range=x_range, y_range=(0.5 - len(judged), 0.5))
+    axes.set_yticks([-row for row in range(len(judged))], list(judged))
+    axes.tick_params("y", labelcolor=INK)
+    axes.grid(axis="x")
+    for value in (0.0, 1.0):
+        axes.axvline(value, color=SOFT, linewidth=0.8)
+    for row, (name, each) in enumerate(judged.items()):
+        color = look[name]["color"] if name in look else INK
+        for way, shift in _WAYS.items():
+            mean, *span = (each[way][end] for end in ("mean", "low", "high"))
+            if finite(mean):
+                _draw_bar(axes, span, [shift - row] * 2, color=color, linewidth=2.2, alpha=0.6)
+                filled = color if way == "normalized_score" else "white"
+                axes.plot(mean, shift - row, "o", color=color, markerfacecolor=filled, zorder=3)
+    told = [f"{name} {readable(each['normalized_score']['mean'])}" for name, each in judged.items()]
+    return Chart(axes, f"Normalised scores by the mean of each policy: {', '.join(told)}.")
+
+
+def _learning(results: Results) -> tuple[str, str, list[Chart]]:
+    curves = _curves(results, "normalized_score")
+    values = _values(curves)
     caption = (
         "The score of each policy in the simulator while it learns: 1 is the expert, who sees the hidden state, 0 the "
         "policy that made the noise. Thick lines are means over seeds, thin lines single seeds, the shade spans them; "
@@ -52,237 +93,228 @@ def _learning_figure(results: dict[str, Any]) -> Figure:
     )
     if any(not _SCORE_FLOOR <= value <= _SCORE_CEILING for value in values):
         caption += f" Scores outside {_SCORE_FLOOR:g} to {_SCORE_CEILING:g} are cut off at the edge."
-    if not values:
-        return Figure("Learning curves", caption, [])
-    low = max(min([-0.15, *values]) - 0.05, _SCORE_FLOOR)
-    high = min(max([1.1, *values]) + 0.05, _SCORE_CEILING)
-    panel = make_panel("", (low, high), _steps(series), (760, 400), y_label="normalised score", left=104, right=96)
-    finals = []
-    for value, text in ((0.0, "noise policy"), (1.0, "expert")):
-        panel.add("rule", y=panel.y(value), text=text)
+    return "Learning curves", caption, [_learning_chart(results, curves)] if values else []
+
+
+@styled
+def _learning_chart(results: Results, curves: Curves) -> Chart:
+    look, ceiling = looks(results["methods"]), results["ceiling"]["normalized_score"]
+    y_range = _span([-0.1, 1.1, *_values(curves)])
+    axes = make_axes("", "training steps", "normalised score", size=WIDE, x_range=_steps(curves), y_range=y_range)
+    for value in (0.0, 1.0):
+        axes.axhline(value, color=SOFT, linewidth=0.8)
+    ends, told = [], [f"ceiling {readable(ceiling['mean'])}"]
     if finite(ceiling["mean"]):
         if finite(ceiling["low"]) and finite(ceiling["high"]):
-            panel.add("band", y=panel.y(ceiling["high"]), height=panel.y(ceiling["low"]) - panel.y(ceiling["high"]))
-        panel.add("ceiling", y=panel.y(ceiling["mean"]))
-        panel.labels.append({"y": panel.y(panel.y.clamp(ceiling["mean"])), "text": "ceiling", "color": "ink"})
-    for name, runs in series.items():
-        mean, band = _mean_and_band(runs)
-        if len(runs) > 1:
-            panel.add("area", points=band, color=color_index(name))
-        _draw_runs(panel, name, runs, _stopped(results, name), thin=len(mean) > 0 and len(runs) > 1)
-        if len(runs) > 1:
-            panel.add("line", points=mean, color=color_index(name), style="thick")
-        for step, value in mean if len(mean) <= 30 else mean[-1:]:
-            told = f"{name}, step {step:,.0f}: {readable(value)}"
-            panel.add("dot", **panel.at(step, value), color=color_index(name), title=told)
-        _end_label(panel, name, mean or next((run for run in runs if run), []))
-        finals += [f"{name} ends at {readable(mean[-1][1])}"] if mean else []
-    panel.spread_labels()
-    panel.alt = f"Normalised score over training steps. {'; '.join(finals)}; ceiling {readable(ceiling['mean'])}."
-    return Figure("Learning curves", caption, [panel], _methods(series), narrow_legend=True)
+            axes.axhspan(ceiling["low"], ceiling["high"], color=INK, alpha=0.08, linewidth=0)
+        axes.axhline(ceiling["mean"], **_DASHED)
+        ends.append((ceiling["mean"], "ceiling", INK))
+    for name, runs in curves.items():
+        color, several = look[name]["color"], len(runs) > 1
+        _draw_runs(axes, results, name, runs, linewidth=0.9 if several else 1.5, alpha=0.5 if several else 1.0)
+        if several and (band := _band(runs)):
+            steps, low, mean, high = zip(*band, strict=True)
+            axes.fill_between(steps, within(axes, low), within(axes, high), color=color, alpha=0.13, linewidth=0)
+            marker = look[name]["marker"] if len(steps) <= 30 else ""
+            axes.plot(steps, within(axes, mean), marker=marker, color=color, linewidth=2.4)
+            told.append(f"{name} ends at {readable(mean[-1])}")
+        ends += _end(name, runs, color)
+    label_ends(axes, ends)
+    return Chart(axes, f"Normalised score over training steps: {'; '.join(told)}.")
 
 
-def _blow_up_figure(results: dict[str, Any]) -> Figure:
+def _blow_up(results: Results) -> tuple[str, str, list[Chart]]:
     caption = (
         "The largest surprisal (negative log-density of a logged action under the policy) and the largest norm of its "
         "gradient by the policy's output, one line a seed, on logarithmic axes. A negative example pushes the policy "
         "away; that makes it more surprising, and the next push harder. Look for a line that climbs by powers of ten "
         "beside one that stays flat; a cross marks a run that stopped or left the numbers."
     )
-    panels = []
-    for key, title, unit in (
-        ("surprisal_max", "Largest surprisal", "nats"),
-        ("score_function_norm_max", "Largest score norm", "norm"),
-    ):
-        series = {name: _series(results, name, key) for name in results["curves"]}
-        positive = [v for runs in series.values() for run in runs for _, v in run if finite(v) and v > 1e-300]
-        if not positive:
-            continue
-        panel = make_panel(title, decades(positive), _steps(series), (520, 380), y_label=unit, right=84, log=True)
-        for name, runs in series.items():
-            _draw_runs(panel, name, runs, _stopped(results, name))
-            _end_label(panel, name, max(runs, key=len, default=[]))
-        panel.spread_labels()
-        peaks = {name: [value for run in runs for _, value in run] for name, runs in series.items()}
-        told = [f"{name} {readable(max(v, key=_size))}" for name, v in peaks.items() if v]
-        panel.alt = f"{title} over training steps, log scale. Peaks: {', '.join(told)}."
-        panels.append(panel)
-    return Figure("Blow-up and calm", caption, panels, _methods(results["curves"]), "two", narrow_legend=True)
+    charts = []
+    for key, (title, unit) in _PEAKS.items():
+        curves = _curves(results, key)
+        if positive := [value for value in _values(curves) if value > 0.0]:
+            axes = _seed_axes(results, curves, title, unit, size=MIDDLE, y_range=decades(positive), log=True)
+            peaks = {name: [value for run in runs for _, value in run] for name, runs in curves.items()}
+            told = [f"{name} {readable(max(v, key=_size))}" for name, v in peaks.items() if v]
+            charts.append(Chart(axes, f"{title} over training steps, log scale. Peaks: {', '.join(told)}."))
+    return "Blow-up and calm", caption, charts
 
 
-def _histogram_figure(results: dict[str, Any]) -> Figure:
-    share, noise = percent(results["good_fraction"]), results["noise"]
+def _filter(results: Results) -> tuple[str, str, list[Chart]]:
     caption = (
         "Every logged step by its score Q - V, split by the latent label that no learner may read. Counts are on a "
-        f"logarithmic axis, because the good steps are only {share} of the log. Right of the threshold lies as large a "
-        "share of the log, which is what a filter retains that is told the good fraction. Look for how much of the "
-        "noise reaches over the line, and how much good data is left behind."
+        f"logarithmic axis, because the good steps are only {percent(results['good_fraction'])} of the log. Right of "
+        "the threshold lies as large a share of the log, which is what a filter retains that is told the good "
+        "fraction. Look for how much of the noise reaches over the line, and how much good data is left behind."
     )
     entries = [
         (seed, entry)
         for seed, entry in zip(results["seeds"], results.get("score_histogram") or [], strict=False)
         if entry and len(entry["edges"]) > 1 and all(map(finite, entry["edges"]))
     ]
-    shown = entries[:_MAX_SEED_PANELS]
+    shown = entries[:_MAX_SEED_CHARTS]
     if len(entries) > len(shown):
         caption += f" The first {len(shown)} of {len(entries)} seeds are shown."
-    low, high = min((e["edges"][0] for _, e in shown), default=0), max((e["edges"][-1] for _, e in shown), default=1)
-    top = max((count for _, e in shown for count in (*e["good"], *e["noise"])), default=1)
-    panels = []
-    for seed, entry in shown:
-        size = (340, 280) if len(shown) > 2 else (520, 360) if len(shown) > 1 else (820, 380)
-        x = ("score Q - V", low, high)
-        panel = make_panel(f"seed {seed}", (0.6, decades([1.0, top])[1]), x, size, y_label="logged steps", log=True)
-        threshold = entry["threshold"]
-        kept = {}
-        for key, color in (("noise", 1), ("good", 0)):
-            pairs = list(zip(entry["edges"][:-1], entry["edges"][1:], entry[key], strict=True))
-            outline = [corner for left, right, count in pairs for corner in ((left, count), (right, count))]
-            panel.add("area", points=[(pairs[0][0], 0), *outline, (pairs[-1][1], 0)], color=color, style="bars")
-            middle = [((left + right) / 2, count) for left, right, count in pairs]
-            kept[key] = sum(count for score, count in middle if finite(threshold) and score >= threshold)
-        if finite(threshold):
-            x, text = panel.x(panel.x.clamp(threshold)), f"kept from {readable(threshold)}"
-            panel.add("threshold", x=x, text=text, left=2 * x > panel.x.start + panel.x.end)
-        kept_told = f"about {kept['good']:,.0f} good and {kept['noise']:,.0f} noise steps lie above the threshold"
-        panel.alt = f"Histogram of scores for seed {seed}: {kept_told}."
-        panels.append(panel)
-    legend: list[LegendEntry] = [
-        ("swatch", 0, f"good (expert) steps, {share}"),
-        ("swatch", 1, f"noise ({noise}) steps"),
-        ("dash", "ink", "the filter's threshold"),
-    ]
-    layout = "many" if len(panels) > 2 else "two" if len(panels) == 2 else "one"
-    return Figure("What the filter sees", caption, panels, legend, layout)
+    ends = [end for _, entry in shown for end in (entry["edges"][0], entry["edges"][-1])]
+    top = max((count for _, entry in shown for count in (*entry["good"], *entry["noise"])), default=1)
+    frame = {"size": SMALL if len(shown) > 2 else MIDDLE, "y_range": (0.6, 8 * decades([1.0, top])[1]), "log": True}
+    names, x_range = {"good": "expert", "noise": results["noise"]}, (min(ends, default=0), max(ends, default=1))
+    charts = [_filter_chart(f"seed {seed}", entry, names, x_range=x_range, **frame) for seed, entry in shown]
+    return "What the filter sees", caption, charts
 
 
-def _ope_figure(points: list[dict[str, Any]]) -> Figure:
+@styled
+def _filter_chart(title: str, entry: Mapping[str, Any], names: Mapping[str, str], **frame: Any) -> Chart:
+    axes = make_axes(title, "score Q \N{MINUS SIGN} V", "logged steps", **frame)
+    edges, threshold, kept = entry["edges"], entry["threshold"], {}
+    middles = [(left + right) / 2 for left, right in pairwise(edges)]
+    for (key, name), color in zip(names.items(), COLORS, strict=False):
+        # A count of 0 has no place on a logarithmic axis; its bar ends below it.
+        counts = [max(count, 0.1) for count in entry[key]]
+        axes.stairs(counts, edges, baseline=0.1, fill=True, color=f"{color}4d")
+        axes.stairs(counts, edges, baseline=0.1, color=color, linewidth=1.2)
+        peak, place = counts.index(max(counts)), {"xytext": (0, 5), "textcoords": "offset points", "ha": "center"}
+        axes.annotate(name, (middles[peak], counts[peak]), color=color, weight="bold", **place)
+        kept[key] = sum(n for at, n in zip(middles, entry[key], strict=True) if finite(threshold) and at >= threshold)
+    if finite(threshold):
+        low, high = axes.get_xlim()
+        axes.axvspan(min(max(threshold, low), high), high, color=INK, alpha=0.06, linewidth=0)
+        mark_value(axes, min(max(threshold, low), high), f"kept from {readable(threshold)}")
+    told = f"about {kept['good']:,.0f} good and {kept['noise']:,.0f} noise steps lie above the threshold"
+    return Chart(axes, f"Histogram of scores for {title}: {told}.")
+
+
+def _estimates(results: Results, points: Sequence[Mapping[str, Any]]) -> tuple[str, str, list[Chart]]:
     caption = (
         "Each policy's value estimated from a second log that other policies made, against its true value from "
         "roll-outs in the simulator; bars are 95 % intervals. On the diagonal the estimate is right. Hollow marks rest "
         "on too small an effective sample: do not trust them, wherever they lie. Marks on the frame lie outside it."
     )
     drawn = [point for point in points if finite(point["value"]) and finite(point["truth"]["value"])]
-    truths = [point["truth"]["value"] for point in drawn]
-    if not truths:
-        return Figure("Off-policy estimates against the truth", caption, [])
-    # One trusted but absurd estimate, of a fitted Q that diverged, must not squeeze the others into a point.
-    reach = 2 * (max(truths) - min(truths)) or 0.5 * abs(truths[0]) or 1.0
-    near = [p["value"] for p in drawn if p["trusted"] and min(truths) - reach <= p["value"] <= max(truths) + reach]
-    low, high = min(truths + near), max(truths + near)
-    margin = 0.2 * (high - low) or 0.1 * abs(high) or 1.0
-    low, high = low - margin, high + margin
-    panels = []
-    for estimator in dict.fromkeys(point["estimator"] for point in drawn):
-        x = ("true value", low, high)
-        panel = make_panel(_ESTIMATORS.get(estimator, str(estimator)), (low, high), x, (440, 440), y_label="estimate")
-        panel.add("diagonal", points=[(low, low), (high, high)])
-        mine = [point for point in drawn if point["estimator"] == estimator]
-        for point in mine:
-            truth, color, faint = point["truth"], color_index(point["method"]), not point["trusted"]
-            if finite(point.get("low")) and finite(point.get("high")):
-                ends = [panel.at(truth["value"], point[key]) for key in ("low", "high")]
-                panel.add("bar", ends=ends, color=color, faint=faint)
-            if finite(truth.get("low")) and finite(truth.get("high")):
-                ends = [panel.at(truth[key], point["value"]) for key in ("low", "high")]
-                panel.add("bar", ends=ends, color=color, faint=faint)
-            told = (
-                f"{point['method']}, seed {point['seed']}: estimate {readable(point['value'])}, "
-                f"truth {readable(truth['value'])}, ESS {readable(point.get('ess'))}"
-            )
-            panel.add("dot", **panel.at(truth["value"], point["value"]), color=color, title=told, hollow=faint)
-        hollow = sum(not point["trusted"] for point in mine)
-        panel.alt = f"Estimates by {estimator} against truth: {len(mine)} points, {hollow} of them untrusted."
-        panels.append(panel)
-    legend = _methods(dict.fromkeys(point["method"] for point in drawn))
-    legend.append(("hollow", "ink", "untrusted (ESS below 100)"))
-    return Figure("Off-policy estimates against the truth", caption, panels, legend, "two")
+    charts = []
+    if truths := [point["truth"]["value"] for point in drawn]:
+        # One trusted but absurd estimate, of a fitted Q that diverged, must not squeeze the others into a point.
+        reach = 2 * (max(truths) - min(truths)) or 0.5 * abs(truths[0]) or 1.0
+        near = [p["value"] for p in drawn if p["trusted"] and min(truths) - reach <= p["value"] <= max(truths) + reach]
+        low, high = min(truths + near), max(truths + near)
+        margin = 0.2 * (high - low) or 0.1 * abs(high) or 1.0
+        for estimator in dict.fromkeys(point["estimator"] for point in drawn):
+            mine = [point for point in drawn if point["estimator"] == estimator]
+            charts.append(_estimate_chart(results, str(estimator), mine, (low - margin, high + margin)))
+    return "Off-policy estimates against the truth", caption, charts
 
 
-def _dials_figure(results: dict[str, Any]) -> Figure:
+@styled
+def _estimate_chart(
+    results: Results, estimator: str, points: list[Mapping[str, Any]], ends: tuple[float, float]
+) -> Chart:
+    axes, look = (
+        make_axes(estimator, "true value", "estimate", size=(4.6, 4.6), x_range=ends, y_range=ends),
+        dict[str, Any](),
+    )
+    axes.plot(ends, ends, color=SOFT, linewidth=0.9)
+    for point in points:
+        like: Any = looks(results["methods"])[point["method"]]
+        look[point["method"]] = like
+        truth, color, trusted = point["truth"], like["color"], point["trusted"]
+        x, y = truth["value"], min(max(point["value"], ends[0]), ends[1])
+        bar = {"color": color, "linewidth": 1.2, "alpha": 0.7 if trusted else 0.3}
+        _draw_bar(axes, [x, x], [point.get("low"), point.get("high")], **bar)
+        _draw_bar(axes, [truth.get("low"), truth.get("high")], [y, y], **bar)
+        axes.plot(x, y, linestyle="", markerfacecolor=color if trusted else "white", zorder=3, clip_on=False, **like)
+    for name, like in look.items():
+        axes.plot([], [], linestyle="", label=name, **like)
+    axes.legend(loc="best", handletextpad=0.2)
+    hollow = sum(not point["trusted"] for point in points)
+    return Chart(axes, f"Estimates by {estimator} against truth: {len(points)} points, {hollow} of them untrusted.")
+
+
+def _dials(results: Results) -> tuple[str, str, list[Chart]]:
     caption = (
         "What moved in the methods that adapt while they learn, one line a seed: kappa, the share of the log that is "
         "retained; epsilon, the trust region's width; and KL, how far the policy moved from its slow copy. Look for "
         "kappa reaching the good fraction (dashed) and for epsilon answering to KL."
     )
-    panels = []
+    charts = []
     for key, (title, unit) in _DIALS.items():
-        moving = {name: runs for name in results["curves"] if _moves(runs := _series(results, name, key))}
-        values = [value for runs in moving.values() for run in runs for _, value in run if finite(value)]
-        if not values:
+        moving = {name: runs for name, runs in _curves(results, key).items() if len(set(_values({name: runs}))) > 1}
+        if not (values := _values(moving)):
             continue
-        log = min(values) > 1e-300 and (key == "kappa" or max(values) > 20 * min(values))
-        span = (min(0.0, *values), 1.1 * max(0.0, *values))
-        if log:
-            span = decades([*values, results["good_fraction"]] if key == "kappa" else values)
-        panel = make_panel(title, span, _steps(moving), (340, 280), y_label=unit, log=log)
-        if key == "kappa":
-            panel.add("ceiling", y=panel.y(results["good_fraction"]))
-        told = []
-        for name, runs in moving.items():
-            _draw_runs(panel, name, runs, [])
-            told.append(f"{name} ends at {', '.join(readable(run[-1][1]) for run in runs if run)}")
-        panel.alt = f"{title} over training steps, by seed: {'; '.join(told)}."
-        panels.append(panel)
-    names = [name for name in results["curves"] if any(_moves(_series(results, name, key)) for key in _DIALS)]
-    return Figure("Dials", caption, panels, _methods(names), layout="many")
+        good = [results["good_fraction"]] if key == "kappa" else []
+        log = min(values) > 0.0 and (bool(good) or max(values) > 20 * min(values))
+        y_range = decades([*values, *good]) if log else (min(0.0, *values), 1.1 * max(0.0, *values))
+        axes = _seed_axes(results, moving, title, unit, size=SMALL, y_range=y_range, log=log)
+        for value in good:
+            axes.axhline(value, **_DASHED)
+        told = [f"{name} ends at {', '.join(readable(r[-1][1]) for r in runs if r)}" for name, runs in moving.items()]
+        charts.append(Chart(axes, f"{title} over training steps, by seed: {'; '.join(told)}."))
+    return "Dials", caption, charts
 
 
-def _moves(runs: Sequence[Series]) -> bool:
-    return len({value for run in runs for _, value in run if finite(value)}) > 1
+@styled
+def _seed_axes(results: Results, curves: Curves, title: str, unit: str, **frame: Any) -> Axes:
+    """Return axes with one line a seed of each method, its name at the end."""
+    axes, look = make_axes(title, "training steps", unit, x_range=_steps(curves), **frame), looks(results["methods"])
+    for name, runs in curves.items():
+        _draw_runs(axes, results, name, runs, linewidth=1.5)
+    label_ends(axes, [end for name, runs in curves.items() for end in _end(name, runs, look[name]["color"])])
+    return axes
 
 
-def _series(results: dict[str, Any], name: str, key: str) -> list[Series]:
-    """Return each seed's (step, value) pairs; None means not measured, so it is left out, NaN and infinity stay."""
-    return [
-        [(point["step"], point[key]) for point in run or [] if point.get(key) is not None]
-        for run in results["curves"].get(name) or []
-    ]
-
-
-def _mean_and_band(runs: Sequence[Series]) -> tuple[Series, Series]:
-    """Return the mean at the steps that every seed measured, and the outline of the seeds' range there."""
-    tables = [{step: value for step, value in run if finite(value)} for run in runs]
-    steps = sorted(set.intersection(*map(set, tables))) if tables else []
-    columns = [(step, [table[step] for table in tables]) for step in steps]
-    top, bottom = [(s, max(column)) for s, column in columns], [(s, min(column)) for s, column in columns]
-    return [(step, fmean(column)) for step, column in columns], top + bottom[::-1]
-
-
-def _draw_runs(panel: Panel, name: str, runs: Sequence[Series], stopped: Sequence[bool], thin: bool = False) -> None:
+def _draw_runs(axes: Axes, results: Results, name: str, runs: list[Series], **style: Any) -> None:
     """Draw one line a seed, up to its first value that is not finite, with a cross where it broke off."""
+    (low, high), color = axes.get_ylim(), looks(results["methods"])[name]["color"]
+    stopped = results["methods"][name].get("stopped") or []
     for index, run in enumerate(runs):
         good = next((run[:i] for i, (_, value) in enumerate(run) if not finite(value)), run)
-        color = color_index(name)
-        panel.add("line", points=good, color=color, style="thin" if thin else "plain")
-        if len(good) == 1:
-            panel.add("dot", **panel.at(*good[0]), color=color, title=name)
-        if run and (len(good) < len(run) or (index < len(stopped) and stopped[index])):
-            step, value = good[-1] if good else (run[0][0], panel.y.high)
-            told = f"{name}, run {index + 1}: broke off after step {step:,.0f}"
-            panel.add("cross", **panel.at(step, value), color=color, title=told)
+        heights = within(axes, (value for _, value in good))
+        axes.plot([step for step, _ in good], heights, marker="o" if len(good) == 1 else "", color=color, **style)
+        if run and (len(good) < len(run) or any(stopped[index : index + 1])):
+            step, value = good[-1] if good else (run[0][0], high)
+            axes.plot(step, min(max(value, low), high), "x", color=color, markersize=8, mew=2.4, clip_on=False)
 
 
-def _end_label(panel: Panel, name: str, run: Series) -> None:
-    ends = [value for _, value in run if finite(value)]
-    if ends:
-        y = panel.y(panel.y.clamp(ends[-1]))
-        panel.labels.append({"y": y, "text": name, "color": color_index(name)})
+def _draw_bar(axes: Axes, x: Sequence[float | None], y: Sequence[float | None], **style: Any) -> None:
+    """Draw an interval, if it has two ends that are finite."""
+    if all(map(finite, [*x, *y])):
+        axes.plot(x, within(axes, y), solid_capstyle="butt", **style)  # type: ignore[arg-type]
 
 
-def _methods(names: Iterable[str]) -> list[LegendEntry]:
-    return [("dot", color_index(name), name) for name in names]
+def _curves(results: Results, key: str) -> Curves:
+    """Return each method's (step, value) pairs by seed; None means not measured, so it is left out, NaN stays."""
+    return {
+        name: [[(p["step"], p[key]) for p in run or [] if p.get(key) is not None] for run in runs or []]
+        for name, runs in results["curves"].items()
+    }
 
 
-def _stopped(results: dict[str, Any], name: str) -> list[bool]:
-    return [bool(why) for why in results["methods"].get(name, {}).get("stopped") or []]
+def _values(curves: Curves) -> list[float]:
+    return [value for runs in curves.values() for run in runs for _, value in run if finite(value)]
+
+
+def _band(runs: Sequence[Series]) -> list[tuple[float, float, float, float]]:
+    """Return step, lowest, mean and highest value wherever every seed measured."""
+    tables = [{step: value for step, value in run if finite(value)} for run in runs]
+    columns = [(step, [table[step] for table in tables]) for step in sorted(set.intersection(*map(set, tables)))]
+    return [(step, min(column), fmean(column), max(column)) for step, column in columns]
+
+
+def _end(name: str, runs: Sequence[Series], color: str) -> list[tuple[float, str, str]]:
+    """Return what `label_ends` writes beside the mean of the last values of a method's runs."""
+    lasts = [values[-1] for run in runs if (values := _values({name: [run]}))]
+    return [(fmean(lasts), name, color)] if lasts else []
 
 
 def _size(value: float) -> float:
     return value if finite(value) else math.inf
 
 
-def _steps(series: dict[str, list[Series]]) -> tuple[str, float, float]:
-    steps = [step for runs in series.values() for run in runs for step, _ in run]
+def _span(scores: Sequence[float]) -> tuple[float, float]:
+    return max(min(scores) - 0.05, _SCORE_FLOOR), min(max(scores) + 0.05, _SCORE_CEILING)
+
+
+def _steps(curves: Curves) -> tuple[float, float]:
+    steps = [step for runs in curves.values() for run in runs for step, _ in run]
     low, high = min(steps), max(steps)
-    return ("training steps", low, high) if high > low else ("training steps", low - 1, low + 1)
+    return (low, high) if high > low else (low - 1, low + 1)

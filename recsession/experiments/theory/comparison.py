@@ -10,6 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+DEVIATION_HEADER = ("experiment", "closed forms", "largest relative deviation", "ranges", "largest relative excess")
+
+_ROUNDING = 1e-9  # relative; an excess below it is arithmetic
+
 
 @dataclass(frozen=True)
 class Comparison:
@@ -141,3 +145,36 @@ def gradient_steps(
         (gradient,) = torch.autograd.grad(loss(coordinates), coordinates)
         path.append(path[-1] - step_size * gradient)
     return torch.stack(path)
+
+
+def verdict(experiments: Sequence[Experiment]) -> str:
+    """Return how well measurement and theory agree, in one sentence.
+
+    Args:
+        experiments: what was measured.
+    """
+    exact, ranges = ([line for each in experiments for line in each.comparisons(exact=kind)] for kind in (True, False))
+    worst, outside = max(line.deviation() for line in exact), sum(line.deviation() > _ROUNDING for line in ranges)
+    return (
+        f"{len(exact)} measured lines lie on their closed form to within {worst:.0e} of it, and of {len(ranges)} that "
+        f"the theory gives a range {outside or 'none'} leaves it."
+    )
+
+
+def deviation_rows(experiments: Sequence[Experiment]) -> list[tuple[str, ...]]:
+    """Return each experiment's cells under `DEVIATION_HEADER`, of lines with a closed form and of those with a range.
+
+    Args:
+        experiments: what was measured.
+    """
+    return [
+        (
+            each.name,
+            *(
+                text
+                for exact in (True, False)
+                for text in (str(len(each.comparisons(exact))), f"{each.deviation(exact) or 0:.2g}")
+            ),
+        )
+        for each in experiments
+    ]

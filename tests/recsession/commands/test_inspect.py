@@ -11,21 +11,14 @@ import pytest
 
 from offline_data.collection.collection import LogRequest, collect
 from offline_data.collection.corruption import Corruption
-from offline_data.describe.charts import readable, typeset
 from offline_data.describe.dataset_card import card
-from offline_data.describe.dataset_page import (
-    bytes_text,
-    count_text,
-    draw_figures,
-    share_text,
-    verdict,
-    write_dataset_page,
-)
+from offline_data.describe.dataset_page import lead, session_charts, write_dataset_page
 from offline_data.describe.dataset_summary import summarize
 from offline_data.describe.log_checks import CHECKS
+from offline_data.describe.number_words import count_text, readable, share_text, typeset
+from offline_data.describe.summary_rows import summary_rows
 from offline_data.dial.quality import mixture_spec
 from offline_data.store.dataset import LoggedDataset
-from recenv.errors import InvalidInput
 from recsession.cli import main
 from recsession.commands.inspect import Inspect
 from tests.page_parser import PageParser
@@ -167,70 +160,41 @@ def test_bad_input_is_one_line(run, spoilt, foreign_log, words, fragment):
 # --- the page
 
 
-def test_page_is_self_contained(spoilt, tmp_path):
-    parser = page_of(spoilt, tmp_path)
-    assert parser.addresses == []
-    assert not {"script", "link", "iframe", "img", "object", "embed"} & {tag for tag, _ in parser.tags}
-    page = (tmp_path / "page.html").read_text()
-    for loader in ("http:", "https:", "url(", "@import"):
-        assert loader not in page
-    assert "default-src 'none'" in page
-    assert len(page) < 200_000
-
-
-def test_page_has_the_numbers(spoilt, tmp_path):
-    text, found = page_of(spoilt, tmp_path).text, summarize(spoilt)
+def test_page_says_and_draws_it_all(spoilt, tmp_path):
+    parser, found = page_of(spoilt, tmp_path), summarize(spoilt)
+    parser.check(200_000)
+    assert len(parser.alts) == 5
     numbers = [
-        *found["session_return"]["interval"].values(),
         *(found["session_return"]["quantiles"][key] for key in ("p0", "p5", "p25", "p50", "p75", "p95", "p100")),
         *(found["score"][key] for key in ("mean", "low", "high")),
-        *(each["weighted_per_session"] for each in found["rewards"]),
-        *found["feedback"]["mean_per_shown_item"].values(),
-        found["overlap"]["reach"],
-        found["coverage"]["gini"],
-        found["coverage"]["effective_items"],
     ]
     for number in numbers:
-        assert typeset(readable(number)) in text
-    shares = [top[key] for top in found["coverage"]["top_items"] for key in ("share_of_exposure", "click_rate")]
-    for share in [*shares, *(part["share"] for part in found["latent"]["components"])]:
-        assert typeset(share_text(share)) in text
-    for count in found["overlap"]["uniform"].values():
-        assert count_text(count) in text
-    for sentence in verdict(found):
-        assert typeset(sentence) in text
-    for meaning in CHECKS.values():
-        assert meaning in text
-    for fact in (spoilt.manifest["world_hash"], str(spoilt.path), "label flips", "drawn per session", "rows/slate"):
-        assert fact in text
+        assert typeset(readable(number)) in parser.text
+    for top in found["coverage"]["top_items"]:
+        for key in ("share_of_exposure", "click_rate"):
+            assert typeset(share_text(top[key])) in parser.text
+    assert typeset(lead(found)) in parser.text
+    for name, text in summary_rows(found):
+        assert typeset(name) in parser.text
+        assert typeset(text) in parser.text
+    for fact in (str(spoilt.path), "rows/slate", "every checksum is right"):
+        assert fact in parser.text
+    assert "at least" not in parser.text  # propensities are missing: nothing bounds what a component alone would have
 
 
-def test_every_chart_has_an_alternative_text(spoilt, tmp_path):
-    charts = [attrs for tag, attrs in page_of(spoilt, tmp_path).tags if tag == "svg" and attrs.get("class") == "chart"]
-    assert len(charts) == 5
-    assert all(attrs["role"] == "img" and len(attrs["aria-label"]) > 30 for attrs in charts)
-
-
-def test_histogram_has_a_bar_for_each_count(spoilt):
+def test_histogram_has_a_bar_for_each_count_and_marks_what_is_near(spoilt):
     found = summarize(spoilt)
-    returns, lengths = draw_figures(found)["sessions"].panels
-    bars = returns.marks[0]["points"].split()
-    counts = found["session_return"]["counts"]
-    assert len(bars) == 2 * len(counts) + 2
-    heights = [float(point.split(",")[1]) for point in bars[1:-1:2]]
-    assert heights == [returns.y(count) for count in counts]
-    posts = {mark["text"].split()[0]: mark["x"] for mark in returns.marks if mark["kind"] == "post"}
-    assert posts == {
-        "mean": returns.x(found["session_return"]["mean"]), "noise": returns.x(10.0), "expert": returns.x(30.0)
-    }  # fmt: skip
+    returns, lengths = session_charts(found)
+    values, edges, _ = returns.axes.patches[0].get_data()
+    assert (list(values), list(edges)) == (found["session_return"]["counts"], found["session_return"]["edges"])
+    marks = {text.get_text().split()[0]: text.xy[0] for text in returns.axes.texts}
+    assert marks == {"mean": found["session_return"]["mean"], "noise": 10.0, "expert": 30.0}
+    assert [line.get_xdata()[0] for line in returns.axes.lines] == list(marks.values())
     assert lengths.alt.startswith("Histogram of steps")
-
-
-def test_a_reference_far_away_does_not_squeeze_the_histogram(spoilt):
-    found = summarize(spoilt, {**QUALITY, "expert_return": {"mean": 1e6, "low": 1e6, "high": 1e6}})
-    panel = draw_figures(found)["sessions"].panels[0]
-    assert panel.x.high < 1e3
-    assert [mark["text"].split()[0] for mark in panel.marks if mark["kind"] == "post"] == ["mean", "noise"]
+    far = summarize(spoilt, {**QUALITY, "expert_return": {"mean": 1e6, "low": 1e6, "high": 1e6}})
+    axes = session_charts(far)[0].axes
+    assert axes.get_xlim()[1] < 1e3
+    assert [text.get_text().split()[0] for text in axes.texts] == ["mean", "noise"]
 
 
 def test_names_are_escaped(foreign_log, tmp_path):
@@ -243,11 +207,9 @@ def test_names_are_escaped(foreign_log, tmp_path):
 
 def test_page_of_a_foreign_log_with_propensities(foreign_log, tmp_path):
     parser = page_of(foreign_log(np.log(np.full(7, 0.5))), tmp_path)
-    assert "uniform policy, whole sessions" in parser.text
+    parser.check(100_000)
+    assert "to judge the uniform policy" in parser.text
     assert "Click rate by position" not in parser.text
-    assert "nothing: the log was read in" in parser.text
-    drawn = [value for _, attrs in parser.tags for name, value in attrs.items() if name in {"points", "d", "x", "y"}]
-    assert not any(bad in value for value in drawn for bad in ("nan", "inf"))
 
 
 @pytest.mark.parametrize(("mixing", "rows_of_a_component"), [("step", 2), ("position", 2), ("session", 1)])
@@ -259,60 +221,19 @@ def test_bounds_of_the_components(make_log, tmp_path, mixing, rows_of_a_componen
         assert f"at least {part['sessions_alone']}" in text
 
 
-def test_no_bounds_where_propensities_are_missing(spoilt, tmp_path):
-    assert "at least" not in page_of(spoilt, tmp_path).text
-
-
 # --- in words
 
 
-def test_verdict_of_a_simulated_log(spoilt):
-    told = " ".join(verdict(summarize(spoilt)))
-    assert "where clickbait is 0 and expert is 1." in told
-    assert "Propensities are missing in some sessions" in told
-    assert "Injected on purpose: label flips 0.05, missing propensities 0.25, reward noise 0.5." in told
-    assert told.endswith("The log nowhere contradicts itself.")
+def test_lead(spoilt, foreign_log):
+    assert lead(summarize(spoilt)).endswith("where clickbait is 0 and expert is 1.")
+    assert lead(summarize(foreign_log())).startswith("4 sessions, 7 steps: a session earns ")
 
 
-def test_verdict_of_logs_that_cannot_judge_a_policy(foreign_log, spoilt, monkeypatch):
-    assert "no importance weights" in verdict(summarize(foreign_log()))[1]
-    found = summarize(spoilt)
-    few = {**found, "overlap": {**found["overlap"], "reach": 0.0}}
-    assert "no estimate by whole sessions" in verdict(few)[1]
-
-
-def test_a_hundred_is_not_promised_of_fewer_sessions(run, foreign_log, tmp_path):
+def test_a_hundred_is_not_promised_of_fewer_sessions(run, foreign_log):
     log = foreign_log(np.log(np.full(7, 0.5)))
     known = summarize(log)["propensity"]["known_sessions"]
     _, out, _ = run("inspect", log.path)
     assert f"none: {known} sessions give no policy an effective sample of more than 100" in out
-    text = page_of(log, tmp_path).text
-    assert f"{known} sessions are too few for any policy." in text
-    assert "leaves 100 of" not in text
-
-
-@pytest.mark.parametrize(
-    ("count", "text"),
-    [(0, "0 bytes"), (1023, "1023 bytes"), (1024, "1.0 KiB"), (3 << 29, "1.5 GiB"), (1 << 52, "4096.0 TiB")],
-)
-def test_bytes_in_words(count, text):
-    assert bytes_text(count) == text
-
-
-@pytest.mark.parametrize(("count", "text"), [(1.0, "1.00"), (99.4, "99.4"), (12345.6, "12,346")])
-def test_effective_samples_in_words(count, text):
-    assert count_text(count) == text
-
-
-@pytest.mark.parametrize(("share", "text"), [(0.0, "0.0 %"), (0.005, "0.50 %"), (0.25, "25.0 %"), (1.0, "100.0 %")])
-def test_shares_in_words(share, text):
-    assert share_text(share) == text
-
-
-def test_unwritable_page_is_refused(spoilt, tmp_path):
-    (tmp_path / "file").write_text("not a folder")
-    with pytest.raises(InvalidInput, match="cannot write"):
-        write_dataset_page(spoilt, summarize(spoilt), tmp_path / "file" / "page.html", verified=True)
 
 
 def test_the_cards_command_makes_the_log_again(spoilt, monkeypatch):
