@@ -8,6 +8,7 @@ from .collection.collection import LogRequest as LogRequest
 from .collection.collection import RangeWriter as RangeWriter
 from .collection.collection import collect as collect
 from .collection.corruption import Corruption as Corruption
+from .describe.dataset_card import write_card as write_card
 from .describe.dataset_summary import summarize as summarize
 from .dial.named_datasets import NamedDataset as NamedDataset
 from .dial.named_datasets import find_named as find_named

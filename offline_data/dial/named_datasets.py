@@ -18,7 +18,6 @@ from typing import Final
 
 from offline_data.behavior.base import ActionKind
 from offline_data.collection.collection import LogRequest, collect
-from offline_data.describe.dataset_card import write_card
 from offline_data.dial.target_score import at_fraction, at_score
 from offline_data.store.dataset import LoggedDataset
 from recenv.errors import InvalidInput, require
@@ -140,7 +139,7 @@ def load_named(
     workers: int = 1,
     progress: Callable[[int], object] | None = None,
 ) -> LoggedDataset:
-    """Return a named dataset, collected first if it is not there, with its card as `README.md` in its folder.
+    """Return a named dataset, collected first if it is not there.
 
     Args:
         name: such as "recsession/default/mixed-10-clickbait-v0"; `named_datasets` has them all.
@@ -163,6 +162,4 @@ def load_named(
         )
     else:
         dataset = collect(path, named.request(progress), workers=workers, progress=progress)
-    if not (path / "README.md").exists():
-        write_card(dataset)
     return dataset

@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from offline_data.collection.collection import LogRequest, collect
 from offline_data.collection.corruption import Corruption
+from offline_data.describe.dataset_card import write_card
 from offline_data.describe.dataset_summary import policy_name
 from offline_data.dial.named_datasets import default_path, load_named
 from offline_data.dial.quality import Reference, Spec, expert_spec, mixture_spec
@@ -77,6 +78,8 @@ class Collect:
             out = default_path(self.dataset) if self.out is None else self.out
             with tqdm(unit="session", delay=0.1) as bar:
                 dataset = load_named(self.dataset, out, workers=self.workers, progress=bar.update)
+            if not (out / "README.md").exists():
+                write_card(dataset)
         else:
             if self.out is None:
                 raise InvalidInput("--out is missing; say which folder to write, as in --out runs/log")

@@ -7,15 +7,14 @@ from pathlib import Path
 
 import pytest
 
-import recenv
 from offline_data.collection.collection import LogRequest, collect
-from offline_data.describe.dataset_card import card
 from offline_data.dial import named_datasets as names
 from offline_data.dial import target_score
 from offline_data.dial.named_datasets import default_path, find_named, load_named, named_datasets
 from offline_data.dial.quality import Reference, expert_spec, mixture_spec
 from offline_data.families import BEHAVIORS
 from offline_data.store.dataset import LoggedDataset
+from recenv.envs import registration
 from recenv.errors import InvalidInput
 from recenv.families import USER_MODELS
 from recenv.session_config import SessionConfig
@@ -48,7 +47,7 @@ def test_there_is_a_name_for_every_variant_level_and_noise():
 
 def test_variants_are_those_that_are_registered():
     assert sorted(names.VARIANTS.values()) == sorted(USER_MODELS.registered())
-    models = [options.get("user_model", "interest_evolution") for options in recenv._VARIANTS.values()]
+    models = [options.get("user_model", "interest_evolution") for options in registration.VARIANTS.values()]
     assert list(names.VARIANTS.values()) == models
     assert find_named(NAME).config == SessionConfig()
     long_term = find_named("recsession/long-term/random-uniform-v0").config
@@ -131,7 +130,6 @@ def test_a_named_dataset_is_collected_once(small_ones, tmp_path, monkeypatch, le
     assert dataset.path == tmp_path / name
     assert dataset.num_sessions == 30
     assert dataset.manifest["quality"]["dataset"] == name
-    assert (tmp_path / name / "README.md").read_text() == card(dataset)
     dataset.verify()
     if level == "medium":
         score = small_ones.score_interval(float(dataset.session_returns().mean()))
@@ -141,17 +139,6 @@ def test_a_named_dataset_is_collected_once(small_ones, tmp_path, monkeypatch, le
     again = load_named(name, progress=told.append)
     assert again.manifest == dataset.manifest
     assert told == []
-
-
-def test_a_card_that_was_not_written_is_written_later(small_ones, tmp_path):
-    """Killed between the two, say."""
-    path = tmp_path / "log"
-    written = load_named(NAME, path).path / "README.md"
-    text = written.read_text()
-    assert NAME in text
-    written.unlink()
-    load_named(NAME, str(path))
-    assert written.read_text() == text
 
 
 def test_a_folder_of_something_else_is_refused(small_ones, tmp_path, small_request):

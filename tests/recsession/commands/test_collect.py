@@ -10,6 +10,7 @@ import pytest
 
 from offline_data.collection.collection import LogRequest, collect
 from offline_data.collection.corruption import Corruption
+from offline_data.describe.dataset_card import card
 from offline_data.dial import named_datasets, target_score
 from offline_data.dial.named_datasets import load_named
 from offline_data.dial.quality import Reference, mixture_spec
@@ -125,7 +126,13 @@ def test_named_dataset_is_collected_below_its_root(run, given_scale, monkeypatch
     assert f"{tmp_path / 'datasets' / NAME}: 20 sessions, " in out
     assert "good fraction 0.2, normalised score " in out
     assert "(stale = 0, diversified = 1)" in out
-    assert load_named(NAME).manifest["quality"]["dataset"] == NAME
+    named = load_named(NAME)
+    assert named.manifest["quality"]["dataset"] == NAME
+    written = named.path / "README.md"
+    assert written.read_text() == card(named)
+    written.unlink()  # killed between the two, say: the next time it is written
+    assert run("collect", "--dataset", NAME)[0] == 0
+    assert written.read_text() == card(named)
     code, out, _ = run("collect", "--dataset", NAME, "--out", "here")
     assert code == 0
     assert "here: 20 sessions, " in out
