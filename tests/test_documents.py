@@ -152,6 +152,22 @@ def test_the_page_of_the_world_names_each_environment_and_what_it_gives():
         assert cells[5] == ", ".join(f"`{channel}`" for channel in world.user_model.feedback_names)
 
 
+def test_the_page_of_the_architecture_has_every_room_and_walks_forward():
+    page = (ROOT / "docs" / "architecture.md").read_text()
+    rooms = [folder.parent for face in FACES for folder in (ROOT / face).glob("*/__init__.py")]
+    missing = [room for room in sorted(rooms) if f"| `{room.relative_to(ROOT)}/` |" not in page]
+    assert rooms
+    assert not missing, f"docs/architecture.md says nothing of {missing}"
+    walks = page.split("## Two walks")[1].split("\n## ")[0].split("\n### ")[1:]
+    assert len(walks) == 2
+    for walk in walks:
+        files = re.findall(r"^\d+\. `([\w/.]+)`", walk, flags=re.MULTILINE)
+        assert len(files) > 5
+        assert len(set(files)) == len(files)
+        order = [FACES.index(file.split("/")[0]) for file in files]
+        assert order in (sorted(order), sorted(order, reverse=True))
+
+
 PAGE = """
 ```python
 import recenv.world
