@@ -6,6 +6,7 @@ from .batches.replay import make_replay as make_replay
 from .families import ENCODERS as ENCODERS
 from .families import OBJECTIVES as OBJECTIVES
 from .families import POLICIES as POLICIES
+from .families import SCORES as SCORES
 from .nn.encoders.base import SessionEncoder as SessionEncoder
 from .nn.encoders.decision import DecisionConfig as DecisionConfig
 from .nn.encoders.flat import FlatConfig as FlatConfig
@@ -48,4 +49,5 @@ from .values.critics import Critic as Critic
 from .values.critics import CriticConfig as CriticConfig
 from .values.critics import fit_critic as fit_critic
 from .values.critics import score_rows as score_rows
-from .values.scores import score_log as score_log
+from .values.scores.base import Score as Score
+from .values.scores.base import score_log as score_log

@@ -180,7 +180,7 @@ class Registry(Generic[Part]):
         return known
 
     def _imported(self, spec: str) -> Part:
-        module_name, _, class_name = spec.partition(":")
+        module_name, _, _ = spec.partition(":")
         source, top = _source.get(), module_name.partition(".")[0]
         allowed = {module_name, *(module_name.rsplit(".", n)[0] for n in range(1, module_name.count(".") + 1))}
         require(
@@ -188,16 +188,7 @@ class Registry(Generic[Part]):
             f"{source} names the {self.kind} {spec!r}, and nothing is imported because a file says so; if you trust "
             f"it, allow its module: --allow-import {module_name}, or allow_imports=({module_name!r},)",
         )
-        try:
-            part = getattr(importlib.import_module(module_name), class_name, None)
-        except KeyboardInterrupt:
-            raise
-        except BaseException as error:  # a stranger's module may do anything, sys.exit among it
-            raise InvalidInput(
-                f"{self.kind} {spec!r}: cannot import {module_name!r} ({type(error).__name__}: {error}); pass "
-                "MODULE:CLASS of a module on the path that can be imported"
-            ) from error
-        return self._checked(part, spec)
+        return self._checked(import_class(self.kind, spec), spec)
 
     def _checked(self, part: Any, given: object) -> Part:
         require(
@@ -223,6 +214,28 @@ class Registry(Generic[Part]):
     @cached_property
     def _entry_points(self) -> dict[str, metadata.EntryPoint]:
         return {point.name: point for point in metadata.entry_points(group=self.group)}
+
+
+def import_class(kind: str, spec: str) -> Any:
+    """Return what `MODULE:CLASS` names, or None where the module has no such name.
+
+    Args:
+        kind: what is looked for, for messages.
+        spec: the text.
+
+    Raises:
+        InvalidInput: if the module cannot be imported, in whatever way it fails.
+    """
+    module_name, _, class_name = spec.partition(":")
+    try:
+        return getattr(importlib.import_module(module_name), class_name, None)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # a stranger's module may do anything, sys.exit among it
+        raise InvalidInput(
+            f"{kind} {spec!r}: cannot import {module_name!r} ({type(error).__name__}: {error}); pass MODULE:CLASS of a "
+            "module on the path that can be imported"
+        ) from error
 
 
 def config_of(part: type) -> type:

@@ -6,10 +6,12 @@ import importlib
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Final
 
-from recenv.errors import InvalidInput, unknown_name
+from recenv.errors import InvalidInput, require, unknown_name
 from recenv.extras import require_extra
+from recenv.registry import permit_imports
 
 COMMANDS: Final = {
     "quickstart": "simulate, log, learn and judge: the main job end to end, with a report",
@@ -52,11 +54,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         print(f"recsession {version('recsession')}")
         return 0
-    name = words[0]
+    if str(Path.cwd()) not in sys.path:
+        sys.path.append(str(Path.cwd()))  # for MODULE:CLASS; last, so that nothing there hides a package
     try:
+        words, allowed = _allowed_imports(words)
+        name = words[0]
         if name not in COMMANDS:
             raise unknown_name("command", name, COMMANDS)
-        _run(name, words[1:])
+        with permit_imports(allowed):
+            _run(name, words[1:])
         sys.stdout.flush()
     except InvalidInput as error:
         print(f"recsession: {error}", file=sys.stderr)
@@ -76,6 +82,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         return _stopped()
     return 0
+
+
+def _allowed_imports(words: list[str]) -> tuple[list[str], list[str]]:
+    """Return the words without `--allow-import MODULE`, wherever it stands, and the modules."""
+    left, modules, rest = [], [], iter(words)
+    for word in rest:
+        option, equals, module = word.partition("=")
+        if option != "--allow-import":
+            left.append(word)
+            continue
+        module = module if equals else next(rest, "")
+        require(
+            all(part.isidentifier() for part in module.split(".")),
+            f"--allow-import {module!r} is no module's dotted name; pass one, as in --allow-import shops",
+        )
+        modules.append(module)
+    require(bool(left), "--allow-import stands alone; add a command, see `recsession --help`")
+    return left, modules
 
 
 def _stopped() -> int:
@@ -103,7 +127,8 @@ def _usage() -> str:
         "usage: recsession COMMAND [OPTIONS]\n\n"
         "Learn a recommendation policy from logs that are mostly bad, and know whether it worked.\n\n"
         f"commands:\n{rows}\n\n"
-        "`recsession COMMAND --help` says what a command takes. Begin with `recsession quickstart`."
+        "`recsession COMMAND --help` says what a command takes. Begin with `recsession quickstart`.\n"
+        "Parts of your own are named MODULE:CLASS; one that a file names needs --allow-import MODULE."
     )
 
 

@@ -15,6 +15,7 @@ import tyro
 
 from recenv.catalog import Catalog
 from recenv.errors import InvalidInput, require
+from recenv.registry import reading
 from recenv.session_config import SessionConfig
 
 Options = TypeVar("Options")
@@ -80,7 +81,8 @@ def _read_world(file: Path) -> tuple[SessionConfig, Catalog | None]:
     fitted = isinstance(values, dict) and "config" in values
     plain = values["config"] if fitted else values
     require(isinstance(plain, dict), f"--config {file} holds no session config; {remedy}")
-    config = SessionConfig.from_dict(plain)
+    with reading(f"--config {file}"):
+        config = SessionConfig.from_dict(plain)
     if not fitted or "items" not in values:
         return config, None
     items = file.parent / str(values["items"])

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
 import json
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +13,7 @@ from offline_data.behavior.base import ActionKind, BehaviorPolicy, Decision, Ses
 from offline_data.families import BEHAVIORS
 from recenv.engine.slates import check_slates
 from recenv.errors import InvalidInput, require, unknown_name
+from recenv.registry import import_class
 from recenv.session_config import SessionConfig
 from recenv.world import World, make_world
 
@@ -96,19 +95,9 @@ def resolve_policy(
     """
     if ":" not in name or Path(name).exists():
         return _trained_policy(name, deterministic, device)
-    module_name, _, class_name = name.partition(":")
     world = make_world(SessionConfig()) if world is None else world
-    if str(Path.cwd()) not in sys.path:
-        sys.path.insert(0, str(Path.cwd()))
-    try:
-        module = importlib.import_module(module_name)
-    except (ImportError, ValueError, TypeError, SyntaxError) as error:
-        raise InvalidInput(
-            f"policy {name!r}: cannot import {module_name!r} ({error}); pass MODULE:CLASS on the path"
-        ) from error
-    policy_class = getattr(module, class_name, None)
-    if not isinstance(policy_class, type):
-        raise InvalidInput(f"policy {name!r}: {module_name} has no class {class_name!r}; pass MODULE:CLASS")
+    policy_class = import_class("policy", name)
+    require(isinstance(policy_class, type), f"policy {name!r}: there is no class of that name; pass MODULE:CLASS")
     try:
         if issubclass(policy_class, BehaviorPolicy):
             return policy_class(world, policy_class.Config(), "slate"), world

@@ -7,14 +7,14 @@ import json
 from collections.abc import Sequence
 from dataclasses import field, make_dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final
 
 import numpy as np
 import torch
 import tyro
 from tqdm import tqdm
 
-from agents.families import ENCODERS, OBJECTIVES, POLICIES
+from agents.families import ENCODERS, OBJECTIVES, POLICIES, SCORES
 from agents.nn.encoders.pooled import PooledConfig
 from agents.nn.networks import NetworkConfig
 from agents.objectives.base import Objective
@@ -32,7 +32,7 @@ from agents.training.trainer import (
     train,
 )
 from agents.values.critics import CriticConfig
-from agents.values.scores import SCORES, score_log
+from agents.values.scores.base import score_log
 from offline_data.store.atomic_files import make_folder, replacing, sole_writer, write_json
 from offline_data.store.dataset import LoggedDataset
 from recenv.errors import require, require_range
@@ -43,7 +43,7 @@ from recsession.inputs import parse
 
 _POLICY_HELP: Final = f"One of {', '.join(POLICIES.registered())}; by default what the log's actions ask for."
 _ENCODER_HELP: Final = f"What reads the observation, in policy and critic: {', '.join(ENCODERS.registered())}."
-_SCORE_HELP: Final = "Of every logged step, which the objective reads; see agents/values/scores.py."
+_SCORE_HELP: Final = f"Of every logged step, which the objective reads: {', '.join(SCORES.registered())}."
 
 
 def run_training(name: str, words: Sequence[str]) -> None:
@@ -56,7 +56,7 @@ def run_training(name: str, words: Sequence[str]) -> None:
     Raises:
         InvalidInput: for bad input.
     """
-    objective = OBJECTIVES.get(name)
+    objective = OBJECTIVES.resolve(name)
     trainer, critic = _chosen_parts(objective, words)
     reader = trainer.policy.network.encoder
     options = make_dataclass(
@@ -64,13 +64,17 @@ def run_training(name: str, words: Sequence[str]) -> None:
         [
             ("log", Annotated[Path, tyro.conf.arg(help="Folder of the logged dataset.")]),
             ("out", Annotated[Path, tyro.conf.arg(help="Folder of policy, scores, metrics and checkpoint.")]),
-            ("policy", Annotated[str, tyro.conf.arg(help=_POLICY_HELP)], field(default=trainer.policy.name)),
+            (
+                "policy",
+                Annotated[str, tyro.conf.arg(help=_POLICY_HELP)],
+                field(default=POLICIES.name_of(type(trainer.policy))),
+            ),
             (
                 "encoder",
                 Annotated[str, tyro.conf.arg(help=_ENCODER_HELP)],
-                field(default=reader.name),
+                field(default=ENCODERS.name_of(type(reader))),
             ),
-            ("score", Annotated[Literal[SCORES], tyro.conf.arg(help=_SCORE_HELP)], field(default="q_minus_v")),
+            ("score", Annotated[str, tyro.conf.arg(help=_SCORE_HELP)], field(default="q_minus_v")),
             ("seed", Annotated[int, tyro.conf.arg(help="Of weights and batches.")], field(default=0)),
             ("device", Annotated[str, tyro.conf.arg(help="cpu or cuda.")], field(default="cpu")),
             ("objective", objective.Config, field(default_factory=objective.Config)),
@@ -83,6 +87,7 @@ def run_training(name: str, words: Sequence[str]) -> None:
     chosen: Any = parse(options, f"train {name}", words, description)
     check_device(chosen.device)
     require_range("seed", chosen.seed, 0, 2**31 - 1, integer=True)
+    SCORES.resolve(chosen.score)
     dataset = LoggedDataset.open(chosen.log, verify=True)
     check_needs(name, objective, dataset)
     check_policy(chosen.trainer.policy, dataset)
@@ -113,9 +118,9 @@ def _chosen_parts(objective: type[Objective], words: Sequence[str]) -> tuple[Tra
         parser.add_argument(option, nargs="?")
     given, _ = parser.parse_known_args(list(words))
     usual = PooledConfig.name if not objective.conditions else fitting_encoders(objective)[0]
-    encoder = ENCODERS.get(given.encoder or usual).Config()
+    encoder = ENCODERS.resolve(given.encoder or usual).Config()
     if given.policy:
-        policy = POLICIES.get(given.policy).Config()
+        policy = POLICIES.resolve(given.policy).Config()
     elif given.log and (Path(given.log) / "manifest.json").exists():
         policy = default_policy(LoggedDataset.open(given.log))
     else:
@@ -126,7 +131,7 @@ def _chosen_parts(objective: type[Objective], words: Sequence[str]) -> tuple[Tra
 
 
 def _fit_and_train(name: str, dataset: LoggedDataset, chosen: Any, out: Path) -> None:
-    if reads_scores(OBJECTIVES.get(name)):
+    if reads_scores(OBJECTIVES.resolve(name)):
         with tqdm(total=chosen.critic.num_steps, unit="step", desc="critic", delay=0.1) as bar:
             scores = _scores(out, dataset, chosen, bar)
     else:

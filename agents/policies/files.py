@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from agents.policies.base import Policy, make_policy
 from offline_data.store.atomic_files import replacing
 from recenv.errors import InvalidInput, require
 from recenv.plain_config import from_plain, to_plain
+from recenv.registry import reading
 from recenv.session_config import SessionConfig
 
 FORMAT_VERSION = 2
@@ -41,17 +43,19 @@ def save_policy(path: Path, policy: Policy) -> None:
         torch.save({"header": json.dumps(header), "weights": policy.state_dict(), "items": items}, temporary)
 
 
-def load_policy(path: str | Path, device: str = "cpu", **changes: Any) -> Policy:
+def load_policy(path: str | Path, device: str = "cpu", *, allow_imports: Iterable[str] = (), **changes: Any) -> Policy:
     """Return the policy in a file, in evaluation mode.
 
     Args:
         path: what `save_policy` wrote.
         device: where the weights go.
+        allow_imports: modules that may be imported because the file names parts of theirs.
         **changes: fields of its config to change that leave the weights as they are, such as the `temperature` or the
             `beam_size` of a generative policy.
 
     Raises:
-        InvalidInput: if the file is missing or is not a policy, or a change is none of its config or of its weights.
+        InvalidInput: if the file is missing, is not a policy or needs a module that is not allowed, or a change is none
+            of its config or of its weights.
     """
     path = Path(path)
     require(not (path / "policy").is_file(), f"{path} is a folder; pass the file in it, {path / 'policy'}")
@@ -64,11 +68,11 @@ def load_policy(path: str | Path, device: str = "cpu", **changes: Any) -> Policy
             f"its format is {header['format']!r}, not {FORMAT_VERSION}; train one with `recsession train`",
         )
         items = {name: values.numpy() for name, values in content["items"].items()}
-        session = header["space"].pop("session")
-        space = SessionSpace(
-            **items, **header["space"], session=None if session is None else SessionConfig.from_dict(session)
-        )
-        policy = make_policy(space, from_plain(POLICIES, header["policy"] | changes))
+        facts = header["space"]
+        with reading(path, allow_imports):
+            if facts["session"] is not None:
+                facts["session"] = SessionConfig.from_dict(facts["session"])
+            policy = make_policy(SessionSpace(**items, **facts), from_plain(POLICIES, header["policy"] | changes))
         floating = [values.dtype for values in content["weights"].values() if values.is_floating_point()]
         policy.to(floating[0])
         _take_weights(policy, content["weights"])

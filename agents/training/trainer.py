@@ -115,7 +115,7 @@ def check_device(device: str) -> str:
 def train(
     dataset: LoggedDataset,
     scores: Tensor,
-    objective_name: str,
+    objective_name: str | type[Objective],
     objective_config: Any = None,
     config: TrainerConfig | None = None,
     *,
@@ -130,7 +130,7 @@ def train(
     Args:
         dataset: the log.
         scores: [N] float32, Q - V of every row, the same for every objective.
-        objective_name: a registered objective.
+        objective_name: of a registered objective, MODULE:CLASS, or the class itself.
         objective_config: None for its defaults.
         config: None for the defaults, with the policy of `default_policy`.
         seed: of the weights, the batches and what the policy draws.
@@ -144,6 +144,7 @@ def train(
             of another kind of action than the policy's, or a checkpoint of another call.
     """
     objective_class = OBJECTIVES.resolve(objective_name)
+    objective_name = OBJECTIVES.name_of(objective_class)
     check_needs(objective_name, objective_class, dataset)
     config = config or TrainerConfig(policy=default_policy(dataset))
     check_policy(config.policy, dataset)

@@ -5,7 +5,7 @@ are rare (42 in 10,000 rows), most items have none or one, and an effect fitted 
 Effects are therefore N(0, spread^2): they are the posterior mode, and the spread maximises the marginal likelihood in
 Laplace's approximation (an empirical Bayes estimate); intervals are those of the same approximation.
 
-Source: the position-based model is Richardson et al. 2007; the data, see `offline_data.interop.open_bandit`.
+Source: the position-based model is Richardson et al. 2007; the data, see `offline_data.interop.readers.open_bandit`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from scipy.optimize import minimize_scalar
 
 from offline_data.fitting.calibration import gain_per_step, verdict
 from offline_data.fitting.maximum_likelihood import Evaluation, Optimum, ParameterEstimate, maximize
-from offline_data.interop.open_bandit import NUM_POSITIONS, POLICIES, read_open_bandit
+from offline_data.interop.readers.open_bandit import NUM_POSITIONS, POLICIES, read_open_bandit
 from recenv.catalog import Catalog
 from recenv.errors import require, require_range
 from recenv.random_streams import derive_seeds

@@ -29,6 +29,7 @@ from offline_data.store.session_blocks import SessionBlock, session_blocks
 from recenv.envs.action_wrappers import ProtoAction
 from recenv.errors import InvalidInput, require
 from recenv.extras import require_extra
+from recenv.registry import reading
 from recenv.session_config import SessionConfig
 from recenv.world import make_world
 
@@ -313,7 +314,8 @@ def _own(
     """Return the columns and the manifest of what `export_minari` wrote."""
     lengths = np.array([len(episode) for episode in episodes])
     offsets = np.concatenate([[0], np.cumsum(lengths)])
-    world = make_world(SessionConfig.from_dict(manifest["config"]))
+    with reading(data):
+        world = make_world(SessionConfig.from_dict(manifest["config"]))
     action = np.concatenate([episode.actions for episode in episodes])
 
     def of_steps(name: str) -> np.ndarray:

@@ -7,39 +7,61 @@ value, its bootstrap interval (of the ratio, by session) and its effective sampl
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar
 
 from offline_data.families import ESTIMATORS
 from offline_data.ope.bootstrap import bootstrap_ratio_sum, percentile_interval, ratio_sum
 from offline_data.ope.sessions import LoggedSessions, SessionStatistics
-from recenv.errors import require_range
+from recenv.errors import require, require_range
 
 TRUSTED_SAMPLE_SIZE = 100.0
 """Effective sessions below which an estimate is marked untrusted."""
 
 
-class Estimator(Protocol):
-    """An off-policy estimator; a part is a class without constructor arguments, registered by name.
+@dataclass(frozen=True)
+class EstimatorConfig:
+    """Of an estimator without parameters."""
+
+
+class Estimator(ABC):
+    """An off-policy estimator.
+
+    Args:
+        config: an instance of the class's `Config`; None means its defaults.
+
+    Raises:
+        InvalidInput: if `config` is not an instance of `Config`.
 
     Examples:
         >>> from offline_data import ESTIMATORS
         >>> sorted(ESTIMATORS.get("dr").needs)
         ['q_value', 'state_value']
-        >>> ESTIMATORS.get("snips").needs
-        frozenset()
+        >>> ESTIMATORS.get("dr").Config()
+        DoublyRobustConfig(max_log_weight=600.0)
     """
 
-    needs: ClassVar[frozenset[str]]
+    Config: ClassVar[type] = EstimatorConfig
+    """The frozen dataclass of the parameters."""
+    needs: ClassVar[frozenset[str]] = frozenset()
     """The optional columns that it reads, out of `{"q_value", "state_value"}`."""
 
+    def __init__(self, config: Any = None) -> None:
+        config = self.Config() if config is None else config
+        require(
+            isinstance(config, self.Config),
+            f"config is a {type(config).__name__}; {type(self).__name__} takes a {self.Config.__name__}",
+        )
+        self.config = config
+
+    @abstractmethod
     def __call__(self, sessions: LoggedSessions) -> SessionStatistics:
         """Return the sums that the value is made of.
 
         Raises:
             InvalidInput: if a needed column is missing, or if the log says nothing about the evaluated policy.
         """
-        ...
 
 
 @dataclass(frozen=True)
@@ -87,13 +109,20 @@ class Estimate:
 
 
 def estimate(
-    name: str, sessions: LoggedSessions, *, confidence: float = 0.95, num_bootstrap: int = 1000, seed: int = 0
+    name: str | type[Estimator],
+    sessions: LoggedSessions,
+    *,
+    config: Any = None,
+    confidence: float = 0.95,
+    num_bootstrap: int = 1000,
+    seed: int = 0,
 ) -> Estimate:
     """Return the evaluated policy's value by the estimator called `name`, with a percentile bootstrap interval.
 
     Args:
-        name: a registered estimator.
+        name: of a registered estimator, MODULE:CLASS, or the class.
         sessions: the log and the evaluated policy's log-probabilities on it.
+        config: of the estimator; None for its defaults.
         confidence: coverage of the interval, in (0, 1).
         num_bootstrap: replicates, each a resample of whole sessions; at least 2.
         seed: of the bootstrap's own generator; not negative.
@@ -105,9 +134,11 @@ def estimate(
     require_range("confidence", confidence, 0.0, 1.0, low_open=True, high_open=True)
     require_range("num_bootstrap", num_bootstrap, 2, integer=True)
     require_range("seed", seed, 0, integer=True)
-    statistics = ESTIMATORS.get(name)()(sessions)
+    estimator = ESTIMATORS.resolve(name)
+    statistics = estimator(config)(sessions)
     numerator, denominator = statistics.numerator, statistics.denominator
     replicates = bootstrap_ratio_sum(numerator, denominator, num_bootstrap=num_bootstrap, seed=seed)
     low, high = percentile_interval(replicates, confidence)
     value = float(ratio_sum(numerator.sum(axis=0), denominator.sum(axis=0)))
-    return Estimate(name, value, low, high, statistics.effective_sample_size(), sessions.num_sessions)
+    size = statistics.effective_sample_size()
+    return Estimate(ESTIMATORS.name_of(estimator), value, low, high, size, sessions.num_sessions)

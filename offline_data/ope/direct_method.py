@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import numpy as np
 
 from offline_data.families import ESTIMATORS
+from offline_data.ope.base import Estimator
 from offline_data.ope.sessions import LoggedSessions, SessionStatistics
 
 
 @ESTIMATORS.register("dm")
-class DirectMethod:
+class DirectMethod(Estimator):
     """Mean over sessions of the model's value of the first observation.
 
     Its interval shows the spread of sessions, and its effective sample size is their number: neither sees the model's
     bias. Source: Dudik, Langford and Li 2011, "Doubly robust policy evaluation and learning", section 2.
     """
 
-    needs: ClassVar[frozenset[str]] = frozenset({"state_value"})
+    needs = frozenset({"state_value"})
 
     def __call__(self, sessions: LoggedSessions) -> SessionStatistics:
         """Return one column: the model's initial value over one."""

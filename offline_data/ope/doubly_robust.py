@@ -7,16 +7,15 @@ after the last step. `dr` averages it over sessions; `wdr` normalises the weight
 
 from __future__ import annotations
 
-from typing import ClassVar
+from dataclasses import dataclass
 
 import numpy as np
 
 from offline_data.families import ESTIMATORS
+from offline_data.ope.base import Estimator
 from offline_data.ope.importance import discounts, scaled_weights, session_log_weights, step_log_weights
 from offline_data.ope.sessions import Floats, LoggedSessions, SessionStatistics
-
-MAX_LOG_WEIGHT = 600.0
-"""Nats at which `dr` caps a log weight, so that sums stay in double precision; the sample size sees the full weight."""
+from recenv.errors import require_range
 
 _MODEL = frozenset({"q_value", "state_value"})
 
@@ -42,35 +41,51 @@ def initial_values(sessions: LoggedSessions) -> Floats:
     return sessions.column("state_value")[sessions.offsets[:-1]]
 
 
-def session_values(sessions: LoggedSessions) -> Floats:
+@dataclass(frozen=True)
+class DoublyRobustConfig:
+    """What bounds the weights."""
+
+    max_log_weight: float = 600.0
+    """Nats at which a log weight is capped, so that sums stay in double precision; the sample size sees the full
+    weight."""
+
+    def __post_init__(self) -> None:
+        require_range("max_log_weight", self.max_log_weight, -600.0, 600.0)
+
+
+def session_values(sessions: LoggedSessions, max_log_weight: float = DoublyRobustConfig.max_log_weight) -> Floats:
     """Return each session's doubly robust value, `[S]`: its mean over sessions is unbiased for any model.
 
-    A log weight above `MAX_LOG_WEIGHT` counts as `MAX_LOG_WEIGHT`.
+    Args:
+        sessions: the log.
+        max_log_weight: nats; a log weight above counts as that.
 
     Raises:
         InvalidInput: if `q_value` or `state_value` was not given.
     """
-    weights = np.exp(np.minimum(step_log_weights(sessions), MAX_LOG_WEIGHT))
+    weights = np.exp(np.minimum(step_log_weights(sessions), max_log_weight))
     return initial_values(sessions) + (weights * model_errors(sessions)) @ discounts(sessions)
 
 
 @ESTIMATORS.register("dr")
-class DoublyRobust:
+class DoublyRobust(Estimator):
     """Mean over sessions of the doubly robust recursion; unbiased if the behavior log-probabilities are exact.
 
     Source: Jiang and Li 2016, "Doubly robust off-policy value evaluation for reinforcement learning", equation 10.
     """
 
-    needs: ClassVar[frozenset[str]] = _MODEL
+    Config = DoublyRobustConfig
+    config: DoublyRobustConfig
+    needs = _MODEL
 
     def __call__(self, sessions: LoggedSessions) -> SessionStatistics:
         """Return one column: doubly robust value over one."""
-        values = session_values(sessions)[:, None]
+        values = session_values(sessions, self.config.max_log_weight)[:, None]
         return SessionStatistics(values, np.ones_like(values), scaled_weights(session_log_weights(sessions)))
 
 
 @ESTIMATORS.register("wdr")
-class WeightedDoublyRobust:
+class WeightedDoublyRobust(Estimator):
     """Doubly robust with the weights of each step normalised over the sessions; consistent, of lower variance.
 
     Where no session has weight left at a step, the model's value before it stands. A session that has ended counts on
@@ -80,7 +95,7 @@ class WeightedDoublyRobust:
     section 5.
     """
 
-    needs: ClassVar[frozenset[str]] = _MODEL
+    needs = _MODEL
 
     def __call__(self, sessions: LoggedSessions) -> SessionStatistics:
         """Return a column for the model's value over one, then one a step: weighted error over weight."""

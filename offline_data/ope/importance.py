@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import numpy as np
 
 from offline_data.families import ESTIMATORS
+from offline_data.ope.base import Estimator
 from offline_data.ope.sessions import Floats, LoggedSessions, SessionStatistics
 from recenv.errors import require
 
@@ -43,14 +42,12 @@ def discounts(sessions: LoggedSessions) -> Floats:
 
 
 @ESTIMATORS.register("snips")
-class Snips:
+class Snips(Estimator):
     """Self-normalised importance sampling of whole sessions: `sum_s w_s G_s / sum_s w_s`.
 
     Source: Swaminathan and Joachims 2015, "The self-normalized estimator for counterfactual learning", over sessions
     in place of single actions. Consistent, biased of order 1/S, always within the range of the logged returns.
     """
-
-    needs: ClassVar[frozenset[str]] = frozenset()
 
     def __call__(self, sessions: LoggedSessions) -> SessionStatistics:
         """Return one column: weighted return over weight."""
@@ -59,15 +56,13 @@ class Snips:
 
 
 @ESTIMATORS.register("pdsnips")
-class PerDecisionSnips:
+class PerDecisionSnips(Estimator):
     """Self-normalised per-decision importance sampling: `sum_t gamma^t sum_s w_{s,0:t} r_{s,t} / sum_s w_{s,0:t}`.
 
     A reward is weighted by the decisions before it only. Source: Precup, Sutton and Singh 2000, "Eligibility traces
     for off-policy policy evaluation"; normalised per step as in Thomas and Brunskill 2016, section 5 (`wdr` without a
     model). A session that has ended counts on with its last weight and reward 0.
     """
-
-    needs: ClassVar[frozenset[str]] = frozenset()
 
     def __call__(self, sessions: LoggedSessions) -> SessionStatistics:
         """Return one column a step: discounted weighted reward over weight."""

@@ -16,7 +16,7 @@ from __future__ import annotations
 import hashlib
 import json
 import tokenize
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -24,6 +24,7 @@ from typing import Any, Final
 import numpy as np
 
 from recenv.errors import InvalidInput, require
+from recenv.registry import reading
 from recenv.session_config import SessionConfig
 
 FORMAT: Final = "recsession-log"
@@ -108,17 +109,22 @@ class LoggedDataset:
     """Of the E consumed items: `item` int32, `feedback` [E, F - 1] float32."""
     catalog: dict[str, np.ndarray]
     """The items' columns; see `recenv.Catalog`."""
+    allow_imports: tuple[str, ...] = ()
+    """Modules that may be imported because the manifest names parts of theirs."""
 
     @staticmethod
-    def open(path: str | Path, *, verify: bool = False) -> LoggedDataset:
+    def open(path: str | Path, *, verify: bool = False, allow_imports: Iterable[str] = ()) -> LoggedDataset:
         """Return the dataset in a folder, its columns memory-mapped.
 
         Args:
             path: the folder.
             verify: compare every file with its checksum, which reads them whole; see `verify`.
+            allow_imports: modules that may be imported because the manifest names parts of theirs, as a world of an
+                outside user model does.
 
         Raises:
-            InvalidInput: if the folder is missing, foreign, of another format, or lacks a file or part of one.
+            InvalidInput: if the folder is missing, foreign, of another format, or lacks a file or part of one, or its
+                world needs a module that is not allowed.
         """
         path = Path(path)
         manifest = _read_manifest(path)
@@ -130,7 +136,9 @@ class LoggedDataset:
             else:
                 columns[folder][file.removesuffix(".npy")] = _open_column(path / name, entry)
         del columns["latent"]
-        dataset = LoggedDataset(path, manifest, **columns)
+        dataset = LoggedDataset(path, manifest, **columns, allow_imports=tuple(allow_imports))
+        if dataset.has_world:
+            dataset.config  # noqa: B018 (a world that cannot be made is refused here)
         if verify:
             dataset.verify()
         return dataset
@@ -196,7 +204,8 @@ class LoggedDataset:
             f"{self.path} was read in by {self.manifest['source'].get('reader')!r} and has no simulated world; "
             "use a log that `recsession collect` wrote",
         )
-        return SessionConfig.from_dict(self.manifest["config"])
+        with reading(self.path, self.allow_imports):
+            return SessionConfig.from_dict(self.manifest["config"])
 
     @property
     def offsets(self) -> np.ndarray:

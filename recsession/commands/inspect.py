@@ -17,6 +17,7 @@ from offline_data.describe.dataset_summary import summarize
 from offline_data.describe.summary_rows import summary_rows
 from offline_data.dial.quality import as_spec, expert_spec, precise_reference
 from offline_data.store.dataset import LoggedDataset
+from recenv.registry import reading
 from recenv.world import make_world
 from recsession.policy_names import given_behavior
 
@@ -68,7 +69,8 @@ def _references(log: LoggedDataset, noise: str) -> dict[str, Any]:
     world, kind = make_world(log.config), cast(ActionKind, log.action_kind)
     given = as_spec(given_behavior("--score", noise, world, kind))
     expert = (log.manifest.get("quality") or {}).get("expert") or expert_spec(log.config.user_model.name)
-    with tqdm(desc="measuring the score", unit="session", delay=0.1) as bar:
+    # The expert is named by the log.
+    with reading(log.path, log.allow_imports), tqdm(desc="measuring the score", unit="session", delay=0.1) as bar:
         reference = precise_reference(world, given, kind, expert=expert, progress=bar.update)
     return {
         "expert": expert,

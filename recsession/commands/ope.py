@@ -12,7 +12,7 @@ from agents.training.evaluation import off_policy_sessions
 from agents.training.trainer import check_device
 from agents.values.critics import FITTED_Q, CriticConfig
 from offline_data.families import ESTIMATORS
-from offline_data.interop.open_bandit import open_bandit_comparison
+from offline_data.interop.readers.open_bandit import open_bandit_comparison
 from offline_data.ope.base import Estimate, estimate
 from offline_data.store.dataset import LoggedDataset
 from recenv.errors import InvalidInput, require_range
@@ -55,7 +55,7 @@ class Ope:
                 print(f"{row.policy}\n  from the {row.log} log: {_estimate_line(row.estimate, 5)}")
             return
         for name in self.estimators:
-            ESTIMATORS.get(name)
+            ESTIMATORS.resolve(name)
         dataset = LoggedDataset.open(self.log, verify=True)
         if self.policy is None:
             raise InvalidInput(f"--log {self.log} has no --policy; give a policy file of `recsession train`")

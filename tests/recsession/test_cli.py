@@ -16,6 +16,7 @@ import pytest
 from agents.families import OBJECTIVES
 from agents.nn.networks import NetworkConfig
 from agents.policies.files import load_policy
+from offline_data.families import READERS
 from offline_data.store.dataset import LoggedDataset
 from recsession.cli import COMMANDS, main
 from recsession.commands.collect import Collect
@@ -23,7 +24,6 @@ from recsession.commands.datasets import Datasets
 from recsession.commands.evaluate import Evaluate
 from recsession.commands.export import Export
 from recsession.commands.fit import Fit
-from recsession.commands.import_log import READERS
 from recsession.commands.ope import Ope
 from recsession.commands.options import Options
 from recsession.commands.simulate import Simulate
@@ -78,7 +78,7 @@ def test_version(run):
         (["quickstart"], Quickstart),
         (["simulate"], Simulate),
         (["inspect"], None),
-        *((["import", name], reader) for name, reader in READERS.items()),
+        *((["import", name], READERS.get(name)) for name in READERS.registered()),
         *((["train", name], OBJECTIVES.get(name).Config) for name in OBJECTIVES.registered()),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",

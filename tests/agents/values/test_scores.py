@@ -8,10 +8,13 @@ import pytest
 import torch
 
 from agents.batches.replay import LogStorage
+from agents.families import SCORES
 from agents.nn.networks import NetworkConfig
-from agents.values import critics, scores
+from agents.values import critics
 from agents.values.critics import CriticConfig, fit_critic, score_members, score_rows
-from agents.values.scores import ENSEMBLE_SIZE, SCORES, SPREAD_WEIGHT, lower_confidence_bound, score_log
+from agents.values.scores import lower_confidence_bound as bounds
+from agents.values.scores.base import score_log
+from agents.values.scores.lower_confidence_bound import lower_confidence_bound
 from offline_data.store import session_blocks
 from recenv.errors import InvalidInput
 from tests.agents.slate_table import table_log
@@ -28,7 +31,7 @@ def logs(log, slate_log, tmp_path_factory):
     return {"proto": log, "slate": slate_log, "import": table_log(tmp_path_factory.mktemp("table") / "log")}
 
 
-@pytest.mark.parametrize("name", SCORES)
+@pytest.mark.parametrize("name", SCORES.registered())
 @pytest.mark.parametrize("kind", ["proto", "slate", "import"])
 def test_every_score_is_one_number_a_row_and_the_same_again(logs, kind, name):
     found = score_log(name, logs[kind], HASTY, seed=3)
@@ -73,26 +76,26 @@ def test_q_minus_v_is_bit_for_bit_the_critics(logs, kind):
     assert torch.equal(score_log("q_minus_v", logs[kind], HASTY, seed=3), expected)
 
 
-@pytest.mark.parametrize(("asked", "used"), [(1, ENSEMBLE_SIZE), (2, 2)])
+@pytest.mark.parametrize(("asked", "used"), [(1, 5), (2, 2)])
 def test_lower_confidence_bound_is_that_of_the_members(log, monkeypatch, asked, used):
     config = dataclasses.replace(HASTY, ensemble_size=asked)
     members = score_members(fit_critic(log, dataclasses.replace(HASTY, ensemble_size=used), seed=3), log)
     assert members.shape[1] == used
-    monkeypatch.setattr(scores, "ROWS_AT_ONCE", 25)
+    monkeypatch.setattr(bounds, "ROWS_AT_ONCE", 25)
     found = score_log("lower_confidence_bound", log, config, seed=3)
-    np.testing.assert_allclose(found.numpy(), lower_bounds(members.tolist(), SPREAD_WEIGHT), rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(found.numpy(), lower_bounds(members.tolist(), 1.0), rtol=1e-4, atol=1e-4)
 
 
 def test_a_row_that_members_disagree_on_ranks_lower():
     members = torch.tensor([[1.0, 1.0, 1.0], [0.0, 1.0, 2.0], [-3.0, 1.0, 5.0]])
-    assert lower_confidence_bound(members).tolist() == [1.0, 0.0, -3.0]
+    assert lower_confidence_bound(members, 1.0).tolist() == [1.0, 0.0, -3.0]
     assert lower_confidence_bound(members, 0.5).tolist() == [1.0, 0.5, -1.0]
 
 
 def test_only_return_does_without_embeddings(logs):
     bare = dataclasses.replace(logs["import"], catalog={})
     assert score_log("return", bare).isfinite().all()
-    for name in SCORES:
+    for name in SCORES.registered():
         if name != "return":
             with pytest.raises(InvalidInput, match="has no embeddings of its items"):
                 score_log(name, bare, HASTY)
@@ -103,7 +106,7 @@ def test_an_unknown_name_is_told_the_nearest(log):
         score_log("q_minus_w", log)
 
 
-@pytest.mark.parametrize("name", SCORES)
+@pytest.mark.parametrize("name", SCORES.registered())
 def test_progress_counts_every_step(log, name):
     ticks = []
     score_log(name, log, HASTY, progress=ticks.append)
@@ -115,7 +118,7 @@ def test_memory_does_not_grow_with_the_log(make_log, monkeypatch, name):
     monkeypatch.setattr(critics, "_ROWS_AT_ONCE", 64)
     monkeypatch.setattr(critics, "_ROWS_A_BLOCK", 128)
     monkeypatch.setattr(session_blocks, "ROWS_AT_ONCE", 128)
-    monkeypatch.setattr(scores, "ROWS_AT_ONCE", 128)
+    monkeypatch.setattr(bounds, "ROWS_AT_ONCE", 128)
     config = dataclasses.replace(HASTY, steps_per_round=2, batch_size=16, ensemble_size=2)
     peaks = []
     for count in (20, 20, 20, 4000, 4000):  # the first warms up

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from offline_data.ope.base import estimate
-from offline_data.ope.doubly_robust import MAX_LOG_WEIGHT, session_values
+from offline_data.ope.doubly_robust import DoublyRobustConfig, session_values
 from offline_data.ope.sessions import LoggedSessions
 from tests.reference.ope_reference import SmallMdp
 
@@ -110,4 +110,7 @@ def test_dr_caps_a_weight_that_would_overflow():
         q_value=np.array([0.5]),
         state_value=np.array([0.0]),
     )
-    assert estimate("dr", sessions, num_bootstrap=2).value == pytest.approx(0.5 * np.exp(MAX_LOG_WEIGHT))
+    for cap in (600.0, 20.0):
+        found = estimate("dr", sessions, config=DoublyRobustConfig(cap), num_bootstrap=2).value
+        assert found == pytest.approx(0.5 * np.exp(cap))
+    assert DoublyRobustConfig() == DoublyRobustConfig(600.0)

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from offline_data.describe.dataset_card import card
+from offline_data.families import READERS
 from offline_data.store.dataset import LoggedDataset
-from recsession.commands.import_log import READERS
 
 TABLE = "uid,vid,ts,clicked\n" + "".join(
     f"{user},{(user * 7 + visit) % 5},{visit * 10_000},{visit % 2}\n" for user in range(20) for visit in range(6)
@@ -30,8 +30,8 @@ def test_help_lists_the_readers_and_what_each_takes(run, capsys):
     for words in ([], ["--help"]):
         code, out, _ = run("import", *words)
         assert code == 0
-        assert all(f"\n  {name} " in out for name in READERS)
-    for name in READERS:
+        assert all(f"\n  {name} " in out for name in READERS.registered())
+    for name in READERS.registered():
         with pytest.raises(SystemExit) as stop:
             run("import", name, "--help")
         assert stop.value.code == 0

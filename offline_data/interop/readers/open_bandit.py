@@ -14,13 +14,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, Literal, TextIO
 
 import numpy as np
 from numpy.typing import NDArray
 
+from offline_data.families import READERS
 from offline_data.interop.foreign_log import ImportOptions, import_interactions
 from offline_data.interop.interactions import Ids, Interactions
+from offline_data.interop.readers.base import LogReader, Progress
 from offline_data.ope.base import Estimate, estimate
 from offline_data.ope.sessions import LoggedSessions
 from offline_data.store.dataset import LoggedDataset
@@ -286,3 +288,21 @@ def _require_all(file: Path, name: str, values: NDArray[Any], allowed: NDArray[n
         f"{file}: {name}={values[wrong[:1]]} in data row {wrong[0] + 1 if len(wrong) else 0} is not {range_text}; "
         "copy the file from the published dataset",
     )
+
+
+@READERS.register("open_bandit")
+@dataclass(frozen=True, kw_only=True)
+class OpenBanditReader(LogReader):
+    """Read the Open Bandit Dataset: clicks of a fashion store, with exact propensities."""
+
+    policy: Literal["random", "bts"] = "random"
+    """Whose log: random, or bts (Thompson sampling)."""
+    campaign: Literal["all", "men", "women"] = "all"
+    """All, men or women."""
+
+    def read(self, out: Path, progress: Progress | None = None) -> LoggedDataset:
+        """See `import_open_bandit`; `path` is the folder that holds random/ and bts/."""
+        log = import_open_bandit(self.path, out, policy=self.policy, campaign=self.campaign, options=self.options)
+        if progress:
+            progress(log.num_rows)
+        return log

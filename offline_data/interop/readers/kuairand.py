@@ -9,13 +9,16 @@ hold the random one alone.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
 
 import numpy as np
 
+from offline_data.families import READERS
 from offline_data.interop.foreign_log import ImportOptions, import_interactions
 from offline_data.interop.interactions import Ids, Interactions, label_columns
+from offline_data.interop.readers.base import LogReader
 from offline_data.interop.tables import Kind, Progress, read_tables
 from offline_data.store.dataset import LoggedDataset
 from recenv.errors import require, require_range, unknown_name
@@ -129,3 +132,19 @@ def _videos(
     catalog: dict[str, Any] = label_columns(Ids(label, np.append(labels.source, "")), ",")
     item = Ids(np.searchsorted(both, shown.source)[shown.codes], both)
     return item, {**catalog, "length": length}, [(file, 0) for file in files]
+
+
+@READERS.register("kuairand")
+@dataclass(frozen=True, kw_only=True)
+class KuairandReader(LogReader):
+    """Read KuaiRand (Pure, 1K or 27K): videos shown one by one, and videos put among them at random."""
+
+    logs: Logs = "all"
+    """The standard logs, the random ones, whose propensities are exact, or all, in the order of time."""
+    pool_size: int = POOL_SIZE
+    """Videos of the random pool."""
+
+    def read(self, out: Path, progress: Progress | None = None) -> LoggedDataset:
+        """See `import_kuairand`; `path` is the folder of the release, or the data folder in it."""
+        options = {"logs": self.logs, "pool_size": self.pool_size, "options": self.options}
+        return import_kuairand(self.path, out, **options, progress=progress)  # type: ignore[arg-type]

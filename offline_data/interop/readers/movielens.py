@@ -15,8 +15,10 @@ from typing import Any, Final
 
 import numpy as np
 
+from offline_data.families import READERS
 from offline_data.interop.foreign_log import ImportOptions, import_interactions
 from offline_data.interop.interactions import Ids, Interactions, label_columns
+from offline_data.interop.readers.base import LogReader
 from offline_data.interop.tables import Progress, read_tables
 from offline_data.store.dataset import LoggedDataset
 from recenv.errors import InvalidInput, require, require_range
@@ -172,3 +174,16 @@ _LAYOUTS: Final = (
     ),
     _Layout("u.data", "u.item", "\t", _CSV_COLUMNS, _CSV_COLUMNS, _u_item),
 )
+
+
+@READERS.register("movielens")
+@dataclass(frozen=True, kw_only=True)
+class MovielensReader(LogReader):
+    """Read MovieLens (100K, 1M, 10M, 20M, 25M, 32M, latest): films rated one by one."""
+
+    liked_from: float = LIKED_FROM
+    """The lowest rating that is a like."""
+
+    def read(self, out: Path, progress: Progress | None = None) -> LoggedDataset:
+        """See `import_movielens`; `path` is the folder that holds u.data, ratings.dat or ratings.csv."""
+        return import_movielens(self.path, out, liked_from=self.liked_from, options=self.options, progress=progress)

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from offline_data.interop.kuairand import FEEDBACK, import_kuairand
+from offline_data.interop.readers.kuairand import FEEDBACK, import_kuairand
 from recenv.errors import InvalidInput
 
 COLUMNS = (

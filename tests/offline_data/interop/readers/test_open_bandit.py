@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from offline_data.interop.open_bandit import (
+from offline_data.interop.readers.open_bandit import (
     import_open_bandit,
     open_bandit_comparison,
     position_item_frequencies,
@@ -46,7 +46,7 @@ def root(tmp_path):
 @pytest.fixture
 def sample():
     """The published sample: in RECSESSION_DATA, or beside the checkout."""
-    beside = Path(__file__).resolve().parents[3].parent / "shared" / "data"
+    beside = Path(__file__).resolve().parents[4].parent / "shared" / "data"
     folder = Path(os.environ.get("RECSESSION_DATA", beside)) / "open_bandit"
     if not folder.is_dir():
         pytest.skip(f"no Open Bandit sample at {folder}; set RECSESSION_DATA to the folder that holds open_bandit/")

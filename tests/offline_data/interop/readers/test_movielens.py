@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from offline_data.interop.foreign_log import ImportOptions
-from offline_data.interop.movielens import import_movielens
+from offline_data.interop.readers.movielens import import_movielens
 from recenv.errors import InvalidInput
 
 # (user, film, rating, time): user 5's second visit is a day later.

@@ -1,0 +1,1 @@
+"""Scores of a log's rows; one file each, found by name."""

@@ -1,0 +1,109 @@
+"""The named scores of a log's rows: how good the logged action was, which filter and objectives read.
+
+With r the reward, gamma the discount, lambda the trace decay, and V and Q of one critic fitted to the log:
+
+    return                  sum_l gamma^l r_{t+l}, to the end of the logged session; no critic
+    gae                     sum_l (gamma lambda)^l delta_{t+l},  delta_t = r_t + gamma V(o_{t+1}) - V(o_t)
+    q_minus_v               Q(o_t, a_t) - V(o_t), the mean of the critic's members
+    lower_confidence_bound  mean - c std of Q - V over the members of an ensemble, c = 1
+
+The first two are what happened to this row, and take chance for skill: a filter on `return` keeps fortunate sessions,
+one on `gae` fortunate steps. The last two are regressions, and so averages over rows like this one. Where the log has
+few of those, members that began differently disagree, and the lower bound takes their spread off; with the default
+critic, in the default world, that changes little, at five times the cost.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from torch import Tensor
+
+from agents.families import SCORES
+from agents.values.critics import Critic, CriticConfig, fit_critic
+from offline_data.store.dataset import LoggedDataset
+from recenv.errors import require
+
+Progress = Callable[[int], object]
+
+
+@dataclass(frozen=True)
+class ScoreConfig:
+    """Of a score without parameters of its own."""
+
+
+class Score(ABC):
+    """A score of every row of a log; a part sets `Config` and implements `of_critic`.
+
+    Args:
+        config: an instance of the class's `Config`; None means its defaults.
+
+    Raises:
+        InvalidInput: if `config` is not an instance of `Config`.
+    """
+
+    Config: ClassVar[type] = ScoreConfig
+    """The frozen dataclass of the parameters."""
+
+    def __init__(self, config: Any = None) -> None:
+        config = self.Config() if config is None else config
+        require(
+            isinstance(config, self.Config),
+            f"config is a {type(config).__name__}; {type(self).__name__} takes a {self.Config.__name__}",
+        )
+        self.config = config
+
+    def critic_config(self, config: CriticConfig) -> CriticConfig:
+        """Return the config of the critic that the score needs, given what the user asked for."""
+        return config
+
+    def rows(
+        self, dataset: LoggedDataset, config: CriticConfig, seed: int, device: str, progress: Progress | None
+    ) -> Tensor:
+        """Return the score of every row, see `score_log`; by default of a critic that is fitted to the log."""
+        config = self.critic_config(config)
+        critic = fit_critic(dataset, config, seed=seed, device=device, progress=progress)
+        return self.of_critic(critic, dataset, config, device)
+
+    @abstractmethod
+    def of_critic(self, critic: Critic, dataset: LoggedDataset, config: CriticConfig, device: str) -> Tensor:
+        """Return the score of every row by a fitted critic, [N] float32 on the CPU.
+
+        Args:
+            critic: of the log.
+            dataset: the log.
+            config: of the critic.
+            device: of the critic.
+        """
+
+
+def score_log(
+    name: str | type[Score],
+    dataset: LoggedDataset,
+    config: CriticConfig | None = None,
+    *,
+    score_config: Any = None,
+    seed: int = 0,
+    device: str = "cpu",
+    progress: Progress | None = None,
+) -> Tensor:
+    """Return the score of every row, [N] float32 on the CPU, in units of reward.
+
+    Args:
+        name: of a registered score, MODULE:CLASS, or the class.
+        dataset: a log of proto-actions or slates.
+        config: of the critic; None for the defaults. `return` reads only its discount.
+        score_config: of the score; None for its defaults.
+        seed: of the critic.
+        device: of the critic.
+        progress: called with the number of the critic's gradient steps done since the last call, all at once for
+            `return`, which needs none.
+
+    Raises:
+        InvalidInput: for an unknown name; except for `return`, for an imported log without embeddings of its items.
+    """
+    score = SCORES.resolve(name)(score_config)
+    return score.rows(dataset, config or CriticConfig(), seed, device, progress)

@@ -1,0 +1,1 @@
+"""Readers of others' logs; one file a format, found by name."""

@@ -1,0 +1,39 @@
+"""What every reader of a log of others is: its options as a frozen dataclass, and `read`, which writes a dataset."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import ClassVar
+
+from offline_data.interop.foreign_log import ImportOptions
+from offline_data.store.dataset import LoggedDataset
+
+Progress = Callable[[int], object]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LogReader(ABC):
+    """A reader of one format; a subclass is a frozen dataclass whose further fields are the format's own options."""
+
+    path: Path
+    """What to read."""
+    options: ImportOptions = field(default_factory=ImportOptions)
+    """What every reader takes."""
+
+    unit: ClassVar[str] = "row"
+    """What its progress counts."""
+
+    @abstractmethod
+    def read(self, out: Path, progress: Progress | None = None) -> LoggedDataset:
+        """Read `path`, write the dataset, and return it.
+
+        Args:
+            out: the dataset's folder, which is not there yet.
+            progress: called with the number of `unit` read since the last call.
+
+        Raises:
+            InvalidInput: for what cannot be read; the message names file, row and remedy.
+        """
