@@ -15,7 +15,7 @@ from pathlib import Path
 from agents.robust.good_fraction import estimate_good_fraction
 from agents.training.diagnostics import filter_precision
 from agents.values.critics import CriticConfig
-from agents.values.scores import score_log
+from agents.values.scores.base import score_log
 from offline_data.collection.collection import LogRequest, collect
 from offline_data.dial.quality import mixture_spec
 
