@@ -274,7 +274,7 @@ def test_a_stopped_drawing_leaves_no_file(run, tmp_path, monkeypatch, world_opti
             raise KeyboardInterrupt
         return np.zeros((16, 16, 3), np.uint8)
 
-    monkeypatch.setattr(command, "rgb_array", stopped)
+    monkeypatch.setattr("recenv.render.session_picture.rgb_array", stopped)
     (tmp_path / "old.gif").write_text("mine")
     code, _, _ = run("simulate", "--render", "rgb_array", "--out", "old.gif", *world_options)
     assert code == 130
