@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from html.parser import HTMLParser
 
 LOADERS = {"script", "link", "iframe", "img", "object", "embed", "image", "foreignobject"}
@@ -51,3 +52,5 @@ class PageParser(HTMLParser):
         assert all(len(alt) > 30 for alt in self.alts)
         drawn = [value for _, attrs in self.tags for name, value in attrs.items() if name in {"d", "x", "y", "points"}]
         assert not any(bad in value.lower() for value in drawn for bad in ("nan", "inf"))
+        # What a browser can draw, however absurd the numbers.
+        assert all(abs(float(number)) < 1e5 for value in drawn for number in re.findall(r"[-+.\de]*\d", value))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import platform
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +25,7 @@ def write_report(results: dict[str, Any], path: Path) -> Path:
 
     Args:
         results: the quickstart's results. Optional keys: `reference` and `score_histogram`; `command` (str) and
-            `versions` (name to version), which default to "not recorded" and to this process's versions.
+            `versions` (name to version), which default to "not recorded".
         path: the file to write; its folder is made when missing.
 
     Returns:
@@ -76,12 +74,12 @@ def _estimates(points: list[dict[str, Any]]) -> list[Section]:
 
 
 def _making(results: dict[str, Any]) -> Section:
-    versions = results.get("versions") or _versions()
+    versions = ", ".join(f"{name} {number}" for name, number in results.get("versions", {}).items())
     facts = [
         ("command", results.get("command") or "not recorded"),
         ("world hash", results["world_hash"]),
         ("seeds", ", ".join(map(str, results["seeds"]))),
-        ("versions", ", ".join(f"{name} {number}" for name, number in versions.items())),
+        ("versions", versions or "not recorded"),
     ]
     told = (
         "One command made the log, trained the learners and judged them; nothing on this page was edited by hand. The "
@@ -102,13 +100,3 @@ def _alarmed(rows: list[list[str]]) -> list[list[str]]:
 
 def _count(seeds: list[int]) -> str:
     return "one seed" if len(seeds) == 1 else f"{len(seeds)} seeds"
-
-
-def _versions() -> dict[str, str]:
-    found = {"python": platform.python_version()}
-    for name in ("recsession", "torch", "torchrl", "tensordict", "numpy", "numba", "gymnasium"):
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            found[name] = "not installed"
-    return found

@@ -16,40 +16,27 @@ def _summary(per_seed: list[float]) -> dict[str, Any]:
     return {"mean": mean, "low": mean - half, "high": mean + half, "per_seed": per_seed}
 
 
-def _curve(rng: np.random.Generator, name: str, final: float, num_points: int) -> list[dict[str, Any]]:
-    points, kappa, epsilon = [], 1.0, 0.2
+def _curve(name: str, final: float, num_points: int) -> list[dict[str, Any]]:
+    points = []
     for index, step in enumerate(np.linspace(0, STEPS, num_points).astype(int).tolist()):
-        done = step / STEPS
-        calm = 24.0 * np.exp(-1.5 * done) + 9 + rng.normal(0, 0.6)
-        blown = 30.0 * np.exp(20.0 * max(done - 0.15, 0.0))
-        surprisal = blown if name == "signed_pg" else calm
-        point = {
-            "step": step,
-            "loss": float(rng.normal()),
-            "surprisal_mean": float(surprisal / 3),
-            "surprisal_max": float(surprisal),
-            "score_function_norm_max": float(3.5 * surprisal**0.5 if name == "signed_pg" else 11 + rng.normal(0, 0.5)),
-            "normalized_score": None,
-        }
+        done, blown = step / STEPS, name == "signed_pg"
+        surprisal = 30.0 * math.exp(20.0 * max(done - 0.15, 0.0)) if blown else 24.0 * math.exp(-1.5 * done) + 9 + final
+        point: dict[str, Any] = {"step": step, "surprisal_max": surprisal, "normalized_score": None}
+        point["score_function_norm_max"] = 3.5 * surprisal**0.5 if blown else 11 + 0.5 * math.sin(index + final)
         if index % 4 == 0 or index == num_points - 1:
-            rise = 1 - np.exp(-5 * done) if name != "signed_pg" else done
-            point["normalized_score"] = float(final * rise + rng.normal(0, 0.012) * (step > 0))
+            point["normalized_score"] = final * (done if blown else 1 - math.exp(-5 * done))
         if name == "drpo":
-            kappa = max(0.02, kappa * (0.7 if index % 2 else 1.0)) if index > 5 else 1.0
-            epsilon = float(np.clip(epsilon * rng.choice([1 / 1.5, 1.0, 1.5]), 0.02, 0.5))
-            point |= {"kappa": kappa, "epsilon": epsilon, "kl": float(0.02 * np.exp(rng.normal(0, 0.5)))}
+            point |= {"kappa": max(0.02, 0.7 ** max(index - 5, 0)), "epsilon": 0.2 * 1.5 ** math.sin(index * final)}
+            point["kl"] = 0.02 * math.exp(math.sin(3 * index * final))
         points.append(point)
     return points
 
 
-def _estimates(rng: np.random.Generator, truth: float, ess: float) -> list[dict[str, Any]]:
-    made = []
-    for estimator, noise in (("snips", 0.5), ("dr", 0.25)):
-        spread = noise * (1.0 if ess >= 100 else 4.0)
-        value = truth + float(rng.normal(0, spread / 2))
-        made.append({"estimator": estimator, "value": value, "low": value - spread, "high": value + spread})
-        made[-1] |= {"ess": ess, "trusted": ess >= 100}
-    return made
+def _estimates(truth: float, ess: float) -> list[dict[str, Any]]:
+    return [
+        {"estimator": name, "value": truth + wide / 3, "low": truth - wide, "high": truth + wide, "ess": ess}
+        for name, wide in (("snips", 0.5), ("dr", 0.25))
+    ]
 
 
 def make_results(num_seeds: int = 3, num_points: int = 41, scores: dict[str, float] | None = None) -> dict[str, Any]:
@@ -59,7 +46,7 @@ def make_results(num_seeds: int = 3, num_points: int = 41, scores: dict[str, flo
     methods, curves = {}, {}
     for name, score in scores.items():
         per_seed = [score + 0.03 * float(rng.uniform(-1, 1)) for _ in seeds]
-        curves[name] = [_curve(rng, name, value, num_points) for value in per_seed]
+        curves[name] = [_curve(name, value, num_points) for value in per_seed]
         ess = {"bc": 640.0, "awr": 310.0, "signed_pg": 3.2, "drpo": 190.0}.get(name, 150.0)
         truth = [5.0 + 4 * value for value in per_seed]
         methods[name] = {
@@ -69,19 +56,14 @@ def make_results(num_seeds: int = 3, num_points: int = 41, scores: dict[str, flo
             "max_surprisal": [max(p["surprisal_max"] for p in curve) for curve in curves[name]],
             "max_score_function_norm": [max(p["score_function_norm_max"] for p in curve) for curve in curves[name]],
             "stopped": [None] * num_seeds,
-            "ope": [_estimates(rng, value, ess * rng.uniform(0.5, 1.5)) for value in truth],
+            "ope": [_estimates(value, ess + i) for i, value in enumerate(truth)],
             "truth": [{"value": value, "low": value - 0.12, "high": value + 0.12} for value in truth],
         }
     edges = np.linspace(-4, 4, 61)
-    histograms = [
-        {
-            "edges": edges.tolist(),
-            "good": np.histogram(rng.normal(2.2, 0.45, 3_200), edges)[0].tolist(),
-            "noise": np.histogram(rng.normal(-0.4, 0.62, 156_800), edges)[0].tolist(),
-            "threshold": 1.42 + 0.05 * float(rng.uniform(-1, 1)),
-        }
-        for _ in seeds
-    ]
+    good, noise = (
+        np.histogram(rng.normal(*at), edges)[0].tolist() for at in ((2.2, 0.45, 3_200), (-0.4, 0.62, 156_800))
+    )
+    ceiling = [0.97 + 0.01 * i for i in range(num_seeds)]
     return {
         "config": {"num_sessions": 20_000, "good_fraction": 0.02, "world": {"num_items": 1000, "slate_size": 5}},
         "world_hash": "9f2c41d07be35a8816cd",
@@ -93,12 +75,12 @@ def make_results(num_seeds: int = 3, num_points: int = 41, scores: dict[str, flo
             "noise_return": {"mean": 5.02, "low": 4.96, "high": 5.08},
         },
         "ceiling": {
-            "normalized_score": _summary([0.97 + 0.01 * i for i in range(num_seeds)]),
-            "normalized_score_sampled": _summary([0.87 + 0.01 * i for i in range(num_seeds)]),
+            "normalized_score": _summary(ceiling),
+            "normalized_score_sampled": _summary([score - 0.1 for score in ceiling]),
         },
         "methods": methods,
         "curves": curves,
-        "score_histogram": histograms,
+        "score_histogram": [{"edges": edges.tolist(), "good": good, "noise": noise, "threshold": 1.42}] * num_seeds,
         "command": "recsession quickstart --seed 11",
     }
 
@@ -107,24 +89,17 @@ def make_broken() -> dict[str, Any]:
     """Return one seed, few points, no dials, no precision, and a signed policy gradient that left the numbers."""
     results = make_results(num_seeds=1, num_points=3)
     signed, curves = results["methods"]["signed_pg"], results["curves"]
-    signed |= {
-        "max_surprisal": [math.inf],
-        "max_score_function_norm": [1e30],
-        "stopped": ["loss=nan at step 2000 <halt>"],
-    }
+    signed |= {"max_surprisal": [math.inf], "max_score_function_norm": [1e30], "stopped": ["loss=nan at step 2 <halt>"]}
     signed["normalized_score"] = {"mean": math.nan, "low": None, "high": None, "per_seed": [math.nan]}
     signed["truth"] = [{"value": -1e30, "low": -math.inf, "high": math.nan}]
     signed["ope"] = [[{"estimator": "dr", "value": 1e308, "low": -1e308, "high": math.inf, "ess": math.nan}]]
     results["methods"]["drpo"]["filter_precision"] = None
-    for point in curves["drpo"][0]:
-        for key in ("kappa", "epsilon", "kl"):
-            del point[key]
-    curves["signed_pg"][0][1] |= {"surprisal_max": 1e30, "score_function_norm_max": math.inf, "normalized_score": -1e30}
-    curves["signed_pg"][0][2] |= {
-        "surprisal_max": math.nan,
-        "score_function_norm_max": 1e307,
-        "normalized_score": math.nan,
-    }
+    curves["drpo"][0] = [{k: v for k, v in p.items() if k not in {"kappa", "epsilon", "kl"}} for p in curves["drpo"][0]]
+    keys = ("surprisal_max", "score_function_norm_max", "normalized_score")
+    for point, values in zip(
+        curves["signed_pg"][0][1:], [(1e30, math.inf, -1e30), (math.nan, 1e307, math.nan)], strict=True
+    ):
+        point |= dict(zip(keys, values, strict=True))
     curves["awr"][0] = curves["awr"][0][:1]
     curves["bc"][0] = []
     results["score_histogram"] = [None]

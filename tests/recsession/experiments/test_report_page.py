@@ -123,6 +123,7 @@ def test_numbers_at_the_end_of_the_floating_point_range(tmp_path):
     results = make_results()
     for run in results["curves"]["signed_pg"]:
         run[-1] |= {"normalized_score": 1.7e308, "surprisal_max": 1.7e308, "score_function_norm_max": 9e299}
+    results["methods"]["signed_pg"]["normalized_score"] |= {"mean": -9e299, "low": -9.1e299, "high": 1e299}
     assert len(crosses(results)) == 3 + 3  # score and surprisal break off, the norm does not
     render(results, tmp_path).check(300_000)
 
