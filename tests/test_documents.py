@@ -15,6 +15,8 @@ from pathlib import Path
 import pytest
 import tyro
 
+from recenv import Registry
+
 ROOT = Path(__file__).parents[1]
 FACES = ("recenv", "offline_data", "agents", "recsession")
 PAGES = sorted(
@@ -150,6 +152,16 @@ def test_the_page_of_the_world_names_each_environment_and_what_it_gives():
         rewards = zip(world.reward_names, world.reward_weights, strict=True)
         assert cells[4] == ", ".join(f"`{reward}` {weight:g}" for reward, weight in rewards)
         assert cells[5] == ", ".join(f"`{channel}`" for channel in world.user_model.feedback_names)
+
+
+def test_the_page_of_parts_has_every_family():
+    page = (ROOT / "docs" / "parts.md").read_text()
+    packages = [importlib.import_module(f"{face}.families") for face in ("recenv", "offline_data", "agents")]
+    families = [part for package in packages for part in vars(package).values() if isinstance(part, Registry)]
+    assert len(families) >= 8
+    for family in families:
+        assert f"| [{family.kind}](#" in page
+        assert f"| `{family.package.replace('.', '/')}/` | `{family.group}` |" in page
 
 
 def test_the_page_of_the_architecture_has_every_room_and_walks_forward():

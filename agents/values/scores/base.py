@@ -43,6 +43,16 @@ class Score(ABC):
 
     Raises:
         InvalidInput: if `config` is not an instance of `Config`.
+
+    Examples:
+        >>> import torch
+        >>> from agents import SCORES, score_log
+        >>> from offline_data import LogRequest, collect
+        >>> "q_minus_v" in SCORES.registered()
+        True
+        >>> log = collect("log", LogRequest(num_sessions=8))
+        >>> score_log("return", log).shape == (log.num_rows,)
+        True
     """
 
     Config: ClassVar[type] = ScoreConfig

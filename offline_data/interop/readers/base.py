@@ -16,7 +16,15 @@ Progress = Callable[[int], object]
 
 @dataclass(frozen=True, kw_only=True)
 class LogReader(ABC):
-    """A reader of one format; a subclass is a frozen dataclass whose further fields are the format's own options."""
+    """A reader of one format; a subclass is a frozen dataclass whose further fields are the format's own options.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from offline_data import READERS, LogReader
+        >>> reader = READERS.get("movielens")(path=Path("ml-1m"))
+        >>> isinstance(reader, LogReader), reader.unit
+        (True, 'row')
+    """
 
     path: Path
     """What to read."""
