@@ -25,14 +25,12 @@ from itertools import pairwise
 from typing import Final
 
 import numpy as np
-from numba import njit
 
+from offline_data.fitting.click_kernel import FAMILIES, Model, Steps, Sums, accumulate
 from offline_data.fitting.maximum_likelihood import Evaluation
 from offline_data.store.dataset import LoggedDataset
 from recenv.errors import require
 
-PARAMETERS: Final = ("affinity", "appeal", "satiation", "constant", "log_decay", "retention")
-FAMILIES: Final = {"multinomial_logit": 0, "position_based": 1, "exponential_cascade": 2}
 ROWS_PER_CHUNK: Final = 1 << 16
 SUREST: Final = 1.0 - 1e-9
 
@@ -83,15 +81,11 @@ class ClickLikelihood:
         Args:
             parameters: [P] float64, in the order of `PARAMETERS`.
         """
-        size = len(PARAMETERS)
-        gradient, hessian, outer_products = np.zeros(size), np.zeros((size, size)), np.zeros((size, size))
-        value = 0.0
+        sums, value = Sums.zeros(), 0.0
         for chunk in self._chunks:
-            values = np.zeros(len(chunk))
-            self._read(chunk, parameters, values, gradient, hessian, outer_products, np.empty((0, 0)))
-            value += float(values.sum())
-        upper = np.triu(hessian)
-        return Evaluation(value, gradient, upper + np.triu(hessian, 1).T, outer_products)
+            value += float(self._read(self._steps(chunk), parameters, sums, np.empty((0, 0))).sum())
+        hessian = np.triu(sums.hessian) + np.triu(sums.hessian, 1).T
+        return Evaluation(value, sums.gradient, hessian, sums.outer_products)
 
     def constant_alone(self) -> float:
         """Return the constant that fits best where nothing else moves a click.
@@ -103,12 +97,10 @@ class ClickLikelihood:
         """
         shown, read, clicks, rows = 0, 0, 0, 0
         for chunk in self._chunks:
-            use = np.repeat(
-                self.sessions[chunk.start : chunk.stop], np.diff(self.dataset.offsets[chunk.start : chunk.stop + 1])
-            )
-            span = slice(int(self.dataset.offsets[chunk.start]), int(self.dataset.offsets[chunk.stop]))
-            there = np.asarray(self.dataset.rows["shown"][span])[use]
-            clicked = (self.dataset.rows["feedback"][span][:, :, 0][use] > 0.0) & there
+            steps = self._steps(chunk)
+            use = np.repeat(steps.use, np.diff(steps.offsets))
+            there = steps.shown[use]
+            clicked = (steps.feedback[use, :, 0] > 0.0) & there
             unread = np.cumsum(clicked, axis=1) - clicked > 0
             shown, clicks, rows = shown + int(there.sum()), clicks + int(clicked.sum()), rows + len(there)
             read += int((there & ~unread).sum())
@@ -122,14 +114,6 @@ class ClickLikelihood:
         share = clicks / trials
         return math.log(share) if self._family == 2 else math.log(share / (1.0 - share))
 
-    def session_values(self, parameters: np.ndarray) -> np.ndarray:
-        """Return the log-likelihood of each session that counts, nats.
-
-        Args:
-            parameters: [P] float64.
-        """
-        return self.predict(parameters)[0]
-
     def predict(self, parameters: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return the sessions' log-likelihoods in nats, and predicted and logged click of every position shown.
 
@@ -142,60 +126,39 @@ class ClickLikelihood:
         Returns:
             Values [sessions that count]; probabilities [shown positions] float64; clicks [shown positions] bool.
         """
-        size = len(PARAMETERS)
-        sums = np.zeros(size), np.zeros((size, size)), np.zeros((size, size))
         values, probabilities, clicks = [], [], []
         for chunk in self._chunks:
-            use = self.sessions[chunk.start : chunk.stop]
-            rows = slice(int(self.dataset.offsets[chunk.start]), int(self.dataset.offsets[chunk.stop]))
-            shown = np.asarray(self.dataset.rows["shown"][rows])
-            chunk_values, probability = np.zeros(len(chunk)), np.zeros(shown.shape)
-            self._read(chunk, parameters, chunk_values, *sums, probability)
-            shown = shown & np.repeat(use, np.diff(self.dataset.offsets[chunk.start : chunk.stop + 1]))[:, None]
-            values.append(chunk_values[use])
+            steps = self._steps(chunk)
+            probability = np.zeros(steps.shown.shape)
+            values.append(self._read(steps, parameters, Sums.zeros(), probability)[steps.use])
+            shown = steps.shown & np.repeat(steps.use, np.diff(steps.offsets))[:, None]
             probabilities.append(probability[shown])
-            clicks.append(self.dataset.rows["feedback"][rows][:, :, 0][shown] > 0.0)
+            clicks.append(steps.feedback[:, :, 0][shown] > 0.0)
         return np.concatenate(values), np.concatenate(probabilities), np.concatenate(clicks)
 
-    def _read(
-        self,
-        chunk: range,
-        parameters: np.ndarray,
-        values: np.ndarray,
-        gradient: np.ndarray,
-        hessian: np.ndarray,
-        outer_products: np.ndarray,
-        probability: np.ndarray,
-    ) -> None:
+    def _steps(self, chunk: range) -> Steps:
         offsets = np.asarray(self.dataset.offsets[chunk.start : chunk.stop + 1])
-        rows = slice(int(offsets[0]), int(offsets[-1]))
-        columns = {name: np.asarray(self.dataset.rows[name][rows]) for name in ("slate", "shown", "feedback")}
+        rows, sessions = slice(int(offsets[0]), int(offsets[-1])), slice(chunk.start, chunk.stop)
+        renewed = np.zeros(0, np.bool_)
         if self._returned >= 0:
             renewed = np.asarray(self.dataset.rows["reward_vector"][rows, self._returned]) > 0.0
-        else:
-            renewed = np.zeros(0, np.bool_)
-        _accumulate(
-            self._family,
-            SUREST if probability.size else 1.0,
-            np.asarray(parameters, np.float64),
-            self._interest_step,
-            self.sessions[chunk.start : chunk.stop],
+        return Steps(
+            self.sessions[sessions],
             offsets - offsets[0],
-            np.asarray(self.dataset.sessions["profile"][chunk.start : chunk.stop]),
-            columns["slate"],
-            columns["shown"],
-            columns["feedback"],
+            np.asarray(self.dataset.sessions["profile"][sessions]),
+            *(np.asarray(self.dataset.rows[name][rows]) for name in ("slate", "shown", "feedback")),
             renewed,
-            self._embeddings,
-            self._appeal,
-            values,
-            gradient,
-            hessian,
-            outer_products,
-            probability,
         )
+
+    def _read(self, steps: Steps, parameters: np.ndarray, sums: Sums, probability: np.ndarray) -> np.ndarray:
+        """Return the sessions' log-likelihoods [S]; write the probabilities [N, K], if there is room for any."""
+        surest = SUREST if probability.size else 1.0
+        model = Model(self._family, surest, np.asarray(parameters, np.float64), self._interest_step)
+        values = np.zeros(len(steps.use))
+        accumulate(model, steps, self._embeddings, self._appeal, values, sums, probability)
         if self._progress:
-            self._progress(rows.stop - rows.start)
+            self._progress(len(steps.slate))
+        return values
 
 
 def _chunks(offsets: np.ndarray) -> list[range]:
@@ -203,212 +166,3 @@ def _chunks(offsets: np.ndarray) -> list[range]:
     bounds = np.searchsorted(offsets, np.arange(0, int(offsets[-1]), ROWS_PER_CHUNK), side="left")
     bounds = np.unique(np.append(bounds, len(offsets) - 1))
     return [range(int(a), int(b)) for a, b in pairwise(bounds)]
-
-
-@njit(cache=True, error_model="numpy", nogil=True)
-def _logit_row(beta, shown, feedback, features, levels, z_slope, z_curve, gradient, hessian, probability):
-    # `probability` [K] is written; `hessian` takes its upper triangle.
-    size = beta.shape[0]
-    top = 0.0
-    for k in range(shown.shape[0]):
-        if shown[k]:
-            top = max(top, levels[k] + k * beta[4])
-    total = math.exp(-top)
-    chosen = -1
-    for k in range(shown.shape[0]):
-        probability[k] = 0.0
-        if shown[k]:
-            probability[k] = math.exp(levels[k] + k * beta[4] - top)
-            total += probability[k]
-            if feedback[k, 0] > 0.0:
-                chosen = k
-    value = -top - math.log(total)
-    mean = np.zeros(size)
-    for k in range(shown.shape[0]):
-        if not shown[k]:
-            continue
-        probability[k] /= total
-        for i in range(size):
-            weighted = probability[k] * features[k, i]
-            mean[i] += weighted
-            for j in range(i, size):
-                hessian[i, j] -= weighted * features[k, j]
-        surprise = (1.0 if k == chosen else 0.0) - probability[k]
-        hessian[2, 5] -= surprise * z_slope[k]
-        hessian[5, 5] -= surprise * beta[2] * z_curve[k]
-    for i in range(size):
-        gradient[i] -= mean[i]
-        for j in range(i, size):
-            hessian[i, j] += mean[i] * mean[j]
-    if chosen >= 0:
-        value += levels[chosen] + chosen * beta[4]
-        for i in range(size):
-            gradient[i] += features[chosen, i]
-    return value
-
-
-@njit(cache=True, error_model="numpy", nogil=True)
-def _bernoulli_row(
-    cascade, surest, beta, shown, feedback, features, levels, z_slope, z_curve, gradient, hessian, probability
-):
-    # P(click k | read) = p = decay^k m(A_k), m the sigmoid or min(1, exp); a cascade is read down to its click.
-    size = beta.shape[0]
-    direction = np.empty(size)
-    value = 0.0
-    reached = 1.0
-    read = True
-    for k in range(shown.shape[0]):
-        probability[k] = 0.0
-        if not shown[k]:
-            continue
-        level = levels[k]
-        if not cascade:
-            tail = math.exp(-abs(level))
-            log_share = min(level, 0.0) - math.log1p(tail)
-            slope = (tail if level >= 0.0 else 1.0) / (1.0 + tail)
-            curve = -slope * (1.0 - slope)
-        elif level < 0.0:
-            log_share, slope, curve = level, 1.0, 0.0
-        else:
-            log_share, slope, curve = 0.0, 0.0, 0.0
-        log_chance = k * beta[4] + log_share
-        chance = math.exp(min(log_chance, 700.0))
-        probability[k] = reached * chance
-        if cascade:
-            reached *= 1.0 - chance
-        if not read:
-            continue
-        if feedback[k, 0] > 0.0:
-            value += log_chance
-            first, second = 1.0, 0.0
-            read = not cascade
-        else:
-            if chance >= 1.0 and surest >= 1.0:
-                return -np.inf
-            chance = min(chance, surest)
-            odds = chance / (1.0 - chance)
-            value += math.log1p(-chance)
-            first, second = -odds, -odds * (1.0 + odds)
-        for i in range(size):
-            direction[i] = slope * features[k, i]
-        direction[4] = k
-        bent = first * curve
-        for i in range(size):
-            gradient[i] += first * direction[i]
-            for j in range(i, size):
-                hessian[i, j] += second * direction[i] * direction[j]
-                if i != 4 and j != 4:
-                    hessian[i, j] += bent * features[k, i] * features[k, j]
-        hessian[2, 5] -= first * slope * z_slope[k]
-        hessian[5, 5] -= first * slope * beta[2] * z_curve[k]
-    return value
-
-
-@njit(cache=True, error_model="numpy", nogil=True)
-def _accumulate(
-    family,
-    surest,
-    beta,
-    interest_step,
-    use,
-    offsets,
-    profile,
-    slate,
-    shown,
-    feedback,
-    renewed,
-    embeddings,
-    appeal,
-    values,
-    gradient,
-    hessian,
-    outer_products,
-    probabilities,
-):
-    # values[s] = log-likelihood of session s; gradient, hessian (its upper triangle) and outer_products are added to.
-    slate_size, dim, size = slate.shape[1], profile.shape[1], beta.shape[0]
-    retention = beta[5]
-    interest = np.empty(dim)
-    satiation, tired, bent = np.empty(dim), np.empty(dim), np.empty(dim)  # z, dz/d retention, and the second one
-    features = np.zeros((slate_size, size))
-    levels, z_slope, z_curve = np.zeros(slate_size), np.zeros(slate_size), np.zeros(slate_size)
-    probability = np.zeros(slate_size)
-    intake = np.zeros(dim)
-    own = np.empty(size)
-    for s in range(len(values)):
-        if not use[s]:
-            continue
-        for j in range(dim):
-            interest[j] = profile[s, j]
-            satiation[j] = 0.0
-            tired[j] = 0.0
-            bent[j] = 0.0
-        own[:] = 0.0
-        for row in range(offsets[s], offsets[s + 1]):
-            for k in range(slate_size):
-                if not shown[row, k]:
-                    continue
-                item = slate[row, k]
-                affinity, z, slope, curve = 0.0, 0.0, 0.0, 0.0
-                for j in range(dim):
-                    v = np.float64(embeddings[item, j])
-                    affinity += interest[j] * v
-                    z += satiation[j] * v
-                    slope += tired[j] * v
-                    curve += bent[j] * v
-                features[k, 0] = affinity
-                features[k, 1] = appeal[item]
-                features[k, 2] = -z
-                features[k, 3] = 1.0
-                features[k, 4] = k
-                features[k, 5] = -beta[2] * slope
-                z_slope[k] = slope
-                z_curve[k] = curve
-                levels[k] = beta[0] * affinity + beta[1] * features[k, 1] - beta[2] * z + beta[3]
-            if family == 0:
-                values[s] += _logit_row(
-                    beta, shown[row], feedback[row], features, levels, z_slope, z_curve, own, hessian, probability
-                )
-            else:
-                values[s] += _bernoulli_row(
-                    family == 2,
-                    surest,
-                    beta,
-                    shown[row],
-                    feedback[row],
-                    features,
-                    levels,
-                    z_slope,
-                    z_curve,
-                    own,
-                    hessian,
-                    probability,
-                )
-            if probabilities.shape[0] > 0:
-                for k in range(slate_size):
-                    probabilities[row, k] = probability[k]
-            intake[:] = 0.0
-            for k in range(slate_size):
-                if shown[row, k] and feedback[row, k, 0] > 0.0:
-                    item = slate[row, k]
-                    affinity = 0.0
-                    for j in range(dim):
-                        v = np.float64(embeddings[item, j])
-                        intake[j] += v
-                        affinity += interest[j] * v
-                    affinity = min(1.0, max(-1.0, affinity))
-                    move = interest_step * (1.0 - abs(affinity)) * (1.0 - affinity) * affinity
-                    for j in range(dim):
-                        interest[j] = min(1.0, max(-1.0, interest[j] + move * np.float64(embeddings[item, j])))
-            for j in range(dim):
-                bent[j] = 2.0 * tired[j] + retention * bent[j]
-                tired[j] = satiation[j] + retention * tired[j] - intake[j]
-                satiation[j] = retention * satiation[j] + (1.0 - retention) * intake[j]
-            if renewed.shape[0] > 0 and renewed[row]:
-                satiation[:] = 0.0
-                tired[:] = 0.0
-                bent[:] = 0.0
-        for i in range(size):
-            gradient[i] += own[i]
-            for j in range(size):
-                outer_products[i, j] += own[i] * own[j]

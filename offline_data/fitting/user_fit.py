@@ -20,7 +20,8 @@ from typing import Any, Final, Literal
 import numpy as np
 
 from offline_data.fitting.calibration import gain_per_step, verdict
-from offline_data.fitting.click_likelihood import PARAMETERS, ClickLikelihood
+from offline_data.fitting.click_kernel import PARAMETERS
+from offline_data.fitting.click_likelihood import ClickLikelihood
 from offline_data.fitting.feedback_estimates import leave_estimates, like_estimates
 from offline_data.fitting.maximum_likelihood import (
     Optimum,
@@ -346,8 +347,8 @@ def _judge(
     fitted, probability, clicked = judge.predict(optimum.parameters)
     flat = np.zeros(len(PARAMETERS))
     flat[PARAMETERS.index("constant")] = constant
-    baseline = judge.session_values(flat)
-    logged = judge.session_values(parameters_of(config))
+    baseline = judge.predict(flat)[0]
+    logged = judge.predict(parameters_of(config))[0]
     steps = float(lengths.sum())
     return HeldOut(
         num_sessions=int(held_out.sum()),

@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from offline_data.fitting import click_likelihood
-from offline_data.fitting.click_likelihood import FAMILIES, PARAMETERS, ClickLikelihood
+from offline_data.fitting.click_kernel import FAMILIES, PARAMETERS
+from offline_data.fitting.click_likelihood import ClickLikelihood
 from recenv.errors import InvalidInput
 from tests.reference.user_fit_reference import click_log_likelihood
 
