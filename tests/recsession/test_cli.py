@@ -116,7 +116,8 @@ def test_every_command_is_documented_where_it_is_listed():
 def test_help_does_not_wait_for_torch_nor_matplotlib():
     program = (
         "import sys; from recsession.cli import main; main(['--help']); main(['nope']); "
-        "main(['train', '--help']); main(['options']); main(['datasets']); print({'torch', 'matplotlib'} & set(sys.modules))"
+        "main(['train', '--help']); main(['options']); main(['datasets']); "
+        "print({'torch', 'matplotlib'} & set(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.endswith("set()\n")
