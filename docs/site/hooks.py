@@ -1,4 +1,7 @@
-"""What mkdocs is told besides: an API page lists what a package's face lists, room by room."""
+"""What mkdocs is told besides.
+
+An API page lists what a package's face lists, room by room, and no page loads anything from another host.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +11,21 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+from mkdocs.exceptions import PluginError
+
 ROOT = Path(__file__).parents[2]
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
     """Put the public names of a package in the place of the line `<!-- face: PACKAGE -->`."""
     return re.sub(r"^<!-- face: (\w+) -->$", lambda found: _face(found[1]), markdown, flags=re.MULTILINE)
+
+
+def on_post_page(output: str, page: Any, **_: Any) -> None:
+    """Refuse a page that loads a script, a style, a font or a picture from another host; links may lead there."""
+    foreign = re.findall(r"<(?:script|link|img|iframe|source)\b[^>]*(?:src|href)=\"?(?:https?:)?//[^>]*>", output)
+    if foreign:
+        raise PluginError(f"{page.file.src_uri} loads {foreign[0]} from another host; keep it in docs/")
 
 
 def _face(package: str) -> str:
