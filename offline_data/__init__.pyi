@@ -26,7 +26,7 @@ from .fitting.user_fit import fit_user_model as fit_user_model
 from .interop.column_map import ColumnMap as ColumnMap
 from .interop.column_map import import_table as import_table
 from .interop.minari import export_minari as export_minari
-from .interop.minari import import_minari as import_minari
+from .interop.minari_import import import_minari as import_minari
 from .interop.parquet import export_parquet as export_parquet
 from .interop.propensities import estimate_propensities as estimate_propensities
 from .interop.readers.base import LogReader as LogReader

@@ -25,7 +25,8 @@ import minari
 import numpy as np
 
 from offline_data.collection.collection import LogRequest, collect
-from offline_data.interop.minari import export_minari, import_minari
+from offline_data.interop.minari import export_minari
+from offline_data.interop.minari_import import import_minari
 from offline_data.interop.parquet import export_parquet
 from offline_data.store.dataset import LoggedDataset
 from recenv import SessionConfig

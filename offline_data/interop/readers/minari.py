@@ -21,6 +21,6 @@ class MinariReader(LogReader):
     def read(self, out: Path, progress: Progress | None = None) -> LoggedDataset:
         """See `import_minari`; `path` is the folder of the dataset, or the id of a local one."""
         # Minari and h5py come with an extra of their own.
-        from offline_data.interop.minari import import_minari
+        from offline_data.interop.minari_import import import_minari
 
         return import_minari(self.path, out, options=self.options, progress=progress)

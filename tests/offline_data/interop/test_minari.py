@@ -13,7 +13,8 @@ import pytest
 from offline_data.collection.collection import LogRequest, collect
 from offline_data.interop import minari as exporter
 from offline_data.interop.column_map import ColumnMap, import_table
-from offline_data.interop.minari import export_minari, import_minari
+from offline_data.interop.minari import export_minari
+from offline_data.interop.minari_import import import_minari
 from recenv.errors import InvalidInput
 from tests.strategies.worlds import small_worlds
 

@@ -1,0 +1,203 @@
+"""Minari's datasets in: what `export_minari` wrote, or any whose actions are items or slates."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import gymnasium
+import numpy as np
+
+from offline_data.interop.foreign_log import ImportOptions, import_interactions
+from offline_data.interop.interactions import Ids, Interactions
+from offline_data.interop.minari import DATA_FILE, MANIFEST_KEY, OF_SESSIONS, OF_STEPS
+from offline_data.store.atomic_files import require_free
+from offline_data.store.dataset import LoggedDataset, file_digest
+from offline_data.store.dataset_writer import consumed_events, write_dataset
+from recenv.errors import InvalidInput, require
+from recenv.extras import require_extra
+from recenv.registry import reading
+from recenv.session_config import SessionConfig
+from recenv.world import make_world
+
+if TYPE_CHECKING:
+    from minari import EpisodeData, MinariDataset
+
+_FACTS: Final = (
+    *("source", "config", "action_kind", "num_items", "history_length", "max_steps"),
+    *("feedback_names", "reward_names", "reward_weights", "propensities", "injected"),
+)
+
+
+def import_minari(
+    path: str | Path,
+    out: str | Path,
+    *,
+    options: ImportOptions | None = None,
+    progress: Callable[[int], object] | None = None,
+) -> LoggedDataset:
+    """Read a Minari dataset whose actions are items or slates and return it as a dataset.
+
+    What `export_minari` wrote comes back whole, its world with it. Of any other the actions, rewards, ends and, if the
+    infos have it, `behavior_log_prob` are kept; its observations are not, since histories follow from the clicks. A
+    click is there a positive reward where the action is one item, and unknown where it is a slate.
+
+    Args:
+        path: the dataset's folder, or its id in Minari's own folder.
+        out: the dataset's folder, which is not there yet.
+        options: how the log is made; sessions are the episodes.
+        progress: called with 1 for each episode.
+
+    Raises:
+        InvalidInput: for a missing dataset, other actions, or rewards that cannot be read.
+    """
+    require_extra("minari")
+    import minari
+    from minari.storage.datasets_root_dir import get_dataset_path
+
+    folder = Path(path)
+    folder = folder if folder.exists() else get_dataset_path(str(path))
+    data = folder / "data" if (folder / "data").is_dir() else folder
+    require(
+        (data / "metadata.json").is_file(), f"{path} is no Minari dataset; give its folder, or the id of a local one"
+    )
+    require_free(Path(out))
+    try:
+        source = minari.MinariDataset(data)
+        manifest = source.storage.metadata.get(MANIFEST_KEY)
+        episodes = []
+        # The storage's own iterator opens the file once, not once an episode.
+        for values in source.storage.get_episodes(range(source.total_episodes)):
+            episode = minari.EpisodeData(**values)
+            profile = None if manifest is None else episode.observations["profile"][0].copy()
+            episodes.append(replace(episode, observations=profile))
+            if progress:
+                progress(1)
+    except (OSError, ValueError, KeyError, AssertionError) as error:
+        raise InvalidInput(f"{data} is damaged or of another version of Minari ({error}); copy it again") from error
+    require(len(episodes) > 0, f"{data} has no episode; give one that has")
+    for index, episode in enumerate(episodes):
+        parts = (episode.actions, episode.rewards, episode.terminations, episode.truncations)
+        require(
+            len({len(part) for part in parts}) == 1,
+            f"{data}: episode {index} has not as many actions as rewards and ends; copy it again",
+        )
+    if manifest is None:
+        return _import_foreign(source, episodes, data, Path(out), options or ImportOptions())
+    try:
+        columns, facts = _own(episodes, manifest, data)
+    except (KeyError, IndexError, TypeError, ValueError) as error:
+        raise InvalidInput(f"{data} is damaged or of another version of RecSession ({error}); copy it again") from error
+    lengths = np.array([len(episode) for episode in episodes])
+    _require_items(columns["rows/slate"], lengths, facts["num_items"], 0, data)
+    return write_dataset(out, columns, facts)
+
+
+def _own(
+    episodes: list[EpisodeData], manifest: dict[str, Any], data: Path
+) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """Return the columns and the manifest of what `export_minari` wrote."""
+    lengths = np.array([len(episode) for episode in episodes])
+    offsets = np.concatenate([[0], np.cumsum(lengths)])
+    with reading(data):
+        world = make_world(SessionConfig.from_dict(manifest["config"]))
+    action = np.concatenate([episode.actions for episode in episodes])
+
+    def of_steps(name: str) -> np.ndarray:
+        return np.concatenate([episode.infos[name][1:] for episode in episodes])
+
+    infos = episodes[0].infos
+    proto = manifest["action_kind"] == "proto"
+    columns = {f"rows/{name}": of_steps(name) for name in OF_STEPS if name in infos}
+    columns |= {
+        "rows/session_id": np.repeat(np.arange(len(episodes)), lengths),
+        "rows/step": np.concatenate([np.arange(length, dtype=np.int32) for length in lengths]),
+        "rows/slate": of_steps("slate") if proto else action.astype(np.int32),
+        "rows/terminated": np.concatenate([episode.terminations for episode in episodes]),
+        "rows/truncated": np.concatenate([episode.truncations for episode in episodes]),
+        "sessions/offsets": offsets,
+        "sessions/profile": np.stack([episode.observations for episode in episodes]),
+    }
+    if proto:
+        columns["rows/proto"] = action.astype(np.float32)
+    columns |= {
+        f"sessions/{name}": np.array([episode.infos[name][0] for episode in episodes])
+        for name in OF_SESSIONS
+        if name in infos
+    }
+    columns |= consumed_events(columns["rows/slate"], columns["rows/feedback"], offsets)
+    columns |= {f"catalog/{name}": values for name, values in world.catalog.arrays().items()}
+    facts = {name: manifest[name] for name in _FACTS}
+    facts |= {name: value for name, value in manifest.items() if name not in ("num_rows", "num_sessions", "versions")}
+    facts["source"] = {**_source(data), "lacking": ["latent labels"], "exported": manifest["source"]}
+    return columns, facts
+
+
+def _require_items(slates: np.ndarray, lengths: np.ndarray, count: int, low: int, data: Path) -> None:
+    """Refuse slates [N, K] of items beyond the catalogue's [0, count), whose ids begin at `low`."""
+    outside = ((slates < 0) | (slates >= count)).any(axis=1)
+    if outside.any():
+        episode = int(np.searchsorted(np.cumsum(lengths), np.argmax(outside), side="right"))
+        raise InvalidInput(
+            f"{data}: episode {episode} has the action {(slates[np.argmax(outside)] + low).tolist()}, whose items are "
+            f"not in [{low}, {low + count}); copy it again"
+        )
+
+
+def _import_foreign(
+    source: MinariDataset, episodes: list[EpisodeData], data: Path, out: Path, options: ImportOptions
+) -> LoggedDataset:
+    low, count, size = _catalogue(source.spec.action_space)
+    lengths = np.array([len(episode) for episode in episodes])
+    total = int(lengths.sum())
+    session = np.repeat(np.arange(len(episodes)), lengths * size)
+    reward = np.concatenate([episode.rewards for episode in episodes]).astype(np.float64)
+    slates = np.concatenate([np.reshape(episode.actions, (-1, size)) for episode in episodes]).astype(np.int64) - low
+    _require_items(slates, lengths, count, low, data)
+    clicked = reward > 0.0 if size == 1 else np.zeros(total * size, np.bool_)
+    lacking = ["users: each episode is of a user of its own", "observations: they are not kept"]
+    lacking.append("feedback: a click is reward > 0" if size == 1 else "feedback: which item of a slate was clicked")
+    logged = [_log_probs(episode) for episode in episodes]
+    known = [each for each in logged if each is not None]
+    log = Interactions(
+        files=[(data / DATA_FILE, len(session))],
+        user=Ids(session, np.arange(len(episodes))),
+        item=Ids(slates.ravel(), np.arange(low, low + count)),
+        feedback={"click": clicked.astype(np.float64)},
+        step=np.repeat(np.arange(total), size),
+        position=np.tile(np.arange(size), total),
+        reward={"reward": np.repeat(reward, size)},
+        step_log_prob=np.repeat(np.concatenate(known), size) if len(known) == len(logged) else None,
+        truncated=np.repeat(np.concatenate([episode.truncations for episode in episodes]), size),
+    )
+    return import_interactions(out, log, "minari", options=options, lacking=lacking)
+
+
+def _catalogue(space: gymnasium.Space[Any]) -> tuple[int, int, int]:
+    """Return the first item's id, the number of items and the slate size of an action space.
+
+    Raises:
+        InvalidInput: for a space of something else.
+    """
+    if isinstance(space, gymnasium.spaces.Discrete):
+        return int(space.start), int(space.n), 1
+    if isinstance(space, gymnasium.spaces.MultiDiscrete) and space.nvec.ndim == 1:
+        kinds = {(int(start), int(n)) for start, n in zip(space.start, space.nvec, strict=True)}
+        if len(kinds) == 1:
+            return *kinds.pop(), len(space.nvec)
+    raise InvalidInput(
+        f"the dataset's actions are {space}, which are no items: take one of Discrete actions, or of MultiDiscrete "
+        "with the same items at each position"
+    )
+
+
+def _log_probs(episode: EpisodeData) -> np.ndarray | None:
+    values = (episode.infos or {}).get("behavior_log_prob")
+    return None if values is None else np.asarray(values, np.float64)[-len(episode) :]
+
+
+def _source(data: Path) -> dict[str, Any]:
+    files = {file.name: file_digest(file) for file in sorted(data.iterdir()) if file.is_file()}
+    return {"kind": "import", "reader": "minari", "files": files, "options": {}}
