@@ -2,19 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Any, Final
 
 from recenv.registry import Registry
 
-if TYPE_CHECKING:
-    from agents.nn.encoders.base import SessionEncoder
-    from agents.objectives.base import Objective
-    from agents.policies.base import Policy
-    from agents.values.scores.base import Score
-
-ENCODERS: Final[Registry[type[SessionEncoder]]] = Registry(
-    "encoder", "agents.nn.encoders", "SessionEncoder", "encoders"
-)
-POLICIES: Final[Registry[type[Policy]]] = Registry("policy", "agents.policies", "Policy", "policies")
-OBJECTIVES: Final[Registry[type[Objective]]] = Registry("objective", "agents.objectives", "Objective", "objectives")
-SCORES: Final[Registry[type[Score]]] = Registry("score", "agents.values.scores", "Score", "scores")
+# Any: the bases import this module, and it imports none of them, not for their types either.
+ENCODERS: Final[Registry[Any]] = Registry("encoder", "agents.nn.encoders", "SessionEncoder", "encoders")
+POLICIES: Final[Registry[Any]] = Registry("policy", "agents.policies", "Policy", "policies")
+OBJECTIVES: Final[Registry[Any]] = Registry("objective", "agents.objectives", "Objective", "objectives")
+SCORES: Final[Registry[Any]] = Registry("score", "agents.values.scores", "Score", "scores")

@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Any, Final
 
 from recenv.registry import Registry
 
-if TYPE_CHECKING:
-    from offline_data.behavior.base import BehaviorPolicy
-    from offline_data.interop.readers.base import LogReader
-    from offline_data.ope.base import Estimator
-
-BEHAVIORS: Final[Registry[type[BehaviorPolicy]]] = Registry(
-    "behavior policy", "offline_data.behavior", "BehaviorPolicy", "behaviors"
-)
-ESTIMATORS: Final[Registry[type[Estimator]]] = Registry("estimator", "offline_data.ope", "Estimator", "estimators")
-READERS: Final[Registry[type[LogReader]]] = Registry("reader", "offline_data.interop.readers", "LogReader", "readers")
+# Any: the bases import this module, and it imports none of them, not for their types either.
+BEHAVIORS: Final[Registry[Any]] = Registry("behavior policy", "offline_data.behavior", "BehaviorPolicy", "behaviors")
+ESTIMATORS: Final[Registry[Any]] = Registry("estimator", "offline_data.ope", "Estimator", "estimators")
+READERS: Final[Registry[Any]] = Registry("reader", "offline_data.interop.readers", "LogReader", "readers")
