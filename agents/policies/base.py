@@ -240,14 +240,14 @@ class Policy(ProbabilisticActor):
         observation: Mapping[str, np.ndarray],
         *,
         deterministic: bool = True,
-        generator: np.random.Generator | None = None,
+        rng: np.random.Generator | None = None,
     ) -> np.ndarray:
         """Return the slate to show, [K] int32, or [B, K] for a batch of sessions.
 
         Args:
             observation: what the environment gave, single or vector.
             deterministic: take the most probable action (of a Gaussian its mean); otherwise sample.
-            generator: where samples come from; None for one that is seeded by the operating system.
+            rng: where samples come from; None for one that is seeded by the operating system.
 
         Raises:
             InvalidInput: for an observation of another space.
@@ -265,8 +265,8 @@ class Policy(ProbabilisticActor):
         if deterministic:
             action = self.best(batch)
         else:
-            generator = generator or np.random.default_rng()
-            draws = generator.random((len(batch), self.num_draws))
+            rng = rng or np.random.default_rng()
+            draws = rng.random((len(batch), self.num_draws))
             action = self.play(batch, np.clip(draws, 1e-12, 1.0 - 1e-12)).action
         slates = self.slates(action, many)
         return slates[0] if single else slates

@@ -143,13 +143,13 @@ class ItemSearch:
 
     def _queries(self) -> list[np.ndarray]:
         """Return NUM_QUERIES protos to tune with and as many to judge by: uniform directions, then items with noise."""
-        generator = np.random.default_rng(0)
+        rng = np.random.default_rng(0)
         half, dim = NUM_QUERIES // 2, self.catalog.embedding_dim
         sets = []
         for _ in range(2):
-            uniform = generator.standard_normal((half, dim))
-            items = self.catalog.embeddings[generator.integers(self.catalog.num_items, size=half)]
-            noise = generator.standard_normal((half, dim)) * (_QUERY_SPREAD / np.sqrt(dim))
+            uniform = rng.standard_normal((half, dim))
+            items = self.catalog.embeddings[rng.integers(self.catalog.num_items, size=half)]
+            noise = rng.standard_normal((half, dim)) * (_QUERY_SPREAD / np.sqrt(dim))
             sets.append(np.concatenate([uniform, items + noise]).astype(np.float32))
         return sets
 

@@ -130,14 +130,3 @@ def filter_precision(scores: np.ndarray, good: np.ndarray, kappa: float) -> floa
     above, at = scores > threshold, scores == threshold
     share = (count - above.sum()) / at.sum()
     return float((good[above].sum() + share * good[at].sum()) / count)
-
-
-def filter_recall(scores: np.ndarray, good: np.ndarray, kappa: float) -> float:
-    """Return the share of the good rows that the mass kappa of highest score holds; see `filter_precision`.
-
-    Args:
-        scores: [N].
-        good: [N] bool, the latent label; at least one is True.
-        kappa: retained mass, in (0, 1].
-    """
-    return filter_precision(scores, good, kappa) * kappa / float(np.mean(good))

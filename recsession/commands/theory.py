@@ -32,9 +32,9 @@ class Theory:
 
         require_range("seed", self.seed, 0, 2**31 - 1, integer=True)
         out = make_folder(self.out)
-        generators = np.random.default_rng(self.seed).spawn(len(EXPERIMENTS))
+        rngs = np.random.default_rng(self.seed).spawn(len(EXPERIMENTS))
         with tqdm(EXPERIMENTS, unit="experiment", delay=0.1) as bar:
-            experiments = [run(generator) for run, generator in zip(bar, generators, strict=True)]
+            experiments = [run(rng) for run, rng in zip(bar, rngs, strict=True)]
         plain = [experiment.as_dict() for experiment in experiments]
         write_json(out / "theory.json", {"seed": self.seed, "experiments": plain})
         page = write_theory_page(experiments, self.seed, out / "theory.html")

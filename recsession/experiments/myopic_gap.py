@@ -31,8 +31,6 @@ class OracleFamily:
     """Spec of the behavior policy that seeks the next step's reward alone."""
     far_sighted: tuple[Spec, ...]
     """Specs of the members."""
-    reads_hidden_state: bool = True
-    """Whether they see the user's hidden state, or the observation alone."""
 
     @staticmethod
     def of_experts(*quality_weights: float, greedy: float = 0.0) -> OracleFamily:
@@ -62,9 +60,7 @@ FAMILIES: Final[dict[str, OracleFamily]] = {
     ),
     "interest_evolution": OracleFamily.of_experts(0.25, 0.5, 1.0, 2.0, 4.0),
     # Nothing moves: what can be looked ahead to is knowing the user.
-    "interest_exploration": OracleFamily(
-        _belief(0.0), tuple(_belief(optimism) for optimism in (0.5, 1.0, 2.0, 4.0)), reads_hidden_state=False
-    ),
+    "interest_exploration": OracleFamily(_belief(0.0), tuple(_belief(optimism) for optimism in (0.5, 1.0, 2.0, 4.0))),
     # The next minutes are more for clickbait than for its opposite, beyond what draws the click.
     "long_term_satisfaction": OracleFamily.of_experts(0.5, 1.0, 2.0, 4.0, greedy=-1.0),
     # Its greedy oracle is where the first step's reward peaks: long views and likes count a little besides clicks.

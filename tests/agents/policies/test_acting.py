@@ -103,14 +103,14 @@ def test_samples_follow_the_generator_and_modes_do_not(name: str):
     world, policy = make(name)
     observation = observe(world, 50, policy)
     first, again, other = (
-        policy.act(observation, deterministic=False, generator=np.random.default_rng(seed)) for seed in (4, 4, 5)
+        policy.act(observation, deterministic=False, rng=np.random.default_rng(seed)) for seed in (4, 4, 5)
     )
     np.testing.assert_array_equal(first, again)
     assert (first != other).any()
     assert (first != policy.act(observation)).any()
-    np.testing.assert_array_equal(policy.act(observation), policy.act(observation, generator=np.random.default_rng(5)))
+    np.testing.assert_array_equal(policy.act(observation), policy.act(observation, rng=np.random.default_rng(5)))
     single = {name: values[0] for name, values in observation.items()}
-    one, same = (policy.act(single, deterministic=False, generator=np.random.default_rng(4)) for _ in range(2))
+    one, same = (policy.act(single, deterministic=False, rng=np.random.default_rng(4)) for _ in range(2))
     np.testing.assert_array_equal(one, same)
     np.testing.assert_array_equal(one, first[0])
 

@@ -14,7 +14,6 @@ from agents.policies.gaussian import IndependentNormal
 from agents.training.diagnostics import (
     far_field_share,
     filter_precision,
-    filter_recall,
     measure,
     score_function_norm,
     slate_diversity,
@@ -100,13 +99,6 @@ def test_slate_diversity_worked_by_hand():
     assert slate_diversity(embeddings, np.array([[0], [1]])) == 0.0
     assert slate_diversity(5.0 * embeddings, np.array([[0, 0], [0, 2]])) == pytest.approx((0 + 2) / 2)
     assert slate_diversity(embeddings, np.array([[0, -1]])) == pytest.approx(1.0)
-
-
-def test_filter_recall_is_the_share_of_the_good_that_is_kept():
-    scores, good = np.array([4.0, 3.0, 2.0, 1.0]), np.array([1, 0, 1, 0], bool)
-    assert filter_recall(scores, good, 0.25) == pytest.approx(0.5)
-    assert filter_recall(scores, good, 0.75) == pytest.approx(1.0)
-    assert filter_recall(scores, good, 1.0) == pytest.approx(1.0)
 
 
 def test_measures_compare_the_policy_with_the_log(log, slate_log):
