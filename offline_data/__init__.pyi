@@ -25,6 +25,10 @@ from .fitting.user_fit import UserFit as UserFit
 from .fitting.user_fit import fit_user_model as fit_user_model
 from .interop.column_map import ColumnMap as ColumnMap
 from .interop.column_map import import_table as import_table
+from .interop.foreign_log import ImportOptions as ImportOptions
+from .interop.foreign_log import import_interactions as import_interactions
+from .interop.interactions import Ids as Ids
+from .interop.interactions import Interactions as Interactions
 from .interop.minari import export_minari as export_minari
 from .interop.minari_import import import_minari as import_minari
 from .interop.parquet import export_parquet as export_parquet
@@ -37,6 +41,7 @@ from .interop.readers.open_bandit import read_open_bandit as read_open_bandit
 from .ope.base import Estimate as Estimate
 from .ope.base import Estimator as Estimator
 from .ope.base import estimate as estimate
+from .ope.importance import session_log_weights as session_log_weights
 from .ope.sessions import LoggedSessions as LoggedSessions
 from .ope.sessions import SessionStatistics as SessionStatistics
 from .ranking.item_ranking import ItemRankingPolicy as ItemRankingPolicy

@@ -5,6 +5,7 @@ from .catalog import CatalogConfig as CatalogConfig
 from .dynamics.user_models.base import Response as Response
 from .dynamics.user_models.base import State as State
 from .dynamics.user_models.base import UserModel as UserModel
+from .engine.session_batch import Observation as Observation
 from .engine.session_batch import SessionBatch as SessionBatch
 from .engine.session_batch import StepOutcome as StepOutcome
 from .envs.action_wrappers import ProtoAction as ProtoAction
@@ -18,10 +19,14 @@ from .envs.observation_wrappers import VectorHistoryTokens as VectorHistoryToken
 from .envs.session_env import RecSessionEnv as RecSessionEnv
 from .envs.session_vector_env import RecSessionVectorEnv as RecSessionVectorEnv
 from .errors import InvalidInput as InvalidInput
+from .errors import require as require
+from .errors import require_range as require_range
 from .families import USER_MODELS as USER_MODELS
 from .item_codes.prefix_tree import PrefixTree as PrefixTree
 from .item_codes.semantic_ids import SemanticIdConfig as SemanticIdConfig
 from .item_codes.semantic_ids import SemanticIds as SemanticIds
+from .random_streams import normals as normals
+from .random_streams import uniforms as uniforms
 from .registry import Registry as Registry
 from .session_config import SessionConfig as SessionConfig
 from .statistics import Interval as Interval

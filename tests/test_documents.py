@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import tyro
 
-from recenv import Registry
+from recenv import Registry, SessionConfig, make_world
 
 ROOT = Path(__file__).parents[1]
 FACES = ("recenv", "offline_data", "agents", "recsession")
@@ -137,7 +137,6 @@ def test_readme_is_short():
 
 
 def test_the_page_of_the_world_names_each_environment_and_what_it_gives():
-    from recenv import SessionConfig, make_world
     from recenv.dynamics.pieces import PIECES
     from recenv.envs.registration import VARIANTS
 
@@ -245,3 +244,15 @@ def test_every_public_class_has_an_example_that_runs(face: str, tmp_path: Path, 
             said.write(f"{part.__module__}.{part.__name__} has no example; add one to its docstring\n")
         runner.run(example, out=said.write)
     assert not said.getvalue(), said.getvalue()
+
+
+def test_the_change_log_has_the_versions_of_the_formats():
+    pytest.importorskip("torch")
+    from agents.policies.files import FORMAT_VERSION as POLICY_VERSION
+    from offline_data.store.dataset import FORMAT_VERSION as DATASET_VERSION
+
+    rows = [line.split(" | ") for line in (ROOT / "CHANGELOG.md").read_text().splitlines() if line.startswith("| ")]
+    versions = {row[0].removeprefix("| ").split(",")[0]: row[1] for row in rows}
+    assert versions["dataset"] == str(DATASET_VERSION)
+    assert versions["policy"] == str(POLICY_VERSION)
+    assert versions["default world"] == f"`{SessionConfig().world_hash()}`"

@@ -66,6 +66,11 @@ class Played(NamedTuple):
         action: [B, K] int32 slates or [B, d] float32 proto-actions.
         log_prob: [B] float64 nats.
         prefix_log_prob: [B, K] float64 nats, of the first 1, 2, ... K items; None for proto-actions.
+
+    Examples:
+        >>> from agents import Played
+        >>> Played._fields
+        ('action', 'log_prob', 'prefix_log_prob')
     """
 
     action: np.ndarray

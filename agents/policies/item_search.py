@@ -33,6 +33,13 @@ class ItemSearch:
         num_nearest: K, from 1 to N.
         exact: True for the exact search, False for the index; None chooses by N.
         target_recall: share of the true K nearest that the index is to find, in (0, 1).
+
+    Examples:
+        >>> import numpy as np
+        >>> from agents import ItemSearch
+        >>> search = ItemSearch(np.array([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]], np.float32), num_nearest=2)
+        >>> search.nearest(np.array([[1.0, 0.2]], np.float32))
+        array([[0, 2]], dtype=int32)
     """
 
     def __init__(

@@ -27,7 +27,13 @@ _LATEST_TIME: Final = 2e10
 
 @dataclass(frozen=True)
 class ImportOptions:
-    """What every reader of a foreign log takes."""
+    """What every reader of a foreign log takes.
+
+    Examples:
+        >>> from offline_data import ImportOptions
+        >>> ImportOptions(reward_weights={"click": 1.0, "like": 2.0}).session_gap
+        30.0
+    """
 
     session_gap: float = 30.0
     """Minutes without an event after which a user's next one begins a session, where the log has no sessions of its

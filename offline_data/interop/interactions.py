@@ -18,6 +18,12 @@ class Ids(NamedTuple):
     Attributes:
         codes: [n] int64, indices into `source`.
         source: [u] the different ids, integers or strings, in increasing order.
+
+    Examples:
+        >>> import numpy as np
+        >>> from offline_data import Ids
+        >>> Ids.of(np.array(["b", "a", "b"]))
+        Ids(codes=array([1, 0, 1]), source=array(['a', 'b'], dtype='<U1'))
     """
 
     codes: np.ndarray
@@ -32,7 +38,25 @@ class Ids(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Interactions:
-    """The n shown items of a log, in the order of its files; an absent column is None."""
+    """The n shown items of a log, in the order of its files; an absent column is None.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> import numpy as np
+        >>> from offline_data import Ids, ImportOptions, Interactions, import_interactions
+        >>> Path("clicks.csv").touch()
+        >>> users, items, clicks = Ids.of(np.array([7, 7, 9])), Ids.of(np.array([1, 2, 1])), np.array([1.0, 0.0, 1.0])
+        >>> told = Interactions(
+        ...     files=[(Path("clicks.csv"), 3)],
+        ...     user=users,
+        ...     item=items,
+        ...     feedback={"click": clicks},
+        ...     timestamp=np.arange(3.0),
+        ... )
+        >>> log = import_interactions("log", told, "clicks", options=ImportOptions())
+        >>> log.num_sessions, log.num_rows
+        (2, 3)
+    """
 
     files: Sequence[tuple[Path, int]]
     """Files that they were read from, in order, and how many entries each holds."""
