@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from offline_data.describe.dataset_summary import policy_name
-from offline_data.describe.figures import COLORS, INK, MIDDLE, Chart, draw_histogram, make_axes, styled
+from offline_data.describe.figures import COLORS, INK, Chart, make_axes, mark_value, styled
 from offline_data.describe.number_words import bytes_text, interval_text, percent, readable, share_text
 from offline_data.describe.pages import Page, Section, Table, write_page
 from offline_data.describe.summary_rows import summary_rows
@@ -109,8 +109,8 @@ def _answers(summary: Mapping[str, Any]) -> list[Section]:
 
 @styled
 def _position_chart(rates: list[float]) -> Chart:
-    x_range, top = (0.5, len(rates) + 0.5), 1.08 * max(*rates, 1e-3)
-    axes = make_axes("Click rate by position", "position", "clicks", x_range=x_range, y_range=(0.0, top))
+    frame: Any = {"xlim": (0.5, len(rates) + 0.5), "ylim": (0.0, 1.08 * max(*rates, 1e-3))}
+    axes = make_axes("Click rate by position", xlabel="position", ylabel="clicks", **frame)
     axes.bar(range(1, len(rates) + 1), rates, 0.6, color=f"{COLORS[0]}4d", edgecolor=COLORS[0], linewidth=1.2)
     return Chart(axes, f"Click rate by position: {', '.join(map(readable, rates))}.")
 
@@ -163,8 +163,8 @@ def _exposure(coverage: Mapping[str, Any]) -> Section:
 @styled
 def _exposure_chart(curve: list[list[float]]) -> Chart:
     ends = (0.0, 1.0)
-    labels = ("share of the items, most shown first", "share of what was shown")
-    axes = make_axes("Exposure", *labels, size=MIDDLE, x_range=ends, y_range=(0.0, 1.02))
+    labels: Any = {"xlabel": "share of the items, most shown first", "ylabel": "share of what was shown"}
+    axes = make_axes("Exposure", xlim=ends, ylim=(0.0, 1.02), **labels)
     axes.plot(ends, ends, color=INK, linewidth=0.8, dashes=(4, 3))
     axes.annotate("all alike", (0.62, 0.62), xytext=(6, -6), textcoords="offset points", va="top")
     items, shown = zip(*curve, strict=True)
@@ -187,10 +187,20 @@ def _making(dataset: LoggedDataset, summary: Mapping[str, Any]) -> Section:
     return Section("How it was made", [Table((), facts), every])
 
 
+@styled
 def _histogram(
-    title: str, x_label: str, y_label: str, distribution: Mapping[str, Any], posts: list[tuple[float, str]]
+    title: str, xlabel: str, ylabel: str, distribution: Mapping[str, Any], posts: list[tuple[float, str]]
 ) -> Chart:
-    axes = draw_histogram(title, x_label, y_label, distribution["edges"], distribution["counts"], posts)
+    """Return a histogram with values marked by name, as far as to those."""
+    edges, counts = distribution["edges"], distribution["counts"]
+    ends = [edges[0], edges[-1], *(value for value, _ in posts)]
+    margin, top = 0.02 * (max(ends) - min(ends)) or 0.5, (1.08 + 0.09 * len(posts)) * max(*counts, 1)
+    xlim = (min(ends) - margin, max(ends) + margin)
+    axes = make_axes(title, xlabel=xlabel, ylabel=ylabel, xlim=xlim, ylim=(0.0, top))
+    axes.stairs(counts, edges, fill=True, color=f"{COLORS[0]}4d")
+    axes.stairs(counts, edges, color=COLORS[0], linewidth=1.2)
+    for line, (value, name) in enumerate(posts):
+        mark_value(axes, value, f"{name} {readable(value)}", line)
     told = ", ".join(f"{name} {readable(value)}" for value, name in posts)
     low, middle, high = (readable(distribution["quantiles"][key]) for key in ("p0", "p50", "p100"))
-    return Chart(axes, f"Histogram of {x_label} from {low} to {high}: {told}, median {middle}.")
+    return Chart(axes, f"Histogram of {xlabel} from {low} to {high}: {told}, median {middle}.")

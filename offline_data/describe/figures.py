@@ -16,13 +16,12 @@ from typing import Any, Final
 
 import matplotlib as mpl
 import numpy as np
-from cycler import cycler
 from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
-from offline_data.describe.number_words import readable, typeset
+from offline_data.describe.number_words import typeset
 
 INK: Final = "#1c2024"
 SOFT: Final = "#6b737b"
@@ -50,16 +49,11 @@ STYLE: Final[Any] = {
     "axes.spines.right": False,
     "axes.grid": True,
     "axes.grid.axis": "y",
-    "axes.axisbelow": True,
-    "axes.prop_cycle": cycler(color=COLORS),
     "grid.color": "#e8e8e6",
-    "xtick.color": "#b4b8bc",
-    "ytick.color": "#b4b8bc",
-    "xtick.labelcolor": SOFT,
-    "ytick.labelcolor": SOFT,
+    "xtick.color": SOFT,
+    "ytick.color": SOFT,
     "ytick.major.size": 0.0,
     "lines.linewidth": 1.7,
-    "lines.markersize": 5.0,
     "path.simplify_threshold": 0.5,  # of a pixel: dense curves are thinned to what can be seen
     "legend.frameon": False,
     "figure.facecolor": "none",
@@ -105,43 +99,24 @@ def looks(names: Iterable[str]) -> dict[str, dict[str, str]]:
 
 
 @styled
-def make_axes(
-    title: str,
-    x_label: str,
-    y_label: str,
-    *,
-    size: tuple[float, float] = MIDDLE,
-    x_range: tuple[float, float] | None = None,
-    y_range: tuple[float, float] | None = None,
-    log: bool = False,
-) -> Axes:
+def make_axes(title: str, size: tuple[float, float] = MIDDLE, *, log: bool = False, **properties: Any) -> Axes:
     """Return a pair of axes without marks, of a figure of its own.
 
     Args:
         title: what stands above it.
-        x_label: name of the lower axis, with its unit.
-        y_label: name of the upright axis, with its unit.
         size: width and height in inches.
-        x_range: ends of the lower axis; None for those of what is drawn.
-        y_range: ends of the upright axis; None for those of what is drawn.
         log: whether the upright axis is logarithmic.
+        **properties: what matplotlib sets, such as `xlabel`, with its unit, and `ylim`.
     """
     figure = Figure(size, layout="constrained")
     figure.suptitle(title, x=0.01, ha="left")
     axes = figure.add_subplot()
-    axes.set(xlabel=typeset(x_label), ylabel=typeset(y_label))
-    if log:
-        axes.set_yscale("log")
-        axes.yaxis.set_major_locator(LogLocator(numticks=7))
-        axes.yaxis.set_minor_locator(NullLocator())
-    for axis, logarithmic in ((axes.xaxis, False), (axes.yaxis, log)):
-        axis.set_major_formatter(FuncFormatter(_power_label if logarithmic else _tick_label))
-        if not logarithmic:
-            axis.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 5, 10]))
-    if x_range is not None:
-        axes.set_xlim(*x_range)
-    if y_range is not None:
-        axes.set_ylim(*y_range)
+    axes.set_yscale("log" if log else "linear")
+    for axis, is_log in ((axes.xaxis, False), (axes.yaxis, log)):
+        axis.set_major_locator(LogLocator(numticks=7) if is_log else MaxNLocator(nbins=6, steps=[1, 2, 5, 10]))
+        axis.set_major_formatter(_power_label if is_log else _tick_label)
+    axes.yaxis.set_minor_locator(NullLocator())
+    axes.set(**properties)
     return axes
 
 
@@ -170,18 +145,9 @@ def label_ends(axes: Axes, ends: Iterable[tuple[float, str, str]], gap: float = 
         (float(to_share.transform((axes.get_xlim()[1], min(max(value, low), high)))[1]), name, color)
         for value, name, color in ends
     ]
-    for place, (_, name, color) in zip(spread([y for y, _, _ in places], step), places, strict=True):
-        axes.annotate(
-            name,
-            (1.0, place),
-            xycoords="axes fraction",
-            xytext=(6, 0),
-            textcoords="offset points",
-            va="center",
-            color=color,
-            weight="bold",
-            annotation_clip=False,
-        )
+    place: Any = {"xycoords": "axes fraction", "xytext": (6, 0), "textcoords": "offset points", "va": "center"}
+    for y, (_, name, color) in zip(spread([y for y, _, _ in places], step), places, strict=True):
+        axes.annotate(name, (1.0, y), color=color, weight="bold", annotation_clip=False, **place)
 
 
 def spread(places: Sequence[float], gap: float) -> list[float]:
@@ -201,39 +167,6 @@ def spread(places: Sequence[float], gap: float) -> list[float]:
 
 
 @styled
-def draw_histogram(
-    title: str,
-    x_label: str,
-    y_label: str,
-    edges: Sequence[float],
-    counts: Sequence[float],
-    posts: Sequence[tuple[float, str]] = (),
-) -> Axes:
-    """Return a histogram with values marked by name.
-
-    Args:
-        title: what stands above it.
-        x_label: of the values.
-        y_label: of the counts.
-        edges: of the bins, one more than counts.
-        counts: of the bins.
-        posts: values to mark, with their names; the axis reaches to them.
-    """
-    ends = [edges[0], edges[-1], *(value for value, _ in posts)]
-    low, high = min(ends), max(ends)
-    margin = 0.02 * (high - low) or 0.5
-    room = 1.08 + 0.09 * len(posts)
-    axes = make_axes(
-        title, x_label, y_label, x_range=(low - margin, high + margin), y_range=(0.0, room * max(*counts, 1))
-    )
-    axes.stairs(counts, edges, fill=True, color=COLORS[0], alpha=0.3)
-    axes.stairs(counts, edges, color=COLORS[0], linewidth=1.2)
-    for line, (value, name) in enumerate(posts):
-        mark_value(axes, value, f"{name} {readable(value)}", line)
-    return axes
-
-
-@styled
 def mark_value(axes: Axes, value: float, text: str, line: int = 0) -> None:
     """Mark a value of the lower axis by a dashed line and its name, which stands where there is room.
 
@@ -246,16 +179,10 @@ def mark_value(axes: Axes, value: float, text: str, line: int = 0) -> None:
     low, high = axes.get_xlim()
     right = value > low + 0.6 * (high - low)
     axes.axvline(value, color=INK, linewidth=1.1, dashes=(4, 3))
-    axes.annotate(
-        typeset(text),
-        (value, 1.0),
-        xycoords=axes.get_xaxis_transform(),
-        xytext=(-4 if right else 4, -7 - 12 * line),
-        textcoords="offset points",
-        ha="right" if right else "left",
-        va="center",
-        bbox={"facecolor": "white", "edgecolor": "none", "pad": 1.0, "alpha": 0.8},
-    )
+    place: Any = {"xytext": (-4 if right else 4, -7 - 12 * line), "textcoords": "offset points", "va": "center"}
+    box = {"facecolor": "white", "edgecolor": "none", "pad": 1.0, "alpha": 0.8}
+    where, ha = axes.get_xaxis_transform(), "right" if right else "left"
+    axes.annotate(typeset(text), (value, 1.0), xycoords=where, ha=ha, bbox=box, **place)
 
 
 def decades(values: Iterable[float]) -> tuple[float, float]:

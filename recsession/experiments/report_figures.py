@@ -65,7 +65,7 @@ def score_chart(results: Results) -> Chart:
     judged, look = {**results["methods"], "ceiling": results["ceiling"]}, looks(results["methods"])
     ends = [each[way][end] for each in judged.values() for way in _WAYS for end in ("low", "mean", "high")]
     x_range, size = _span([0.0, 1.0, *filter(finite, ends)]), (WIDE[0] * 0.7, 0.9 + 0.34 * len(judged))
-    axes = make_axes("", "normalised score", "", size=size, x_range=x_range, y_range=(0.5 - len(judged), 0.5))
+    axes = make_axes("", size, xlabel="normalised score", xlim=x_range, ylim=(0.5 - len(judged), 0.5))
     axes.set_yticks([-row for row in range(len(judged))], list(judged))
     axes.tick_params("y", labelcolor=INK)
     axes.grid(axis="x")
@@ -100,7 +100,7 @@ def _learning(results: Results) -> tuple[str, str, list[Chart]]:
 def _learning_chart(results: Results, curves: Curves) -> Chart:
     look, ceiling = looks(results["methods"]), results["ceiling"]["normalized_score"]
     y_range = _span([-0.1, 1.1, *_values(curves)])
-    axes = make_axes("", "training steps", "normalised score", size=WIDE, x_range=_steps(curves), y_range=y_range)
+    axes = make_axes("", WIDE, xlabel="training steps", ylabel="normalised score", xlim=_steps(curves), ylim=y_range)
     for value in (0.0, 1.0):
         axes.axhline(value, color=SOFT, linewidth=0.8)
     ends, told = [], [f"ceiling {readable(ceiling['mean'])}"]
@@ -134,7 +134,7 @@ def _blow_up(results: Results) -> tuple[str, str, list[Chart]]:
     for key, (title, unit) in _PEAKS.items():
         curves = _curves(results, key)
         if positive := [value for value in _values(curves) if value > 0.0]:
-            axes = _seed_axes(results, curves, title, unit, size=MIDDLE, y_range=decades(positive), log=True)
+            axes = _seed_axes(results, curves, title, unit, size=MIDDLE, ylim=decades(positive), log=True)
             peaks = {name: [value for run in runs for _, value in run] for name, runs in curves.items()}
             told = [f"{name} {readable(max(v, key=_size))}" for name, v in peaks.items() if v]
             charts.append(Chart(axes, f"{title} over training steps, log scale. Peaks: {', '.join(told)}."))
@@ -158,15 +158,15 @@ def _filter(results: Results) -> tuple[str, str, list[Chart]]:
         caption += f" The first {len(shown)} of {len(entries)} seeds are shown."
     ends = [end for _, entry in shown for end in (entry["edges"][0], entry["edges"][-1])]
     top = max((count for _, entry in shown for count in (*entry["good"], *entry["noise"])), default=1)
-    frame = {"size": SMALL if len(shown) > 2 else MIDDLE, "y_range": (0.6, 8 * decades([1.0, top])[1]), "log": True}
+    frame = {"size": SMALL if len(shown) > 2 else MIDDLE, "ylim": (0.6, 8 * decades([1.0, top])[1]), "log": True}
     names, x_range = {"good": "expert", "noise": results["noise"]}, (min(ends, default=0), max(ends, default=1))
-    charts = [_filter_chart(f"seed {seed}", entry, names, x_range=x_range, **frame) for seed, entry in shown]
+    charts = [_filter_chart(f"seed {seed}", entry, names, xlim=x_range, **frame) for seed, entry in shown]
     return "What the filter sees", caption, charts
 
 
 @styled
 def _filter_chart(title: str, entry: Mapping[str, Any], names: Mapping[str, str], **frame: Any) -> Chart:
-    axes = make_axes(title, "score Q \N{MINUS SIGN} V", "logged steps", **frame)
+    axes = make_axes(title, xlabel="score Q \N{MINUS SIGN} V", ylabel="logged steps", **frame)
     edges, threshold, kept = entry["edges"], entry["threshold"], {}
     middles = [(left + right) / 2 for left, right in pairwise(edges)]
     for (key, name), color in zip(names.items(), COLORS, strict=False):
@@ -209,10 +209,8 @@ def _estimates(results: Results, points: Sequence[Mapping[str, Any]]) -> tuple[s
 def _estimate_chart(
     results: Results, estimator: str, points: list[Mapping[str, Any]], ends: tuple[float, float]
 ) -> Chart:
-    axes, look = (
-        make_axes(estimator, "true value", "estimate", size=(4.6, 4.6), x_range=ends, y_range=ends),
-        dict[str, Any](),
-    )
+    axes = make_axes(estimator, (4.6, 4.6), xlabel="true value", ylabel="estimate", xlim=ends, ylim=ends)
+    look: dict[str, Any] = {}
     axes.plot(ends, ends, color=SOFT, linewidth=0.9)
     for point in points:
         like: Any = looks(results["methods"])[point["method"]]
@@ -244,7 +242,7 @@ def _dials(results: Results) -> tuple[str, str, list[Chart]]:
         good = [results["good_fraction"]] if key == "kappa" else []
         log = min(values) > 0.0 and (bool(good) or max(values) > 20 * min(values))
         y_range = decades([*values, *good]) if log else (min(0.0, *values), 1.1 * max(0.0, *values))
-        axes = _seed_axes(results, moving, title, unit, size=SMALL, y_range=y_range, log=log)
+        axes = _seed_axes(results, moving, title, unit, size=SMALL, ylim=y_range, log=log)
         for value in good:
             axes.axhline(value, **_DASHED)
         told = [f"{name} ends at {', '.join(readable(r[-1][1]) for r in runs if r)}" for name, runs in moving.items()]
@@ -255,7 +253,8 @@ def _dials(results: Results) -> tuple[str, str, list[Chart]]:
 @styled
 def _seed_axes(results: Results, curves: Curves, title: str, unit: str, **frame: Any) -> Axes:
     """Return axes with one line a seed of each method, its name at the end."""
-    axes, look = make_axes(title, "training steps", unit, x_range=_steps(curves), **frame), looks(results["methods"])
+    axes = make_axes(title, xlabel="training steps", ylabel=unit, xlim=_steps(curves), **frame)
+    look = looks(results["methods"])
     for name, runs in curves.items():
         _draw_runs(axes, results, name, runs, linewidth=1.5)
     label_ends(axes, [end for name, runs in curves.items() for end in _end(name, runs, look[name]["color"])])

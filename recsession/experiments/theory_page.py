@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -44,10 +45,11 @@ def write_theory_page(experiments: Sequence[Experiment], seed: int, path: Path) 
         f"theory · seed {seed}",
         verdict(experiments),
         "Every dot is a gradient step of a loss that recsession train uses, on the coordinates of a policy alone, in "
-        "double precision; every line is a formula.",
+        "double precision; every line is a formula, a thin one an upper bound, a shade where the theory allows it. "
+        "What is hollow has no closed form.",
         [
             Section("Agreement", [Table(DEVIATION_HEADER, deviation_rows(experiments))]),
-            *(Section(each.title, [each.caption, _legend(each), list(map(draw, each.plots))]) for each in experiments),
+            *(Section(each.title, [each.caption, list(map(draw, each.plots))]) for each in experiments),
             Section("What is not claimed", [_NOT_CLAIMED]),
         ],
     )
@@ -67,32 +69,26 @@ def draw(plot: Plot) -> Chart:
     y_range = decades(values[values > 0]) if plot.log else (float(values.min()) - margin, float(values.max()) + margin)
     ends = [line.x[[0, -1]] for line in lines]
     x_range = (float(np.min(ends)), float(np.max(ends)))
-    axes = make_axes(plot.title, plot.x_label, plot.y_label, size=SMALL, x_range=x_range, y_range=y_range, log=plot.log)
+    frame = {"xlabel": plot.x_label, "ylabel": plot.y_label, "xlim": x_range, "ylim": y_range}
+    axes = make_axes(plot.title, SMALL, log=plot.log, **frame)
     if plot.rule is not None:
-        axes.axhline(plot.rule[0], color=SOFT, linewidth=0.9)
+        height, name = plot.rule
+        axes.axhline(height, color=SOFT, linewidth=0.9)
+        axes.annotate(name, (x_range[0], height), xytext=(4, -4), textcoords="offset points", va="top", color=SOFT)
     for color, line in zip(COLORS, lines, strict=False):
         if line.low is not None and line.high is not None:
-            if is_band(line):
+            if _is_band(line):
                 axes.fill_between(line.x, line.low, line.high, color=color, alpha=0.15, linewidth=0)
             else:
                 axes.plot(line.x, line.high, color=color, linewidth=1.4 if line.is_exact else 0.7)
         some = np.unique(np.linspace(0, len(line.x) - 1, _MOST_DOTS).astype(int))
-        filled = "white" if line.low is None else color
-        axes.plot(
-            line.x[some], line.measured[some], "o", color=color, markersize=3.6, markerfacecolor=filled, clip_on=False
-        )
+        dots: Any = {"markersize": 3.6, "markerfacecolor": "white" if line.low is None else color, "clip_on": False}
+        axes.plot(line.x[some], line.measured[some], "o", color=color, **dots)
     label_ends(axes, [(float(line.measured[-1]), line.name, color) for line, color in zip(lines, COLORS, strict=False)])
     told = [f"{line.name} ends at {readable(line.measured[-1])}" for line in lines]
     return Chart(axes, f"{plot.title} over {plot.x_label}: {', '.join(told)}.")
 
 
-def is_band(line: Comparison) -> bool:
+def _is_band(line: Comparison) -> bool:
     """Return whether the theory gives a range with a lower end above zero."""
     return line.low is not None and not line.is_exact and bool((line.low > 0).any())
-
-
-def _legend(experiment: Experiment) -> str:
-    lines = [line for plot in experiment.plots for line in plot.comparisons]
-    told = "Dots are measured; the line is the closed form, a thin line an upper bound"
-    told += "; a shade is where the theory allows it" if any(map(is_band, lines)) else ""
-    return f"{told}; hollow dots have no closed form." if any(line.low is None for line in lines) else f"{told}."
