@@ -29,7 +29,7 @@ from memory_of_sessions import session_bytes
 from numba.core.dispatcher import Dispatcher
 from row_gather import as_bytes, gather_and_write, gather_rows
 
-from recenv import RecSessionVectorEnv
+from recenv import RecSessionEnv, RecSessionVectorEnv
 
 BATCHES = (64, 1024, 4096, 16_384, 65_536)
 BATCH = 4096
@@ -217,6 +217,21 @@ def memory_lines() -> Iterator[str]:
     yield row(f"{LIVE_SESSIONS:,} live sessions, after a step, peak", each, f"{peak / 2**20:,.0f}")
 
 
+def picture_lines(num_frames: int = 50) -> Iterator[str]:
+    """Yield the pictures a second of `rgb_array`, which asks for 30 at least."""
+    yield row("rgb_array", "pixels", "frames/s")
+    for slate_size in (5, SLATE_SIZE, 50, 300):
+        env = RecSessionEnv(slate_size=slate_size, num_items=CATALOGUES[0], render_mode="rgb_array")
+        env.reset(seed=0)
+        env.step(np.arange(slate_size))
+        height, width, _ = np.asarray(env.render()).shape
+        start = time.perf_counter()
+        for _ in range(num_frames):
+            env.render()
+        rate = num_frames / (time.perf_counter() - start)
+        yield row(f"slate of {slate_size}", f"{width} x {height}", f"{rate:.0f}")
+
+
 def profile_lines(num_steps: int = 40, repeats: int = 15, smallest_share: float = 0.005) -> Iterator[str]:
     """Yield the time of each function itself, kernels and Python alike: the quietest of several profiles."""
     env = RecSessionVectorEnv(BATCH)
@@ -277,7 +292,7 @@ def main() -> None:
     for _ in range(rounds):
         for contender in entered.contenders():
             contender.run_round()
-    for section in (speed_lines(entered), catalogue_lines(entered), memory_lines(), profile_lines()):
+    for section in (speed_lines(entered), catalogue_lines(entered), memory_lines(), picture_lines(), profile_lines()):
         print()
         for line in section:
             print(line.rstrip(), flush=True)

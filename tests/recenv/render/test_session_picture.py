@@ -5,48 +5,17 @@ from __future__ import annotations
 import subprocess
 import sys
 from dataclasses import replace
-from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 import pytest
 
 from recenv.render.frame import Frame
 from recenv.render.session_picture import rgb_array
+from tests.recenv.render.frames import made
 
 pytestmark = pytest.mark.kernels
 
 PAPER = [0xF4, 0xF5, 0xF7]
-NUM_ITEMS = 400
-
-
-def made(slate_size: int = 10, num_feedback: int = 3, num_steps: int = 4, **changes: Any) -> Frame:
-    """A frame of random numbers that no kernel has touched, in a world of `NUM_ITEMS` items."""
-    rng = np.random.default_rng(0)
-    catalog = SimpleNamespace(
-        quality=rng.normal(size=NUM_ITEMS).astype(np.float32),
-        appeal=rng.normal(size=NUM_ITEMS).astype(np.float32),
-        topics=rng.integers(5, size=NUM_ITEMS).astype(np.int32),
-    )
-    names = tuple(f"channel_{n}" for n in range(num_feedback))
-    config = SimpleNamespace(max_steps=changes.pop("max_steps", 50), user_model=SimpleNamespace(name="made_up"))
-    given: dict[str, Any] = {
-        "world": SimpleNamespace(catalog=catalog, config=config, user_model=SimpleNamespace(feedback_names=names)),
-        "slate": rng.permutation(NUM_ITEMS)[:slate_size].astype(np.int32),
-        "shown": np.ones(slate_size, np.bool_),
-        "feedback": np.zeros((slate_size, num_feedback), np.float32),
-        "shares": np.zeros(num_feedback, np.bool_),
-        "affinity": rng.normal(size=slate_size).astype(np.float32),
-        "rewards": rng.random(num_steps),
-        "clicks": np.ones(num_steps, np.int64),
-        "user_state": {"interest": rng.normal(size=16).astype(np.float32)},
-        "scalars": {"budget": 30.0 - np.arange(num_steps + 1.0)},
-        "topics": np.arange(5),
-        "topic_interest": rng.normal(size=5),
-        "terminated": False,
-        "truncated": False,
-    }
-    return Frame(**{**given, **changes})
 
 
 def changed_box(first: Frame, second: Frame) -> tuple[int, int, int, int]:
