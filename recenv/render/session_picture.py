@@ -6,7 +6,7 @@ Everything is drawn at twice its size and halved at the end, which smooths the e
 from __future__ import annotations
 
 import math
-from functools import cache
+from functools import cache, lru_cache
 from itertools import count
 from typing import Final, NamedTuple
 
@@ -104,10 +104,22 @@ class _Canvas:
         cut = words
         while len(cut) > 1 and _text_width(cut, size) > room:
             cut = cut.removesuffix("…")[:-1] + "…"
-        stroke = 0.016 * size * _SCALE if bold else 0
-        self._draw.text((x * _SCALE, y * _SCALE), cut, color, _font(size * _SCALE), f"{align}m", stroke_width=stroke)
+        left, top, mask = _written(cut, size * _SCALE, f"{align}m", 0.016 * size * _SCALE if bold else 0.0)
+        self._draw.bitmap((round(x * _SCALE) + left, round(y * _SCALE) + top), mask, color)
 
 
+# Most words of a picture stand in the one before it too; what a frame writes anew is drawn in a third of the time.
+@lru_cache(maxsize=4096)
+def _written(words: str, size: int, anchor: str, stroke: float) -> tuple[int, int, Image.Image]:
+    """Return where a text's upper left corner lies from its anchor, and its mask."""
+    left, top, right, bottom = _font(size).getbbox(words, anchor=anchor, stroke_width=stroke)
+    left, top = math.floor(left), math.floor(top)
+    mask = Image.new("L", (max(1, math.ceil(right) - left), max(1, math.ceil(bottom) - top)))
+    ImageDraw.Draw(mask).text((-left, -top), words, 255, _font(size), anchor, stroke_width=stroke)
+    return left, top, mask
+
+
+@lru_cache(maxsize=4096)
 def _text_width(words: str, size: int) -> float:
     return _font(size * _SCALE).getlength(words) / _SCALE
 

@@ -223,12 +223,19 @@ def picture_lines(num_frames: int = 50) -> Iterator[str]:
     for slate_size in (5, SLATE_SIZE, 50, 300):
         env = RecSessionEnv(slate_size=slate_size, num_items=CATALOGUES[0], render_mode="rgb_array")
         env.reset(seed=0)
-        env.step(np.arange(slate_size))
+        ended = False
         height, width, _ = np.asarray(env.render()).shape
-        start = time.perf_counter()
-        for _ in range(num_frames):
+        seconds = 0.0
+        for number in range(num_frames):
+            if ended:
+                env.reset()
+            slate = (np.arange(slate_size) + number * slate_size) % CATALOGUES[0]
+            _, _, terminated, truncated, _ = env.step(slate)
+            ended = terminated or truncated
+            start = time.perf_counter()
             env.render()
-        rate = num_frames / (time.perf_counter() - start)
+            seconds += time.perf_counter() - start
+        rate = num_frames / seconds
         yield row(f"slate of {slate_size}", f"{width} x {height}", f"{rate:.0f}")
 
 
