@@ -2,8 +2,11 @@
 
 from .catalog import Catalog as Catalog
 from .catalog import CatalogConfig as CatalogConfig
-from .dynamics.user_models.base import Response as Response
-from .dynamics.user_models.base import State as State
+from .dynamics.choice_models.base import ChoiceModel as ChoiceModel
+from .dynamics.kernel_groups import Response as Response
+from .dynamics.kernel_groups import State as State
+from .dynamics.pieces.base import Piece as Piece
+from .dynamics.pieces.base import Stage as Stage
 from .dynamics.user_models.base import UserModel as UserModel
 from .engine.session_batch import Observation as Observation
 from .engine.session_batch import SessionBatch as SessionBatch
@@ -21,6 +24,8 @@ from .envs.session_vector_env import RecSessionVectorEnv as RecSessionVectorEnv
 from .errors import InvalidInput as InvalidInput
 from .errors import require as require
 from .errors import require_range as require_range
+from .families import CHOICE_MODELS as CHOICE_MODELS
+from .families import PIECES as PIECES
 from .families import USER_MODELS as USER_MODELS
 from .item_codes.prefix_tree import PrefixTree as PrefixTree
 from .item_codes.semantic_ids import SemanticIdConfig as SemanticIdConfig

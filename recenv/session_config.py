@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import Any, Final
 
 from recenv.catalog import Catalog, CatalogConfig
-from recenv.dynamics.choice_models import MultinomialLogit, choice_model
-from recenv.dynamics.pieces import PIECES, Freshness, LeaveHazard, Retention, Satiation, Satisfaction, TimeBudget
 from recenv.errors import InvalidInput, require, require_range, unknown_name
-from recenv.families import USER_MODELS
+from recenv.families import CHOICE_MODELS, PIECES, USER_MODELS
+from recenv.registry import Registry, config_of
+
+SECTION_PIECES: Final = ("satiation", "time_budget", "satisfaction", "leave_hazard", "retention", "freshness")
+"""The pieces that have a field of their own in `SessionConfig`; any other stands in `pieces`."""
 
 
-def _default_user_model() -> Any:
-    return USER_MODELS.get("interest_evolution").Config()
+def _default(registry: Registry[Any], name: str) -> Callable[[], Any]:
+    """Return a field's default factory: the config of a part, as it is by default."""
+    return lambda: config_of(registry.get(name))()
 
 
 @dataclass(frozen=True)
@@ -51,22 +54,24 @@ class SessionConfig:
     """C, items that a step offers, a uniform subset that the observation names; None offers all."""
     catalog: CatalogConfig = field(default_factory=CatalogConfig)
     """How the items are drawn."""
-    user_model: Any = field(default_factory=_default_user_model)
-    """Config of a registered user model."""
-    choice: Any = field(default_factory=MultinomialLogit)
+    user_model: Any = field(default_factory=_default(USER_MODELS, "interest_evolution"))
+    """Config of a user model."""
+    choice: Any = field(default_factory=_default(CHOICE_MODELS, "multinomial_logit"))
     """Config of a choice model."""
-    satiation: Satiation | None = field(default_factory=Satiation)
-    """Tiring of what was lately consumed; this and the following are pieces (`recenv.dynamics.pieces`), None is off."""
-    time_budget: TimeBudget | None = field(default_factory=TimeBudget)
+    satiation: Any = field(default_factory=_default(PIECES, "satiation"))
+    """Tiring of what was lately consumed; this and the following are configs of pieces, None is off."""
+    time_budget: Any = field(default_factory=_default(PIECES, "time_budget"))
     """Minutes that watching spends."""
-    satisfaction: Satisfaction | None = None
+    satisfaction: Any = None
     """a slow state that benefit raises."""
-    leave_hazard: LeaveHazard | None = None
+    leave_hazard: Any = None
     """a chance to leave at every step."""
-    retention: Retention | None = None
+    retention: Any = None
     """Coming back after days."""
-    freshness: Freshness | None = None
+    freshness: Any = None
     """Items that appear and age."""
+    pieces: tuple[Any, ...] = ()
+    """Configs of further pieces, which are on."""
 
     def __post_init__(self) -> None:
         require_range("world_seed", self.world_seed, 0, 2**63 - 1, integer=True)
@@ -86,22 +91,30 @@ class SessionConfig:
             isinstance(self.catalog, CatalogConfig),
             f"catalog={self.catalog!r} is not a CatalogConfig; pass one, or a dict",
         )
-        for section, known in (("user_model", _user_model_config), ("choice", choice_model)):
+        for section, registry in _NAMED.items():
             value = getattr(self, section)
             require(
-                isinstance(getattr(value, "name", None), str) and isinstance(value, known(value.name)),
+                not isinstance(value, type) and _is_config(registry, value),
                 f"{section}={value!r} is not a config object; pass one, or give its name to SessionConfig().override()",
             )
-        for section, piece in PIECES.items():
-            value = getattr(self, section)
+        for section in SECTION_PIECES:
+            value, config = getattr(self, section), PIECES.get(section).Config
             require(
-                value is None or isinstance(value, piece),
-                f"{section}={value!r} is not a {piece.__name__}; pass one, a dict of its fields, True, or None for off",
+                value is None or isinstance(value, config),
+                f"{section}={value!r} is not a {config.__name__}; pass one, a dict of its fields, True, or None for "
+                "off",
             )
-        for section in USER_MODELS.get(self.user_model.name).requires:
+        further = {PIECES.name_of(type(value)): value for value in self.pieces if PIECES.part_of(value)}
+        require(
+            len(further) == len(self.pieces) and not further.keys() & set(SECTION_PIECES),
+            f"pieces={self.pieces!r} has a piece twice, or one that is a field; give each once",
+        )
+        object.__setattr__(self, "pieces", tuple(further[name] for name in sorted(further)))
+        pieces = self.piece_configs()
+        for name in USER_MODELS.part_of(self.user_model).requires:
             require(
-                getattr(self, section) is not None,
-                f"{section}=None, and user_model {self.user_model.name!r} needs that piece; pass {section}=True",
+                pieces.get(name) is not None,
+                f"{name}=None, and user_model {self.user_model.name!r} needs that piece; pass {name}=True",
             )
         num_items = self.catalog.num_items
         require(
@@ -111,12 +124,19 @@ class SessionConfig:
         if self.num_candidates is not None:
             require_range("num_candidates", self.num_candidates, self.slate_size, num_items, integer=True)
 
+    def piece_configs(self) -> dict[str, Any]:
+        """Return the config of each piece by its name, None where it is off: those of fields, then the further ones."""
+        fields = {name: getattr(self, name) for name in SECTION_PIECES}
+        return fields | {PIECES.name_of(type(config)): config for config in self.pieces}
+
     def to_dict(self) -> dict[str, Any]:
         """Return nested plain values; `from_dict` reads them back to an equal config."""
         plain = _plain(self)
-        for section in ("user_model", "choice"):
-            plain[section] = {"name": getattr(self, section).name, **plain[section]}
-        return plain
+        for section, registry in _NAMED.items():
+            plain[section] = {"name": registry.name_of(type(getattr(self, section))), **plain[section]}
+        # Absent without any, as in files that are older than the field.
+        further = {PIECES.name_of(type(config)): _plain(config) for config in plain.pop("pieces")}
+        return {**plain, "pieces": further} if further else plain
 
     @staticmethod
     def from_dict(values: Mapping[str, Any]) -> SessionConfig:
@@ -135,51 +155,76 @@ class SessionConfig:
 
         Args:
             **changes: fields of this class; a section (`catalog`, `user_model`, `choice`, or a piece) takes a config
-                object, a dict of its fields, or, where there is a choice, a registered name; a piece also takes True
-                and None. A field that only one section has may be given flat, as in `num_items=100`; that of a piece
-                that is off switches it on.
+                object, a dict of its fields, or, where there is a choice, a name or `MODULE:CLASS`; a piece also takes
+                True and None. A registered piece without a field is a section all the same, and `pieces` takes a dict
+                of such sections. A field that only one section has may be given flat, as in `num_items=100`; that of a
+                piece that is off switches it on.
 
         Raises:
             InvalidInput: for an unknown field or name, or a value out of range.
         """
-        own = {f.name: getattr(self, f.name) for f in fields(self)}
+        further = self._further(changes.pop("pieces", {}))
+        changes |= further
+        own = {f.name: getattr(self, f.name) for f in fields(self)} | self.piece_configs()
+        del own["pieces"]
         model = _section("user_model", changes.get("user_model", {}), self.user_model)
-        if (name := getattr(model, "name", None)) in USER_MODELS.registered() and name != self.user_model.name:
-            own |= self._own_world(name)
+        if type(model) is not type(self.user_model) and _is_config(USER_MODELS, model):
+            own |= self._own_world(model)
         result = dict(own)
-        for key, value in changes.items():
-            if key in own:
-                result[key] = _section(key, value, own[key]) if key in _SECTIONS else value
-        known = {name: _field_names(PIECES[name] if result[name] is None else result[name]) for name in _SECTIONS}
+        pieces = [name for name in changes if name in further or name in PIECES.registered()]
+        sections = ["catalog", *_NAMED, *dict.fromkeys([*self.piece_configs(), *pieces])]
+        for key in (key for key in changes if key in own or key in pieces):
+            value = changes[key]
+            result[key] = _section(key, value, own.get(key)) if key in sections else value
+        known = {name: _field_names(result[name] or _piece_config(name)) for name in sections}
         flat: dict[str, dict[str, Any]] = {}
-        for key in (key for key in changes if key not in own):
-            homes = [name for name in _SECTIONS if key in known[name]]
+        for key in (key for key in changes if key not in result):
+            homes = [name for name in sections if key in known[name]]
+            if not homes:
+                others = [name for name in PIECES.registered() if name not in sections]
+                homes = [name for name in others if key in _field_names(_piece_config(name))]
             if len(homes) != 1:
                 raise unknown_name("session option", key, set(own).union(*known.values()))
             flat.setdefault(homes[0], {})[key] = changes[key]
         for name, options in flat.items():
             require(
-                result[name] is not None or name not in changes,
+                result.get(name) is not None or name not in changes,
                 f"{name}={changes.get(name)!r} switches off the piece of {next(iter(options))}; leave one of them out",
             )
-            result[name] = PIECES[name](**options) if result[name] is None else replace(result[name], **options)
-        return replace(self, **result)
+            base = result.get(name) or _piece_config(name)()
+            result[name] = replace(base, **options)
+        names = {f.name for f in fields(self)}
+        on = tuple(value for key, value in result.items() if key not in names and value is not None)
+        return replace(self, **{key: value for key, value in result.items() if key in names}, pieces=on)
 
-    def _own_world(self, name: str) -> dict[str, Any]:
-        """Return the fields that change with the user model: what `name` brings, and what goes with the present one."""
+    def _further(self, given: Any) -> dict[str, Any]:
+        """Return the changes of further pieces by their names."""
+        if not isinstance(given, Mapping):
+            require(
+                isinstance(given, list | tuple) and all(is_dataclass(config) for config in given),
+                f"pieces={given!r} is no dict of sections; pass {{NAME: True}} or {{NAME: {{FIELD: VALUE}}}}",
+            )
+            # Those that it leaves out go.
+            off = dict.fromkeys(PIECES.name_of(type(config)) for config in self.pieces)
+            given = off | {PIECES.name_of(type(config)): config for config in given}
+        return {PIECES.name_of(PIECES.resolve(name)): value for name, value in given.items()}
+
+    def _own_world(self, model: Any) -> dict[str, Any]:
+        """Return the fields that change with the user model: what `model` brings, and what the present one had."""
         standard = SessionConfig()
-        world: dict[str, Any] = {"choice": MultinomialLogit(), **dict.fromkeys(PIECES)}
+        world: dict[str, Any] = {"choice": standard.choice, **dict.fromkeys(self.piece_configs())}
         catalog: dict[str, Any] = {}
-        for key, value in USER_MODELS.get(self.user_model.name).defaults.items():
+        for key, value in USER_MODELS.part_of(self.user_model).defaults.items():
             if key == "catalog":
                 catalog |= {field: getattr(standard.catalog, field) for field in value}
             elif key not in world:
                 world[key] = getattr(standard, key)
-        for key, value in USER_MODELS.get(name).defaults.items():
+        for key, value in USER_MODELS.part_of(model).defaults.items():
             if key == "catalog":
                 catalog |= value
             else:
-                world[key] = value
+                plain = key not in (*_NAMED, *SECTION_PIECES) and key not in PIECES.registered()
+                world[key] = value if plain else _section(key, value, world.get(key))
         return {**world, "catalog": replace(self.catalog, **catalog)}
 
     def to_json(self) -> str:
@@ -208,8 +253,7 @@ class SessionConfig:
         return hashlib.sha256(replace(self, expose_user_state=False).to_json().encode()).hexdigest()
 
 
-_NAMED: Final = ("user_model", "choice")
-_SECTIONS: Final = ("catalog", *_NAMED, *PIECES)
+_NAMED: Final[dict[str, Registry[Any]]] = {"user_model": USER_MODELS, "choice": CHOICE_MODELS}
 
 
 def _section(section: str, value: Any, base: Any) -> Any:
@@ -218,36 +262,48 @@ def _section(section: str, value: Any, base: Any) -> Any:
     Args:
         section: its name.
         value: what the caller gave.
-        base: the section as it was, which a dict alters.
+        base: the section as it was, which a dict alters; None for a piece that was off.
     """
-    piece = PIECES.get(section)
+    piece = section != "catalog" and section not in _NAMED
     if is_dataclass(value) and not isinstance(value, type):
         return value
-    if piece is not None and (value is None or value is False):
+    if piece and (value is None or value is False):
         return None
-    if piece is not None and value is True:
+    if piece and value is True:
         value = {}
     if isinstance(value, str) and section in _NAMED:
         value = {"name": value}
     if not isinstance(value, Mapping):
         raise InvalidInput(
-            f"{section}={value!r} is not a section; pass a name, a dict of fields or a config object"
-            if piece is None
-            else f"{section}={value!r} is not a piece; pass True, None, a dict of fields or a config object"
+            f"{section}={value!r} is not a piece; pass True, None, a dict of fields or a config object"
+            if piece
+            else f"{section}={value!r} is not a section; pass a name, a dict of fields or a config object"
         )
     changes = dict(value)
-    if piece is not None and base is None:
-        base = piece()
-    if section in _NAMED and (name := changes.pop("name", base.name)) != base.name:
-        base = (_user_model_config if section == "user_model" else choice_model)(name)()
+    if base is None:
+        base = _piece_config(section)()
+    if section in _NAMED and "name" in changes:
+        registry, name = _NAMED[section], changes.pop("name")
+        if not isinstance(name, str):
+            raise unknown_name(registry.kind, name, registry.registered())
+        config = config_of(registry.resolve(name))
+        base = base if type(base) is config else config()
     for key in changes:
         if key not in _field_names(base):
             raise unknown_name(f"{section} option", key, _field_names(base))
     return replace(base, **changes)
 
 
-def _user_model_config(name: str) -> type:
-    return USER_MODELS.get(name).Config
+def _piece_config(name: str) -> type:
+    # Resolved already, where it is none of ours: a path is then a name too.
+    return config_of(PIECES.get(name))
+
+
+def _is_config(registry: Registry[Any], value: Any) -> bool:
+    try:
+        return is_dataclass(value) and registry.part_of(value) is not None
+    except InvalidInput:
+        return False
 
 
 def _plain(config: Any) -> dict[str, Any]:

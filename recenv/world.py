@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import numpy as np
 
 from recenv.catalog import Catalog
 from recenv.dynamics.candidates import ItemSupply
-from recenv.dynamics.choice_models import ChoiceModel
-from recenv.dynamics.pieces import SessionPieces
-from recenv.dynamics.user_models.base import State, UserModel
+from recenv.dynamics.choice_models.base import ChoiceModel
+from recenv.dynamics.kernel_groups import State
+from recenv.dynamics.session_pieces import SessionPieces
+from recenv.dynamics.user_models.base import UserModel
 from recenv.errors import require
 from recenv.families import USER_MODELS
 from recenv.session_config import SessionConfig
@@ -41,10 +42,15 @@ class World:
     pieces: SessionPieces
     """What else moves."""
 
-    @property
+    @cached_property
     def num_feedback(self) -> int:
         """F, feedback channels of a shown item."""
         return len(self.user_model.feedback_names)
+
+    @cached_property
+    def num_rewards(self) -> int:
+        """M, the components of a step's reward vector."""
+        return len(self.reward_names)
 
     @property
     def reward_names(self) -> tuple[str, ...]:
@@ -63,8 +69,7 @@ class World:
             state: hidden state of B sessions.
         """
         taste = np.float32(self.user_model.affinity_weight) * state["interest"]
-        if self.pieces.satiation is not None:
-            taste -= np.float32(self.pieces.satiation.satiation_weight) * state["satiation"]
+        self.pieces.add_taste(state, taste)
         return taste
 
     def beyond_linear(self, state: State) -> np.ndarray | None:
@@ -77,7 +82,7 @@ class World:
             [B, N] float32, or None where that is nothing.
         """
         adjusted, num_items = type(self.user_model).adjust is not UserModel.adjust, self.catalog.num_items
-        if not adjusted and self.supply.freshness is None:
+        if not adjusted and not self.pieces.adds_utility:
             return None
         count = len(state["interest"])
         extras, alone = np.empty((count, num_items), np.float32), np.empty((count, 1), np.float32)
@@ -85,8 +90,7 @@ class World:
         for item in range(num_items):
             shown_items = np.full((count, 1), item, np.int32)
             alone[:] = 0.0
-            if self.supply.freshness is not None:
-                self.supply.freshen(state["day"], shown_items, alone)
+            self.pieces.add_utility(state, shown_items, alone)
             self.user_model.adjust(state, shown_items, alone)
             extras[:, item] = alone[:, 0]
         return extras
@@ -114,12 +118,8 @@ def _synthetic_world(config: SessionConfig) -> World:
 
 
 def _assemble(config: SessionConfig, catalog: Catalog) -> World:
-    model = USER_MODELS.part_of(config.user_model)
-    return World(
-        config,
-        catalog,
-        ItemSupply(catalog, config.freshness, config.num_candidates, config.slate_size),
-        model(config.user_model, catalog, config.choice.max_clicks(config.slate_size)),
-        config.choice,
-        SessionPieces(config, catalog.embedding_dim),
-    )
+    max_clicks = config.choice.max_clicks(config.slate_size)
+    model = USER_MODELS.part_of(config.user_model)(config.user_model, catalog, max_clicks)
+    pieces = SessionPieces(config.piece_configs(), catalog, model)
+    supply = ItemSupply(catalog.num_items, pieces.on.get("freshness"), config.num_candidates, config.slate_size)
+    return World(config, catalog, supply, model, config.choice, pieces)

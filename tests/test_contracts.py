@@ -26,21 +26,25 @@ from offline_data.dial.quality import mixture_spec
 from offline_data.families import BEHAVIORS, ESTIMATORS
 from offline_data.ope.base import estimate
 from offline_data.ope.sessions import LoggedSessions, SessionStatistics
-from recenv.dynamics.pieces import PIECES
-from recenv.dynamics.user_models.base import Response, State, UserModel
+from recenv.dynamics.choice_models.base import ChoiceModel
+from recenv.dynamics.kernel_groups import Response, State
+from recenv.dynamics.pieces.base import Piece
+from recenv.dynamics.user_models.base import UserModel
 from recenv.engine.session_batch import SessionBatch, StepOutcome
 from recenv.envs.session_env import observation_space
 from recenv.errors import InvalidInput
-from recenv.families import USER_MODELS
+from recenv.families import CHOICE_MODELS, PIECES, USER_MODELS
 from recenv.plain_config import field_meanings, from_plain, to_plain
 from recenv.registry import Registry
-from recenv.session_config import SessionConfig
+from recenv.session_config import SECTION_PIECES, SessionConfig
 from recenv.world import World, make_world
 from tests.strategies.worlds import EVERY_PIECE, small_worlds
 
 ROOT = Path(__file__).resolve().parent.parent
 REGISTRIES: dict[str, tuple[Registry[Any], type | None]] = {
     "user model": (USER_MODELS, UserModel),
+    "choice model": (CHOICE_MODELS, ChoiceModel),
+    "piece": (PIECES, Piece),
     "behavior policy": (BEHAVIORS, BehaviorPolicy),
     "objective": (OBJECTIVES, Objective),
     "policy": (POLICIES, Policy),
@@ -213,6 +217,7 @@ def respond(
         "wanted": np.full(clicked.shape, -7.0),
         "benefit": np.full(clicked.shape, -7.0),
         "left": np.ones(count, np.bool_),
+        "returned": np.zeros(count, np.bool_),
     }
     slates = np.tile(np.arange(size, dtype=np.int32), (count, 1))
     world.user_model.respond(state, Response(slates, clicked, draws, active, *written.values()))
@@ -240,10 +245,11 @@ def test_user_model_brings_the_world_that_it_says(name):
     config = SessionConfig().override(user_model=name)
     assert set(model.defaults) <= {field.name for field in dataclasses.fields(SessionConfig)} - {"user_model"}
     for key, value in model.defaults.items():
-        assert getattr(config, key) == (dataclasses.replace(config.catalog, **value) if key == "catalog" else value)
-    off = set(PIECES) - set(model.defaults)
-    assert not any(getattr(config, section) for section in off)
-    assert set(model.requires) <= set(PIECES) - off
+        assert getattr(config, key) is not None
+        assert config.override(**{key: value}) == config
+    off = set(SECTION_PIECES) - set(model.defaults)
+    assert not any(config.piece_configs()[name] for name in off)
+    assert set(model.requires) <= set(model.defaults)
     for section in model.requires:
         with pytest.raises(InvalidInput, match=f"^{section}=None, and user_model '{name}' needs that piece"):
             config.override(**{section: None})

@@ -91,7 +91,9 @@ def test_python_blocks_are_one_program(page: str, tmp_path: Path, monkeypatch: p
     names: dict[str, object] = {"__name__": "page"}
     for block in source:
         lines = text[: text.index(block)].count("\n")
-        exec(compile("\n" * lines + block, ROOT / page, "exec"), names)  # the page's own words, at their own lines
+        exec(
+            compile("\n" * lines + block, ROOT / page, "exec", dont_inherit=True), names
+        )  # the page's own words, at their own lines
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -137,8 +139,8 @@ def test_readme_is_short():
 
 
 def test_the_page_of_the_world_names_each_environment_and_what_it_gives():
-    from recenv.dynamics.pieces import PIECES
     from recenv.envs.registration import VARIANTS
+    from recenv.session_config import SECTION_PIECES
 
     lines = (ROOT / "docs" / "world.md").read_text().splitlines()
     for name, options in VARIANTS.items():
@@ -147,7 +149,7 @@ def test_the_page_of_the_world_names_each_environment_and_what_it_gives():
         (row,) = (line for line in lines if line.startswith(f"| `{name}` |"))
         cells = [cell.strip() for cell in row.strip("|").split("|")]
         assert cells[1:3] == [f"`{config.user_model.name}`", f"`{config.choice.name}`"]
-        assert cells[3] == ", ".join(f"`{piece}`" for piece in PIECES if getattr(config, piece) is not None)
+        assert cells[3] == ", ".join(f"`{piece}`" for piece in SECTION_PIECES if getattr(config, piece) is not None)
         rewards = zip(world.reward_names, world.reward_weights, strict=True)
         assert cells[4] == ", ".join(f"`{reward}` {weight:g}" for reward, weight in rewards)
         assert cells[5] == ", ".join(f"`{channel}`" for channel in world.user_model.feedback_names)

@@ -16,7 +16,7 @@ from typing import Any, ClassVar, Final, Literal
 import numpy as np
 
 from offline_data.families import BEHAVIORS
-from recenv.dynamics.user_models.base import State
+from recenv.dynamics.kernel_groups import State
 from recenv.engine.session_batch import Observation, SessionBatch
 from recenv.errors import InvalidInput, require, unknown_name
 from recenv.world import World

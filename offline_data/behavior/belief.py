@@ -27,7 +27,7 @@ from offline_data.behavior.base import ActionKind, SessionView
 from offline_data.families import BEHAVIORS
 from offline_data.ranking.plackett_luce import Scores, linear_scores
 from offline_data.ranking.ranking import RankingConfig, RankingPolicy, ridge, unit
-from recenv.dynamics.choice_models import MultinomialLogit
+from recenv.dynamics.choice_models.multinomial_logit import MultinomialLogit
 from recenv.errors import InvalidInput, require_range
 from recenv.random_streams import INITIAL, derive_seeds, uniforms
 from recenv.world import World

@@ -16,7 +16,7 @@ from numba import njit
 from offline_data.store.dataset import LoggedDataset
 from recenv.catalog import Catalog
 from recenv.dynamics.candidates import ItemSupply
-from recenv.dynamics.pieces import SessionPieces
+from recenv.dynamics.session_pieces import SessionPieces
 from recenv.engine.session_batch import Observation
 from recenv.errors import InvalidInput, require
 
@@ -131,7 +131,8 @@ class _Offer:
 
     def __init__(self, dataset: LoggedDataset) -> None:
         config, rows = dataset.config, dataset.rows
-        self._pieces = SessionPieces(config, dataset.sessions["profile"].shape[1])
+        columns = {name: np.asarray(values) for name, values in dataset.catalog.items()}
+        self._pieces = SessionPieces(config.piece_configs(), Catalog(**columns))
         self._day = _column(dataset, "rows", "day") if self._pieces.has_calendar else None
         self._number: np.ndarray | None = None
         if config.retention is not None:
@@ -141,8 +142,8 @@ class _Offer:
             self._returned, self._away = names.index("returned"), names.index("days_away")
         self._supply: ItemSupply | None = None
         if config.num_candidates is not None or config.freshness is not None:
-            columns = {name: np.asarray(values) for name, values in dataset.catalog.items()}
-            self._supply = ItemSupply(Catalog(**columns), config.freshness, config.num_candidates, dataset.slate_size)
+            freshness = self._pieces.on.get("freshness")
+            self._supply = ItemSupply(dataset.num_items, freshness, config.num_candidates, dataset.slate_size)
         if config.num_candidates is not None:
             self._seed = _column(dataset, "sessions", "session_seed")
             self._episode = _column(dataset, "sessions", "episode_id")

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import math
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numba import njit
 
-from recenv.catalog import Catalog
-from recenv.dynamics.pieces import Freshness
 from recenv.errors import require
 from recenv.random_streams import CANDIDATES, fill_uniforms
+
+if TYPE_CHECKING:
+    from recenv.dynamics.pieces.freshness import Freshness
 
 
 class ItemSupply:
     """The items of a world over its days and steps.
 
     Args:
-        catalog: the items.
+        num_items: N.
         freshness: the piece, or None where every item is there always.
         num_candidates: C, or None where a step may show any item that is there.
         slate_size: K.
@@ -27,21 +28,20 @@ class ItemSupply:
     """
 
     def __init__(
-        self, catalog: Catalog, freshness: Freshness | None, num_candidates: int | None, slate_size: int
+        self, num_items: int, freshness: Freshness | None, num_candidates: int | None, slate_size: int
     ) -> None:
-        self.num_items = catalog.num_items
+        self.num_items = num_items
         self.num_candidates = num_candidates
         self.freshness = freshness
-        horizon = -np.inf if freshness is None else freshness.horizon
-        self.appears = (horizon - catalog.age.astype(np.float64)).astype(np.float32)
+        self.appears = np.full(num_items, -np.inf, np.float32) if freshness is None else freshness.appears
         # The items that are there on a day are a prefix of this order.
         self.order = np.argsort(self.appears, kind="stable").astype(np.int32)
         self._days = self.appears[self.order]
         at_first = int(np.searchsorted(self._days, np.float32(0.0), side="right"))
         require(
             at_first >= slate_size,
-            f"horizon={horizon} leaves {at_first} items on the first day, fewer than slate_size={slate_size}; lower "
-            "the horizon, or give items ages of at least the horizon",
+            f"horizon={freshness and freshness.config.horizon} leaves {at_first} items on the first day, fewer than "
+            f"slate_size={slate_size}; lower the horizon, or give items ages of at least the horizon",
         )
 
     @property
@@ -88,18 +88,6 @@ class ItemSupply:
             _keep_candidates(candidates, shown_items, shown)
         elif day is not None:
             _keep_available(self.appears, day, shown_items, shown)
-
-    def freshen(self, day: np.ndarray, shown_items: np.ndarray, utilities: np.ndarray) -> None:
-        """Raise the utility of new items, in place; see `recenv.dynamics.pieces`.
-
-        Args:
-            day: [B] float32.
-            shown_items: [B, K] int32, -1 for an empty position.
-            utilities: [B, K] float32.
-        """
-        piece = self.freshness
-        if piece is not None:
-            _freshen(self.appears, day, piece.freshness_weight, piece.freshness_days, shown_items, utilities)
 
     def _counts(self, day: np.ndarray | None, count: int) -> np.ndarray:
         if day is None:
@@ -149,14 +137,3 @@ def _keep_available(appears, day, shown_items, shown):
             if item >= 0 and appears[item] > day[b]:
                 shown_items[b, k] = -1
                 shown[b, k] = False
-
-
-@njit(cache=True, error_model="numpy", nogil=True)
-def _freshen(appears, day, freshness_weight, freshness_days, shown_items, utilities):
-    batch_size, slate_size = shown_items.shape
-    for b in range(batch_size):
-        for k in range(slate_size):
-            item = shown_items[b, k]
-            if item >= 0:
-                days_old = np.float64(day[b]) - np.float64(appears[item])
-                utilities[b, k] += np.float32(freshness_weight * math.exp(-days_old / freshness_days))

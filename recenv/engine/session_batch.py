@@ -11,13 +11,17 @@ from typing import Any, Final
 import numpy as np
 from numba import njit
 
-from recenv.dynamics.user_models.base import Response, State
+from recenv.dynamics.kernel_groups import Response, State
 from recenv.engine.session_history import SessionHistory
-from recenv.engine.slates import check_slates, score_slates, show
+from recenv.engine.slates import check_slates, fill_taste, score_slates, show
 from recenv.random_streams import INITIAL, USER, fill_uniforms, normals, uniforms
 from recenv.world import World
 
 Observation = dict[str, np.ndarray]
+
+_USER: Final = np.uint64(USER)
+# As objects: numpy looks a dtype up anew for each array that is asked for by its type.
+_BOOL, _INT, _FLOAT = np.dtype(np.bool_), np.dtype(np.int32), np.dtype(np.float32)
 
 # Sessions that are stepped together, by one thread: enough that neither Python's part nor waking a thread counts.
 BLOCK_SIZE: Final = 4096
@@ -55,14 +59,14 @@ class StepOutcome:
             world: the world.
             num_sessions: B.
         """
-        slate_size = world.config.slate_size
+        shape = num_sessions, world.config.slate_size
         return StepOutcome(
-            np.empty((num_sessions, slate_size), np.bool_),
-            np.zeros((num_sessions, slate_size, world.num_feedback), np.float32),
-            np.zeros((num_sessions, len(world.reward_names)), np.float32),
+            np.empty(shape, _BOOL),
+            np.zeros((*shape, world.num_feedback), _FLOAT),
+            np.zeros((num_sessions, world.num_rewards), _FLOAT),
             np.zeros(num_sessions),
-            np.empty(num_sessions, np.bool_),
-            np.empty(num_sessions, np.bool_),
+            np.empty(num_sessions, _BOOL),
+            np.empty(num_sessions, _BOOL),
         )
 
     def rows(self, indices: slice) -> StepOutcome:
@@ -169,15 +173,17 @@ class SessionBatch:
         draws = uniforms(seeds, INITIAL, episodes, np.zeros(len(indices)), total)
         state = model.start(draws[:, :first])
         noise = self.world.config.profile_noise * normals(draws[:, first : first + even])[:, :dim]
-        self.profile[indices] = np.clip(state["interest"] + noise, -1.0, 1.0)
+        # One session's place as a slice, which numpy assigns to several times as fast as by an array.
+        places = slice(int(indices[0]), int(indices[0]) + 1) if len(indices) == 1 else indices
+        self.profile[places] = np.minimum(np.maximum(state["interest"] + noise, -1.0), 1.0)
         state |= pieces.start(draws[:, first + even :])
         for name, values in state.items():
-            self.state[name][indices] = values
-        self.seeds[indices] = seeds
-        self.episodes[indices] = episodes
-        self.steps[indices] = 0
-        self.active[indices] = True
-        self.history.clear(indices)
+            self.state[name][places] = values
+        self.seeds[places] = seeds
+        self.episodes[places] = episodes
+        self.steps[places] = 0
+        self.active[places] = True
+        self.history.clear(places)
         if self.candidates is not None:
             offered = np.empty((len(indices), self.candidates.shape[1]), np.int32)
             day = state["day"] if self.world.supply.freshness is not None else None
@@ -212,15 +218,18 @@ class SessionBatch:
 
     def observe(self) -> Observation:
         """Return fresh arrays of what the agent sees; see `session_env.observation_space`."""
-        length = self.world.config.history_length
-        observation = {
-            "profile": np.empty_like(self.profile),
-            "history_items": np.empty((self.num_sessions, length), np.int32),
-            "history_feedback": np.empty((self.num_sessions, length, self.world.num_feedback - 1), np.float32),
-            "clock": np.empty((self.num_sessions, 2), np.float32),
-        }
-        self._each_block(lambda block: block.observe(*observation.values()))
-        world = self.world
+        world, windows = self.world, (self.num_sessions, self.world.config.history_length)
+        told = (
+            np.empty(windows, _INT),
+            np.empty((*windows, world.num_feedback - 1), _FLOAT),
+            np.empty((self.num_sessions, 2), _FLOAT),
+        )
+        if len(self._blocks) == 1:
+            self._blocks[0].observe(*told)
+        else:
+            self._each_block(lambda block: block.observe(*(values[block.indices] for values in told)))
+        observation = {"profile": self.profile.copy()}
+        observation["history_items"], observation["history_feedback"], observation["clock"] = told
         if world.pieces.has_calendar:
             observation["calendar"] = world.pieces.calendar(self.state["day"], self.state.get("session_number"))
         if self.candidates is not None:
@@ -251,52 +260,37 @@ class _Block:
         self.indices = indices
         self.world = world
         self.seeds, self.episodes, self.steps = batch.seeds[indices], batch.episodes[indices], batch.steps[indices]
-        self.active, self.profile, self.history = (
-            batch.active[indices],
-            batch.profile[indices],
-            batch.history.rows(indices),
-        )
+        self.active, self.history = batch.active[indices], batch.history.rows(indices)
         self.candidates = None if batch.candidates is None else batch.candidates[indices]
         self.state = {name: values[indices] for name, values in batch.state.items()}
-        self.pieces_state = world.pieces.arrays(self.state)
         self.reward_weights = world.reward_weights
         count, max_clicks = len(self.seeds), world.user_model.max_clicks
         self.shown_items = np.empty((count, config.slate_size), np.int32)
+        self.taste = np.empty((count, world.catalog.embedding_dim), np.float32)
         self.utilities = np.empty((count, config.slate_size), np.float32)
         self.clicked = np.empty((count, max_clicks), np.int16)
         self.wanted = np.empty((count, max_clicks))
         self.benefit = np.empty((count, max_clicks))
-        self.returned = np.empty(count, np.bool_)
+        self.returned = np.zeros(count, np.bool_)
         # A step's uniforms: the choice model's, the user model's, the pieces'.
         num_choice = world.choice.num_draws(config.slate_size)
-        self.first_piece_draw = world.user_model.num_response_draws()
-        self.draws = np.empty((count, num_choice + self.first_piece_draw + world.pieces.num_draws))
+        num_response = world.user_model.num_response_draws()
+        self.draws = np.empty((count, num_choice + num_response + world.pieces.num_draws))
         self.response_draws = self.draws[:, num_choice:]
 
     def step(self, slates: np.ndarray, outcome: StepOutcome) -> None:
         world, state = self.world, self.state
         shown_items, utilities, clicked = self.shown_items, self.utilities, self.clicked
         catalog, model, pieces, supply = world.catalog, world.user_model, world.pieces, world.supply
-        satiation, _, _, satisfaction, _, _ = self.pieces_state
         show(slates, self.active, shown_items, outcome.shown)
         if supply.limited:
             supply.hide(shown_items, outcome.shown, self.candidates, state.get("day"))
-        score_slates(
-            state["interest"],
-            satiation,
-            satisfaction,
-            model.affinity_weight,
-            pieces.satiation_weight,
-            pieces.satisfaction_weight,
-            catalog.embeddings,
-            model.item_utility,
-            shown_items,
-            utilities,
-        )
-        if supply.freshness is not None:
-            supply.freshen(state["day"], shown_items, utilities)
+        fill_taste(state["interest"], model.affinity_weight, self.taste)
+        pieces.add_taste(state, self.taste)
+        score_slates(self.taste, catalog.embeddings, model.item_utility, shown_items, utilities)
+        pieces.add_utility(state, shown_items, utilities)
         model.adjust(state, shown_items, utilities)
-        fill_uniforms(self.seeds, np.uint64(USER), self.episodes, self.steps, self.draws)
+        fill_uniforms(self.seeds, _USER, self.episodes, self.steps, self.draws)
         world.choice.choose(utilities, self.draws, clicked)
         response = Response(
             shown_items,
@@ -308,19 +302,12 @@ class _Block:
             self.wanted,
             self.benefit,
             outcome.terminated,
-        )
-        model.respond(state, response)
-        pieces.settle(
-            self.pieces_state,
-            catalog.embeddings,
-            catalog.length,
-            model.watch_channel,
-            model.minutes_reward,
-            response,
-            self.first_piece_draw,
             self.returned,
         )
-        if pieces.retention is not None and self.returned.any():
+        model.respond(state, response)
+        pieces.settle(state, response)
+        if pieces.has_calendar and np.count_nonzero(self.returned):
+            pieces.resume(state, self.returned)
             model.resume(state, self.returned)
         self.history.append(shown_items, clicked, outcome.feedback, self.active)
         _finish(
@@ -337,13 +324,9 @@ class _Block:
             day = state["day"] if supply.freshness is not None else None
             supply.draw(self.seeds, self.episodes, self.steps, day, self.candidates)
 
-    def observe(
-        self, profile: np.ndarray, history_items: np.ndarray, history_feedback: np.ndarray, clock: np.ndarray
-    ) -> None:
-        indices = self.indices
-        profile[indices] = self.profile
-        self.history.copy_windows(history_items[indices], history_feedback[indices])
-        _tell_time(self.steps, self.history.num_consumed, self.world.config.max_steps, clock[indices])
+    def observe(self, history_items: np.ndarray, history_feedback: np.ndarray, clock: np.ndarray) -> None:
+        self.history.copy_windows(history_items, history_feedback)
+        _tell_time(self.steps, self.history.num_consumed, self.world.config.max_steps, clock)
 
 
 @njit(cache=True, error_model="numpy", nogil=True)

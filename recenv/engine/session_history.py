@@ -52,11 +52,11 @@ class SessionHistory:
             self.items[indices], self.feedback[indices], self.ends[indices], self.num_consumed[indices]
         )
 
-    def clear(self, indices: np.ndarray) -> None:
+    def clear(self, indices: np.ndarray | slice) -> None:
         """Forget the events of some sessions.
 
         Args:
-            indices: [n] indices.
+            indices: [n] indices, or a slice.
         """
         length = self.length
         self.items[indices, :length] = -1

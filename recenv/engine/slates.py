@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import numpy as np
 from numba import njit
 
 from recenv.errors import InvalidInput
+
+# The dtypes that a kernel takes as they are; `in` compares objects, where `!=` makes a dtype of a type each time.
+_READY: Final = (np.dtype(np.int32), np.dtype(np.int64))
 
 
 def check_slates(slates: np.ndarray, shape: tuple[int, ...], num_items: int) -> np.ndarray:
@@ -30,24 +35,26 @@ def check_slates(slates: np.ndarray, shape: tuple[int, ...], num_items: int) -> 
             f"action has dtype {array.dtype}; pass integer item ids (a proto-action needs its nearest items first)"
         )
     given = array
-    if array.dtype != np.int32 and array.dtype != np.int64:
+    if array.dtype not in _READY:
         array = array.astype(np.int64 if array.dtype != np.uint64 or array.max(initial=0) < 2**63 else np.float64)
     array = np.ascontiguousarray(array)
     if array.size == 0:
         return array
-    if array.dtype.kind == "f" or _largest(array.reshape(-1).view(f"u{array.itemsize}")) >= num_items:
+    if array.dtype.kind == "f" or _outside(array, num_items):
         outside = given[(array < 0) | (array >= num_items)][0]
         raise InvalidInput(f"action holds item id {outside}; ids lie in [0, {num_items - 1}]")
     return array
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
-def _largest(values):
-    # Of ids seen as unsigned numbers, in which a negative one is larger than any id: one comparison, and vectors.
-    largest = values[0]
-    for value in values:
-        largest = max(largest, value)
-    return largest
+def _outside(ids, num_items):
+    # Without a branch, for vectors.
+    flat = ids.reshape(-1)
+    least = most = flat[0]
+    for i in range(len(flat)):
+        least = min(least, flat[i])
+        most = max(most, flat[i])
+    return least < 0 or most >= num_items
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
@@ -85,29 +92,26 @@ def show(slates, active, shown_items, shown):
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
-def score_slates(
-    interest,
-    satiation,
-    satisfaction,
-    affinity_weight,
-    satiation_weight,
-    satisfaction_weight,
-    embeddings,
-    item_utility,
-    shown_items,
-    utilities,
-):
-    """Write the utility of each shown item, minus infinity at an empty position.
-
-    It is (affinity_weight u - satiation_weight z).v + item_utility + satisfaction_weight (2 S - 1).
+def fill_taste(interest, affinity_weight, taste):
+    """Write the gradient of an item's utility in its embedding, as the user model alone has it: affinity_weight u.
 
     Args:
         interest: [B, d] float32, u.
-        satiation: [B, d] float32, z, or [0, 0] where there is none.
-        satisfaction: [B] float32, S, or [0] where there is none.
-        affinity_weight: of u.
-        satiation_weight: of z.
-        satisfaction_weight: of S.
+        affinity_weight: of u, float64.
+        taste: [B, d] float32, written.
+    """
+    factor = np.float32(affinity_weight)
+    for b in range(interest.shape[0]):
+        for j in range(interest.shape[1]):
+            taste[b, j] = factor * interest[b, j]
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
+def score_slates(taste, embeddings, item_utility, shown_items, utilities):
+    """Write the utility taste.v + item_utility of each shown item, minus infinity at an empty position.
+
+    Args:
+        taste: [B, d] float32.
         embeddings: [N, d] float32, v.
         item_utility: [N] float32.
         shown_items: [B, K] int32, -1 for an empty position.
@@ -116,15 +120,7 @@ def score_slates(
     batch_size, slate_size = shown_items.shape
     dim = embeddings.shape[1]
     whole = dim - dim % 4
-    taste = np.empty(dim, np.float32)
-    affinity_factor, satiation_factor = np.float32(affinity_weight), np.float32(satiation_weight)
     for b in range(batch_size):
-        if satiation.shape[0] > 0:
-            for j in range(dim):
-                taste[j] = affinity_factor * interest[b, j] - satiation_factor * satiation[b, j]
-        else:
-            for j in range(dim):
-                taste[j] = affinity_factor * interest[b, j]
         for k in range(slate_size):
             item = shown_items[b, k]
             if item < 0:
@@ -136,14 +132,10 @@ def score_slates(
             sum_2 = np.float32(0.0)
             sum_3 = np.float32(0.0)
             for j in range(0, whole, 4):
-                sum_0 += taste[j] * embeddings[item, j]
-                sum_1 += taste[j + 1] * embeddings[item, j + 1]
-                sum_2 += taste[j + 2] * embeddings[item, j + 2]
-                sum_3 += taste[j + 3] * embeddings[item, j + 3]
+                sum_0 += taste[b, j] * embeddings[item, j]
+                sum_1 += taste[b, j + 1] * embeddings[item, j + 1]
+                sum_2 += taste[b, j + 2] * embeddings[item, j + 2]
+                sum_3 += taste[b, j + 3] * embeddings[item, j + 3]
             for j in range(whole, dim):
-                sum_0 += taste[j] * embeddings[item, j]
+                sum_0 += taste[b, j] * embeddings[item, j]
             utilities[b, k] = (sum_0 + sum_1) + (sum_2 + sum_3) + item_utility[item]
-        if satisfaction.shape[0] > 0:
-            mood = np.float32(satisfaction_weight * (2.0 * np.float64(satisfaction[b]) - 1.0))
-            for k in range(slate_size):
-                utilities[b, k] += mood

@@ -137,6 +137,7 @@ class RecSessionEnv(gymnasium.Env[Any, np.ndarray]):
         self.world = make_world(resolve_config(config, overrides, items), items)
         self.observation_space = observation_space(self.world)
         self.action_space = action_space(self.world)
+        self._slate_shape = (self.world.config.slate_size,)
         self._batch = SessionBatch(self.world, 1)
         self._recorder = None if render_mode is None else SessionRecorder(self._batch)
         self._session_seed: int | None = None
@@ -191,7 +192,7 @@ class RecSessionEnv(gymnasium.Env[Any, np.ndarray]):
         if not self._batch.active[0]:
             state = "has not begun" if self._session_seed is None else "has ended"
             raise InvalidInput(f"step() was called on a session that {state}; call reset() first")
-        slate = check_slates(action, (self.config.slate_size,), self.world.catalog.num_items)
+        slate = check_slates(action, self._slate_shape, self.world.catalog.num_items)
         outcome = self._batch.advance(slate[None])
         if self._recorder is not None:
             self._recorder.step(slate[None], outcome)
@@ -232,6 +233,6 @@ class RecSessionEnv(gymnasium.Env[Any, np.ndarray]):
         return {name: values[0] for name, values in self._batch.observe().items()}
 
     def _info(self) -> dict[str, Any]:
-        if not self.config.expose_user_state:
+        if not self.world.config.expose_user_state:
             return {}
         return {"user_state": {name: values[0].copy() for name, values in self._batch.state.items()}}

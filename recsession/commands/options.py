@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import tyro
 
-from recenv.dynamics.choice_models import CHOICE_MODELS
-from recenv.dynamics.pieces import PIECES
 from recenv.errors import unknown_name
-from recenv.families import USER_MODELS
+from recenv.families import CHOICE_MODELS, PIECES, USER_MODELS
 from recenv.plain_config import field_meanings
 from recenv.session_config import SessionConfig
 
@@ -72,17 +70,19 @@ class _Section:
 
 def _sections(config: SessionConfig) -> Iterator[_Section]:
     meanings = field_meanings(SessionConfig)
-    own = {name: value for name, value in _values(config).items() if not is_dataclass(value) and name not in PIECES}
+    pieces = {**dict.fromkeys(PIECES.registered()), **config.piece_configs()}
+    sections = ("catalog", "user_model", "choice", *dict.fromkeys([*config.piece_configs(), *pieces]))
+    own = {name: value for name, value in _values(config).items() if name not in (*sections, "pieces")}
     yield _Section("session", "session", own, meanings)
-    for name in ("catalog", "user_model", "choice", *PIECES):
-        part = getattr(config, name)
-        if name in PIECES:
+    for name in sections:
+        part = pieces[name] if name in pieces else getattr(config, name)
+        if name in pieces:
             state = "on" if part is not None else f"off; {name}=True or any of its options switches it on"
-            part = PIECES[name]() if part is None else part
+            part = PIECES.get(name).Config() if part is None else part
         elif name == "catalog":
             state = meanings[name]
         else:
-            known = USER_MODELS.registered() if name == "user_model" else sorted(CHOICE_MODELS)
+            known = (USER_MODELS if name == "user_model" else CHOICE_MODELS).registered()
             state = f"{part.name} (one of {', '.join(known)})"
         yield _Section(name, f"{name}: {state}", _values(part), field_meanings(type(part)))
 

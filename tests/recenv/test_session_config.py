@@ -12,16 +12,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recenv import Catalog, CatalogConfig, InvalidInput, SessionConfig
-from recenv.dynamics.choice_models import ExponentialCascade, MultinomialLogit, PositionBased
-from recenv.dynamics.pieces import PIECES, LeaveHazard, Satiation, Satisfaction, TimeBudget
+from recenv.dynamics.choice_models.exponential_cascade import ExponentialCascade
+from recenv.dynamics.choice_models.multinomial_logit import MultinomialLogit
+from recenv.dynamics.choice_models.position_based import PositionBased
+from recenv.dynamics.pieces.leave_hazard import LeaveHazardConfig
+from recenv.dynamics.pieces.satiation import SatiationConfig
+from recenv.dynamics.pieces.satisfaction import SatisfactionConfig
+from recenv.dynamics.pieces.time_budget import TimeBudgetConfig
 from recenv.dynamics.user_models.interest_evolution import InterestEvolution, InterestEvolutionConfig
-from recenv.families import USER_MODELS
+from recenv.families import PIECES, USER_MODELS
+from recenv.session_config import SECTION_PIECES
 from tests.strategies.worlds import SESSION_OPTIONS, session_configs
 
 # Every section, and what its fields are in the default world; of a piece that is off, in its class.
 SECTIONS: dict[str, Any] = {
     **{section: type(getattr(SessionConfig(), section)) for section in ("catalog", "user_model", "choice")},
-    **PIECES,
+    **{name: PIECES.get(name).Config for name in SECTION_PIECES},
 }
 
 
@@ -46,7 +52,7 @@ def nested(option: str, value: Any) -> dict[str, Any]:
 
 
 def test_options_of_the_strategies_are_all_options():
-    own = {f.name for f in fields(SessionConfig)} - {*SECTIONS, "expose_user_state", "num_candidates"}
+    own = {f.name for f in fields(SessionConfig)} - {*SECTIONS, "pieces", "expose_user_state", "num_candidates"}
     in_sections = [f.name for kind in SECTIONS.values() for f in fields(kind)]
     assert sorted([*own, *in_sections]) == sorted(SESSION_OPTIONS)  # sorted lists: no flat name is ambiguous
 
@@ -65,8 +71,8 @@ class Barren(InterestEvolution):
     Config = BarrenConfig
     defaults: ClassVar[dict[str, Any]] = {
         "choice": PositionBased(relevance_slope=3.0),
-        "satisfaction": Satisfaction(satisfaction_gain=0.7),
-        "leave_hazard": LeaveHazard(0.2),
+        "satisfaction": SatisfactionConfig(satisfaction_gain=0.7),
+        "leave_hazard": LeaveHazardConfig(0.2),
         "profile_noise": 1.0,
     }
     requires = ("satisfaction",)
@@ -104,7 +110,7 @@ def test_json_is_canonical_plain_and_complete():
     assert text == json.dumps(values, sort_keys=True, separators=(",", ":"))
     assert values["user_model"]["name"] == "interest_evolution"
     assert values["choice"]["name"] == "multinomial_logit"
-    assert {section for section, piece in PIECES.items() if values[section] is None} == {
+    assert {section for section in SECTION_PIECES if values[section] is None} == {
         "satisfaction",
         "leave_hazard",
         "retention",
@@ -124,14 +130,14 @@ def test_absent_fields_take_their_defaults():
     assert config == SessionConfig(slate_size=3, user_model=InterestEvolutionConfig(like_bias=5.0))
 
 
-@pytest.mark.parametrize("section", PIECES)
+@pytest.mark.parametrize("section", SECTION_PIECES)
 @pytest.mark.parametrize("switched_on", [False, True])
 def test_a_piece_survives_json_on_and_off(section: str, switched_on: bool):
     config = SessionConfig().override(**{section: switched_on}, num_candidates=30)
-    assert getattr(config, section) == (PIECES[section]() if switched_on else None)
+    assert getattr(config, section) == (PIECES.get(section).Config() if switched_on else None)
     again = SessionConfig.from_json(config.to_json())
     assert again == config
-    assert json.loads(config.to_json())[section] == (vars(PIECES[section]()) if switched_on else None)
+    assert json.loads(config.to_json())[section] == (vars(PIECES.get(section).Config()) if switched_on else None)
     assert again.num_candidates == 30
     other = SessionConfig().override(**{section: not switched_on}, num_candidates=30)
     assert other.world_hash() != config.world_hash()
@@ -166,10 +172,10 @@ def test_each_option_is_overridden_flat_and_nested(option: str):
     assert value_of(flat, option) == value
     others = set(SESSION_OPTIONS) - {option, "slate_size"}
     expected = {name: value_of(default, name) for name in others}
-    piece = PIECES.get(home_of(option) or "")
-    if piece is not None and value_of(default, option) is None:
+    home = home_of(option)
+    if home in SECTION_PIECES and value_of(default, option) is None:
         # The piece was off, and is on now with its other defaults.
-        expected |= {name: held for name, held in vars(piece()).items() if name != option}
+        expected |= {name: held for name, held in vars(PIECES.get(home).Config()).items() if name != option}
     assert {name: value_of(flat, name) for name in others} == expected
     if option != "num_items":
         assert SessionConfig.from_dict(nested(option, value)) == flat
@@ -196,26 +202,28 @@ def test_a_flat_option_goes_on_top_of_its_section():
     )
     assert config.user_model == InterestEvolutionConfig(interest_step=0.75, like_bias=0.0)
     assert config.catalog.num_items == 12
-    assert config.time_budget == TimeBudget(budget=3.0, no_click_cost=1.0)
+    assert config.time_budget == TimeBudgetConfig(budget=3.0, no_click_cost=1.0)
 
 
 def test_a_piece_is_given_as_true_none_dict_object_or_flat():
     base = SessionConfig()
-    assert (base.satiation, base.time_budget, base.satisfaction) == (Satiation(), TimeBudget(), None)
+    assert (base.satiation, base.time_budget, base.satisfaction) == (SatiationConfig(), TimeBudgetConfig(), None)
     for off in (None, False):
         assert base.override(satiation=off).satiation is None
     on = base.override(satisfaction=True)
-    assert on.satisfaction == Satisfaction()
+    assert on.satisfaction == SatisfactionConfig()
     assert base.override(satisfaction={}) == on
-    assert base.override(satisfaction=Satisfaction()) == on
+    assert base.override(satisfaction=SatisfactionConfig()) == on
     assert base.override(satisfaction={"satisfaction_gain": 0.5}) == base.override(satisfaction_gain=0.5)
-    assert base.override(satisfaction_gain=0.5).satisfaction == Satisfaction(satisfaction_gain=0.5)
+    assert base.override(satisfaction_gain=0.5).satisfaction == SatisfactionConfig(satisfaction_gain=0.5)
     # What is on already keeps its other fields; True changes nothing in it, a config object everything.
     tuned = base.override(budget=9.0)
     assert tuned.override(time_budget=True) == tuned
-    assert tuned.override(time_budget={"no_click_cost": 2.0}).time_budget == TimeBudget(9.0, no_click_cost=2.0)
-    assert tuned.override(no_click_cost=2.0).time_budget == TimeBudget(9.0, no_click_cost=2.0)
-    assert tuned.override(time_budget=TimeBudget(no_click_cost=2.0)).time_budget == TimeBudget(no_click_cost=2.0)
+    assert tuned.override(time_budget={"no_click_cost": 2.0}).time_budget == TimeBudgetConfig(9.0, no_click_cost=2.0)
+    assert tuned.override(no_click_cost=2.0).time_budget == TimeBudgetConfig(9.0, no_click_cost=2.0)
+    assert tuned.override(time_budget=TimeBudgetConfig(no_click_cost=2.0)).time_budget == TimeBudgetConfig(
+        no_click_cost=2.0
+    )
     with pytest.raises(
         InvalidInput, match=r"^time_budget=None switches off the piece of budget; leave one of them out"
     ):
@@ -237,24 +245,24 @@ def test_another_user_model_brings_its_own_world(barren: str):
     config = base.override(user_model=barren)
     assert config.user_model == BarrenConfig()
     assert config.choice == PositionBased(relevance_slope=3.0)
-    on = {section: getattr(config, section) for section in PIECES if getattr(config, section) is not None}
-    assert on == {"satisfaction": Satisfaction(satisfaction_gain=0.7), "leave_hazard": LeaveHazard(0.2)}
+    on = {section: getattr(config, section) for section in SECTION_PIECES if getattr(config, section) is not None}
+    assert on == {"satisfaction": SatisfactionConfig(satisfaction_gain=0.7), "leave_hazard": LeaveHazardConfig(0.2)}
     # What does not belong to a model stays as it was.
     assert (config.slate_size, config.catalog.num_items, config.profile_noise) == (4, 50, 1.0)
     for value in ({"name": barren}, BarrenConfig()):
         assert base.override(user_model=value) == config
     # The same model again brings nothing.
-    assert config.override(hazard=0.5, user_model=barren).leave_hazard == LeaveHazard(0.5)
+    assert config.override(hazard=0.5, user_model=barren).leave_hazard == LeaveHazardConfig(0.5)
 
 
 def test_other_changes_alter_the_world_that_a_user_model_brings(barren: str):
     config = SessionConfig().override(
         hazard=0.5, user_model=barren, satiation=True, position_decay=0.5, satisfaction={"satisfaction_memory": 0.0}
     )
-    assert config.leave_hazard == LeaveHazard(0.5)
-    assert config.satiation == Satiation()
+    assert config.leave_hazard == LeaveHazardConfig(0.5)
+    assert config.satiation == SatiationConfig()
     assert config.choice == PositionBased(relevance_slope=3.0, position_decay=0.5)
-    assert config.satisfaction == Satisfaction(satisfaction_gain=0.7, satisfaction_memory=0.0)
+    assert config.satisfaction == SatisfactionConfig(satisfaction_gain=0.7, satisfaction_memory=0.0)
     assert config.override(leave_hazard=None).leave_hazard is None
     assert SessionConfig.from_dict(
         {"user_model": {"name": barren, "depth": 7}, "choice": "multinomial_logit"}
@@ -341,8 +349,11 @@ def test_the_ends_of_each_range_are_allowed_unless_open(option: str):
         ({"time_budgt": True}, "unknown session option 'time_budgt'; did you mean 'time_budget'? choose one of: "),
         ({"satiation": 3}, "satiation=3 is not a piece; pass True, None, a dict of fields or a config object"),
         ({"satiation": "on"}, "satiation='on' is not a piece; pass True, None, a dict of fields or a config object"),
-        ({"satiation": Satiation}, f"satiation={Satiation!r} is not a piece; pass True, None, a dict of fields or a"),
-        ({"satiation": TimeBudget()}, "satiation=TimeBudget("),
+        (
+            {"satiation": SatiationConfig},
+            f"satiation={SatiationConfig!r} is not a piece; pass True, None, a dict of fields or a",
+        ),
+        ({"satiation": TimeBudgetConfig()}, "satiation=TimeBudgetConfig("),
         ({"user_model": None}, "user_model=None is not a section; pass a name, a dict of fields or a config object"),
         ({"choice": {"utility": 3}}, "unknown choice option 'utility'; did you mean 'no_click_utility'? choose one of"),
         ({"catalog": {"items": 3}}, "unknown catalog option 'items'; did you mean 'num_items'? choose one of: "),
@@ -364,8 +375,8 @@ def test_the_ends_of_each_range_are_allowed_unless_open(option: str):
             "catalog=MultinomialLogit(no_click_utility=2.0, position_decay=1.0) is not a Cat",
         ),
         ({"user_model": CatalogConfig()}, "user_model=CatalogConfig("),
-        ({"user_model": MultinomialLogit()}, "unknown user model 'multinomial_logit'; "),
-        ({"choice": InterestEvolutionConfig()}, "unknown choice model 'interest_evolution'; "),
+        ({"user_model": MultinomialLogit()}, "user_model=MultinomialLogit("),
+        ({"choice": InterestEvolutionConfig()}, "choice=InterestEvolutionConfig("),
         (
             {"user_model": InterestEvolutionConfig},
             f"user_model={InterestEvolutionConfig!r} is not a section; pass a name, a dict of fields or a config",
@@ -392,12 +403,12 @@ def test_constructor_takes_no_class(section: str, value: Any):
         SessionConfig(**{section: value})
 
 
-@pytest.mark.parametrize("section", PIECES)
+@pytest.mark.parametrize("section", SECTION_PIECES)
 @pytest.mark.parametrize("value", [True, {}, CatalogConfig()])
 def test_constructor_takes_pieces_as_config_objects_only(section: str, value: Any):
     with pytest.raises(InvalidInput) as caught:
         SessionConfig(**{section: value})
-    kind = PIECES[section].__name__
+    kind = PIECES.get(section).Config.__name__
     assert (
         str(caught.value)
         == f"{section}={value!r} is not a {kind}; pass one, a dict of its fields, True, or None for off"
@@ -463,3 +474,54 @@ def test_another_user_model_keeps_what_it_does_not_bring():
 def test_own_items_are_not_a_section_of_the_config():
     with pytest.raises(InvalidInput, match="pass your own items as items="):
         SessionConfig().override(catalog=Catalog.from_arrays(np.eye(3)))
+
+
+# --- pieces from outside
+
+PATIENCE = "tests.outside_parts.patience:Patience"
+
+
+def test_a_piece_from_outside_stands_in_the_config_and_in_no_other_hash():
+    plain = SessionConfig()
+    assert "pieces" not in plain.to_dict()
+    config = plain.override(pieces={PATIENCE: {"patience": 2}}, slate_size=4)
+    assert config.to_dict()["pieces"] == {
+        PATIENCE: {"patience": 2, "leave_rate": 0.5, "boredom": 0.25, "idle_reward": -0.5}
+    }
+    again = SessionConfig.from_json(config.to_json())
+    assert again == config
+    assert hash(again) == hash(config)
+    assert config.world_hash() != plain.override(slate_size=4).world_hash()
+    # A dict alters it, None and another user model switch it off, what names others leaves it.
+    assert config.override(pieces={PATIENCE: {"leave_rate": 1.0}}).pieces[0].patience == 2
+    assert config.override(satiation=None).pieces == config.pieces
+    assert config.override(pieces={PATIENCE: None}).pieces == ()
+    assert config.override(pieces=()).pieces == ()
+    assert config.override(user_model="boredom_cascade").pieces == ()
+    assert config.override(pieces=config.pieces) == config
+    assert list(config.piece_configs())[-1] == PATIENCE
+
+
+@pytest.mark.parametrize(
+    ("pieces", "message"),
+    [
+        ({PATIENCE: 3}, f"{PATIENCE}=3 is not a piece; pass True, None, a dict of fields or a config object"),
+        ({PATIENCE: {"patiense": 1}}, f"unknown {PATIENCE} option 'patiense'; did you mean 'patience'?"),
+        ({"patience": True}, "unknown piece 'patience'; choose one of: "),
+        ("patience", "pieces='patience' is no dict of sections; pass {NAME: True} or {NAME: {FIELD: VALUE}}"),
+        ({"json:dumps": True}, "piece 'json:dumps': there is no class of that name that is a Piece"),
+    ],
+)
+def test_bad_pieces_are_refused(pieces: Any, message: str):
+    with pytest.raises(InvalidInput) as caught:
+        SessionConfig().override(pieces=pieces)
+    assert str(caught.value).startswith(message)
+
+
+def test_constructor_takes_a_piece_once_and_in_its_place():
+    config = SessionConfig().override(pieces={PATIENCE: True})
+    for wrong in (config.pieces * 2, (SatiationConfig(),)):
+        with pytest.raises(InvalidInput, match="has a piece twice, or one that is a field; give each once"):
+            SessionConfig(pieces=wrong)
+    with pytest.raises(InvalidInput, match="is no config of a piece"):
+        SessionConfig(pieces=(CatalogConfig(),))

@@ -9,12 +9,13 @@ import numpy as np
 from hypothesis import strategies as st
 
 from recenv.catalog import Catalog
-from recenv.dynamics.choice_models import CHOICE_MODELS
-from recenv.dynamics.pieces import PIECES, Satiation, Satisfaction, TimeBudget
+from recenv.dynamics.pieces.satiation import SatiationConfig
+from recenv.dynamics.pieces.satisfaction import SatisfactionConfig
+from recenv.dynamics.pieces.time_budget import TimeBudgetConfig
 from recenv.dynamics.user_models.interest_evolution import InterestEvolutionConfig
 from recenv.dynamics.user_models.multi_behavior import MultiBehaviorConfig
-from recenv.families import USER_MODELS
-from recenv.session_config import SessionConfig
+from recenv.families import CHOICE_MODELS, USER_MODELS
+from recenv.session_config import SECTION_PIECES, SessionConfig
 
 # A dimension that is no multiple of four, users who leave before time is up and users who do not.
 SMALL: dict[str, Any] = {
@@ -115,8 +116,8 @@ SESSION_OPTIONS = {
 @st.composite
 def session_configs(draw: st.DrawFn) -> SessionConfig:
     """Draw any valid session config, of any choice model and pieces; its world may be too large to make."""
-    switches = st.dictionaries(st.sampled_from(sorted(PIECES)), st.booleans())
-    config = SessionConfig().override(choice=draw(st.sampled_from(sorted(CHOICE_MODELS))), **draw(switches))
+    switches = st.dictionaries(st.sampled_from(SECTION_PIECES), st.booleans())
+    config = SessionConfig().override(choice=draw(st.sampled_from(CHOICE_MODELS.registered())), **draw(switches))
     choice = set(vars(config.choice))
     known = sorted(set(SESSION_OPTIONS) - {"no_click_utility"} | (choice & {"no_click_utility"}))
     names = draw(st.lists(st.sampled_from(known), unique=True, max_size=8))
@@ -192,21 +193,21 @@ def interest_configs(draw: st.DrawFn) -> InterestEvolutionConfig:
 
 
 @st.composite
-def satiations(draw: st.DrawFn) -> Satiation:
+def satiations(draw: st.DrawFn) -> SatiationConfig:
     """Draw parameters of satiation of a size that float32 answers can be compared at."""
-    return Satiation(draw(st.floats(-4.0, 4.0)), draw(st.floats(0.0, 0.99)))
+    return SatiationConfig(draw(st.floats(-4.0, 4.0)), draw(st.floats(0.0, 0.99)))
 
 
 @st.composite
-def time_budgets(draw: st.DrawFn) -> TimeBudget:
+def time_budgets(draw: st.DrawFn) -> TimeBudgetConfig:
     """Draw parameters of the time budget of a size that float32 answers can be compared at."""
-    return TimeBudget(draw(st.floats(0.5, 300.0)), draw(st.floats(0.0, 2.0)), draw(st.floats(0.0, 5.0)))
+    return TimeBudgetConfig(draw(st.floats(0.5, 300.0)), draw(st.floats(0.0, 2.0)), draw(st.floats(0.0, 5.0)))
 
 
 @st.composite
-def satisfactions(draw: st.DrawFn) -> Satisfaction:
+def satisfactions(draw: st.DrawFn) -> SatisfactionConfig:
     """Draw parameters of satisfaction of a size that float32 answers can be compared at; its noise is often off."""
-    return Satisfaction(
+    return SatisfactionConfig(
         satisfaction_sensitivity=draw(st.floats(0.0, 3.0)),
         satisfaction_memory=draw(st.just(1.0) | st.floats(0.0, 1.0)),
         satisfaction_gain=draw(st.floats(-2.0, 2.0)),

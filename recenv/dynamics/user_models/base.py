@@ -8,44 +8,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any, ClassVar, NamedTuple, TypeAlias
+from typing import Any, ClassVar
 
 import numpy as np
 
 from recenv.catalog import Catalog
-
-State: TypeAlias = dict[str, np.ndarray]
-
-
-class Response(NamedTuple):
-    """What a user model reads of a step of B sessions besides their state, and what it writes.
-
-    Attributes:
-        shown_items: [B, K] int32 ids, -1 for an empty position.
-        clicked: [B, C] int16, clicked positions in increasing order, then -1.
-        draws: [B, at least num_response_draws] uniforms.
-        active: [B] bool.
-        feedback: [B, K, F] float32, zeros; written, its watch channel excepted.
-        rewards: [B, at least M] float32, zeros; written, minutes excepted.
-        wanted: [B, C] float64, written for each click: minutes that the user would watch with time without end.
-        benefit: [B, C] float64, written for each click: what the item gives back.
-        left: [B] bool, written: the user leaves after this step, of the model's own accord.
-
-    Examples:
-        >>> from recenv import Response
-        >>> Response._fields[:3], Response._fields[-1]
-        (('shown_items', 'clicked', 'draws'), 'left')
-    """
-
-    shown_items: np.ndarray
-    clicked: np.ndarray
-    draws: np.ndarray
-    active: np.ndarray
-    feedback: np.ndarray
-    rewards: np.ndarray
-    wanted: np.ndarray
-    benefit: np.ndarray
-    left: np.ndarray
+from recenv.dynamics.kernel_groups import Response, State
 
 
 class UserModel(ABC):
@@ -61,9 +29,8 @@ class UserModel(ABC):
 
     Attributes:
         Config: frozen dataclass of the model's parameters, with `name`.
-        defaults: fields of `SessionConfig` in the model's own world: its choice model and pieces, as config objects,
-            and of the catalogue a dict of those fields that differ. They apply when the model is chosen; a piece that
-            is not named is off.
+        defaults: what `SessionConfig().override` takes, in the model's own world: its choice model and pieces, and of
+            the catalogue the fields that differ. They apply when the model is chosen; a piece that is not named is off.
         requires: names of pieces without which the model does not work.
         feedback_names: what is observed of each shown item, in order; the first is the click, 0 or 1; all lie in [0,
             1].

@@ -26,13 +26,13 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 import numpy as np
 from numba import njit
 
-from recenv.dynamics.choice_models import PositionBased
-from recenv.dynamics.user_models.base import Response, State, UserModel
+from recenv.dynamics.kernel_groups import Response, State, numbers_of
+from recenv.dynamics.user_models.base import UserModel
 from recenv.errors import require_range
 from recenv.families import USER_MODELS
 
@@ -72,12 +72,17 @@ class BoredomCascadeConfig:
             require_range(name, getattr(self, name), -1e6, 1e6)
 
 
+_NUMBERS: Final = ("boredom_threshold", "boredom_steps", "influence")
+
+
 @USER_MODELS.register("boredom_cascade")
 class BoredomCascade(UserModel):
     """The model of this module's docstring; see `UserModel`."""
 
     Config = BoredomCascadeConfig
-    defaults: ClassVar[Mapping[str, Any]] = {"choice": PositionBased(relevance_slope=10.0, relevance_midpoint=0.35)}
+    defaults: ClassVar[Mapping[str, Any]] = {
+        "choice": {"name": "position_based", "relevance_slope": 10.0, "relevance_midpoint": 0.35}
+    }
     feedback_names = ("click", "watch_fraction")
     watch_channel = 1
     reward_names = ("click", "watch_minutes")
@@ -98,6 +103,10 @@ class BoredomCascade(UserModel):
     def _topics(self) -> np.ndarray:
         # Numbered from 0 without gaps: a caller's own topics are any integers.
         return np.unique(self.catalog.topics, return_inverse=True)[1].astype(np.int32).reshape(-1)
+
+    @cached_property
+    def _numbers(self) -> np.ndarray:
+        return numbers_of(_NUMBERS, self.config)
 
     def state_layout(self) -> dict[str, tuple[tuple[int, ...], type]]:
         """Return the interest, and of each of the catalogue's G topics, in increasing order, clicks and boredom.
@@ -153,7 +162,7 @@ class BoredomCascade(UserModel):
 
     def respond(self, state: State, response: Response) -> None:
         """Move interest and boredom; see the module's equations."""
-        config, catalog = self.config, self.catalog
+        catalog = self.catalog
         _respond(
             state["interest"],
             state["recent_clicks"],
@@ -161,10 +170,8 @@ class BoredomCascade(UserModel):
             catalog.embeddings,
             self._topics,
             catalog.length,
-            config.boredom_threshold,
-            config.boredom_steps,
-            config.influence,
-            *response,
+            self._numbers,
+            response,
         )
 
 
@@ -185,33 +192,16 @@ def _adjust(boring, topics, boredom_penalty, weariness, shown_items, utilities):
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
-def _respond(
-    interest,
-    recent_clicks,
-    boring,
-    embeddings,
-    topics,
-    length,
-    boredom_threshold,
-    boredom_steps,
-    influence,
-    shown_items,
-    clicked,
-    draws,
-    active,
-    feedback,
-    rewards,
-    wanted,
-    benefit,
-    left,
-):
-    batch_size, max_clicks = clicked.shape
+def _respond(interest, recent_clicks, boring, embeddings, topics, length, numbers, response):
+    batch_size, max_clicks = response.clicked.shape
+    parameters = numbers[0]
+    influence = parameters["influence"]
     dim = embeddings.shape[1]
     window, num_topics = recent_clicks.shape[1:]
     moved = np.empty(dim)
     for b in range(batch_size):
-        left[b] = False
-        if not active[b]:
+        response.left[b] = False
+        if not response.active[b]:
             continue
         for age in range(window - 1, 0, -1):
             for g in range(num_topics):
@@ -221,22 +211,22 @@ def _respond(
         num_clicks = 0
         moved[:] = 0.0
         for n in range(max_clicks):
-            k = clicked[b, n]
+            k = response.clicked[b, n]
             if k < 0:
                 break
-            item = shown_items[b, k]
+            item = response.shown_items[b, k]
             affinity = 0.0
             for j in range(dim):
                 affinity += np.float64(interest[b, j]) * np.float64(embeddings[item, j])
                 moved[j] += np.float64(embeddings[item, j])
             affinity = min(1.0, max(-1.0, affinity))
-            wanted[b, n] = 0.5 * (1.0 + affinity) * np.float64(length[item])
-            benefit[b, n] = affinity
-            feedback[b, k, 0] = 1.0
+            response.wanted[b, n] = 0.5 * (1.0 + affinity) * np.float64(length[item])
+            response.benefit[b, n] = affinity
+            response.feedback[b, k, 0] = 1.0
             num_clicks += 1
             if recent_clicks[b, 0, topics[item]] < 255:
                 recent_clicks[b, 0, topics[item]] += 1
-        rewards[b, 0] = num_clicks
+        response.rewards[b, 0] = num_clicks
         for g in range(num_topics):
             if boring[b, g] > 0:
                 boring[b, g] -= 1
@@ -244,8 +234,8 @@ def _respond(
                 clicks = 0
                 for age in range(window):
                     clicks += np.int64(recent_clicks[b, age, g])
-                if clicks >= boredom_threshold:
-                    boring[b, g] = boredom_steps
+                if clicks >= parameters["boredom_threshold"]:
+                    boring[b, g] = parameters["boredom_steps"]
         if num_clicks == 0:
             continue
         square = 0.0

@@ -21,13 +21,13 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 import numpy as np
 from numba import njit
 
-from recenv.dynamics.pieces import Satiation, TimeBudget
-from recenv.dynamics.user_models.base import Response, State, UserModel
+from recenv.dynamics.kernel_groups import Response, State, numbers_of
+from recenv.dynamics.user_models.base import UserModel
 from recenv.errors import require_range
 from recenv.families import USER_MODELS
 
@@ -67,12 +67,15 @@ class InterestEvolutionConfig:
             require_range(name, getattr(self, name), -1e6, 1e6)
 
 
+_NUMBERS: Final = ("interest_step", "match_quality", "like_bias", "like_quality")
+
+
 @USER_MODELS.register("interest_evolution")
 class InterestEvolution(UserModel):
     """The model of this module's docstring; see `UserModel`."""
 
     Config = InterestEvolutionConfig
-    defaults: ClassVar[Mapping[str, Any]] = {"satiation": Satiation(), "time_budget": TimeBudget()}
+    defaults: ClassVar[Mapping[str, Any]] = {"satiation": True, "time_budget": True}
     feedback_names = ("click", "watch_fraction", "like")
     watch_channel = 1
     reward_names = ("click", "watch_minutes", "like")
@@ -88,6 +91,10 @@ class InterestEvolution(UserModel):
     def item_utility(self) -> np.ndarray:
         """appeal_weight c."""
         return np.float32(self.config.appeal_weight) * self.catalog.appeal
+
+    @cached_property
+    def _numbers(self) -> np.ndarray:
+        return numbers_of(_NUMBERS, self.config)
 
     def state_layout(self) -> dict[str, tuple[tuple[int, ...], type]]:
         """Return `interest` [d]."""
@@ -116,67 +123,47 @@ class InterestEvolution(UserModel):
 
     def respond(self, state: State, response: Response) -> None:
         """Move the interest; see the module's equations."""
-        config, catalog = self.config, self.catalog
+        catalog = self.catalog
         _respond(
             state["interest"],
             catalog.embeddings,
             catalog.quality,
             catalog.length,
-            config.interest_step,
-            config.match_quality,
-            config.like_bias,
-            config.like_quality,
-            *response,
+            self._numbers,
+            response,
         )
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
-def _respond(
-    interest,
-    embeddings,
-    quality,
-    length,
-    interest_step,
-    match_quality,
-    like_bias,
-    like_quality,
-    shown_items,
-    clicked,
-    draws,
-    active,
-    feedback,
-    rewards,
-    wanted,
-    benefit,
-    left,
-):
-    batch_size, max_clicks = clicked.shape
+def _respond(interest, embeddings, quality, length, numbers, response):
+    batch_size, max_clicks = response.clicked.shape
+    parameters = numbers[0]
     dim = embeddings.shape[1]
     for b in range(batch_size):
-        left[b] = False
-        if not active[b]:
+        response.left[b] = False
+        if not response.active[b]:
             continue
         for n in range(max_clicks):
-            k = clicked[b, n]
+            k = response.clicked[b, n]
             if k < 0:
                 break
-            item = shown_items[b, k]
+            item = response.shown_items[b, k]
             affinity = 0.0
             for j in range(dim):
                 affinity += np.float64(interest[b, j]) * np.float64(embeddings[item, j])
             affinity = min(1.0, max(-1.0, affinity))
-            gives = np.float64(quality[item]) + match_quality * affinity
-            wanted[b, n] = length[item]
-            benefit[b, n] = gives
+            gives = np.float64(quality[item]) + parameters["match_quality"] * affinity
+            response.wanted[b, n] = length[item]
+            response.benefit[b, n] = gives
             # Bounded: beyond it Python's exp raises where the compiled one gives infinity.
-            odds = math.exp(min(700.0, -(like_bias + like_quality * gives)))
-            liked = 1.0 if draws[b, 2 * n + 1] * (1.0 + odds) < 1.0 else 0.0
-            feedback[b, k, 0] = 1.0
-            feedback[b, k, 2] = liked
-            rewards[b, 0] += 1.0
-            rewards[b, 2] += liked
-            move = interest_step * (1.0 - abs(affinity)) * (1.0 - affinity)
-            if draws[b, 2 * n] >= 0.5 * (1.0 + affinity):
+            odds = math.exp(min(700.0, -(parameters["like_bias"] + parameters["like_quality"] * gives)))
+            liked = 1.0 if response.draws[b, 2 * n + 1] * (1.0 + odds) < 1.0 else 0.0
+            response.feedback[b, k, 0] = 1.0
+            response.feedback[b, k, 2] = liked
+            response.rewards[b, 0] += 1.0
+            response.rewards[b, 2] += liked
+            move = parameters["interest_step"] * (1.0 - abs(affinity)) * (1.0 - affinity)
+            if response.draws[b, 2 * n] >= 0.5 * (1.0 + affinity):
                 move = -move
             for j in range(dim):
                 moved = np.float64(interest[b, j]) + move * np.float64(embeddings[item, j])

@@ -32,8 +32,8 @@ from typing import Any, ClassVar
 import numpy as np
 from numba import njit
 
-from recenv.dynamics.choice_models import MultinomialLogit
-from recenv.dynamics.user_models.base import Response, State, UserModel
+from recenv.dynamics.kernel_groups import Response, State
+from recenv.dynamics.user_models.base import UserModel
 from recenv.errors import require, require_range
 from recenv.families import USER_MODELS
 from recenv.random_streams import normals
@@ -93,7 +93,7 @@ class InterestExploration(UserModel):
     defaults: ClassVar[Mapping[str, Any]] = {
         "catalog": {"embedding_dim": 32, "topic_spread": 0.2},
         "profile_noise": 10.0,
-        "choice": MultinomialLogit(no_click_utility=5.5),
+        "choice": {"name": "multinomial_logit", "no_click_utility": 5.5},
     }
     feedback_names = ("click", "watch_fraction")
     watch_channel = 1
@@ -170,42 +170,27 @@ class InterestExploration(UserModel):
             self.catalog.length,
             self.item_utility,
             self.config.affinity_weight,
-            *response,
+            response,
         )
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
-def _respond(
-    interest,
-    embeddings,
-    length,
-    item_utility,
-    affinity_weight,
-    shown_items,
-    clicked,
-    draws,
-    active,
-    feedback,
-    rewards,
-    wanted,
-    benefit,
-    left,
-):
-    batch_size, max_clicks = clicked.shape
+def _respond(interest, embeddings, length, item_utility, affinity_weight, response):
+    batch_size, max_clicks = response.clicked.shape
     dim = embeddings.shape[1]
     for b in range(batch_size):
-        left[b] = False
-        if not active[b]:
+        response.left[b] = False
+        if not response.active[b]:
             continue
         for n in range(max_clicks):
-            k = clicked[b, n]
+            k = response.clicked[b, n]
             if k < 0:
                 break
-            item = shown_items[b, k]
+            item = response.shown_items[b, k]
             affinity = 0.0
             for j in range(dim):
                 affinity += np.float64(interest[b, j]) * np.float64(embeddings[item, j])
-            wanted[b, n] = length[item]
-            benefit[b, n] = affinity_weight * affinity + np.float64(item_utility[item])
-            feedback[b, k, 0] = 1.0
-            rewards[b, 0] += 1.0
+            response.wanted[b, n] = length[item]
+            response.benefit[b, n] = affinity_weight * affinity + np.float64(item_utility[item])
+            response.feedback[b, k, 0] = 1.0
+            response.rewards[b, 0] += 1.0

@@ -23,14 +23,13 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 import numpy as np
 from numba import njit
 
-from recenv.dynamics.choice_models import MultinomialLogit
-from recenv.dynamics.pieces import Satisfaction
-from recenv.dynamics.user_models.base import Response, State, UserModel
+from recenv.dynamics.kernel_groups import Response, State, numbers_of
+from recenv.dynamics.user_models.base import UserModel
 from recenv.errors import require_range
 from recenv.families import USER_MODELS
 
@@ -74,16 +73,22 @@ class LongTermSatisfactionConfig:
             require_range(name, getattr(self, name), -1e6, 1e6)
 
 
+_NUMBERS: Final = ("choc_mean", "kale_mean", "engagement_scale", "typical_minutes")
+
+
 @USER_MODELS.register("long_term_satisfaction")
 class LongTermSatisfaction(UserModel):
     """The model of this module's docstring; see `UserModel`."""
 
     Config = LongTermSatisfactionConfig
     defaults: ClassVar[Mapping[str, Any]] = {
-        "choice": MultinomialLogit(no_click_utility=3.5),
-        "satisfaction": Satisfaction(
-            satisfaction_sensitivity=0.15, satisfaction_memory=0.9, satisfaction_gain=1.0, satisfaction_noise=0.05
-        ),
+        "choice": {"name": "multinomial_logit", "no_click_utility": 3.5},
+        "satisfaction": {
+            "satisfaction_sensitivity": 0.15,
+            "satisfaction_memory": 0.9,
+            "satisfaction_gain": 1.0,
+            "satisfaction_noise": 0.05,
+        },
     }
     requires = ("satisfaction",)
     feedback_names = ("click", "engagement")
@@ -106,6 +111,10 @@ class LongTermSatisfaction(UserModel):
         """The c of each item, [N] float64 in [0, 1]."""
         log_odds = self.config.clickbait_slope * self.catalog.appeal.astype(np.float64)
         return 1.0 / (1.0 + np.exp(np.clip(-log_odds, -700.0, 700.0)))
+
+    @cached_property
+    def _numbers(self) -> np.ndarray:
+        return numbers_of(_NUMBERS, self.config)
 
     def state_layout(self) -> dict[str, tuple[tuple[int, ...], type]]:
         """Return `interest` [d]."""
@@ -134,51 +143,30 @@ class LongTermSatisfaction(UserModel):
 
     def respond(self, state: State, response: Response) -> None:
         """Write minutes and benefit; see the module's equations."""
-        config = self.config
-        _respond(
-            state["satisfaction"],
-            self.clickbaitness,
-            config.choc_mean,
-            config.kale_mean,
-            config.engagement_scale,
-            config.typical_minutes,
-            *response,
-        )
+        _respond(state["satisfaction"], self.clickbaitness, self._numbers, response)
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
-def _respond(
-    satisfaction,
-    clickbaitness,
-    choc_mean,
-    kale_mean,
-    engagement_scale,
-    typical_minutes,
-    shown_items,
-    clicked,
-    draws,
-    active,
-    feedback,
-    rewards,
-    wanted,
-    benefit,
-    left,
-):
-    batch_size, max_clicks = clicked.shape
+def _respond(satisfaction, clickbaitness, numbers, response):
+    batch_size, max_clicks = response.clicked.shape
+    parameters = numbers[0]
+    choc_mean, kale_mean = parameters["choc_mean"], parameters["kale_mean"]
     for b in range(batch_size):
-        left[b] = False
-        if not active[b]:
+        response.left[b] = False
+        if not response.active[b]:
             continue
         for n in range(max_clicks):
-            k = clicked[b, n]
+            k = response.clicked[b, n]
             if k < 0:
                 break
-            choc = clickbaitness[shown_items[b, k]]
-            normal = math.sqrt(-2.0 * math.log(draws[b, 2 * n])) * math.cos(2.0 * math.pi * draws[b, 2 * n + 1])
+            choc = clickbaitness[response.shown_items[b, k]]
+            # A normal by Box and Muller's transform.
+            radius = math.sqrt(-2.0 * math.log(response.draws[b, 2 * n]))
+            normal = radius * math.cos(2.0 * math.pi * response.draws[b, 2 * n + 1])
             mean = np.float64(satisfaction[b]) * (choc_mean * choc + kale_mean * (1.0 - choc))
-            minutes = math.exp(mean + engagement_scale * normal)
-            wanted[b, n] = minutes
-            benefit[b, n] = -2.0 * (choc - 0.5)
-            feedback[b, k, 0] = 1.0
-            feedback[b, k, 1] = minutes / (minutes + typical_minutes)
-            rewards[b, 0] += 1.0
+            minutes = math.exp(mean + parameters["engagement_scale"] * normal)
+            response.wanted[b, n] = minutes
+            response.benefit[b, n] = -2.0 * (choc - 0.5)
+            response.feedback[b, k, 0] = 1.0
+            response.feedback[b, k, 1] = minutes / (minutes + parameters["typical_minutes"])
+            response.rewards[b, 0] += 1.0

@@ -33,9 +33,8 @@ import numpy as np
 from numba import njit
 
 from recenv.catalog import Catalog
-from recenv.dynamics.choice_models import PositionBased
-from recenv.dynamics.pieces import Retention, Satiation, Satisfaction
-from recenv.dynamics.user_models.base import Response, State, UserModel
+from recenv.dynamics.kernel_groups import Response, State, numbers_of
+from recenv.dynamics.user_models.base import UserModel
 from recenv.errors import require_range
 from recenv.families import USER_MODELS
 from recenv.random_streams import WORLD, derive_seeds, normals, uniforms
@@ -123,6 +122,9 @@ class MultiBehaviorConfig:
             require_range(f"{name}_reward", getattr(self, f"{name}_reward"), -1e6, 1e6)
 
 
+_NUMBERS: Final = ("interest_step", "match_quality", "glance_share", "temper_reference", "temper_fall", "hate_weight")
+
+
 @USER_MODELS.register("multi_behavior")
 class MultiBehavior(UserModel):
     """The model of this module's docstring; see `UserModel`.
@@ -133,10 +135,10 @@ class MultiBehavior(UserModel):
 
     Config = MultiBehaviorConfig
     defaults: ClassVar[Mapping[str, Any]] = {
-        "choice": PositionBased(relevance_midpoint=4.0),
-        "satiation": Satiation(satiation_weight=1.0),
-        "satisfaction": Satisfaction(),
-        "retention": Retention(return_rate=0.2, max_absence=7, max_sessions=8, return_reward=3.0),
+        "choice": {"name": "position_based", "relevance_midpoint": 4.0},
+        "satiation": {"satiation_weight": 1.0},
+        "satisfaction": True,
+        "retention": {"return_rate": 0.2, "max_absence": 7, "max_sessions": 8, "return_reward": 3.0},
     }
     feedback_names = ("click", *AFTER_CLICK)
     reward_names = feedback_names
@@ -162,6 +164,10 @@ class MultiBehavior(UserModel):
     def item_utility(self) -> np.ndarray:
         """appeal_weight c."""
         return np.float32(self.config.appeal_weight) * self.catalog.appeal
+
+    @cached_property
+    def _numbers(self) -> np.ndarray:
+        return numbers_of(_NUMBERS, self.config)
 
     def state_layout(self) -> dict[str, tuple[tuple[int, ...], type]]:
         """Return `interest` [d] and `temper`."""
@@ -202,7 +208,7 @@ class MultiBehavior(UserModel):
 
     def respond(self, state: State, response: Response) -> None:
         """Draw what follows each click, move interest and temper; see the module's equations."""
-        config, catalog = self.config, self.catalog
+        catalog = self.catalog
         _respond(
             state["interest"],
             state["temper"],
@@ -212,13 +218,8 @@ class MultiBehavior(UserModel):
             self._affinity_weights,
             self._quality_weights,
             self._biases,
-            float(config.interest_step),
-            float(config.match_quality),
-            float(config.glance_share),
-            float(config.temper_reference),
-            float(config.temper_fall),
-            float(config.hate_weight),
-            *response,
+            self._numbers,
+            response,
         )
 
 
@@ -250,53 +251,32 @@ def _decorrelate(embeddings, slate_correlation, shown_items, utilities):
 
 @njit(cache=True, error_model="numpy", nogil=True)
 def _respond(
-    interest,
-    temper,
-    embeddings,
-    quality,
-    length,
-    affinity_weights,
-    quality_weights,
-    biases,
-    interest_step,
-    match_quality,
-    glance_share,
-    temper_reference,
-    temper_fall,
-    hate_weight,
-    shown_items,
-    clicked,
-    draws,
-    active,
-    feedback,
-    rewards,
-    wanted,
-    benefit,
-    left,
+    interest, temper, embeddings, quality, length, affinity_weights, quality_weights, biases, numbers, response
 ):
-    batch_size, max_clicks = clicked.shape
+    batch_size, max_clicks = response.clicked.shape
+    parameters = numbers[0]
     num_behaviors, dim = affinity_weights.shape
     shared = np.empty(dim)
     for b in range(batch_size):
-        left[b] = False
-        if not active[b]:
+        response.left[b] = False
+        if not response.active[b]:
             continue
         pleasure = 0.0
         for n in range(max_clicks):
-            k = clicked[b, n]
+            k = response.clicked[b, n]
             if k < 0:
                 break
-            item = shown_items[b, k]
+            item = response.shown_items[b, k]
             affinity = 0.0
             for j in range(dim):
                 shared[j] = np.float64(interest[b, j]) * np.float64(embeddings[item, j])
                 affinity += shared[j]
-            gives = np.float64(quality[item]) + match_quality * min(1.0, max(-1.0, affinity))
-            feedback[b, k, 0] = 1.0
-            rewards[b, 0] += 1.0
+            gives = np.float64(quality[item]) + parameters["match_quality"] * min(1.0, max(-1.0, affinity))
+            response.feedback[b, k, 0] = 1.0
+            response.rewards[b, 0] += 1.0
             pleasure += 1.0
             # One uniform decides every behavior by inversion: what is left of it, scaled anew, is uniform again.
-            rest = draws[b, n]
+            rest = response.draws[b, n]
             for m in range(num_behaviors):
                 log_odds = biases[m] + quality_weights[m] * np.float64(quality[item])
                 for j in range(dim):
@@ -305,22 +285,23 @@ def _respond(
                 chance = 1.0 / (1.0 + math.exp(-min(30.0, max(-30.0, log_odds))))
                 if rest < chance:
                     rest = rest / chance
-                    feedback[b, k, m + 1] = 1.0
-                    rewards[b, m + 1] += 1.0
-                    pleasure += 1.0 if m < num_behaviors - 1 else -hate_weight
+                    response.feedback[b, k, m + 1] = 1.0
+                    response.rewards[b, m + 1] += 1.0
+                    pleasure += 1.0 if m < num_behaviors - 1 else -parameters["hate_weight"]
                 else:
                     rest = (rest - chance) / (1.0 - chance)
-            wanted[b, n] = np.float64(length[item]) * (1.0 if feedback[b, k, 1] > 0.0 else glance_share)
-            benefit[b, n] = gives
-            if feedback[b, k, 2] > 0.0:
+            share = 1.0 if response.feedback[b, k, 1] > 0.0 else parameters["glance_share"]
+            response.wanted[b, n] = np.float64(length[item]) * share
+            response.benefit[b, n] = gives
+            if response.feedback[b, k, 2] > 0.0:
                 for j in range(dim):
                     to_item = np.float64(embeddings[item, j]) - np.float64(interest[b, j])
-                    interest[b, j] += np.float32(interest_step * to_item)
+                    interest[b, j] += np.float32(parameters["interest_step"] * to_item)
         count = 0
-        for k in range(shown_items.shape[1]):
-            count += shown_items[b, k] >= 0
+        for k in range(response.shown_items.shape[1]):
+            count += response.shown_items[b, k] >= 0
         # An empty slate pleases nobody.
         pleasure /= max(1, count)
-        change = min(0.0, max(-temper_fall, pleasure - temper_reference))
+        change = min(0.0, max(-parameters["temper_fall"], pleasure - parameters["temper_reference"]))
         temper[b] = np.float32(np.float64(temper[b]) + change)
-        left[b] = temper[b] < 1.0
+        response.left[b] = temper[b] < 1.0

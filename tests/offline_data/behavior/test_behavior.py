@@ -11,7 +11,7 @@ import pytest
 from offline_data.behavior.base import BehaviorPolicy, Decision, SessionView, make_behavior
 from offline_data.behavior.uniform import UniformConfig, UniformPolicy
 from offline_data.families import BEHAVIORS
-from recenv.dynamics.pieces import Freshness
+from recenv.dynamics.pieces.freshness import FreshnessConfig
 from recenv.errors import InvalidInput
 from tests.reference import behavior_reference as reference
 
@@ -78,7 +78,10 @@ def world(small_world):
 
 
 # Worlds in which a step offers some items alone: five candidates of seven, and those of seven that have appeared.
-LIMITS: dict[str, dict[str, Any]] = {"candidates": {"num_candidates": 5}, "available": {"freshness": Freshness(220.0)}}
+LIMITS: dict[str, dict[str, Any]] = {
+    "candidates": {"num_candidates": 5},
+    "available": {"freshness": FreshnessConfig(220.0)},
+}
 
 
 @pytest.fixture(scope="module", params=LIMITS)

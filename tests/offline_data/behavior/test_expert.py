@@ -73,18 +73,8 @@ def test_without_quality_it_is_the_greedy_oracle_of_the_click(world, batch):
     scores = expert(world, quality_weight=0.0).score_table(SessionView.of(batch))
     every_item = np.tile(np.arange(7, dtype=np.int32), (4, 1))
     utilities = np.empty((4, 7), np.float32)
-    score_slates(
-        batch.state["interest"],
-        batch.state["satiation"],
-        np.empty(0, np.float32),
-        world.user_model.affinity_weight,
-        world.pieces.satiation_weight,
-        0.0,
-        world.catalog.embeddings,
-        world.user_model.item_utility,
-        every_item,
-        utilities,
-    )
+    catalog, item_utility = world.catalog, world.user_model.item_utility
+    score_slates(world.taste(batch.state), catalog.embeddings, item_utility, every_item, utilities)
     np.testing.assert_allclose(scores, utilities, rtol=1e-5, atol=1e-5)
 
 

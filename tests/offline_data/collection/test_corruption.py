@@ -10,7 +10,7 @@ import pytest
 
 from offline_data.collection.collection import LogRequest, collect
 from offline_data.collection.corruption import Corruption
-from recenv.dynamics.pieces import Retention
+from recenv.dynamics.pieces.retention import RetentionConfig
 from recenv.errors import InvalidInput
 
 NUM_SESSIONS = 400
@@ -19,7 +19,7 @@ NUM_SESSIONS = 400
 @pytest.fixture(scope="module")
 def request_of(small_world):
     """A request with some corruption."""
-    config = small_world(12, 3, retention=Retention(max_sessions=2, return_reward=1.0)).config
+    config = small_world(12, 3, retention=RetentionConfig(max_sessions=2, return_reward=1.0)).config
 
     def build(**corruption) -> LogRequest:
         return LogRequest(config, "expert", "slate", NUM_SESSIONS, 3, corruption=Corruption(**corruption))

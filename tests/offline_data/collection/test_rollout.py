@@ -9,7 +9,9 @@ from offline_data.behavior.base import SessionView, make_behavior
 from offline_data.collection.rollout import play_sessions
 from offline_data.dial.quality import mixture_spec
 from recenv import InvalidInput, RecSessionEnv
-from recenv.dynamics.pieces import Freshness, LeaveHazard, Retention
+from recenv.dynamics.pieces.freshness import FreshnessConfig
+from recenv.dynamics.pieces.leave_hazard import LeaveHazardConfig
+from recenv.dynamics.pieces.retention import RetentionConfig
 from recenv.engine.session_batch import SessionBatch
 from recenv.random_streams import BEHAVIOR, uniforms
 
@@ -120,7 +122,9 @@ def test_a_proto_shows_its_nearest_items(world):
     np.testing.assert_array_equal(rows["slate"], np.argsort(-closeness, axis=1)[:, :3])
 
 
-@pytest.mark.parametrize("limit", [{"num_candidates": 4}, {"freshness": Freshness(200.0)}], ids=["candidates", "days"])
+@pytest.mark.parametrize(
+    "limit", [{"num_candidates": 4}, {"freshness": FreshnessConfig(200.0)}], ids=["candidates", "days"]
+)
 def test_a_proto_shows_its_nearest_items_of_those_offered(small_world, limit):
     world = small_world(7, 3, **limit)
     session_seeds, behavior_seeds = seeds(20)
@@ -138,7 +142,7 @@ def test_a_proto_shows_its_nearest_items_of_those_offered(small_world, limit):
 
 
 def test_days_and_sessions_are_logged_where_the_world_has_them(small_world):
-    world = small_world(7, 3, retention=Retention(0.6, max_sessions=3), leave_hazard=LeaveHazard(0.4))
+    world = small_world(7, 3, retention=RetentionConfig(0.6, max_sessions=3), leave_hazard=LeaveHazardConfig(0.4))
     rows = play_sessions(world, make_behavior(world, "uniform"), *seeds(40))
     assert rows.columns.keys() == ROW_COLUMNS | {"prefix_log_prob", "day", "session_number"}
     day, number = rows.columns["day"], rows.columns["session_number"]

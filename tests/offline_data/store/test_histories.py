@@ -17,7 +17,9 @@ from offline_data.store.dataset import LoggedDataset
 from offline_data.store.dataset_writer import consumed_events
 from offline_data.store.histories import ObservationBuilder
 from recenv import InvalidInput, RecSessionEnv
-from recenv.dynamics.pieces import Freshness, LeaveHazard, Retention
+from recenv.dynamics.pieces.freshness import FreshnessConfig
+from recenv.dynamics.pieces.leave_hazard import LeaveHazardConfig
+from recenv.dynamics.pieces.retention import RetentionConfig
 
 pytestmark = pytest.mark.kernels
 
@@ -94,17 +96,20 @@ def test_random_logs(small_world, history_length, slate_size, max_steps, no_clic
 
 
 # Users who come and go, so that days pass, on which items appear.
-RESTLESS = {"leave_hazard": LeaveHazard(0.4), "retention": Retention(0.6, max_absence=3, max_sessions=4)}
+RESTLESS = {"leave_hazard": LeaveHazardConfig(0.4), "retention": RetentionConfig(0.6, max_absence=3, max_sessions=4)}
 
 
 @pytest.mark.parametrize(
     ("options", "keys"),
     [
         ({"num_candidates": 4}, {"candidates"}),
-        ({"freshness": Freshness(250.0)}, {"available", "calendar"}),
+        ({"freshness": FreshnessConfig(250.0)}, {"available", "calendar"}),
         (RESTLESS, {"calendar"}),
-        ({**RESTLESS, "freshness": Freshness(250.0)}, {"available", "calendar"}),
-        ({**RESTLESS, "freshness": Freshness(4.0), "num_candidates": 8, "max_age": 7.0}, {"candidates", "calendar"}),
+        ({**RESTLESS, "freshness": FreshnessConfig(250.0)}, {"available", "calendar"}),
+        (
+            {**RESTLESS, "freshness": FreshnessConfig(4.0), "num_candidates": 8, "max_age": 7.0},
+            {"candidates", "calendar"},
+        ),
         ({**RESTLESS, "num_candidates": 3}, {"candidates", "calendar"}),
     ],
 )
@@ -170,7 +175,7 @@ def test_any_batch_of_rows_in_any_order_is_fresh_arrays(small_world):
 
 
 def test_before_and_after_at_once_are_those_of_each(small_world):
-    options = {**RESTLESS, "freshness": Freshness(250.0), "num_candidates": 4}
+    options = {**RESTLESS, "freshness": FreshnessConfig(250.0), "num_candidates": 4}
     log = played_log(small_world(9, 2, **options), np.arange(20, dtype=np.uint64))
     builder, rows = ObservationBuilder(log), np.random.default_rng(0).permutation(log.num_rows)
     for both, each in zip(builder.observe_both(rows), (False, True), strict=True):

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from recenv import Catalog, InvalidInput, RecSessionEnv, SessionConfig
 from recenv.dynamics.candidates import ItemSupply
-from recenv.dynamics.pieces import Freshness
+from recenv.dynamics.pieces.freshness import Freshness, FreshnessConfig
 from recenv.engine.session_batch import SessionBatch
 from recenv.random_streams import CANDIDATES, USER, uniforms
 from recenv.world import make_world
@@ -34,7 +34,8 @@ def items_of(ages: Any) -> Catalog:
 
 def supply_of(num_items: int, num_candidates: int | None, ages: Any = None, horizon: float | None = None) -> ItemSupply:
     ages = np.zeros(num_items) if ages is None else ages
-    return ItemSupply(items_of(ages), None if horizon is None else Freshness(horizon), num_candidates, 1)
+    freshness = None if horizon is None else Freshness(FreshnessConfig(horizon), items_of(ages))
+    return ItemSupply(num_items, freshness, num_candidates, 1)
 
 
 def drawn(supply: ItemSupply, count: int, day: Any = None, **address: Any) -> np.ndarray:
@@ -145,37 +146,9 @@ def test_subsets_of_what_is_there_are_uniform():
     assert ((counts - expected) ** 2).sum() / expected < 2.0 * math.log(1e6)
 
 
-@given(
-    st.lists(st.integers(0, 40), min_size=2, max_size=6),
-    st.floats(0.0, 30.0, width=32),
-    st.floats(-3.0, 3.0),
-    st.floats(0.5, 20.0),
-)
-def test_news_raise_the_utility_as_the_reference_says(ages: list[int], day: float, weight: float, days: float):
-    ages[0] = 10
-    supply = ItemSupply(items_of(ages), Freshness(10.0, weight, days), None, 1)
-    shown = np.array([[n if day >= 10 - age else -1 for n, age in enumerate(ages)]], np.int32)
-    utilities = np.where(shown >= 0, np.float32(0.5), -np.float32(np.inf))
-    supply.freshen(calendar(day), shown, utilities)
-    expected = [
-        -np.inf if item < 0 else 0.5 + reference.news_bonus(reference.days_old(ages[item], 10.0, day), weight, days)
-        for item in shown[0]
-    ]
-    np.testing.assert_allclose(utilities[0], expected, rtol=1e-5, atol=1e-5)
-
-
-def test_news_worked_by_hand():
-    supply = ItemSupply(items_of([10.0, 7.0, 5.0]), Freshness(10.0, 2.0, 5.0), None, 1)
-    utilities = np.zeros((1, 4), np.float32)
-    utilities[0, 3] = -np.inf
-    supply.freshen(calendar(5.0), np.array([[2, 1, 0, -1]], np.int32), utilities)
-    # 0, 2 and 5 days old.
-    np.testing.assert_allclose(utilities, [[2.0, 2.0 * math.exp(-0.4), 2.0 * math.exp(-1.0), -np.inf]], rtol=1e-6)
-
-
 def test_too_few_items_on_the_first_day_are_refused():
     with pytest.raises(InvalidInput) as caught:
-        ItemSupply(items_of([5.0, 4.0, 10.0]), Freshness(10.0), None, 2)
+        ItemSupply(3, Freshness(FreshnessConfig(10.0), items_of([5.0, 4.0, 10.0])), None, 2)
     assert str(caught.value) == (
         "horizon=10.0 leaves 1 items on the first day, fewer than slate_size=2; lower the horizon, or give items ages "
         "of at least the horizon"

@@ -14,7 +14,7 @@ import pytest
 
 import recenv.engine.session_batch
 from recenv import Catalog, InvalidInput, SessionConfig
-from recenv.dynamics.user_models.base import Response
+from recenv.dynamics.kernel_groups import Response
 from recenv.engine.session_batch import SessionBatch, StepOutcome
 from recenv.engine.slates import score_slates
 from recenv.random_streams import INITIAL, USER, normals, uniforms
@@ -224,35 +224,17 @@ def test_a_step_composes_the_models_on_the_users_stream(world: World):
         before = {name: values.copy() for name, values in batch.state.items()}
         draws = uniforms(seeds, USER, np.full(5, 3), np.full(5, step), 3)
         utilities, clicked = np.empty((5, 4), np.float32), np.empty((5, 1), np.int16)
-        score_slates(
-            before["interest"],
-            before["satiation"],
-            np.empty(0, np.float32),
-            model.affinity_weight,
-            pieces.satiation_weight,
-            0.0,
-            catalog.embeddings,
-            model.item_utility,
-            slates,
-            utilities,
-        )
+        score_slates(world.taste(before), catalog.embeddings, model.item_utility, slates, utilities)
         world.choice.choose(utilities, draws[:, :1], clicked)
         outcome = batch.step(slates)
         np.testing.assert_array_equal(outcome.feedback[:, :, 0], clicked == np.arange(4))
         feedback, rewards = np.zeros((5, 4, 3), np.float32), np.zeros((5, 3), np.float32)
         wanted, benefit = np.empty((5, 1)), np.empty((5, 1))
         active, left, returned = np.ones(5, np.bool_), np.empty(5, np.bool_), np.empty(5, np.bool_)
-        model.respond(before, Response(slates, clicked, draws[:, 1:], active, feedback, rewards, wanted, benefit, left))
-        pieces.settle(
-            pieces.arrays(before),
-            catalog.embeddings,
-            catalog.length,
-            model.watch_channel,
-            model.minutes_reward,
-            Response(slates, clicked, draws[:, 1:], active, feedback, rewards, wanted, benefit, left),
-            2,
-            returned,
-        )
+        written = (feedback, rewards, wanted, benefit, left, returned)
+        response = Response(slates, clicked, draws[:, 1:], active, *written)
+        model.respond(before, response)
+        pieces.settle(before, response)
         np.testing.assert_array_equal(outcome.feedback, feedback)
         np.testing.assert_array_equal(outcome.reward_vector, rewards)
         np.testing.assert_array_equal(outcome.terminated, left)

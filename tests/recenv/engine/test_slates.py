@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recenv import Catalog, InvalidInput
-from recenv.engine.slates import check_slates, score_slates, show
+from recenv.engine.slates import check_slates, fill_taste, score_slates, show
 from tests.reference import pieces_reference as reference
 from tests.strategies.worlds import catalogs
 
@@ -118,21 +118,10 @@ def test_neighbouring_slates_do_not_meet():
 # --- utilities
 
 
-def score(catalog: Catalog, interest, satiation, satisfaction, weights, item_utility, slates) -> np.ndarray:
-    """Return the utilities, which hold NaN beforehand; None is a piece's absence."""
+def score(catalog: Catalog, taste: np.ndarray, item_utility: np.ndarray, slates: np.ndarray) -> np.ndarray:
+    """Return the utilities, which hold NaN beforehand."""
     utilities = np.full(slates.shape, np.nan, np.float32)
-    score_slates(
-        interest,
-        np.empty((0, 0), np.float32) if satiation is None else satiation,
-        np.empty(0, np.float32) if satisfaction is None else satisfaction,
-        weights[0],
-        weights[1],
-        weights[2],
-        catalog.embeddings,
-        item_utility,
-        slates,
-        utilities,
-    )
+    score_slates(taste, catalog.embeddings, item_utility, slates, utilities)
     return utilities
 
 
@@ -145,29 +134,25 @@ def test_utilities_equal_the_reference(data: st.DataObject, catalog: Catalog):
     def drawn() -> np.ndarray:
         return np.array(data.draw(vectors), np.float32).reshape(count, dim)
 
-    interest = drawn()
-    satiation = drawn() if data.draw(st.booleans()) else None
-    moods = st.lists(st.floats(0.0, 1.0, width=32), min_size=count, max_size=count)
-    satisfaction = np.array(data.draw(moods), np.float32) if data.draw(st.booleans()) else None
-    weights = tuple(data.draw(st.lists(st.floats(-4.0, 4.0), min_size=3, max_size=3)))
-    item_utility = catalog.appeal * np.float32(0.5)
-    utilities = score(catalog, interest, satiation, satisfaction, weights, item_utility, slates)
+    interest, weight = drawn(), data.draw(st.floats(-4.0, 4.0))
+    taste, item_utility = np.full((count, dim), np.nan, np.float32), catalog.appeal * np.float32(0.5)
+    fill_taste(interest, weight, taste)
+    utilities = score(catalog, taste, item_utility, slates)
     for b in range(count):
         for k, item in enumerate(slates[b]):
             expected = -np.inf
             if item >= 0:
                 expected = reference.utility(
                     interest[b].tolist(),
-                    None if satiation is None else satiation[b].tolist(),
-                    None if satisfaction is None else float(satisfaction[b]),
+                    None,
+                    None,
                     (catalog.embeddings[item].tolist(), float(item_utility[item])),
-                    weights,
+                    (weight, 0.0, 0.0),
                 )
             np.testing.assert_allclose(utilities[b, k], expected, atol=4e-5)
         # And to the bit whatever stands beside a session.
         alone = slice(b, b + 1)
-        own = (None if array is None else array[alone] for array in (satiation, satisfaction))
-        again = score(catalog, interest[alone], *own, weights, item_utility, slates[alone])
+        again = score(catalog, taste[alone], item_utility, slates[alone])
         assert again.tobytes() == utilities[alone].tobytes()
 
 
@@ -180,15 +165,12 @@ def test_every_coordinate_counts_once(dim: int):
     catalog = Catalog.from_arrays(np.eye(dim))
     interest = 2.0 ** np.arange(dim, dtype=np.float32)[None]
     slates = np.arange(dim, dtype=np.int32)[None]
-    utilities = score(catalog, interest, None, None, (1.0, 0.0, 0.0), np.zeros(dim, np.float32), slates)
+    utilities = score(catalog, interest, np.zeros(dim, np.float32), slates)
     np.testing.assert_array_equal(utilities, interest)
 
 
 def test_utilities_worked_by_hand():
     catalog = Catalog.from_arrays(np.array([[1.0, 0.0], [0.6, 0.8]]))
-    interest, satiation = np.array([[0.5, -1.0]], np.float32), np.array([[0.25, 0.5]], np.float32)
-    item_utility = np.array([3.0, -1.0], np.float32)
-    slates = np.array([[1, -1, 0]], np.int32)
-    # (2 u - 4 z) = (0, -4); mood 0.5 (2 x 0.75 - 1) = 0.25.
-    utilities = score(catalog, interest, satiation, np.array([0.75], np.float32), (2.0, 4.0, 0.5), item_utility, slates)
-    np.testing.assert_allclose(utilities, [[-3.2 - 1.0 + 0.25, -np.inf, 3.25]], rtol=1e-6)
+    item_utility, slates = np.array([3.0, -1.0], np.float32), np.array([[1, -1, 0]], np.int32)
+    utilities = score(catalog, np.array([[0.0, -4.0]], np.float32), item_utility, slates)
+    np.testing.assert_allclose(utilities, [[-3.2 - 1.0, -np.inf, 3.0]], rtol=1e-6)

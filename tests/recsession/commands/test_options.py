@@ -12,10 +12,9 @@ import pytest
 
 from offline_data.store.dataset import LoggedDataset
 from recenv.catalog import Catalog, CatalogConfig
-from recenv.dynamics.choice_models import CHOICE_MODELS
-from recenv.dynamics.pieces import PIECES
-from recenv.families import USER_MODELS
+from recenv.families import CHOICE_MODELS, PIECES, USER_MODELS
 from recenv.plain_config import field_meanings
+from recenv.registry import config_of
 from recenv.session_config import SessionConfig
 from recsession.inputs import given_world, world_options
 
@@ -53,7 +52,7 @@ def test_each_set_adds_to_those_before_it(run):
     assert code == 0, err
     config = LoggedDataset.open("log").config
     assert (config.catalog.num_items, config.slate_size, config.satiation) == (20, 2, None)
-    assert config.choice == CHOICE_MODELS["position_based"](position_decay=0.5)  # type: ignore[call-arg]
+    assert config.choice == CHOICE_MODELS.get("position_based")(position_decay=0.5)  # type: ignore[call-arg]
 
 
 # --- --config
@@ -117,8 +116,9 @@ def test_items_of_a_file_are_those_that_are_shown(run, tmp_path):
 
 
 def described() -> list[type]:
-    models = [USER_MODELS.get(name).Config for name in USER_MODELS.registered()]
-    return [SessionConfig, CatalogConfig, *models, *CHOICE_MODELS.values(), *PIECES.values()]
+    families = (USER_MODELS, CHOICE_MODELS, PIECES)
+    parts = [config_of(family.get(name)) for family in families for name in family.registered()]
+    return [SessionConfig, CatalogConfig, *parts]
 
 
 @pytest.mark.parametrize("config", described(), ids=lambda config: config.__name__)
@@ -143,7 +143,7 @@ def test_every_option_is_listed_with_the_default_of_the_users_world(run, model):
             found, shown = line.split()[:2]
             assert found == field.name
             assert wanted.startswith(shown)
-    for name in PIECES:
+    for name in PIECES.registered():
         state = "off; " if getattr(config, name) is None else "on"
         assert any(line.startswith(f"{name}: {state}") for line in lines), name
 
@@ -155,5 +155,5 @@ def test_one_option_or_section_is_looked_up(run):
     ]
     out = run("options", "choice", "--choice", "position_based")[1]
     assert out.startswith("choice: position_based (one of exponential_cascade, multinomial_logit, position_based)\n")
-    assert len(out.splitlines()) == 1 + len(fields(CHOICE_MODELS["position_based"]))  # type: ignore[arg-type]
+    assert len(out.splitlines()) == 1 + len(fields(CHOICE_MODELS.get("position_based")))  # type: ignore[arg-type]
     assert "off; freshness=True or any" in run("options", "horizon")[1]

@@ -11,8 +11,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from recenv.catalog import Catalog
-from recenv.dynamics.choice_models import PositionBased
-from recenv.dynamics.user_models.base import Response
+from recenv.dynamics.choice_models.position_based import PositionBased
+from recenv.dynamics.kernel_groups import Response
 from recenv.dynamics.user_models.boredom_cascade import BoredomCascade, BoredomCascadeConfig
 from recenv.engine.slates import score_slates
 from recenv.errors import InvalidInput
@@ -52,6 +52,7 @@ class Answer:
                 self.wanted,
                 self.benefit,
                 self.left,
+                np.zeros(indices, np.bool_),
             ),
         )
 
@@ -59,18 +60,8 @@ class Answer:
 def utilities_of(model: BoredomCascade, state: State, slates: Any) -> np.ndarray:
     slates = np.asarray(slates, np.int32)
     out = np.full(slates.shape, np.nan, np.float32)
-    score_slates(
-        state["interest"],
-        OFF.reshape(0, 0),
-        OFF,
-        model.affinity_weight,
-        0.0,
-        0.0,
-        model.catalog.embeddings,
-        model.item_utility,
-        slates,
-        out,
-    )
+    taste = np.float32(model.affinity_weight) * state["interest"]
+    score_slates(taste, model.catalog.embeddings, model.item_utility, slates, out)
     model.adjust(state, slates, out)
     return out
 

@@ -15,8 +15,10 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from recenv.catalog import Catalog
-from recenv.dynamics.pieces import Satiation, SessionPieces, TimeBudget
-from recenv.dynamics.user_models.base import Response
+from recenv.dynamics.kernel_groups import Response
+from recenv.dynamics.pieces.satiation import SatiationConfig
+from recenv.dynamics.pieces.time_budget import TimeBudgetConfig
+from recenv.dynamics.session_pieces import SessionPieces
 from recenv.dynamics.user_models.interest_evolution import InterestEvolution, InterestEvolutionConfig
 from recenv.engine.slates import score_slates
 from recenv.session_config import SessionConfig
@@ -55,30 +57,21 @@ class Users:
         config: InterestEvolutionConfig,
         catalog: Catalog,
         max_clicks: int = 1,
-        satiation: Satiation | None = None,
-        time_budget: TimeBudget | None = None,
+        satiation: SatiationConfig | None = None,
+        time_budget: TimeBudgetConfig | None = None,
     ):
-        satiation, time_budget = satiation or Satiation(), time_budget or TimeBudget()
+        satiation, time_budget = satiation or SatiationConfig(), time_budget or TimeBudgetConfig()
         self.parameters = asdict(config) | asdict(satiation) | asdict(time_budget)
         self.catalog = catalog
         self.model = InterestEvolution(config, catalog, max_clicks)
-        config_of_pieces = SessionConfig().override(satiation=satiation, time_budget=time_budget)
-        self.pieces = SessionPieces(config_of_pieces, catalog.embedding_dim)
+        pieces = SessionConfig().override(satiation=satiation, time_budget=time_budget).piece_configs()
+        self.pieces = SessionPieces(pieces, catalog, self.model)
 
     def utilities(self, state: dict[str, np.ndarray], slate: np.ndarray) -> np.ndarray:
         out = np.full(slate.shape, np.nan, np.float32)
-        score_slates(
-            state["interest"],
-            state["satiation"],
-            np.empty(0, np.float32),
-            self.model.affinity_weight,
-            self.pieces.satiation_weight,
-            0.0,
-            self.catalog.embeddings,
-            self.model.item_utility,
-            slate.astype(np.int32),
-            out,
-        )
+        taste = np.float32(self.model.affinity_weight) * state["interest"]
+        self.pieces.add_taste(state, taste)
+        score_slates(taste, self.catalog.embeddings, self.model.item_utility, slate.astype(np.int32), out)
         return out
 
 
@@ -87,7 +80,7 @@ class Answer:
 
     def __init__(self, users: Users, state: dict[str, np.ndarray], slates, clicks, draws, active=None):
         slates, clicks = np.asarray(slates, np.int32), np.asarray(clicks, np.bool_)
-        count, model, catalog = len(slates), users.model, users.catalog
+        count, model = len(slates), users.model
         active = np.ones(count, np.bool_) if active is None else np.asarray(active)
         clicked = np.full((count, model.max_clicks), -1, np.int16)
         for b, row in enumerate(clicks):
@@ -97,20 +90,12 @@ class Answer:
         self.rewards = np.zeros((count, 3), np.float32)
         self.left = np.ones(count, np.bool_)
         wanted, benefit = np.full(clicked.shape, np.nan), np.full(clicked.shape, np.nan)
-        draws, returned = np.asarray(draws, np.float64), np.ones(count, np.bool_)
-        response = Response(slates, clicked, draws, active, self.feedback, self.rewards, wanted, benefit, self.left)
+        draws, returned = np.asarray(draws, np.float64), np.zeros(count, np.bool_)
+        written = (self.feedback, self.rewards, wanted, benefit, self.left, returned)
+        response = Response(slates, clicked, draws, active, *written)
         model.respond(state, response)
         assert not self.left.any()  # of its own accord no user of this model leaves
-        users.pieces.settle(
-            users.pieces.arrays(state),
-            catalog.embeddings,
-            catalog.length,
-            model.watch_channel,
-            model.minutes_reward,
-            response,
-            0,
-            returned,
-        )
+        users.pieces.settle(state, response)
         assert not returned.any()
 
 
@@ -204,7 +189,7 @@ def test_worth_is_the_gradient_of_the_benefit_inside_the_cube(data: st.DataObjec
 def test_one_hot_topics_without_our_additions_are_recsims_model(data: st.DataObject, catalog: Catalog):
     # Steps, quality's return and the cost of no click keep our defaults: they are RecSim's constants.
     config = InterestEvolutionConfig(appeal_weight=0.0, match_quality=0.0)
-    population = Users(config, catalog, 1, Satiation(satiation_weight=0.0), TimeBudget(budget=200.0))
+    population = Users(config, catalog, 1, SatiationConfig(satiation_weight=0.0), TimeBudgetConfig(budget=200.0))
     model, dim = population.model, catalog.embedding_dim
     state = model.start(np.array([data.draw(st.lists(UNIFORMS, min_size=dim, max_size=dim))]))
     state |= population.pieces.start(np.empty((1, 0)))
@@ -240,9 +225,9 @@ def test_one_hot_topics_without_our_additions_are_recsims_model(data: st.DataObj
 def test_defaults_are_recsims_constants_where_they_claim_to_be():
     config = InterestEvolutionConfig()
     assert config.interest_step == 0.3
-    assert TimeBudget().quality_return == pytest.approx(0.9 / 3.4)
-    assert TimeBudget().no_click_cost == 0.5
-    assert InterestEvolution.defaults["time_budget"] == TimeBudget()
+    assert TimeBudgetConfig().quality_return == pytest.approx(0.9 / 3.4)
+    assert TimeBudgetConfig().no_click_cost == 0.5
+    assert SessionConfig().override(user_model="interest_evolution").time_budget == TimeBudgetConfig()
     assert (config.click_reward, config.minute_reward, config.like_reward) == (0.0, 1.0, 0.0)
 
 
@@ -253,7 +238,7 @@ def hand_model(max_clicks: int = 1, quality_return: float = 0.25, **options: Any
     """Two items, along the first axis and along the diagonal, and round parameters."""
     config = InterestEvolutionConfig(**{"match_quality": 2.0, **options})
     items = Catalog.from_arrays(np.array([[1.0, 0.0], [1.0, 1.0]]), quality=np.array([1.0, -2.0]))
-    return Users(config, items, max_clicks, time_budget=TimeBudget(quality_return=quality_return))
+    return Users(config, items, max_clicks, time_budget=TimeBudgetConfig(quality_return=quality_return))
 
 
 def hand_state(budget: float = 10.0, indices: int = 1) -> dict[str, np.ndarray]:

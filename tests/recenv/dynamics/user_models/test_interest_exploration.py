@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recenv.catalog import Catalog
-from recenv.dynamics.user_models.base import Response
+from recenv.dynamics.kernel_groups import Response
 from recenv.dynamics.user_models.interest_exploration import InterestExploration, InterestExplorationConfig
 from recenv.engine.session_batch import SessionBatch
 from recenv.errors import InvalidInput
@@ -199,7 +199,9 @@ def test_answers_equal_the_equations(data: st.DataObject, catalog: Catalog):
     positions = np.array([clicked + [-1] * (2 - len(clicked))], np.int16)
     shown = np.array([slate], np.int32)
     active = np.ones(1, np.bool_)
-    model.respond(state, Response(shown, positions, np.empty((1, 0)), active, feedback, rewards, wanted, benefit, left))
+    model.respond(
+        state, Response(shown, positions, np.empty((1, 0)), active, feedback, rewards, wanted, benefit, left, ~left)
+    )
     for n, k in enumerate(clicked):
         affinity = sum(float(u) * float(v) for u, v in zip(interest[0], catalog.embeddings[slate[k]], strict=True))
         assert wanted[0, n] == catalog.length[slate[k]]
@@ -223,7 +225,9 @@ def test_inactive_sessions_get_nothing():
     wanted, benefit, left = np.full((2, 1), np.nan), np.full((2, 1), np.nan), np.ones(2, np.bool_)
     shown, clicked, active = np.zeros((2, 1), np.int32), np.zeros((2, 1), np.int16), np.array([False, True])
     state = users_of(model, 2)
-    model.respond(state, Response(shown, clicked, np.empty((2, 0)), active, feedback, rewards, wanted, benefit, left))
+    model.respond(
+        state, Response(shown, clicked, np.empty((2, 0)), active, feedback, rewards, wanted, benefit, left, ~left)
+    )
     np.testing.assert_array_equal(rewards, [[0, 0], [1, 0]])
     assert np.isnan(wanted[0]).all()
     assert not feedback[0].any()

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recenv.catalog import Catalog
-from recenv.dynamics.user_models.base import Response
+from recenv.dynamics.kernel_groups import Response
 from recenv.dynamics.user_models.long_term_satisfaction import LongTermSatisfaction, LongTermSatisfactionConfig
 from recenv.engine.session_batch import SessionBatch
 from recenv.errors import InvalidInput
@@ -46,7 +46,7 @@ class Answer:
         self.benefit = np.full(clicked.shape, np.nan)
         self.left = np.ones(len(slates), np.bool_)
         draws = np.asarray(draws, np.float64)
-        written = (self.feedback, self.rewards, self.wanted, self.benefit, self.left)
+        written = (self.feedback, self.rewards, self.wanted, self.benefit, self.left, np.zeros_like(self.left))
         model.respond(state, Response(slates, clicked, draws, active, *written))
 
 

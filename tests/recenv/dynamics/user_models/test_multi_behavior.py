@@ -15,7 +15,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from recenv.catalog import Catalog
-from recenv.dynamics.user_models.base import Response
+from recenv.dynamics.kernel_groups import Response
 from recenv.dynamics.user_models.multi_behavior import AFTER_CLICK, MultiBehavior, MultiBehaviorConfig
 from recenv.engine.session_batch import SessionBatch
 from recenv.envs.session_env import RecSessionEnv
@@ -47,7 +47,7 @@ class Answer:
         self.benefit = np.full(clicked.shape, np.nan)
         self.left = np.ones(len(slates), np.bool_)
         draws = np.asarray(draws, np.float64)
-        written = (self.feedback, self.rewards, self.wanted, self.benefit, self.left)
+        written = (self.feedback, self.rewards, self.wanted, self.benefit, self.left, np.zeros_like(self.left))
         model.respond(state, Response(slates, clicked, draws, active, *written))
         assert not self.rewards[:, 7:].any()
 

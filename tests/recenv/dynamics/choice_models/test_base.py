@@ -1,0 +1,72 @@
+"""What every choice model promises: rows apart, empty positions never clicked, ranges."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+
+from recenv import ChoiceModel, InvalidInput
+from recenv.dynamics.choice_models.exponential_cascade import ExponentialCascade
+from recenv.dynamics.choice_models.multinomial_logit import MultinomialLogit
+from recenv.dynamics.choice_models.position_based import PositionBased
+from recenv.families import CHOICE_MODELS
+from tests.recenv.dynamics.choice_models.choice_cases import EMPTY, ENDS, choose, indicators
+
+pytestmark = pytest.mark.kernels
+
+
+@pytest.mark.parametrize("model", [MultinomialLogit(0.5, 0.9), ExponentialCascade(0.1, 0.9), PositionBased(1.0, 0.5)])
+def test_rows_do_not_touch_one_another(model: ChoiceModel):
+    rng = np.random.default_rng(1)
+    utilities = rng.normal(size=(40, 5)).astype(np.float32)
+    utilities[rng.random((40, 5)) < 0.2] = -np.inf
+    draws = rng.random((40, 7))
+    together = np.empty((40, model.max_clicks(5)), np.int16)
+    alone = np.empty_like(together)
+    model.choose(utilities, draws, together)
+    for b in range(40):
+        row = slice(b, b + 1)
+        model.choose(utilities[row], draws[row], alone[row])
+    np.testing.assert_array_equal(together, alone)
+    marks = indicators(together, 5)
+    assert marks.any()
+    assert not marks[utilities == -np.inf].any()
+
+
+@pytest.mark.parametrize("model", [MultinomialLogit(-1e6), ExponentialCascade(1e6), PositionBased(0.0, -1e6, 1.0)])
+def test_a_slate_of_empty_positions_gets_no_click(model: ChoiceModel):
+    assert (choose(model, [EMPTY, EMPTY], [*ENDS]) == -1).all()
+    assert (choose(model, [EMPTY], [*ENDS]) == -1).all()
+
+
+def test_a_slate_of_one_item():
+    for model in (MultinomialLogit(0.0), ExponentialCascade(0.5), PositionBased(1.0, 0.0)):
+        assert choose(model, [0.0], [ENDS[0], 0.499, 0.501, ENDS[1]]).tolist() == [[0], [0], [-1], [-1]]
+
+
+def test_clicks_and_uniforms_of_a_slate():
+    for model, count in ((MultinomialLogit(), 1), (ExponentialCascade(), 1), (PositionBased(), 10)):
+        assert model.max_clicks(10) == count
+        assert model.num_draws(10) == count
+
+
+@pytest.mark.parametrize(
+    ("model", "field", "wrong"),
+    [
+        *(
+            (model, "position_decay", value)
+            for model in map(CHOICE_MODELS.get, CHOICE_MODELS.registered())
+            for value in (0.0, 1.01, math.nan)
+        ),
+        *((MultinomialLogit, "no_click_utility", value) for value in (1.1e6, -math.inf)),
+        *((ExponentialCascade, "attention", value) for value in (0.0, 1.1e6)),
+        *((PositionBased, "relevance_slope", value) for value in (-0.1, math.inf)),
+        *((PositionBased, "relevance_midpoint", value) for value in (1.1e6, "1")),
+    ],
+)
+def test_a_config_out_of_range_is_refused(model: Any, field: str, wrong: Any):
+    with pytest.raises(InvalidInput, match=rf"^{field}=.*set {field} to"):
+        model(**{field: wrong})
