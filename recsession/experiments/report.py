@@ -8,9 +8,9 @@ from statistics import fmean
 from typing import Any
 
 from offline_data.describe.number_words import finite, interval_text, percent, readable
+from offline_data.ope.base import TRUSTED_SAMPLE_SIZE
 from recenv.errors import require
 
-TRUSTED_ESS = 100.0  # effective sample size below which an off-policy estimate is marked untrusted
 TABLE_WIDTH = 120
 
 BEST = "* the highest mean of its column, and what cannot be told from it: 95 % intervals over seeds that overlap"
@@ -80,7 +80,7 @@ def ope_points(results: dict[str, Any]) -> list[dict[str, Any]]:
         for seed, estimates, truth in per_seed:
             for estimate in estimates or []:
                 ends = [estimate.get(key) for key in ("value", "low", "high")]
-                enough = finite(estimate.get("ess")) and estimate["ess"] >= TRUSTED_ESS
+                enough = finite(estimate.get("ess")) and estimate["ess"] >= TRUSTED_SAMPLE_SIZE
                 trusted = bool(estimate.get("trusted", True)) and enough and all(map(finite, ends))
                 has_truth = trusted and finite(truth["value"]) and ends[1] <= truth["value"] <= ends[2]
                 point = {"method": name, "seed": seed, "truth": truth, **estimate}
