@@ -41,6 +41,22 @@ class Interval:
         half = 1.96 * float(np.std(samples, ddof=1)) / float(np.sqrt(len(samples))) if len(samples) > 1 else 0.0
         return Interval(mean, mean - half, mean + half)
 
+    @staticmethod
+    def of_groups(sums: np.ndarray, counts: np.ndarray) -> Interval:
+        """Return the mean of all values where those of one group may depend on one another; of single ones it is `of`.
+
+        Args:
+            sums: [G], of each group's values.
+            counts: [G], how many a group has; one without a value does not count.
+        """
+        total, there = float(counts.sum()), int(np.count_nonzero(counts))
+        mean = float(sums.sum()) / total
+        if there < 2:
+            return Interval(mean, mean, mean)
+        spread = float(((sums - mean * counts) ** 2).sum()) * there / (there - 1)
+        half = 1.96 * math.sqrt(spread) / total
+        return Interval(mean, mean - half, mean + half)
+
     @property
     def half_width(self) -> float:
         """Half of the interval's width."""

@@ -104,9 +104,7 @@ def order_statistics(pieces: Pieces, ranks: np.ndarray) -> np.ndarray:
 
 
 def clustered_interval(pieces: Callable[[], Iterable[tuple[np.ndarray, np.ndarray]]], num_clusters: int) -> Interval:
-    """Return the mean and its 95 % interval where values of one cluster may depend on one another.
-
-    With a value a cluster this is `Interval.of`.
+    """Return `Interval.of_groups`, of pieces.
 
     Args:
         pieces: pairs of values [n] float64 and their clusters [n], in [0, num_clusters).
@@ -116,13 +114,7 @@ def clustered_interval(pieces: Callable[[], Iterable[tuple[np.ndarray, np.ndarra
     for values, cluster in pieces():
         sums += np.bincount(cluster, values, num_clusters)
         counts += np.bincount(cluster, minlength=num_clusters)
-    total, there = int(counts.sum()), int(np.count_nonzero(counts))
-    mean = float(sums.sum()) / total
-    if there < 2:
-        return Interval(mean, mean, mean)
-    spread = float(((sums - mean * counts) ** 2).sum()) * there / (there - 1)
-    half = 1.96 * math.sqrt(spread) / total
-    return Interval(mean, mean - half, mean + half)
+    return Interval.of_groups(sums, counts)
 
 
 class EffectiveSampleSize:

@@ -146,7 +146,9 @@ class ClickLikelihood:
             self.sessions[sessions],
             offsets - offsets[0],
             np.asarray(self.dataset.sessions["profile"][sessions]),
-            *(np.asarray(self.dataset.rows[name][rows]) for name in ("slate", "shown", "feedback")),
+            np.asarray(self.dataset.rows["slate"][rows]),
+            np.asarray(self.dataset.rows["shown"][rows]),
+            np.asarray(self.dataset.rows["feedback"][rows]),
             renewed,
         )
 

@@ -101,6 +101,9 @@ def maximize(
 ) -> Optimum:
     """Return a maximum within bounds, by Newton steps that are halved until they do not lose.
 
+    Our own, since SciPy has no Newton's method that rests at a bound: on the fits of the tests `trust-constr` stopped
+    up to 50 standard errors from it, and `L-BFGS-B` read the log eight times as often for the same parameters.
+
     Along directions where the function is convex the step follows its gradient by the curvature's size, so that every
     step climbs. A parameter at a bound which the gradient points out of rests there. It ends where the Newton
     decrement, the squared length of the step in standard errors, is below 1e-10, or where a step wins less than 1e-6

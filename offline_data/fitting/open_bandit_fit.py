@@ -18,8 +18,8 @@ from typing import Any, Final
 import numpy as np
 from scipy.optimize import minimize_scalar
 
-from offline_data.fitting.calibration import gain_per_step, verdict
 from offline_data.fitting.maximum_likelihood import Evaluation, Optimum, ParameterEstimate, maximize
+from offline_data.fitting.verdict import verdict
 from offline_data.interop.readers.open_bandit import NUM_POSITIONS, POLICIES, read_open_bandit
 from recenv.catalog import Catalog
 from recenv.errors import require, require_range
@@ -135,7 +135,7 @@ def fit_open_bandit(path: str | Path, campaign: str, *, holdout_fraction: float 
         num_held_out=len(chance),
         log_likelihood=float(fitted.mean()),
         baseline=float(constant.mean()),
-        gain=gain_per_step(fitted, constant, np.ones(len(chance))),
+        gain=Interval.of(fitted - constant),
         reliability=reliability(chance, click[drawn]),
     )
 

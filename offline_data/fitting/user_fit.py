@@ -19,7 +19,6 @@ from typing import Any, Final, Literal
 
 import numpy as np
 
-from offline_data.fitting.calibration import gain_per_step, verdict
 from offline_data.fitting.click_kernel import PARAMETERS
 from offline_data.fitting.click_likelihood import ClickLikelihood
 from offline_data.fitting.feedback_estimates import leave_estimates, like_estimates
@@ -30,6 +29,7 @@ from offline_data.fitting.maximum_likelihood import (
     maximize,
     sandwich,
 )
+from offline_data.fitting.verdict import verdict
 from offline_data.store.dataset import LoggedDataset
 from recenv.errors import require, require_range, unknown_name
 from recenv.random_streams import derive_seeds
@@ -355,9 +355,9 @@ def _judge(
         num_steps=int(steps),
         log_likelihood=float(fitted.sum()) / steps,
         baseline=float(baseline.sum()) / steps,
-        gain=gain_per_step(fitted, baseline, lengths),
+        gain=Interval.of_groups(fitted - baseline, lengths),
         logged=float(logged.sum()) / steps,
-        gain_on_logged=gain_per_step(fitted, logged, lengths),
+        gain_on_logged=Interval.of_groups(fitted - logged, lengths),
         reliability=reliability(probability, clicked),
     )
 

@@ -11,10 +11,10 @@ from typing import Any, Literal
 import numpy as np
 from tqdm import tqdm
 
-from offline_data.fitting.calibration import verdict
 from offline_data.fitting.maximum_likelihood import ParameterEstimate
 from offline_data.fitting.open_bandit_fit import fit_open_bandit
 from offline_data.fitting.user_fit import fit_user_model
+from offline_data.fitting.verdict import verdict
 from offline_data.store.atomic_files import make_folder, replacing, write_json
 from offline_data.store.dataset import LoggedDataset
 from recenv.errors import InvalidInput, require

@@ -39,6 +39,13 @@ def test_interval_covers_the_mean_at_its_rate():
     assert 1835 <= sum(interval.low <= 0.5 <= interval.high for interval in intervals) <= 1940
 
 
+def test_interval_of_groups_by_hand():
+    """Groups of one value and of three, whose mean is 1 each; then sums that lie 1 above and 1 below what 1 a value is."""
+    assert Interval.of_groups(np.array([1.0, 3.0]), np.array([1.0, 3.0])) == Interval(1.0, 1.0, 1.0)
+    uneven = Interval.of_groups(np.array([2.0, 2.0]), np.array([1.0, 3.0]))
+    assert uneven.high - uneven.mean == pytest.approx(1.96 * np.sqrt((1.0 + 1.0) * 2 / 1) / 4)
+
+
 @pytest.mark.parametrize(
     ("weights", "size"),
     [([3.0, 1.0, 0.0, 0.0], 1.6), ([0.0, 0.0], 0.0), ([7.0] * 7, 7.0), ([1e300, 1e300, 0.0], 2.0), ([1e-300], 1.0)],
