@@ -40,7 +40,7 @@ def test_interval_covers_the_mean_at_its_rate():
 
 
 def test_interval_of_groups_by_hand():
-    """Groups of one value and of three, whose mean is 1 each; then sums that lie 1 above and 1 below what 1 a value is."""
+    """Groups of one value and of three, whose mean is 1 each; then sums 1 above and 1 below that."""
     assert Interval.of_groups(np.array([1.0, 3.0]), np.array([1.0, 3.0])) == Interval(1.0, 1.0, 1.0)
     uneven = Interval.of_groups(np.array([2.0, 2.0]), np.array([1.0, 3.0]))
     assert uneven.high - uneven.mean == pytest.approx(1.96 * np.sqrt((1.0 + 1.0) * 2 / 1) / 4)
