@@ -7,9 +7,7 @@ import re
 from typing import Any
 
 import numpy as np
-import pytest
 
-from recenv.errors import InvalidInput
 from recsession.experiments.report import BEST, TABLE_WIDTH, format_table, ope_points
 from tests.recsession.experiments.quickstart_results import SCORES, make_broken, make_results
 
@@ -108,10 +106,3 @@ def test_an_estimate_is_untrusted_below_its_effective_sample_size():
     assert [(point["method"], point["seed"], point["estimator"]) for point in untrusted[:1]] == [("awr", 11, "snips")]
     assert len(untrusted) == 7
     assert "untrusted 1/3" in format_table(results)
-
-
-def test_a_missing_key_is_named():
-    results = make_results()
-    del results["ceiling"], results["seeds"]
-    with pytest.raises(InvalidInput, match=r"results lack seeds, ceiling; .*--fresh"):
-        format_table(results)
