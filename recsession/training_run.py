@@ -33,8 +33,9 @@ from agents.training.trainer import (
 )
 from agents.values.critics import CriticConfig
 from agents.values.scores.base import score_log
-from offline_data.store.atomic_files import make_folder, replacing, sole_writer, write_json
+from offline_data.store.atomic_files import replacing
 from offline_data.store.dataset import LoggedDataset
+from offline_data.store.folder_claim import FolderClaim, as_json
 from recenv.errors import require, require_range
 from recenv.plain_config import to_plain
 from recenv.statistics import Interval
@@ -101,10 +102,8 @@ def run_training(name: str, words: Sequence[str]) -> None:
         not (chosen.out / "manifest.json").exists(),
         f"--out {chosen.out} is a logged dataset; choose another folder for policy and metrics",
     )
-    out = make_folder(chosen.out)
-    with sole_writer(out):
-        _claim(name, dataset, chosen, out)
-        _fit_and_train(name, dataset, chosen, out)
+    with FolderClaim(chosen.out, _request(name, dataset, chosen)).held():
+        _fit_and_train(name, dataset, chosen, chosen.out)
 
 
 def _chosen_parts(objective: type[Objective], words: Sequence[str]) -> tuple[TrainerConfig, CriticConfig]:
@@ -163,31 +162,18 @@ def _fit_and_train(name: str, dataset: LoggedDataset, chosen: Any, out: Path) ->
     print(f"judge it with `recsession evaluate --policy {out / 'policy'}`")
 
 
-def _claim(name: str, dataset: LoggedDataset, chosen: Any, out: Path) -> None:
-    """Write what the folder is for, or refuse one that is for another run.
-
-    Raises:
-        InvalidInput: naming what differs.
-    """
-    request = {
-        "objective": {"name": name, **to_plain(chosen.objective)},
-        "trainer": to_plain(chosen.trainer),
-        "critic": to_plain(chosen.critic),
-        "score": chosen.score,
-        "seed": chosen.seed,
-        "log": dataset.manifest["schema"],
-    }
-    request = json.loads(json.dumps(request))
-    file = out / "request.json"
-    if file.exists():
-        held = json.loads(file.read_text())
-        other = [part for part, value in request.items() if held.get(part) != value]
-        require(
-            not other,
-            f"--out {out} holds a run with another {', '.join(other)}; choose another folder, or remove it to start "
-            "over",
-        )
-    write_json(file, request)
+def _request(name: str, dataset: LoggedDataset, chosen: Any) -> dict[str, Any]:
+    """Return what the run depends on, as JSON gives it back."""
+    return as_json(
+        {
+            "objective": {"name": name, **to_plain(chosen.objective)},
+            "trainer": to_plain(chosen.trainer),
+            "critic": to_plain(chosen.critic),
+            "score": chosen.score,
+            "seed": chosen.seed,
+            "log": dataset.manifest["schema"],
+        }
+    )
 
 
 def _scores(out: Path, dataset: LoggedDataset, chosen: Any, bar: tqdm[Any]) -> torch.Tensor:

@@ -6,24 +6,16 @@ checksummed and renamed to the dataset's own path in one step.
 
 Ranges are the seam for a distributed engine: let any number of machines run `RangeWriter(partial, request)` over the
 `request.ranges()`, in any order and more than once, into one shared folder `<path>.partial`; `collect(path, request)`
-then finds them there and joins them. The worker processes of this module do no more.
+then finds them there and joins them. Its own workers do no more.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import multiprocessing
-import os
 import shutil
-import signal
-import threading
-from collections import deque
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
-from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any, Final
 
@@ -32,11 +24,13 @@ import numpy as np
 from offline_data.behavior.base import ACTION_KINDS, ActionKind, BehaviorPolicy, make_behavior, pinned_spec
 from offline_data.collection.corruption import Corruption
 from offline_data.collection.rollout import play_sessions
-from offline_data.store.atomic_files import is_taken, make_folder, place_folder, replacing, sole_writer, write_json
+from offline_data.store.atomic_files import is_taken, place_folder, replacing
 from offline_data.store.dataset import LATENT_LABELS, LoggedDataset
 from offline_data.store.dataset_writer import consumed_events, fill_folder, versions
+from offline_data.store.folder_claim import FolderClaim, as_json, first_difference
 from offline_data.store.stored_arrays import StoredArray, store_arrays
-from recenv.errors import InvalidInput, require, require_range, unknown_name
+from offline_data.units import Progress, run_units
+from recenv.errors import require, require_range, unknown_name
 from recenv.random_streams import derive_seeds
 from recenv.session_config import SessionConfig
 from recenv.world import World, make_world
@@ -117,15 +111,14 @@ class LogRequest:
 
 
 def collect(
-    path: str | Path, request: LogRequest, *, workers: int = 1, progress: Callable[[int], object] | None = None
+    path: str | Path, request: LogRequest, *, workers: int = 1, progress: Progress | None = None
 ) -> LoggedDataset:
     """Log sessions to a folder and return the dataset; if one of an equal request is there, return that.
 
     Args:
         path: the dataset's folder; unfinished work lies in `<path>.partial`.
         request: what to log.
-        workers: processes that play ranges at the same time, this one and others that it spawns (a script then needs
-            its `if __name__ == "__main__"`); the bytes are the same for any number.
+        workers: processes that play ranges at the same time; the bytes are the same for any number.
         progress: called with the number of sessions of each range as it is done.
 
     Raises:
@@ -139,14 +132,11 @@ def collect(
     if is_taken(path):
         return _finished(path, partial, request, progress)
     writer = RangeWriter(partial, request)  # what it refuses, it refuses before a folder is made
-    make_folder(partial)
-    with sole_writer(partial):
+    with FolderClaim(partial, writer.plain).held():
         if is_taken(path):  # another process has finished it since
             return _finished(path, partial, request, progress)
-        _claim(partial, writer.plain)
-        for count in _write_ranges(writer, workers):
-            if progress:
-                progress(count)
+        units = [_RangeUnit(writer, sessions) for sessions in writer.request.ranges()]
+        run_units(units, workers=workers, folder=partial, progress=progress)
         _join(partial / "whole", writer, workers)
         place_folder(partial / "whole", path)
         shutil.rmtree(partial, ignore_errors=True)  # another process may be looking in
@@ -182,9 +172,13 @@ class RangeWriter:
         self.request = replace(request, behavior=pinned_spec(request.behavior))
         self.world = make_world(request.config)
         self.policy = self.request.policy(self.world)
-        self.plain = _plain(self.request)
+        self.plain = as_json(self.request.to_dict())
         made_by = json.dumps([self.plain, versions()], sort_keys=True)
         self._digest = hashlib.sha256(made_by.encode()).hexdigest()[:16]
+
+    def __reduce__(self) -> tuple[type[RangeWriter], tuple[Path, LogRequest]]:
+        # Its world is made anew where it is sent.
+        return RangeWriter, (self.partial, self.request)
 
     def file(self, sessions: range) -> Path:
         """Return the file of a range: another for every request, and for every version that may play it otherwise.
@@ -211,29 +205,19 @@ class RangeWriter:
         return len(sessions)
 
 
-def _plain(request: LogRequest) -> dict[str, Any]:
-    """Return a request whose behavior is pinned as JSON gives it back."""
-    try:
-        return json.loads(json.dumps(request.to_dict()))
-    except TypeError as error:
-        raise InvalidInput(f"the log request holds what JSON does not: {error}; give plain values") from error
-
-
-def _finished(
-    path: Path, partial: Path, request: LogRequest, progress: Callable[[int], object] | None
-) -> LoggedDataset:
+def _finished(path: Path, partial: Path, request: LogRequest, progress: Progress | None) -> LoggedDataset:
     require(path.is_dir(), f"{path} is a file; choose another --out")
     require(
         (path / "manifest.json").is_file(),
         f"{path} holds something else (no manifest.json); choose another --out, or an empty folder",
     )
     dataset = LoggedDataset.open(path)
-    source, quality = dataset.manifest["source"], json.loads(json.dumps(request.quality))
+    source, quality = dataset.manifest["source"], as_json(request.quality)
     there = {**source["request"], "quality": dataset.manifest["quality"]} if "request" in source else None
-    plain = {**_plain(replace(request, behavior=pinned_spec(request.behavior))), "quality": quality}
+    plain = {**as_json(replace(request, behavior=pinned_spec(request.behavior)).to_dict()), "quality": quality}
     require(
         there == plain,
-        f"{path} holds a dataset of another request{_difference(there, plain)}; choose another --out or remove it",
+        f"{path} holds a dataset of another request{first_difference(there, plain)}; choose another --out or remove it",
     )
     shutil.rmtree(partial, ignore_errors=True)  # what a stop between the last two steps has left
     if progress:
@@ -294,55 +278,27 @@ def _check_propensities(request: LogRequest, rows: dict[str, np.ndarray]) -> Non
         )
 
 
-def _write_ranges(writer: RangeWriter, workers: int) -> Iterator[int]:
-    """Write every range and yield the sessions of each as it is done."""
-    ranges = writer.request.ranges()
-    if min(workers, len(ranges)) == 1:
-        yield from map(writer.write, ranges)
-        return
-    others = min(workers, len(ranges)) - 1
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(others, context, _begin_worker, (writer.partial, writer.request)) as pool:
-        try:
-            left, begun = deque(ranges), deque[Future[int]]()
-            while left or begun:
-                while left and len(begun) < 2 * others:
-                    begun.append(pool.submit(_write_in_worker, left.popleft()))
-                if begun and (begun[0].done() or not left):
-                    yield begun.popleft().result()
-                else:  # this process works too, from the end
-                    yield writer.write(left.pop())
-        except BrokenProcessPool as error:
-            raise InvalidInput(
-                f"workers={workers}: a worker process has died, for want of memory or, in a script, of its "
-                'if __name__ == "__main__"; mend that or lower workers, and run the same command again to go on'
-            ) from error
-        finally:
-            pool.shutdown(cancel_futures=True)
+@dataclass(frozen=True)
+class _RangeUnit:
+    """One range, as a unit of work."""
 
+    writer: RangeWriter
+    sessions: range
+    needs: tuple[()] = ()
 
-_writer: RangeWriter | None = None
+    @property
+    def title(self) -> str:
+        return f"sessions {self.sessions.start} to {self.sessions.stop - 1}"
 
+    @property
+    def cost(self) -> int:
+        return len(self.sessions)
 
-def _begin_worker(partial: Path, request: LogRequest) -> None:
-    global _writer
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's, which stops its workers
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        threading.Thread(target=_die_with, args=(parent.sentinel,), daemon=True).start()
-    _writer = RangeWriter(partial, request)
+    def is_done(self) -> bool:
+        return self.writer.file(self.sessions).exists()
 
-
-def _die_with(sentinel: int) -> None:
-    # A parent that was killed cannot stop its workers, and they must not write beside the next one's.
-    wait([sentinel])
-    os._exit(1)
-
-
-def _write_in_worker(sessions: range) -> int:
-    if _writer is None:
-        raise RuntimeError("a worker was given a range before its request")
-    return _writer.write(sessions)
+    def run(self, progress: Progress) -> None:
+        progress(self.writer.write(self.sessions))
 
 
 def _join(whole: Path, writer: RangeWriter, workers: int) -> None:
@@ -373,28 +329,3 @@ def _join(whole: Path, writer: RangeWriter, workers: int) -> None:
 def _chained(parts: list[np.ndarray]) -> np.ndarray:
     """Return the offsets of a whole whose parts have these, each from zero."""
     return np.concatenate([[0], np.cumsum(np.concatenate([np.diff(part) for part in parts]))]).astype(np.int64)
-
-
-def _claim(partial: Path, plain: dict[str, Any]) -> None:
-    file = partial / "request.json"
-    if file.exists():
-        try:
-            there = json.loads(file.read_text())
-        except ValueError as error:
-            raise InvalidInput(f"{file} is damaged; remove {partial} and run the same command again") from error
-        require(
-            there == plain,
-            f"{partial} holds unfinished work of another request{_difference(there, plain)}; remove it or choose "
-            "another --out",
-        )
-    else:
-        write_json(file, plain)
-
-
-def _difference(there: Any, asked: Any, name: str = "") -> str:
-    """Return where two requests first differ, for a message."""
-    if isinstance(there, dict) and isinstance(asked, dict):
-        for key in sorted(there.keys() | asked.keys()):
-            if there.get(key) != asked.get(key):
-                return _difference(there.get(key), asked.get(key), f"{name}.{key}" if name else key)
-    return f" ({name} {json.dumps(there)} there, {json.dumps(asked)} here)" if name else ""

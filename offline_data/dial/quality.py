@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -115,6 +115,10 @@ class Reference:
     def of(quality: Mapping[str, Any]) -> Reference:
         """Return the references that a manifest's `quality` holds."""
         return Reference(Interval(**quality["expert_return"]), Interval(**quality["noise_return"]))
+
+    def as_dict(self) -> dict[str, dict[str, float]]:
+        """Return both intervals by name, as `of` reads them."""
+        return asdict(self)
 
     def score_interval(self, session_return: float) -> Interval:
         """Return the normalised score of a return that is known, and how far the references' samples leave it open."""

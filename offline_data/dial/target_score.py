@@ -152,8 +152,7 @@ class _Dial:
             "mixing": self._mixing,
             "good_fraction": good_fraction,
             "target_score": target_score,
-            "expert_return": self.reference.expert_return.as_dict(),
-            "noise_return": self.reference.noise_return.as_dict(),
+            **self.reference.as_dict(),
         }
         return replace(self._at(good_fraction), quality=quality)
 

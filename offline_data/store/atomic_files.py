@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import shutil
@@ -99,30 +98,6 @@ def make_folder(path: Path) -> Path:
     except OSError as error:
         raise unwritable(path, error) from error
     return path
-
-
-@contextmanager
-def sole_writer(folder: Path) -> Iterator[None]:
-    """Hold the folder's lock; the file `lock` stays, the lock itself ends with the process.
-
-    Args:
-        folder: an existing folder.
-
-    Raises:
-        InvalidInput: if another process holds it, or the folder cannot be written.
-    """
-    try:
-        lock = (folder / "lock").open("w")
-    except OSError as error:
-        raise unwritable(folder, error) from error
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise InvalidInput(
-                f"{folder} is being written by another process; wait for it or choose another --out"
-            ) from error
-        yield
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -75,8 +75,7 @@ def _references(log: LoggedDataset, noise: str) -> dict[str, Any]:
     return {
         "expert": expert,
         "noise": given,
-        "expert_return": reference.expert_return.as_dict(),
-        "noise_return": reference.noise_return.as_dict(),
+        **reference.as_dict(),
     }
 
 

@@ -31,7 +31,8 @@ from offline_data.collection.collection import LogRequest, collect
 from offline_data.dial.quality import mixture_spec, reference_returns
 from recenv.session_config import SessionConfig
 from recenv.world import make_world
-from recsession.experiments.quickstart import Method, Quickstart
+from recsession.experiments.comparison import Method
+from recsession.experiments.quickstart import Quickstart
 
 RATES = (1e-3, 2e-3, 4e-3)
 BATCHES = (512, 1024, 2048)

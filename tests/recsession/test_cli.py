@@ -186,11 +186,11 @@ def test_commands_can_be_given_again(run, made, tmp_path, folder_tree):
 @pytest.mark.parametrize(
     ("changes", "what"),
     [
-        (["--seed", 1], "seed"),
-        (["--critic.learning-rate", 0.01], "critic"),
-        (["--trainer.learning-rate", 0.01], "trainer"),
-        (["--encoder", "flat"], "trainer, critic"),
-        (["--objective.temperature", 0.5], "objective"),
+        (["--seed", 1], "seed 0"),
+        (["--critic.learning-rate", 0.01], "critic.learning_rate 0.001"),
+        (["--trainer.learning-rate", 0.01], "trainer.learning_rate 0.004"),
+        (["--encoder", "flat"], 'critic.network.encoder.name "pooled"'),
+        (["--objective.temperature", 0.5], "objective.temperature 1.0"),
     ],
 )
 def test_another_run_is_refused_before_anything_changes(run, made, tmp_path, folder_tree, changes, what):
@@ -199,9 +199,8 @@ def test_another_run_is_refused_before_anything_changes(run, made, tmp_path, fol
     before = folder_tree(tmp_path / "run")
     code, _, err = run(*words, *changes)
     assert code == 2
-    assert err == (
-        f"recsession: --out run holds a run with another {what}; choose another folder, or remove it to start over\n"
-    )
+    assert err.startswith(f"recsession: run holds work of another request ({what} there, ")
+    assert err.endswith(" here); remove it or choose another --out\n")
     assert folder_tree(tmp_path / "run") == before
 
 
@@ -279,7 +278,8 @@ def test_quickstart_at_a_tiny_size(run, tmp_path):
     code, _, err = run(*words, "--seed", 4)
     assert code == 2
     assert err == (
-        "recsession: out holds a run with other options; pass --fresh to start over, or choose another --out\n"
+        "recsession: out holds work of another request (seed 3 there, 4 here); pass --fresh to start over, or choose "
+        "another --out\n"
     )
 
 

@@ -148,7 +148,7 @@ def file_in_the_way_of_the_partial(path, _):
         ),
         (
             unfinished_work,
-            "{path}.partial holds unfinished work of another request (dataset_seed 6 there, 5 here); remove it "
+            "{path}.partial holds work of another request (dataset_seed 6 there, 5 here); remove it "
             "or choose another --out",
         ),
         (foreign_folder, "{path} holds something else (no manifest.json); choose another --out, or an empty folder"),

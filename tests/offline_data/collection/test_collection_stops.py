@@ -13,6 +13,7 @@ import sys
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,11 +22,11 @@ from offline_data.behavior.uniform import UniformPolicy
 from offline_data.collection import collection
 from offline_data.collection.collection import collect
 from offline_data.collection.rollout import play_sessions
-from offline_data.store import dataset_writer
+from offline_data.store import dataset_writer, folder_claim
 from recenv.errors import InvalidInput
 from tests.folder_tree import tree
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 pytestmark = pytest.mark.usefixtures("small_ranges")
@@ -65,7 +66,7 @@ def test_stopped_between_ranges_it_goes_on(small_request, compared_bytes, expect
 @pytest.mark.parametrize(
     ("module", "name", "call"),
     [
-        (collection, "write_json", 1),  # the claim of the folder
+        (folder_claim, "write_json", 1),
         (collection, "store_arrays", 1),
         (collection, "store_arrays", 3),
         (collection, "_join", 1),
@@ -75,7 +76,7 @@ def test_stopped_between_ranges_it_goes_on(small_request, compared_bytes, expect
         (dataset_writer, "write_json", 1),  # the manifest
         (dataset_writer, "write_json", 2),  # run.json
         (collection, "place_folder", 1),
-        (shutil, "rmtree", 2),  # the dataset is in its place, the ranges are not yet removed
+        (shutil, "rmtree", 3),  # the dataset is in its place, the ranges are not yet removed
     ],
 )
 @pytest.mark.parametrize("error", [KeyboardInterrupt, OSError(28, "No space left on device")], ids=["stop", "full"])
@@ -109,14 +110,13 @@ def test_stopped_anywhere_it_leaves_nothing_half_written_and_goes_on(
 
 
 SCRIPT = """
-import json, sys, time
-from offline_data import collection
+import json, sys
+from offline_data.collection import collection
 
-if __name__ == "__main__":
-    collection.SESSIONS_PER_RANGE = 8
-    path, request, workers = sys.argv[1], json.loads(sys.argv[2]), int(sys.argv[3])
-    told = lambda count: print(count, flush=True)
-    collection.collect(path, collection.LogRequest.from_dict(request), workers=workers, progress=told)
+collection.SESSIONS_PER_RANGE = 8
+path, request, workers = sys.argv[1], json.loads(sys.argv[2]), int(sys.argv[3])
+told = lambda count: print(count, flush=True)
+collection.collect(path, collection.LogRequest.from_dict(request), workers=workers, progress=told)
 """
 
 
@@ -131,7 +131,7 @@ def start_script(path, request, workers=1):
 KILLING = """
 import json, os, shutil, signal, sys, time
 import numpy as np
-from offline_data import collection
+from offline_data.collection import collection
 
 collection.SESSIONS_PER_RANGE = 8
 path, request = sys.argv[1], collection.LogRequest.from_dict(json.loads(sys.argv[2]))
@@ -161,6 +161,7 @@ print(json.dumps(stages))
 """
 
 
+@pytest.mark.nightly
 def test_killed_at_twenty_random_points_it_goes_on_to_the_same_bytes(small_request, compared_bytes, expected, tmp_path):
     """SIGKILL falls where it falls; whatever it leaves, the next run takes up, and the last one ends undisturbed."""
     path = tmp_path / "log"
@@ -176,23 +177,36 @@ def test_killed_at_twenty_random_points_it_goes_on_to_the_same_bytes(small_reque
 
 
 @pytest.mark.parametrize("workers", [2, 3])
-def test_spawned_workers_give_the_same_bytes(small_request, compared_bytes, expected, tmp_path, workers):
-    path = tmp_path / "log"
-    with start_script(path, small_request, workers) as process:
-        assert process.stdout is not None
-        assert process.stdout.read() == "8\n" * 5
-        assert process.wait() == 0
-    assert compared_bytes(path) == expected
-    assert not partial_of(path).exists()
+def test_workers_give_the_same_bytes(small_request, compared_bytes, expected, tmp_path, workers):
+    told: list[int] = []
+    collect(tmp_path / "log", small_request, workers=workers, progress=told.append)
+    assert told == [8] * 5
+    assert compared_bytes(tmp_path / "log") == expected
+    assert [path.name for path in tmp_path.iterdir()] == ["log"]
 
 
-def test_workers_die_with_a_killed_parent_and_the_next_run_goes_on(small_request, compared_bytes, expected, tmp_path):
+def test_ranges_of_a_killed_worker_are_played_again(small_request, compared_bytes, expected, tmp_path):
+    killed: list[Any] = []
+
+    def kill_a_worker(_):
+        if not killed:
+            killed.append(multiprocessing.active_children()[0].pid)
+            os.kill(killed[0], signal.SIGKILL)
+
+    collect(tmp_path / "log", small_request, workers=2, progress=kill_a_worker)
+    assert killed
+    assert compared_bytes(tmp_path / "log") == expected
+
+
+@pytest.mark.nightly
+def test_a_killed_run_leaves_no_worker_and_the_next_one_goes_on(small_request, compared_bytes, expected, tmp_path):
     path = tmp_path / "log"
     many = replace(small_request, num_sessions=8 * 400)
     with start_script(path, many, 2) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "8\n"
-        workers = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        of_threads = Path(f"/proc/{process.pid}/task").glob("*/children")
+        workers = [child for file in of_threads for child in file.read_text().split()]
         assert workers
         process.send_signal(signal.SIGKILL)
     deadline = time.monotonic() + 30.0
@@ -204,18 +218,6 @@ def test_workers_die_with_a_killed_parent_and_the_next_run_goes_on(small_request
     shutil.rmtree(partial_of(path))
     collect(path, small_request)
     assert compared_bytes(path) == expected
-
-
-def test_a_worker_that_dies_is_told_and_the_next_run_goes_on(small_request, tmp_path):
-    def kill_workers(_):
-        for worker in multiprocessing.active_children():
-            worker.kill()
-
-    many = replace(small_request, num_sessions=8 * 400)
-    with pytest.raises(InvalidInput, match="workers=2: a worker process has died, for want of memory or"):
-        collect(tmp_path / "log", many, workers=2, progress=kill_workers)
-    assert not (tmp_path / "log").exists()
-    assert collect(tmp_path / "log", many).num_sessions == 3200
 
 
 def test_a_range_damaged_on_the_disk_is_refused(small_request, compared_bytes, expected, tmp_path):
@@ -284,15 +286,6 @@ def test_what_a_stop_before_the_last_step_leaves_is_removed(small_request, tmp_p
     assert [file.name for file in tmp_path.iterdir()] == ["log"]
 
 
-@pytest.mark.parametrize("text", [b"", b'{"a', b"\xff\xfe"])
-def test_a_damaged_request_of_unfinished_work_is_refused(small_request, tmp_path, text):
-    path = tmp_path / "log"
-    partial_of(path).mkdir()
-    (partial_of(path) / "request.json").write_bytes(text)
-    with pytest.raises(InvalidInput, match=r"request\.json is damaged; remove .*log\.partial and run the same command"):
-        collect(path, small_request)
-
-
 def test_the_working_folder_itself_is_a_path(small_request, compared_bytes, expected, tmp_path, monkeypatch):
     collect(tmp_path / "log", small_request)
     monkeypatch.chdir(tmp_path / "log")
@@ -317,7 +310,7 @@ def test_what_is_no_json_is_refused(small_request, tmp_path, monkeypatch):
 
     monkeypatch.setattr(UniformPolicy, "Config", OddConfig)
     behavior = {"name": "offline_data.behavior.uniform:UniformPolicy"}
-    with pytest.raises(InvalidInput, match=r"the log request holds what JSON does not: .*; give plain values"):
+    with pytest.raises(InvalidInput, match=r"the request holds what JSON does not: .*; give plain values"):
         collect(tmp_path / "log", replace(small_request, behavior=behavior))
     assert tree(tmp_path) == {}
 
@@ -330,7 +323,7 @@ def test_what_cannot_be_written_for_want_of_space_is_told(small_request, compare
         "resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))\n"
     )
     script = tmp_path / "full.py"
-    script.write_text(SCRIPT.replace("    collection.SESSIONS", f"    {limit}    collection.SESSIONS"))
+    script.write_text(SCRIPT.replace("collection.SESSIONS", f"{limit}collection.SESSIONS"))
     words = [sys.executable, str(script), str(path), json.dumps(small_request.to_dict()), "1"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "NUMBA_DISABLE_JIT": "1"}
     run = subprocess.run(words, env=environment, capture_output=True, text=True)

@@ -7,7 +7,7 @@ import stat
 
 import pytest
 
-from offline_data.store.atomic_files import make_folder, new_folder, replacing, sole_writer, unwritable, write_json
+from offline_data.store.atomic_files import make_folder, new_folder, replacing, unwritable, write_json
 from recenv.errors import InvalidInput
 
 
@@ -155,11 +155,3 @@ def test_a_value_that_json_does_not_know_leaves_nothing(tmp_path):
 
 def test_an_error_without_a_reason_is_told_whole(tmp_path):
     assert "cannot write x: odd; choose" in str(unwritable(tmp_path.__class__("x"), OSError("odd")))
-
-
-def test_a_folder_has_one_writer_at_a_time(tmp_path):
-    refusal = pytest.raises(InvalidInput, match="another process; wait for it or choose another --out")
-    with sole_writer(tmp_path), refusal, sole_writer(tmp_path):
-        pytest.fail("a second writer was let in")
-    with sole_writer(tmp_path):  # the first is gone
-        pass

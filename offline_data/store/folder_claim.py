@@ -1,0 +1,123 @@
+"""One folder, one purpose, one writer: what unfinished work lies in is another run's only if that asks for the same."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from offline_data.store.atomic_files import make_folder, unwritable, write_json
+from recenv.errors import InvalidInput, require
+
+REQUEST: Final = "request.json"
+LOCK: Final = "lock"
+
+
+@dataclass(frozen=True)
+class FolderClaim:
+    """A run's claim to a folder, in which `request.json` tells what it is for."""
+
+    folder: Path
+    """What is claimed; made if need be."""
+    request: Mapping[str, Any]
+    """What the contents depend on, as JSON gives it back; see `as_json`."""
+    fresh: bool = False
+    """Whether to empty a folder of another request, or of this one."""
+    remedy: str = "remove it or choose another --out"
+    """How the caller gets round a refusal."""
+
+    def check(self) -> bool:
+        """Return whether the folder holds work of this request, to go on with; whatever it holds stays as it is.
+
+        Raises:
+            InvalidInput: if it holds another request's, naming what differs; with `fresh`, if it is no run's.
+        """
+        file = self.folder / REQUEST
+        if self.fresh:
+            others = [path for path in self.folder.iterdir() if path.name != LOCK] if self.folder.is_dir() else []
+            require(
+                file.exists() or not others,
+                f"{self.folder} holds no earlier run (no {REQUEST}), and would be emptied; choose another --out",
+            )
+            return False
+        if not file.exists():
+            return False
+        try:
+            there = json.loads(file.read_text())
+        except ValueError as error:
+            raise InvalidInput(f"{file} is damaged ({error}); {self.remedy}") from error
+        require(
+            there == self.request,
+            f"{self.folder} holds work of another request{first_difference(there, self.request)}; {self.remedy}",
+        )
+        return True
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Be the folder's one writer, having written what it is for.
+
+        Raises:
+            InvalidInput: as `check` does, if another process writes in it, or it cannot be written.
+        """
+        self.check()  # what is refused is not even given a lock
+        with sole_writer(make_folder(self.folder)):
+            self.check()
+            if self.fresh:
+                # The request goes last: a folder that is half emptied is still known for a run's.
+                for path in sorted(self.folder.iterdir(), key=lambda path: path.name == REQUEST):
+                    if path.is_dir():
+                        shutil.rmtree(path)
+                    elif path.name != LOCK:
+                        path.unlink()
+            write_json(self.folder / REQUEST, self.request)
+            yield
+
+
+@contextmanager
+def sole_writer(folder: Path) -> Iterator[None]:
+    """Hold the folder's lock; the file `lock` stays, the lock itself ends with the process.
+
+    Args:
+        folder: an existing folder.
+
+    Raises:
+        InvalidInput: if another process holds it, or the folder cannot be written.
+    """
+    try:
+        lock = (folder / LOCK).open("w")
+    except OSError as error:
+        raise unwritable(folder, error) from error
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise InvalidInput(
+                f"{folder} is being written by another process; wait for it or choose another --out"
+            ) from error
+        yield
+
+
+def as_json(value: Any) -> Any:
+    """Return a value as JSON gives it back.
+
+    Raises:
+        InvalidInput: if it holds what JSON does not.
+    """
+    try:
+        return json.loads(json.dumps(value))
+    except TypeError as error:
+        raise InvalidInput(f"the request holds what JSON does not: {error}; give plain values") from error
+
+
+def first_difference(there: Any, asked: Any, name: str = "") -> str:
+    """Return where two requests first differ, for a message."""
+    if isinstance(there, dict) and isinstance(asked, Mapping):
+        for key in sorted(there.keys() | asked.keys()):
+            if there.get(key) != asked.get(key):
+                return first_difference(there.get(key), asked.get(key), f"{name}.{key}" if name else key)
+    return f" ({name} {json.dumps(there)} there, {json.dumps(asked)} here)" if name else ""

@@ -1,0 +1,80 @@
+"""Methods that are compared on one log: what it is made of, what each learns with, what judges it."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from agents.objectives.awr import AwrConfig
+from agents.objectives.bc import BcConfig
+from agents.objectives.drpo import DrpoConfig
+from agents.objectives.signed_pg import SignedPgConfig
+from agents.training.trainer import TrainerConfig
+from agents.values.critics import FITTED_Q, CriticConfig
+from offline_data.families import BEHAVIORS
+from offline_data.store.folder_claim import as_json
+from recenv.errors import require_range
+from recenv.plain_config import to_plain
+
+
+@dataclass(frozen=True)
+class Method:
+    """One learner of a comparison, which gives it a name of its own."""
+
+    objective: str
+    """The registered objective's name."""
+    config: Any
+    """The objective's hyper-parameters."""
+
+    @property
+    def kappa(self) -> float | None:
+        """The share of the log that the method's hard filter retains; None if it has no filter, or sizes it itself."""
+        kappa = getattr(self.config, "kappa", None)
+        return None if kappa == "auto" or not getattr(self.config, "filter", True) else kappa
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A log that is mostly noise, and what learns from it and is judged alike."""
+
+    device: str = "cpu"
+    """cpu or cuda."""
+    num_sessions: int = 20_000
+    """Sessions of the log that is learned from."""
+    good_fraction: float = 0.02
+    """Share of the expert's steps in it; the rest is noise."""
+    noise: str = "clickbait"
+    """Behavior policy of the rest."""
+    num_judge_sessions: int = 2_000
+    """Sessions of the second log, half of them the expert's, for off-policy evaluation."""
+    num_evaluation_sessions: int = 2_000
+    """Simulated sessions that a policy's score is measured on."""
+    trainer: TrainerConfig = field(default_factory=TrainerConfig)
+    """Training budget, the same for every method."""
+    critic: CriticConfig = field(default_factory=CriticConfig)
+    """The critic that gives every method its score."""
+    judge: CriticConfig = FITTED_Q
+    """The fitted Q evaluation of each policy."""
+
+    def __post_init__(self) -> None:
+        require_range("good_fraction", self.good_fraction, 0.0, 1.0, low_open=True)
+        for name in ("num_sessions", "num_judge_sessions", "num_evaluation_sessions"):
+            require_range(name, getattr(self, name), 10, 10**9, integer=True)
+        BEHAVIORS.get(self.noise)
+
+    @property
+    def methods(self) -> dict[str, Method]:
+        """The methods by name, tuned on seeds that are not reported: tests/benchmarks/bench_quickstart_grid.py."""
+        plain_filter = DrpoConfig(kappa=self.good_fraction / 4, trust_region=False, curriculum=False)
+        return {
+            "bc": Method("bc", BcConfig()),
+            "awr": Method("awr", AwrConfig(temperature=0.3, weight_cap=1e6)),
+            "filter": Method("drpo", plain_filter),
+            "signed_pg": Method("signed_pg", SignedPgConfig()),
+            "drpo": Method("drpo", DrpoConfig(kappa=self.good_fraction)),
+        }
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what the results depend on, as plain values."""
+        plain = {k: v for k, v in to_plain(self).items() if k not in ("out", "fresh", "workers")}
+        return as_json({**plain, "methods": {name: asdict(method) for name, method in self.methods.items()}})
