@@ -1,7 +1,8 @@
 """Configs as plain values and back, one codec for all: nested frozen dataclasses, where a part's config says its name.
 
 A field that holds the config of a part says of which family: `field(default_factory=..., metadata={"family": FAMILY})`.
-Its plain values then have the part's `name`, and are read back by it.
+Its plain values then have the part's `name`, and are read back by it. A class may do otherwise, by a `to_dict` and a
+`from_dict` of its own.
 """
 
 from __future__ import annotations
@@ -29,7 +30,9 @@ def to_plain(config: Any, family: Registry[Any] | None = None) -> dict[str, Any]
     plain: dict[str, Any] = {} if family is None else {"name": family.name_of(type(config))}
     for entry in fields(config):
         value = getattr(config, entry.name)
-        if is_dataclass(value):
+        if hasattr(value, "to_dict"):
+            value = value.to_dict()
+        elif is_dataclass(value):
             value = to_plain(value, entry.metadata.get("family"))
         elif entry.type == "float":
             value += 0.0
@@ -49,20 +52,25 @@ def from_plain(kind: type[Config] | Registry[Any], values: Mapping[str, Any]) ->
     """
     if isinstance(kind, Registry):
         name = values.get("name")
-        require(isinstance(name, str), f"{dict(values)} has no 'name'; add that of a {kind.kind}")
-        part = kind.resolve(str(name))
-        return from_plain(config_of(part), {key: value for key, value in values.items() if key != "name"})
+        require(isinstance(name, str), f"{dict(values)} has no 'name'; add the name of a registered {kind.kind}")
+        config = config_of(kind.resolve(str(name)))
+        return _of_class(config, f"{kind.kind} option", {key: value for key, value in values.items() if key != "name"})
+    return _of_class(kind, f"{kind.__name__} option", values)
+
+
+def _of_class(kind: type[Config], what: str, values: Mapping[str, Any]) -> Config:
     known, hints = {entry.name: entry for entry in fields(kind)}, get_type_hints(kind)  # type: ignore[arg-type]
     arguments: dict[str, Any] = {}
     for key, value in values.items():
         if key not in known:
-            raise unknown_name(f"{kind.__name__} option", key, known)
+            raise unknown_name(what, key, known)
         target = known[key].metadata.get("family", hints[key])
         if isinstance(target, Registry) or is_dataclass(target):
             if not isinstance(value, Mapping):
                 what = target.kind if isinstance(target, Registry) else target.__name__
                 raise InvalidInput(f"{key}={value!r} is not an object; pass the values of a {what}")
-            value = from_plain(target, value)  # type: ignore[arg-type]
+            read = getattr(target, "from_dict", None)
+            value = from_plain(target, value) if read is None else read(value)  # type: ignore[arg-type]
         elif isinstance(value, list) and get_origin(hints[key]) is tuple:
             value = tuple(value)
         arguments[key] = value

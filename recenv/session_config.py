@@ -11,6 +11,7 @@ from typing import Any, Final
 from recenv.catalog import Catalog, CatalogConfig
 from recenv.errors import InvalidInput, require, require_range, unknown_name
 from recenv.families import CHOICE_MODELS, PIECES, USER_MODELS
+from recenv.plain_config import to_plain
 from recenv.registry import Registry, config_of
 
 SECTION_PIECES: Final = ("satiation", "time_budget", "satisfaction", "leave_hazard", "retention", "freshness")
@@ -20,6 +21,10 @@ SECTION_PIECES: Final = ("satiation", "time_budget", "satisfaction", "leave_haza
 def _default(registry: Registry[Any], name: str) -> Callable[[], Any]:
     """Return a field's default factory: the config of a part, as it is by default."""
     return lambda: config_of(registry.get(name))()
+
+
+_MODEL: Final = {"family": USER_MODELS}
+_CHOICE: Final = {"family": CHOICE_MODELS}
 
 
 @dataclass(frozen=True)
@@ -54,9 +59,9 @@ class SessionConfig:
     """C, items that a step offers, a uniform subset that the observation names; None offers all."""
     catalog: CatalogConfig = field(default_factory=CatalogConfig)
     """How the items are drawn."""
-    user_model: Any = field(default_factory=_default(USER_MODELS, "interest_evolution"))
+    user_model: Any = field(default_factory=_default(USER_MODELS, "interest_evolution"), metadata=_MODEL)
     """Config of a user model."""
-    choice: Any = field(default_factory=_default(CHOICE_MODELS, "multinomial_logit"))
+    choice: Any = field(default_factory=_default(CHOICE_MODELS, "multinomial_logit"), metadata=_CHOICE)
     """Config of a choice model."""
     satiation: Any = field(default_factory=_default(PIECES, "satiation"))
     """Tiring of what was lately consumed; this and the following are configs of pieces, None is off."""
@@ -131,11 +136,9 @@ class SessionConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """Return nested plain values; `from_dict` reads them back to an equal config."""
-        plain = _plain(self)
-        for section, registry in _NAMED.items():
-            plain[section] = {"name": registry.name_of(type(getattr(self, section))), **plain[section]}
+        plain = to_plain(self)
         # Absent without any, as in files that are older than the field.
-        further = {PIECES.name_of(type(config)): _plain(config) for config in plain.pop("pieces")}
+        further = {PIECES.name_of(type(config)): to_plain(config) for config in plain.pop("pieces")}
         return {**plain, "pieces": further} if further else plain
 
     @staticmethod
@@ -304,15 +307,6 @@ def _is_config(registry: Registry[Any], value: Any) -> bool:
         return is_dataclass(value) and registry.part_of(value) is not None
     except InvalidInput:
         return False
-
-
-def _plain(config: Any) -> dict[str, Any]:
-    """Return nested plain values; 1 becomes 1.0 in a float field, and -0.0 becomes 0.0: equal configs, equal JSON."""
-    plain = {}
-    for f in fields(config):
-        value = getattr(config, f.name)
-        plain[f.name] = _plain(value) if is_dataclass(value) else value + 0.0 if f.type == "float" else value
-    return plain
 
 
 def _field_names(config: Any) -> set[str]:

@@ -407,7 +407,7 @@ def test_behavior_policy_is_made_from_a_json_able_spec(tiny, name, kind):
     assert policy.action_kind == kind
     assert isinstance(policy.config, BEHAVIORS.get(name).Config)
     assert policy.num_draws >= 1
-    with pytest.raises(InvalidInput, match="unknown behavior option 'tempratur'"):
+    with pytest.raises(InvalidInput, match="unknown behavior policy option 'tempratur'"):
         make_behavior(tiny, {"name": name, **options, "tempratur": 1.0}, kind)
 
 

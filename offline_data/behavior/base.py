@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from typing import Any, ClassVar, Final, Literal
 
 import numpy as np
@@ -19,6 +19,7 @@ from offline_data.families import BEHAVIORS
 from recenv.dynamics.kernel_groups import State
 from recenv.engine.session_batch import Observation, SessionBatch
 from recenv.errors import InvalidInput, require, unknown_name
+from recenv.plain_config import from_plain, to_plain
 from recenv.world import World
 
 ActionKind = Literal["slate", "proto"]
@@ -248,20 +249,11 @@ def pinned_spec(spec: Any) -> Any:
     values = {key: pinned_spec(value) for key, value in spec.items()}
     if ":" not in str(values.get("name")):
         return values
-    return {"name": values["name"], **asdict(_resolved(values)[1])}
+    return {"name": values["name"], **to_plain(_resolved(values)[1])}
 
 
 def _resolved(spec: Mapping[str, Any]) -> tuple[type[BehaviorPolicy], Any]:
     """Return the class of a spec, and its config."""
-    require(
-        isinstance(spec, Mapping) and "name" in spec,
-        f"behavior spec {spec!r} has no 'name'; add the name of a registered behavior policy",
-    )
-    values = dict(spec)
-    name = str(values.pop("name"))
-    policy = BEHAVIORS.resolve(name)
-    known = {f.name for f in fields(policy.Config)}
-    for key in values:
-        if key not in known:
-            raise unknown_name("behavior option", key, known)
-    return policy, policy.Config(**values)
+    require(isinstance(spec, Mapping), f"behavior spec {spec!r} is neither a name nor an object; pass one")
+    config = from_plain(BEHAVIORS, spec)
+    return BEHAVIORS.resolve(spec["name"]), config

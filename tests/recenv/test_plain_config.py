@@ -77,10 +77,10 @@ def test_what_is_left_out_has_its_default():
         ({"leaf": 3}, "leaf=3 is not an object; pass the values of a Leaf"),
         ({"leaf": {"share": "x"}}, "share='x' is not"),
         ({"model": None}, "model=None is not an object; pass the values of a user model"),
-        ({"model": {}}, "has no 'name'; add that of a user model"),
-        ({"model": {"name": 3}}, "has no 'name'; add that of a user model"),
+        ({"model": {}}, "has no 'name'; add the name of a registered user model"),
+        ({"model": {"name": 3}}, "has no 'name'; add the name of a registered user model"),
         ({"model": {"name": "boredom_cascad"}}, "unknown user model 'boredom_cascad'; did you mean 'boredom_cascade'?"),
-        ({"model": {"name": "boredom_cascade", "slope": 2}}, "unknown BoredomCascadeConfig option 'slope'"),
+        ({"model": {"name": "boredom_cascade", "slope": 2}}, "unknown user model option 'slope'"),
     ],
 )
 def test_what_is_no_config_is_refused(values, message):

@@ -202,7 +202,7 @@ def test_a_log_says_whose_it_is_and_does_not_go_on_with_another(config, build_po
         ({"deterministic": 0}, "deterministic=0 is not a bool; use true or false"),
         ({"policy": ""}, "AgentBehavior has no policy; give it policy=FILE, one that `recsession train` wrote"),
         ({"policy": "nowhere/policy"}, "policy file nowhere/policy does not exist; train one with `recsession train`"),
-        ({"polcy": "policy"}, "unknown behavior option 'polcy'; did you mean 'policy'?"),
+        ({"polcy": "policy"}, "unknown behavior policy option 'polcy'; did you mean 'policy'?"),
     ],
 )
 def test_a_wrong_spec_is_refused(world, file, options, message):

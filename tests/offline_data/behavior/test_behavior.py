@@ -294,10 +294,10 @@ def test_a_policy_of_whole_slates_says_that_it_has_no_positions(world, view):
     ("spec", "kind", "message"),
     [
         ("expret", "slate", "unknown behavior policy 'expret'; did you mean 'expert'?"),
-        ({"name": "uniform", "temperature": 1.0}, "slate", "unknown behavior option 'temperature'"),
+        ({"name": "uniform", "temperature": 1.0}, "slate", "unknown behavior policy option 'temperature'"),
         ({"name": "expert", "quality_wight": 1.0}, "slate", "did you mean 'quality_weight'?"),
-        (None, "slate", "behavior spec None has no 'name'"),
-        ({"name": ["expert"]}, "slate", "unknown behavior policy \"['expert']\""),
+        (None, "slate", "behavior spec None is neither a name nor an object"),
+        ({"name": ["expert"]}, "slate", "{'name': ['expert']} has no 'name'; add the name of a registered"),
         ("..relative:X", "slate", "cannot import '..relative'"),
         ({"temperature": 1.0}, "slate", "has no 'name'; add the name of a registered behavior policy"),
         ("uniform", "slates", "unknown action kind 'slates'; did you mean 'slate'?"),
@@ -317,7 +317,11 @@ def test_a_policy_of_whole_slates_says_that_it_has_no_positions(world, view):
             "slate",
             "no class of that name that is a BehaviorPolicy; name one",
         ),
-        ({"name": "offline_data.behavior.uniform:UniformPolicy", "tem": 1}, "slate", "unknown behavior option 'tem'"),
+        (
+            {"name": "offline_data.behavior.uniform:UniformPolicy", "tem": 1},
+            "slate",
+            "behavior policy option 'tem'",
+        ),
     ],
 )
 def test_a_wrong_spec_is_refused(world, spec, kind, message):

@@ -94,7 +94,7 @@ def test_it_can_be_a_component(world, view, outer):
         ({"epsilon": 1.5}, r"epsilon=1\.5 is outside \[0\.0, 1\.0\]; set epsilon to"),
         ({"epsilon": None}, "epsilon=None is not a finite number"),
         ({"base": "gredy"}, "unknown behavior policy 'gredy'; did you mean 'greedy'?"),
-        ({"base": {"name": "expert", "quality": 1.0}}, "unknown behavior option 'quality'; did you mean"),
+        ({"base": {"name": "expert", "quality": 1.0}}, "unknown behavior policy option 'quality'; did you mean"),
         ({"base": {"name": "mixture", "components": ["expert"], "weights": [1.0]}}, "a mixture cannot hold a mixture"),
         ({"base": "gaussian"}, "GaussianPolicy has no slate actions; pass action_kind='proto'"),
     ],

@@ -62,7 +62,7 @@ def test_slates_are_all_but_always_the_best_items(world, view):
 
 
 def test_what_makes_an_expert_of_it_is_no_option(world):
-    with pytest.raises(InvalidInput, match="unknown behavior option 'quality_weight'"):
+    with pytest.raises(InvalidInput, match="unknown behavior policy option 'quality_weight'"):
         make_behavior(world, {"name": "greedy", "quality_weight": 2.0})
 
 

@@ -454,7 +454,7 @@ def test_a_mixture_of_protos_has_no_positions(small_world):
         ({"weights": (0.5, 0.4, 0.2)}, r"weights sum to 1\.1\d*; they must sum to 1"),
         ({"weights": None}, "weights=None of a mixture is not a list; give one entry a component"),
         ({"components": "uniform"}, "components='uniform' of a mixture is not a list"),
-        ({"components": ("expert", 3, "uniform")}, "behavior spec 3 has no 'name'"),
+        ({"components": ("expert", 3, "uniform")}, "behavior spec 3 is neither a name nor an object"),
         ({"weights": (0.5, 0.5)}, "3 components and 2 weights; give one each"),
         ({"weights": (1.5, -0.5, 0.0)}, r"mixture weight=1\.5 is outside \[0\.0, 1\.0\]; set mixture weight to"),
         ({"weights": (-0.5, 0.5, 1.0)}, r"mixture weight=-0\.5 is outside"),
@@ -469,11 +469,11 @@ def test_a_mixture_of_protos_has_no_positions(small_world):
         ({"components": ("expert", "clickbat", "uniform")}, "behavior policy 'clickbat'; did you mean 'clickbait'?"),
         (
             {"components": ("expert", "uniform", {"name": "clickbait", "temprature": 1.0})},
-            "behavior option 'temprature'; did you mean 'temperature'?",
+            "behavior policy option 'temprature'; did you mean 'temperature'?",
         ),
         ({"components": ("expert", "uniform", {"temperature": 1.0})}, "has no 'name'; add the name"),
         ({"mixing": "sesion"}, "unknown mixing 'sesion'; did you mean 'session'?"),
-        ({"wieghts": (1.0,)}, "unknown behavior option 'wieghts'; did you mean 'weights'?"),
+        ({"wieghts": (1.0,)}, "unknown behavior policy option 'wieghts'; did you mean 'weights'?"),
     ],
 )
 def test_a_wrong_spec_is_refused(small_world, changes, message):

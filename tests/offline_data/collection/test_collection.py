@@ -226,7 +226,7 @@ def test_the_name_of_unfinished_work_is_refused(small_request, tmp_path):
         ({"behavior": mixture_spec(0.5, "clickbat")}, "did you mean 'clickbait'?"),
         ({"action_kind": "item"}, "unknown action kind 'item'"),
         ({"action_kind": None}, "unknown action kind None"),
-        ({"behavior": None}, "behavior spec None has no 'name'"),
+        ({"behavior": None}, "behavior spec None is neither a name nor an object"),
     ],
 )
 def test_an_unknown_name_leaves_nothing_behind(small_request, tmp_path, change, message):
