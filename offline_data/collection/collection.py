@@ -15,7 +15,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -31,6 +31,7 @@ from offline_data.store.folder_claim import FolderClaim, as_json, first_differen
 from offline_data.store.stored_arrays import StoredArray, store_arrays
 from offline_data.units import Progress, run_units
 from recenv.errors import require, require_range, unknown_name
+from recenv.plain_config import from_plain, to_plain
 from recenv.random_streams import derive_seeds
 from recenv.session_config import SessionConfig
 from recenv.world import World, make_world
@@ -79,8 +80,7 @@ class LogRequest:
 
     def to_dict(self) -> dict[str, Any]:
         """Return nested plain values, without `quality`: that follows from them."""
-        own = {name: value for name, value in vars(self).items() if name != "quality"}
-        return {**own, "config": self.config.to_dict(), "corruption": asdict(self.corruption)}
+        return {name: value for name, value in to_plain(self).items() if name != "quality"}
 
     @staticmethod
     def from_dict(values: Mapping[str, Any]) -> LogRequest:
@@ -89,16 +89,7 @@ class LogRequest:
         Raises:
             InvalidInput: for an unknown field, or a value out of range.
         """
-        known = {f.name for f in fields(LogRequest)}
-        for name in values:
-            if name not in known:
-                raise unknown_name("field of a log request", name, known)
-        own = dict(values)
-        if "config" in own:
-            own["config"] = SessionConfig.from_dict(own["config"])
-        if "corruption" in own:
-            own["corruption"] = Corruption.from_dict(own["corruption"])
-        return LogRequest(**own)
+        return from_plain(LogRequest, values)
 
     def policy(self, world: World) -> BehaviorPolicy:
         """Return the behavior policy over `world`."""

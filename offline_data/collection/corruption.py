@@ -5,13 +5,12 @@ It happens on the way to the disk. The sessions were played without it: neither 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
 
-from recenv.errors import require, require_range, unknown_name
+from recenv.errors import require_range
 from recenv.random_streams import BEHAVIOR, normals, uniforms
 from recenv.world import World
 
@@ -44,20 +43,6 @@ class Corruption:
         if self.history_limit is not None:
             require_range("history_limit", self.history_limit, 0, 4096, integer=True)
         require_range("missing_propensities", self.missing_propensities, 0.0, 1.0)
-
-    @staticmethod
-    def from_dict(values: Mapping[str, Any]) -> Corruption:
-        """Return the corruption of plain values, as a manifest's request holds them.
-
-        Raises:
-            InvalidInput: for an unknown field, or a value out of range.
-        """
-        require(isinstance(values, Mapping), f"corruption={values!r} is not a dict; give its fields by name")
-        known = {f.name for f in fields(Corruption)}
-        for name in values:
-            if name not in known:
-                raise unknown_name("field of a corruption", name, known)
-        return Corruption(**values)
 
     def recorded(self) -> dict[str, Any]:
         """Return what is spoilt, by name; empty where nothing is."""

@@ -125,8 +125,8 @@ def test_a_request_with_a_corruption_survives_json(request_of):
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"label_flip": 0.1}, "unknown field of a corruption 'label_flip'; did you mean 'label_flips'?"),
-        (None, "corruption=None is not a dict"),
+        ({"label_flip": 0.1}, "unknown Corruption option 'label_flip'; did you mean 'label_flips'?"),
+        (None, "corruption=None is not an object"),
         ({"label_flips": 2.0}, "label_flips=2.0 is outside"),
     ],
 )
