@@ -121,5 +121,5 @@ def _assemble(config: SessionConfig, catalog: Catalog) -> World:
     max_clicks = config.choice.max_clicks(config.slate_size)
     model = USER_MODELS.part_of(config.user_model)(config.user_model, catalog, max_clicks)
     pieces = SessionPieces(config.piece_configs(), catalog, model)
-    supply = ItemSupply(catalog.num_items, pieces.on.get("freshness"), config.num_candidates, config.slate_size)
+    supply = ItemSupply(catalog.num_items, pieces.freshness, config.num_candidates, config.slate_size)
     return World(config, catalog, supply, model, config.choice, pieces)

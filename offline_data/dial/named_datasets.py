@@ -20,16 +20,11 @@ from offline_data.behavior.base import ActionKind
 from offline_data.collection.collection import LogRequest, collect
 from offline_data.dial.target_score import at_fraction, at_score
 from offline_data.store.dataset import LoggedDataset
+from recenv.envs.registration import model_variants
 from recenv.errors import InvalidInput, require
 from recenv.session_config import SessionConfig
 
-VARIANTS: Final = {
-    "default": "interest_evolution",
-    "boredom": "boredom_cascade",
-    "exploration": "interest_exploration",
-    "long-term": "long_term_satisfaction",
-    "multi-behavior": "multi_behavior",
-}
+VARIANTS: Final = model_variants()
 """The user model of each variant; the world is the model's own."""
 
 NOISES: Final = ("uniform", "popularity", "clickbait", "stale", "adversarial")

@@ -22,18 +22,11 @@ MAX_REFERENCE_SESSIONS: Final = 1_000_000
 
 Spec = Mapping[str, Any]
 
-_EXPERTS: Final[dict[str, Spec]] = {
-    "boredom_cascade": {"name": "diversified"},
-    "interest_exploration": {"name": "belief", "optimism": 1.0},
-    "multi_behavior": {"name": "expert", "quality_weight": 1.0},
-}
-
 
 def expert_spec(user_model: str) -> dict[str, Any]:
     """Return the spec of the expert of a user model's world: the oracle whose normalised score is 1.
 
-    Each is the far-sighted oracle that `myopic_gap` found for the model's own world, at its usual
-    randomness; a model without one of its own takes `expert` as it is.
+    Each is the far-sighted oracle that `myopic_gap` found for the model's own world, at its usual randomness.
 
     Args:
         user_model: name of a registered user model.
@@ -41,8 +34,7 @@ def expert_spec(user_model: str) -> dict[str, Any]:
     Raises:
         InvalidInput: for an unknown user model.
     """
-    USER_MODELS.get(user_model)
-    return dict(_EXPERTS.get(user_model, {"name": "expert"}))
+    return dict(USER_MODELS.resolve(user_model).expert)
 
 
 def mixture_spec(

@@ -16,14 +16,14 @@ from offline_data.fitting.maximum_likelihood import (
     sandwich,
 )
 from offline_data.store.dataset import LoggedDataset
+from recenv.families import USER_MODELS
 from recenv.statistics import wilson
 
-# Whose users leave of their own accord, beside the pieces.
-_LEAVING_MODELS: Final = ("multi_behavior",)
+_LIKES: Final = ("like_bias", "like_quality", "match_quality")
 
 
 def like_estimates(dataset: LoggedDataset, sessions: np.ndarray, notes: list[str]) -> dict[str, ParameterEstimate]:
-    """Return the estimates of `interest_evolution`; a like's log-odds are linear in 1, quality and affinity.
+    """Return the estimates of a model that has `_LIKES`; a like's log-odds are linear in 1, quality and affinity.
 
     Args:
         dataset: the log.
@@ -31,10 +31,10 @@ def like_estimates(dataset: LoggedDataset, sessions: np.ndarray, notes: list[str
         notes: takes a sentence for what cannot be estimated.
     """
     model, names = dataset.config.user_model, dataset.manifest["feedback_names"]
-    if model.name != "interest_evolution":
+    if not all(hasattr(model, name) for name in _LIKES):
         return {}
     session, quality, affinity, liked = _clicked_items(dataset, sessions, names.index("like"))
-    logged = {name: float(getattr(model, name)) for name in ("like_bias", "like_quality", "match_quality")}
+    logged = {name: float(getattr(model, name)) for name in _LIKES}
     if not 0 < liked.sum() < len(liked):
         notes.append(f"likes are left as they are: {int(liked.sum())} of {len(liked)} clicks have one")
         return {}
@@ -95,7 +95,7 @@ def leave_estimates(dataset: LoggedDataset, sessions: np.ndarray, notes: list[st
     last = np.asarray(dataset.offsets[1:])[sessions] - 1
     leaves = int(np.asarray(dataset.rows["terminated"])[last].sum())
     rate = ParameterEstimate(leaves / steps, *wilson(leaves, steps))
-    if config.time_budget is not None or config.user_model.name in _LEAVING_MODELS:
+    if config.time_budget is not None or USER_MODELS.part_of(config.user_model).leaves:
         notes.append(
             "leave_rate counts leaving of every kind; the log does not tell a hazard from a budget or a temper spent, "
             "so that these stay as they are"

@@ -32,6 +32,7 @@ from offline_data.fitting.maximum_likelihood import (
 from offline_data.fitting.verdict import verdict
 from offline_data.store.dataset import LoggedDataset
 from recenv.errors import require, require_range, unknown_name
+from recenv.families import USER_MODELS
 from recenv.random_streams import derive_seeds
 from recenv.session_config import SessionConfig
 from recenv.statistics import Interval, Reliability, reliability
@@ -42,23 +43,6 @@ _LOW: Final = np.array([-np.inf, -np.inf, -np.inf, -np.inf, math.log(1e-6), 0.0]
 _HIGH: Final = np.array([np.inf, np.inf, np.inf, np.inf, 0.0, 0.999])
 _FEW_ROWS: Final = 20_000
 _RETENTIONS: Final = (0.0, 0.3, 0.6, 0.8, 0.95)
-_CONSTANTS: Final = {
-    "multinomial_logit": "no_click_utility",
-    "position_based": "relevance_midpoint",
-    "exponential_cascade": "attention",
-}
-# Of each user model known here, the fields that move clicks outside the likelihood where they are not 0, and how.
-_LEFT_OUT: Final[dict[str, dict[str, str]]] = {
-    "boredom_cascade": {
-        "boredom_penalty": "topics bore after many clicks, which the fit does not rebuild from the log",
-        "weariness": "boring topics make every item less wanted, which the fit does not rebuild either",
-        "influence": "the interest moves unseen, its beginning stands for it",
-    },
-    "interest_evolution": {},
-    "interest_exploration": {"quality_weight": "quality moves utilities, the likelihood has appeal alone"},
-    "long_term_satisfaction": {},
-    "multi_behavior": {"slate_correlation": "what else a slate shows moves utilities"},
-}
 
 
 @dataclass(frozen=True)
@@ -152,7 +136,7 @@ def fit_user_model(
         holdout_fraction: share of users whose sessions judge the fit and do not enter it, in (0, 1).
         seed: of that split.
         interest: what stands for the hidden interest in clicks: the observed profile, or the mean path from there,
-            which is the profile too in models other than `interest_evolution`. Likes read the profile.
+            which is the profile too in models that have none (`UserModel.follows_mean_path`). Likes read the profile.
         progress: called with the number of rows of each chunk that is read, all passes counted.
 
     Raises:
@@ -168,7 +152,7 @@ def fit_user_model(
         hasattr(config.user_model, "affinity_weight"),
         f"user_model {config.user_model.name!r} has no affinity_weight; fit a log of one that has",
     )
-    follows = interest == "mean_path" and config.user_model.name == "interest_evolution"
+    follows = interest == "mean_path" and USER_MODELS.part_of(config.user_model).follows_mean_path
     step = config.user_model.interest_step if follows else 0.0
     held_out = holdout(dataset, holdout_fraction, seed)
     likelihood = ClickLikelihood(dataset, config.choice.name, ~held_out, step, progress)
@@ -285,7 +269,7 @@ def _first_sessions(likelihood: ClickLikelihood) -> ClickLikelihood:
 
 
 def _names(config: SessionConfig) -> tuple[str, ...]:
-    constant = _CONSTANTS[config.choice.name]
+    constant = config.choice.click_constant
     return ("affinity_weight", "appeal_weight", "satiation_weight", constant, "position_decay", "satiation_retention")
 
 
@@ -300,7 +284,7 @@ def _click_estimates(optimum: Optimum, free: np.ndarray, config: SessionConfig) 
     for i, name in enumerate(_names(config)):
         value = float(optimum.parameters[i])
         estimate = ParameterEstimate.wald(value, math.sqrt(covariance[i, i])) if free[i] else ParameterEstimate(value)
-        section = config.choice if name in (_CONSTANTS[config.choice.name], "position_decay") else config.user_model
+        section = config.choice if name in (config.choice.click_constant, "position_decay") else config.user_model
         section = config.satiation if name.startswith("satiation") else section
         if not hasattr(section, name):
             continue
@@ -372,9 +356,10 @@ def _approximations(dataset: LoggedDataset, interest_step: float) -> list[str]:
     if getattr(model, "interest_step", 0.0) > 0.0:
         stands = "its mean path" if interest_step > 0.0 else "its beginning"
         found.append(f"interest_step={model.interest_step}: the interest moves unseen, {stands} stands for it")
-    if model.name not in _LEFT_OUT:
-        found.append(f"user_model {model.name!r} is none that the fit knows: what moves its clicks may be left out")
-    for name, reason in _LEFT_OUT.get(model.name, {}).items():
+    part = USER_MODELS.part_of(model)
+    if part.beyond_fit is None:
+        found.append(f"{part.__name__} does not say what moves its clicks beyond_fit: something may be left out")
+    for name, reason in (part.beyond_fit or {}).items():
         if getattr(model, name) != 0.0:
             found.append(f"{name}={getattr(model, name)}: {reason}")
     if config.satisfaction is not None and config.satisfaction.satisfaction_weight != 0.0:

@@ -142,7 +142,7 @@ class _Offer:
             self._returned, self._away = names.index("returned"), names.index("days_away")
         self._supply: ItemSupply | None = None
         if config.num_candidates is not None or config.freshness is not None:
-            freshness = self._pieces.on.get("freshness")
+            freshness = self._pieces.freshness
             self._supply = ItemSupply(dataset.num_items, freshness, config.num_candidates, dataset.slate_size)
         if config.num_candidates is not None:
             self._seed = _column(dataset, "sessions", "session_seed")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numba import njit
@@ -13,6 +13,9 @@ from recenv.dynamics.kernel_groups import Response, State
 from recenv.dynamics.pieces.base import Piece, Stage
 from recenv.dynamics.user_models.base import UserModel
 from recenv.families import PIECES
+
+if TYPE_CHECKING:
+    from recenv.dynamics.pieces.freshness import Freshness
 
 _NO_NUMBER: Final = np.empty(0, np.int32)
 
@@ -77,6 +80,11 @@ class SessionPieces:
     def reward_weights(self) -> tuple[float, ...]:
         """The weight of each of the pieces' reward components."""
         return tuple(weight for piece in self.on.values() for weight in piece.reward_weights)
+
+    @property
+    def freshness(self) -> Freshness | None:
+        """The piece by which items appear, None without it."""
+        return self.on.get("freshness")  # type: ignore[return-value] (the registry's own)
 
     @property
     def has_calendar(self) -> bool:

@@ -228,7 +228,7 @@ class SessionBatch:
             self._blocks[0].observe(*told)
         else:
             self._each_block(lambda block: block.observe(*(values[block.indices] for values in told)))
-        observation = {"profile": self.profile.copy()}
+        observation: Observation = {"profile": self.profile.copy()}
         observation["history_items"], observation["history_feedback"], observation["clock"] = told
         if world.pieces.has_calendar:
             observation["calendar"] = world.pieces.calendar(self.state["day"], self.state.get("session_number"))

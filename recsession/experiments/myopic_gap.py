@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 
 from offline_data.behavior.base import make_behavior
 from offline_data.collection.rollout import SessionRows, play_sessions
-from recenv.errors import require, require_range
+from recenv.errors import InvalidInput, require, require_range
+from recenv.families import USER_MODELS
 from recenv.random_streams import derive_seeds
 from recenv.statistics import Interval
 from recenv.world import World
@@ -33,40 +34,21 @@ class OracleFamily:
     """Specs of the members."""
 
     @staticmethod
-    def of_experts(*quality_weights: float, greedy: float = 0.0) -> OracleFamily:
-        """Return the family of the expert, whose parameter is quality_weight.
+    def of(user_model: str) -> OracleFamily:
+        """Return the oracles that a user model names.
 
         Args:
-            *quality_weights: of the far-sighted members.
-            greedy: of the greedy oracle.
+            user_model: a name that `USER_MODELS` resolves.
+
+        Raises:
+            InvalidInput: if it names none.
         """
-        members = tuple(_expert(weight) for weight in quality_weights)
-        return OracleFamily(_expert(greedy), members)
-
-
-def _expert(quality_weight: float) -> Spec:
-    # Cold enough that the slate is all but the best items in their order.
-    return {"name": "expert", "quality_weight": quality_weight, "temperature": 0.02}
-
-
-def _belief(optimism: float) -> Spec:
-    return {"name": "belief", "optimism": optimism, "temperature": 0.02}
-
-
-FAMILIES: Final[dict[str, OracleFamily]] = {
-    "boredom_cascade": OracleFamily(
-        {"name": "diversified", "topic_penalty": 0.0},
-        tuple({"name": "diversified", "topic_penalty": penalty} for penalty in (0.05, 0.1, 0.2, 0.4)),
-    ),
-    "interest_evolution": OracleFamily.of_experts(0.25, 0.5, 1.0, 2.0, 4.0),
-    # Nothing moves: what can be looked ahead to is knowing the user.
-    "interest_exploration": OracleFamily(_belief(0.0), tuple(_belief(optimism) for optimism in (0.5, 1.0, 2.0, 4.0))),
-    # The next minutes are more for clickbait than for its opposite, beyond what draws the click.
-    "long_term_satisfaction": OracleFamily.of_experts(0.5, 1.0, 2.0, 4.0, greedy=-1.0),
-    # Its greedy oracle is where the first step's reward peaks: long views and likes count a little besides clicks.
-    "multi_behavior": OracleFamily.of_experts(0.5, 1.0, 2.0, 4.0, greedy=0.2),
-}
-"""The family of each user model, by the model's name."""
+        model = USER_MODELS.resolve(user_model)
+        if model.greedy_oracle is None or not model.far_sighted_oracles:
+            raise InvalidInput(
+                f"user_model {user_model!r} names no oracles; give it a greedy_oracle and far_sighted_oracles"
+            )
+        return OracleFamily(model.greedy_oracle, model.far_sighted_oracles)
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import argparse
 
+from recenv.errors import InvalidInput
 from recenv.families import USER_MODELS
 from recenv.session_config import SessionConfig
 from recenv.world import make_world
-from recsession.experiments.myopic_gap import FAMILIES, Spec, myopic_gap
+from recsession.experiments.myopic_gap import OracleFamily, Spec, myopic_gap
 
 
 def described(spec: Spec) -> str:
@@ -30,7 +31,12 @@ def main() -> None:
     print("| --- | --- | --- | --- | --- | --- |")
     for name in arguments.models:
         world = make_world(SessionConfig().override(user_model=name))
-        gap = myopic_gap(world, FAMILIES[name], arguments.sessions, arguments.seed)
+        try:
+            family = OracleFamily.of(name)
+        except InvalidInput as reason:
+            print(f"  {name} is left out: {reason}", flush=True)
+            continue
+        gap = myopic_gap(world, family, arguments.sessions, arguments.seed)
         returns = f"{gap.uniform} | {gap.greedy} | {gap.far_sighted} | {described(gap.spec)}"
         print(f"| `{name}` | {returns} | {gap.ratio} |", flush=True)
         if not gap.greedy_is_greedy:

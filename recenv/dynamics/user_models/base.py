@@ -16,6 +16,11 @@ from recenv.catalog import Catalog
 from recenv.dynamics.kernel_groups import Response, State
 
 
+def expert_oracle(quality_weight: float) -> Mapping[str, Any]:
+    """Return the spec of an oracle: the expert, so cold that its slate is all but the best items in their order."""
+    return {"name": "expert", "quality_weight": quality_weight, "temperature": 0.02}
+
+
 class UserModel(ABC):
     """A user model over one catalogue; it holds parameters only, the sessions' state is passed in.
 
@@ -38,6 +43,16 @@ class UserModel(ABC):
             if there is none.
         reward_names: the components of a step's reward vector, in order.
         minutes_reward: index of the component that counts minutes watched, written by the pieces; -1 if there is none.
+        variant: what the model's own world is called among environments and named datasets, a literal, in lower case
+            with hyphens; None: it is in neither.
+        expert: spec of the behavior policy whose normalised score is 1: the best far-sighted oracle of the model's own
+            world.
+        greedy_oracle: spec of the oracle that seeks the next reward alone; None: the myopic gap is not measured.
+        far_sighted_oracles: specs of those that look beyond it, which differ from one another in one parameter.
+        beyond_fit: fields that move clicks by what `fit` leaves out, where they are not 0, and how they do; None: that
+            is not known.
+        follows_mean_path: whether the interest moves on average as `fit` can follow it: that of interest evolution.
+        leaves: whether users leave of the model's own accord.
 
     Examples:
         >>> from recenv import USER_MODELS
@@ -55,6 +70,13 @@ class UserModel(ABC):
     watch_channel: ClassVar[int] = -1
     reward_names: ClassVar[tuple[str, ...]]
     minutes_reward: ClassVar[int] = -1
+    variant: ClassVar[str | None] = None
+    expert: ClassVar[Mapping[str, Any]] = {"name": "expert"}
+    greedy_oracle: ClassVar[Mapping[str, Any] | None] = None
+    far_sighted_oracles: ClassVar[tuple[Mapping[str, Any], ...]] = ()
+    beyond_fit: ClassVar[Mapping[str, str] | None] = None
+    follows_mean_path: ClassVar[bool] = False
+    leaves: ClassVar[bool] = False
 
     def __init__(self, config: Any, catalog: Catalog, max_clicks: int) -> None:
         self.config = config

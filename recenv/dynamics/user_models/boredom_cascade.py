@@ -87,6 +87,15 @@ class BoredomCascade(UserModel):
     watch_channel = 1
     reward_names = ("click", "watch_minutes")
     minutes_reward = 1
+    variant = "boredom"
+    expert: ClassVar[Mapping[str, Any]] = {"name": "diversified"}
+    greedy_oracle: ClassVar[Mapping[str, Any]] = {"name": "diversified", "topic_penalty": 0.0}
+    far_sighted_oracles = tuple({"name": "diversified", "topic_penalty": penalty} for penalty in (0.05, 0.1, 0.2, 0.4))
+    beyond_fit: ClassVar[Mapping[str, str]] = {
+        "boredom_penalty": "topics bore after many clicks, which the fit does not rebuild from the log",
+        "weariness": "boring topics make every item less wanted, which the fit does not rebuild either",
+        "influence": "the interest moves unseen, its beginning stands for it",
+    }
     config: BoredomCascadeConfig
 
     @property

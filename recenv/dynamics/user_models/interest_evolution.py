@@ -27,7 +27,7 @@ import numpy as np
 from numba import njit
 
 from recenv.dynamics.kernel_groups import Response, State, numbers_of
-from recenv.dynamics.user_models.base import UserModel
+from recenv.dynamics.user_models.base import UserModel, expert_oracle
 from recenv.errors import require_range
 from recenv.families import USER_MODELS
 
@@ -80,6 +80,11 @@ class InterestEvolution(UserModel):
     watch_channel = 1
     reward_names = ("click", "watch_minutes", "like")
     minutes_reward = 1
+    variant = "default"
+    greedy_oracle = expert_oracle(0.0)
+    far_sighted_oracles = tuple(map(expert_oracle, (0.25, 0.5, 1.0, 2.0, 4.0)))
+    beyond_fit: ClassVar[Mapping[str, str]] = {}
+    follows_mean_path = True
     config: InterestEvolutionConfig
 
     @property

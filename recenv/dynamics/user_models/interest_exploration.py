@@ -99,6 +99,16 @@ class InterestExploration(UserModel):
     watch_channel = 1
     reward_names = ("click", "watch_minutes")
     minutes_reward = 1
+    variant = "exploration"
+    expert: ClassVar[Mapping[str, Any]] = {"name": "belief", "optimism": 1.0}
+    # Nothing moves: what can be looked ahead to is knowing the user.
+    greedy_oracle: ClassVar[Mapping[str, Any]] = {"name": "belief", "optimism": 0.0, "temperature": 0.02}
+    far_sighted_oracles = tuple(
+        {"name": "belief", "optimism": optimism, "temperature": 0.02} for optimism in (0.5, 1.0, 2.0, 4.0)
+    )
+    beyond_fit: ClassVar[Mapping[str, str]] = {
+        "quality_weight": "quality moves utilities, the likelihood has appeal alone"
+    }
     config: InterestExplorationConfig
 
     @property

@@ -29,7 +29,7 @@ import numpy as np
 from numba import njit
 
 from recenv.dynamics.kernel_groups import Response, State, numbers_of
-from recenv.dynamics.user_models.base import UserModel
+from recenv.dynamics.user_models.base import UserModel, expert_oracle
 from recenv.errors import require_range
 from recenv.families import USER_MODELS
 
@@ -94,6 +94,11 @@ class LongTermSatisfaction(UserModel):
     feedback_names = ("click", "engagement")
     reward_names = ("click", "minutes")
     minutes_reward = 1
+    variant = "long-term"
+    # The next minutes are more for clickbait than for its opposite, beyond what draws the click.
+    greedy_oracle = expert_oracle(-1.0)
+    far_sighted_oracles = tuple(map(expert_oracle, (0.5, 1.0, 2.0, 4.0)))
+    beyond_fit: ClassVar[Mapping[str, str]] = {}
     config: LongTermSatisfactionConfig
 
     @property

@@ -34,7 +34,7 @@ from numba import njit
 
 from recenv.catalog import Catalog
 from recenv.dynamics.kernel_groups import Response, State, numbers_of
-from recenv.dynamics.user_models.base import UserModel
+from recenv.dynamics.user_models.base import UserModel, expert_oracle
 from recenv.errors import require_range
 from recenv.families import USER_MODELS
 from recenv.random_streams import WORLD, derive_seeds, normals, uniforms
@@ -142,6 +142,13 @@ class MultiBehavior(UserModel):
     }
     feedback_names = ("click", *AFTER_CLICK)
     reward_names = feedback_names
+    variant = "multi-behavior"
+    expert: ClassVar[Mapping[str, Any]] = {"name": "expert", "quality_weight": 1.0}
+    # Where the first step's reward peaks: long views and likes count a little besides clicks.
+    greedy_oracle = expert_oracle(0.2)
+    far_sighted_oracles = tuple(map(expert_oracle, (0.5, 1.0, 2.0, 4.0)))
+    beyond_fit: ClassVar[Mapping[str, str]] = {"slate_correlation": "what else a slate shows moves utilities"}
+    leaves = True
     config: MultiBehaviorConfig
 
     def __init__(self, config: MultiBehaviorConfig, catalog: Catalog, max_clicks: int) -> None:

@@ -26,7 +26,6 @@ from recenv.random_streams import derive_seeds
 from recenv.session_config import SessionConfig
 from recenv.statistics import Interval
 from recenv.world import make_world
-from recsession.experiments.myopic_gap import FAMILIES
 from tests.strategies.worlds import small_worlds
 
 pytestmark = pytest.mark.kernels
@@ -201,7 +200,7 @@ def test_expert_is_the_far_sighted_oracle_of_its_own_world(user_model):
     """It is of the family that the myopic gap is measured on."""
     spec = expert_spec(user_model)
     assert spec["name"] in BEHAVIORS.registered()
-    assert spec["name"] == FAMILIES[user_model].far_sighted[0]["name"]
+    assert spec["name"] == USER_MODELS.get(user_model).far_sighted_oracles[0]["name"]
     assert expert_spec(user_model) is not spec
 
 

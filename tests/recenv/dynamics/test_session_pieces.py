@@ -118,7 +118,8 @@ def test_inactive_sessions_stay_as_they_are():
     ],
 )
 def test_layout_is_what_a_start_gives_and_holds_what_is_on(name: str, keys: set[str], num_draws: int):
-    pieces = pieces_of(**{name: True})
+    only: Any = {name: True}
+    pieces = pieces_of(**only)
     assert set(pieces.state_layout()) == keys
     state = pieces.start(np.full((2, pieces.num_initial_draws), 0.25))
     assert {key: (values.shape, values.dtype) for key, values in state.items()} == {

@@ -9,26 +9,33 @@ import pytest
 
 from offline_data.behavior.base import make_behavior
 from offline_data.collection.rollout import play_sessions
+from recenv.dynamics.user_models.base import expert_oracle
 from recenv.errors import InvalidInput
 from recenv.families import USER_MODELS
 from recenv.random_streams import derive_seeds
 from recenv.session_config import SessionConfig
 from recenv.statistics import Interval
 from recenv.world import World, make_world
-from recsession.experiments.myopic_gap import FAMILIES, OracleFamily, myopic_gap, paired_ratio
+from recsession.experiments.myopic_gap import OracleFamily, myopic_gap, paired_ratio
 
 NUM_SESSIONS = 200
 
 
-def test_every_user_model_has_a_family():
-    assert set(FAMILIES) == set(USER_MODELS.registered())
+def of_experts(greedy: float, *far_sighted: float) -> OracleFamily:
+    return OracleFamily(expert_oracle(greedy), tuple(map(expert_oracle, far_sighted)))
+
+
+def test_a_model_without_oracles_is_named(monkeypatch):
+    monkeypatch.setattr(USER_MODELS.get("boredom_cascade"), "greedy_oracle", None)
+    with pytest.raises(InvalidInput, match="user_model 'boredom_cascade' names no oracles; give it a greedy_oracle"):
+        OracleFamily.of("boredom_cascade")
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", USER_MODELS.registered())
 def test_looking_ahead_pays_in_the_models_own_world(name):
     world = make_world(SessionConfig().override(user_model=name))
-    gap = myopic_gap(world, FAMILIES[name], NUM_SESSIONS, seed=0)
+    gap = myopic_gap(world, OracleFamily.of(name), NUM_SESSIONS, seed=0)
     assert gap.uniform.low > 0.0
     assert gap.greedy.low > gap.uniform.high
     assert gap.far_sighted.low > gap.uniform.high
@@ -55,7 +62,7 @@ def rows_of(world, spec, role, count=60, seed=3):
 
 
 def test_the_member_is_selected_on_users_of_its_own(world):
-    family = OracleFamily.of_experts(-2.0, 0.5, 2.0)
+    family = of_experts(0.0, -2.0, 0.5, 2.0)
     gap = myopic_gap(world, family, 60, seed=3)
     selection = [rows_of(world, spec, "selection").session_returns().mean() for spec in family.far_sighted]
     assert gap.spec == family.far_sighted[int(np.argmax(selection))]
@@ -70,7 +77,7 @@ def test_the_member_is_selected_on_users_of_its_own(world):
 
 
 def test_first_steps_are_compared_on_the_same_users(world):
-    family = OracleFamily.of_experts(0.5, 2.0)
+    family = of_experts(0.0, 0.5, 2.0)
     gap = myopic_gap(world, family, 60, seed=3)
     greedy, *members = (rows_of(world, spec, "selection") for spec in (family.greedy, *family.far_sighted))
     for rows, lead in zip(members, gap.first_step_leads, strict=True):
@@ -80,14 +87,14 @@ def test_first_steps_are_compared_on_the_same_users(world):
 
 def test_a_greedy_oracle_that_is_none_is_found_out():
     world = small_world(40)
-    honest = OracleFamily.of_experts(0.25, 0.5)
+    honest = of_experts(0.0, 0.25, 0.5)
     fake = dataclasses.replace(honest, greedy={"name": "expert", "quality_weight": -20.0, "temperature": 0.02})
     assert myopic_gap(world, honest, 400, seed=0).greedy_is_greedy
     assert not myopic_gap(world, fake, 400, seed=0).greedy_is_greedy
 
 
 def test_a_gap_is_a_function_of_its_seed(world):
-    family = OracleFamily.of_experts(1.0)
+    family = of_experts(0.0, 1.0)
     gap = myopic_gap(world, family, 20, seed=3)
     assert gap == myopic_gap(world, family, 20, seed=3)
     assert gap.uniform != myopic_gap(world, family, 20, seed=4).uniform
@@ -95,7 +102,7 @@ def test_a_gap_is_a_function_of_its_seed(world):
 
 def test_one_session_is_refused(world):
     with pytest.raises(InvalidInput, match="num_sessions=1 is outside"):
-        myopic_gap(world, OracleFamily.of_experts(1.0), 1, seed=0)
+        myopic_gap(world, of_experts(0.0, 1.0), 1, seed=0)
 
 
 # --- the ratio

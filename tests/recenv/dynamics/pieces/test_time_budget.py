@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -43,7 +45,7 @@ def test_a_second_click_finds_the_budget_spent_or_paid_back():
 
 @pytest.mark.parametrize(("watch_channel", "minutes_reward"), [(-1, -1), (0, -1), (-1, 0)])
 def test_minutes_go_where_the_user_model_says(watch_channel: int, minutes_reward: int):
-    where = {"watch_channel": watch_channel, "minutes_reward": minutes_reward}
+    where: Any = {"watch_channel": watch_channel, "minutes_reward": minutes_reward}
     pieces = pieces_of(**where, time_budget=TimeBudgetConfig(quality_return=0.0))
     settled = Settled(pieces, [[(0, 2.0, 0.0), (1, 3.0, 0.0)]], budget=9.0)
     np.testing.assert_allclose(settled.state["budget"], [4.0])
