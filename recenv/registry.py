@@ -243,5 +243,17 @@ def config_of(part: type) -> type:
     return getattr(part, "Config", part)
 
 
+def own_config(part: type, config: Any) -> Any:
+    """Return a part's config, its defaults for None.
+
+    Raises:
+        InvalidInput: if the config is another part's.
+    """
+    kind = config_of(part)
+    config = kind() if config is None else config
+    require(isinstance(config, kind), f"config is a {type(config).__name__}; {part.__name__} takes a {kind.__name__}")
+    return config
+
+
 def _path_of(part: type) -> str:
     return f"{part.__module__}:{part.__qualname__}"

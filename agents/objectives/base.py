@@ -27,7 +27,8 @@ from torch.distributions import kl_divergence
 from torchrl.objectives import LossModule
 
 from agents.robust.problem import check_scores
-from recenv.errors import InvalidInput, require
+from recenv.errors import InvalidInput
+from recenv.registry import own_config
 
 _KL_ACTIONS = 1024
 
@@ -144,12 +145,7 @@ class Objective(LossModule):
         create_reference: bool = False,
     ) -> None:
         super().__init__()
-        config = self.Config() if config is None else config
-        require(
-            isinstance(config, self.Config),
-            f"config is a {type(config).__name__}; {type(self).__name__} takes a {self.Config.__name__}",
-        )
-        self.config = config
+        self.config = own_config(type(self), config)
         self.reduction = "mean"
         self.out_keys = [*self.losses, *self.diagnostics]
         self.convert_to_functional(actor_network, "actor_network", create_target_params=create_reference)

@@ -14,7 +14,8 @@ from typing import Any, ClassVar
 from offline_data.families import ESTIMATORS
 from offline_data.ope.bootstrap import bootstrap_ratio_sum, percentile_interval, ratio_sum
 from offline_data.ope.sessions import LoggedSessions, SessionStatistics
-from recenv.errors import require, require_range
+from recenv.errors import require_range
+from recenv.registry import own_config
 
 TRUSTED_SAMPLE_SIZE = 100.0
 """Effective sessions below which an estimate is marked untrusted."""
@@ -48,12 +49,7 @@ class Estimator(ABC):
     """The optional columns that it reads, out of `{"q_value", "state_value"}`."""
 
     def __init__(self, config: Any = None) -> None:
-        config = self.Config() if config is None else config
-        require(
-            isinstance(config, self.Config),
-            f"config is a {type(config).__name__}; {type(self).__name__} takes a {self.Config.__name__}",
-        )
-        self.config = config
+        self.config = own_config(type(self), config)
 
     @abstractmethod
     def __call__(self, sessions: LoggedSessions) -> SessionStatistics:

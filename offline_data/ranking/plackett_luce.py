@@ -198,7 +198,7 @@ def _fill_table(items, personal, tiles, extras, offered, table):
 
 @njit(cache=True, error_model="numpy", nogil=True)
 def _exp(x):
-    # exp for x in [-708, 0], as in recenv.dynamics.choice_models: the same bits everywhere, and in vectors.
+    # exp for x in [-708, 0], as in recenv.dynamics.exponential: the same bits everywhere, and in vectors.
     shifted = x * 1.4426950408889634 + 6755399441055744.0
     n = shifted - 6755399441055744.0
     r = (x - n * 0.6931471803691238) - n * 1.9082149292705877e-10

@@ -25,7 +25,7 @@ from torch import Tensor
 from agents.families import SCORES
 from agents.values.critics import Critic, CriticConfig, fit_critic
 from offline_data.store.dataset import LoggedDataset
-from recenv.errors import require
+from recenv.registry import own_config
 
 Progress = Callable[[int], object]
 
@@ -59,12 +59,7 @@ class Score(ABC):
     """The frozen dataclass of the parameters."""
 
     def __init__(self, config: Any = None) -> None:
-        config = self.Config() if config is None else config
-        require(
-            isinstance(config, self.Config),
-            f"config is a {type(config).__name__}; {type(self).__name__} takes a {self.Config.__name__}",
-        )
-        self.config = config
+        self.config = own_config(type(self), config)
 
     def critic_config(self, config: CriticConfig) -> CriticConfig:
         """Return the config of the critic that the score needs, given what the user asked for."""
