@@ -13,9 +13,16 @@ from pathlib import Path
 import pytest
 
 from recenv.extras import EXTRAS
+from recenv.part_sources import registered_parts
 from tests.source_files import PACKAGES, ROOT, sources
 
 MAX_LINES = 400
+# In a family's folder besides its base and its parts: what parts share, and what is done with any of them.
+BESIDE_PARTS = {
+    "agents.objectives": {"bases"},
+    "agents.policies": {"files", "item_search"},
+    "offline_data.ope": {"bootstrap", "sessions"},
+}
 # Of the learners, at one level.
 MAX_ROOMS = 12
 MAX_ARROWS = 25
@@ -220,6 +227,38 @@ def test_room_rules_can_fail():
     assert circles(between_rooms(arrows(modules))) == {"shop.a", "shop.b", "shop.c"}
     modules["shop.c.w"] = "import shop.a.x"
     assert circles(arrows(modules)) == {"shop.a.x", "shop.b", "shop.c.w"}
+
+
+# --- families
+
+
+def registry_folders() -> list[str]:
+    """Return the dotted names of the folders whose modules are parts, as the families' registries name them."""
+    return [
+        ast.literal_eval(node.args[1])
+        for package in PACKAGES
+        if (ROOT / package / "families.py").exists()
+        for node in ast.walk(ast.parse((ROOT / package / "families.py").read_text()))
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "Registry"
+    ]
+
+
+@pytest.mark.parametrize("folder", registry_folders())
+def test_a_familys_folder_holds_its_base_and_its_parts(folder: str):
+    modules = {
+        path.stem for path in (ROOT / Path(*folder.split("."))).iterdir() if path.suffix == ".py" or path.is_dir()
+    }
+    parts = {source.module.rpartition(".")[2] for source in registered_parts(folder).values()}
+    assert parts
+    assert "base" in modules
+    besides = modules - parts - {"base", "__init__", "__pycache__"}
+    assert besides == BESIDE_PARTS.get(folder, set()), (
+        f"{sorted(besides)} of {folder} register nothing: move them beside"
+    )
+
+
+def test_families_are_found():
+    assert {"agents.objectives", "recenv.dynamics.user_models", "offline_data.behavior"} <= set(registry_folders())
 
 
 # --- files
