@@ -12,6 +12,8 @@ import pytest
 from hypothesis import settings
 
 ROOT = Path(__file__).parent.parent
+# What a contract found is told by pytest as in a test.
+pytest.register_assert_rewrite("recenv.testing", "offline_data.testing", "agents.testing")
 # Where torch is: tox's boundscheck and nojit do without.
 pytest_plugins = ("tests.learning_fixtures",) if importlib.util.find_spec("torch") else ()
 

@@ -47,7 +47,7 @@ TOP_LEVEL = {
     "tox.ini",
 }
 
-OPTIONAL = {name for names in EXTRAS.values() for name in names}
+OPTIONAL = {name for extra, names in EXTRAS.items() if extra != "testing" for name in names}
 # What the modules of a package may not import at all, and what they may import only inside a function.
 NEVER = {
     "recenv": {"offline_data", "agents", "recsession", "tests"} | OPTIONAL,
@@ -105,6 +105,17 @@ def test_imports_point_one_way(folder: str):
         f"{path.relative_to(ROOT)} {complaint}"
         for path in sources(folder)
         for complaint in check_imports(path.read_text(), NEVER[folder], INSIDE_FUNCTIONS_ONLY.get(folder, ()))
+    ]
+    assert not complaints, "\n".join(complaints)
+
+
+def test_only_the_packages_testing_import_what_tests_need():
+    complaints = [
+        f"{path.relative_to(ROOT)} {complaint}"
+        for folder in PACKAGES
+        for path in sources(folder)
+        if "testing" not in path.parts
+        for complaint in check_imports(path.read_text(), (), EXTRAS["testing"])
     ]
     assert not complaints, "\n".join(complaints)
 
@@ -200,8 +211,10 @@ def test_modules_stand_one_above_the_other(package: str):
 
 def test_the_learners_have_few_rooms_one_above_the_other_and_few_ways_between_them():
     pairs = arrows(modules_of("agents"))
-    rooms = between_rooms(pairs)
-    assert circles(rooms) == set()
+    assert circles(between_rooms(pairs)) == set()
+    # Who checks every room has ways to all.
+    rooms = {(a, b) for a, b in between_rooms(pairs) if a != "agents.testing"}
+    assert all(b != "agents.testing" for _, b in rooms)
     assert len({name for pair in rooms for name in pair}) <= MAX_ROOMS
     assert len(rooms) <= MAX_ARROWS
 

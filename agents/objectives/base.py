@@ -14,7 +14,7 @@ What it reads besides observations and actions it says by `needs`; `agents.train
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final
@@ -120,6 +120,8 @@ class Objective(LossModule):
 
     needs: ClassVar[frozenset[str]] = frozenset()
     """What the batch must carry, of `NEEDS`."""
+    examples: ClassVar[tuple[Mapping[str, Any], ...]] = ({},)
+    """Options with which it is checked; with the last ones a short run improves on a mixed log."""
     conditions: ClassVar[tuple[str, ...]] = ()
     """What the policy's encoder must be conditioned on; see `SessionEncoder.conditions`."""
     Config: ClassVar[type]
@@ -128,6 +130,8 @@ class Objective(LossModule):
     """What `forward` returns to be differentiated, as a sum; each trains parameters of its own."""
     diagnostics: ClassVar[tuple[str, ...]] = ()
     """What `forward` returns besides."""
+    trains_scale: ClassVar[bool] = True
+    """Whether a Gaussian policy's scale gets a gradient, not the mean alone."""
     default_keys = _AcceptedKeys
     tensor_keys: _AcceptedKeys
 

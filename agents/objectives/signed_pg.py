@@ -63,6 +63,8 @@ class SignedPgObjective(Objective):
 
     needs = frozenset({"score"})
     Config = SignedPgConfig
+    # A push that is not held back drives a Gaussian mean off within few steps, as the theory says.
+    examples = ({}, {"negative_scale": 0.1})
     _schedulable_buffers = frozenset({"negative_scale"})
     negative_scale: Tensor
 

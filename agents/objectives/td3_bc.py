@@ -77,6 +77,7 @@ class Td3BcObjective(ValueObjective):
 
     needs = frozenset({"density", "transitions"})
     Config = Td3BcConfig
+    trains_scale = False
     _schedulable_buffers = frozenset({"alpha", "target_noise", "noise_clip"})
     alpha: Tensor
     target_noise: Tensor

@@ -95,6 +95,9 @@ class Policy(ProbabilisticActor):
     Attributes:
         Config: frozen dataclass of the hyper-parameters, whose `name` is the registered one.
         action_kind: "slate" (a mass) or "proto" (a density over embedding space).
+        examples: optional, options of a small policy with which `agents.testing.check_policy` makes it.
+        score_coordinates: which of `parameters` the distribution's `score_function_norm` is in; None where it is in
+            none of them, and not checked.
 
     Examples:
         >>> from agents import GaussianPolicyConfig, SessionSpace, make_policy
@@ -108,6 +111,7 @@ class Policy(ProbabilisticActor):
 
     Config: ClassVar[type]
     action_kind: ClassVar[ActionKind]
+    score_coordinates: ClassVar[str | None] = None
 
     def __init__(
         self,

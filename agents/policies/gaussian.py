@@ -109,6 +109,7 @@ class GaussianPolicy(Policy):
 
     Config = GaussianPolicyConfig
     action_kind = "proto"
+    score_coordinates = "loc"
 
     def __init__(self, space: SessionSpace, config: GaussianPolicyConfig, **keys: Any) -> None:
         super().__init__(space, config, GaussianHead(space, config), ("loc", "scale"), IndependentNormal, **keys)

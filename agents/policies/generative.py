@@ -126,6 +126,7 @@ class GenerativePolicy(Policy):
     """
 
     Config = GenerativePolicyConfig
+    examples = ({"ids": SemanticIdConfig(num_codebooks=2, codebook_size=4), "width": 16, "num_layers": 1},)
     action_kind = "slate"
 
     def __init__(self, space: SessionSpace, config: GenerativePolicyConfig, **keys: Any) -> None:

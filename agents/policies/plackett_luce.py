@@ -104,6 +104,7 @@ class PlackettLucePolicy(Policy):
 
     Config = PlackettLucePolicyConfig
     action_kind = "slate"
+    score_coordinates = "logits"
 
     def __init__(self, space: SessionSpace, config: PlackettLucePolicyConfig, **keys: Any) -> None:
         require(

@@ -122,6 +122,8 @@ class BehaviorPolicy(ABC):
     Attributes:
         Config: frozen dataclass of the policy's parameters.
         action_kinds: which kinds of action the policy has.
+        examples: optional, options with which `offline_data.testing.check_behavior` makes it in worlds of three
+            dimensions; a class without runs by its defaults.
         num_memory: float64 columns that the policy keeps for each session; zero at the session's start.
 
     Examples:

@@ -71,6 +71,7 @@ class BeliefPolicy(RankingPolicy):
     """
 
     Config = BeliefConfig
+    examples = ({"num_particles": 6},)
     config: BeliefConfig
 
     def __init__(self, world: World, config: BeliefConfig, action_kind: ActionKind) -> None:

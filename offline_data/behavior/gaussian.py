@@ -51,6 +51,7 @@ class GaussianPolicy(BehaviorPolicy):
     """
 
     Config = GaussianConfig
+    examples = ({"mean": "profile"}, {"mean": "history"}, {"mean": [0.5, -1.0, 0.0]})
     action_kinds = ("proto",)
     config: GaussianConfig
 

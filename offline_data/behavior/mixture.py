@@ -63,6 +63,20 @@ class MixturePolicy(BehaviorPolicy):
     """
 
     Config = MixtureConfig
+    examples = (
+        *(
+            {"components": ["expert", "clickbait", "uniform"], "weights": [0.3, 0.3, 0.4], "mixing": mixing}
+            for mixing in MIXINGS
+        ),
+        *(
+            {
+                "components": [{"name": "belief", "num_particles": 6}, "clickbait"],
+                "weights": [0.6, 0.4],
+                "mixing": mixing,
+            }
+            for mixing in MIXINGS[1:]
+        ),
+    )
     config: MixtureConfig
 
     def __init__(self, world: World, config: MixtureConfig, action_kind: ActionKind) -> None:

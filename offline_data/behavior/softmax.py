@@ -67,6 +67,7 @@ class SoftmaxPolicy(ItemRankingPolicy):
     """
 
     Config = SoftmaxConfig
+    examples = ({"weights": {"quality": 2.0, "log_popularity": -0.5}},)
     config: SoftmaxConfig
 
     def __init__(self, world: World, config: SoftmaxConfig, action_kind: ActionKind) -> None:

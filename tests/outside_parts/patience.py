@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from recenv import InvalidInput, Piece, Response, Stage, State
+from recenv import Piece, Response, Stage, State
+from recenv.errors import require_range
 
 
 @dataclass(frozen=True)
@@ -23,12 +24,14 @@ class PatienceConfig:
     """Weight of such a step in the scalar reward."""
 
     def __post_init__(self) -> None:
-        if self.patience < 1:
-            raise InvalidInput(f"patience={self.patience} is below 1; raise it")
+        require_range("patience", self.patience, 1, 1000, integer=True)
+        require_range("leave_rate", self.leave_rate, 0.0, 1.0)
+        require_range("boredom", self.boredom, 0.0, 1e3)
+        require_range("idle_reward", self.idle_reward, -1e6, 1e6)
 
 
 class Patience(Piece):
-    """See the module's docstring."""
+    """A user who finds nothing to click, several times in a row, leaves; see the module and `PatienceConfig`."""
 
     Config = PatienceConfig
     stage = Stage.LEAVE

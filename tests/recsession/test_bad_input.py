@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import dataclasses
+import itertools
 import json
 import re
 import shutil
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
-from agents.families import OBJECTIVES
-from agents.nn.encoders.decision import DecisionConfig
-from agents.nn.encoders.gru import GruConfig
-from agents.nn.encoders.pooled import PooledConfig
-from agents.nn.encoders.transformer import TransformerConfig
-from agents.policies.gaussian import GaussianPolicyConfig
-from agents.policies.generative import GenerativePolicyConfig
-from agents.policies.plackett_luce import PlackettLucePolicyConfig
+from agents.families import ENCODERS, OBJECTIVES, POLICIES
 from agents.training.trainer import TrainerConfig
 from agents.values.critics import CriticConfig
 from offline_data.collection.corruption import Corruption
 from recenv.item_codes.semantic_ids import SemanticIdConfig
+from recenv.testing.ranges import declared_ranges, number_fields
 from recsession.commands.collect import Collect
 from recsession.commands.evaluate import Evaluate
 from recsession.commands.fit import Fit
@@ -253,17 +249,11 @@ def test_bad_input_is_one_line(run, made, tmp_path, folder_tree, monkeypatch, wo
     assert (folder_tree(tmp_path), folder_tree(made)) == before
 
 
-DRPO = {
-    "kappa": 1.5, "decay": 1.0, "measure_interval": 0, "noise_smoothing": 1.0, "noise_bound": -0.1, "patience": 0,
-    "epsilon": 9.0, "epsilon_min": 0.0, "epsilon_max": 0.01, "kl_target": 0.0, "reference_interval": 0,
-}  # fmt: skip
-SEQUENCE = {"epsilon_lower": 0.0, "epsilon_upper": 0.0, "ratio_cap": 0.0, "std_offset": -1.0, "cloning_steps": -1}
-VALUES = {"discount": 0.0, "target_rate": 0.0}
+# A value out of range for every number of a command; those of configs say their ranges themselves.
 OUTSIDE = {
     Collect: {
         "num_sessions": 0, "good_fraction": 1.5, "target_score": 1e4, "seed": -1, "group_size": 0, "workers": 0,
     },
-    Corruption: {"reward_noise": -1.0, "label_flips": 1.5, "history_limit": -1, "missing_propensities": 1.5},
     Evaluate: {"num_sessions": 0, "seed": -1},
     Fit: {"holdout_fraction": 1.5, "seed": -1},
     Ope: {"num_bootstrap": 1, "seed": -1},
@@ -272,102 +262,55 @@ OUTSIDE = {
         "seed": -1, "workers": 0, "num_seeds": 0, "num_sessions": 9, "good_fraction": 0.0, "num_judge_sessions": 9,
         "num_evaluation_sessions": 0,
     },
-    TrainerConfig: {
-        "num_steps": 0, "batch_size": 0, "learning_rate": 0.0, "log_interval": 0, "evaluate_interval": 0,
-        "checkpoint_interval": 0, "divergence_bound": 0.0,
-    },
-    CriticConfig: {
-        "num_rounds": 0, "steps_per_round": 0, "batch_size": 0, "learning_rate": 1.5, "trace_decay": 1.1,
-        "discount": 0.0, "expectile": 1.0, "ensemble_size": 0, "item_width": 0,
-    },
-    PooledConfig: {"num_decays": 65},
-    GruConfig: {"width": 0, "num_layers": 0},
-    TransformerConfig: {"width": 0, "num_layers": 0, "num_heads": 0},
-    GaussianPolicyConfig: {"initial_scale": -1.0, "scale_floor": 0.0},
-    PlackettLucePolicyConfig: {"item_width": 0, "sampled_above": -1, "num_sampled": 0, "uniform_share": 0.0},
-    GenerativePolicyConfig: {
-        "width": 0, "num_layers": 0, "num_heads": 0, "temperature": 0.0, "beam_size": 0, "num_entropy_samples": 0,
-    },
-    SemanticIdConfig: {
-        "num_codebooks": 0, "codebook_size": 0, "num_rounds": -1, "points_per_token": 0, "seed": -1,
-    },
-    DecisionConfig: {"width": 0, "num_layers": 0, "num_heads": 0, "target": None},
-    "asymre": {"baseline_shift": None},
-    "awr": {"temperature": 0.0, "weight_cap": -1.0},
-    "bc": {},
-    "cql": {**VALUES, "alpha": -1.0, "entropy_weight": -1.0, "num_samples": 0},
-    "crr": {**VALUES, "beta": 0.0, "weight_cap": 0.0, "num_samples": 0},
-    "decision_transformer": {"bound": 0.0},
-    "dpo": {"beta": 0.0, "cloning_steps": -1},
-    "drpo": DRPO,
-    "drpo_taper": {**DRPO, "negative_scale": -1.0},
-    "ecpo": {"epsilon": 0.0, "delta": -1.0, "std_offset": -1.0, "cloning_steps": -1},
-    "exp_reward_weighted": {"temperature": 0.0, "weight_cap": 0.0},
-    "filtered_bc": {"fraction": 1.5},
-    "gbpo": {"cloning_steps": -1},
-    "grpo": {"epsilon": 0.0, "ratio_cap": 0.0, "std_offset": -1.0, "cloning_steps": -1},
-    "gspo": SEQUENCE,
-    "iql": {**VALUES, "expectile": 1.0, "beta": -1.0, "weight_cap": 0.0},
-    "positive_only": {},
-    "ppo_clip": {"epsilon": 0.0, "ratio_cap": 0.0, "cloning_steps": -1},
-    "reinforce": {"ratio_cap": 0.0, "cloning_steps": -1},
-    "s_dpo": {"num_rejected": 0, "beta": 0.0, "cloning_steps": -1},
-    "sage": {**SEQUENCE, "epsilon_boost": -1.0, "epsilon_entropy": -1.0},
-    "signed_pg": {"negative_scale": 1.5},
-    "slateq": {**VALUES, "num_rounds": 0, "item_width": 0},
-    "taper": {
-        "threshold": None, "width": 0.0, "rate": -1.0, "level": 1.5, "smoothing": 1.0, "measure_interval": 0,
-    },
-    "td3_bc": {**VALUES, "alpha": -1.0, "target_noise": -1.0, "noise_clip": -1.0, "policy_delay": 0},
-    "top_k_reinforce": {"ratio_cap": 0.0, "cloning_steps": -1, "top_k": 0},
-    "topr": {},
 }  # fmt: skip
-"""A value out of range for every number that a command takes, None where any will do; an objective's by its name."""
-
-WHERE = {
-    Collect: (COLLECT, ""),
-    Corruption: (COLLECT, ""),
-    Evaluate: (EVALUATE, ""),
-    Fit: (FIT, ""),
-    Ope: (OPE, ""),
-    Simulate: (SIMULATE, ""),
-    Quickstart: ("quickstart --out {tmp}/new ", ""),
-    TrainerConfig: (TRAIN, "trainer."),
-    CriticConfig: (TRAIN, "critic."),
-    PooledConfig: (TRAIN, "critic.network.encoder."),
-    GruConfig: (TRAIN + "--encoder gru ", "trainer.policy.network.encoder."),
-    TransformerConfig: (TRAIN + "--encoder transformer ", "critic.network.encoder."),
-    DecisionConfig: (TRAIN + "--encoder decision ", "critic.network.encoder."),
-    GaussianPolicyConfig: (TRAIN, "trainer.policy."),
-    PlackettLucePolicyConfig: (TRAIN_SLATES, "trainer.policy."),
-    GenerativePolicyConfig: (TRAIN_SLATES + "--policy generative ", "trainer.policy."),
-    SemanticIdConfig: (TRAIN_SLATES + "--policy=generative ", "trainer.policy.ids."),
+COMMANDS = {
+    Collect: COLLECT,
+    Evaluate: EVALUATE,
+    Fit: FIT,
+    Ope: OPE,
+    Simulate: SIMULATE,
+    Quickstart: "quickstart --out {tmp}/new ",
 }
+LOGS = {"proto": "log", "slate": "slates"}
 
 
-@pytest.mark.parametrize(
-    "options", OUTSIDE, ids=lambda options: options if isinstance(options, str) else options.__name__
-)
-def test_table_of_values_out_of_range_has_every_number(options):
-    config = OBJECTIVES.get(options).Config if isinstance(options, str) else options
-    kinds = ("int", "float", "int | None", "float | None", "float | Literal['auto']")
-    numbers = {field.name for field in dataclasses.fields(config) if field.type in kinds}
-    assert numbers == set(OUTSIDE[options])
-    assert {name for name in OUTSIDE if isinstance(name, str)} == set(OBJECTIVES.registered())
+def words_of_configs() -> Iterator[tuple[type, str, str]]:
+    """Yield every config that `recsession train` or `collect` takes, a command, and what stands before its options."""
+    yield Corruption, COLLECT, ""
+    yield TrainerConfig, TRAIN, "trainer."
+    yield CriticConfig, TRAIN, "critic."
+    yield SemanticIdConfig, TRAIN_SLATES + "--policy=generative ", "trainer.policy.ids."
+    for name in OBJECTIVES.registered():
+        yield OBJECTIVES.get(name).Config, f"train {name} --log {{made}}/log --out {{tmp}}/new ", "objective."
+    for name in POLICIES.registered():
+        log = LOGS[POLICIES.get(name).action_kind]
+        yield (
+            POLICIES.get(name).Config,
+            f"train bc --log {{made}}/{log} --out {{tmp}}/new --policy {name} ",
+            "trainer.policy.",
+        )
+    for place, name in zip(itertools.cycle(("critic", "trainer.policy")), ENCODERS.registered(), strict=False):
+        yield ENCODERS.get(name).Config, f"{TRAIN}--encoder {name} ", f"{place}.network.encoder."
 
 
-@pytest.mark.parametrize(
-    ("options", "field", "value"),
-    [
-        (options, field, value)
-        for options, fields in OUTSIDE.items()
-        for field, value in fields.items()
-        if value is not None
-    ],
-    ids=lambda value: getattr(value, "__name__", str(value)),
-)
-def test_number_out_of_range_is_one_line(run, made, tmp_path, folder_tree, options, field, value):
-    start, prefix = WHERE.get(options, (f"train {options} --log {{made}}/log --out {{tmp}}/new ", "objective."))
+def numbers_out_of_range() -> Iterator[Any]:
+    """Yield a command, what stands before an option, the option, and a value that it does not take."""
+    for command, fields in OUTSIDE.items():
+        for field, value in fields.items():
+            yield pytest.param(COMMANDS[command], "", field, value, id=f"{command.__name__}-{field}")
+    for config, start, prefix in words_of_configs():
+        for field, allowed in declared_ranges(config).items():
+            for value in allowed.beyond()[:1]:
+                yield pytest.param(start, prefix, field, value, id=f"{start.split()[1]}-{config.__name__}-{field}")
+
+
+@pytest.mark.parametrize("command", OUTSIDE)
+def test_table_of_values_out_of_range_has_every_number(command):
+    assert set(number_fields(command)) == set(OUTSIDE[command])
+
+
+@pytest.mark.parametrize(("start", "prefix", "field", "value"), [*numbers_out_of_range()])
+def test_number_out_of_range_is_one_line(run, made, tmp_path, folder_tree, start, prefix, field, value):
     words = start.format(tmp=tmp_path, made=made).split()
     option = f"--{prefix}{field.replace('_', '-')}"
     before = folder_tree(made)

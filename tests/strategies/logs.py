@@ -1,4 +1,4 @@
-"""Hypothesis strategies: what is logged, slates, semantic IDs, histories; arrays are numpy's, none needs torch."""
+"""Hypothesis strategies: what is logged, slates, semantic IDs; arrays are numpy's, none needs torch."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 from hypothesis import strategies as st
 
-from tests.strategies.worlds import column
+from recenv.testing.worlds import columns
 
 
 @st.composite
@@ -24,7 +24,7 @@ def logged_values(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Draw rewards [N] and values of the following observations [N], float64, and the sessions' offsets [S + 1]."""
     lengths = draw(st.lists(st.integers(1, 6), min_size=1, max_size=5))
     rows = sum(lengths)
-    reward, value = (np.array(draw(column(rows, -10.0, 10.0)), np.float64) for _ in range(2))
+    reward, value = (np.array(draw(columns(rows, -10.0, 10.0)), np.float64) for _ in range(2))
     return reward, value, np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
 
 
@@ -92,36 +92,3 @@ def token_problems(draw: st.DrawFn, max_items: int = 5, max_slate: int = 3) -> T
             hidden = draw(st.lists(st.integers(0, count - 1), max_size=count - slate_size, unique=True))
             row[hidden] = False
     return TokenProblem(codes, tuple(sizes), slate_size, offered, offer)
-
-
-# --- histories
-
-
-@dataclass(frozen=True)
-class PaddedHistories:
-    """Consumed items of B sessions that have had different numbers of events, padding in front.
-
-    Attributes:
-        items: [B, h] int32, -1 for padding.
-        feedback: [B, h, F - 1] float32; where there is padding, anything.
-        lengths: [B], events of each session.
-    """
-
-    items: np.ndarray
-    feedback: np.ndarray
-    lengths: tuple[int, ...]
-
-
-@st.composite
-def padded_histories(draw: st.DrawFn, num_items: int, num_channels: int, max_events: int) -> PaddedHistories:
-    """Draw histories of up to `max_events` events, whose padding is longer than the longest of them needs, or not."""
-    lengths = draw(st.lists(st.integers(0, max_events), min_size=1, max_size=4))
-    width = max(lengths) + draw(st.integers(0, 3))
-    garbage = draw(st.sampled_from([0.0, 99.0, -1e30, float("nan"), float("inf")]))
-    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
-    items = np.full((len(lengths), width), -1, np.int32)
-    feedback = np.full((len(lengths), width, num_channels), garbage, np.float32)
-    for row, length in enumerate(lengths):
-        items[row, width - length :] = rng.integers(num_items, size=length)
-        feedback[row, width - length :] = rng.random((length, num_channels))
-    return PaddedHistories(items, feedback, tuple(lengths))

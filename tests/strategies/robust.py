@@ -8,15 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from hypothesis import strategies as st
 
-MAX_SCORES = 12
-
-
-@st.composite
-def scores(draw: st.DrawFn, min_size: int = 1) -> np.ndarray:
-    """Draw `[N]` float64 quarters within 10, exact in float32: nearly all tied, some, or few."""
-    reach = draw(st.sampled_from([1, 3, 40]))
-    drawn = draw(st.lists(st.integers(-reach, reach), min_size=min_size, max_size=MAX_SCORES))
-    return np.array(drawn, dtype=np.float64) / 4
+from agents.testing.losses import MAX_SCORES, scores
 
 
 @st.composite

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 from hypothesis import strategies as st
 
-from recenv.catalog import Catalog
 from recenv.dynamics.pieces.satiation import SatiationConfig
 from recenv.dynamics.pieces.satisfaction import SatisfactionConfig
 from recenv.dynamics.pieces.time_budget import TimeBudgetConfig
@@ -16,6 +13,8 @@ from recenv.dynamics.user_models.interest_evolution import InterestEvolutionConf
 from recenv.dynamics.user_models.multi_behavior import MultiBehaviorConfig
 from recenv.families import CHOICE_MODELS, USER_MODELS
 from recenv.session_config import SECTION_PIECES, SessionConfig
+from recenv.testing.ranges import Range
+from recenv.testing.worlds import EVERY_PIECE, SMALL_WORLD
 
 # A dimension that is no multiple of four, users who leave before time is up and users who do not.
 SMALL: dict[str, Any] = {
@@ -30,86 +29,59 @@ SMALL: dict[str, Any] = {
 }
 
 
-@dataclass(frozen=True)
-class Interval:
-    """Allowed values of an option: ends, which of them are excluded, and whether only whole numbers are allowed."""
-
-    low: float
-    high: float
-    low_open: bool = False
-    high_open: bool = False
-    integer: bool = False
-
-    def inside(self) -> st.SearchStrategy[Any]:
-        """Draw an allowed value; an option that takes any number may be given a whole one."""
-        if self.integer:
-            return st.integers(int(self.low), int(self.high))
-        numbers = st.floats(self.low, self.high, exclude_min=self.low_open, exclude_max=self.high_open)
-        whole = st.integers(int(self.low) + 1, int(self.high) - 1) if self.high - self.low >= 2 else st.nothing()
-        return numbers | whole
-
-    def outside(self) -> list[Any]:
-        """Return values that are not allowed, of each kind."""
-        if self.integer:
-            return [int(self.low) - 1, int(self.high) + 1, float(self.low), "1", None, True]
-        below = self.low if self.low_open else float(np.nextafter(self.low, -np.inf))
-        above = self.high if self.high_open else float(np.nextafter(self.high, np.inf))
-        return [below, above, float("nan"), float("inf"), "1", None, True]
-
-
 # Every numeric option of a session of the default user model by its flat name; that of a piece which is off switches it
 # on.
 SESSION_OPTIONS = {
-    "world_seed": Interval(0, 2**63 - 1, integer=True),
-    "slate_size": Interval(1, 1024, integer=True),
-    "max_steps": Interval(1, 2**31 - 1, integer=True),
-    "history_length": Interval(1, 4096, integer=True),
-    "profile_noise": Interval(0.0, 10.0),
-    "num_items": Interval(1, 2**31 - 1, integer=True),
-    "embedding_dim": Interval(2, 4096, integer=True),
-    "num_topics": Interval(1, 65_535, integer=True),
-    "topic_spread": Interval(0.0, 1e6),
-    "quality_mean": Interval(-3.3, 3.3),
-    "quality_scale": Interval(0.0, 1e6),
-    "quality_noise": Interval(0.0, 1e6),
-    "clickbait": Interval(0.0, 1.0),
-    "length_mean": Interval(1e-3, 1e6),
-    "length_spread": Interval(0.0, 10.0),
-    "zipf_exponent": Interval(0.0, 1e6),
-    "max_age": Interval(0.0, 1e6),
-    "interest_scale": Interval(0.0, 1.0),
-    "affinity_weight": Interval(-1e3, 1e3),
-    "appeal_weight": Interval(-1e3, 1e3),
-    "satiation_weight": Interval(-1e3, 1e3),
-    "satiation_retention": Interval(0.0, 1.0, high_open=True),
-    "interest_step": Interval(0.0, 1.0),
-    "budget": Interval(0.0, 1e6, low_open=True),
-    "match_quality": Interval(-1e3, 1e3),
-    "quality_return": Interval(0.0, 10.0),
-    "no_click_cost": Interval(0.0, 1e6),
-    "like_bias": Interval(-1e3, 1e3),
-    "like_quality": Interval(-1e3, 1e3),
-    "click_reward": Interval(-1e6, 1e6),
-    "minute_reward": Interval(-1e6, 1e6),
-    "like_reward": Interval(-1e6, 1e6),
-    "no_click_utility": Interval(-1e6, 1e6),
-    "position_decay": Interval(0.0, 1.0, low_open=True),
-    "satisfaction_sensitivity": Interval(0.0, 1e3),
-    "satisfaction_memory": Interval(0.0, 1.0),
-    "satisfaction_gain": Interval(-1e3, 1e3),
-    "satisfaction_noise": Interval(0.0, 1e3),
-    "satisfaction_weight": Interval(-1e3, 1e3),
-    "hazard": Interval(0.0, 1.0, low_open=True, high_open=True),
-    "hazard_relief": Interval(-1e3, 1e3),
-    "return_rate": Interval(0.0, 1.0, low_open=True, high_open=True),
-    "return_lift": Interval(-1e3, 1e3),
-    "max_absence": Interval(1, 10_000, integer=True),
-    "max_sessions": Interval(1, 10_000, integer=True),
-    "return_reward": Interval(-1e6, 1e6),
-    "absence_reward": Interval(-1e6, 1e6),
-    "horizon": Interval(0.0, 1e6, low_open=True),
-    "freshness_weight": Interval(-1e3, 1e3),
-    "freshness_days": Interval(0.0, 1e6, low_open=True),
+    "world_seed": Range(0, 2**63 - 1, integer=True),
+    "slate_size": Range(1, 1024, integer=True),
+    "max_steps": Range(1, 2**31 - 1, integer=True),
+    "history_length": Range(1, 4096, integer=True),
+    "profile_noise": Range(0.0, 10.0),
+    "num_items": Range(1, 2**31 - 1, integer=True),
+    "embedding_dim": Range(2, 4096, integer=True),
+    "num_topics": Range(1, 65_535, integer=True),
+    "topic_spread": Range(0.0, 1e6),
+    "quality_mean": Range(-3.3, 3.3),
+    "quality_scale": Range(0.0, 1e6),
+    "quality_noise": Range(0.0, 1e6),
+    "clickbait": Range(0.0, 1.0),
+    "length_mean": Range(1e-3, 1e6),
+    "length_spread": Range(0.0, 10.0),
+    "zipf_exponent": Range(0.0, 1e6),
+    "max_age": Range(0.0, 1e6),
+    "interest_scale": Range(0.0, 1.0),
+    "affinity_weight": Range(-1e3, 1e3),
+    "appeal_weight": Range(-1e3, 1e3),
+    "satiation_weight": Range(-1e3, 1e3),
+    "satiation_retention": Range(0.0, 1.0, high_open=True),
+    "interest_step": Range(0.0, 1.0),
+    "budget": Range(0.0, 1e6, low_open=True),
+    "match_quality": Range(-1e3, 1e3),
+    "quality_return": Range(0.0, 10.0),
+    "no_click_cost": Range(0.0, 1e6),
+    "like_bias": Range(-1e3, 1e3),
+    "like_quality": Range(-1e3, 1e3),
+    "click_reward": Range(-1e6, 1e6),
+    "minute_reward": Range(-1e6, 1e6),
+    "like_reward": Range(-1e6, 1e6),
+    "no_click_utility": Range(-1e6, 1e6),
+    "position_decay": Range(0.0, 1.0, low_open=True),
+    "satisfaction_sensitivity": Range(0.0, 1e3),
+    "satisfaction_memory": Range(0.0, 1.0),
+    "satisfaction_gain": Range(-1e3, 1e3),
+    "satisfaction_noise": Range(0.0, 1e3),
+    "satisfaction_weight": Range(-1e3, 1e3),
+    "hazard": Range(0.0, 1.0, low_open=True, high_open=True),
+    "hazard_relief": Range(-1e3, 1e3),
+    "return_rate": Range(0.0, 1.0, low_open=True, high_open=True),
+    "return_lift": Range(-1e3, 1e3),
+    "max_absence": Range(1, 10_000, integer=True),
+    "max_sessions": Range(1, 10_000, integer=True),
+    "return_reward": Range(-1e6, 1e6),
+    "absence_reward": Range(-1e6, 1e6),
+    "horizon": Range(0.0, 1e6, low_open=True),
+    "freshness_weight": Range(-1e3, 1e3),
+    "freshness_days": Range(0.0, 1e6, low_open=True),
 }
 
 
@@ -128,54 +100,14 @@ def session_configs(draw: st.DrawFn) -> SessionConfig:
     return config.override(**options, expose_user_state=draw(st.booleans()))
 
 
-EVERY_PIECE: dict[str, Any] = {
-    "num_candidates": 48,
-    "choice": {"name": "position_based", "relevance_midpoint": 1.0},
-    "satiation": True,
-    "time_budget": {"budget": 20.0},
-    "satisfaction": {"satisfaction_noise": 0.3, "satisfaction_weight": 0.5},
-    "leave_hazard": {"hazard": 0.1},
-    "retention": {"max_sessions": 3, "return_reward": 1.0, "absence_reward": -0.1},
-    # A third of the items is not there on the first day: fewer than the candidates are left.
-    "freshness": {"horizon": 120.0},
-}
-
-
 def small_worlds() -> dict[str, SessionConfig]:
     """Return each user model's own default world made small, one with every piece, and one of items that appear."""
-    small = {
-        "num_items": 60,
-        "embedding_dim": 6,
-        "num_topics": 5,
-        "slate_size": 4,
-        "max_steps": 12,
-        "history_length": 3,
-    }
-    worlds = {name: SessionConfig().override(user_model=name, **small) for name in USER_MODELS.registered()}
-    worlds["every piece"] = SessionConfig().override(**small, **EVERY_PIECE)
-    worlds["items that appear"] = SessionConfig().override(**small, satisfaction=True, freshness={"horizon": 120.0})
-    return worlds
-
-
-def column(size: int, low: float, high: float) -> st.SearchStrategy[list[float]]:
-    return st.lists(st.floats(low, high, width=32), min_size=size, max_size=size)
-
-
-@st.composite
-def catalogs(draw: st.DrawFn, one_hot: bool = False) -> Catalog:
-    """Draw a few items of the caller's own, in 2 to 7 dimensions; `one_hot` ones have a topic for an embedding."""
-    dim, count = draw(st.integers(2, 7)), draw(st.integers(1, 6))
-    if one_hot:
-        embeddings = np.eye(dim)[draw(st.lists(st.integers(0, dim - 1), min_size=count, max_size=count))]
-    else:
-        rows = st.lists(st.integers(-4, 4), min_size=dim, max_size=dim).filter(any)
-        embeddings = np.array(draw(st.lists(rows, min_size=count, max_size=count)), np.float64)
-    return Catalog.from_arrays(
-        embeddings,
-        quality=np.array(draw(column(count, -3.0, 3.0))),
-        appeal=np.array(draw(column(count, -3.0, 3.0))),
-        length=np.array(draw(column(count, 0.5, 20.0))),
+    worlds = {name: SessionConfig().override(user_model=name, **SMALL_WORLD) for name in USER_MODELS.registered()}
+    worlds["every piece"] = SessionConfig().override(**SMALL_WORLD, **EVERY_PIECE)
+    worlds["items that appear"] = SessionConfig().override(
+        **SMALL_WORLD, satisfaction=True, freshness={"horizon": 120.0}
     )
+    return worlds
 
 
 @st.composite

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from offline_data.interop.foreign_log import ImportOptions
 from offline_data.store.dataset import LoggedDataset
@@ -33,6 +33,18 @@ class LogReader(ABC):
 
     unit: ClassVar[str] = "row"
     """What its progress counts."""
+
+    @classmethod
+    def write_example(cls, folder: Path) -> Mapping[str, Any] | None:
+        """Write a small source of the format, for the contract of readers, and return the options that read it.
+
+        Args:
+            folder: empty.
+
+        Returns:
+            `path` and what else the class needs; None where there is no example, and nothing is read in the contract.
+        """
+        return None
 
     @abstractmethod
     def read(self, out: Path, progress: Progress | None = None) -> LoggedDataset:

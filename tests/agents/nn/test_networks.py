@@ -9,8 +9,8 @@ from torch import nn
 
 from agents.families import ENCODERS
 from agents.nn.networks import ItemTable, NetworkConfig, make_encoder, mlp
+from agents.testing.encoders import DIM, ITEMS, space
 from recenv.errors import InvalidInput
-from tests.agents.nn.encoders.observations import DIM, ITEMS, space
 
 
 def test_mlp_has_the_named_widths():

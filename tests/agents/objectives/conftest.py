@@ -7,42 +7,10 @@ from collections.abc import Callable
 import pytest
 import torch
 from tensordict import TensorDict
-from tensordict.nn import TensorDictModule
-from torch import Tensor, nn
-from torch.distributions import Independent, Normal
+from torch import Tensor
 from torchrl.modules import ProbabilisticActor
 
-OBSERVATION = ("observation", "features")
-
-
-def independent_normal(loc: Tensor, scale: Tensor) -> Independent:
-    return Independent(Normal(loc, scale), 1)
-
-
-class GaussianNetwork(nn.Module):
-    """Mean by `mean`, learned scale; at zero parameters the standard normal."""
-
-    def __init__(self, mean: nn.Module, action_size: int) -> None:
-        super().__init__()
-        self.mean = mean
-        self.log_scale = nn.Parameter(torch.zeros(action_size))
-
-    def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        loc = self.mean(features)
-        return loc, self.log_scale.exp().expand_as(loc)
-
-
-def build_actor(
-    mean: nn.Module | None = None, action_size: int = 2, distribution: Callable = independent_normal
-) -> ProbabilisticActor:
-    if mean is None:
-        mean = nn.Linear(3, action_size)
-        nn.init.zeros_(mean.weight)
-        nn.init.zeros_(mean.bias)
-    module = TensorDictModule(GaussianNetwork(mean, action_size), in_keys=[OBSERVATION], out_keys=["loc", "scale"])
-    return ProbabilisticActor(
-        module, in_keys=["loc", "scale"], out_keys=["proto"], distribution_class=distribution, return_log_prob=True
-    )
+from agents.testing.objective_cases import gaussian_actor
 
 
 def build_batch(action: Tensor, score: Tensor, features: Tensor | None = None) -> TensorDict:
@@ -54,8 +22,8 @@ def build_batch(action: Tensor, score: Tensor, features: Tensor | None = None) -
 
 @pytest.fixture
 def make_actor() -> Callable[..., ProbabilisticActor]:
-    """Build an actor on `OBSERVATION`; without `mean` a linear one on 3 features with zero parameters."""
-    return build_actor
+    """Build an actor that reads features; without `mean` a linear one on 3 of them with zero parameters."""
+    return gaussian_actor
 
 
 @pytest.fixture

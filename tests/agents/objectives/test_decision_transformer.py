@@ -19,11 +19,11 @@ from agents.objectives.decision_transformer import DecisionTransformerConfig, De
 from agents.policies.base import make_policy
 from agents.policies.files import load_policy, save_policy
 from agents.policies.gaussian import GaussianPolicyConfig
+from agents.testing.objective_cases import independent_normal
 from agents.training.evaluation import roll_out
 from agents.training.trainer import TrainerConfig, train
 from recenv.errors import InvalidInput
 from recenv.plain_config import to_plain
-from tests.agents.objectives.conftest import OBSERVATION, independent_normal
 from tests.reference import regression_reference as reference
 
 POLICY = GaussianPolicyConfig(NetworkConfig((16,), DecisionConfig(8, 1, 1, target=1.5)))
@@ -44,7 +44,9 @@ class Outcome(nn.Module):
 
 @pytest.fixture
 def actor() -> Any:
-    module = TensorDictModule(Outcome(), in_keys=[OBSERVATION, ("observation", "wanted")], out_keys=["loc", "scale"])
+    module = TensorDictModule(
+        Outcome(), in_keys=[("observation", "features"), ("observation", "wanted")], out_keys=["loc", "scale"]
+    )
     return ProbabilisticActor(
         module, in_keys=["loc", "scale"], out_keys=["proto"], distribution_class=independent_normal
     )

@@ -10,10 +10,10 @@ from torch.nn import functional
 
 from agents.objectives.bc import BcObjective
 from agents.objectives.dpo import DpoConfig, DpoObjective, SDpoConfig, SDpoObjective, finite_log_ratio, preference_loss
+from agents.testing.losses import preferences
 from recenv.errors import InvalidInput
 from tests.properties import Claim, every_claim
 from tests.reference import regression_reference as reference
-from tests.strategies.losses import preferences
 
 
 def value_and_gradient(loss: Any, problem: Any, shift: float = 0.0) -> tuple[np.ndarray, np.ndarray]:

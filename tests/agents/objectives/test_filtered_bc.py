@@ -8,11 +8,11 @@ import torch
 
 from agents.objectives.bc import bc_loss
 from agents.objectives.filtered_bc import FilteredBcConfig, FilteredBcObjective, filtered_bc_loss
+from agents.testing.losses import returns_and_fractions
 from agents.training.log_columns import upper_rank
 from recenv.errors import InvalidInput
 from tests.properties import Claim, every_claim
 from tests.reference import regression_reference as reference
-from tests.strategies.losses import returns_and_fractions
 
 
 def kept(returns: np.ndarray, fraction: float) -> np.ndarray:

@@ -8,6 +8,7 @@ import torch
 
 from agents.objectives.gbpo import GbpoConfig, GbpoObjective, gbpo_loss
 from agents.objectives.positive_only import positive_only_loss
+from agents.testing.losses import LoggedRatios, logged_ratios
 from recenv.errors import InvalidInput
 from tests.agents.objectives.loss_values import (
     assert_equal,
@@ -19,7 +20,6 @@ from tests.agents.objectives.loss_values import (
 from tests.properties import Claim, every_claim
 from tests.reference import ratio_reference as reference
 from tests.reference.regression_reference import mean_gradient, normal_log_prob
-from tests.strategies.losses import LoggedRatios, logged_ratios
 
 
 def with_unknown(problem: LoggedRatios) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

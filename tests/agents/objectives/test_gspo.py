@@ -9,12 +9,12 @@ import torch
 from agents.distributions.plackett_luce import PlackettLuce
 from agents.objectives.bases.ratios import sequence_length
 from agents.objectives.gspo import GspoConfig, GspoObjective, gspo_loss
+from agents.testing.losses import TokenRatios, token_ratios
 from recenv.errors import InvalidInput
 from tests.agents.objectives.loss_values import assert_equal, on_a_unit_normal, value_and_gradient, with_ratios
 from tests.properties import Claim, every_claim
 from tests.reference import ratio_reference as reference
 from tests.reference.regression_reference import mean_gradient, normal_log_prob
-from tests.strategies.losses import TokenRatios, token_ratios
 
 
 def counted(problem: TokenRatios) -> np.ndarray:

@@ -17,10 +17,7 @@ from agents.objectives.ppo import ppo_clip_loss
 from agents.objectives.sage import decoupled_advantage, sage_loss
 from agents.objectives.signed_pg import signed_pg_loss
 from agents.objectives.topr import topr_loss
-from agents.training.log_columns import group_moments
-from tests.agents.objectives.loss_values import assert_equal, tensor, value_and_gradient
-from tests.properties import Claim, every_claim
-from tests.strategies.losses import (
+from agents.testing.losses import (
     GroupedRewards,
     LoggedRatios,
     TokenRatios,
@@ -29,6 +26,9 @@ from tests.strategies.losses import (
     softmax_actions,
     token_ratios,
 )
+from agents.training.log_columns import group_moments
+from tests.agents.objectives.loss_values import assert_equal, tensor, value_and_gradient
+from tests.properties import Claim, every_claim
 
 ROOT_2 = 2.0**0.5
 

@@ -8,9 +8,9 @@ import torch
 
 from agents.objectives.positive_only import PositiveOnlyObjective, positive_only_loss
 from agents.objectives.signed_pg import signed_pg_loss
+from agents.testing.losses import weighted_actions
 from tests.properties import Claim, every_claim
 from tests.reference import regression_reference as reference
-from tests.strategies.losses import weighted_actions
 
 
 def value_and_gradient(loss: Any, log_prob: np.ndarray, *arguments: Any) -> tuple[np.ndarray, np.ndarray]:

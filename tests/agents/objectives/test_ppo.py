@@ -18,6 +18,7 @@ from agents.objectives.ppo import (
     ecpo_loss,
     ppo_clip_loss,
 )
+from agents.testing.losses import LoggedRatios, logged_ratios
 from recenv.errors import InvalidInput
 from tests.agents.objectives.loss_values import (
     assert_equal,
@@ -29,7 +30,6 @@ from tests.agents.objectives.loss_values import (
 from tests.properties import Claim, every_claim
 from tests.reference import ratio_reference as reference
 from tests.reference.regression_reference import mean_gradient, normal_log_prob
-from tests.strategies.losses import LoggedRatios, logged_ratios
 
 
 def values(loss: Any, problem: LoggedRatios, *scalars: float) -> Any:

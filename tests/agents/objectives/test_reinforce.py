@@ -18,6 +18,7 @@ from agents.objectives.reinforce import (
     top_k_factor,
     top_k_reinforce_loss,
 )
+from agents.testing.losses import LoggedRatios, TokenRatios, logged_ratios, token_ratios
 from recenv.errors import InvalidInput
 from tests.agents.objectives.loss_values import (
     assert_equal,
@@ -30,7 +31,6 @@ from tests.agents.objectives.loss_values import (
 from tests.properties import Claim, every_claim
 from tests.reference import ratio_reference as reference
 from tests.reference.regression_reference import mean_gradient, normal_log_prob
-from tests.strategies.losses import LoggedRatios, TokenRatios, logged_ratios, token_ratios
 
 
 def check_reinforce_equals_the_reference(implementation: Any, problem: LoggedRatios) -> None:

@@ -10,12 +10,11 @@ from tensordict import TensorDict
 from agents.objectives.awr import awr_loss
 from agents.objectives.bc import bc_loss
 from agents.objectives.reward_weighted import ExpRewardWeightedConfig, ExpRewardWeightedObjective
+from agents.testing.losses import bucketed_scores, scores
+from agents.testing.objective_cases import gaussian_actor
 from recenv.errors import InvalidInput
-from tests.agents.objectives.conftest import build_actor
 from tests.properties import Claim, every_claim
 from tests.reference import regression_reference as reference
-from tests.strategies.losses import bucketed_scores
-from tests.strategies.robust import scores
 
 
 def weights(reward: np.ndarray, temperature: float, cap: float) -> np.ndarray:
@@ -49,7 +48,7 @@ def check_infinite_temperature_is_cloning(implementation: Any, reward: np.ndarra
 
 def moments(batches: np.ndarray) -> tuple[float, float]:
     """Mean and variance that the objective holds after a step on each of some batches, [T, B]."""
-    objective = ExpRewardWeightedObjective(build_actor()).double()
+    objective = ExpRewardWeightedObjective(gaussian_actor()).double()
     for batch in batches:
         objective.after_step(TensorDict({"session_return": torch.from_numpy(batch)}, [len(batch)]))
     return objective.reward_mean.item(), objective.reward_variance.item()

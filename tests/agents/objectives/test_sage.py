@@ -12,6 +12,7 @@ from agents.objectives.gspo import GspoObjective
 from agents.objectives.sage import SageConfig, SageObjective, decoupled_advantage, sage_loss, slate_entropy
 from agents.policies.base import make_policy
 from agents.policies.plackett_luce import PlackettLucePolicyConfig
+from agents.testing.losses import GroupedRewards, TokenRatios, grouped_rewards, token_ratios
 from agents.training.log_columns import group_moments
 from recenv.errors import InvalidInput
 from tests.agents.objectives.loss_values import (
@@ -24,7 +25,6 @@ from tests.agents.objectives.loss_values import (
 from tests.properties import Claim, every_claim
 from tests.reference import ratio_reference as reference
 from tests.reference.regression_reference import mean_gradient, normal_log_prob
-from tests.strategies.losses import GroupedRewards, TokenRatios, grouped_rewards, token_ratios
 
 SCALARS = {"epsilon_lower": 0.1, "epsilon_upper": 0.2, "epsilon_boost": 0.4, "epsilon_entropy": 0.5, "ratio_cap": 2.5}
 

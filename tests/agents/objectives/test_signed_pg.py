@@ -9,10 +9,10 @@ import torch
 from agents.objectives.base import weighted_log_prob
 from agents.objectives.positive_only import positive_only_loss
 from agents.objectives.signed_pg import SignedPgConfig, SignedPgObjective, signed_pg_loss
+from agents.testing.losses import weighted_actions
 from recenv.errors import InvalidInput
 from tests.properties import Claim, every_claim
 from tests.reference import regression_reference as reference
-from tests.strategies.losses import weighted_actions
 
 SCALES = (0.0, 0.25, 0.5, 1.0)
 

@@ -24,9 +24,9 @@ from agents.objectives.slateq import (
     slate_value,
 )
 from agents.policies.base import make_policy
+from agents.testing.policy_cases import policy_config, policy_log
 from agents.training.log_columns import make_storage
 from recenv.errors import InvalidInput
-from tests.agents.policies.policy_cases import Cases, config_of
 from tests.properties import Claim, every_claim
 from tests.reference import value_objectives_reference as reference
 from tests.strategies.losses import ItemValues, item_values
@@ -255,9 +255,9 @@ def test_config_refuses(field, value):
 
 
 @pytest.mark.parametrize("where", ["plain", "candidates", "appearing"])
-def test_the_policy_is_taught_what_the_step_offers(tmp_path, where):
-    log = Cases(tmp_path).log(where, "slate")
-    policy = make_policy(SessionSpace.of_log(log), config_of("plackett_luce"))
+def test_the_policy_is_taught_what_the_step_offers(where):
+    log = policy_log(where, "slate")
+    policy = make_policy(SessionSpace.of_log(log), policy_config("plackett_luce"))
     torch.manual_seed(0)
     objective = SlateqObjective(policy)
     batch = make_storage(objective, log, torch.zeros(log.num_rows)).get(slice(0, 40))

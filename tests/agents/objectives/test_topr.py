@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from agents.objectives.topr import ToprObjective, topr_loss
+from agents.testing.losses import LoggedRatios, logged_ratios
 from tests.agents.objectives.loss_values import (
     assert_equal,
     on_a_unit_normal,
@@ -17,7 +18,6 @@ from tests.agents.objectives.loss_values import (
 from tests.properties import Claim, every_claim
 from tests.reference import ratio_reference as reference
 from tests.reference.regression_reference import mean_gradient, normal_log_prob
-from tests.strategies.losses import LoggedRatios, logged_ratios
 
 
 def check_equals_the_reference(implementation: Any, problem: LoggedRatios) -> None:

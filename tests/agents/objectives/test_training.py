@@ -12,14 +12,14 @@ import torch
 from agents.families import OBJECTIVES
 from agents.nn.session_space import SessionSpace
 from agents.policies.base import make_policy
+from agents.testing.objective_cases import objective_case
 from agents.training.evaluation import roll_out
 from agents.training.trainer import TrainerConfig, train
 from offline_data.store.dataset import LATENT_LABELS, LoggedDataset
+from recenv.testing.contract import examples_of
 from recenv.world import make_world
-from tests.agents.objectives.objective_cases import Cases, every_objective, every_pair
+from tests.agents.objectives.objective_cases import every_objective, every_pair
 
-# A push that is not held back drives a Gaussian mean off within these steps, as the theory says.
-OPTIONS = {"signed_pg": {"negative_scale": 0.1}}
 _CLONING_STEPS = 20  # instead of half of the run
 
 
@@ -27,21 +27,16 @@ class Stop(Exception):
     """Stands for Ctrl-C, or the machine's end."""
 
 
-@pytest.fixture(scope="module")
-def cases(tmp_path_factory) -> Cases:
-    return Cases(tmp_path_factory.mktemp("objectives"))
-
-
 @pytest.mark.slow
 @every_pair
-def test_it_ends_better_than_it_began(cases, name, policy):
+def test_it_ends_better_than_it_began(name, policy):
     """Two hundred steps on a log of which 40 % are the expert's; users see more of what they like."""
-    case = cases.make(name, policy)
+    case = objective_case(name, policy)
     world = make_world(case.log.config)
     config = TrainerConfig(200, 256, 1e-3, log_interval=50, policy=case.policy)
     config_class = OBJECTIVES.get(name).Config
     cloning = {"cloning_steps": _CLONING_STEPS} if hasattr(config_class, "cloning_steps") else {}
-    objective_config = config_class(**OPTIONS.get(name, {}), **cloning)
+    objective_config = config_class(**examples_of(OBJECTIVES.get(name))[-1], **cloning)
     run = train(case.log, case.scores, name, objective_config, config, seed=3)
     assert run.stopped is None
     for point in run.curve:
@@ -53,9 +48,9 @@ def test_it_ends_better_than_it_began(cases, name, policy):
 
 
 @every_objective
-def test_stopped_and_resumed_is_the_undisturbed_run(cases, name, policy, tmp_path):
+def test_stopped_and_resumed_is_the_undisturbed_run(name, tmp_path):
     """Where an objective begins with cloning, it has not ended at the checkpoint, and has at the end."""
-    case, objective = cases.make(name, policy), OBJECTIVES.get(name).Config
+    case, objective = objective_case(name), OBJECTIVES.get(name).Config
     own = objective(cloning_steps=30) if hasattr(objective, "cloning_steps") else objective()
     config, file = TrainerConfig(45, 32, log_interval=10, checkpoint_interval=10, policy=case.policy), tmp_path / "c"
     undisturbed = train(case.log, case.scores, name, own, config)
@@ -72,8 +67,8 @@ def test_stopped_and_resumed_is_the_undisturbed_run(cases, name, policy, tmp_pat
 
 
 @every_objective
-def test_it_does_not_see_the_latent_labels(cases, name, policy, tmp_path):
-    case, objective = cases.make(name, policy), OBJECTIVES.get(name).Config
+def test_it_does_not_see_the_latent_labels(name, tmp_path):
+    case, objective = objective_case(name), OBJECTIVES.get(name).Config
     own = objective(cloning_steps=0) if hasattr(objective, "cloning_steps") else objective()
     config, folder = TrainerConfig(20, 32, log_interval=10, policy=case.policy), tmp_path / "log"
     labels = case.log.open_latent_labels()
@@ -90,8 +85,8 @@ def test_it_does_not_see_the_latent_labels(cases, name, policy, tmp_path):
 
 @pytest.mark.gpu
 @every_objective
-def test_trains_on_cuda_as_on_the_cpu(cases, name, policy, tmp_path):
-    case = cases.make(name, policy)
+def test_trains_on_cuda_as_on_the_cpu(name, tmp_path):
+    case = objective_case(name)
     config = TrainerConfig(30, 64, log_interval=10, policy=case.policy)
     on_cpu = train(case.log, case.scores, name, config=config)
     on_gpu = train(case.log, case.scores, name, config=config, device="cuda", checkpoint=tmp_path / "c")

@@ -17,12 +17,12 @@ from agents.policies.files import load_policy, save_policy
 from agents.policies.gaussian import GaussianPolicyConfig
 from agents.policies.generative import GenerativePolicyConfig
 from agents.policies.plackett_luce import PlackettLucePolicyConfig
+from agents.testing.policy_cases import perturb
 from recenv.engine.session_batch import SessionBatch
 from recenv.errors import InvalidInput
 from recenv.item_codes.semantic_ids import SemanticIdConfig
 from recenv.session_config import SessionConfig
 from recenv.world import World, make_world
-from tests.agents.policies.policy_cases import perturb
 
 NETWORK = NetworkConfig((16,))
 CONFIGS = {

@@ -15,6 +15,7 @@ from agents.objectives.bc import BcObjective
 from agents.policies.base import make_policy
 from agents.policies.files import load_policy, save_policy
 from agents.policies.generative import GenerativePolicy, GenerativePolicyConfig
+from agents.testing.policy_cases import SPACES, policy_case
 from offline_data.collection.collection import LogRequest, collect
 from offline_data.dial.quality import mixture_spec
 from offline_data.store.histories import ObservationBuilder
@@ -281,3 +282,22 @@ def test_policy_on_the_gpu_is_that_of_the_cpu(make):
     found = policy.cuda().play(batch.cuda(), uniforms)
     np.testing.assert_array_equal(found.action, expected.action)
     np.testing.assert_allclose(found.log_prob, expected.log_prob, atol=1e-3)
+
+
+@pytest.mark.parametrize("where", SPACES)
+def test_score_function_norm_is_that_of_the_gradient_in_the_logits_of_all_tokens(where):
+    case, found = policy_case("generative", where), []
+
+    def keep(module, inputs, output):
+        output.retain_grad()
+        found.append(output)
+
+    hooks = [head.register_forward_hook(keep) for head in case.policy.head.decoder.heads]
+    case.distribution().log_prob(case.action).sum().backward()
+    for hook in hooks:
+        hook.remove()
+    grads = [logits.grad.flatten(1).square().sum(1) for logits in found if logits.grad is not None]
+    assert len(grads) == len(found) == len(hooks)
+    expected = torch.stack(grads).sum(0).sqrt()
+    torch.testing.assert_close(case.distribution().score_function_norm(case.action), expected, rtol=1e-4, atol=1e-5)
+    assert (expected > 0).all()

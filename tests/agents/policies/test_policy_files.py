@@ -18,18 +18,14 @@ from agents.nn.session_space import SessionSpace
 from agents.policies.base import make_policy
 from agents.policies.files import load_policy, save_policy
 from agents.policies.gaussian import GaussianPolicyConfig
+from agents.testing.policy_cases import perturb, policy_case, policy_config, world_of
 from recenv.errors import InvalidInput
-from tests.agents.policies.policy_cases import Cases, config_of, every_case, every_policy, perturb, world_of
-
-
-@pytest.fixture(scope="module")
-def cases(tmp_path_factory) -> Cases:
-    return Cases(tmp_path_factory.mktemp("logs"))
+from tests.agents.policies.policy_cases import every_case, every_policy
 
 
 def saved(name: str, folder: Path) -> Path:
     file = folder / "policy"
-    save_policy(file, make_policy(SessionSpace.of_world(world_of("plain")), config_of(name), seed=4))
+    save_policy(file, make_policy(SessionSpace.of_world(world_of("plain")), policy_config(name), seed=4))
     return file
 
 
@@ -39,8 +35,8 @@ def rewritten(file: Path, content: dict[str, Any], **changes: Any) -> Path:
 
 
 @every_case
-def test_saved_policy_answers_to_the_bit(cases, name, where, tmp_path):
-    case = cases.make(name, where)
+def test_saved_policy_answers_to_the_bit(name, where, tmp_path):
+    case = policy_case(name, where)
     file = tmp_path / "deep" / "policy"
     save_policy(file, case.policy.train())
     assert [path.name for path in file.parent.iterdir()] == ["policy"]
@@ -66,8 +62,8 @@ def test_saved_policy_answers_to_the_bit(cases, name, where, tmp_path):
 
 
 @every_policy
-def test_weights_in_bfloat16_stay_so(cases, name, tmp_path):
-    case = cases.make(name, "candidates")
+def test_weights_in_bfloat16_stay_so(name, tmp_path):
+    case = policy_case(name, "candidates")
     half = copy.deepcopy(case.policy).to(torch.bfloat16)
     save_policy(tmp_path / "policy", half)
     loaded = load_policy(tmp_path / "policy")
@@ -196,7 +192,7 @@ def test_reading_a_file_runs_none_of_its_code(name, trap, tmp_path):
 
 def test_unwritable_path_is_refused(tmp_path):
     (tmp_path / "file").write_text("")
-    policy = make_policy(SessionSpace.of_world(world_of("plain")), config_of("gaussian"))
+    policy = make_policy(SessionSpace.of_world(world_of("plain")), policy_config("gaussian"))
     with pytest.raises(InvalidInput, match="cannot write"):
         save_policy(tmp_path / "file" / "policy", policy)
     assert (tmp_path / "file").read_text() == ""

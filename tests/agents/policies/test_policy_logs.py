@@ -16,6 +16,7 @@ from agents.nn.session_space import SessionSpace
 from agents.policies.base import make_policy
 from agents.policies.files import load_policy, save_policy
 from agents.serving.behavior_adapter import AgentBehavior, AgentConfig
+from agents.testing.policy_cases import perturb, policy_config, world_of
 from offline_data.behavior.base import SessionView, make_behavior
 from offline_data.collection import collection
 from offline_data.collection.collection import LogRequest, collect
@@ -24,7 +25,7 @@ from offline_data.store.dataset import LATENT_LABELS, LoggedDataset
 from recenv.engine.session_batch import SessionBatch
 from recenv.errors import InvalidInput
 from recenv.random_streams import derive_seeds
-from tests.agents.policies.policy_cases import NAMES, config_of, every_policy, every_world, perturb, world_of
+from tests.agents.policies.policy_cases import NAMES, every_policy, every_world
 from tests.folder_tree import tree
 
 NUM_SESSIONS = 24
@@ -37,7 +38,7 @@ def spec(tmp_path):
     """Save a policy of a world, and return what a log calls it."""
 
     def build(name: str, where: str = "plain") -> dict[str, Any]:
-        policy = perturb(make_policy(SessionSpace.of_world(world_of(where)), config_of(name), seed=1))
+        policy = perturb(make_policy(SessionSpace.of_world(world_of(where)), policy_config(name), seed=1))
         save_policy(tmp_path / name, policy)
         return {"name": "agents.serving.behavior_adapter:AgentBehavior", "policy": str(tmp_path / name)}
 

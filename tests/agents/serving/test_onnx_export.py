@@ -14,11 +14,11 @@ from agents.policies.gaussian import GaussianPolicyConfig
 from agents.policies.generative import GenerativePolicyConfig
 from agents.policies.plackett_luce import PlackettLucePolicyConfig
 from agents.serving.onnx_export import export_onnx
+from agents.testing.policy_cases import perturb
 from recenv.engine.session_batch import SessionBatch
 from recenv.item_codes.semantic_ids import SemanticIdConfig
 from recenv.session_config import SessionConfig
 from recenv.world import World, make_world
-from tests.agents.policies.policy_cases import perturb
 
 NETWORK = NetworkConfig((8,))
 CONFIGS: dict[str, Any] = {

@@ -7,13 +7,13 @@ import pytest
 import torch
 
 from agents.objectives.dpo import DpoObjective, SDpoConfig, SDpoObjective
+from agents.testing.losses import bucketed_scores
+from agents.testing.objective_cases import gaussian_actor
 from agents.training.log_columns import lacking, make_storage
 from agents.training.pairs import lower_rows, rejected_rows
 from offline_data.collection.collection import LogRequest, collect
 from offline_data.dial.quality import mixture_spec
-from tests.agents.objectives.conftest import build_actor
 from tests.properties import Claim, every_claim
-from tests.strategies.losses import bucketed_scores
 
 
 def check_rejected_rows_are_lower_ones_of_the_bucket(implementation: Any, problem: Any) -> None:
@@ -125,7 +125,7 @@ def test_a_log_with_groups_gives_the_same_step_of_the_same_user(grouped):
     assert (step[rows] == step[mine])[found].all()
     assert (session[rows] != session[mine])[found].all()
     # At step 0 it is the very same observation.
-    storage = make_storage(DpoObjective(build_actor()), grouped, torch.from_numpy(scores))
+    storage = make_storage(DpoObjective(gaussian_actor()), grouped, torch.from_numpy(scores))
     first = np.flatnonzero((step == 0) & found[:, 0])
     seen, other = storage.get(first), storage.get(rows[first, 0])
     assert (seen.select("observation") == other.select("observation")).all()
@@ -134,7 +134,10 @@ def test_a_log_with_groups_gives_the_same_step_of_the_same_user(grouped):
 
 def test_a_batch_holds_the_actions_of_the_rejected_rows(log, scores, grouped):
     for dataset, values in ((log, scores), (grouped, torch.arange(float(grouped.num_rows)))):
-        for objective in (DpoObjective(build_actor()), SDpoObjective(build_actor(), config=SDpoConfig(num_rejected=4))):
+        for objective in (
+            DpoObjective(gaussian_actor()),
+            SDpoObjective(gaussian_actor(), config=SDpoConfig(num_rejected=4)),
+        ):
             count = objective.config.num_rejected
             batch = make_storage(objective, dataset, values, seed=7).get(slice(0, 50))
             rows, weight = rejected_rows(dataset, values.numpy(), count, 7)

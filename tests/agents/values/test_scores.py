@@ -8,10 +8,9 @@ import pytest
 import torch
 
 from agents.batches.replay import LogStorage
-from agents.families import SCORES
-from agents.nn.networks import NetworkConfig
+from agents.testing.scores import HASTY, check_score
 from agents.values import critics
-from agents.values.critics import CriticConfig, fit_critic, score_members, score_rows
+from agents.values.critics import fit_critic, score_members, score_rows
 from agents.values.scores import lower_confidence_bound as bounds
 from agents.values.scores.base import score_log
 from agents.values.scores.lower_confidence_bound import lower_confidence_bound
@@ -20,28 +19,16 @@ from recenv.errors import InvalidInput
 from tests.agents.slate_table import table_log
 from tests.reference.score_reference import generalized_advantages, lower_bounds, returns_to_go
 
-HASTY = CriticConfig(
-    NetworkConfig((16,)), num_rounds=2, steps_per_round=5, batch_size=64, discount=0.9, trace_decay=0.7
-)
+
+@check_score.over("tests.outside_parts.one_step_score:OneStepScore")
+def test_contract(part, check):
+    check(part)
 
 
 @pytest.fixture(scope="module")
 def logs(log, slate_log, tmp_path_factory):
     """One log each of proto-actions, of slates, and without a world."""
     return {"proto": log, "slate": slate_log, "import": table_log(tmp_path_factory.mktemp("table") / "log")}
-
-
-@pytest.mark.parametrize("name", SCORES.registered())
-@pytest.mark.parametrize("kind", ["proto", "slate", "import"])
-def test_every_score_is_one_number_a_row_and_the_same_again(logs, kind, name):
-    found = score_log(name, logs[kind], HASTY, seed=3)
-    assert found.shape == (logs[kind].num_rows,)
-    assert found.dtype == torch.float32
-    assert found.isfinite().all()
-    assert found.std() > 0
-    assert torch.equal(score_log(name, logs[kind], HASTY, seed=3), found)
-    again = score_log(name, logs[kind], HASTY, seed=4)
-    assert torch.equal(again, found) == (name == "return")
 
 
 @pytest.mark.parametrize("kind", ["proto", "import"])
@@ -92,25 +79,9 @@ def test_a_row_that_members_disagree_on_ranks_lower():
     assert lower_confidence_bound(members, 0.5).tolist() == [1.0, 0.5, -1.0]
 
 
-def test_only_return_does_without_embeddings(logs):
-    bare = dataclasses.replace(logs["import"], catalog={})
-    assert score_log("return", bare).isfinite().all()
-    for name in SCORES.registered():
-        if name != "return":
-            with pytest.raises(InvalidInput, match="has no embeddings of its items"):
-                score_log(name, bare, HASTY)
-
-
 def test_an_unknown_name_is_told_the_nearest(log):
     with pytest.raises(InvalidInput, match=r"unknown score 'q_minus_w'; did you mean 'q_minus_v'\? choose one of: gae"):
         score_log("q_minus_w", log)
-
-
-@pytest.mark.parametrize("name", SCORES.registered())
-def test_progress_counts_every_step(log, name):
-    ticks = []
-    score_log(name, log, HASTY, progress=ticks.append)
-    assert sum(ticks) == HASTY.num_steps
 
 
 @pytest.mark.parametrize("name", ["return", "gae", "lower_confidence_bound"])

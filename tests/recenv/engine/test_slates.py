@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from recenv import Catalog, InvalidInput
 from recenv.engine.slates import check_slates, fill_taste, score_slates, show
+from recenv.testing.worlds import catalogs
 from tests.reference import pieces_reference as reference
-from tests.strategies.worlds import catalogs
 
 pytestmark = pytest.mark.kernels
 

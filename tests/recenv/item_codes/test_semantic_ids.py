@@ -14,8 +14,8 @@ from recenv.catalog import Catalog, CatalogConfig
 from recenv.errors import InvalidInput
 from recenv.item_codes.semantic_ids import SemanticIdConfig, SemanticIds
 from recenv.random_streams import WORLD, derive_seeds, uniforms
+from recenv.testing.worlds import catalogs
 from tests.reference import semantic_id_reference as reference
-from tests.strategies.worlds import catalogs
 
 pytestmark = pytest.mark.kernels
 

@@ -6,8 +6,8 @@ import torch
 from agents.families import ENCODERS
 from agents.nn.encoders.decision import DecisionConfig, DecisionEncoder
 from agents.nn.encoders.transformer import TransformerEncoder
+from agents.testing.encoders import LENGTH, observe, space
 from recenv.errors import InvalidInput
-from tests.agents.nn.encoders.observations import LENGTH, observe, space
 
 
 def build(**config: float) -> DecisionEncoder:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import torch
 
 from agents.nn.encoders.flat import FlatConfig, FlatEncoder
-from tests.agents.nn.encoders.observations import CHANNELS, DIM, LENGTH, observe, pad, space
+from agents.testing.encoders import CHANNELS, DIM, LENGTH, observe, pad, space
 
 
 def test_every_event_has_its_place_counted_from_the_latest():

@@ -5,8 +5,8 @@ import torch
 from torch import nn
 
 from agents.nn.encoders.gru import GruConfig, GruEncoder
+from agents.testing.encoders import LENGTH, observe, space
 from recenv.errors import InvalidInput
-from tests.agents.nn.encoders.observations import LENGTH, observe, space
 
 
 @pytest.mark.parametrize("num_layers", [1, 2])

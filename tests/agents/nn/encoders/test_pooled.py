@@ -8,8 +8,8 @@ import torch
 from torch import nn
 
 from agents.nn.encoders.pooled import PooledConfig, PooledEncoder
+from agents.testing.encoders import DIM, LENGTH, observe, pad, space
 from recenv.errors import InvalidInput
-from tests.agents.nn.encoders.observations import DIM, LENGTH, observe, pad, space
 
 DECAYS = 4
 

@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 from agents.nn.encoders.transformer import TransformerConfig, TransformerEncoder
+from agents.testing.encoders import LENGTH, observe, pad, space
 from recenv.errors import InvalidInput
-from tests.agents.nn.encoders.observations import LENGTH, observe, pad, space
 
 
 def test_an_event_reads_no_later_one():

@@ -18,10 +18,10 @@ from agents.objectives.bases.ratios import (
 )
 from agents.objectives.bc import BcObjective
 from agents.objectives.reinforce import ReinforceConfig, ReinforceObjective
+from agents.testing.losses import LoggedRatios, logged_ratios
 from tests.agents.objectives.loss_values import assert_equal, value_and_gradient, with_ratios
 from tests.properties import Claim, every_claim
 from tests.reference import ratio_reference as reference
-from tests.strategies.losses import LoggedRatios, logged_ratios
 
 CLIP = (0.75, 1.5, 3.0)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import numpy as np
 import pytest
 
 from recenv import ChoiceModel, InvalidInput
@@ -13,27 +12,9 @@ from recenv.dynamics.choice_models.exponential_cascade import ExponentialCascade
 from recenv.dynamics.choice_models.multinomial_logit import MultinomialLogit
 from recenv.dynamics.choice_models.position_based import PositionBased
 from recenv.families import CHOICE_MODELS
-from tests.recenv.dynamics.choice_models.choice_cases import EMPTY, ENDS, choose, indicators
+from tests.recenv.dynamics.choice_models.choice_cases import EMPTY, ENDS, choose
 
 pytestmark = pytest.mark.kernels
-
-
-@pytest.mark.parametrize("model", [MultinomialLogit(0.5, 0.9), ExponentialCascade(0.1, 0.9), PositionBased(1.0, 0.5)])
-def test_rows_do_not_touch_one_another(model: ChoiceModel):
-    rng = np.random.default_rng(1)
-    utilities = rng.normal(size=(40, 5)).astype(np.float32)
-    utilities[rng.random((40, 5)) < 0.2] = -np.inf
-    draws = rng.random((40, 7))
-    together = np.empty((40, model.max_clicks(5)), np.int16)
-    alone = np.empty_like(together)
-    model.choose(utilities, draws, together)
-    for b in range(40):
-        row = slice(b, b + 1)
-        model.choose(utilities[row], draws[row], alone[row])
-    np.testing.assert_array_equal(together, alone)
-    marks = indicators(together, 5)
-    assert marks.any()
-    assert not marks[utilities == -np.inf].any()
 
 
 @pytest.mark.parametrize("model", [MultinomialLogit(-1e6), ExponentialCascade(1e6), PositionBased(0.0, -1e6, 1.0)])

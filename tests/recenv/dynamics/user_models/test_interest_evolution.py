@@ -22,8 +22,9 @@ from recenv.dynamics.session_pieces import SessionPieces
 from recenv.dynamics.user_models.interest_evolution import InterestEvolution, InterestEvolutionConfig
 from recenv.engine.slates import score_slates
 from recenv.session_config import SessionConfig
+from recenv.testing.worlds import catalogs
 from tests.reference import interest_evolution_reference as reference
-from tests.strategies.worlds import catalogs, interest_configs, satiations, time_budgets
+from tests.strategies.worlds import interest_configs, satiations, time_budgets
 
 pytestmark = pytest.mark.kernels
 

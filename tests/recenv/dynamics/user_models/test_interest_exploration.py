@@ -18,9 +18,9 @@ from recenv.engine.session_batch import SessionBatch
 from recenv.errors import InvalidInput
 from recenv.random_streams import INITIAL, USER, uniforms
 from recenv.session_config import SessionConfig
+from recenv.testing.worlds import catalogs
 from recenv.world import make_world
 from tests.reference import interest_exploration_reference as reference
-from tests.strategies.worlds import catalogs
 
 pytestmark = pytest.mark.kernels
 

@@ -22,9 +22,10 @@ from recenv.envs.session_env import RecSessionEnv
 from recenv.errors import InvalidInput
 from recenv.random_streams import WORLD, normals, uniforms
 from recenv.session_config import SessionConfig
+from recenv.testing.worlds import catalogs
 from recenv.world import World, make_world
 from tests.reference import multi_behavior_reference as reference
-from tests.strategies.worlds import catalogs, multi_behavior_configs
+from tests.strategies.worlds import multi_behavior_configs
 
 pytestmark = pytest.mark.kernels
 
