@@ -260,11 +260,11 @@ def check_encoder(name: str, objective: type[Objective], config: Any) -> None:
     Raises:
         InvalidInput: naming the encoders that fit.
     """
-    encoder, fitting = config.network.encoder.name, fitting_encoders(objective)
+    encoder = ENCODERS.part_of(config.network.encoder)
     require(
-        encoder in fitting,
-        f"objective {name!r} conditions the policy on {', '.join(objective.conditions)}, which the encoder {encoder!r} "
-        f"does not read; choose {' or '.join(fitting)}",
+        set(objective.conditions) <= set(encoder.conditions),
+        f"objective {name!r} conditions the policy on {', '.join(objective.conditions)}, which the encoder "
+        f"{ENCODERS.name_of(encoder)!r} does not read; choose {' or '.join(fitting_encoders(objective))}",
     )
 
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from offline_data.behavior.base import ActionKind, BehaviorPolicy, make_behavior
 from offline_data.collection.rollout import play_sessions
+from recenv.dynamics.user_models.base import UserModel
 from recenv.errors import require, require_range
 from recenv.families import USER_MODELS
 from recenv.random_streams import derive_seeds
@@ -23,13 +24,13 @@ MAX_REFERENCE_SESSIONS: Final = 1_000_000
 Spec = Mapping[str, Any]
 
 
-def expert_spec(user_model: str) -> dict[str, Any]:
+def expert_spec(user_model: str | type[UserModel]) -> dict[str, Any]:
     """Return the spec of the expert of a user model's world: the oracle whose normalised score is 1.
 
     Each is the far-sighted oracle that `myopic_gap` found for the model's own world, at its usual randomness.
 
     Args:
-        user_model: name of a registered user model.
+        user_model: name of a registered user model, MODULE:CLASS, or the class.
 
     Raises:
         InvalidInput: for an unknown user model.
@@ -197,7 +198,7 @@ def reference_returns(
     Raises:
         InvalidInput: for an unknown noise, or where the expert does not exceed it.
     """
-    good = expert_spec(world.config.user_model.name) if expert is None else expert
+    good = expert_spec(type(world.user_model)) if expert is None else expert
     of_expert, of_noise = (
         Interval.of(evaluate_returns(world, policy, num_sessions, seed, "reference", progress=progress))
         for policy in [make_behavior(world, spec, action_kind) for spec in (good, noise)]

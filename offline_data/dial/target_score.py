@@ -118,7 +118,7 @@ class _Dial:
     ) -> None:
         self._request = request
         self._world = make_world(request.config)
-        self._expert = expert_spec(request.config.user_model.name) if expert is None else as_spec(expert)
+        self._expert = expert_spec(type(self._world.user_model)) if expert is None else as_spec(expert)
         self._noise = as_spec(noise)
         self._mixing = mixing
         self._progress = progress

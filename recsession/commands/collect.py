@@ -110,7 +110,7 @@ class Collect:
             self._refuse_beside("--behavior", "says who acts", _DIAL)
             return replace(request, behavior=given_behavior("--behavior", self.behavior, world, self.action_kind))
         noise = given_behavior("--noise", self.noise or "clickbait", world, self.action_kind)
-        expert: Spec | str = expert_spec(config.user_model.name)
+        expert: Spec | str = expert_spec(type(world.user_model))
         if self.expert is not None:
             expert = given_behavior("--expert", self.expert, world, self.action_kind)
         if self.target_score is None:

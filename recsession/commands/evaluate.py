@@ -55,7 +55,7 @@ class Evaluate:
         )
         kind = policy.action_kind
         noise = given_behavior("--noise", self.noise, world, kind)
-        expert = expert_spec(world.config.user_model.name)
+        expert = expert_spec(type(world.user_model))
         if self.expert is not None:
             expert = given_behavior("--expert", self.expert, world, kind)
         returns = evaluate_returns(world, policy, self.num_sessions, self.seed, "evaluation")

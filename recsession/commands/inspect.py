@@ -68,7 +68,7 @@ def _references(log: LoggedDataset, noise: str) -> dict[str, Any]:
     """Return what a score is measured against: the log's own expert or its world's, and `noise`; both are played."""
     world, kind = make_world(log.config), cast(ActionKind, log.action_kind)
     given = as_spec(given_behavior("--score", noise, world, kind))
-    expert = (log.manifest.get("quality") or {}).get("expert") or expert_spec(log.config.user_model.name)
+    expert = (log.manifest.get("quality") or {}).get("expert") or expert_spec(type(world.user_model))
     # The expert is named by the log.
     with reading(log.path, log.allow_imports), tqdm(desc="measuring the score", unit="session", delay=0.1) as bar:
         reference = precise_reference(world, given, kind, expert=expert, progress=bar.update)
