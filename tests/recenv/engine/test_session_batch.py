@@ -5,65 +5,27 @@ from __future__ import annotations
 import pickle
 import threading
 from collections.abc import Iterator
-from dataclasses import fields
 from typing import Any
 
-import numba
 import numpy as np
 import pytest
 
 import recenv.engine.session_batch
-from recenv import Catalog, InvalidInput, SessionConfig
-from recenv.dynamics.kernel_groups import Response
-from recenv.engine.session_batch import SessionBatch, StepOutcome
-from recenv.engine.slates import score_slates
-from recenv.random_streams import INITIAL, USER, normals, uniforms
+from recenv import SessionConfig
 from recenv.world import World, make_world
-from tests.strategies.worlds import SMALL as SMALL_WORLD
+from tests.recenv.engine.session_cases import (
+    INTERPRETED,
+    NUM_STEPS,
+    SMALL,
+    arrays_of,
+    assert_same_bits,
+    begin,
+    everything,
+    random_slates,
+)
 from tests.strategies.worlds import small_worlds
 
 pytestmark = pytest.mark.kernels
-
-INTERPRETED = numba.config.DISABLE_JIT  # type: ignore[attr-defined]
-SMALL = SessionConfig().override(**SMALL_WORLD, click_reward=0.5, like_reward=-2.0)
-NUM_STEPS = 11  # beyond max_steps: sessions that have ended are stepped too
-
-
-@pytest.fixture(scope="module")
-def world() -> World:
-    return make_world(SMALL)
-
-
-def begin(world: World, seeds: Any, episodes: Any = 0, num_threads: int = 1) -> SessionBatch:
-    seeds = np.asarray(seeds, np.uint64)
-    batch = SessionBatch(world, len(seeds), num_threads)
-    batch.start(np.arange(len(seeds)), seeds, np.broadcast_to(np.asarray(episodes, np.uint64), seeds.shape))
-    return batch
-
-
-def random_slates(batch_size: int, slate_size: int = 4) -> np.ndarray:
-    """Return [NUM_STEPS, B, K] item ids with repeats."""
-    return np.random.default_rng(11).integers(40, size=(NUM_STEPS, batch_size, slate_size))
-
-
-def arrays_of(outcome: StepOutcome) -> dict[str, np.ndarray]:
-    return {field.name: getattr(outcome, field.name) for field in fields(outcome)}
-
-
-def everything(batch: SessionBatch, slates: np.ndarray) -> dict[str, np.ndarray]:
-    """Return each array that a session gives or holds, [NUM_STEPS, B, ...]."""
-    rows: list[dict[str, np.ndarray]] = []
-    for slate in slates:
-        outcome = arrays_of(batch.step(slate))
-        rows.append({**outcome, **batch.observe(), **{name: values.copy() for name, values in batch.state.items()}})
-    return {name: np.stack([row[name] for row in rows]) for name in rows[0]}
-
-
-def assert_same_bits(actual: dict[str, np.ndarray], expected: dict[str, np.ndarray]) -> None:
-    assert set(actual) == set(expected)
-    for name, values in expected.items():
-        assert actual[name].dtype == values.dtype, name
-        assert actual[name].tobytes() == values.tobytes(), name
 
 
 # --- a session does not feel the batch
@@ -184,62 +146,6 @@ def test_taken_sessions_go_on_like_the_ones_they_were_copied_from(world: World):
     whole = everything(batch, slates[1:])
     assert_same_bits(from_mask, {name: values[:, mask] for name, values in whole.items()})
     assert_same_bits(from_index, {name: values[:, [4, 0]] for name, values in whole.items()})
-
-
-# --- where the draws come from
-
-
-def test_initial_user_and_profile_follow_from_the_initial_stream(world: World):
-    seeds, episodes = np.array([3, 4], np.uint64), np.array([0, 9], np.uint64)
-    batch = begin(world, seeds, episodes)
-    draws = uniforms(seeds, INITIAL, episodes, np.zeros(2), 12)
-    np.testing.assert_allclose(batch.state["interest"], 2.0 * draws[:, :6] - 1.0, atol=1e-6)
-    np.testing.assert_array_equal(batch.state["budget"], [14.0, 14.0])
-    expected = np.clip(batch.state["interest"] + 0.05 * normals(draws[:, 6:])[:, :6], -1.0, 1.0)
-    np.testing.assert_allclose(batch.observe()["profile"], expected, atol=1e-6)
-
-
-def test_profile_without_noise_is_the_initial_interest_and_never_moves():
-    world = make_world(SMALL.override(profile_noise=0.0))
-    batch = begin(world, range(8))
-    initial = batch.state["interest"].copy()
-    recorded = everything(batch, random_slates(8))
-    np.testing.assert_array_equal(recorded["profile"], np.broadcast_to(initial, recorded["profile"].shape))
-    assert (recorded["interest"][-1] != initial).any()
-
-
-def test_profile_with_much_noise_stays_in_its_space():
-    batch = begin(make_world(SMALL.override(profile_noise=10.0)), range(8))
-    profile = batch.observe()["profile"]
-    assert np.abs(profile).max() == 1.0
-    assert profile.dtype == np.float32
-
-
-def test_a_step_composes_the_models_on_the_users_stream(world: World):
-    seeds = np.arange(5, dtype=np.uint64)
-    batch = begin(world, seeds, 3)
-    slates = np.tile(np.arange(4, dtype=np.int32), (5, 1))
-    model, pieces, catalog = world.user_model, world.pieces, world.catalog
-    for step in range(3):
-        before = {name: values.copy() for name, values in batch.state.items()}
-        draws = uniforms(seeds, USER, np.full(5, 3), np.full(5, step), 3)
-        utilities, clicked = np.empty((5, 4), np.float32), np.empty((5, 1), np.int16)
-        score_slates(world.taste(before), catalog.embeddings, model.item_utility, slates, utilities)
-        world.choice.choose(utilities, draws[:, :1], clicked)
-        outcome = batch.step(slates)
-        np.testing.assert_array_equal(outcome.feedback[:, :, 0], clicked == np.arange(4))
-        feedback, rewards = np.zeros((5, 4, 3), np.float32), np.zeros((5, 3), np.float32)
-        wanted, benefit = np.empty((5, 1)), np.empty((5, 1))
-        active, left, returned = np.ones(5, np.bool_), np.empty(5, np.bool_), np.empty(5, np.bool_)
-        written = (feedback, rewards, wanted, benefit, left, returned)
-        response = Response(slates, clicked, draws[:, 1:], active, *written)
-        model.respond(before, response)
-        pieces.settle(before, response)
-        np.testing.assert_array_equal(outcome.feedback, feedback)
-        np.testing.assert_array_equal(outcome.reward_vector, rewards)
-        np.testing.assert_array_equal(outcome.terminated, left)
-        for name, values in before.items():
-            np.testing.assert_array_equal(batch.state[name], values)
 
 
 # --- bookkeeping
@@ -369,52 +275,3 @@ def test_sessions_of_the_default_world():
     ]
     np.testing.assert_allclose(total, [25.136357, 30.848282, 31.428249, 29.614588], rtol=1e-5)
     np.testing.assert_allclose(batch.state["budget"], [4.5221338, -0.9297056, 5.4746394, -0.6783876], rtol=1e-4)
-
-
-# --- worlds of own items
-
-
-def test_own_items_take_the_place_of_synthetic_ones():
-    items = Catalog.from_arrays(np.eye(5), quality=np.arange(5.0))
-    world = make_world(SMALL, items)
-    assert world.catalog is items
-    assert (world.config.catalog.num_items, world.config.catalog.embedding_dim) == (5, 5)
-    assert begin(world, range(3)).step(np.full((3, 4), 4)).shown[:, 0].all()
-
-
-@pytest.mark.parametrize(
-    ("items", "message"),
-    [
-        (Catalog.from_arrays(np.eye(3)), "slate_size=4 exceeds num_items=3; lower slate_size or raise num_items"),
-        (np.eye(5), "is not a Catalog; build one with Catalog.from_arrays(...)"),
-    ],
-)
-def test_bad_own_items_are_refused(items: Any, message: str):
-    with pytest.raises(InvalidInput) as caught:
-        make_world(SMALL, items)
-    assert str(caught.value).endswith(message)
-
-
-# --- actions
-
-
-def test_a_refused_action_moves_nothing(world: World):
-    slates = random_slates(3)
-    batch = begin(world, range(3))
-    with pytest.raises(InvalidInput):
-        batch.step(slates[0] + 40)
-    assert_same_bits(everything(batch, slates), everything(begin(world, range(3)), slates))
-
-
-def test_a_fork_begins_threads_of_its_own(world: World, monkeypatch):
-    monkeypatch.setattr(recenv.engine.session_batch, "BLOCK_SIZE", 2)
-    batch = begin(world, range(6), num_threads=2)
-    batch.step(random_slates(6)[0])
-    before = batch._pool
-    assert before is not None
-    # A child finds the pool of its parent, whose threads it does not have.
-    monkeypatch.setattr(recenv.engine.session_batch.os, "getpid", lambda: -1)
-    batch.step(random_slates(6)[1])
-    assert batch._pool is not before
-    before.shutdown()
-    batch.close()

@@ -2,64 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import pickle
-import warnings
 from typing import Any
 
 import gymnasium
 import numpy as np
 import pytest
-from gymnasium.envs.registration import EnvSpec
-from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
+from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from gymnasium.wrappers.vector import DictInfoToList, RecordEpisodeStatistics
 
 import recenv.engine.session_batch
-from recenv import Catalog, InvalidInput, RecSessionEnv, RecSessionVectorEnv, SessionConfig
+from recenv import Catalog, RecSessionEnv, RecSessionVectorEnv, SessionConfig
+from tests.recenv.envs.vector_cases import MODES, assert_equal_bits, rows, slates, small, stack, start_over
 from tests.strategies.worlds import SMALL, small_worlds
 
 pytestmark = pytest.mark.kernels
-
-MODES = [AutoresetMode.NEXT_STEP, AutoresetMode.SAME_STEP, AutoresetMode.DISABLED]
-
-
-def slates(num_steps: int, num_envs: int, seed: int = 5) -> np.ndarray:
-    return np.random.default_rng(seed).integers(40, size=(num_steps, num_envs, 4))
-
-
-def small(num_envs: int, mode: str | AutoresetMode = AutoresetMode.NEXT_STEP, **options: Any) -> RecSessionVectorEnv:
-    return RecSessionVectorEnv(num_envs, autoreset_mode=mode, **{**SMALL, **options})
-
-
-def rows(observation: dict[str, np.ndarray], b: int) -> dict[str, Any]:
-    return {name: values[b].tolist() for name, values in observation.items()}
-
-
-def assert_equal_bits(actual: Any, expected: Any) -> None:
-    """Compare nested dicts, arrays and numbers, with dtypes, to the bit; where a value is an object, what it holds."""
-    if isinstance(expected, dict):
-        assert isinstance(actual, dict)
-        assert set(actual) == set(expected)
-        for name, value in expected.items():
-            assert_equal_bits(actual[name], value)
-    elif np.asarray(expected).dtype == object:
-        for a, e in zip(actual, expected, strict=True):
-            assert_equal_bits(a, e) if e is not None else _assert_none(a)
-    else:
-        actual, expected = np.asarray(actual), np.asarray(expected)
-        assert (actual.dtype, actual.shape) == (expected.dtype, expected.shape)
-        assert actual.tobytes() == expected.tobytes()
-
-
-def _assert_none(value: object) -> None:
-    assert value is None
-
-
-def start_over(env: VectorEnv, mode: AutoresetMode, done: np.ndarray) -> Any:
-    """Reset the sessions that ended, where the caller has to; return the observations if it did."""
-    if mode is AutoresetMode.DISABLED and done.any():
-        return env.reset(options={"reset_mask": done.copy()})[0]
-    return None
 
 
 # --- single sessions
@@ -105,10 +62,6 @@ def test_sessions_equal_single_ones_bit_for_bit_over_many_episodes(mode: Autores
         waiting = done if mode is AutoresetMode.NEXT_STEP else waiting
         episodes += done
     assert (episodes >= 2).all()
-
-
-def stack(observations: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
-    return {name: np.stack([o[name] for o in observations]) for name in observations[0]}
 
 
 def test_however_it_began_episode_n_of_seed_s_is_the_same():
@@ -258,107 +211,6 @@ def test_episode_statistics_wrapper(mode: AutoresetMode):
     assert recorded > 8
 
 
-# --- autoreset
-
-
-def until_an_end(env: RecSessionVectorEnv) -> tuple[np.ndarray, np.ndarray]:
-    """Step until some session ends but not all; return the mask of those that did, and the next actions."""
-    actions = slates(30, env.num_envs)
-    for t in range(30):
-        *_, terminated, truncated, _ = env.step(actions[t])
-        if (done := terminated | truncated).any():
-            assert not done.all()
-            return done, actions[t + 1]
-    raise AssertionError("no session ended")
-
-
-def test_next_step_ignores_the_action_of_a_session_that_ended():
-    first, second = small(6, expose_user_state=True), small(6, expose_user_state=True)
-    for env in (first, second):
-        env.reset(seed=20)
-        done, actions = until_an_end(env)
-    other = actions.copy()
-    other[done] = (other[done] + 1) % 40
-    outcome, other_outcome = first.step(actions), second.step(other)
-    for actual, expected in zip(other_outcome, outcome, strict=True):
-        assert_equal_bits(actual, expected)
-    observation, reward, terminated, truncated, infos = outcome
-    assert not reward[done].any()
-    assert not (terminated | truncated)[done].any()
-    for name in ("reward_vector", "feedback", "shown"):
-        assert not infos[name][done].any(), name
-    assert infos["shown"][~done].any()
-    assert not observation["clock"][done].any()
-    assert (infos["user_state"]["budget"][done] == 14.0).all()
-    assert (observation["clock"][~done, 0] > 0.0).all()
-
-
-def test_disabled_wants_a_masked_reset_that_leaves_the_others_alone():
-    env = small(6, "Disabled")
-    env.reset(seed=20)
-    done, actions = until_an_end(env)
-    first = int(np.flatnonzero(done)[0])
-    with pytest.raises(InvalidInput) as caught:
-        env.step(actions)
-    assert str(caught.value) == (
-        f"session {first} has ended and autoreset is disabled; call reset(options={{'reset_mask': mask}}) first"
-    )
-    options = {"reset_mask": done}
-    observation, _ = env.reset(options=options)
-    assert set(options) == {"reset_mask"}
-    assert not observation["clock"][done].any()
-    assert (observation["clock"][~done, 0] > 0.0).all()
-    following, *_ = env.step(actions)
-    np.testing.assert_array_equal(following["clock"][done, 0], np.float32(1 / 9))
-    np.testing.assert_allclose(following["clock"][~done, 0] - observation["clock"][~done, 0], 1 / 9, rtol=1e-5)
-
-
-def test_masked_reset_with_seeds_starts_those_at_episode_zero():
-    env = small(3, "Disabled")
-    start, _ = env.reset(seed=50)
-    env.step(slates(1, 3)[0])
-    mask = np.array([True, False, True])
-    observation, _ = env.reset(seed=[50, 999, None], options={"reset_mask": mask})
-    single = RecSessionEnv(**SMALL)
-    single.reset(seed=52)
-    expected = [rows(start, 0), None, rows({k: v[None] for k, v in single.reset()[0].items()}, 0)]
-    assert rows(observation, 0) == expected[0]
-    assert observation["clock"][1, 0] > 0.0
-    assert rows(observation, 2) == expected[2]
-    # The seed of the session that the mask left out was not taken.
-    mask = np.array([False, True, False])
-    single.reset(seed=51)
-    again, _ = env.reset(options={"reset_mask": mask})
-    assert rows(again, 1) == rows({k: v[None] for k, v in single.reset()[0].items()}, 0)
-
-
-# --- seeds
-
-
-def test_the_same_seed_twice_is_the_same_batch_and_reset_alone_the_next_episode():
-    env = small(3)
-    actions = slates(5, 3)
-
-    def play(seed: Any) -> list[Any]:
-        return [env.reset(seed=seed)[0], *(env.step(a)[0] for a in actions)]
-
-    first, following = play(4), play(None)
-    assert_equal_bits(stack(play([4, 5, 6])), stack(first))
-    assert_equal_bits(stack(play(None)), stack(following))
-    assert_equal_bits(stack(play(np.int64(4))), stack(first))
-    assert_equal_bits(stack(play(np.array([4, 5, 6]))), stack(first))
-    assert (following[0]["profile"] != first[0]["profile"]).any(axis=1).all()
-    assert (first[0]["profile"][1:] != first[0]["profile"][:1]).any(axis=1).all()
-
-
-def test_without_a_seed_sessions_are_drawn_at_random():
-    starts = [small(2).reset()[0]["profile"] for _ in range(3)]
-    assert len(np.unique(np.concatenate(starts), axis=0)) == 6
-    # One may be given and the others drawn.
-    given = small(2).reset(seed=[3, None])[0]["profile"]
-    np.testing.assert_array_equal(given[0], RecSessionEnv(**SMALL).reset(seed=3)[0]["profile"])
-
-
 # --- spaces and copies
 
 
@@ -416,154 +268,3 @@ def test_own_items_and_configs():
     assert env.single_action_space == gymnasium.spaces.MultiDiscrete([5] * 3)
     assert env.reset(seed=0)[0]["profile"].shape == (2, 5)
     assert small(2, config=SessionConfig().to_dict()).config == SessionConfig().override(**SMALL)
-
-
-# --- registration
-
-
-def make_vec(**options: Any) -> RecSessionVectorEnv:
-    env = gymnasium.make_vec("RecSession-v0", vectorization_mode="vector_entry_point", **options)
-    assert isinstance(env, RecSessionVectorEnv)
-    return env
-
-
-def test_make_vec_takes_options_a_step_limit_and_the_mode_as_a_string():
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        env = make_vec(num_envs=3, max_episode_steps=4, autoreset_mode="SameStep", **{**SMALL, "budget": 1e6})
-    assert (env.num_envs, env.config.max_steps) == (3, 4)
-    assert env.autoreset_mode is AutoresetMode.SAME_STEP
-    env.reset(seed=0)
-    ends = [env.step(actions)[3].tolist() for actions in slates(8, 3)]
-    assert ends == [[False] * 3, [False] * 3, [False] * 3, [True] * 3] * 2
-
-
-def test_make_vec_without_options():
-    env = make_vec(num_envs=2)
-    assert env.config == SessionConfig()
-    assert env.autoreset_mode is env.metadata["autoreset_mode"] is AutoresetMode.NEXT_STEP
-    assert RecSessionVectorEnv.metadata["autoreset_mode"] is AutoresetMode.NEXT_STEP
-    with_namespace = gymnasium.make_vec("recenv:RecSession-v0", num_envs=2, vectorization_mode="vector_entry_point")
-    assert isinstance(with_namespace.unwrapped, RecSessionVectorEnv)
-
-
-def test_make_vec_of_single_environments_gives_the_same_sessions():
-    theirs = gymnasium.make_vec("RecSession-v0", num_envs=2, vectorization_mode="sync", **SMALL)
-    assert_equal_bits(small(2).reset(seed=3)[0], theirs.reset(seed=3)[0])
-    theirs.close()
-
-
-def test_spec_survives_json():
-    env = make_vec(num_envs=3, max_episode_steps=4, autoreset_mode="Disabled", **SMALL)
-    assert env.spec is not None
-    again = EnvSpec.from_json(env.spec.to_json())
-    assert json.loads(again.to_json()) == json.loads(env.spec.to_json())
-    assert again.kwargs["autoreset_mode"] == "Disabled"
-
-
-@pytest.mark.parametrize("mode", MODES)
-def test_mode_is_a_value_a_name_or_the_enum(mode: AutoresetMode):
-    for given in (mode, mode.value, mode.name):
-        env = small(1, given)
-        assert env.autoreset_mode is mode
-        assert env.metadata["autoreset_mode"] is mode
-
-
-# --- what is refused
-
-
-@pytest.mark.parametrize("mode", MODES)
-def test_step_before_reset_is_refused(mode: AutoresetMode):
-    with pytest.raises(InvalidInput) as caught:
-        small(2, mode).step(slates(1, 2)[0])
-    assert str(caught.value) == "step() was called before reset(); call reset() first"
-
-
-@pytest.mark.parametrize(
-    ("actions", "message"),
-    [
-        (np.zeros((3, 4), int), "action has shape (3, 4); pass integer item ids of shape (2, 4)"),
-        (np.zeros(4, int), "action has shape (4,); pass integer item ids of shape (2, 4)"),
-        (np.zeros((2, 4)), "action has dtype float64; pass integer item ids (a proto-action needs its nearest items"),
-        (np.full((2, 4), 40), "action holds item id 40; ids lie in [0, 39]"),
-        (np.full((2, 4), -7), "action holds item id -7; ids lie in [0, 39]"),
-    ],
-)
-def test_bad_actions_are_refused_and_move_nothing(actions: np.ndarray, message: str):
-    env, twin = small(2), small(2)
-    env.reset(seed=0)
-    twin.reset(seed=0)
-    with pytest.raises(InvalidInput) as caught:
-        env.step(actions)
-    assert str(caught.value).startswith(message)
-    good = slates(1, 2)[0]
-    for actual, expected in zip(env.step(good), twin.step(good), strict=True):
-        assert_equal_bits(actual, expected)
-
-
-SEED_REMEDY = " is not an integer in [0, 2**63); pass one"
-
-
-@pytest.mark.parametrize(
-    ("seed", "message"),
-    [
-        (-1, f"seed=-1{SEED_REMEDY}"),
-        (1.5, f"seed=1.5{SEED_REMEDY}"),
-        (True, f"seed=True{SEED_REMEDY}"),
-        (2**63 - 1, f"seed={2**63}{SEED_REMEDY}"),
-        ([1, -2], f"seed=-2{SEED_REMEDY}"),
-        ([1, 2, 3], "seed has 3 entries for num_envs=2; pass one a session, or an int"),
-    ],
-)
-def test_bad_seeds_are_refused_and_move_nothing(seed: Any, message: str):
-    env, twin = small(2), small(2)
-    env.reset(seed=0)
-    twin.reset(seed=0)
-    with pytest.raises(InvalidInput) as caught:
-        env.reset(seed=seed)
-    assert str(caught.value) == message
-    assert_equal_bits(env.reset()[0], twin.reset()[0])
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"reset_mask": np.ones(3, np.bool_)}, "reset_mask has shape (3,) and dtype bool; pass bools of shape (2,)"),
-        ({"reset_mask": np.ones(2, int)}, "reset_mask has shape (2,) and dtype int64; pass bools of shape (2,)"),
-        ({"mask": 1}, "options={'mask': 1} are not known; the one option is 'reset_mask'"),
-    ],
-)
-def test_bad_reset_options_are_refused(options: dict[str, Any], message: str):
-    env = small(2)
-    env.reset(seed=0)
-    with pytest.raises(InvalidInput) as caught:
-        env.reset(options=options)
-    assert str(caught.value) == message
-
-
-def test_first_reset_takes_every_session():
-    env = small(2)
-    with pytest.raises(InvalidInput, match=r"^reset_mask leaves out sessions that have not begun; reset all of them"):
-        env.reset(seed=0, options={"reset_mask": np.array([True, False])})
-    env.reset(seed=0, options={"reset_mask": np.array([True, True])})
-    env.step(slates(1, 2)[0])
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"num_envs": 0}, "num_envs=0 is outside [1, 2147483647]; set num_envs to an integer in [1, 2147483647]"),
-        ({"num_envs": 2.0}, "num_envs=2.0 is not an integer; set num_envs to an integer in [1, 2147483647]"),
-        ({"autoreset_mode": "nextstep"}, "unknown autoreset mode 'nextstep'; did you mean 'NextStep'? choose one of: "),
-        ({"max_episode_steps": 0}, "max_steps=0 is outside [1, 2147483647]; set max_steps to an integer in"),
-        ({"render_mode": "human"}, "unknown render_mode 'human'; choose one of: ansi, rgb_array"),
-        ({"num_threads": 0}, "num_threads=0 is outside [1, 256]; set num_threads to an integer in [1, 256]"),
-        ({"num_threads": 257}, "num_threads=257 is outside [1, 256]; set num_threads to an integer in [1, 256]"),
-        ({"num_threads": True}, "num_threads=True is not an integer; set num_threads to an integer in [1, 256]"),
-        ({"slatesize": 2}, "unknown session option 'slatesize'; did you mean 'slate_size'? choose one of: "),
-    ],
-)
-def test_bad_options_are_refused(options: dict[str, Any], message: str):
-    with pytest.raises(InvalidInput) as caught:
-        RecSessionVectorEnv(**{"num_envs": 2, **options})
-    assert str(caught.value).startswith(message)

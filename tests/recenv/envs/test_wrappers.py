@@ -21,8 +21,6 @@ from recenv import (
     HistoryTokens,
     InvalidInput,
     ProtoAction,
-    RecSessionEnv,
-    RecSessionVectorEnv,
     SemanticIdAction,
     VectorFlatObservation,
     VectorHistoryTokens,
@@ -30,44 +28,10 @@ from recenv import (
     VectorSemanticIdAction,
 )
 from recenv.item_codes.semantic_ids import SemanticIds
+from tests.recenv.envs.wrapper_cases import CODES, MODES, OFFERS, WRAPPERS, plain, single, vector
 from tests.strategies.worlds import SMALL
 
 pytestmark = pytest.mark.kernels
-
-CODES: dict[str, Any] = {"num_codebooks": 2, "codebook_size": 4}
-OFFERS: dict[str, dict[str, Any]] = {
-    "all": {},
-    "candidates": {"num_candidates": 7},
-    "available": {"freshness": {"horizon": 200.0}},
-}
-MODES = [AutoresetMode.NEXT_STEP, AutoresetMode.SAME_STEP, AutoresetMode.DISABLED]
-# Single wrapper, vector wrapper, and their options.
-WRAPPERS: dict[str, tuple[Any, Any, dict[str, Any]]] = {
-    "proto": (ProtoAction, VectorProtoAction, {}),
-    "semantic": (SemanticIdAction, VectorSemanticIdAction, CODES),
-    "nearest": (SemanticIdAction, VectorSemanticIdAction, {"invalid": "nearest", **CODES}),
-    "pooled": (FlatObservation, VectorFlatObservation, {}),
-    "embedded": (FlatObservation, VectorFlatObservation, {"history": "embedded"}),
-    "item tokens": (HistoryTokens, VectorHistoryTokens, {}),
-    "semantic tokens": (HistoryTokens, VectorHistoryTokens, {"tokens": "semantic", **CODES}),
-}
-
-
-def single(**options: Any) -> RecSessionEnv:
-    return RecSessionEnv(**{**SMALL, **options})
-
-
-def vector(num_envs: int, mode: str | AutoresetMode = AutoresetMode.NEXT_STEP, **options: Any) -> RecSessionVectorEnv:
-    return RecSessionVectorEnv(num_envs, autoreset_mode=mode, **{**SMALL, **options})
-
-
-def plain(value: Any) -> Any:
-    """Return nested values as something that compares to the bit."""
-    if isinstance(value, dict):
-        return {name: plain(inner) for name, inner in value.items()}
-    if isinstance(value, tuple) or (isinstance(value, np.ndarray) and value.dtype == object):
-        return [plain(inner) for inner in value]
-    return None if value is None else (np.asarray(value).dtype.str, np.shape(value), np.asarray(value).tobytes())
 
 
 def test_module_of_the_wrappers_says_how_they_are_put_together():
@@ -192,161 +156,6 @@ def test_step_before_reset_is_the_environments_to_refuse():
     for env in (ProtoAction(single()), SemanticIdAction(single(), **CODES), VectorProtoAction(vector(2))):
         with pytest.raises(InvalidInput, match=r"call reset\(\) first"):
             env.step(env.action_space.sample())
-
-
-# --- proto-actions
-
-
-def test_a_proto_action_shows_its_nearest_items():
-    env, bare = ProtoAction(single()), single()
-    assert env.action_space == gymnasium.spaces.Box(-1.0, 1.0, (6,), np.float32)
-    assert plain(env.reset(seed=3)) == plain(bare.reset(seed=3))
-    for proto in np.random.default_rng(0).normal(size=(5, 6)).astype(np.float32):
-        scores = bare.world.catalog.embeddings @ proto
-        slate = np.argsort(-scores, kind="stable")[:4]
-        assert plain(env.step(proto)) == plain(bare.step(slate))
-
-
-@pytest.mark.parametrize("offer", ["candidates", "available"])
-def test_a_proto_action_shows_the_nearest_of_the_items_on_offer(offer: str):
-    env, bare = ProtoAction(single(**OFFERS[offer])), single(**OFFERS[offer])
-    limited = 0
-    for seed in range(4):
-        observation, _ = env.reset(seed=seed)
-        bare.reset(seed=seed)
-        for proto in np.random.default_rng(seed).normal(size=(6, 6)).astype(np.float32):
-            allowed = observation["candidates"] if offer == "candidates" else np.flatnonzero(observation["available"])
-            scores = bare.world.catalog.embeddings @ proto
-            slate = allowed[np.argsort(-scores[allowed], kind="stable")[:4]]
-            limited += int((slate != np.argsort(-scores, kind="stable")[:4]).any())
-            observation, _, terminated, truncated, info = env.step(proto)
-            assert plain((observation, info)) == plain((lambda o: (o[0], o[4]))(bare.step(slate)))
-            assert info["shown"].all()
-            if terminated or truncated:
-                break
-    assert limited > 5
-
-
-def test_fewer_items_on_offer_than_positions_leave_positions_empty():
-    class Offering(gymnasium.Wrapper):
-        """Offers items 8 and 3 only."""
-
-        def __init__(self, env: gymnasium.Env) -> None:
-            super().__init__(env)
-            inner = dict(env.observation_space.spaces)  # type: ignore[attr-defined]
-            self.observation_space = gymnasium.spaces.Dict(
-                {**inner, "candidates": gymnasium.spaces.Box(-1, 39, (3,), np.int32)}
-            )
-
-        def reset(self, **options: Any) -> Any:
-            observation, info = self.env.reset(**options)
-            return {**observation, "candidates": np.array([8, -1, 3], np.int32)}, info
-
-    env = ProtoAction(Offering(single()))
-    env.reset(seed=0)
-    assert env.step(np.ones(6))[4]["shown"].tolist() == [True, True, False, False]
-
-
-PROTO = "pass a proto-action of shape (6,)"
-
-
-@pytest.mark.parametrize(
-    ("action", "message"),
-    [
-        (np.zeros(5), f"action has shape (5,) and dtype float64; {PROTO}"),
-        (np.zeros((1, 6)), f"action has shape (1, 6) and dtype float64; {PROTO}"),
-        (np.array(["a"] * 6), f"action has shape (6,) and dtype <U1; {PROTO}"),
-        ([[0.0], [0.0, 1.0]], f"action is ragged; {PROTO}"),
-        (
-            np.full(6, np.nan),
-            "proto-action holds a non-finite value; pass finite numbers (a policy that gives none has",
-        ),
-    ],
-)
-def test_bad_proto_actions_are_refused_and_move_nothing(action: Any, message: str):
-    env, twin = ProtoAction(single()), ProtoAction(single())
-    env.reset(seed=0)
-    twin.reset(seed=0)
-    with pytest.raises(InvalidInput) as caught:
-        env.step(action)
-    assert str(caught.value).startswith(message)
-    assert plain(env.step(np.ones(6))) == plain(twin.step(np.ones(6)))
-
-
-# --- observations
-
-
-def observed(seed: int = 1, num_steps: int = 6) -> list[dict[str, np.ndarray]]:
-    """Return the bare environment's observations of some steps, of which some have a history."""
-    env = single(max_steps=50, budget=1e4)
-    found = [env.reset(seed=seed)[0]]
-    for slate in np.random.default_rng(seed).integers(40, size=(num_steps, 4)):
-        found.append(env.step(slate)[0])
-    consumed = [int((o["history_items"] >= 0).sum()) for o in found]
-    assert set(consumed) == {0, 1, 2, 3}
-    return found
-
-
-def test_pooled_features_are_numbers_means_and_the_share_of_history():
-    env = FlatObservation(single())
-    embeddings = single().world.catalog.embeddings.astype(np.float64)
-    assert env.observation_space.shape == (2 + 6 + 6 + 2 + 1,)
-    for observation in observed():
-        items, feedback = observation["history_items"], observation["history_feedback"]
-        there = items >= 0
-        means = np.zeros(8)
-        if there.any():
-            means = np.concatenate([embeddings[items[there]].mean(axis=0), feedback[there].mean(axis=0)])
-        flat = env.observation(observation)
-        assert flat.dtype == np.float32
-        np.testing.assert_array_equal(flat[:8], [*observation["clock"], *observation["profile"]])
-        np.testing.assert_allclose(flat[8:16], means, atol=1e-6)
-        assert flat[16] == np.float32(there.sum() / 3)
-
-
-def test_embedded_features_are_numbers_embeddings_and_feedback():
-    env = FlatObservation(single(), history="embedded")
-    embeddings = single().world.catalog.embeddings
-    for observation in observed():
-        rows = [embeddings[item] if item >= 0 else np.zeros(6) for item in observation["history_items"]]
-        expected = [*observation["clock"], *observation["profile"], *np.ravel(rows)]
-        expected += np.ravel(observation["history_feedback"]).tolist()
-        np.testing.assert_array_equal(env.observation(observation), np.array(expected, np.float32))
-
-
-@pytest.mark.parametrize("history", ["pooled", "embedded"])
-def test_features_have_finite_bounds_and_leave_ids_out(history: str):
-    plain_space = FlatObservation(single(), history).observation_space
-    assert isinstance(plain_space, gymnasium.spaces.Box)
-    assert plain_space.is_bounded()
-    assert (np.abs([plain_space.low, plain_space.high]) <= 1.0).all()
-    assert FlatObservation(single(num_candidates=7), history).observation_space == plain_space
-
-
-def test_item_tokens_are_ids_plus_one_and_zero_is_padding():
-    env = HistoryTokens(single())
-    assert (env.num_tokens, env.ids) == (41, None)
-    for observation in observed():
-        tokens = env.observation(observation)
-        assert set(tokens) == {"profile", "history_tokens", "history_feedback", "clock"}
-        assert tokens["history_tokens"].dtype == np.int32
-        assert tokens["history_tokens"].tolist() == [item + 1 for item in observation["history_items"].tolist()]
-        assert plain(tokens["profile"]) == plain(observation["profile"])
-
-
-def test_semantic_tokens_have_numbers_of_their_own_at_each_level():
-    env = HistoryTokens(single(), "semantic", **CODES)
-    assert env.ids is not None
-    sizes = env.ids.level_sizes
-    assert env.num_tokens == 1 + sum(sizes)
-    for observation in observed():
-        expected = []
-        for item in observation["history_items"].tolist():
-            code = [-1, -1, -1] if item < 0 else env.ids.codes[item].tolist()
-            expected += [0 if item < 0 else 1 + sum(sizes[:level]) + token for level, token in enumerate(code)]
-        tokens = env.observation(observation)["history_tokens"]
-        assert tokens.dtype == np.int32
-        assert tokens.tolist() == expected
 
 
 # --- what is refused
