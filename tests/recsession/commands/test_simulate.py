@@ -21,7 +21,7 @@ from offline_data.collection.rollout import play_sessions
 from offline_data.families import BEHAVIORS
 from recenv.envs.session_env import RecSessionEnv
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 SUMMARY = r"seed (\d+): return (\S+), (\d+) steps, (\d+) clicks, (the user left|time is up)"
 NEEDS_OPTIONS = {"mixture", "softmax"}
 SOFTMAX = '{"name": "softmax", "weights": {"quality": 1.0}}'
