@@ -1,22 +1,17 @@
-"""A frame as a picture: slate and answer on the left with the return below, the user on the right.
-
-Everything is drawn at twice its size and halved at the end, which smooths the edges. Lengths are pixels of the picture.
-"""
+"""A frame as a picture: slate and answer on the left with the return below, the user on the right."""
 
 from __future__ import annotations
 
 import math
-from functools import cache, lru_cache
 from itertools import count
 from typing import Final, NamedTuple
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
 
+from recenv.render.canvas import INK, Box, Canvas, text_width
 from recenv.render.frame import Frame
 from recenv.render.scales import finite, gauge_range, number, pooled, sampled
 
-_SCALE: Final = 2
 _WIDTH: Final = 1152
 _LEFT: Final = (24, 744)
 _RIGHT: Final = (784, 1128)
@@ -35,12 +30,10 @@ _MAX_CARDS: Final = 100
 _FIXED_HORIZON: Final = 200
 
 # The colours of channels are Okabe and Ito's, which stay apart for colour-blind eyes.
-_PAPER, _CARD, _RULE, _INK, _FAINT = "#f4f5f7", "#ffffff", "#d5dae1", "#1b2530", "#66717f"
+_PAPER, _CARD, _RULE, _FAINT = "#f4f5f7", "#ffffff", "#d5dae1", "#66717f"
 _BLUE, _ORANGE, _PALE = "#0072b2", "#d55e00", "#e3f0f8"
 _EMPTY: Final = "#e6e9ee"
-_CHANNELS: Final = ("#0072b2", "#009e73", "#e69f00", "#cc79a7", "#56b4e9", "#d55e00", "#7f6000", "#1b2530")
-
-Box = tuple[float, float, float, float]
+_CHANNELS: Final = ("#0072b2", "#009e73", "#e69f00", "#cc79a7", "#56b4e9", "#d55e00", "#7f6000", INK)
 
 
 def rgb_array(frame: Frame) -> np.ndarray:
@@ -56,79 +49,12 @@ def rgb_array(frame: Frame) -> np.ndarray:
     user_height = _USER_HEAD + scalars_height + _STRIP_HEIGHT * len(frame.strips()) + 8
     bottom = max(chart_top + _CHART_HEIGHT, _TOP + user_height)
     height = math.ceil((bottom + _BOTTOM) / 16) * 16
-    canvas = _Canvas(_WIDTH, height)
+    canvas = Canvas(_WIDTH, height, _PAPER)
     _draw_head(canvas, frame)
     _draw_slate(canvas, frame)
     _draw_returns(canvas, frame, (_LEFT[0], chart_top, _LEFT[1], height - _BOTTOM))
     _draw_user(canvas, frame, (_RIGHT[0], _TOP, _RIGHT[1], height - _BOTTOM))
     return canvas.pixels()
-
-
-class _Canvas:
-    """Pillow's drawing in pixels of the finished picture."""
-
-    def __init__(self, width: int, height: int) -> None:
-        self._image = Image.new("RGB", (width * _SCALE, height * _SCALE), _PAPER)
-        self._draw = ImageDraw.Draw(self._image)
-
-    def pixels(self) -> np.ndarray:
-        return np.array(self._image.reduce(_SCALE))
-
-    def rectangle(self, box: Box, fill: str | None, *, outline: str | None = None, radius: int = 0, width: float = 1):
-        left, top, right, bottom = (round(x * _SCALE) for x in box)
-        # Pillow's right and bottom are the last pixels inside.
-        if right > left and bottom > top:
-            corners = (left, top, right - 1, bottom - 1)
-            self._draw.rounded_rectangle(corners, radius * _SCALE, fill, outline, round(width * _SCALE))
-
-    def line(self, points: list[tuple[float, float]], color: str, width: float = 1) -> None:
-        scaled = [(x * _SCALE, y * _SCALE) for x, y in points]
-        self._draw.line(scaled, color, round(width * _SCALE), joint="curve")
-
-    def dot(self, x: float, y: float, radius: float, color: str) -> None:
-        self._draw.circle((x * _SCALE, y * _SCALE), radius * _SCALE, color)
-
-    def text(
-        self,
-        x: float,
-        y: float,
-        words: str,
-        size: int,
-        color: str = _INK,
-        *,
-        align: str = "l",
-        bold: bool = False,
-        room: float = float("inf"),
-    ) -> None:
-        """Write one line, cut to `room` pixels; y is its middle, x its left end, middle ("m") or right end ("r")."""
-        cut = words
-        while len(cut) > 1 and _text_width(cut, size) > room:
-            cut = cut.removesuffix("…")[:-1] + "…"
-        left, top, mask = _written(cut, size * _SCALE, f"{align}m", 0.016 * size * _SCALE if bold else 0.0)
-        self._draw.bitmap((round(x * _SCALE) + left, round(y * _SCALE) + top), mask, color)
-
-
-# Most words of a picture stand in the one before it too; what a frame writes anew is drawn in a third of the time.
-@lru_cache(maxsize=4096)
-def _written(words: str, size: int, anchor: str, stroke: float) -> tuple[int, int, Image.Image]:
-    """Return where a text's upper left corner lies from its anchor, and its mask."""
-    left, top, right, bottom = _font(size).getbbox(words, anchor=anchor, stroke_width=stroke)
-    left, top = math.floor(left), math.floor(top)
-    mask = Image.new("L", (max(1, math.ceil(right) - left), max(1, math.ceil(bottom) - top)))
-    ImageDraw.Draw(mask).text((-left, -top), words, 255, _font(size), anchor, stroke_width=stroke)
-    return left, top, mask
-
-
-@lru_cache(maxsize=4096)
-def _text_width(words: str, size: int) -> float:
-    return _font(size * _SCALE).getlength(words) / _SCALE
-
-
-@cache
-def _font(size: int) -> ImageFont.FreeTypeFont:
-    font = ImageFont.load_default(size)
-    assert isinstance(font, ImageFont.FreeTypeFont)
-    return font
 
 
 # --- the slate
@@ -160,7 +86,7 @@ def _slate_bottom(slate_size: int, num_feedback: int) -> float:
     return _Grid.of(slate_size, num_feedback).box(slate_size - 1)[3] + (36 if slate_size > _MAX_LABELLED else 12)
 
 
-def _draw_slate(canvas: _Canvas, frame: Frame) -> None:
+def _draw_slate(canvas: Canvas, frame: Frame) -> None:
     slate_size, num_feedback = frame.feedback.shape
     catalog = frame.world.catalog
     limits = [max(1.0, float(np.abs(trait).max())) for trait in (catalog.quality, catalog.appeal)]
@@ -180,7 +106,7 @@ def _draw_slate(canvas: _Canvas, frame: Frame) -> None:
         _draw_legend(canvas, frame, _slate_bottom(slate_size, num_feedback) - 21)
 
 
-def _draw_hollow_card(canvas: _Canvas, frame: Frame, k: int, box: Box) -> None:
+def _draw_hollow_card(canvas: Canvas, frame: Frame, k: int, box: Box) -> None:
     canvas.rectangle(box, None, outline=_RULE, radius=6)
     if frame.slate[k] >= 0:
         x, y = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
@@ -188,12 +114,12 @@ def _draw_hollow_card(canvas: _Canvas, frame: Frame, k: int, box: Box) -> None:
         canvas.text(x, y + 9, frame.absence(k), 11, _FAINT, align="m", room=box[2] - box[0])
 
 
-def _draw_card(canvas: _Canvas, clicked: bool, box: Box) -> None:
+def _draw_card(canvas: Canvas, clicked: bool, box: Box) -> None:
     fill, outline, width = (_PALE, _BLUE, 2.5) if clicked else (_CARD, _RULE, 1)
     canvas.rectangle(box, fill, outline=outline, radius=6, width=width)
 
 
-def _draw_small_card(canvas: _Canvas, frame: Frame, k: int, limit: float, box: Box) -> None:
+def _draw_small_card(canvas: Canvas, frame: Frame, k: int, limit: float, box: Box) -> None:
     catalog, item = frame.world.catalog, int(frame.slate[k])
     _draw_card(canvas, bool(frame.feedback[k, 0]), box)
     left, top, right = box[0] + 7, box[1], box[2] - 7
@@ -205,7 +131,7 @@ def _draw_small_card(canvas: _Canvas, frame: Frame, k: int, limit: float, box: B
         _draw_meter(canvas, share, channel, (left, y, right, y + 4))
 
 
-def _draw_labelled_card(canvas: _Canvas, frame: Frame, k: int, limits: list[float], box: Box) -> None:
+def _draw_labelled_card(canvas: Canvas, frame: Frame, k: int, limits: list[float], box: Box) -> None:
     catalog, item = frame.world.catalog, int(frame.slate[k])
     _draw_card(canvas, bool(frame.feedback[k, 0]), box)
     left, top, right = box[0] + 10, box[1], box[2] - 10
@@ -223,18 +149,18 @@ def _draw_labelled_card(canvas: _Canvas, frame: Frame, k: int, limits: list[floa
     canvas.line([(left, top + 86), (right, top + 86)], _RULE)
     for channel, name in enumerate(frame.world.user_model.feedback_names):
         share, y = float(frame.feedback[k, channel]), top + 99 + 15 * channel
-        canvas.text(left, y, _words(name), 11, _INK if share > 0.0 else _FAINT, room=78)
+        canvas.text(left, y, _words(name), 11, INK if share > 0.0 else _FAINT, room=78)
         _draw_meter(canvas, share, channel, (left + 82, y - 3, right, y + 4))
 
 
-def _draw_meter(canvas: _Canvas, share: float, channel: int, box: Box) -> None:
+def _draw_meter(canvas: Canvas, share: float, channel: int, box: Box) -> None:
     left, top, right, bottom = box
     canvas.rectangle(box, _EMPTY, radius=2)
     end = left + (right - left) * min(1.0, max(0.0, share))
     canvas.rectangle((left, top, end, bottom), _CHANNELS[channel % len(_CHANNELS)], radius=2)
 
 
-def _draw_signed(canvas: _Canvas, share: float, box: Box) -> None:
+def _draw_signed(canvas: Canvas, share: float, box: Box) -> None:
     """Draw a bar from the middle: to the right in blue above zero, to the left in orange below."""
     left, top, right, bottom = box
     middle = (left + right) / 2
@@ -244,7 +170,7 @@ def _draw_signed(canvas: _Canvas, share: float, box: Box) -> None:
     canvas.line([(middle, top - 2), (middle, bottom + 1)], _FAINT)
 
 
-def _draw_legend(canvas: _Canvas, frame: Frame, y: float) -> None:
+def _draw_legend(canvas: Canvas, frame: Frame, y: float) -> None:
     x: float = _LEFT[0]
     names = frame.world.user_model.feedback_names
     if len(frame.slate) > _MAX_CARDS:
@@ -257,7 +183,7 @@ def _draw_legend(canvas: _Canvas, frame: Frame, y: float) -> None:
     for channel, name in enumerate(names):
         canvas.rectangle((x, y - 4, x + 12, y + 4), _CHANNELS[channel % len(_CHANNELS)], radius=2)
         canvas.text(x + 17, y, _words(name), 11, _FAINT, room=room - 24)
-        x += min(room, _text_width(_words(name), 11) + 34)
+        x += min(room, text_width(_words(name), 11) + 34)
 
 
 def _words(name: str) -> str:
@@ -267,7 +193,7 @@ def _words(name: str) -> str:
 # --- the session
 
 
-def _draw_head(canvas: _Canvas, frame: Frame) -> None:
+def _draw_head(canvas: Canvas, frame: Frame) -> None:
     canvas.rectangle((0, 0, _WIDTH, 64), _CARD)
     canvas.line([(0, 64), (_WIDTH, 64)], _RULE)
     canvas.text(_LEFT[0], 33, f"Step {frame.step} of {frame.world.config.max_steps}", 23, bold=True, room=270)
@@ -297,7 +223,7 @@ def _tick_step(horizon: int) -> int:
 
 
 def _draw_history(
-    canvas: _Canvas, frame: Frame, history: np.ndarray, ends: tuple[float, float], box: Box, color: str, width: float
+    canvas: Canvas, frame: Frame, history: np.ndarray, ends: tuple[float, float], box: Box, color: str, width: float
 ) -> None:
     left, top, right, bottom = box
     low, high = ends
@@ -310,7 +236,7 @@ def _draw_history(
     canvas.dot(*points[-1], width + 1, color)
 
 
-def _draw_returns(canvas: _Canvas, frame: Frame, box: Box) -> None:
+def _draw_returns(canvas: Canvas, frame: Frame, box: Box) -> None:
     left, top, right, bottom = box
     canvas.text(left, top + 8, "return so far", 13, bold=True)
     canvas.text(right, top + 8, "step", 11, _FAINT, align="r")
@@ -330,7 +256,7 @@ def _draw_returns(canvas: _Canvas, frame: Frame, box: Box) -> None:
 # --- the user
 
 
-def _draw_user(canvas: _Canvas, frame: Frame, box: Box) -> None:
+def _draw_user(canvas: Canvas, frame: Frame, box: Box) -> None:
     left, top, right, bottom = box
     canvas.rectangle((left - 20, top, right, bottom), _CARD, outline=_RULE, radius=6)
     right -= 20
@@ -351,12 +277,12 @@ def _draw_user(canvas: _Canvas, frame: Frame, box: Box) -> None:
         y += height
 
 
-def _draw_label(canvas: _Canvas, name: str, value: str, left: float, y: float) -> None:
-    canvas.text(left, y, _words(name), 12, room=_GAUGE_WIDTH - _text_width(value, 13) - 8)
+def _draw_label(canvas: Canvas, name: str, value: str, left: float, y: float) -> None:
+    canvas.text(left, y, _words(name), 12, room=_GAUGE_WIDTH - text_width(value, 13) - 8)
     canvas.text(left + _GAUGE_WIDTH, y, value, 13, align="r", bold=True)
 
 
-def _draw_gauge(canvas: _Canvas, frame: Frame, name: str, ends: tuple[float, float], box: Box) -> None:
+def _draw_gauge(canvas: Canvas, frame: Frame, name: str, ends: tuple[float, float], box: Box) -> None:
     left, top, right, bottom = box
     middle = left + _GAUGE_WIDTH
     low, high = ends
@@ -371,13 +297,13 @@ def _draw_gauge(canvas: _Canvas, frame: Frame, name: str, ends: tuple[float, flo
     _draw_history(canvas, frame, history, ends, (middle + 21, top + 5, right - 5, bottom - 5), _FAINT, 1.5)
 
 
-def _draw_strip(canvas: _Canvas, frame: Frame, name: str, values: np.ndarray, box: Box) -> None:
+def _draw_strip(canvas: Canvas, frame: Frame, name: str, values: np.ndarray, box: Box) -> None:
     left, top, right, bottom = box
     of_topics = name == "interest by topic"
     low, limit = frame.strip_range(name)
     bars = pooled(values, int(right - left) // 2)
     scale = f"{number(low)} to {number(limit)}"
-    canvas.text(left, top + 7, _words(name), 12, room=right - left - _text_width(scale, 11) - 8)
+    canvas.text(left, top + 7, _words(name), 12, room=right - left - text_width(scale, 11) - 8)
     canvas.text(right, top + 7, scale, 11, _FAINT, align="r")
     ticks = (frame.topics if of_topics else np.arange(len(values))) if len(values) <= _MAX_TICKS else ()
     on_slate = set(frame.world.catalog.topics[frame.slate[frame.shown]].tolist()) if of_topics else set()
@@ -393,4 +319,4 @@ def _draw_strip(canvas: _Canvas, frame: Frame, name: str, values: np.ndarray, bo
     canvas.line([(left, zero), (right, zero)], _FAINT)
     for place, label in enumerate(ticks):
         x, seen = left + (place + 0.5) * width, int(label) in on_slate
-        canvas.text(x, bottom + 9, str(label), 9, _INK if seen else _FAINT, align="m", bold=seen, room=width)
+        canvas.text(x, bottom + 9, str(label), 9, INK if seen else _FAINT, align="m", bold=seen, room=width)
