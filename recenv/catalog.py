@@ -311,7 +311,7 @@ class Catalog:
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
-def _nearest(columns, protos, scores, out):
+def _nearest(columns, protos, products, out):
     # Column by column: the compiler vectorises over items while every item's sum keeps one order.
     dim, num_items = columns.shape
     num_nearest = out.shape[1]
@@ -319,22 +319,22 @@ def _nearest(columns, protos, scores, out):
     for b in range(protos.shape[0]):
         weight = protos[b, 0]
         for n in range(num_items):
-            scores[n] = weight * columns[0, n]
+            products[n] = weight * columns[0, n]
         for j in range(1, dim):
             weight = protos[b, j]
             for n in range(num_items):
-                scores[n] += weight * columns[j, n]
+                products[n] += weight * columns[j, n]
         filled = 0
         for n in range(num_items):
-            score = scores[n]
-            if filled == num_nearest and score <= best[filled - 1]:
+            product = products[n]
+            if filled == num_nearest and product <= best[filled - 1]:
                 continue
             place = filled if filled < num_nearest else num_nearest - 1
-            while place > 0 and best[place - 1] < score:
+            while place > 0 and best[place - 1] < product:
                 best[place] = best[place - 1]
                 out[b, place] = out[b, place - 1]
                 place -= 1
-            best[place] = score
+            best[place] = product
             out[b, place] = n
             if filled < num_nearest:
                 filled += 1
@@ -352,17 +352,19 @@ def _nearest_allowed(embeddings, protos, candidates, available, out):
         for item in own:
             if item < 0 or not there[item]:
                 continue
-            score = protos[b, 0] * embeddings[item, 0]
+            product = protos[b, 0] * embeddings[item, 0]
             for j in range(1, protos.shape[1]):
-                score += protos[b, j] * embeddings[item, j]
+                product += protos[b, j] * embeddings[item, j]
             place = filled
-            while place > 0 and (best[place - 1] < score or (best[place - 1] == score and out[b, place - 1] > item)):
+            while place > 0 and (
+                best[place - 1] < product or (best[place - 1] == product and out[b, place - 1] > item)
+            ):
                 if place < num_nearest:
                     best[place] = best[place - 1]
                     out[b, place] = out[b, place - 1]
                 place -= 1
             if place < num_nearest:
-                best[place] = score
+                best[place] = product
                 out[b, place] = item
                 filled = min(filled + 1, num_nearest)
         for k in range(filled, num_nearest):

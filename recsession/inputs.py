@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import io
 import json
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final, TypeAlias, TypeVar
 
+import docstring_parser
 import numpy as np
 import tyro
 
@@ -23,6 +26,24 @@ SetWords: TypeAlias = tyro.conf.UseAppendAction[tuple[tuple[str, ...], ...]]
 """The words after each `--set`."""
 
 _PYTHONS_WORDS: Final = {"None": None, "True": True, "False": False}
+
+_HELP: Final = tyro.constructors.ConstructorRegistry()
+
+
+@_HELP.struct_rule
+def _join_lines(info: tyro.constructors.StructTypeInfo) -> None:
+    """Give a dataclass's fields their strings as one line each; tyro would break help where the source does.
+
+    It is no rule of its own: None leaves the class to tyro's, which prefers this entry to the source.
+    """
+    if not dataclasses.is_dataclass(info.type):
+        return
+    for owner in info.type.__mro__[:-1]:
+        for param in docstring_parser.parse_from_object(owner).params:
+            field = owner.__dict__.get("__dataclass_fields__", {}).get(param.arg_name)
+            if field is not None and param.description:
+                text = " ".join(param.description.split())
+                field.metadata = MappingProxyType({**field.metadata, "help": text})
 
 
 def parse(options: type[Options], command: str, words: Sequence[str], description: str | None = None) -> Options:
@@ -40,7 +61,7 @@ def parse(options: type[Options], command: str, words: Sequence[str], descriptio
     """
     said = io.StringIO()
     try:
-        with contextlib.redirect_stderr(said):
+        with contextlib.redirect_stderr(said), _HELP if {"-h", "--help"} & set(words) else contextlib.nullcontext():
             return tyro.cli(options, args=words, prog=f"recsession {command}", description=description)
     except SystemExit as stop:
         if not stop.code:

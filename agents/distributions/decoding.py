@@ -11,8 +11,8 @@ from agents.distributions.token_decoder import TokenDecoder, masked_log_softmax
 _LARGEST = 1.0 - 1e-12
 
 
-class Lanes:
-    """R slates in the making for each of B users; begins with one index a user.
+class PartialSlates:
+    """R slates in the making for each of B users; begins with one a user.
 
     Args:
         decoder: the network.
@@ -46,23 +46,23 @@ class Lanes:
         return children.masked_fill(~allowed, -1), log_prob
 
     def spread(self, parents: Tensor) -> None:
-        """Let each index go on from one of its user's.
+        """Let each slate go on from one of its user's.
 
         Args:
-            parents: [B, R] int64 numbers of indices.
+            parents: [B, R] int64 numbers of their slates.
         """
-        users, indices = self._nodes.shape
-        # One index of one becomes itself.
-        if indices == 1 and parents.shape[1] == 1:
+        users, size = self._nodes.shape
+        # One slate of one goes on from itself.
+        if size == 1 and parents.shape[1] == 1:
             return
-        rows = (parents + indices * torch.arange(users, device=parents.device).unsqueeze(1)).flatten()
+        rows = (parents + size * torch.arange(users, device=parents.device).unsqueeze(1)).flatten()
         self._hidden = self._hidden.index_select(0, rows)
         self._cache = tuple((key.index_select(0, rows), value.index_select(0, rows)) for key, value in self._cache)
         self._nodes = self._nodes.flatten().index_select(0, rows).view(parents.shape)
         self.taken = self.taken.flatten(0, 1).index_select(0, rows).unflatten(0, parents.shape)
 
     def advance(self, level: int, tokens: Tensor, children: Tensor) -> None:
-        """Append a token to each index.
+        """Append a token to each slate.
 
         Args:
             level: of the token.
@@ -89,19 +89,19 @@ def sample_slates(decoder: TokenDecoder, context: Tensor, offered: Tensor | None
         offered: what the tree's `offered` returned.
         uniforms: [B, R, K L] in [0, 1].
     """
-    indices = Lanes(decoder, context, offered)
+    partial = PartialSlates(decoder, context, offered)
     levels = decoder.tree.num_levels
     uniforms = uniforms.double().clamp(max=_LARGEST)
     for step in range(levels * decoder.slate_size):
-        children, log_prob = indices.choices(step % levels)
+        children, log_prob = partial.choices(step % levels)
         if step == 0:
-            indices.spread(torch.zeros(uniforms.shape[:2], dtype=torch.int64, device=uniforms.device))
+            partial.spread(torch.zeros(uniforms.shape[:2], dtype=torch.int64, device=uniforms.device))
             children, log_prob = (part.expand(-1, uniforms.shape[1], -1) for part in (children, log_prob))
         mass = log_prob.double().exp().cumsum(dim=-1)
         below = mass <= uniforms[..., step, None] * mass[..., -1:]
         tokens = below.sum(dim=-1).clamp(max=below.shape[-1] - 1)
-        indices.advance(step % levels, tokens, children.gather(-1, tokens.unsqueeze(-1)).squeeze(-1))
-    return indices.taken
+        partial.advance(step % levels, tokens, children.gather(-1, tokens.unsqueeze(-1)).squeeze(-1))
+    return partial.taken
 
 
 @torch.no_grad()
@@ -121,18 +121,18 @@ def beam_search(
         offered: what the tree's `offered` returned.
         beam_size: W.
     """
-    indices = Lanes(decoder, context, offered)
+    partial = PartialSlates(decoder, context, offered)
     levels = decoder.tree.num_levels
     total = torch.zeros(len(context), 1, device=context.device)
     for step in range(levels * decoder.slate_size):
-        children, log_prob = indices.choices(step % levels)
+        children, log_prob = partial.choices(step % levels)
         num_tokens = log_prob.shape[-1]
-        scores = (total.unsqueeze(-1) + log_prob).flatten(1)
-        total, best = scores.topk(min(beam_size, scores.shape[1]), dim=1)
+        totals = (total.unsqueeze(-1) + log_prob).flatten(1)
+        total, best = totals.topk(min(beam_size, totals.shape[1]), dim=1)
         parents = best.div(num_tokens, rounding_mode="floor")
-        indices.spread(parents)
-        indices.advance(step % levels, best - parents * num_tokens, children.flatten(1).gather(1, best))
-    slates = indices.taken.masked_fill((total == -torch.inf).unsqueeze(-1), -1)
+        partial.spread(parents)
+        partial.advance(step % levels, best - parents * num_tokens, children.flatten(1).gather(1, best))
+    slates = partial.taken.masked_fill((total == -torch.inf).unsqueeze(-1), -1)
     total = total.masked_fill(slates[..., -1] < 0, -torch.inf)
     missing = beam_size - total.shape[1]
     pad = torch.nn.functional.pad

@@ -118,27 +118,24 @@ def tail_log_sums(own: Tensor, rest: Tensor, level: Tensor) -> tuple[Tensor, Ten
 
 
 class _Terms(NamedTuple):
-    """Of slates.
-
-    Attributes:
-        own: [K, ..., B] logits of the items; about -1e30 of what is not offered and of copies at the end.
-        sums: [K, ..., B] log S_k, less levels.
-        levels: [K, ..., B], constants.
-        rest: [..., B] log R, less its level.
-        level: [..., B], a constant.
-        columns: [..., B, K] int64, where the items stand in the table.
-        counted: [K, ..., B] bool, all but copies at the end.
-        possible: [..., B] bool, whether the slate has a chance.
-    """
+    """Of slates."""
 
     own: Tensor
+    """[K, ..., B] logits of the items; about -1e30 of what is not offered and of copies at the end."""
     sums: Tensor
+    """[K, ..., B] log S_k, less levels."""
     levels: Tensor
+    """[K, ..., B], constants."""
     rest: Tensor
+    """[..., B] log R, less its level."""
     level: Tensor
+    """[..., B], a constant."""
     columns: Tensor
+    """[..., B, K] int64, where the items stand in the table."""
     counted: Tensor
+    """[K, ..., B] bool, all but copies at the end."""
     possible: Tensor
+    """[..., B] bool, whether the slate has a chance."""
 
     def apart(self) -> Tensor:
         """Return log S_k - log R, [K, ..., B]."""

@@ -24,18 +24,15 @@ Cache = tuple[KeysValues, ...]
 
 
 class Conditionals(NamedTuple):
-    """The law of every token of some slates, given the tokens before it.
-
-    Attributes:
-        log_prob: by level [B, R, K, V] float32 nats of every token that may come, -inf of the others.
-        tokens: [B, R, K, L] int64, the slates' own tokens.
-        valid: [B, R, K] bool, whether this item and those before it are on offer and no two of them equal; elsewhere
-            the laws mean nothing, and are finite.
-    """
+    """The law of every token of some slates, given the tokens before it."""
 
     log_prob: tuple[Tensor, ...]
+    """By level [B, R, K, V] float32 nats of every token that may come, -inf of the others."""
     tokens: Tensor
+    """[B, R, K, L] int64, the slates' own tokens."""
     valid: Tensor
+    """[B, R, K] bool, whether this item and those before it are on offer and no two of them equal; elsewhere the laws
+    mean nothing, and are finite."""
 
 
 class TokenDecoder(nn.Module):
@@ -93,7 +90,7 @@ class TokenDecoder(nn.Module):
         taken = self._taken_before(items, valid)
         log_prob = []
         for level, head in enumerate(self.heads):
-            # [B, R, K] as B users of R K indices each.
+            # [B, R, K] as B users of R K slates each.
             choices = self.tree.choices(level, paths[..., level].flatten(1), offered, taken)
             allowed = choices.allowed.unflatten(1, slates.shape[1:])
             log_prob.append(masked_log_softmax(head(hidden[..., level, :]), allowed, self.temperature))
@@ -138,7 +135,7 @@ class TokenDecoder(nn.Module):
             position: in the slate.
             level: of the token.
             tokens: [M] int64 of this level.
-            cache: of the same indices.
+            cache: of the same slates.
         """
         place = self.positions[position] + self.levels[level]
         return self._step(take_rows(self.tokens[level], tokens) + place, cache)

@@ -13,21 +13,18 @@ from recenv.item_codes.prefix_tree import PrefixTree
 
 
 class Choices(NamedTuple):
-    """What may follow the prefixes of some indices.
-
-    Attributes:
-        children: [B, R, V] int64, the node that each token of the level leads to; -1 where no code goes on so.
-        allowed: [B, R, V] bool, whether an item below it is on offer and not taken.
-    """
+    """What may follow the prefixes of some slates."""
 
     children: Tensor
+    """[B, R, V] int64, the node that each token of the level leads to; -1 where no code goes on so."""
     allowed: Tensor
+    """[B, R, V] bool, whether an item below it is on offer and not taken."""
 
 
 class TokenTree(nn.Module):
     """Which tokens may come next: those with an item below that the step may show and that the slate lacks.
 
-    A index is one prefix of one slate; each of B users has R of them. Nodes are numbered as in `PrefixTree`, 0 is the
+    R slates are in the making for each of B users. Nodes are numbered as in `PrefixTree`, 0 is the
     root. Nothing here is learned or saved: the codes fix it.
 
     Args:
@@ -114,13 +111,13 @@ class TokenTree(nn.Module):
         return (items >= 0) & (items < self.num_items) & (count > 0)
 
     def choices(self, level: int, nodes: Tensor, offered: Tensor | None, taken: Tensor | None = None) -> Choices:
-        """Return what may follow each index's prefix.
+        """Return what may follow each slate's prefix.
 
         Args:
             level: length of the prefixes.
             nodes: [B, R] int64 of that level, or -1, which nothing follows.
             offered: what `offered` returned.
-            taken: [B, R, J] int64, items that the index's slate has, all on offer and no two equal; -1 for none.
+            taken: [B, R, J] int64, items that the slate has, all on offer and no two equal; -1 for none.
         """
         rows = (nodes - self.level_starts[level]).clamp(min=0)
         children = take_rows(getattr(self, f"children_{level}"), rows).long()

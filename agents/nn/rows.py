@@ -1,4 +1,4 @@
-"""Rows of a table: taken by number, and scored against a vector."""
+"""Rows of a table: taken by number, and multiplied by a vector."""
 
 from __future__ import annotations
 

@@ -62,11 +62,6 @@ class PolicyDistribution(Protocol):
 class Played(NamedTuple):
     """What a policy did in B sessions, as arrays.
 
-    Attributes:
-        action: [B, K] int32 slates or [B, d] float32 proto-actions.
-        log_prob: [B] float64 nats.
-        prefix_log_prob: [B, K] float64 nats, of the first 1, 2, ... K items; None for proto-actions.
-
     Examples:
         >>> from agents import Played
         >>> Played._fields
@@ -74,8 +69,11 @@ class Played(NamedTuple):
     """
 
     action: np.ndarray
+    """[B, K] int32 slates or [B, d] float32 proto-actions."""
     log_prob: np.ndarray
+    """[B] float64 nats."""
     prefix_log_prob: np.ndarray | None
+    """[B, K] float64 nats, of the first 1, 2, ... K items; None for proto-actions."""
 
 
 class Policy(ProbabilisticActor):

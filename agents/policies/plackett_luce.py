@@ -19,10 +19,10 @@ from agents.nn.networks import ItemTable, NetworkConfig, make_encoder, mlp
 from agents.nn.rows import scaled_logits
 from agents.nn.session_space import SessionSpace
 from agents.policies.base import Played, Policy
-from offline_data.ranking.plackett_luce import Scores, draw_slates, judge_slates, log_softmax
+from offline_data.ranking.plackett_luce import Utilities, draw_slates, judge_slates, log_softmax
 from recenv.errors import require, require_range
 
-_SCORES_AT_ONCE: Final = 2**24
+_LOGITS_AT_ONCE: Final = 2**24
 
 
 @dataclass(frozen=True)
@@ -130,16 +130,16 @@ class PlackettLucePolicy(Policy):
         """See `Policy.play`."""
         size = self.space.slate_size
         slates, prefix = np.empty((len(uniforms), size), np.int32), np.empty((len(uniforms), size))
-        for rows, scores in self._scores(batch):
-            slates[rows], prefix[rows] = draw_slates(scores, None, 1.0, None, size, uniforms[rows])
+        for rows, utilities in self._utilities(batch):
+            slates[rows], prefix[rows] = draw_slates(utilities, None, 1.0, None, size, uniforms[rows])
         return Played(slates, prefix[:, -1].copy(), prefix)
 
     def judge(self, batch: TensorDictBase, action: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """See `Policy.judge`."""
         known = (action >= 0) & (action < self.space.num_items)
         slates, prefix = np.where(known, action, 0).astype(np.int32), np.empty(action.shape)
-        for rows, scores in self._scores(batch):
-            prefix[rows] = judge_slates(scores, None, 1.0, None, slates[rows])
+        for rows, utilities in self._utilities(batch):
+            prefix[rows] = judge_slates(utilities, None, 1.0, None, slates[rows])
         prefix[~np.logical_and.accumulate(known, axis=1)] = -np.inf
         copies = copies_at_end(torch.from_numpy(action)).numpy()
         last = np.take_along_axis(prefix, action.shape[1] - 1 - copies.sum(axis=1, keepdims=True), axis=1)
@@ -159,20 +159,20 @@ class PlackettLucePolicy(Policy):
         length, size = prefix.shape[1], self.space.slate_size
         require(length < size, f"prefix has {length} items; a slate has {size}: give at most {size - 1}")
         out = np.empty((len(prefix), self.space.num_items))
-        for rows, scores in self._scores(batch):
-            logits = np.array(scores.extras)
+        for rows, utilities in self._utilities(batch):
+            logits = np.array(utilities.extras)
             np.put_along_axis(logits, prefix[rows].astype(np.int64), -np.inf, axis=1)
             out[rows] = log_softmax(logits)
         return out
 
     @torch.no_grad()
-    def _scores(self, batch: TensorDictBase) -> Iterator[tuple[slice, Scores]]:
+    def _utilities(self, batch: TensorDictBase) -> Iterator[tuple[slice, Utilities]]:
         """Yield the exact logits of a few sessions at a time, as the kernels read them, and which sessions."""
         num_items = self.space.num_items
-        step = max(1, _SCORES_AT_ONCE // num_items)
+        step = max(1, _LOGITS_AT_ONCE // num_items)
         for start in range(0, len(batch), step):
             rows = slice(start, min(start + step, len(batch)))
             distribution = self.get_dist(batch[rows])
             assert isinstance(distribution, PlackettLuce)
             logits = distribution.table(num_items)
-            yield rows, Scores(np.zeros(num_items), extras=logits.double().cpu().numpy())
+            yield rows, Utilities(np.zeros(num_items), extras=logits.double().cpu().numpy())

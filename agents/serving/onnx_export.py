@@ -101,18 +101,18 @@ class _Served(nn.Module):
     def _nearest(self, protos: Tensor, observation: dict[str, Tensor]) -> Tensor:
         """Return the nearest items that the step may show, the nearest again where they are too few, [B, K]."""
         if self.offer != "candidates":
-            scores = protos @ self.items.T
+            products = protos @ self.items.T
             if self.offer == "available":
-                scores = scores.masked_fill(observation["available"] == 0, -torch.inf)
-            values, slate = scores.topk(self.num_nearest, dim=1)
+                products = products.masked_fill(observation["available"] == 0, -torch.inf)
+            values, slate = products.topk(self.num_nearest, dim=1)
             return torch.where(values > -torch.inf, slate, slate[:, :1])
         # In the order of their ids, which ONNX's TopK keeps among equals.
         items = observation["candidates"].long()
         items = nn.functional.pad(items, (0, self.num_nearest), value=-1)
         items = -(-items).topk(items.shape[1], dim=1).values
         vectors = take_rows(self.items, items.clamp(min=0))
-        scores = (vectors @ protos.unsqueeze(2)).squeeze(2).masked_fill(items < 0, -torch.inf)
-        values, places = scores.topk(self.num_nearest, dim=1)
+        products = (vectors @ protos.unsqueeze(2)).squeeze(2).masked_fill(items < 0, -torch.inf)
+        values, places = products.topk(self.num_nearest, dim=1)
         return items.gather(1, torch.where(values > -torch.inf, places, places[:, :1]))
 
 

@@ -25,7 +25,7 @@ from numba import njit
 
 from offline_data.behavior.base import ActionKind, SessionView
 from offline_data.families import BEHAVIORS
-from offline_data.ranking.plackett_luce import Scores, linear_scores
+from offline_data.ranking.plackett_luce import Utilities, inner_products
 from offline_data.ranking.ranking import RankingConfig, RankingPolicy, ridge, unit
 from recenv.dynamics.choice_models.multinomial_logit import MultinomialLogit
 from recenv.errors import InvalidInput, require_range
@@ -95,7 +95,7 @@ class BeliefPolicy(RankingPolicy):
     def _utilities(self) -> np.ndarray:
         """s_i(p), [N, P] float64."""
         model, catalog = self.world.user_model, self.world.catalog
-        affinity = linear_scores(catalog.embeddings.astype(np.float64), self.particles["interest"])
+        affinity = inner_products(catalog.embeddings.astype(np.float64), self.particles["interest"])
         return model.affinity_weight * affinity + model.item_utility.astype(np.float64)[:, None]
 
     @cached_property
@@ -129,13 +129,13 @@ class BeliefPolicy(RankingPolicy):
         """Return the view of the belief."""
         return replace(view, user_state={"belief": memory[:, : self.config.num_particles]})
 
-    def scores(self, view: SessionView) -> Scores:
+    def utilities(self, view: SessionView) -> Utilities:
         """Return the index of every item; a view without a belief is that of a session's first step."""
-        return Scores(self._index_table[0], extras=self._below_best(view))
+        return Utilities(self._index_table[0], extras=self._below_best(view))
 
     def direction(self, view: SessionView) -> np.ndarray:
         """Return the direction in which the index grows."""
-        return unit(linear_scores(self._index_table[0] + self._below_best(view), self._fit))
+        return unit(inner_products(self._index_table[0] + self._below_best(view), self._fit))
 
     def _below_best(self, view: SessionView) -> np.ndarray:
         """Return each index less the item's best utility, [B, N]."""
@@ -143,7 +143,7 @@ class BeliefPolicy(RankingPolicy):
         weights = np.empty(log_weights.shape)
         _normalise(log_weights, weights)
         # Where no particle that the item suits is left, a smallest number stands for zero.
-        odds = np.maximum(linear_scores(weights, self._index_table[1]), 1e-300)
+        odds = np.maximum(inner_products(weights, self._index_table[1]), 1e-300)
         return np.log(odds) / (1.0 + self.config.optimism)
 
 

@@ -15,6 +15,6 @@ class ClickbaitPolicy(ItemRankingPolicy):
     """Ranks by appeal, which is negatively correlated with quality."""
 
     @cached_property
-    def item_scores(self) -> np.ndarray:
+    def item_utilities(self) -> np.ndarray:
         """The appeal of every item."""
         return self.world.catalog.appeal.astype(np.float64)

@@ -11,7 +11,7 @@ from numba import njit
 
 from offline_data.behavior.base import Decision, SessionView
 from offline_data.families import BEHAVIORS
-from offline_data.ranking.plackett_luce import Scores, log_softmax
+from offline_data.ranking.plackett_luce import Utilities, log_softmax
 from offline_data.ranking.ranking import RankingConfig, RankingPolicy, unit
 from recenv.engine.slates import check_slates
 from recenv.errors import require_range
@@ -22,7 +22,7 @@ class DiversifiedConfig(RankingConfig):
     """Parameters of the diversified oracle: little randomness, so that the slate is all but the best items."""
 
     topic_penalty: float = 0.2
-    """Score that an item loses for each item of its topic that stands before it in the slate, in units of utility; 0 is
+    """What an item loses for each item of its topic that stands before it in the slate, in units of utility; 0 is
     the greedy oracle of the click."""
     recent_share: float = 0.5
     """The part of the penalty that each item of the topic in the observed history costs."""
@@ -39,10 +39,10 @@ class DiversifiedConfig(RankingConfig):
 
 @BEHAVIORS.register("diversified")
 class DiversifiedPolicy(RankingPolicy):
-    """Draws the slate item by item, by a softmax over what is left of the scores.
+    """Draws the slate item by item, by a softmax over what is left of the utilities.
 
-    The score of item i after the items A is s_i - topic_penalty (|{j in A: same topic}| + recent_share |{j in history:
-    same topic}|), with s_i the utility of the item when it is shown alone, all of the hidden state counted in.
+    The utility of item i after the items A is s_i - topic_penalty (|{j in A: same topic}| + recent_share |{j in the
+    history: same topic}|), with s_i the utility of the item when it is shown alone, all of the hidden state counted in.
 
     As a proto-action, the point is Gaussian around the mean direction of the best slate.
     """
@@ -55,17 +55,17 @@ class DiversifiedPolicy(RankingPolicy):
         # Numbered from 0 without gaps: a caller's own topics are any integers.
         return np.unique(self.world.catalog.topics, return_inverse=True)[1].astype(np.int32).reshape(-1)
 
-    def scores(self, view: SessionView) -> Scores:
-        """Return the score of every item in the slate's first position."""
+    def utilities(self, view: SessionView) -> Utilities:
+        """Return the utility of every item in the slate's first position."""
         model, state = self.world.user_model, view.user_state
         beyond = self.world.beyond_linear(state)
         extras = np.zeros((len(view.steps), len(self._topics))) if beyond is None else beyond.astype(np.float64)
         penalty, counts = self.config.topic_penalty * self.config.recent_share, np.empty(self._topics.max() + 1)
         _charge_history(view.observation["history_items"], self._topics, penalty, counts, extras)
-        return Scores(model.item_utility.astype(np.float64), self.world.taste(state).astype(np.float64), extras)
+        return Utilities(model.item_utility.astype(np.float64), self.world.taste(state).astype(np.float64), extras)
 
     def direction(self, view: SessionView) -> np.ndarray:
-        """Return the direction of the mean embedding of the slate of the best scores."""
+        """Return the direction of the mean embedding of the slate of the best utilities."""
         slates, _ = self._slates(view, np.zeros((len(view.steps), 0)), _BEST)
         return unit(self.world.catalog.embeddings[slates].sum(axis=1, dtype=np.float64))
 
@@ -88,7 +88,7 @@ class DiversifiedPolicy(RankingPolicy):
 
     def next_item_log_prob(self, view: SessionView, prefix: np.ndarray, memory: np.ndarray) -> np.ndarray:
         """See `BehaviorPolicy.next_item_log_prob`."""
-        table, penalty = self.tempered_scores(view), self.config.topic_penalty / self.config.temperature
+        table, penalty = self.logits(view), self.config.topic_penalty / self.config.temperature
         for item in prefix.T:
             table -= penalty * (self._topics == self._topics[item][:, None])
         np.put_along_axis(table, prefix.astype(np.int64), -np.inf, axis=1)
@@ -99,10 +99,10 @@ class DiversifiedPolicy(RankingPolicy):
     ) -> tuple[np.ndarray, np.ndarray]:
         if slates is None:
             slates = np.empty((len(view.steps), self.world.config.slate_size), np.int32)
-        scores = self.tempered_scores(view)
+        logits = self.logits(view)
         prefix = np.empty(slates.shape)
         penalty = self.config.topic_penalty / self.config.temperature
-        _fill_slates(scores, self._topics, penalty, draws, how, np.empty(scores.shape[1]), slates, prefix)
+        _fill_slates(logits, self._topics, penalty, draws, how, np.empty(logits.shape[1]), slates, prefix)
         return slates, prefix
 
 
@@ -123,13 +123,13 @@ def _charge_history(history_items, topics, penalty, counts, extras):
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
-def _fill_slates(scores, topics, penalty, draws, how, weights, slates, prefix):
-    # Scores are in units of the temperature, and changed: each item taken becomes minus infinity, its topic falls.
-    num_items = scores.shape[1]
-    for b in range(scores.shape[0]):
-        top = scores[b].max()
+def _fill_slates(logits, topics, penalty, draws, how, weights, slates, prefix):
+    # The logits are changed: each item taken becomes minus infinity, its topic falls.
+    num_items = logits.shape[1]
+    for b in range(logits.shape[0]):
+        top = logits[b].max()
         for n in range(num_items):
-            weights[n] = math.exp(scores[b, n] - top)
+            weights[n] = math.exp(logits[b, n] - top)
         running = 0.0
         for k in range(slates.shape[1]):
             total = 0.0
@@ -137,14 +137,14 @@ def _fill_slates(scores, topics, penalty, draws, how, weights, slates, prefix):
                 total += weights[n]
             if total < 1e-200:
                 # What is left underflows beside what was taken: scale the rest anew by its own best.
-                top = scores[b].max()
+                top = logits[b].max()
                 total = 0.0
                 for n in range(num_items):
-                    weights[n] = math.exp(scores[b, n] - top)
+                    weights[n] = math.exp(logits[b, n] - top)
                     total += weights[n]
             item = np.int64(slates[b, k])
             if how == _BEST:
-                item = np.argmax(scores[b])
+                item = np.argmax(logits[b])
             elif how == _DRAWN:
                 threshold = draws[b, k] * total
                 for n in range(num_items):
@@ -154,11 +154,11 @@ def _fill_slates(scores, topics, penalty, draws, how, weights, slates, prefix):
                         if threshold < 0.0:
                             break
             slates[b, k] = item
-            running += scores[b, item] - top - math.log(total)
+            running += logits[b, item] - top - math.log(total)
             prefix[b, k] = running
-            scores[b, item] = -np.inf
+            logits[b, item] = -np.inf
             weights[item] = 0.0
             for n in range(num_items):
                 if topics[n] == topics[item]:
-                    scores[b, n] -= penalty
-                    weights[n] = math.exp(scores[b, n] - top)
+                    logits[b, n] -= penalty
+                    weights[n] = math.exp(logits[b, n] - top)

@@ -10,7 +10,7 @@ import numpy as np
 
 from offline_data.behavior.base import SessionView
 from offline_data.families import BEHAVIORS
-from offline_data.ranking.plackett_luce import Scores
+from offline_data.ranking.plackett_luce import Utilities
 from offline_data.ranking.ranking import RankingConfig, RankingPolicy, linear_fit, unit
 from recenv.errors import require_range
 
@@ -55,12 +55,12 @@ class ExpertPolicy(RankingPolicy):
         taste, worth = self.world.taste(view.user_state), self.world.user_model.worth(view.user_state)
         return self.config.utility_weight * taste + self.config.quality_weight * worth.astype(np.float64)
 
-    def scores(self, view: SessionView) -> Scores:
+    def utilities(self, view: SessionView) -> Utilities:
         """See the class."""
         extras = self.world.beyond_linear(view.user_state)
         if extras is not None:
             extras = self.config.utility_weight * extras
-        return Scores(self._item_worth, self._personal(view), extras)
+        return Utilities(self._item_worth, self._personal(view), extras)
 
     def direction(self, view: SessionView) -> np.ndarray:
         """See the class."""

@@ -20,7 +20,7 @@ class PopularityPolicy(ItemRankingPolicy):
     """
 
     @cached_property
-    def item_scores(self) -> np.ndarray:
+    def item_utilities(self) -> np.ndarray:
         """The log of each item's popularity."""
         return log_popularity(self.world.catalog)
 

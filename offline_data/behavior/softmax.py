@@ -1,4 +1,4 @@
-"""Softmax: Plackett-Luce slates over any scores of the items, of the catalogue's columns or the caller's own."""
+"""Softmax: Plackett-Luce slates over any utilities of the items, of the catalogue's columns or the caller's own."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ COLUMNS: Final = ("quality", "appeal", "length", "popularity", "log_popularity",
 
 @dataclass(frozen=True)
 class SoftmaxConfig(RankingConfig):
-    """Scores of the items: a weighted sum of columns, plus what is given item by item; one of the two at least."""
+    """Utilities of the items: a weighted sum of columns, plus what is given item by item; one of the two at least."""
 
     weights: Mapping[str, float] = field(default_factory=dict)
     """The weight of each column that counts: quality, appeal, length, popularity, log_popularity or age."""
-    scores: Sequence[float] | None = None
-    """One score an item, by id."""
+    utilities: Sequence[float] | None = None
+    """One utility an item, by id."""
     temperature: float = 1.0
-    """Of the Plackett-Luce slates, in units of the score."""
+    """Of the Plackett-Luce slates, in units of the utility."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -42,20 +42,20 @@ class SoftmaxConfig(RankingConfig):
                 raise unknown_name("column in weights", name, COLUMNS)
             require_range(f"weight of {name}", weight, -1e6, 1e6)
         require(
-            self.scores is None or isinstance(self.scores, list | tuple),
-            f"scores={self.scores!r} is not a list; give one number an item",
+            self.utilities is None or isinstance(self.utilities, list | tuple),
+            f"utilities={self.utilities!r} is not a list; give one number an item",
         )
-        for item, score in enumerate(self.scores or ()):
-            require_range(f"score of item {item}", score, -1e6, 1e6)
+        for item, utility in enumerate(self.utilities or ()):
+            require_range(f"utility of item {item}", utility, -1e6, 1e6)
         require(
-            bool(self.weights or self.scores),
-            "softmax has neither weights nor scores; give it weights, as in {'quality': 1.0}, or one score an item",
+            bool(self.weights or self.utilities),
+            "softmax has neither weights nor utilities; give it weights, as in {'quality': 1.0}, or a utility an item",
         )
 
 
 @BEHAVIORS.register("softmax")
 class SoftmaxPolicy(ItemRankingPolicy):
-    """Ranks by the scores of its config, so that an item's weight is exp(score / temperature).
+    """Ranks by the utilities of its config, so that an item's weight is exp(utility / temperature).
 
     Args:
         world: the world.
@@ -63,7 +63,7 @@ class SoftmaxPolicy(ItemRankingPolicy):
         action_kind: "slate" or "proto".
 
     Raises:
-        InvalidInput: for a number of scores that is not the world's number of items.
+        InvalidInput: for a number of utilities that is not the world's number of items.
     """
 
     Config = SoftmaxConfig
@@ -74,15 +74,19 @@ class SoftmaxPolicy(ItemRankingPolicy):
         super().__init__(world, config, action_kind)
         num_items = world.catalog.num_items
         require(
-            config.scores is None or len(config.scores) == num_items,
-            f"scores has {len(config.scores or ())} numbers, and the world {num_items} items; give one an item",
+            config.utilities is None or len(config.utilities) == num_items,
+            f"utilities has {len(config.utilities or ())} numbers, and the world {num_items} items; give one an item",
         )
 
     @cached_property
-    def item_scores(self) -> np.ndarray:
-        """The weighted sum of the columns, plus the config's own scores."""
+    def item_utilities(self) -> np.ndarray:
+        """The weighted sum of the columns, plus the config's own utilities."""
         catalog, weights = self.world.catalog, self.config.weights
-        total = np.zeros(catalog.num_items) if self.config.scores is None else np.array(self.config.scores, np.float64)
+        total = (
+            np.zeros(catalog.num_items)
+            if self.config.utilities is None
+            else np.array(self.config.utilities, np.float64)
+        )
         # In the order of `COLUMNS`: equal configs give equal bits.
         for name in COLUMNS:
             if name in weights:

@@ -9,7 +9,7 @@ import numpy as np
 
 from offline_data.behavior.base import SessionView
 from offline_data.families import BEHAVIORS
-from offline_data.ranking.plackett_luce import Scores
+from offline_data.ranking.plackett_luce import Utilities
 from offline_data.ranking.ranking import RankingConfig, RankingPolicy, linear_fit, unit
 from recenv.errors import require_range
 from recenv.random_streams import WORLD, derive_seeds, uniforms
@@ -72,9 +72,9 @@ class StalePolicy(RankingPolicy):
     def _personal(self, view: SessionView) -> np.ndarray:
         return self.world.user_model.affinity_weight * self.yesterday(view.observation["profile"])
 
-    def scores(self, view: SessionView) -> Scores:
+    def utilities(self, view: SessionView) -> Utilities:
         """See the class."""
-        return Scores(self._item_utility, self._personal(view))
+        return Utilities(self._item_utility, self._personal(view))
 
     def direction(self, view: SessionView) -> np.ndarray:
         """See the class."""

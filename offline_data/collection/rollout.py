@@ -62,7 +62,7 @@ def play_sessions(
     """
     count, zero = len(session_seeds), np.zeros(len(session_seeds), np.uint64)
     require(count > 0, "session_seeds is empty; give at least one session")
-    sessions = np.arange(min(count, SESSIONS_AT_ONCE))  # the session of each index
+    sessions = np.arange(min(count, SESSIONS_AT_ONCE))  # the session in each place of the batch
     begun = len(sessions)
     batch = SessionBatch(world, begun)
     batch.start(sessions, session_seeds[sessions], zero[sessions])
@@ -103,7 +103,7 @@ def play_sessions(
         pieces.append(piece)
         ended = np.flatnonzero(~batch.active)
         if len(ended):
-            # What is in a piece stays as it is: the indices' arrays are copied.
+            # What is in a piece stays as it is: arrays that are written on are copied.
             sessions, slates = sessions.copy(), slates.copy()
             indices, fresh = ended[: count - begun], np.arange(begun, min(begun + len(ended), count))
             batch.start(indices, session_seeds[fresh], zero[fresh])

@@ -50,13 +50,13 @@ def lead(summary: Mapping[str, Any]) -> str:
     Args:
         summary: what `summarize` says about a dataset.
     """
-    size, score = summary["size"], summary["score"]
+    size, normalized = summary["size"], summary["normalized_score"]
     told = f"{size['sessions']:,} sessions, {size['steps']:,} steps: a session earns"
     told = f"{told} {interval_text(summary['session_return']['interval'])} on average"
-    if score is None:
+    if normalized is None:
         return f"{told}."
-    noise, expert = (policy_name(score["quality"][name]) for name in ("noise", "expert"))
-    return f"{told}, a normalised score of {interval_text(score)}, where {noise} is 0 and {expert} is 1."
+    noise, expert = (policy_name(normalized["quality"][name]) for name in ("noise", "expert"))
+    return f"{told}, a normalised score of {interval_text(normalized)}, where {noise} is 0 and {expert} is 1."
 
 
 def session_charts(summary: Mapping[str, Any]) -> list[Chart]:
@@ -67,8 +67,8 @@ def session_charts(summary: Mapping[str, Any]) -> list[Chart]:
     """
     returns, lengths = summary["session_return"], summary["session_length"]
     posts = [(returns["mean"], "mean")]
-    if summary["score"] is not None:
-        (low, *_, high), quality = returns["edges"], summary["score"]["quality"]
+    if summary["normalized_score"] is not None:
+        (low, *_, high), quality = returns["edges"], summary["normalized_score"]["quality"]
         reach = _FAR * (high - low)
         named = [(quality[f"{name}_return"]["mean"], name) for name in ("noise", "expert")]
         posts += [(value, name) for value, name in named if low - reach <= value <= high + reach]
@@ -87,11 +87,11 @@ def _sessions(summary: Mapping[str, Any]) -> Section:
     rows = [(name, *map(readable, (it["mean"], *map(it["quantiles"].get, _QUANTILES)))) for name, it in each.items()]
     header = ("", "mean", "smallest", "5 %", "25 %", "median", "75 %", "95 %", "largest")
     note = "The intervals of the means allow for users with several sessions."
-    if summary["score"] is not None:
-        quality = summary["score"]["quality"]
+    if summary["normalized_score"] is not None:
+        quality = summary["normalized_score"]["quality"]
         note += (
-            f" Score 0 is the noise's return, {interval_text(quality['noise_return'])}; 1 is the expert's, "
-            f"{interval_text(quality['expert_return'])}; the score's interval is of their sampling error, since "
+            f" Normalised score 0 is the noise's return, {interval_text(quality['noise_return'])}; 1 is the expert's, "
+            f"{interval_text(quality['expert_return'])}; its interval is of their sampling error, since "
             "what the log earned is known."
         )
     title = "What a session earns, and how long it lasts"

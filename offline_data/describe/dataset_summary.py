@@ -47,7 +47,8 @@ def summarize(dataset: LoggedDataset, quality: Mapping[str, Any] | None = None) 
     Returns:
         By section, None where the log has no such thing: `size`, `source`, `session_return` and `session_length` (a
         `Distribution` with an `interval` of the mean that allows for users with several sessions), `ends`, `rewards`,
-        `feedback`, `score`, `propensity`, `overlap`, `coverage`, `injected`, `latent`, `checks` and `columns`.
+        `feedback`, `normalized_score`, `propensity`, `overlap`, `coverage`, `injected`, `latent`, `checks` and
+        `columns`.
     """
     quality = dataset.manifest.get("quality") if quality is None else quality
     session_return = _session_distribution(dataset, lambda block: _returns(dataset, block))
@@ -59,7 +60,9 @@ def summarize(dataset: LoggedDataset, quality: Mapping[str, Any] | None = None) 
         "ends": _ends(dataset),
         "rewards": _rewards(dataset),
         "feedback": _feedback(dataset),
-        "score": _score(session_return["mean"], quality) if quality and quality.keys() >= _REFERENCES else None,
+        "normalized_score": _normalized_score(session_return["mean"], quality)
+        if quality and quality.keys() >= _REFERENCES
+        else None,
         "propensity": _propensity(dataset),
         "overlap": _overlap(dataset),
         "coverage": _coverage(dataset),
@@ -200,9 +203,9 @@ def _feedback(dataset: LoggedDataset) -> dict[str, Any]:
     }
 
 
-def _score(mean_return: float, quality: Mapping[str, Any]) -> dict[str, Any]:
+def _normalized_score(mean_return: float, quality: Mapping[str, Any]) -> dict[str, Any]:
     """Return the log's own normalised score: its sessions' return is known, the interval of the references' draws."""
-    return {**Reference.of(quality).score_interval(mean_return).as_dict(), "quality": dict(quality)}
+    return {**Reference.of(quality).normalized_score_interval(mean_return).as_dict(), "quality": dict(quality)}
 
 
 def _propensity(dataset: LoggedDataset) -> dict[str, Any]:

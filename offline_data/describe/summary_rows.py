@@ -28,7 +28,7 @@ def summary_rows(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("session length", _distribution(summary["session_length"])),
         ("ended by", _ends(summary["ends"])),
         *_answer_rows(summary),
-        *_score_rows(summary),
+        *_normalized_score_rows(summary),
         *_propensity_rows(summary),
         ("catalogue shown", _coverage(summary)),
         *_noise_rows(summary),
@@ -75,13 +75,13 @@ def _answer_rows(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
     ]
 
 
-def _score_rows(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
-    score = summary["score"]
-    if score is None:
+def _normalized_score_rows(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
+    normalized = summary["normalized_score"]
+    if normalized is None:
         simulated = summary["source"]["user_model"] is not None
-        return [("normalised score", "not measured; --score NOISE measures it")] if simulated else []
-    noise, expert = (policy_name(score["quality"][name]) for name in ("noise", "expert"))
-    value = f"{score['mean']:.3f} [{score['low']:.3f}, {score['high']:.3f}]"
+        return [("normalised score", "not measured; --quality-of NOISE measures it")] if simulated else []
+    noise, expert = (policy_name(normalized["quality"][name]) for name in ("noise", "expert"))
+    value = f"{normalized['mean']:.3f} [{normalized['low']:.3f}, {normalized['high']:.3f}]"
     return [("normalised score", f"{value}   ({noise} = 0, {expert} = 1)")]
 
 

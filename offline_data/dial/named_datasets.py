@@ -18,7 +18,7 @@ from typing import Final
 
 from offline_data.behavior.base import ActionKind
 from offline_data.collection.collection import LogRequest, collect
-from offline_data.dial.target_score import at_fraction, at_score
+from offline_data.dial.target_score import at_fraction, at_target_score
 from offline_data.store.dataset import LoggedDataset
 from recenv.envs.registration import model_variants
 from recenv.errors import InvalidInput, require
@@ -30,7 +30,7 @@ VARIANTS: Final = model_variants()
 NOISES: Final = ("uniform", "popularity", "clickbait", "stale", "adversarial")
 
 MEDIUM: Final = "medium"
-MEDIUM_SCORE: Final = 0.5
+MEDIUM_TARGET_SCORE: Final = 0.5
 GOOD_FRACTIONS: Final = {
     "expert": 1.0,
     "random": 0.0,
@@ -40,7 +40,7 @@ GOOD_FRACTIONS: Final = {
     "mixed-05": 0.05,
     "mixed-01": 0.01,
 }
-"""The good fraction of each level but `medium`, whose own normalised score is `MEDIUM_SCORE`."""
+"""The good fraction of each level but `medium`, whose own normalised score is `MEDIUM_TARGET_SCORE`."""
 
 NUM_SESSIONS: Final = 10_000
 ACTION_KIND: Final[ActionKind] = "proto"
@@ -73,10 +73,14 @@ class NamedDataset:
     def meaning(self) -> str:
         """What is in it, in a few words."""
         if self.level == MEDIUM:
-            return f"as much expert among {self.noise} as scores {MEDIUM_SCORE}"
+            return f"as much expert among {self.noise} as has the normalised score {MEDIUM_TARGET_SCORE}"
         good_fraction = GOOD_FRACTIONS[self.level]
         if good_fraction in (0.0, 1.0):
-            return f"{self.noise} alone" if good_fraction == 0.0 else f"the expert alone, {self.noise} at score 0"
+            return (
+                f"{self.noise} alone"
+                if good_fraction == 0.0
+                else f"the expert alone, {self.noise} at normalised score 0"
+            )
         return f"{good_fraction:.0%} of the steps the expert's, the rest {self.noise}"
 
     @property
@@ -93,7 +97,7 @@ class NamedDataset:
         seed = int.from_bytes(hashlib.sha256(self.name.encode()).digest()[:8], "big") >> 1
         log = LogRequest(self.config, action_kind=ACTION_KIND, num_sessions=NUM_SESSIONS, dataset_seed=seed)
         if self.level == MEDIUM:
-            log = at_score(log, MEDIUM_SCORE, self.noise, progress=progress)
+            log = at_target_score(log, MEDIUM_TARGET_SCORE, self.noise, progress=progress)
         else:
             log = at_fraction(log, GOOD_FRACTIONS[self.level], self.noise, progress=progress)
         return replace(log, quality={**(log.quality or {}), "dataset": self.name})

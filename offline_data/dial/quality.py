@@ -113,26 +113,26 @@ class Reference:
         """Return both intervals by name, as `of` reads them."""
         return asdict(self)
 
-    def score_interval(self, session_return: float) -> Interval:
+    def normalized_score_interval(self, session_return: float) -> Interval:
         """Return the normalised score of a return that is known, and how far the references' samples leave it open."""
-        score = self.normalized_score(session_return)
-        half = self.half_width(score)
-        return Interval(score, score - half, score + half)
+        normalized_score = self.normalized_score(session_return)
+        half = self.half_width(normalized_score)
+        return Interval(normalized_score, normalized_score - half, normalized_score + half)
 
-    def estimated_score(self, value: Interval) -> Interval:
+    def estimated_normalized_score(self, value: Interval) -> Interval:
         """Return the normalised score of a return that is an estimate too, from users that are not the references'."""
-        score = self.normalized_score(value.mean)
-        half = math.hypot(value.half_width / self._gap, self.half_width(score))
-        return Interval(score, score - half, score + half)
+        normalized_score = self.normalized_score(value.mean)
+        half = math.hypot(value.half_width / self._gap, self.half_width(normalized_score))
+        return Interval(normalized_score, normalized_score - half, normalized_score + half)
 
-    def half_width(self, score: float) -> float:
+    def half_width(self, normalized_score: float) -> float:
         """Return half the 95 % interval of a normalised score whose return is known, for the references' samples alone.
 
-        A score moves with J_expert by -score / gap and with J_noise by (score - 1) / gap; both are added in full, which
-        holds however the two are correlated.
+        A normalised score s moves with J_expert by -s / gap and with J_noise by (s - 1) / gap; both are added in full,
+        which holds however the two are correlated.
         """
-        of_expert = abs(score) * self.expert_return.half_width
-        return (of_expert + abs(1.0 - score) * self.noise_return.half_width) / self._gap
+        of_expert = abs(normalized_score) * self.expert_return.half_width
+        return (of_expert + abs(1.0 - normalized_score) * self.noise_return.half_width) / self._gap
 
     @property
     def _gap(self) -> float:
@@ -216,14 +216,14 @@ def precise_reference(
     seed: int = 0,
     progress: Callable[[int], object] | None = None,
 ) -> Reference:
-    """Return `reference_returns` over so many users that scores in [0, 1] are known to within `precision`.
+    """Return `reference_returns` over so many users that normalised scores in [0, 1] are known to within `precision`.
 
     Args:
         world: see `reference_returns`, and so the arguments that are not here.
         noise: see there.
         action_kind: see there.
         expert: see there.
-        precision: half width of the 95 % interval of a score, above zero.
+        precision: half width of the 95 % interval of a normalised score, above zero.
         seed: see there.
         progress: see there.
 
@@ -243,5 +243,6 @@ def precise_reference(
         require(
             count <= MAX_REFERENCE_SESSIONS,
             f"the expert's return {reference.expert_return} is too close to the noise's {reference.noise_return}: to "
-            f"know scores to within {precision} would take {count:,} sessions; choose another noise or expert",
+            f"know normalised scores to within {precision} would take {count:,} sessions; choose another noise or "
+            "expert",
         )

@@ -1,6 +1,6 @@
 """The quality dial set by what a log is to be worth: the good fraction at which its own normalised score is the target.
 
-A log's own score is what its sessions earned, on the scale of `quality.Reference`. The sessions are a pure
+A log's own normalised score is what its sessions earned, on the scale of `quality.Reference`. The sessions are a pure
 function of the dataset's seed and the good fraction, so they are played while the fraction is sought and logged
 afterwards: what they earned is known, not estimated. What stays uncertain is where 0 and 1 lie. The claim is that the
 score lies within `TOLERANCE` of the target with the whole of its 95 % interval, which is of the references' draws, on
@@ -55,7 +55,7 @@ def at_fraction(
     return _Dial(request, noise, mixing, expert, seed, progress).setting(good_fraction)
 
 
-def at_score(
+def at_target_score(
     request: LogRequest,
     target_score: float,
     noise: Spec | str,
@@ -84,21 +84,25 @@ def at_score(
     require_range("target_score", target_score, -1e3, 1e3)
     dial = _Dial(request, noise, mixing, expert, seed, progress)
 
-    def near(score: float) -> bool:
-        return abs(score - target_score) + dial.reference.half_width(score) <= TOLERANCE
+    def near(normalized_score: float) -> bool:
+        return abs(normalized_score - target_score) + dial.reference.half_width(normalized_score) <= TOLERANCE
 
     ranges = request.ranges()
     guess, stride = min(max(target_score, 0.0), 1.0), _FIRST_STRIDE
     if len(ranges) > 1:
         # A first part of the sessions comes near at little cost; what is left is its own sampling error.
-        guess, _ = _nearest(lambda fraction: dial.score(fraction, ranges[:1]), target_score, near, guess, stride)
+        guess, _ = _nearest(
+            lambda fraction: dial.normalized_score(fraction, ranges[:1]), target_score, near, guess, stride
+        )
         stride = _LATER_STRIDE
-    good_fraction, score = _nearest(lambda fraction: dial.score(fraction, ranges), target_score, near, guess, stride)
-    if not near(score):
-        low, high = sorted(dial.score(fraction, ranges) for fraction in (0.0, 1.0))
+    good_fraction, normalized_score = _nearest(
+        lambda fraction: dial.normalized_score(fraction, ranges), target_score, near, guess, stride
+    )
+    if not near(normalized_score):
+        low, high = sorted(dial.normalized_score(fraction, ranges) for fraction in (0.0, 1.0))
         raise InvalidInput(
             f"target_score={target_score} is out of reach: this log of {request.num_sessions:,} sessions scores "
-            f"{low:.3f} to {high:.3f}, and {score:.3f} at the nearest good_fraction, {good_fraction}; "
+            f"{low:.3f} to {high:.3f}, and {normalized_score:.3f} at the nearest good_fraction, {good_fraction}; "
             "choose a target in that range, or log more sessions"
         )
     return dial.setting(good_fraction, target_score=target_score)
@@ -133,7 +137,7 @@ class _Dial:
             progress=progress,
         )
 
-    def score(self, good_fraction: float, ranges: Sequence[range]) -> float:
+    def normalized_score(self, good_fraction: float, ranges: Sequence[range]) -> float:
         """Return the normalised score of ranges of the sessions, as they are logged at a good fraction."""
         request, total = self._at(good_fraction), 0.0
         policy = request.policy(self._world)
@@ -162,29 +166,33 @@ class _Dial:
 
 
 def _nearest(
-    score_at: Callable[[float], float], target: float, near: Callable[[float], bool], guess: float, stride: float
+    normalized_score_at: Callable[[float], float],
+    target: float,
+    near: Callable[[float], bool],
+    guess: float,
+    stride: float,
 ) -> tuple[float, float]:
     """Return the first good fraction whose score is `near`, or else the one nearest to the target; and its score.
 
     In growing strides from the guess until the target lies between two fractions, then between those. The score need be
     neither smooth nor monotone: where it jumps over the target, the two close in on the jump.
     """
-    scores: dict[float, float] = {}
+    normalized_scores: dict[float, float] = {}
     known: dict[bool, float] = {}  # the last fraction that fell short of the target, and the last that did not
     fraction = round(guess, _DECIMALS)
-    while fraction not in scores:  # else an end of the dial, or nothing is left between the two
-        scores[fraction] = score_at(fraction)
-        if near(scores[fraction]):
+    while fraction not in normalized_scores:  # else an end of the dial, or nothing is left between the two
+        normalized_scores[fraction] = normalized_score_at(fraction)
+        if near(normalized_scores[fraction]):
             break
-        short = scores[fraction] < target
+        short = normalized_scores[fraction] < target
         known[short] = fraction
         if len(known) == 2:
             low, high = known[True], known[False]
-            share = (target - scores[low]) / (scores[high] - scores[low])
+            share = (target - normalized_scores[low]) / (normalized_scores[high] - normalized_scores[low])
             fraction = low + min(max(share, 0.1), 0.9) * (high - low)
         else:
             fraction += stride if short else -stride
             stride *= 2.0
         fraction = round(min(max(fraction, 0.0), 1.0), _DECIMALS)
-    nearest = min(scores, key=lambda tried: abs(scores[tried] - target))
-    return nearest, scores[nearest]
+    nearest = min(normalized_scores, key=lambda tried: abs(normalized_scores[tried] - target))
+    return nearest, normalized_scores[nearest]

@@ -208,11 +208,11 @@ def logistic_regression(features: np.ndarray, outcome: np.ndarray, cluster: np.n
     def evaluate(weights: np.ndarray) -> Evaluation:
         log_odds = features @ weights
         chance = np.exp(-np.logaddexp(0.0, -log_odds))
-        scores = features * (outcome - chance)[:, None]
-        by_cluster = np.add.reduceat(scores, starts)
+        gradients = features * (outcome - chance)[:, None]
+        by_cluster = np.add.reduceat(gradients, starts)
         hessian = -(features * (chance * (1.0 - chance))[:, None]).T @ features
         value = float(np.sum(outcome * log_odds - np.logaddexp(0.0, log_odds)))
-        return Evaluation(value, scores.sum(axis=0), hessian, by_cluster.T @ by_cluster)
+        return Evaluation(value, gradients.sum(axis=0), hessian, by_cluster.T @ by_cluster)
 
     size = features.shape[1]
     unbounded = np.full(size, np.inf)

@@ -15,10 +15,6 @@ from recenv.errors import require
 class Ids(NamedTuple):
     """Ids of a source, made dense.
 
-    Attributes:
-        codes: [n] int64, indices into `source`.
-        source: [u] the different ids, integers or strings, in increasing order.
-
     Examples:
         >>> import numpy as np
         >>> from offline_data import Ids
@@ -27,7 +23,9 @@ class Ids(NamedTuple):
     """
 
     codes: np.ndarray
+    """[n] int64, indices into `source`."""
     source: np.ndarray
+    """[u] the different ids, integers or strings, in increasing order."""
 
     @staticmethod
     def of(values: np.ndarray) -> Ids:

@@ -1,6 +1,6 @@
 """Propensities estimated from the log itself: a conditional model of the logged items, calibrated and judged.
 
-The model is Plackett-Luce over all items, with score of item n in context x
+The model is Plackett-Luce over all items, with logit of item n in context x
 
     s_n(x) = b_n + x' W v_n
 
@@ -25,9 +25,9 @@ from recenv.errors import require
 from recenv.statistics import reliability
 
 MIN_SPLIT: Final = 10
-_FITTED_SCORES: Final = 4_000_000
-_JUDGED_SCORES: Final = 4_000_000
-_SCORES_AT_ONCE: Final = 1_000_000
+_FITTED_LOGITS: Final = 4_000_000
+_JUDGED_LOGITS: Final = 4_000_000
+_LOGITS_AT_ONCE: Final = 1_000_000
 _MIN_FITTED_ROWS: Final = 400
 _RIDGE: Final = 0.1
 _POPULARITY_STEPS: Final = 30
@@ -66,12 +66,12 @@ def estimate_propensities(dataset: LoggedDataset, *, seed: int = 0) -> Propensit
     choices = _Choices.of(dataset)
     fitted, calibrated, judged = _split(dataset, np.random.default_rng(seed))
     popularity = _popularity(choices, fitted)
-    fit_rows = _FITTED_SCORES // choices.num_items
+    fit_rows = _FITTED_LOGITS // choices.num_items
     with_context = choices.embeddings is not None and fit_rows >= _MIN_FITTED_ROWS
     models = [_Model(popularity, None)]
     if with_context:
         models.append(_fit(choices, fitted[:fit_rows], popularity))
-    few = _JUDGED_SCORES // choices.num_items if with_context else None
+    few = _JUDGED_LOGITS // choices.num_items if with_context else None
     loss, model = min((_calibrated(each, choices, calibrated[:few]) for each in models), key=lambda pair: pair[0])
     report = {
         "model": "popularity" if model.context_weights is None else "popularity and context",
@@ -149,8 +149,8 @@ class _Model:
     temperature: float = 1.0
     smoothing: float = _SMOOTHING[0]
 
-    def scores(self, choices: _Choices, rows: np.ndarray) -> np.ndarray:
-        """Return the scores of all items, [B, items], or [1, items] without a context."""
+    def logits(self, choices: _Choices, rows: np.ndarray) -> np.ndarray:
+        """Return the logits of all items, [B, items], or [1, items] without a context."""
         if self.context_weights is None or choices.embeddings is None:
             return self.weights[None] / self.temperature
         personal = choices.context(rows) @ self.context_weights @ choices.embeddings.T
@@ -161,7 +161,7 @@ class _Model:
         out = np.empty((len(rows), choices.slate.shape[1]))
         for chunk in _chunks(rows, choices.num_items if self.context_weights is not None else out.shape[1]):
             here = rows[chunk]
-            out[chunk], _ = choice_odds(self.scores(choices, here), choices.slate[here], choices.chosen[here])
+            out[chunk], _ = choice_odds(self.logits(choices, here), choices.slate[here], choices.chosen[here])
         return out
 
     def log_probs(self, choices: _Choices, rows: np.ndarray) -> np.ndarray:
@@ -174,19 +174,19 @@ def _smoothed(odds: np.ndarray, smoothing: float, choices: _Choices, rows: np.nd
     return np.where(choices.chosen[rows], np.log(mixed), 0.0)
 
 
-def choice_odds(scores: np.ndarray, slate: np.ndarray, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def choice_odds(logits: np.ndarray, slate: np.ndarray, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the Plackett-Luce probability of each item of slates given those before it.
 
     Args:
-        scores: [B, items], or [1, items] where they are all alike.
+        logits: [B, items], or [1, items] where they are all alike.
         slate: [B, K] item ids.
         chosen: [B, K] bool, False for the later copies of a repeated item, which are no choice.
 
     Returns:
         The probabilities [B, K], 0 where nothing was chosen; and the sums over the items left that they are shares of,
-        in units of exp(score - largest score).
+        in units of exp(logit - largest logit).
     """
-    weights = np.exp(scores - scores.max(axis=1, keepdims=True))
+    weights = np.exp(logits - logits.max(axis=1, keepdims=True))
     taken = np.where(
         chosen, np.take_along_axis(np.broadcast_to(weights, (len(slate), weights.shape[1])), slate, 1), 0.0
     )
@@ -200,17 +200,17 @@ def choice_odds(scores: np.ndarray, slate: np.ndarray, chosen: np.ndarray) -> tu
     return taken / sums, sums
 
 
-def negative_log_likelihood(scores: np.ndarray, slate: np.ndarray, chosen: np.ndarray) -> tuple[float, np.ndarray]:
-    """Return minus the Plackett-Luce log-likelihood of slates and its gradient in the scores, [B, items].
+def negative_log_likelihood(logits: np.ndarray, slate: np.ndarray, chosen: np.ndarray) -> tuple[float, np.ndarray]:
+    """Return minus the Plackett-Luce log-likelihood of slates and its gradient in the logits, [B, items].
 
     Args:
-        scores: [B, items].
+        logits: [B, items].
         slate: [B, K] item ids.
         chosen: [B, K] bool; see `choice_odds`.
     """
-    odds, sums = choice_odds(scores, slate, chosen)
+    odds, sums = choice_odds(logits, slate, chosen)
     inverse = np.where(chosen, 1.0 / sums, 0.0)
-    gradient = np.exp(scores - scores.max(axis=1, keepdims=True))
+    gradient = np.exp(logits - logits.max(axis=1, keepdims=True))
     taken = np.take_along_axis(gradient, slate, axis=1)
     # An item stands in the sum of every choice up to its own; one that was not taken, in all.
     gradient *= inverse.sum(axis=1, keepdims=True)
@@ -229,15 +229,15 @@ def _popularity(choices: _Choices, rows: np.ndarray) -> np.ndarray:
     slate, chosen = choices.slate[rows], choices.chosen[rows]
     items = slate[chosen]
     counts = np.bincount(items, minlength=choices.num_items) + 1.0
-    scores = np.log(counts / counts.sum())
+    logits = np.log(counts / counts.sum())
     for _ in range(_POPULARITY_STEPS if slate.shape[1] > 1 else 0):
-        _, sums = choice_odds(scores[None], slate, chosen)
+        _, sums = choice_odds(logits[None], slate, chosen)
         inverse = np.where(chosen, 1.0 / sums, 0.0)
         # What an item stood in the sums of: all but those of the choices after its own.
         later = np.cumsum(inverse[:, ::-1], axis=1)[:, ::-1] - inverse
         stood = inverse.sum() - np.bincount(items, later[chosen], choices.num_items)
-        scores = np.log(counts / stood)
-    return scores - np.log(np.sum(np.exp(scores)))
+        logits = np.log(counts / stood)
+    return logits - np.log(np.sum(np.exp(logits)))
 
 
 def _fit(choices: _Choices, rows: np.ndarray, popularity: np.ndarray) -> _Model:
@@ -256,8 +256,8 @@ def _fit(choices: _Choices, rows: np.ndarray, popularity: np.ndarray) -> _Model:
         gradient = _RIDGE * parameters
         for chunk in _chunks(rows, num_items):
             here = rows[chunk]
-            context, scores = choices.context(here), model.scores(choices, here)
-            value_here, by_item = negative_log_likelihood(scores, choices.slate[here], choices.chosen[here])
+            context, logits = choices.context(here), model.logits(choices, here)
+            value_here, by_item = negative_log_likelihood(logits, choices.slate[here], choices.chosen[here])
             value += value_here
             gradient[:num_items] += by_item.sum(axis=0)
             gradient[num_items:] += (context.T @ (by_item @ embeddings)).ravel()
@@ -288,9 +288,9 @@ def _log_loss(model: _Model, choices: _Choices, rows: np.ndarray) -> float:
 
 def _judged(model: _Model, popularity: _Model, choices: _Choices, rows: np.ndarray) -> dict[str, Any]:
     """Return the log-losses and the calibration error on rows."""
-    few = rows[: max(_JUDGED_SCORES // choices.num_items, 1)]
-    scores = np.broadcast_to(model.scores(choices, few), (len(few), choices.num_items))
-    weights = np.exp(scores - scores.max(axis=1, keepdims=True))
+    few = rows[: max(_JUDGED_LOGITS // choices.num_items, 1)]
+    logits = np.broadcast_to(model.logits(choices, few), (len(few), choices.num_items))
+    weights = np.exp(logits - logits.max(axis=1, keepdims=True))
     first = (1.0 - model.smoothing) * weights / weights.sum(axis=1, keepdims=True)
     first += model.smoothing / choices.num_items
     curve = reliability(first.ravel(), (np.arange(choices.num_items) == choices.slate[few, :1]).ravel())
@@ -322,5 +322,5 @@ def _split(dataset: LoggedDataset, rng: np.random.Generator) -> tuple[np.ndarray
 
 
 def _chunks(rows: np.ndarray, width: int) -> Iterator[slice]:
-    size = max(_SCORES_AT_ONCE // width, 1)
+    size = max(_LOGITS_AT_ONCE // width, 1)
     return (slice(start, start + size) for start in range(0, len(rows), size))

@@ -64,14 +64,6 @@ class Estimator(ABC):
 class Estimate:
     """An estimated value of a policy with its interval.
 
-    Args:
-        estimator: its registered name.
-        value: expected discounted return of a session, in the log's unit of reward.
-        low: lower end of the bootstrap interval.
-        high: upper end of the bootstrap interval.
-        effective_sample_size: `(sum w)^2 / sum w^2` over whole-session weights, in sessions.
-        num_sessions: sessions in the log.
-
     Examples:
         >>> from offline_data import Estimate
         >>> answer = Estimate("snips", 24.9, 24.1, 25.7, effective_sample_size=12.0, num_sessions=2000)
@@ -80,11 +72,17 @@ class Estimate:
     """
 
     estimator: str
+    """Its registered name."""
     value: float
+    """Expected discounted return of a session, in the log's unit of reward."""
     low: float
+    """Lower end of the bootstrap interval."""
     high: float
+    """Upper end of the bootstrap interval."""
     effective_sample_size: float
+    """`(sum w)^2 / sum w^2` over whole-session weights, in sessions."""
     num_sessions: int
+    """Sessions in the log."""
 
     @property
     def trusted(self) -> bool:

@@ -23,18 +23,6 @@ class LoggedSessions:
 
     A session's value is the discounted sum of its logged rewards: nothing is earned after its last step.
 
-    Args:
-        offsets: session s is rows `offsets[s]` to `offsets[s + 1] - 1`; `[S + 1]` int64, strictly increasing from 0
-            to N (every session has a step).
-        reward: `[N]` float64, finite, in the log's unit of reward per step.
-        behavior_log_prob: log-probability or log-density of the logged action under the policy that logged it,
-            `[N]` float64, nats, finite.
-        target_log_prob: the same action under the evaluated policy and the same base measure, `[N]` float64, nats;
-            -inf where that policy never takes it.
-        discount: per step, in [0, 1].
-        q_value: a model's Q(o_t, logged a_t) under the evaluated policy, `[N]` float64, finite; None without a model.
-        state_value: E over the evaluated policy's actions of Q(o_t, a), `[N]` float64, finite; None without a model.
-
     Raises:
         InvalidInput: on a column of the wrong dtype, shape or range, naming the column and its first bad row.
 
@@ -50,12 +38,22 @@ class LoggedSessions:
     """
 
     offsets: NDArray[np.int64]
+    """Session s is rows `offsets[s]` to `offsets[s + 1] - 1`; `[S + 1]` int64, strictly increasing from 0 to N (every
+    session has a step)."""
     reward: Floats
+    """`[N]` float64, finite, in the log's unit of reward per step."""
     behavior_log_prob: Floats
+    """Log-probability or log-density of the logged action under the policy that logged it, `[N]` float64, nats,
+    finite."""
     target_log_prob: Floats
+    """The same action under the evaluated policy and the same base measure, `[N]` float64, nats; -inf where that policy
+    never takes it."""
     discount: float
+    """Per step, in [0, 1]."""
     q_value: Floats | None = None
+    """A model's Q(o_t, logged a_t) under the evaluated policy, `[N]` float64, finite; None without a model."""
     state_value: Floats | None = None
+    """E over the evaluated policy's actions of Q(o_t, a), `[N]` float64, finite; None without a model."""
 
     def __post_init__(self) -> None:
         """Convert the columns to their dtypes and refuse what no estimator can use."""
@@ -120,13 +118,6 @@ class LoggedSessions:
 class SessionStatistics:
     """What an estimator adds up: the value is `sum_c (sum_s numerator[s, c] / sum_s denominator[s, c])`.
 
-    Args:
-        numerator: `[S, C]` float64.
-        denominator: `[S, C]` float64, not negative; ones in a column that is a plain mean. A column of zeros
-            contributes nothing to the value.
-        weights: whole-session weights up to a common factor, `[S]` float64, not negative: for the effective sample
-            size.
-
     Examples:
         >>> import numpy as np
         >>> from offline_data import SessionStatistics
@@ -136,8 +127,12 @@ class SessionStatistics:
     """
 
     numerator: Floats
+    """`[S, C]` float64."""
     denominator: Floats
+    """`[S, C]` float64, not negative; ones in a column that is a plain mean. A column of zeros contributes nothing to
+    the value."""
     weights: Floats
+    """Whole-session weights up to a common factor, `[S]` float64, not negative: for the effective sample size."""
 
     def effective_sample_size(self) -> float:
         """Return `(sum w)^2 / sum w^2` of the sessions' weights, in sessions; 0 if every weight is zero."""

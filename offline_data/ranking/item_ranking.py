@@ -1,4 +1,4 @@
-"""One score an item, whoever the user is: what clickbait, popularity and softmax have in common."""
+"""One utility an item, whoever the user is: what clickbait, popularity and softmax have in common."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from functools import cached_property
 import numpy as np
 
 from offline_data.behavior.base import SessionView
-from offline_data.ranking.plackett_luce import Scores
+from offline_data.ranking.plackett_luce import Utilities
 from offline_data.ranking.ranking import RankingPolicy, linear_fit, unit
 
 
 class ItemRankingPolicy(RankingPolicy):
-    """Ranks by `item_scores`; as a proto-action, by their best linear fit over the embedding space.
+    """Ranks by `item_utilities`; as a proto-action, by their best linear fit over the embedding space.
 
     Of a session it reads what the step offers, and nothing else.
 
@@ -22,24 +22,24 @@ class ItemRankingPolicy(RankingPolicy):
         >>> from offline_data import ItemRankingPolicy
         >>> from recenv import SessionConfig, make_world
         >>> class Long(ItemRankingPolicy):
-        ...     item_scores = property(lambda self: np.log(self.world.catalog.length.astype(np.float64)))
-        >>> Long(make_world(SessionConfig()), Long.Config(), "slate").item_scores.shape
+        ...     item_utilities = property(lambda self: np.log(self.world.catalog.length.astype(np.float64)))
+        >>> Long(make_world(SessionConfig()), Long.Config(), "slate").item_utilities.shape
         (1000,)
     """
 
     @property
     @abstractmethod
-    def item_scores(self) -> np.ndarray:
-        """The score of each item, [N] float64."""
+    def item_utilities(self) -> np.ndarray:
+        """The utility of each item, [N] float64."""
 
     @cached_property
     def _direction(self) -> np.ndarray:
-        return unit(linear_fit(self.world.catalog.embeddings, self.item_scores)[None])[0]
+        return unit(linear_fit(self.world.catalog.embeddings, self.item_utilities)[None])[0]
 
-    def scores(self, view: SessionView) -> Scores:
-        """Return `item_scores`."""
-        return Scores(self.item_scores)
+    def utilities(self, view: SessionView) -> Utilities:
+        """Return `item_utilities`."""
+        return Utilities(self.item_utilities)
 
     def direction(self, view: SessionView) -> np.ndarray:
-        """Return the direction in which the scores grow."""
+        """Return the direction in which the utilities grow."""
         return np.broadcast_to(self._direction, (len(view.steps), len(self._direction)))

@@ -1,7 +1,7 @@
-"""Plackett-Luce slates: drawn without replacement by a softmax over scores, with each prefix's exact log-probability.
+"""Plackett-Luce slates: drawn without replacement by a softmax over utilities, with exact log-probabilities.
 
-Scores come in parts, so that no table of all sessions and items is made: a tile of items is scored for a few sessions
-at once, while it is in the cache.
+Utilities come in parts, so that no table of all sessions and items is made: a tile of items is weighed for a few
+sessions at once, while it is in the cache.
 
 A slate then costs one pass over the items and three short walks a position: weights are summed by block, blocks by
 tile, and what is taken has both sums made anew (a difference would cancel). The normaliser of each position is the sum
@@ -17,25 +17,22 @@ import numpy as np
 from numba import njit
 
 
-class Scores(NamedTuple):
-    """Scores of the items, in parts: personal[b] . embedding[n] + items[n] + extras[b, n] for session b and item n.
-
-    Attributes:
-        items: [N] float64, the item's own.
-        personal: [B, d] float64, the session's weights of the embedding; None for no such part.
-        extras: [B, N] floats, what is neither; None for no such part.
-    """
+class Utilities(NamedTuple):
+    """Of the items, in parts: personal[b] . embedding[n] + items[n] + extras[b, n] for session b and item n."""
 
     items: np.ndarray
+    """[N] float64, the item's own."""
     personal: np.ndarray | None = None
+    """[B, d] float64, the session's weights of the embedding; None for no such part."""
     extras: np.ndarray | None = None
+    """[B, N] floats, what is neither; None for no such part."""
 
 
-# Items of a block, blocks and items of a tile; sessions that are scored together, and coordinates that are added up.
+# Items of a block, blocks and items of a tile; sessions that are weighed together, and coordinates that are added up.
 _BLOCK: Final = 16
 _BLOCKS: Final = 8
 _TILE: Final = 128
-_LANES: Final = 8
+_TOGETHER: Final = 8
 _STRIDE: Final = 8
 
 # Below it, what is left has underflown beside what was taken.
@@ -54,35 +51,39 @@ def tiles_of(embeddings: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(tiles.reshape(-1, _TILE, tiles.shape[1]).transpose(0, 2, 1))
 
 
-def linear_scores(weights: np.ndarray, embeddings: np.ndarray) -> np.ndarray:
+def inner_products(weights: np.ndarray, embeddings: np.ndarray) -> np.ndarray:
     """Return weights @ embeddings.T, [B, N] float64, each row the same to the bit in a batch of any size.
 
     Args:
         weights: [B, d].
         embeddings: [N, d].
     """
-    return score_table(Scores(np.zeros(len(embeddings)), weights), tiles_of(embeddings), len(weights))
+    return logit_table(Utilities(np.zeros(len(embeddings)), weights), tiles_of(embeddings), len(weights))
 
 
-def score_table(
-    scores: Scores, tiles: np.ndarray | None, count: int, temperature: float = 1.0, offered: np.ndarray | None = None
+def logit_table(
+    utilities: Utilities,
+    tiles: np.ndarray | None,
+    count: int,
+    temperature: float = 1.0,
+    offered: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Return scores / temperature, [B, N] float64; minus infinity where the step does not offer the item.
+    """Return the logits, utilities / temperature, [B, N] float64; minus infinity where an item is not offered.
 
     Args:
-        scores: of B sessions.
+        utilities: of B sessions.
         tiles: the embeddings, by `tiles_of`; None where no part is personal.
         count: B.
-        temperature: what the scores are divided by.
+        temperature: what the utilities are divided by.
         offered: [B, N] bool; None where that is every item.
     """
-    table = np.empty((count, len(scores.items)))
-    _fill_table(*_parts(scores, tiles, temperature, offered), table)
+    table = np.empty((count, len(utilities.items)))
+    _fill_table(*_parts(utilities, tiles, temperature, offered), table)
     return table
 
 
 def log_softmax(table: np.ndarray) -> np.ndarray:
-    """Return the scores of each row less the log of the sum of their exponentials, [B, N] float64.
+    """Return the logits of each row less the log of the sum of their exponentials, [B, N] float64.
 
     Args:
         table: [B, N], minus infinity for an item that has no chance, but not in all of a row.
@@ -93,7 +94,7 @@ def log_softmax(table: np.ndarray) -> np.ndarray:
 
 
 def draw_slates(
-    scores: Scores,
+    utilities: Utilities,
     tiles: np.ndarray | None,
     temperature: float,
     offered: np.ndarray | None,
@@ -103,9 +104,9 @@ def draw_slates(
     """Return slates [B, K] int32 and the log-probabilities of their first 1, 2, ... K items, [B, K] float64 nats.
 
     Args:
-        scores: of B sessions.
+        utilities: of B sessions.
         tiles: the embeddings, by `tiles_of`; None where no part is personal.
-        temperature: what the scores are divided by.
+        temperature: what the utilities are divided by.
         offered: [B, N] bool, at least K of each row; None where that is every item.
         slate_size: K.
         draws: [B, K] uniforms in (0, 1).
@@ -113,46 +114,46 @@ def draw_slates(
     slates = np.empty((len(draws), slate_size), np.int32)
     prefix = np.empty(slates.shape)
     draws = np.ascontiguousarray(draws)
-    _plackett_luce(*_parts(scores, tiles, temperature, offered), draws, True, slates, prefix)
+    _plackett_luce(*_parts(utilities, tiles, temperature, offered), draws, True, slates, prefix)
     return slates, prefix
 
 
 def judge_slates(
-    scores: Scores, tiles: np.ndarray | None, temperature: float, offered: np.ndarray | None, slates: np.ndarray
+    utilities: Utilities, tiles: np.ndarray | None, temperature: float, offered: np.ndarray | None, slates: np.ndarray
 ) -> np.ndarray:
     """Return the log-probabilities of the first 1, 2, ... K items of slates, [B, K] float64 nats.
 
     Args:
-        scores: of B sessions.
+        utilities: of B sessions.
         tiles: the embeddings, by `tiles_of`; None where no part is personal.
-        temperature: what the scores are divided by.
+        temperature: what the utilities are divided by.
         offered: [B, N] bool, at least K of each row; None where that is every item.
         slates: [B, K] int32, in [0, N); one that repeats an item, or has one not offered, has probability zero.
     """
     prefix = np.empty(slates.shape)
     slates = np.require(slates, np.int32, ("C", "W"))  # the kernel takes no others, as a log's mapped column is
-    _plackett_luce(*_parts(scores, tiles, temperature, offered), np.empty((len(slates), 0)), False, slates, prefix)
+    _plackett_luce(*_parts(utilities, tiles, temperature, offered), np.empty((len(slates), 0)), False, slates, prefix)
     return prefix
 
 
 def _parts(
-    scores: Scores, tiles: np.ndarray | None, temperature: float, offered: np.ndarray | None
+    utilities: Utilities, tiles: np.ndarray | None, temperature: float, offered: np.ndarray | None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Return what the kernels read: items [N], personal [B, d'], tiles, extras and offered, empty if none."""
-    items = scores.items / np.float64(temperature)
-    if scores.personal is None or tiles is None:
+    items = utilities.items / np.float64(temperature)
+    if utilities.personal is None or tiles is None:
         personal, tiles = np.empty((0, 0)), np.empty((0, 0, 0))
     else:
-        personal = np.zeros((len(scores.personal), tiles.shape[1]))
-        personal[:, : scores.personal.shape[1]] = scores.personal / temperature
-    extras = np.empty((0, 0)) if scores.extras is None else scores.extras / np.float64(temperature)
+        personal = np.zeros((len(utilities.personal), tiles.shape[1]))
+        personal[:, : utilities.personal.shape[1]] = utilities.personal / temperature
+    extras = np.empty((0, 0)) if utilities.extras is None else utilities.extras / np.float64(temperature)
     offered = np.empty((0, 0), np.bool_) if offered is None else np.ascontiguousarray(offered)
     return items, personal, tiles, extras, offered
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
-def _score(first, count, items, personal, tiles, extras, offered, out):
-    # Scores of the sessions first, first + 1, ..., one a row; the sum over the coordinates has one order.
+def _fill_logits(first, count, items, personal, tiles, extras, offered, out):
+    # Logits of the sessions first, first + 1, ..., one a row; the sum over the coordinates has one order.
     num_items = len(items)
     for t in range((num_items + _TILE - 1) // _TILE):
         start = t * _TILE
@@ -191,9 +192,9 @@ def _score(first, count, items, personal, tiles, extras, offered, out):
 
 @njit(cache=True, error_model="numpy", nogil=True)
 def _fill_table(items, personal, tiles, extras, offered, table):
-    for first in range(0, len(table), _LANES):
-        count = min(_LANES, len(table) - first)
-        _score(first, count, items, personal, tiles, extras, offered, table[first : first + count])
+    for first in range(0, len(table), _TOGETHER):
+        count = min(_TOGETHER, len(table) - first)
+        _fill_logits(first, count, items, personal, tiles, extras, offered, table[first : first + count])
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
@@ -241,19 +242,19 @@ def _max_8(values, n):
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
-def _weigh(scores, weights, blocks, tiles):
-    # Weights exp(score - best), zero where that underflows, with their sums; returns the best.
-    top, whole = -np.inf, len(scores) - len(scores) % 8
+def _weigh(logits, weights, blocks, tiles):
+    # Weights exp(logit - best), zero where that underflows, with their sums; returns the best.
+    top, whole = -np.inf, len(logits) - len(logits) % 8
     for n in range(0, whole, 8):
-        top = max(top, _max_8(scores, n))
-    for n in range(whole, len(scores)):
-        top = max(top, scores[n])
+        top = max(top, _max_8(logits, n))
+    for n in range(whole, len(logits)):
+        top = max(top, logits[n])
     flat_weights = weights.reshape(-1)
-    for n in range(len(scores)):
-        x = scores[n] - top
+    for n in range(len(logits)):
+        x = logits[n] - top
         flat_weights[n] = _exp(x) if x > -700.0 else 0.0
     flat_blocks = blocks.reshape(-1)
-    for m in range((len(scores) + _BLOCK - 1) // _BLOCK):
+    for m in range((len(logits) + _BLOCK - 1) // _BLOCK):
         flat_blocks[m] = _sum_8(weights[m], 0) + _sum_8(weights[m], 8)
     for t in range(len(tiles)):
         tiles[t] = _sum_8(blocks[t], 0)
@@ -261,27 +262,27 @@ def _weigh(scores, weights, blocks, tiles):
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
-def _take(item, scores, weights, blocks, tiles):
-    # What is taken scores minus infinity and weighs nothing; returns what it was.
-    score, weight = scores[item], weights[item // _BLOCK, item % _BLOCK]
-    _set(item, -np.inf, 0.0, scores, weights, blocks, tiles)
-    return score, weight
+def _take(item, logits, weights, blocks, tiles):
+    # What is taken has the logit minus infinity and weighs nothing; returns what it was.
+    logit, weight = logits[item], weights[item // _BLOCK, item % _BLOCK]
+    _set(item, -np.inf, 0.0, logits, weights, blocks, tiles)
+    return logit, weight
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
-def _set(item, score, weight, scores, weights, blocks, tiles):
+def _set(item, logit, weight, logits, weights, blocks, tiles):
     m, t = item // _BLOCK, item // _TILE
-    scores[item] = score
+    logits[item] = logit
     weights[m, item % _BLOCK] = weight
     blocks[t, m % _BLOCKS] = _sum_8(weights[m], 0) + _sum_8(weights[m], 8)
     tiles[t] = _sum_8(blocks[t], 0)
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
-def _put_back(slate, own_scores, own_weights, scores, weights, blocks, tiles):
+def _put_back(slate, own_logits, own_weights, logits, weights, blocks, tiles):
     # Last first: of an item that the slate repeats, what it was before all.
     for k in range(len(slate) - 1, -1, -1):
-        _set(slate[k], own_scores[k], own_weights[k], scores, weights, blocks, tiles)
+        _set(slate[k], own_logits[k], own_weights[k], logits, weights, blocks, tiles)
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
@@ -299,25 +300,25 @@ def _walk(weights, threshold):
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
-def _draw(draws, scores, weights, blocks, tiles, slate, own_scores, own_weights):
+def _draw(draws, logits, weights, blocks, tiles, slate, own_logits, own_weights):
     # Fills a slate position by position; returns whether the weights were scaled anew on the way.
     scaled_anew = False
     for k in range(len(slate)):
         total = _sum(tiles)
         if total < _TINY:
-            _weigh(scores, weights, blocks, tiles)
+            _weigh(logits, weights, blocks, tiles)
             total = _sum(tiles)
             scaled_anew = True
         t, threshold = _walk(tiles, draws[k] * total)
         m, threshold = _walk(blocks[t], threshold)
         n, threshold = _walk(weights[t * _BLOCKS + m], threshold)
         slate[k] = t * _TILE + m * _BLOCK + n
-        own_scores[k], own_weights[k] = _take(slate[k], scores, weights, blocks, tiles)
+        own_logits[k], own_weights[k] = _take(slate[k], logits, weights, blocks, tiles)
     return scaled_anew
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
-def _judge(top, scores, weights, blocks, tiles, slate, own_scores, own_weights, totals, prefix):
+def _judge(top, logits, weights, blocks, tiles, slate, own_logits, own_weights, totals, prefix):
     # The slate has been taken. Returns whether the weights were scaled anew on the way.
     start, running, size = 0, 0.0, len(slate)
     while True:
@@ -327,17 +328,17 @@ def _judge(top, scores, weights, blocks, tiles, slate, own_scores, own_weights, 
             totals[k] = total
         stop = start
         while stop < size and (stop == start or totals[stop] >= _TINY):
-            running += own_scores[stop] - top - math.log(totals[stop])
+            running += own_logits[stop] - top - math.log(totals[stop])
             prefix[stop] = running
             stop += 1
         if stop == size:
             return start > 0
         # The others are scaled by the best of what was left to them.
         start = stop
-        _put_back(slate[start:], own_scores[start:], own_weights[start:], scores, weights, blocks, tiles)
-        top = _weigh(scores, weights, blocks, tiles)
+        _put_back(slate[start:], own_logits[start:], own_weights[start:], logits, weights, blocks, tiles)
+        top = _weigh(logits, weights, blocks, tiles)
         for k in range(start, size):
-            own_scores[k], own_weights[k] = _take(slate[k], scores, weights, blocks, tiles)
+            own_logits[k], own_weights[k] = _take(slate[k], logits, weights, blocks, tiles)
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
@@ -346,32 +347,32 @@ def _plackett_luce(items, personal, tiles, extras, offered, draws, sample, slate
     batch_size, size = slates.shape
     num_tiles = (len(items) + _TILE - 1) // _TILE
     alike = len(personal) == 0 and len(extras) == 0 and len(offered) == 0
-    scores = np.empty((1 if alike else _LANES, len(items)))
+    logits = np.empty((1 if alike else _TOGETHER, len(items)))
     # What fills up the last block and the last tile weighs nothing.
     weights, blocks = np.zeros((num_tiles * _BLOCKS, _BLOCK)), np.zeros((num_tiles, _BLOCKS))
     sums = np.zeros(num_tiles)
-    own_scores, own_weights, totals = np.empty(size), np.empty(size), np.empty(size)
+    own_logits, own_weights, totals = np.empty(size), np.empty(size), np.empty(size)
     top, stale = -np.inf, True
     if alike:
-        _score(0, 1, items, personal, tiles, extras, offered, scores)
+        _fill_logits(0, 1, items, personal, tiles, extras, offered, logits)
     for index in range(batch_size):
-        slate, own = slates[index], scores[0 if alike else index % _LANES]
-        if not alike and index % _LANES == 0:
-            _score(index, min(_LANES, batch_size - index), items, personal, tiles, extras, offered, scores)
+        slate, own = slates[index], logits[0 if alike else index % _TOGETHER]
+        if not alike and index % _TOGETHER == 0:
+            _fill_logits(index, min(_TOGETHER, batch_size - index), items, personal, tiles, extras, offered, logits)
         if stale:
             top = _weigh(own, weights, blocks, sums)
-        scaled_anew = sample and _draw(draws[index], own, weights, blocks, sums, slate, own_scores, own_weights)
+        scaled_anew = sample and _draw(draws[index], own, weights, blocks, sums, slate, own_logits, own_weights)
         if scaled_anew:
-            _put_back(slate, own_scores, own_weights, own, weights, blocks, sums)
+            _put_back(slate, own_logits, own_weights, own, weights, blocks, sums)
             top = _weigh(own, weights, blocks, sums)
         if scaled_anew or not sample:
             for k in range(size):
-                own_scores[k], own_weights[k] = _take(slate[k], own, weights, blocks, sums)
-        scaled_anew = _judge(top, own, weights, blocks, sums, slate, own_scores, own_weights, totals, prefix[index])
+                own_logits[k], own_weights[k] = _take(slate[k], own, weights, blocks, sums)
+        scaled_anew = _judge(top, own, weights, blocks, sums, slate, own_logits, own_weights, totals, prefix[index])
         # Sessions that are alike go on with the weights of the first.
         stale = not alike or scaled_anew
         if alike:
-            _put_back(slate, own_scores, own_weights, own, weights, blocks, sums)
+            _put_back(slate, own_logits, own_weights, own, weights, blocks, sums)
 
 
 @njit(cache=True, error_model="numpy", nogil=True)

@@ -1,7 +1,7 @@
-"""Behavior policies that rank: a score for every item, and the direction of embedding space where the scores grow.
+"""Behavior policies that rank: a utility for every item, and the direction of embedding space where the utilities grow.
 
-As slates the items that the step offers follow a Plackett-Luce distribution over scores / temperature; as proto-actions
-the point is Gaussian around the unit direction. Both give the exact log-probability of what was done.
+As slates the items that the step offers follow a Plackett-Luce distribution over utilities / temperature; as
+proto-actions the point is Gaussian around the unit direction. Both give the exact log-probability of what was done.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from numba import njit
 
 from offline_data.behavior.base import BehaviorPolicy, Decision, SessionView
 from offline_data.ranking.plackett_luce import (
-    Scores,
+    Utilities,
     draw_slates,
     judge_slates,
     log_softmax,
-    score_table,
+    logit_table,
     tiles_of,
 )
 from recenv.engine.slates import check_slates
@@ -33,7 +33,7 @@ class RankingConfig:
     """Randomness of a ranking policy."""
 
     temperature: float = 0.2
-    """Of the Plackett-Luce slates, in units of the score."""
+    """Of the Plackett-Luce slates, in units of the utility."""
     proto_scale: float = 0.1
     """Standard deviation of each coordinate of the proto-action, around a unit mean."""
 
@@ -44,7 +44,7 @@ class RankingConfig:
 
 
 class RankingPolicy(BehaviorPolicy):
-    """A behavior policy given by item scores; subclasses say which.
+    """A behavior policy given by item utilities; subclasses say which.
 
     Examples:
         >>> from offline_data import BEHAVIORS, RankingPolicy
@@ -56,15 +56,15 @@ class RankingPolicy(BehaviorPolicy):
     config: RankingConfig
 
     @abstractmethod
-    def scores(self, view: SessionView) -> Scores:
-        """Return the score of every item."""
+    def utilities(self, view: SessionView) -> Utilities:
+        """Return the utility of every item."""
 
     @abstractmethod
     def direction(self, view: SessionView) -> np.ndarray:
         """Return the mean of the proto-action, [B, d] float64."""
 
     def recall(self, view: SessionView, memory: np.ndarray) -> SessionView:
-        """Return the view that `scores` and `direction` are asked of: with what a policy that has a memory adds.
+        """Return the view that `utilities` and `direction` are asked of: with what a policy that has a memory adds.
 
         Args:
             view: B sessions.
@@ -72,15 +72,15 @@ class RankingPolicy(BehaviorPolicy):
         """
         return view
 
-    def score_table(self, view: SessionView) -> np.ndarray:
-        """Return the score of every item, [B, N] float64."""
-        scores = self.scores(view)
-        return score_table(scores, self._tiles(scores), len(view.steps))
+    def utility_table(self, view: SessionView) -> np.ndarray:
+        """Return the utility of every item, [B, N] float64."""
+        utilities = self.utilities(view)
+        return logit_table(utilities, self._tiles(utilities), len(view.steps))
 
-    def tempered_scores(self, view: SessionView) -> np.ndarray:
-        """Return scores / temperature, [B, N] float64; minus infinity where the step does not offer the item."""
-        scores, offered = self.scores(view), view.offered(self.world.catalog.num_items)
-        return score_table(scores, self._tiles(scores), len(view.steps), self.config.temperature, offered)
+    def logits(self, view: SessionView) -> np.ndarray:
+        """Return the logits, utilities / temperature, [B, N] float64; minus infinity for an item not offered."""
+        utilities, offered = self.utilities(view), view.offered(self.world.catalog.num_items)
+        return logit_table(utilities, self._tiles(utilities), len(view.steps), self.config.temperature, offered)
 
     @property
     def num_draws(self) -> int:
@@ -113,17 +113,17 @@ class RankingPolicy(BehaviorPolicy):
 
     def next_item_log_prob(self, view: SessionView, prefix: np.ndarray, memory: np.ndarray) -> np.ndarray:
         """See `BehaviorPolicy.next_item_log_prob`."""
-        table = self.tempered_scores(self.recall(view, memory))
+        table = self.logits(self.recall(view, memory))
         np.put_along_axis(table, prefix.astype(np.int64), -np.inf, axis=1)
         return log_softmax(table)
 
-    def _law(self, view: SessionView) -> tuple[Scores, np.ndarray | None, float, np.ndarray | None]:
+    def _law(self, view: SessionView) -> tuple[Utilities, np.ndarray | None, float, np.ndarray | None]:
         """Return what makes the distribution of the slates, in the order that `plackett_luce` takes it."""
-        scores = self.scores(view)
-        return scores, self._tiles(scores), self.config.temperature, view.offered(self.world.catalog.num_items)
+        utilities = self.utilities(view)
+        return utilities, self._tiles(utilities), self.config.temperature, view.offered(self.world.catalog.num_items)
 
-    def _tiles(self, scores: Scores) -> np.ndarray | None:
-        return None if scores.personal is None else self._embedding_tiles
+    def _tiles(self, utilities: Utilities) -> np.ndarray | None:
+        return None if utilities.personal is None else self._embedding_tiles
 
     @cached_property
     def _embedding_tiles(self) -> np.ndarray:

@@ -16,19 +16,6 @@ class Response(NamedTuple):
     Numba's cache tells this group by its name and its members' types, not by their names: an order changed among
     members of one type would be read wrongly by the cached kernels of other files. A test holds it.
 
-    Attributes:
-        shown_items: [B, K] int32 ids, -1 for an empty position.
-        clicked: [B, C] int16, clicked positions in increasing order, then -1.
-        draws: [B, at least num_response_draws] uniforms, the user model's first.
-        active: [B] bool.
-        feedback: [B, K, F] float32, zeros; written, its watch channel excepted.
-        rewards: [B, M] float32, zeros; written, minutes excepted.
-        wanted: [B, C] float64, written for each click: minutes that the user would watch with time without end, which
-            pieces then cut to what is watched.
-        benefit: [B, C] float64, written for each click: what the item gives back.
-        left: [B] bool, written: the user leaves after this step.
-        returned: [B] bool, written by what brings back who left: another session of the episode begins.
-
     Examples:
         >>> from recenv import Response
         >>> Response._fields[:3], Response._fields[-2:]
@@ -36,15 +23,26 @@ class Response(NamedTuple):
     """
 
     shown_items: np.ndarray
+    """[B, K] int32 ids, -1 for an empty position."""
     clicked: np.ndarray
+    """[B, C] int16, clicked positions in increasing order, then -1."""
     draws: np.ndarray
+    """[B, at least num_response_draws] uniforms, the user model's first."""
     active: np.ndarray
+    """[B] bool."""
     feedback: np.ndarray
+    """[B, K, F] float32, zeros; written, its watch channel excepted."""
     rewards: np.ndarray
+    """[B, M] float32, zeros; written, minutes excepted."""
     wanted: np.ndarray
+    """[B, C] float64, written for each click: minutes that the user would watch with time without end, which pieces
+    then cut to what is watched."""
     benefit: np.ndarray
+    """[B, C] float64, written for each click: what the item gives back."""
     left: np.ndarray
+    """[B] bool, written: the user leaves after this step."""
     returned: np.ndarray
+    """[B] bool, written by what brings back who left: another session of the episode begins."""
 
 
 def numbers_of(names: Sequence[str], config: Any) -> np.ndarray:

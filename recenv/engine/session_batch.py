@@ -13,7 +13,7 @@ from numba import njit
 
 from recenv.dynamics.kernel_groups import Response, State
 from recenv.engine.session_history import SessionHistory
-from recenv.engine.slates import check_slates, fill_taste, score_slates, show
+from recenv.engine.slates import check_slates, fill_taste, fill_utilities, show
 from recenv.random_streams import INITIAL, USER, fill_uniforms, normals, uniforms
 from recenv.world import World
 
@@ -287,7 +287,7 @@ class _Block:
             supply.hide(shown_items, outcome.shown, self.candidates, state.get("day"))
         fill_taste(state["interest"], model.affinity_weight, self.taste)
         pieces.add_taste(state, self.taste)
-        score_slates(self.taste, catalog.embeddings, model.item_utility, shown_items, utilities)
+        fill_utilities(self.taste, catalog.embeddings, model.item_utility, shown_items, utilities)
         pieces.add_utility(state, shown_items, utilities)
         model.adjust(state, shown_items, utilities)
         fill_uniforms(self.seeds, _USER, self.episodes, self.steps, self.draws)

@@ -68,7 +68,7 @@ def show(slates, active, shown_items, shown):
         shown: [B, K] bool, written.
     """
     batch_size, slate_size = slates.shape
-    # The index that last had an item of these low bits: only where a index meets itself are its items compared.
+    # The session that last had an item of these low bits: only where a session meets itself are its items compared.
     met = np.full(1024, -1, np.int32)
     for b in range(batch_size):
         if not active[b]:
@@ -107,7 +107,7 @@ def fill_taste(interest, affinity_weight, taste):
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
-def score_slates(taste, embeddings, item_utility, shown_items, utilities):
+def fill_utilities(taste, embeddings, item_utility, shown_items, utilities):
     """Write the utility taste.v + item_utility of each shown item, minus infinity at an empty position.
 
     Args:

@@ -16,7 +16,7 @@ class PrefixTree:
 
     Nodes are prefixes, numbered level by level and within a level in lexicographic order: node 0 is the empty prefix,
     the children of node n are `first_child[n]` to `first_child[n + 1] - 1`, by rising token, and the last N nodes are
-    the full codes. A decoder keeps one node a index (`advance`, `mask`) and never walks a prefix twice; the arrays are
+    the full codes. A decoder keeps one node a slate (`advance`, `mask`) and never walks a prefix twice; the arrays are
     plain, so that one on another device may copy them.
 
     Args:

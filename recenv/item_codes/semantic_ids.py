@@ -185,7 +185,7 @@ class SemanticIds:
 def offered_items(
     batch_size: int, candidates: np.ndarray | None = None, available: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the items on offer, index after index, [n] int64, and how many are each index's, [B] int64.
+    """Return the items on offer, session after session, [n] int64, and how many are each session's, [B] int64.
 
     Args:
         batch_size: B.

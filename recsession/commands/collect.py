@@ -16,7 +16,7 @@ from offline_data.describe.dataset_card import write_card
 from offline_data.describe.dataset_summary import policy_name
 from offline_data.dial.named_datasets import default_path, load_named
 from offline_data.dial.quality import Reference, Spec, expert_spec, mixture_spec
-from offline_data.dial.target_score import at_score
+from offline_data.dial.target_score import at_target_score
 from recenv.errors import InvalidInput, require
 from recenv.world import make_world
 from recsession.inputs import SetWords, given_world
@@ -89,9 +89,12 @@ class Collect:
         print(f"{out}: {dataset.num_sessions:,} sessions, {dataset.num_rows:,} steps")
         quality = dataset.manifest["quality"]
         if quality is not None:
-            score = Reference.of(quality).score_interval(float(dataset.session_returns().mean()))
+            normalized = Reference.of(quality).normalized_score_interval(float(dataset.session_returns().mean()))
             noise, expert = policy_name(quality["noise"]), policy_name(quality["expert"])
-            print(f"good fraction {quality['good_fraction']}, normalised score {score:.3f} ({noise} = 0, {expert} = 1)")
+            print(
+                f"good fraction {quality['good_fraction']}, normalised score {normalized:.3f} "
+                f"({noise} = 0, {expert} = 1)"
+            )
         print(f"look at it with `recsession inspect {out}`")
 
     def _request(self) -> LogRequest:
@@ -118,7 +121,9 @@ class Collect:
             return replace(request, behavior=mixture_spec(good_fraction, noise, self.mixing, expert=expert))
         self._refuse_beside("--target-score", "finds the good fraction", {"--good-fraction"})
         with tqdm(desc="seeking the good fraction", unit="session", delay=0.1, leave=False) as bar:
-            return at_score(request, self.target_score, noise, mixing=self.mixing, expert=expert, progress=bar.update)
+            return at_target_score(
+                request, self.target_score, noise, mixing=self.mixing, expert=expert, progress=bar.update
+            )
 
     def _given(self) -> list[str]:
         """Return the options that differ from their default, as they are written."""

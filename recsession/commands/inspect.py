@@ -39,7 +39,7 @@ class Inspect:
     """File for the same as a page with figures, self-contained."""
     json: bool = False
     """Print the numbers as JSON instead."""
-    score: str | None = None
+    quality_of: str | None = None
     """Behavior policy at normalised score 0, by name or as a JSON spec, in place of the noise that the log names; it
     and the expert are played in the simulator, a matter of a minute."""
     verify: bool = True
@@ -50,7 +50,7 @@ class Inspect:
         log = LoggedDataset.open(self.dataset)
         if self.verify:
             log.verify()
-        summary = summarize(log, None if self.score is None else _references(log, self.score))
+        summary = summarize(log, None if self.quality_of is None else _references(log, self.quality_of))
         # Before anything is printed: who reads that may stop reading.
         if self.html is not None:
             from offline_data.describe.dataset_page import write_dataset_page  # matplotlib, for who wants figures
@@ -65,12 +65,15 @@ class Inspect:
 
 
 def _references(log: LoggedDataset, noise: str) -> dict[str, Any]:
-    """Return what a score is measured against: the log's own expert or its world's, and `noise`; both are played."""
+    """Return what 0 and 1 are measured by: `noise`, and the log's own expert or its world's; both are played."""
     world, kind = make_world(log.config), cast(ActionKind, log.action_kind)
-    given = as_spec(given_behavior("--score", noise, world, kind))
+    given = as_spec(given_behavior("--quality-of", noise, world, kind))
     expert = (log.manifest.get("quality") or {}).get("expert") or expert_spec(type(world.user_model))
     # The expert is named by the log.
-    with reading(log.path, log.allow_imports), tqdm(desc="measuring the score", unit="session", delay=0.1) as bar:
+    with (
+        reading(log.path, log.allow_imports),
+        tqdm(desc="measuring the normalised score", unit="session", delay=0.1) as bar,
+    ):
         reference = precise_reference(world, given, kind, expert=expert, progress=bar.update)
     return {
         "expert": expert,

@@ -16,9 +16,9 @@ TABLE_WIDTH = 120
 BEST = "* the highest mean of its column, and what cannot be told from it: 95 % intervals over seeds that overlap"
 
 _LABEL_WIDTH = 11
-_SCORES = ("normalized_score", "normalized_score_sampled")
+_NORMALIZED_SCORES = ("normalized_score", "normalized_score_sampled")
 _REQUIRED = ("config", "world_hash", "good_fraction", "noise", "seeds", "ceiling", "methods", "curves")
-SCORE_HEADER = (
+METHOD_HEADER = (
     ("", "method"),
     ("score by the mean", "[95 %]"),
     ("score if sampled", "[95 %]"),
@@ -55,7 +55,7 @@ def format_table(results: dict[str, Any]) -> str:
     seeds = ", ".join(map(str, results["seeds"]))
     noise = f"{percent(1 - results['good_fraction'])} {results['noise']}"
     facts = f"{percent(results['good_fraction'])} good data, {noise}; seeds {seeds}"
-    scores = _align(SCORE_HEADER, score_rows(results))
+    scores = _align(METHOD_HEADER, method_rows(results))
     blocks = [textwrap.fill(facts, TABLE_WIDTH), scores + (f"\n{BEST}" if len(results["seeds"]) > 1 else "")]
     if points := ope_points(results):
         blocks.append(_align(OPE_HEADER, ope_rows(points)))
@@ -88,17 +88,17 @@ def ope_points(results: dict[str, Any]) -> list[dict[str, Any]]:
     return points
 
 
-def score_rows(results: dict[str, Any]) -> list[list[str]]:
-    """Return each method's cells under `SCORE_HEADER`, and last the ceiling's.
+def method_rows(results: dict[str, Any]) -> list[list[str]]:
+    """Return each method's cells under `METHOD_HEADER`, and last the ceiling's.
 
     Args:
         results: the quickstart's results.
     """
-    best = {key: _best(results, key) for key in _SCORES}
+    best = {key: _best(results, key) for key in _NORMALIZED_SCORES}
     rows = []
     for name, method in [*results["methods"].items(), ("ceiling", results["ceiling"])]:
         cells = [name]
-        cells += [interval_text(method[key]) + (" *" if name in best[key] else "") for key in _SCORES]
+        cells += [interval_text(method[key]) + (" *" if name in best[key] else "") for key in _NORMALIZED_SCORES]
         cells.append(readable((method.get("filter_precision") or {}).get("mean")))
         cells += [readable(_largest(method.get(key))) for key in ("max_surprisal", "max_score_function_norm")]
         rows.append(cells)

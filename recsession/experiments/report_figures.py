@@ -36,12 +36,12 @@ Curves: TypeAlias = dict[str, list[Series]]
 _WAYS: Final = {"normalized_score": 0.14, "normalized_score_sampled": -0.14}
 _PEAKS: Final = {
     "surprisal_max": ("Largest surprisal", "nats"),
-    "score_function_norm_max": ("Largest score norm", "norm"),
+    "score_function_norm_max": ("Largest score-function norm", "norm"),
 }
 _DIALS: Final = {"kappa": ("Kappa", "share kept"), "epsilon": ("Epsilon", "width"), "kl": ("KL", "nats")}
 _DASHED: Final = {"color": INK, "linewidth": 1.2, "dashes": (4, 3)}
 _MAX_SEED_CHARTS: Final = 6
-_SCORE_FLOOR, _SCORE_CEILING = -1.0, 1.5  # a normalised score outside is cut off in the figures
+_FLOOR, _CEILING = -1.0, 1.5  # a normalised score outside is cut off in the figures
 
 
 def draw_figures(results: Results, points: Sequence[Mapping[str, Any]]) -> list[Section]:
@@ -56,7 +56,7 @@ def draw_figures(results: Results, points: Sequence[Mapping[str, Any]]) -> list[
 
 
 @styled
-def score_chart(results: Results) -> Chart:
+def normalized_score_chart(results: Results) -> Chart:
     """Return the scores of every method in both ways of acting, beside the ceiling.
 
     Args:
@@ -91,8 +91,8 @@ def _learning(results: Results) -> tuple[str, str, list[Chart]]:
         "policy that made the noise. Thick lines are means over seeds, thin lines single seeds, the shade spans them; "
         "a cross marks a run that stopped or left the numbers. Look for who reaches the dashed ceiling and stays there."
     )
-    if any(not _SCORE_FLOOR <= value <= _SCORE_CEILING for value in values):
-        caption += f" Scores outside {_SCORE_FLOOR:g} to {_SCORE_CEILING:g} are cut off at the edge."
+    if any(not _FLOOR <= value <= _CEILING for value in values):
+        caption += f" Scores outside {_FLOOR:g} to {_CEILING:g} are cut off at the edge."
     return "Learning curves", caption, [_learning_chart(results, curves)] if values else []
 
 
@@ -310,7 +310,7 @@ def _size(value: float) -> float:
 
 
 def _span(scores: Sequence[float]) -> tuple[float, float]:
-    return max(min(scores) - 0.05, _SCORE_FLOOR), min(max(scores) + 0.05, _SCORE_CEILING)
+    return max(min(scores) - 0.05, _FLOOR), min(max(scores) + 0.05, _CEILING)
 
 
 def _steps(curves: Curves) -> tuple[float, float]:

@@ -9,15 +9,15 @@ from offline_data.describe.number_words import interval_text, percent
 from offline_data.describe.pages import Alarm, Page, Section, Table, write_page
 from recsession.experiments.report import (
     BEST,
+    METHOD_HEADER,
     OPE_HEADER,
-    SCORE_HEADER,
     check_results,
+    method_rows,
     ope_points,
     ope_rows,
-    score_rows,
     stop_sentences,
 )
-from recsession.experiments.report_figures import draw_figures, score_chart
+from recsession.experiments.report_figures import draw_figures, normalized_score_chart
 
 
 def write_report(results: dict[str, Any], path: Path) -> Path:
@@ -55,11 +55,11 @@ def _scores(results: dict[str, Any]) -> Section:
     one, seeds = len(seeds) == 1, _count(seeds)
     note = (
         f"{'' if one else f'{BEST}. '}{ends}The ceiling is behavior cloning on 100 % good data. Intervals are over "
-        f"{'the roll-outs of ' if one else ''}{seeds}; a surprisal or score norm is the largest that any seed saw."
+        f"{'the roll-outs of ' if one else ''}{seeds}; a surprisal or score-function norm is the largest of any seed."
     )
-    table = Table(_joined(SCORE_HEADER), _alarmed(score_rows(results)), note=note)
+    table = Table(_joined(METHOD_HEADER), _alarmed(method_rows(results)), note=note)
     seen = "Filled marks act by the mean of the policy, hollow ones are sampled from it; bars are 95 % intervals."
-    return Section("Scores", [seen, [score_chart(results)], table, *stop_sentences(results)])
+    return Section("Scores", [seen, [normalized_score_chart(results)], table, *stop_sentences(results)])
 
 
 def _estimates(points: list[dict[str, Any]]) -> list[Section]:

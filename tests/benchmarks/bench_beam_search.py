@@ -1,6 +1,6 @@
 """Speed of the token decoder: one table, printed and never asserted; `tox -e bench`.
 
-Beam search over one-item slates of 256 users is measured against the bare decoder: the same steps on the same indices,
+Beam search over one-item slates of 256 users is measured against the bare decoder: the same steps on the same slates,
 with fixed tokens, without a tree, a mask, scores or an order of the cache. The contenders take turns, round by round; a
 ratio is the median of the rounds' own ratios. Below, what training and play cost with the default config: forward and
 backward of the log-probability of slates of 10, and a played slate.
@@ -44,7 +44,7 @@ def prepared(codebooks: int, **options: Any) -> tuple[Any, Any]:
 
 @torch.no_grad()
 def bare_decoder(decoder: TokenDecoder, context: Tensor, beam_size: int, tokens: list[Tensor]) -> Tensor:
-    """Run the decoder's steps of a one-item slate: the context on a index a user, then on `beam_size` of them."""
+    """Run the decoder's steps of a one-item slate: the context on a slate a user, then on `beam_size` of them."""
     hidden, cache = decoder.begin(context)
     logits = decoder.heads[0](hidden)
     for level in range(1, decoder.tree.num_levels):

@@ -17,7 +17,7 @@ class LongestFirst(ItemRankingPolicy):
     """
 
     @cached_property
-    def item_scores(self) -> np.ndarray:
+    def item_utilities(self) -> np.ndarray:
         """The standardised log length of every item."""
         score = np.log(self.world.catalog.length.astype(np.float64))
         return (score - score.mean()) / (score.std() + 1e-9)  # a catalogue of one length has no preference

@@ -20,7 +20,7 @@ def ordered_slates(num_items, slate_size):
     return list(permutations(range(num_items), slate_size))
 
 
-def plackett_luce_prefixes(scores, slate):
+def plackett_luce_prefixes(utilities, slate):
     """Log-probability of the first 1, 2, ... items: each against all that are still there, in log space throughout."""
     prefixes, total = [], 0.0
     for position, item in enumerate(slate):
@@ -28,18 +28,18 @@ def plackett_luce_prefixes(scores, slate):
         if item in taken:
             total = -math.inf
         else:
-            total += scores[item] - log_sum_exp([s for n, s in enumerate(scores) if n not in taken])
+            total += utilities[item] - log_sum_exp([s for n, s in enumerate(utilities) if n not in taken])
         prefixes.append(total)
     return prefixes
 
 
-def diversified_prefixes(scores, topics, topic_penalty, temperature, slate):
-    """Plackett-Luce over scores / temperature that fall by topic_penalty for each earlier item of the same topic."""
+def diversified_prefixes(utilities, topics, topic_penalty, temperature, slate):
+    """Plackett-Luce over utilities / temperature that fall by topic_penalty for each earlier item of the same topic."""
     prefixes, total = [], 0.0
     for position, item in enumerate(slate):
         taken = slate[:position]
         falls = [topic_penalty * sum(topics[j] == topic for j in taken) for topic in topics]
-        left = [(s - fall) / temperature for s, fall in zip(scores, falls, strict=True)]
+        left = [(s - fall) / temperature for s, fall in zip(utilities, falls, strict=True)]
         if item in taken:
             total = -math.inf
         else:

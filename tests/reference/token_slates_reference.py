@@ -49,8 +49,8 @@ def _attended(own, num_heads, hidden):
     for head in range(num_heads):
         part = slice(head * size, (head + 1) * size)
         for t in range(len(hidden)):
-            scores = key[: t + 1, part] @ query[t, part] / np.sqrt(size)
-            share = np.exp(scores - scores.max())
+            logits = key[: t + 1, part] @ query[t, part] / np.sqrt(size)
+            share = np.exp(logits - logits.max())
             out[t, part] = (share / share.sum()) @ value[: t + 1, part]
     return out @ own["merge.weight"].T
 
@@ -68,9 +68,9 @@ def token_log_probs(logits_of, codes, offered, slate, temperature=1.0):
         for level, token in enumerate(codes[n]):
             prefix = tuple(codes[n][:level])
             allowed = allowed_tokens(codes, offered, items, prefix)
-            scores = np.asarray(logits_of(tuple(items), prefix), float)[allowed] / temperature
-            scores = scores - scores.max()
-            row.append(float(scores[allowed.index(token)] - np.log(np.exp(scores).sum())))
+            logits = np.asarray(logits_of(tuple(items), prefix), float)[allowed] / temperature
+            logits = logits - logits.max()
+            row.append(float(logits[allowed.index(token)] - np.log(np.exp(logits).sum())))
         rows.append(row)
     return rows
 

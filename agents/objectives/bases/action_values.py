@@ -54,23 +54,20 @@ class ActionValuesConfig:
 
 
 class Transition(NamedTuple):
-    """One step of each of B sessions.
-
-    Attributes:
-        observation: what value networks read.
-        action: [B, K] slates or [B, d] proto-actions.
-        reward: [B].
-        going_on: [B] bool, whether something is earned after it.
-        following: what the actor reads of the observation that follows, a TensorDict [B].
-        next_observation: the same, as value networks read it.
-    """
+    """One step of each of B sessions."""
 
     observation: Any
+    """What value networks read."""
     action: Tensor
+    """[B, K] slates or [B, d] proto-actions."""
     reward: Tensor
+    """[B]."""
     going_on: Tensor
+    """[B] bool, whether something is earned after it."""
     following: TensorDictBase
+    """What the actor reads of the observation that follows, a TensorDict [B]."""
     next_observation: Any
+    """The same, as value networks read it."""
 
 
 def read_transition(objective: Objective, tensordict: TensorDictBase) -> Transition:

@@ -78,15 +78,15 @@ def import_movielens(
         wanted = " or ".join(each.ratings for each in _LAYOUTS)
         raise InvalidInput(f"{folder} has no file {wanted}; pass the folder of a MovieLens release")
     ratings, movies = folder / layout.ratings, folder / layout.movies
-    user, film, score, time = layout.columns
+    user, film, rated, time = layout.columns
     values, files = read_tables(
         [ratings],
-        {user: "id", film: "id", score: "single", time: "time"},
+        {user: "id", film: "id", rated: "single", time: "time"},
         delimiter=layout.delimiter,
         names=layout.names,
         progress=progress,
     )
-    rating = values[score]
+    rating = values[rated]
     item, genres = _films(values[film], _read(movies, layout.genres), movies)
     log = Interactions(
         files=[*files, (movies, 0)],
@@ -101,7 +101,7 @@ def import_movielens(
         catalog=label_columns(genres, "|"),
     )
     log.require_all(
-        score, rating, (rating >= 0.0) & (rating <= _LARGEST), "a rating in [0, 5]; copy it from the published dataset"
+        rated, rating, (rating >= 0.0) & (rating <= _LARGEST), "a rating in [0, 5]; copy it from the published dataset"
     )
     return import_interactions(
         out,

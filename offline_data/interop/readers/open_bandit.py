@@ -37,43 +37,37 @@ _PARSERS = {"item_id": int, "position": int, "click": int, "propensity_score": f
 
 @dataclass(frozen=True, eq=False)
 class OpenBanditLog:
-    """One policy's log of one campaign; a row is one item shown at one position of the recommendation slot.
-
-    Args:
-        policy: that showed the items: "random" (uniform) or "bts" (Bernoulli Thompson sampling).
-        campaign: "all", "men" or "women".
-        file: where it was read.
-        num_items: items of the campaign, M.
-        item_id: `[N]` int64 in [0, M).
-        position: `[N]` int64 in [0, 3); the files count from 1.
-        click: `[N]` int64, 0 or 1.
-        propensity: probability of the item given the position, `[N]` float64 in (0, 1]. It belongs to the (item,
-            position) of its row at its time: its averages over the Thompson log do not make a policy.
-    """
+    """One policy's log of one campaign; a row is one item shown at one position of the recommendation slot."""
 
     policy: str
+    """Who showed the items: "random" (uniform) or "bts" (Bernoulli Thompson sampling)."""
     campaign: str
+    """One of "all", "men" and "women"."""
     file: Path
+    """Where it was read."""
     num_items: int
+    """Items of the campaign, M."""
     item_id: NDArray[np.int64]
+    """`[N]` int64 in [0, M)."""
     position: NDArray[np.int64]
+    """`[N]` int64 in [0, 3); the files count from 1."""
     click: NDArray[np.int64]
+    """`[N]` int64, 0 or 1."""
     propensity: NDArray[np.float64]
+    """Probability of the item given the position, `[N]` float64 in (0, 1]. It belongs to the (item, position) of its
+    row at its time: its averages over the Thompson log do not make a policy."""
 
 
 @dataclass(frozen=True)
 class ClickRate:
-    """The click rate of a policy as estimated from a log.
-
-    Args:
-        policy: whose click rate it is, in words.
-        log: the log that it was estimated from, "random" or "bts".
-        estimate: in clicks per shown item; estimator "on_policy" is the log's own mean.
-    """
+    """The click rate of a policy as estimated from a log."""
 
     policy: str
+    """Whose click rate it is, in words."""
     log: str
+    """The log that it was estimated from, "random" or "bts"."""
     estimate: Estimate
+    """In clicks per shown item; estimator "on_policy" is the log's own mean."""
 
     def as_dict(self) -> dict[str, Any]:
         """Return policy, log and the estimate's fields for JSON."""

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agents.distributions.decoding import Lanes
+from agents.distributions.decoding import PartialSlates
 from agents.distributions.token_decoder import masked_log_softmax
 from tests.agents.distributions.token_decoders import Reference, context_of, random_decoder
 from tests.reference.token_slates_reference import all_slates
@@ -51,13 +51,13 @@ def test_steps_with_the_cache_equal_one_pass(problem, seed):
     slates = [rng.permutation(np.flatnonzero(row))[: problem.slate_size] for row in problem.offered]
     slate = torch.from_numpy(np.array(slates)).unsqueeze(1)
     laws = decoder.conditionals(context, offered, slate)
-    indices = Lanes(decoder, context, offered)
+    partial = PartialSlates(decoder, context, offered)
     for position, level in np.ndindex(problem.slate_size, len(problem.level_sizes)):
-        children, log_prob = indices.choices(level)
+        children, log_prob = partial.choices(level)
         torch.testing.assert_close(log_prob, laws.log_prob[level][:, :, position], atol=1e-5, rtol=0.0)
         tokens = laws.tokens[..., position, level]
-        indices.advance(level, tokens, children.gather(-1, tokens.unsqueeze(-1)).squeeze(-1))
-    assert torch.equal(indices.taken, slate)
+        partial.advance(level, tokens, children.gather(-1, tokens.unsqueeze(-1)).squeeze(-1))
+    assert torch.equal(partial.taken, slate)
 
 
 def test_token_without_a_choice_costs_exactly_nothing():
@@ -110,10 +110,10 @@ def test_steps_equal_one_pass_on_the_gpu():
     decoder = random_decoder(codes, (4, 4, 2), 3).cuda()
     slate = torch.tensor([[[3, 0, 9]], [[5, 31, 1]]]).cuda()
     laws = decoder.conditionals(context_of(2).cuda(), None, slate)
-    indices = Lanes(decoder, context_of(2).cuda(), None)
+    partial = PartialSlates(decoder, context_of(2).cuda(), None)
     for position, level in np.ndindex(3, 3):
-        children, log_prob = indices.choices(level)
+        children, log_prob = partial.choices(level)
         torch.testing.assert_close(log_prob, laws.log_prob[level][:, :, position], atol=1e-4, rtol=0.0)
         tokens = laws.tokens[..., position, level]
-        indices.advance(level, tokens, children.gather(-1, tokens.unsqueeze(-1)).squeeze(-1))
-    assert torch.equal(indices.taken, slate)
+        partial.advance(level, tokens, children.gather(-1, tokens.unsqueeze(-1)).squeeze(-1))
+    assert torch.equal(partial.taken, slate)

@@ -45,10 +45,10 @@ def test_slates_are_plackett_luce_over_weighted_utility_and_worth(world, view, u
         interest = view.user_state["interest"][b]
         utility = reference.expert_worth(interest, np.zeros(3), columns, config, 0.0)
         worth = reference.expert_worth(interest, np.zeros(3), columns, config, 1.0) - utility
-        scores = (utility_weight * utility + quality_weight * worth) / 1.5
+        utilities = (utility_weight * utility + quality_weight * worth) / 1.5
         here = view.take(np.full(len(slates), b))
         _, prefix = made(world, **options).log_prob(here, np.array(slates), np.zeros((len(slates), 0)))
-        expected = [reference.plackett_luce_prefixes(scores.tolist(), slate) for slate in slates]
+        expected = [reference.plackett_luce_prefixes(utilities.tolist(), slate) for slate in slates]
         assert prefix is not None
         np.testing.assert_allclose(prefix, expected, rtol=1e-4, atol=1e-5)
 
@@ -65,11 +65,11 @@ def test_what_is_not_linear_in_the_embedding_counts_too(sessions_under_way):
     batch = sessions_under_way(world, 4)
     batch.state["boring"][:, 0] = 3
     view = SessionView.of(batch)
-    ours = made(world, quality_weight=-1.0).scores(view)
+    ours = made(world, quality_weight=-1.0).utilities(view)
     expert = make_behavior(world, {"name": "expert", "quality_weight": 1.0})
     assert isinstance(expert, RankingPolicy)
-    assert np.any(expert.scores(view).extras)
-    for mine, theirs in zip(ours, expert.scores(view), strict=True):
+    assert np.any(expert.utilities(view).extras)
+    for mine, theirs in zip(ours, expert.utilities(view), strict=True):
         assert theirs is not None
         np.testing.assert_array_equal(mine, -theirs)
 

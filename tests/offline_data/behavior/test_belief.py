@@ -60,7 +60,7 @@ def test_scores_equal_bayes_rule(world, kind, decay):
         policy.remember(view, memory)
         decision = policy.act(view, rng.random((8, policy.num_draws)), memory)
         believed = SessionView({}, {"belief": memory[:, :6]}, view.steps)
-        scores = policy.score_table(believed)
+        utilities = policy.utility_table(believed)
         for b in range(8):
             # Position bias is a utility lost further down the slate: the reference is told of it as such.
             weights = [1.0] * 6
@@ -76,7 +76,7 @@ def test_scores_equal_bayes_rule(world, kind, decay):
                 )
             weights = [w / sum(weights) for w in weights]
             expected = [reference.index(utilities, weights, 2.5, item) for item in range(12)]
-            np.testing.assert_allclose(scores[b], expected, rtol=1e-6, atol=1e-6)
+            np.testing.assert_allclose(utilities[b], expected, rtol=1e-6, atol=1e-6)
         # The decision was taken in that belief, and says its exact probability.
         log_prob, _ = policy.log_prob(view, decision.action, memory)
         np.testing.assert_allclose(decision.log_prob, log_prob, rtol=1e-12)
@@ -125,7 +125,7 @@ def test_an_answer_to_a_slate_that_it_does_not_know_teaches_nothing(world):
 def test_optimism_ranks_by_what_an_item_may_be_worth(world):
     view = SessionView({}, {}, np.zeros(1, np.uint64))
     utilities = np.array(utilities_of(world, made(world)))
-    greedy, hopeful = (made(world, optimism=optimism).score_table(view)[0] for optimism in (0.0, 100.0))
+    greedy, hopeful = (made(world, optimism=optimism).utility_table(view)[0] for optimism in (0.0, 100.0))
     np.testing.assert_allclose(greedy, np.log(np.exp(utilities).mean(axis=0)), rtol=1e-6)
     np.testing.assert_allclose(hopeful, utilities.max(axis=0), atol=np.log(6) / 101 + 1e-6)
     assert (hopeful > greedy).all()
@@ -134,8 +134,8 @@ def test_optimism_ranks_by_what_an_item_may_be_worth(world):
 def test_direction_is_the_fit_of_the_scores(world):
     view = SessionView({}, {}, np.zeros(2, np.uint64))
     policy = made(world, "proto")
-    rows, scores = world.catalog.embeddings.astype(np.float64), policy.score_table(view)[0]
-    fit = np.linalg.solve(rows.T @ rows + 1e-3 * np.eye(3), rows.T @ (scores - scores.mean()))
+    rows, utilities = world.catalog.embeddings.astype(np.float64), policy.utility_table(view)[0]
+    fit = np.linalg.solve(rows.T @ rows + 1e-3 * np.eye(3), rows.T @ (utilities - utilities.mean()))
     np.testing.assert_allclose(policy.direction(view), np.tile(fit / np.linalg.norm(fit), (2, 1)), rtol=1e-6)
 
 
@@ -143,7 +143,7 @@ def test_hopeless_beliefs_stay_finite(world):
     policy = made(world, optimism=100.0)
     belief = np.full((1, 6), -1e6)
     belief[0, 0] = 0.0
-    assert np.isfinite(policy.score_table(SessionView({}, {"belief": belief}, np.ones(1, np.uint64)))).all()
+    assert np.isfinite(policy.utility_table(SessionView({}, {"belief": belief}, np.ones(1, np.uint64)))).all()
 
 
 def test_particles_are_users_of_the_model_and_the_world_s_own(world):

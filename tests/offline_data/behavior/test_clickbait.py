@@ -15,5 +15,5 @@ def test_scores_are_the_appeal(small_world):
     world = small_world(7, 3)
     policy = make_behavior(world, "clickbait")
     assert isinstance(policy, ClickbaitPolicy)
-    assert policy.item_scores.dtype == np.float64
-    np.testing.assert_array_equal(policy.item_scores, world.catalog.appeal)
+    assert policy.item_utilities.dtype == np.float64
+    np.testing.assert_array_equal(policy.item_utilities, world.catalog.appeal)

@@ -1,4 +1,4 @@
-"""The diversified oracle against the enumeration of every slate; what its scores count, and what greed it holds."""
+"""The diversified oracle against the enumeration of every slate; what its utilities count, and what greed it holds."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from scipy import stats
 
 from offline_data.behavior.base import ActionKind, SessionView, make_behavior
 from offline_data.behavior.diversified import DiversifiedConfig, DiversifiedPolicy
-from offline_data.ranking.plackett_luce import Scores
+from offline_data.ranking.plackett_luce import Utilities
 from recenv.catalog import Catalog
 from recenv.dynamics.user_models.boredom_cascade import BoredomCascade
 from recenv.errors import InvalidInput
@@ -30,15 +30,15 @@ NUM_SESSIONS = 6
 
 
 class TableDiversified(DiversifiedPolicy):
-    """Ranks by a table of scores, for every session alike."""
+    """Ranks by a table of utilities, for every session alike."""
 
     def __init__(self, world: World, table, topics, kind: ActionKind = "slate", **options):
         super().__init__(world, DiversifiedConfig(**options), kind)
         self.table = np.asarray(table, np.float64)
         vars(self)["_topics"] = np.asarray(topics, np.int32)
 
-    def scores(self, view):
-        return Scores(self.table)
+    def utilities(self, view):
+        return Utilities(self.table)
 
 
 def blank(count):
@@ -53,7 +53,7 @@ def judged(policy, view, action):
 
 @st.composite
 def topical_problems(draw, spread=4.0, max_items=5):
-    """Draw item scores, a slate size, topics, and a penalty of the scores' size."""
+    """Draw item utilities, a slate size, topics, and a penalty of the utilities' size."""
     table, slate_size = draw(slate_problems(spread, max_items))
     topics = draw(st.lists(st.integers(0, 2), min_size=len(table), max_size=len(table)))
     return table, slate_size, topics, draw(st.sampled_from([0.0, spread]) | st.floats(0.0, spread))
@@ -98,7 +98,7 @@ def test_log_prob_equals_the_enumeration_of_every_slate(diversified, problem):
 
 @given(problem=topical_problems(spread=900.0))
 def test_log_prob_of_scores_hundreds_apart(diversified, problem):
-    """exp underflows at 745: what is left must be scaled anew, also where a penalty and no score brings it down."""
+    """exp underflows at 745: what is left must be scaled anew, also where a penalty and no utility brings it down."""
     check_against_enumeration(diversified(problem), problem)
 
 
@@ -206,12 +206,12 @@ def alone_utilities(world, view, index):
 @pytest.mark.parametrize(("penalty", "share"), [(0.0, 0.5), (0.3, 0.5), (0.3, 0.0), (2.0, 1.5)])
 def test_scores_are_the_utility_with_boredom_less_the_recent_clicks(boredom_world, view, penalty, share):
     topics = boredom_world.catalog.topics.tolist()
-    scores = made(boredom_world, topic_penalty=penalty, recent_share=share).score_table(view)
+    utilities = made(boredom_world, topic_penalty=penalty, recent_share=share).utility_table(view)
     for b in range(NUM_SESSIONS):
         recent = [topics[i] for i in view.observation["history_items"][b] if i >= 0]
         expected = np.array(alone_utilities(boredom_world, view, b))
         expected -= [penalty * share * recent.count(topic) for topic in topics]
-        np.testing.assert_allclose(scores[b], expected, rtol=1e-6, atol=1e-6)
+        np.testing.assert_allclose(utilities[b], expected, rtol=1e-6, atol=1e-6)
 
 
 def test_without_penalty_the_slate_has_the_most_expected_clicks_of_all(boredom_world, view):
@@ -256,22 +256,24 @@ def test_scores_are_those_of_an_item_alone(boredom_world, view):
     model = boredom_world.user_model
     crowded = replace(boredom_world, user_model=Crowded(model.config, model.catalog, model.max_clicks))
     affinity = view.user_state["interest"] @ model.catalog.embeddings.T
-    scores = made(crowded, topic_penalty=0.0).score_table(view)
-    np.testing.assert_allclose(scores, affinity - 0.25 * np.arange(9), rtol=1e-5, atol=1e-6)
+    utilities = made(crowded, topic_penalty=0.0).utility_table(view)
+    np.testing.assert_allclose(utilities, affinity - 0.25 * np.arange(9), rtol=1e-5, atol=1e-6)
 
 
 def test_it_reads_the_user_and_the_history_and_nothing_else(boredom_world, view):
     policy = made(boredom_world)
-    scores = policy.score_table(view)
+    utilities = policy.utility_table(view)
     for name in ("interest", "boring"):
         state = {key: values.copy() for key, values in view.user_state.items()}
         state[name] = -state[name] if name == "interest" else 1 - np.minimum(state[name], 1)
-        assert (policy.score_table(replace(view, user_state=state)) != scores).any(axis=1).all()
+        assert (policy.utility_table(replace(view, user_state=state)) != utilities).any(axis=1).all()
     items = view.observation["history_items"]
-    assert (policy.score_table(replace(view, observation={"history_items": items * 0})) != scores).any(axis=1).all()
+    assert (
+        (policy.utility_table(replace(view, observation={"history_items": items * 0})) != utilities).any(axis=1).all()
+    )
     state = view.user_state | {"recent_clicks": view.user_state["recent_clicks"] + 1}
     blind = SessionView({"history_items": items}, state, view.steps + np.uint64(1))
-    np.testing.assert_array_equal(policy.score_table(blind), scores)
+    np.testing.assert_array_equal(policy.utility_table(blind), utilities)
 
 
 # --- proto-actions

@@ -9,7 +9,7 @@ import pytest
 
 from offline_data.behavior.base import SessionView, make_behavior
 from offline_data.ranking.ranking import RankingPolicy
-from recenv.engine.slates import score_slates
+from recenv.engine.slates import fill_utilities
 from recenv.errors import InvalidInput
 from tests.reference import behavior_reference as reference
 
@@ -50,38 +50,38 @@ def changed(view, name):
 @pytest.mark.parametrize("quality_weight", [0.0, 2.0, -1.5])
 def test_scores_are_utility_plus_the_weighted_return(world, batch, quality_weight):
     policy = expert(world, quality_weight=quality_weight)
-    scores = policy.score_table(SessionView.of(batch))
+    utilities = policy.utility_table(SessionView.of(batch))
     config, catalog = parameters(world), world.catalog.arrays()
     for b in range(4):
         interest, satiation = batch.state["interest"][b], batch.state["satiation"][b]
         expected = reference.expert_worth(interest, satiation, catalog, config, quality_weight)
-        np.testing.assert_allclose(scores[b], expected, rtol=1e-5, atol=1e-5)
+        np.testing.assert_allclose(utilities[b], expected, rtol=1e-5, atol=1e-5)
 
 
 def test_where_nothing_satiates_satiation_is_not_read(small_world, sessions_under_way):
     world = small_world(7, 3, satiation=None)
     batch = sessions_under_way(world, 4, num_steps=3)
     config, catalog = parameters(world), world.catalog.arrays()
-    scores = expert(world).score_table(SessionView.of(batch))
+    utilities = expert(world).utility_table(SessionView.of(batch))
     for b in range(4):
         expected = reference.expert_worth(batch.state["interest"][b], np.zeros(3), catalog, config, 2.0)
-        np.testing.assert_allclose(scores[b], expected, rtol=1e-5, atol=1e-5)
+        np.testing.assert_allclose(utilities[b], expected, rtol=1e-5, atol=1e-5)
 
 
 def test_without_quality_it_is_the_greedy_oracle_of_the_click(world, batch):
-    """Its scores are then the utilities by which the world's users choose."""
-    scores = expert(world, quality_weight=0.0).score_table(SessionView.of(batch))
+    """Its utilities are then the utilities by which the world's users choose."""
+    utilities = expert(world, quality_weight=0.0).utility_table(SessionView.of(batch))
     every_item = np.tile(np.arange(7, dtype=np.int32), (4, 1))
     utilities = np.empty((4, 7), np.float32)
     catalog, item_utility = world.catalog, world.user_model.item_utility
-    score_slates(world.taste(batch.state), catalog.embeddings, item_utility, every_item, utilities)
-    np.testing.assert_allclose(scores, utilities, rtol=1e-5, atol=1e-5)
+    fill_utilities(world.taste(batch.state), catalog.embeddings, item_utility, every_item, utilities)
+    np.testing.assert_allclose(utilities, utilities, rtol=1e-5, atol=1e-5)
 
 
 def test_default_quality_weight_is_two(world, batch):
     view = SessionView.of(batch)
     explicit = expert(world, quality_weight=2.0)
-    np.testing.assert_array_equal(expert(world).score_table(view), explicit.score_table(view))
+    np.testing.assert_array_equal(expert(world).utility_table(view), explicit.utility_table(view))
 
 
 @pytest.mark.parametrize("quality_weight", [0.0, 2.0])
@@ -101,7 +101,7 @@ def test_direction_is_the_gradient_of_the_scores_with_item_worth_fitted(world, b
 def test_it_reads_the_hidden_state(world, batch, name):
     view = SessionView.of(batch)
     policy = expert(world)
-    assert (policy.score_table(view) != policy.score_table(changed(view, name))).all()
+    assert (policy.utility_table(view) != policy.utility_table(changed(view, name))).all()
     assert (policy.direction(view) != policy.direction(changed(view, name))).any(axis=1).all()
 
 
@@ -109,7 +109,7 @@ def test_it_reads_nothing_else(world, batch):
     view = SessionView.of(batch)
     policy = expert(world)
     blind = replace(changed(view, "budget"), observation={}, steps=view.steps + np.uint64(1))
-    np.testing.assert_array_equal(policy.score_table(blind), policy.score_table(view))
+    np.testing.assert_array_equal(policy.utility_table(blind), policy.utility_table(view))
     np.testing.assert_array_equal(policy.direction(blind), policy.direction(view))
 
 

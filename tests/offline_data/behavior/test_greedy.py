@@ -34,14 +34,14 @@ def made(world, spec, kind: ActionKind = "slate") -> RankingPolicy:
 
 
 def test_scores_are_the_utilities(world, view):
-    scores = made(world, "greedy").score_table(view)
-    np.testing.assert_array_equal(scores, made(world, {"name": "expert", "quality_weight": 0.0}).score_table(view))
-    assert (scores != made(world, "expert").score_table(view)).all()
+    utilities = made(world, "greedy").utility_table(view)
+    np.testing.assert_array_equal(utilities, made(world, {"name": "expert", "quality_weight": 0.0}).utility_table(view))
+    assert (utilities != made(world, "expert").utility_table(view)).all()
     model, catalog = world.config.user_model, world.catalog
     affinity = view.user_state["interest"] @ catalog.embeddings.T
     tired = view.user_state["satiation"] @ catalog.embeddings.T
     utility = model.affinity_weight * affinity - 2.0 * tired + model.appeal_weight * catalog.appeal
-    np.testing.assert_allclose(scores, utility, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(utilities, utility, rtol=1e-5, atol=1e-5)
 
 
 def test_direction_is_the_expert_s_without_quality(world, view):
@@ -54,9 +54,9 @@ def test_slates_are_all_but_always_the_best_items(world, view):
     policy = made(world, "greedy")
     draws = np.random.default_rng(0).random((50, policy.num_draws))
     slates = policy.act(view, draws, np.zeros((50, 0))).action
-    scores = policy.score_table(view)
-    best = np.sort(scores, axis=1)[:, :-4:-1]
-    taken = np.take_along_axis(scores, slates.astype(np.int64), axis=1)
+    utilities = policy.utility_table(view)
+    best = np.sort(utilities, axis=1)[:, :-4:-1]
+    taken = np.take_along_axis(utilities, slates.astype(np.int64), axis=1)
     np.testing.assert_allclose(taken, best, atol=0.2)
     assert (taken == best).all(axis=1).mean() > 0.8
 
@@ -79,10 +79,10 @@ def test_scores_count_in_what_is_not_linear_in_the_embedding(options):
     state = batch.state
     if "boring" in state:
         state["boring"][:, 0] = 3
-    scores = made(world, "greedy").score_table(SessionView.of(batch))
+    utilities = made(world, "greedy").utility_table(SessionView.of(batch))
     view = SessionView.of(batch)
     diversified = made(world, {"name": "diversified", "topic_penalty": 0.0})
-    np.testing.assert_allclose(diversified.score_table(view), scores, atol=1e-6)
+    np.testing.assert_allclose(diversified.utility_table(view), utilities, atol=1e-6)
     taste = world.taste(state).astype(np.float64)
     linear = taste @ world.catalog.embeddings.T.astype(np.float64) + world.user_model.item_utility
     if "boring" in state:
@@ -93,4 +93,4 @@ def test_scores_count_in_what_is_not_linear_in_the_embedding(options):
     else:
         days_old = state["day"][:, None] - (200.0 - world.catalog.age)
         expected = linear + 3.0 * np.exp(-days_old / 7.0)
-    np.testing.assert_allclose(scores, expected, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(utilities, expected, rtol=1e-4, atol=1e-4)

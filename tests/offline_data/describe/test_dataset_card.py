@@ -53,10 +53,10 @@ def test_numbers_are_the_summarys(log):
     assert numbers["users"] == "20"
     assert numbers["steps"] == f"{log.num_rows}"
     assert numbers["session return, mean [95 %]"].startswith(f"{found['session_return']['mean']:.4g} [")
-    score = found["score"]
+    score = found["normalized_score"]
     assert numbers["normalised score [95 %]"] == f"{score['mean']:.3f} [{score['low']:.3f}, {score['high']:.3f}]"
-    assert numbers["return of the expert, score 1"] == "9 [8.8, 9.2]"
-    assert numbers["return of the noise, score 0"] == "1 [0.9, 1.1]"
+    assert numbers["return of the expert, normalised score 1"] == "9 [8.8, 9.2]"
+    assert numbers["return of the noise, normalised score 0"] == "1 [0.9, 1.1]"
     assert numbers["target score"] == "0.35"
     assert numbers["propensities"] == "exact"
 

@@ -101,13 +101,13 @@ def test_ends_rewards_and_answers(log):
 
 
 def test_score_is_that_of_the_sessions_own_mean_return(log):
-    score = summarize(log)["score"]
+    score = summarize(log)["normalized_score"]
     mean = (log.session_returns().mean() - 1.0) / 8.0
     half = (0.2 * abs(mean) + 0.1 * abs(1.0 - mean)) / 8.0
     assert [score[key] for key in ("mean", "low", "high")] == pytest.approx([mean, mean - half, mean + half])
     assert score["quality"] == QUALITY
     other = {**QUALITY, "noise": {"name": "uniform"}, "noise_return": {"mean": 0.0, "low": 0.0, "high": 0.0}}
-    measured = summarize(log, other)["score"]
+    measured = summarize(log, other)["normalized_score"]
     assert measured["mean"] == pytest.approx(log.session_returns().mean() / 9.0)
     assert measured["quality"]["noise"] == {"name": "uniform"}
 
@@ -236,7 +236,7 @@ def test_a_policy_without_components_acts_alone(small_request, tmp_path):
     whole = {"steps_alone": found["size"]["steps"], "sessions_alone": 40}
     part = {"component": "clickbait", "weight": 1.0, "share": 1.0, **whole}
     assert found["latent"] == {"mixing": None, "components": [part]}
-    assert found["score"] is None
+    assert found["normalized_score"] is None
 
 
 def test_a_policy_that_is_a_mixture_by_another_name(small_request, tmp_path):
@@ -278,7 +278,7 @@ def test_a_foreign_log(foreign_log):
     ]
     assert found["feedback"]["mean_per_shown_item"] == pytest.approx({"click": 4 / 7, "dwell|<i>": 0.25})
     assert found["propensity"] == {"kind": "missing", "known_steps": 0, "known_sessions": 0, "log_prob": None}
-    assert found["overlap"] is found["score"] is found["latent"] is None
+    assert found["overlap"] is found["normalized_score"] is found["latent"] is None
     assert found["injected"] == {}
     assert found["coverage"]["items_shown"] == 5
     assert found["coverage"]["top_items"][0] == {

@@ -71,9 +71,9 @@ def test_an_unknown_name_suggests_the_nearest(name, hint):
 @pytest.mark.parametrize(
     ("level", "meaning"),
     [
-        ("expert", "the expert alone, stale at score 0"),
+        ("expert", "the expert alone, stale at normalised score 0"),
         ("random", "stale alone"),
-        ("medium", "as much expert among stale as scores 0.5"),
+        ("medium", "as much expert among stale as has the normalised score 0.5"),
         ("mixed-05", "5% of the steps the expert's, the rest stale"),
     ],
 )
@@ -113,7 +113,7 @@ def test_request_of_a_name(small_ones, variant, level, good_fraction):
 
 
 def test_every_name_has_a_seed_of_its_own(small_ones, monkeypatch):
-    monkeypatch.setattr(names, "at_score", lambda log, target, noise, progress: log)
+    monkeypatch.setattr(names, "at_target_score", lambda log, target, noise, progress: log)
     monkeypatch.setattr(names, "at_fraction", lambda log, fraction, noise, progress: log)
     seeds = {name: named.request().dataset_seed for name, named in named_datasets().items()}
     assert len(set(seeds.values())) == 200
@@ -132,7 +132,7 @@ def test_a_named_dataset_is_collected_once(small_ones, tmp_path, monkeypatch, le
     assert dataset.manifest["quality"]["dataset"] == name
     dataset.verify()
     if level == "medium":
-        score = small_ones.score_interval(float(dataset.session_returns().mean()))
+        score = small_ones.normalized_score_interval(float(dataset.session_returns().mean()))
         assert 0.48 <= score.low <= score.high <= 0.52
     told.clear()
     monkeypatch.setattr(names, "collect", None)
@@ -168,6 +168,6 @@ def test_a_named_dataset_has_the_score_that_its_name_says(tmp_path, monkeypatch)
     dataset = load_named("recsession/default/medium-clickbait-v0", tmp_path / "log")
     assert dataset.num_sessions == 10_000
     reference = Reference.of(LoggedDataset.open(tmp_path / "log").manifest["quality"])
-    score = reference.score_interval(float(dataset.session_returns().mean()))
+    score = reference.normalized_score_interval(float(dataset.session_returns().mean()))
     assert 0.48 <= score.low <= score.high <= 0.52
     assert score.half_width > 0.0

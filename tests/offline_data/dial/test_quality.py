@@ -81,7 +81,7 @@ def test_a_references_width_is_that_of_its_two_ends():
     assert reference.half_width(0.25) == pytest.approx(0.04)
     assert reference.half_width(-0.5) == pytest.approx(0.08)
     assert reference.half_width(2.0) == pytest.approx(0.22)
-    score = reference.score_interval(4.5)
+    score = reference.normalized_score_interval(4.5)
     assert score.mean == 0.25
     assert score.half_width == pytest.approx(0.04)
     facts = {"expert_return": reference.expert_return.as_dict(), "noise_return": reference.noise_return.as_dict()}
@@ -102,7 +102,7 @@ def test_a_scores_interval_covers_the_true_score_however_the_references_are_corr
     noise = 4.0 + 2.0 * (correlation * users[0] + math.sqrt(1.0 - correlation**2) * users[1])
     covered = 0
     for good, bad in zip(expert, noise, strict=True):
-        interval = Reference(Interval.of(good), Interval.of(bad)).score_interval(4.0 + 6.0 * score)
+        interval = Reference(Interval.of(good), Interval.of(bad)).normalized_score_interval(4.0 + 6.0 * score)
         covered += interval.low <= score <= interval.high
     assert covered >= 1840
     if score in (0.0, 1.0) or (correlation == 1.0 and 0.0 < score < 1.0):
@@ -121,7 +121,7 @@ def test_the_interval_of_an_estimated_score_covers_the_true_one(score):
     covered = 0
     for good, bad, own in zip(10.0 + 3.0 * users[0], 4.0 + 2.0 * users[1], users[2], strict=True):
         value = Interval.of(4.0 + 6.0 * score + 5.0 * own)
-        interval = Reference(Interval.of(good), Interval.of(bad)).estimated_score(value)
+        interval = Reference(Interval.of(good), Interval.of(bad)).estimated_normalized_score(value)
         covered += interval.low <= score <= interval.high
     assert covered >= 1840
 

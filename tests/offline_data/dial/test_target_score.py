@@ -15,7 +15,7 @@ from offline_data.collection.collection import LogRequest, collect
 from offline_data.collection.corruption import Corruption
 from offline_data.dial import named_datasets, target_score
 from offline_data.dial.quality import Reference, expert_spec, mixture_spec, precise_reference
-from offline_data.dial.target_score import TOLERANCE, at_fraction, at_score
+from offline_data.dial.target_score import TOLERANCE, at_fraction, at_target_score
 from recenv.errors import InvalidInput
 from recenv.families import USER_MODELS
 from recenv.session_config import SessionConfig
@@ -132,7 +132,7 @@ def test_the_log_is_worth_the_target(
         for end in (0.0, 1.0)
     ]
     target = round(float(np.mean(ends)), 2)
-    found = at_score(request, target, "adversarial", mixing=mixing)
+    found = at_target_score(request, target, "adversarial", mixing=mixing)
     dataset = collect(tmp_path / "log", found)
     half = given_scale.half_width(target)
     assert 0.0 < half < TOLERANCE
@@ -154,15 +154,15 @@ def test_the_log_is_worth_the_target(
 
 @pytest.mark.kernels
 def test_the_same_request_gives_the_same_fraction(given_scale, empty_request):
-    found = at_score(empty_request, 0.5, "adversarial")
-    assert found == at_score(empty_request, 0.5, "adversarial")
-    assert found != at_score(replace(empty_request, dataset_seed=10), 0.5, "adversarial")
+    found = at_target_score(empty_request, 0.5, "adversarial")
+    assert found == at_target_score(empty_request, 0.5, "adversarial")
+    assert found != at_target_score(replace(empty_request, dataset_seed=10), 0.5, "adversarial")
 
 
 def test_corrupted_rewards_are_what_is_counted(given_scale, empty_request, tmp_path):
     """Noise of a mean of its own at this size: the log as it is written has the target, not as it was played."""
     request = replace(empty_request, num_sessions=300, corruption=Corruption(reward_noise=8.0))
-    found = at_score(request, 0.5, "adversarial")
+    found = at_target_score(request, 0.5, "adversarial")
     assert abs(own_score(collect(tmp_path / "log", found), given_scale) - 0.5) <= TOLERANCE
     played = replace(found, corruption=Corruption())
     assert abs(own_score(collect(tmp_path / "played", played), given_scale) - 0.5) > TOLERANCE
@@ -173,7 +173,7 @@ def test_progress_tells_every_session_that_is_played(given_scale, empty_request,
     """Of the first part and of the whole, in ranges."""
     monkeypatch.setattr(collection, "SESSIONS_PER_RANGE", 30)
     told: list[int] = []
-    at_score(empty_request, 0.5, "adversarial", progress=told.append)
+    at_target_score(empty_request, 0.5, "adversarial", progress=told.append)
     assert set(told) == {30, 20}
     assert told.count(20) < told.count(30) / 2
 
@@ -186,7 +186,7 @@ def test_a_target_out_of_reach_is_refused_with_the_range(given_scale, empty_requ
         for end in (0.0, 1.0)
     )
     with pytest.raises(InvalidInput) as refusal:
-        at_score(empty_request, target, "adversarial")
+        at_target_score(empty_request, target, "adversarial")
     assert f"target_score={target} is out of reach: this log of 80 sessions scores {low:.3f} to {high:.3f}" in str(
         refusal.value
     )
@@ -204,13 +204,13 @@ def test_a_target_that_too_few_sessions_jump_over_is_refused(given_scale, empty_
     )
     assert high - low > 4 * TOLERANCE
     with pytest.raises(InvalidInput, match=r"log of 1 sessions scores .* at the nearest good_fraction, .*log more"):
-        at_score(request, (low + high) / 2, "adversarial")
+        at_target_score(request, (low + high) / 2, "adversarial")
 
 
 @pytest.mark.parametrize("target", [math.nan, math.inf, "0.5", None])
 def test_a_target_that_is_no_number_is_refused(empty_request, target):
     with pytest.raises(InvalidInput, match=r"target_score=.* is not a finite number"):
-        at_score(empty_request, target, "adversarial")
+        at_target_score(empty_request, target, "adversarial")
 
 
 @pytest.mark.parametrize(
@@ -223,7 +223,7 @@ def test_a_target_that_is_no_number_is_refused(empty_request, target):
 )
 def test_an_unknown_name_is_refused_before_a_session_is_played(empty_request, monkeypatch, options, message):
     monkeypatch.setattr(target_score, "precise_reference", None)
-    for dial in (at_score, at_fraction):
+    for dial in (at_target_score, at_fraction):
         with pytest.raises(InvalidInput, match=message):
             dial(empty_request, 0.5, **options)
 
@@ -282,12 +282,12 @@ def test_every_world_and_noise_gives_logs_of_the_target(tmp_path, user_model, no
     config = SessionConfig().override(user_model=user_model, **WORLDS[user_model])
     request = LogRequest(config, action_kind=kind, num_sessions=400, dataset_seed=3)
     expert = EXPERTS.get(user_model)
-    dataset = collect(tmp_path / "log", at_score(request, 0.35, noise, mixing=mixing, expert=expert))
+    dataset = collect(tmp_path / "log", at_target_score(request, 0.35, noise, mixing=mixing, expert=expert))
     earned = float(dataset.session_returns().mean())
-    score = Reference.of(dataset.manifest["quality"]).score_interval(earned)
+    score = Reference.of(dataset.manifest["quality"]).normalized_score_interval(earned)
     assert 0.33 <= score.low < score.high <= 0.37
     assert 0.0 < score.half_width <= TOLERANCE / 2
-    fresh = precise_reference(make_world(config), noise, kind, expert=expert, seed=1).score_interval(earned)
+    fresh = precise_reference(make_world(config), noise, kind, expert=expert, seed=1).normalized_score_interval(earned)
     assert fresh.mean != score.mean
     assert abs(fresh.mean - score.mean) <= 5.0 * math.hypot(score.half_width, fresh.half_width) / 1.96
 
@@ -305,11 +305,11 @@ def test_the_claim_holds_at_its_confidence():
     missed, uncovered = 0, 0
     for seed in range(100):
         request = LogRequest(config, action_kind="proto", num_sessions=200, dataset_seed=seed)
-        found = at_score(request, 0.5, "adversarial", seed=seed)
+        found = at_target_score(request, 0.5, "adversarial", seed=seed)
         columns = collection.play_range(world, found.policy(world), found, range(200))
         earned = float((columns["rows/reward_vector"].astype(np.float64) @ world.reward_weights).sum()) / 200
         assert found.quality is not None
-        interval = Reference.of(found.quality).score_interval(earned)
+        interval = Reference.of(found.quality).normalized_score_interval(earned)
         true_score = truth.normalized_score(earned)
         missed += abs(true_score - 0.5) > TOLERANCE
         uncovered += not interval.low <= true_score <= interval.high

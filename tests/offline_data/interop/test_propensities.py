@@ -23,26 +23,26 @@ from tests.strategies.logs import slate_problems
 
 @given(problem=slate_problems())
 def test_odds_equal_the_plain_ones(problem):
-    scores, size = problem
-    slate = np.random.default_rng(0).permutation(len(scores))[:size][None]
+    logits, size = problem
+    slate = np.random.default_rng(0).permutation(len(logits))[:size][None]
     chosen = np.ones(slate.shape, np.bool_)
-    prefixes = np.array(plackett_luce_prefixes(scores.tolist(), slate[0].tolist()))
-    for table in (scores[None], np.stack([scores, scores])):
+    prefixes = np.array(plackett_luce_prefixes(logits.tolist(), slate[0].tolist()))
+    for table in (logits[None], np.stack([logits, logits])):
         rows = np.repeat(slate, len(table), axis=0)
         odds, _ = choice_odds(table, rows, np.repeat(chosen, len(table), axis=0))
         np.testing.assert_allclose(np.cumsum(np.log(odds), axis=1)[0], prefixes, rtol=1e-9, atol=1e-9)
-    value, _ = negative_log_likelihood(scores[None], slate, chosen)
+    value, _ = negative_log_likelihood(logits[None], slate, chosen)
     assert value == pytest.approx(-prefixes[-1], rel=1e-9, abs=1e-9)
 
 
 def test_gradient_is_that_of_the_likelihood():
     rng = np.random.default_rng(0)
-    scores, slate = rng.normal(size=(3, 6)), np.array([[0, 3, 5], [2, 2, 1], [4, 0, 4]])
+    logits, slate = rng.normal(size=(3, 6)), np.array([[0, 3, 5], [2, 2, 1], [4, 0, 4]])
     chosen = np.array([[True, True, True], [True, False, True], [True, True, False]])
-    _, gradient = negative_log_likelihood(scores, slate, chosen)
+    _, gradient = negative_log_likelihood(logits, slate, chosen)
     step = 1e-6
-    for index in np.ndindex(scores.shape):
-        moved = [scores.copy(), scores.copy()]
+    for index in np.ndindex(logits.shape):
+        moved = [logits.copy(), logits.copy()]
         moved[0][index] -= step
         moved[1][index] += step
         low, high = (negative_log_likelihood(each, slate, chosen)[0] for each in moved)
@@ -51,8 +51,8 @@ def test_gradient_is_that_of_the_likelihood():
 
 
 def test_scores_far_apart_stay_finite():
-    scores = np.array([[0.0, -800.0, -1600.0]])
-    value, gradient = negative_log_likelihood(scores, np.array([[2, 1]]), np.ones((1, 2), np.bool_))
+    logits = np.array([[0.0, -800.0, -1600.0]])
+    value, gradient = negative_log_likelihood(logits, np.array([[2, 1]]), np.ones((1, 2), np.bool_))
     assert math.isfinite(value)
     assert np.isfinite(gradient).all()
 
@@ -180,7 +180,7 @@ def test_off_policy_estimates_with_estimated_propensities(logged):
 
 def test_a_large_catalogue_gets_popularity_alone(logged, monkeypatch):
     log = logged({"name": "clickbait", "temperature": 0.3})
-    monkeypatch.setattr("offline_data.interop.propensities._FITTED_SCORES", 1000)
+    monkeypatch.setattr("offline_data.interop.propensities._FITTED_LOGITS", 1000)
     estimated = estimate_propensities(log)
     assert estimated.report["model"] == "popularity"
     # Exact up to chance: a favorite stands once in a slate, and yet its weight is found.

@@ -1,4 +1,4 @@
-"""Policies with one score an item: their slates by enumeration, their direction by a fit, and how little they read."""
+"""Policies with one utility an item: slates by enumeration, directions by a fit, and how little they read."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SPECS = [
     {
         "name": "softmax",
         "weights": {"quality": 1.0, "appeal": -0.5},
-        "scores": [0.3, 0.0, -1.0, 2.0],
+        "utilities": [0.3, 0.0, -1.0, 2.0],
         "temperature": 0.7,
     },
 ]
@@ -38,11 +38,11 @@ def blank(count):
 
 
 @every_spec
-def test_slates_are_plackett_luce_over_the_item_scores(small_world, spec):
+def test_slates_are_plackett_luce_over_the_item_utilities(small_world, spec):
     policy = made(small_world(4, 3), spec)
     slates = reference.ordered_slates(4, 3)
     _, prefix = policy.log_prob(blank(len(slates)), np.array(slates), np.zeros((len(slates), 0)))
-    tempered = (policy.item_scores / spec["temperature"]).tolist()
+    tempered = (policy.item_utilities / spec["temperature"]).tolist()
     expected = [reference.plackett_luce_prefixes(tempered, slate) for slate in slates]
     assert prefix is not None
     np.testing.assert_allclose(prefix, expected, rtol=1e-12, atol=1e-12)
@@ -64,7 +64,7 @@ def test_slates_are_drawn_as_often_as_their_probability_says(small_world, spec):
 def test_direction_is_the_unit_fit_of_the_scores(small_world, spec):
     world = small_world(4, 2)
     policy = made(world, spec, "proto")
-    fit = reference.ridge_direction(world.catalog.embeddings, policy.item_scores)
+    fit = reference.ridge_direction(world.catalog.embeddings, policy.item_utilities)
     np.testing.assert_allclose(policy.direction(blank(2)), np.tile(fit / np.linalg.norm(fit), (2, 1)), rtol=1e-6)
 
 

@@ -7,72 +7,77 @@ import pytest
 from scipy import special
 
 from offline_data.ranking.plackett_luce import (
-    Scores,
+    Utilities,
     draw_slates,
+    inner_products,
     judge_slates,
-    linear_scores,
     log_softmax,
-    score_table,
+    logit_table,
     tiles_of,
 )
 from tests.reference import behavior_reference as reference
 
 pytestmark = pytest.mark.kernels
 
-NUM_LANES = 11  # more than are scored together
+NUM_SESSIONS = 11  # more than are weighed together
 
 
 def problem(num_items, dim, spread=1.0):
-    """Return scores of all parts, the embeddings, and what is offered."""
+    """Return utilities of all parts, the embeddings, and what is offered."""
     rng = np.random.default_rng(0)
     embeddings = rng.normal(size=(num_items, dim)).astype(np.float32)
     items, personal, extras = (
-        spread * rng.normal(size=shape) for shape in (num_items, (NUM_LANES, dim), (NUM_LANES, num_items))
+        spread * rng.normal(size=shape) for shape in (num_items, (NUM_SESSIONS, dim), (NUM_SESSIONS, num_items))
     )
-    offered = rng.uniform(size=(NUM_LANES, num_items)) < 0.7
-    return Scores(items, personal / np.sqrt(dim), extras.astype(np.float32)), embeddings, offered
+    offered = rng.uniform(size=(NUM_SESSIONS, num_items)) < 0.7
+    return Utilities(items, personal / np.sqrt(dim), extras.astype(np.float32)), embeddings, offered
 
 
-def written_out(scores, embeddings, temperature, offered):
-    table = np.tile(scores.items, (NUM_LANES, 1))
-    if scores.personal is not None:
-        table += scores.personal @ embeddings.T.astype(np.float64)
-    if scores.extras is not None:
-        table += scores.extras
+def written_out(utilities, embeddings, temperature, offered):
+    table = np.tile(utilities.items, (NUM_SESSIONS, 1))
+    if utilities.personal is not None:
+        table += utilities.personal @ embeddings.T.astype(np.float64)
+    if utilities.extras is not None:
+        table += utilities.extras
     return table / temperature if offered is None else np.where(offered, table / temperature, -np.inf)
 
 
 @pytest.mark.parametrize("num_items", [1, 127, 128, 129, 300])
 @pytest.mark.parametrize("dim", [1, 8, 9, 17])
 def test_the_parts_of_a_score_add_up(num_items, dim):
-    scores, embeddings, offered = problem(num_items, dim)
-    for parts in (scores, scores._replace(extras=None), scores._replace(personal=None), Scores(scores.items)):
+    utilities, embeddings, offered = problem(num_items, dim)
+    for parts in (
+        utilities,
+        utilities._replace(extras=None),
+        utilities._replace(personal=None),
+        Utilities(utilities.items),
+    ):
         for subset in (offered, None):
-            table = score_table(parts, tiles_of(embeddings), NUM_LANES, 0.3, subset)
+            table = logit_table(parts, tiles_of(embeddings), NUM_SESSIONS, 0.3, subset)
             expected = written_out(parts, embeddings, 0.3, subset)
             np.testing.assert_allclose(table, expected, rtol=1e-12, atol=1e-12)
 
 
-def test_linear_scores_are_inner_products_in_batches_of_any_size():
+def test_inner_products_are_the_same_in_batches_of_any_size():
     rng = np.random.default_rng(3)
-    weights, embeddings = rng.normal(size=(NUM_LANES, 7)), rng.normal(size=(150, 7)).astype(np.float32)
-    together = linear_scores(weights, embeddings)
+    weights, embeddings = rng.normal(size=(NUM_SESSIONS, 7)), rng.normal(size=(150, 7)).astype(np.float32)
+    together = inner_products(weights, embeddings)
     np.testing.assert_allclose(together, weights @ embeddings.T.astype(np.float64), rtol=1e-12, atol=1e-12)
-    for b in range(NUM_LANES):
-        np.testing.assert_array_equal(linear_scores(weights[b : b + 1], embeddings)[0], together[b])
+    for b in range(NUM_SESSIONS):
+        np.testing.assert_array_equal(inner_products(weights[b : b + 1], embeddings)[0], together[b])
 
 
-# Scores near each other, and so far apart that one slate is scaled anew more than once.
+# Utilities near each other, and so far apart that one slate is scaled anew more than once.
 @pytest.mark.parametrize("spread", [1.0, 900.0])
 @pytest.mark.parametrize("kept", [("personal", "extras"), ("personal",), ("extras",), ()], ids=str)
 @pytest.mark.parametrize("limited", [True, False])
 def test_slates_of_many_tiles(spread, kept, limited):
-    scores, embeddings, offered = problem(300, 9, spread)
-    scores = Scores(scores.items, **{name: getattr(scores, name) for name in kept})
-    law = scores, tiles_of(embeddings), 0.5, offered if limited else None
-    table = written_out(scores, embeddings, *law[2:])
+    utilities, embeddings, offered = problem(300, 9, spread)
+    utilities = Utilities(utilities.items, **{name: getattr(utilities, name) for name in kept})
+    law = utilities, tiles_of(embeddings), 0.5, offered if limited else None
+    table = written_out(utilities, embeddings, *law[2:])
     rng = np.random.default_rng(1)
-    drawn, prefix = draw_slates(*law, 6, rng.uniform(size=(NUM_LANES, 6)))
+    drawn, prefix = draw_slates(*law, 6, rng.uniform(size=(NUM_SESSIONS, 6)))
     assert drawn.dtype == np.int32
     np.testing.assert_array_equal(judge_slates(*law, drawn), prefix)
     mapped = drawn.copy()
@@ -90,13 +95,13 @@ def test_slates_of_many_tiles(spread, kept, limited):
 @pytest.mark.parametrize("alike", [True, False])
 def test_a_session_does_not_depend_on_its_company(alike):
     """Also where one before it was scaled anew."""
-    scores, embeddings, _ = problem(140, 9, 300.0)
-    tiles, draws = tiles_of(embeddings), np.random.default_rng(2).uniform(size=(NUM_LANES, 5))
-    personal, extras = np.asarray(scores.personal), np.asarray(scores.extras)
-    scores = Scores(scores.items) if alike else scores
-    slates, prefix = draw_slates(scores, tiles, 1.0, None, 5, draws)
-    for b in range(NUM_LANES):
-        own = scores if alike else Scores(scores.items, personal[[b]], extras[[b]])
+    utilities, embeddings, _ = problem(140, 9, 300.0)
+    tiles, draws = tiles_of(embeddings), np.random.default_rng(2).uniform(size=(NUM_SESSIONS, 5))
+    personal, extras = np.asarray(utilities.personal), np.asarray(utilities.extras)
+    utilities = Utilities(utilities.items) if alike else utilities
+    slates, prefix = draw_slates(utilities, tiles, 1.0, None, 5, draws)
+    for b in range(NUM_SESSIONS):
+        own = utilities if alike else Utilities(utilities.items, personal[[b]], extras[[b]])
         alone, alone_prefix = draw_slates(own, tiles, 1.0, None, 5, draws[[b]])
         np.testing.assert_array_equal(alone[0], slates[b])
         np.testing.assert_array_equal(alone_prefix[0], prefix[b])
@@ -104,11 +109,11 @@ def test_a_session_does_not_depend_on_its_company(alike):
 
 
 def test_an_item_takes_its_share_of_the_uniform_in_the_order_of_the_items():
-    scores, grid = Scores(np.random.default_rng(4).normal(size=300)), 4000
+    utilities, grid = Utilities(np.random.default_rng(4).normal(size=300)), 4000
     draws = ((np.arange(grid) + 0.5) / grid)[:, None]
-    slates, prefix = draw_slates(scores, None, 1.0, None, 1, draws)
+    slates, prefix = draw_slates(utilities, None, 1.0, None, 1, draws)
     assert (np.diff(slates[:, 0]) >= 0).all()
-    chance = special.softmax(scores.items)
+    chance = special.softmax(utilities.items)
     np.testing.assert_allclose(np.bincount(slates[:, 0], minlength=300) / grid, chance, atol=1.0 / grid + 1e-12)
     np.testing.assert_allclose(prefix[:, 0], np.log(chance[slates[:, 0]]), rtol=1e-12)
 

@@ -15,7 +15,7 @@ from offline_data.behavior.base import SessionView, make_behavior
 from offline_data.ranking.ranking import (
     RankingConfig,
     RankingPolicy,
-    Scores,
+    Utilities,
     gaussian_log_prob,
     linear_fit,
     ridge,
@@ -29,15 +29,15 @@ pytestmark = pytest.mark.kernels
 
 
 class TableRanking(RankingPolicy):
-    """Ranks by a table of scores, and points at one mean, for every session alike."""
+    """Ranks by a table of utilities, and points at one mean, for every session alike."""
 
     def __init__(self, world, table, temperature=1.0, mean=None, proto_scale=0.1):
         super().__init__(world, RankingConfig(temperature, proto_scale), "slate" if mean is None else "proto")
         self.table = np.asarray(table, np.float64)
         self.mean = np.zeros(world.catalog.embedding_dim) if mean is None else np.asarray(mean, np.float64)
 
-    def scores(self, view):
-        return Scores(self.table)
+    def utilities(self, view):
+        return Utilities(self.table)
 
     def direction(self, view):
         return np.broadcast_to(self.mean, (len(view.steps), len(self.mean)))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from recenv.dynamics.kernel_groups import Response
-from recenv.engine.slates import score_slates
+from recenv.engine.slates import fill_utilities
 from recenv.random_streams import INITIAL, USER, normals, uniforms
 from recenv.world import World, make_world
 from tests.recenv.engine.session_cases import SMALL, begin, everything, random_slates
@@ -52,7 +52,7 @@ def test_a_step_composes_the_models_on_the_users_stream(world: World):
         before = {name: values.copy() for name, values in batch.state.items()}
         draws = uniforms(seeds, USER, np.full(5, 3), np.full(5, step), 3)
         utilities, clicked = np.empty((5, 4), np.float32), np.empty((5, 1), np.int16)
-        score_slates(world.taste(before), catalog.embeddings, model.item_utility, slates, utilities)
+        fill_utilities(world.taste(before), catalog.embeddings, model.item_utility, slates, utilities)
         world.choice.choose(utilities, draws[:, :1], clicked)
         outcome = batch.step(slates)
         np.testing.assert_array_equal(outcome.feedback[:, :, 0], clicked == np.arange(4))

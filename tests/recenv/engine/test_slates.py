@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recenv import Catalog, InvalidInput
-from recenv.engine.slates import check_slates, fill_taste, score_slates, show
+from recenv.engine.slates import check_slates, fill_taste, fill_utilities, show
 from recenv.testing.worlds import catalogs
 from tests.reference import pieces_reference as reference
 
@@ -121,7 +121,7 @@ def test_neighbouring_slates_do_not_meet():
 def score(catalog: Catalog, taste: np.ndarray, item_utility: np.ndarray, slates: np.ndarray) -> np.ndarray:
     """Return the utilities, which hold NaN beforehand."""
     utilities = np.full(slates.shape, np.nan, np.float32)
-    score_slates(taste, catalog.embeddings, item_utility, slates, utilities)
+    fill_utilities(taste, catalog.embeddings, item_utility, slates, utilities)
     return utilities
 
 

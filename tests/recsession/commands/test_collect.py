@@ -88,7 +88,7 @@ def test_target_score_is_found_and_said(run, given_scale, world_options):
     code, out, err = run(*words, "--out", "log")
     assert code == 0, err
     log = LoggedDataset.open("log")
-    score = given_scale.score_interval(float(log.session_returns().mean()))
+    score = given_scale.normalized_score_interval(float(log.session_returns().mean()))
     assert 0.48 <= score.low <= score.high <= 0.52
     quality = log.manifest["quality"]
     assert quality["target_score"] == 0.5

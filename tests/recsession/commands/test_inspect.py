@@ -65,7 +65,7 @@ def test_table_says_what_the_summary_says(run, spoilt):
     ends = [readable(interval[key]) for key in ("mean", "low", "high")]
     assert told["session return"].startswith(f"{ends[0]} [{ends[1]}, {ends[2]}], from ")
     assert told["ended by"] == f"user {spoilt.rows['terminated'].sum()}, time {found['ends']['time_limit']}"
-    score = found["score"]
+    score = found["normalized_score"]
     assert told["normalised score"].startswith(f"{score['mean']:.3f} [{score['low']:.3f}, {score['high']:.3f}]")
     assert told["normalised score"].endswith("(clickbait = 0, expert = 1)")
     assert told["propensities"].startswith(f"partial; {found['propensity']['known_steps']:,} of")
@@ -99,10 +99,10 @@ def test_checksums_can_be_left_out(run, spoilt, tmp_path):
 def test_score_is_measured_on_request(run, made):
     code, out, _ = run("inspect", made / "log")
     assert code == 0
-    assert rows(out)["normalised score"] == "not measured; --score NOISE measures it"
-    code, out, _ = run("inspect", made / "log", "--score", "uniform", "--json")
+    assert rows(out)["normalised score"] == "not measured; --quality-of NOISE measures it"
+    code, out, _ = run("inspect", made / "log", "--quality-of", "uniform", "--json")
     assert code == 0
-    score = json.loads(out)["score"]
+    score = json.loads(out)["normalized_score"]
     assert score["quality"]["noise"] == {"name": "uniform"}
     low, high = (score["quality"][name]["mean"] for name in ("noise_return", "expert_return"))
     mean = LoggedDataset.open(made / "log").session_returns().mean()
@@ -143,9 +143,9 @@ def test_the_page_is_written_though_nobody_reads_the_table(spoilt, tmp_path, mon
     [
         (["{spoilt}", "--html", "{spoilt}"], "cannot write"),
         (["{spoilt}", "--html", "{spoilt}/manifest.json/page.html"], "cannot write"),
-        (["{spoilt}", "--score", "clickbate"], "did you mean 'clickbait'?"),
+        (["{spoilt}", "--quality-of", "clickbate"], "did you mean 'clickbait'?"),
         (["{spoilt}", "--htm", "x"], "--html"),
-        (["{foreign}", "--score", "uniform"], "has no simulated world"),
+        (["{foreign}", "--quality-of", "uniform"], "has no simulated world"),
     ],
 )
 def test_bad_input_is_one_line(run, spoilt, foreign_log, words, fragment):
@@ -166,7 +166,7 @@ def test_page_says_and_draws_it_all(spoilt, tmp_path):
     assert len(parser.alts) == 5
     numbers = [
         *(found["session_return"]["quantiles"][key] for key in ("p0", "p5", "p25", "p50", "p75", "p95", "p100")),
-        *(found["score"][key] for key in ("mean", "low", "high")),
+        *(found["normalized_score"][key] for key in ("mean", "low", "high")),
     ]
     for number in numbers:
         assert typeset(readable(number)) in parser.text

@@ -14,7 +14,7 @@ from offline_data.describe.figures import INK
 from offline_data.describe.number_words import readable, typeset
 from recenv.errors import InvalidInput
 from recsession.experiments.report import BEST, format_table, ope_points
-from recsession.experiments.report_figures import draw_figures, score_chart
+from recsession.experiments.report_figures import draw_figures, normalized_score_chart
 from recsession.experiments.report_page import write_report
 from tests.page_parser import PageParser
 from tests.recsession.experiments.quickstart_results import make_broken, make_results
@@ -122,7 +122,7 @@ def test_numbers_at_the_end_of_the_floating_point_range(tmp_path):
 
 def test_scores_stand_in_both_ways_of_acting_in_one_color_a_method():
     results = make_results(scores={"drpo": 0.5, "awr": 0.1})
-    axes: Any = score_chart(results).axes
+    axes: Any = normalized_score_chart(results).axes
     judged = [*results["methods"].values(), results["ceiling"]]
     assert [label.get_text() for label in axes.get_yticklabels()] == ["drpo", "awr", "ceiling"]
     marks = [line for line in axes.lines if line.get_marker() == "o"]

@@ -14,7 +14,7 @@ from recenv.catalog import Catalog
 from recenv.dynamics.choice_models.position_based import PositionBased
 from recenv.dynamics.kernel_groups import Response
 from recenv.dynamics.user_models.boredom_cascade import BoredomCascade, BoredomCascadeConfig
-from recenv.engine.slates import score_slates
+from recenv.engine.slates import fill_utilities
 from recenv.errors import InvalidInput
 from recenv.session_config import SessionConfig
 from tests.reference import boredom_cascade_reference as reference
@@ -61,7 +61,7 @@ def utilities_of(model: BoredomCascade, state: State, slates: Any) -> np.ndarray
     slates = np.asarray(slates, np.int32)
     out = np.full(slates.shape, np.nan, np.float32)
     taste = np.float32(model.affinity_weight) * state["interest"]
-    score_slates(taste, model.catalog.embeddings, model.item_utility, slates, out)
+    fill_utilities(taste, model.catalog.embeddings, model.item_utility, slates, out)
     model.adjust(state, slates, out)
     return out
 

@@ -20,7 +20,7 @@ from recenv.dynamics.pieces.satiation import SatiationConfig
 from recenv.dynamics.pieces.time_budget import TimeBudgetConfig
 from recenv.dynamics.session_pieces import SessionPieces
 from recenv.dynamics.user_models.interest_evolution import InterestEvolution, InterestEvolutionConfig
-from recenv.engine.slates import score_slates
+from recenv.engine.slates import fill_utilities
 from recenv.session_config import SessionConfig
 from recenv.testing.worlds import catalogs
 from tests.reference import interest_evolution_reference as reference
@@ -72,7 +72,7 @@ class Users:
         out = np.full(slate.shape, np.nan, np.float32)
         taste = np.float32(self.model.affinity_weight) * state["interest"]
         self.pieces.add_taste(state, taste)
-        score_slates(taste, self.catalog.embeddings, self.model.item_utility, slate.astype(np.int32), out)
+        fill_utilities(taste, self.catalog.embeddings, self.model.item_utility, slate.astype(np.int32), out)
         return out
 
 
