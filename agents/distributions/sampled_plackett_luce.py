@@ -77,6 +77,7 @@ class ItemProposal(nn.Module):
         super().__init__()
         share = popularity.astype(np.float64) / popularity.sum(dtype=np.float64)
         mixed = uniform_share / len(share) + (1.0 - uniform_share) * share
+        # A chance is a whole number of units, one at least; what rounding leaves goes to the largest.
         units = np.maximum(np.rint(mixed * 2.0**_PROPOSAL_BITS), 1).astype(np.int64)
         units[units.argmax()] += 2**_PROPOSAL_BITS - units.sum()
         self.register_buffer("cumulative", torch.from_numpy(units.cumsum()), persistent=False)

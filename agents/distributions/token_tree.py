@@ -106,6 +106,7 @@ class TokenTree(nn.Module):
             items: [B, R] integers.
             offered: what `offered` returned.
         """
+        # What is no item is looked up as one, and refused below.
         leaves = take_rows(self.paths[:, -1], items.clamp(0, self.num_items - 1)) - self.level_starts[-2]
         count = self._before(torch.stack([leaves, leaves + 1], dim=-1), offered).diff(dim=-1).squeeze(-1)
         return (items >= 0) & (items < self.num_items) & (count > 0)
@@ -119,6 +120,7 @@ class TokenTree(nn.Module):
             offered: what `offered` returned.
             taken: [B, R, J] int64, items that the slate has, all on offer and no two equal; -1 for none.
         """
+        # Node -1 reads row 0, and is masked below.
         rows = (nodes - self.level_starts[level]).clamp(min=0)
         children = take_rows(getattr(self, f"children_{level}"), rows).long()
         if level > 0:

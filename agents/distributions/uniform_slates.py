@@ -52,6 +52,7 @@ class UniformSlates(Distribution):
             for taken in columns:
                 drawn = torch.where(taken == drawn, last, drawn)
             columns.append(drawn)
+        # Where fewer than K are on offer, `last` is negative: an index all the same; `log_prob` says infinity.
         drawn = torch.stack(columns, dim=-1).clamp_min(0)
         drawn = drawn.gather(-1, torch.rand(drawn.shape, device=device).argsort(dim=-1))
         return drawn if self.items is None else self.items.expand(*shape, -1).long().gather(-1, drawn)

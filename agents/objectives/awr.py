@@ -53,6 +53,7 @@ def awr_loss(log_prob: Tensor, advantage: Tensor, temperature: Tensor, weight_ca
         temperature: scalar > 0.
         weight_cap: scalar > 0.
     """
+    # The cap is taken as a log: the exponential of a large advantage would be infinite.
     weight = (advantage / temperature).minimum(weight_cap.log()).exp()
     return -weighted_log_prob(weight, log_prob)
 

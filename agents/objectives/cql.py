@@ -73,6 +73,7 @@ def log_mean_exp(value: Tensor, uniform_log_prob: Tensor, policy_log_prob: Tenso
         uniform_log_prob: `[2 M, B]` nats, under rho; where it is -inf, the action counts as one of rho's alone.
         policy_log_prob: `[2 M, B]` nats, under pi; no gradient flows into either.
     """
+    # Densities stay logs, whose exponentials would under- and overflow.
     mixture = torch.logaddexp(uniform_log_prob, policy_log_prob) - math.log(2.0)
     log_weight = torch.where(uniform_log_prob == -torch.inf, 0.0, uniform_log_prob - mixture).detach()
     return (value + log_weight).logsumexp(dim=-2) - math.log(value.shape[-2])

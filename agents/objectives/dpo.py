@@ -87,6 +87,7 @@ def preference_loss(chosen: Tensor, rejected: Tensor, pair_weight: Tensor, beta:
         beta: scalar > 0.
     """
     margin = beta * (rejected - chosen.unsqueeze(-1))
+    # Weights enter as logs. No pair is the smallest finite number: log-sum-exp of -inf alone has a NaN gradient.
     margin = torch.where(pair_weight > 0, margin + pair_weight.log(), torch.finfo(margin.dtype).min)
     return -functional.logsigmoid(-margin.logsumexp(dim=-1))
 
@@ -123,6 +124,7 @@ class DpoObjective(Objective):
         right = (rejected < chosen.unsqueeze(-1)).to(weight)
         return {
             "loss_actor": torch.where(self.warming_up, bc_loss(log_prob[:, 0]), preference),
+            # A batch without a pair: 0 / 1e-30.
             "preference_accuracy": (weight * right).sum().detach() / weight.sum().clamp_min(1e-30),
         }
 

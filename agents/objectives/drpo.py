@@ -129,6 +129,7 @@ def trust_region_loss(log_prob: Tensor, reference_log_prob: Tensor, weight: Tens
         weight: `[B]` filter weights, >= 0.
         epsilon: scalar > 0.
     """
+    # Cut as logs, before the exponential can overflow: inf times a weight of 0 is NaN.
     ratio = log_ratio(log_prob, reference_log_prob).minimum(epsilon.log1p().to(log_prob.dtype)).exp()
     return -weight.detach() * ratio
 
@@ -154,6 +155,7 @@ def kept_step(kl: Tensor, kl_target: Tensor) -> Tensor:
             be below zero.
         kl_target: scalar > 0, nats.
     """
+    # A KL of 0 or below gives inf, cut to 1; target / inf is 0; NaN becomes 0.
     return (kl_target / kl.clamp_min(0.0)).sqrt().clamp_max(1.0).nan_to_num(0.0)
 
 
@@ -283,6 +285,7 @@ class DrpoObjective(Objective):
     def _measure_noise(self, tensordict: TensorDictBase) -> None:
         """Smooth one measurement into the stage's noise, then lower kappa if it is time; no synchronisation."""
         noise = gradient_noise(*self._half_gradients(tensordict)).to(self.gradient_noise)
+        # Finite, or one measurement of infinity would stay in the average.
         noise = noise.nan_to_num(_LARGEST_NOISE).clamp_max(_LARGEST_NOISE)
         smoothed = torch.lerp(noise, self.gradient_noise, self.config.noise_smoothing)
         self.gradient_noise.copy_(torch.where(self.measurements > 0, smoothed, noise))

@@ -106,6 +106,7 @@ def ecpo_loss(log_prob: Tensor, old_log_prob: Tensor, advantage: Tensor, epsilon
         delta: scalar > 0.
     """
     bound = 1 + epsilon + delta
+    # The division and the maximum of probabilities, as logs: no probability underflows.
     early = (log_prob.detach() - bound.log()).to(log_prob.dtype).maximum(old_log_prob.to(log_prob.dtype))
     # The cap is beyond what is left: the gradient at the bound must not be lost to rounding.
     return ppo_clip_loss(log_prob, early, advantage, epsilon, 2 * bound)

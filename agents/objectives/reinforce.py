@@ -111,6 +111,7 @@ def conditional_log_prob(prefix_log_prob: Tensor) -> Tensor:
         prefix_log_prob: `[..., K]` of the first 1, 2, ... K items.
     """
     possible = prefix_log_prob > -torch.inf
+    # Zeros for -inf, whose difference to itself is NaN, and has a NaN gradient even where it is not taken.
     steps = torch.where(possible, prefix_log_prob, 0.0).diff(dim=-1, prepend=torch.zeros_like(prefix_log_prob[..., :1]))
     return torch.where(possible, steps, -torch.inf)
 

@@ -67,6 +67,7 @@ class ExpRewardWeightedObjective(Objective):
 
     def terms(self, tensordict: TensorDictBase) -> dict[str, Tensor]:
         """Return `loss_actor`, `[B]`; see `Objective.terms`."""
+        # Without a spread, as before the first step, every reward is x / inf = 0, and every weight 1.
         deviation = torch.where(self.reward_variance > 0, self.reward_variance.sqrt(), torch.inf)
         reward = (self.column(tensordict, "session_return") - self.reward_mean) / deviation
         return {"loss_actor": awr_loss(self.log_prob(tensordict), reward, self.temperature, self.weight_cap)}

@@ -130,6 +130,7 @@ def slate_entropy(embeddings: Tensor, counted: Tensor) -> Tensor:
     unit = torch.where(counted.unsqueeze(-1), torch.nn.functional.normalize(embeddings, dim=-1), 0.0)
     number = counted.sum(-1).to(unit.dtype)
     purity = (unit @ unit.transpose(-1, -2)).square().sum((-1, -2)) / number.square()
+    # log 1 = 0 is never divided by, not even in the branch not taken; rounding can leave [0, 1] by an ulp.
     return torch.where(number > 1, -purity.log() / number.clamp_min(2).log(), 1.0).clamp(0.0, 1.0)
 
 

@@ -95,6 +95,7 @@ def best_slate(choice: Tensor, value: Tensor, slate_size: int, num_rounds: int) 
         main = values.gather(-1, logits.argmax(dim=-1, keepdim=True))
         rest = slate_value(logits, values - main).unsqueeze(-1)
     count = offered.gather(-1, columns).sum(dim=-1, keepdim=True)
+    # Beyond the last that is offered, the last; where none is, column 0.
     place = torch.arange(slate_size, device=columns.device).minimum((count - 1).clamp_min(0))
     return columns.gather(-1, place), (main + rest).squeeze(-1).to(dtype)
 
@@ -110,6 +111,7 @@ def clicked_share(click: Tensor, slate: Tensor) -> tuple[Tensor, Tensor]:
     shown = ~same.tril(diagonal=-1).any(dim=-1)
     clicks = (click & shown).float()
     count = clicks.sum(dim=-1, keepdim=True)
+    # Without a click all shares are 0 / 1.
     share = torch.cat([(count == 0).float(), clicks / count.clamp_min(1.0)], dim=-1)
     return torch.cat([torch.ones_like(shown[..., :1]), shown], dim=-1), share
 

@@ -92,6 +92,7 @@ def taper_weight(log_prob: Tensor, threshold: Tensor, width: Tensor, rate: Tenso
     if shape == "exponential":
         return (-decay).exp()
     degree = 1 if shape == "linear" else 2
+    # Zero from where the line or parabola reaches it: beyond, a square would rise again.
     return (1.0 - decay / degree).clamp_min(0.0).pow(degree)
 
 
@@ -127,6 +128,7 @@ def positive_quantile(surprisal: Tensor, advantage: Tensor, level: float) -> Ten
     positive = finite & (advantage >= 0)
     counted = torch.where(positive.any(), positive, finite)
     ordered = torch.where(counted, surprisal, torch.inf).sort().values
+    # Where nothing counts, entry 0: infinity.
     index = (level * (counted.sum() - 1).clamp_min(0)).long()
     return ordered.index_select(0, index.reshape(1))[0]
 
@@ -203,6 +205,7 @@ class TaperObjective(Objective):
         taken = (negative * (1.0 - taper_weight(log_prob, *taper))).sum()
         return {
             "loss_actor": taper_loss(log_prob, advantage, *taper),
+            # A batch without negatives: 0 / 1e-30.
             "tapered_share": taken / negative.sum().clamp_min(1e-30),
         }
 

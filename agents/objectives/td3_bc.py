@@ -61,6 +61,7 @@ def td3_bc_loss(qvalue: Tensor, scale: Tensor, mean: Tensor, action: Tensor, alp
         action: `[B, d]`, the logged one.
         alpha: scalar >= 0.
     """
+    # Where every Q is 0, 0 / tiny is 0, and 0 / 0 were NaN.
     scale = scale.detach().clamp_min(torch.finfo(scale.dtype).tiny)
     return -alpha * (qvalue / scale) + (mean - action).square().sum(dim=-1)
 

@@ -274,6 +274,7 @@ class Policy(ProbabilisticActor):
         else:
             rng = rng or np.random.default_rng()
             draws = rng.random((len(batch), self.num_draws))
+            # Inside (0, 1): a Gaussian's quantile of either end is infinite.
             action = self.play(batch, np.clip(draws, 1e-12, 1.0 - 1e-12)).action
         slates = self.slates(action, many)
         return slates[0] if single else slates
@@ -288,6 +289,7 @@ class Policy(ProbabilisticActor):
             generator: of samples, on the CPU.
         """
         shape = (NUM_CACHED, len(batch), self.num_draws)
+        # Float64, whose neighbour of 1 is nearer than 1e-12, and inside (0, 1): a quantile of either end is infinite.
         uniforms = torch.rand(shape, generator=generator, dtype=torch.float64).clamp(1e-12, 1.0 - 1e-12).numpy()
         actions = [self.play(batch, draws).action for draws in uniforms]
         return torch.from_numpy(np.concatenate(actions, axis=1))

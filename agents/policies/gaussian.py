@@ -167,6 +167,7 @@ def diagonal_log_prob(action: np.ndarray, mean: np.ndarray, scale: np.ndarray) -
         mean: [B, d].
         scale: [B, d], above zero.
     """
+    # Float64: in float32 the squares of a far action would overflow, and the log-density be -inf.
     scale = scale.astype(np.float64)
     standard = (action.astype(np.float64) - mean) / scale
     return (-0.5 * standard**2 - np.log(scale) - 0.5 * np.log(2.0 * np.pi)).sum(axis=1)

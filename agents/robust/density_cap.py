@@ -195,6 +195,7 @@ def threshold(problem: Problem, kappa: float | Tensor) -> tuple[Tensor, Tensor]:
         tau = problem.largest(torch.where(candidate, scores, -torch.inf))
     here = problem.spread(tau)
     above, tie = problem.mass(scores > here), problem.mass(scores == here)
+    # In (0, 1], whatever rounding leaves of kappa - above; not 0: the threshold itself keeps some mass.
     return tau, ((kappa - above) / tie).clamp(torch.finfo(torch.float64).tiny, 1.0)
 
 

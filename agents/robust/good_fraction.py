@@ -160,6 +160,7 @@ def _split(points: np.ndarray, log_odds: float) -> np.ndarray:
     count = len(points)
     kept = int(np.clip(round(count * expit(log_odds)), 1, count - 1))
     noise, good = points[: count - kept], points[count - kept :]
+    # Ties can leave a part without spread, and the parts without a distance: what has no log starts at .05 deviations.
     scales = np.log(np.maximum([noise.std(), good.std()], 0.05))
     between = np.log(max(np.median(good) - np.median(noise), 0.05))
     return np.array([log_odds, np.median(noise), scales[0], 0.0, np.log(20.0), between, scales[1], 0.0])
@@ -197,6 +198,7 @@ def _mixture(points: np.ndarray, parameters: np.ndarray) -> tuple[np.ndarray, np
     between = np.exp(parameters[5])
     noise, by_noise = _two_piece(points, location, *noise_shape)
     good, by_good = _two_piece(points, location + between, *parameters[6:])
+    # log(1 - pi) and log pi of pi = expit(log_odds), neither of which cancels.
     noise, good = noise - np.logaddexp(0.0, log_odds), good - np.logaddexp(0.0, -log_odds)
     density = np.logaddexp(noise, good)
     is_good = np.exp(good - density)
@@ -252,6 +254,7 @@ def _one_peak(
     Scale and power are of the side: from the steps of a uniform density to tails heavier than an exponential's.
     """
     is_right = points > location
+    # At the peak itself the log is of 1e-6, not of 0.
     distance = np.maximum(np.abs(points - location), 1e-6)
     scales, powers = np.exp([log_left, log_right]), np.exp([log_left_power, log_right_power])
     masses = scales * gamma(1.0 + 1.0 / powers)

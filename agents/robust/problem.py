@@ -83,6 +83,7 @@ class AmbiguitySet(ABC):
         problem = Problem.pose(scores, base_weights, scope, groups)
         found = self.maximize(problem)
         q = problem.distribution(found.weight)
+        # Float64: in float32 the sum over a long log would lose the small masses.
         value = (q * scores).sum(dtype=torch.float64)
         gap = problem.expectation(found.dual_value) - value.detach()
         sensitivity = problem.expectation(found.sensitivity)

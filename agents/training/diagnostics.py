@@ -110,6 +110,7 @@ def slate_diversity(embeddings: np.ndarray, slate: np.ndarray) -> float:
         slate: [B, K] item ids; -1, an empty position, has no direction. Of K = 1 the result is zero.
     """
     size = slate.shape[1]
+    # An embedding of zeros stays zero, and has no direction: 0 / 1e-30.
     items = embeddings[slate] / np.linalg.norm(embeddings[slate], axis=-1, keepdims=True).clip(1e-30)
     items = np.where(slate[..., None] < 0, 0.0, items)
     pairs = np.square(items.sum(axis=1)).sum(axis=1) - np.square(items).sum(axis=(1, 2))

@@ -62,6 +62,7 @@ def lower_rows(scores: np.ndarray, bucket: np.ndarray, num_rejected: int, seed: 
     for index in range(num_rejected):
         found = index < num_lower
         spaced = first + index * np.maximum(num_lower, num_rejected) // num_rejected
+        # Where nothing is lower, nothing is found, and the remainder by 1 is defined.
         chosen = np.where(found, start + spaced % np.maximum(num_lower, 1), position)
         rows[order, index], weight[order, index] = order[chosen], found
     return rows, weight

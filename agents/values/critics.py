@@ -293,6 +293,7 @@ def monte_carlo(dataset: LoggedDataset, discount: float, target: Tensor) -> tupl
         share, further = len(returns) / count, float(returns.mean()) - mean
         variance += share * (float(returns.var()) - variance) + share * (1.0 - share) * further**2
         mean += share * further
+    # Where every return is the same, targets are divided by the floor: zeros, not NaN.
     return mean, max(math.sqrt(variance), 1e-6)
 
 

@@ -45,6 +45,7 @@ def sequence_log_ratio(log_prob: Tensor, old_log_prob: Tensor, num_tokens: Tenso
         num_tokens: `[..., T]` tokens that a part consists of; 0 for padding, which may hold anything.
     """
     total = torch.where(num_tokens > 0, log_ratio(log_prob, old_log_prob), 0.0).sum(-1)
+    # A row of padding alone is 0 / 1.
     return total / num_tokens.sum(-1).clamp_min(1)
 
 
@@ -55,6 +56,7 @@ def truncated_ratio(log_ratio: Tensor, cap: Tensor) -> Tensor:
         log_ratio: `[...]` log r, nats.
         cap: scalar > 0.
     """
+    # Cut as logs: the exponential of a large log-ratio would be infinite, and times an advantage of 0 NaN.
     return log_ratio.detach().minimum(cap.log().to(log_ratio.dtype)).exp()
 
 
@@ -71,6 +73,7 @@ def clipped_surrogate(log_ratio: Tensor, advantage: Tensor, lowest: Tensor, high
         cap: scalar > lowest: without it, what an action with A < 0 costs is not bounded.
     """
     advantage, positive = advantage.detach().to(log_ratio.dtype), advantage >= 0
+    # Clamped as logs, before the exponential can overflow.
     floor = torch.where(positive, -torch.inf, lowest.log()).to(log_ratio.dtype)
     ceiling = torch.where(positive, highest.log(), cap.log()).to(log_ratio.dtype)
     return -advantage * log_ratio.clamp(floor, ceiling).exp()
