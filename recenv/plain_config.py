@@ -34,7 +34,7 @@ def to_plain(config: Any, family: Registry[Any] | None = None) -> dict[str, Any]
             value = value.to_dict()
         elif is_dataclass(value):
             value = to_plain(value, entry.metadata.get("family"))
-        elif entry.type == "float":
+        elif entry.type in ("float", float):
             value += 0.0
         plain[entry.name] = value
     return plain

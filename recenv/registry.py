@@ -82,13 +82,13 @@ class Registry(Generic[Part]):
         self.kind = kind
         self.package = package
         self.group = f"recsession.{group}"
-        self._base_name = base
+        self.base_name = base
         self._parts: dict[str, Part] = {}
 
     @property
     def base(self) -> type:
         """The class that every part is a subclass of."""
-        return getattr(importlib.import_module(f"{self.package}.base"), self._base_name)
+        return getattr(importlib.import_module(f"{self.package}.base"), self.base_name)
 
     def register(self, name: str) -> Callable[[Entered], Entered]:
         """Return a decorator that enters a part under `name`; the same class again, a notebook's, replaces itself.
@@ -193,7 +193,7 @@ class Registry(Generic[Part]):
     def _checked(self, part: Any, given: object) -> Part:
         require(
             isinstance(part, type) and issubclass(part, self.base),
-            f"{self.kind} {given!r}: there is no class of that name that is a {self._base_name}; name one",
+            f"{self.kind} {given!r}: there is no class of that name that is a {self.base_name}; name one",
         )
         config = config_of(part)
         for name, known in self._parts.items():

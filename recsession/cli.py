@@ -26,6 +26,7 @@ COMMANDS: Final = {
     "options": "list the options of a session: what each means, and its default",
     "fit": "fit a user model to a log, with intervals and a held-out judgement",
     "theory": "check the theory of repulsion in controlled experiments, with a page",
+    "check": "check a part of your own against what every part of its family promises",
     "ope": "estimate a policy's value from a log of another, or read the Open Bandit Dataset",
 }
 
@@ -40,7 +41,8 @@ _LEARNERS: Final = frozenset({"quickstart", "train", "ope", "theory"})
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one sub-command and return its exit code.
 
-    It is 0, 2 for input that the user can mend, 130 after Ctrl-C, and 141 where the reader of a pipe has gone.
+    It is 0, 1 where `check` finds a part wrong, 2 for input that the user can mend, 130 after Ctrl-C, and 141 where the
+    reader of a pipe has gone.
 
     Args:
         arguments: the words after `recsession`; None takes the process's own.
@@ -62,7 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if name not in COMMANDS:
             raise unknown_name("command", name, COMMANDS)
         with permit_imports(allowed):
-            _run(name, words[1:])
+            code = _run(name, words[1:])
         sys.stdout.flush()
     except InvalidInput as error:
         print(f"recsession: {error}", file=sys.stderr)
@@ -81,7 +83,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if not isinstance(error.__context__, KeyboardInterrupt):
             raise
         return _stopped()
-    return 0
+    return code
 
 
 def _allowed_imports(words: list[str]) -> tuple[list[str], list[str]]:
@@ -107,18 +109,17 @@ def _stopped() -> int:
     return 130
 
 
-def _run(name: str, words: Sequence[str]) -> None:
+def _run(name: str, words: Sequence[str]) -> int:
     if name in _LEARNERS:
         require_extra("agents")
     module = importlib.import_module(_MODULES[name])
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(1)  # two threads can collapse on small networks and shared cores
     if name in ("train", "import"):
-        module.run(words)
-    else:
-        from recsession.inputs import parse
+        return module.run(words) or 0
+    from recsession.inputs import parse
 
-        parse(getattr(module, name.capitalize()), name, words).run()
+    return parse(getattr(module, name.capitalize()), name, words).run() or 0
 
 
 def _usage() -> str:

@@ -252,13 +252,11 @@ def config_is_made_of_defaults_and_plain_values(part: Any) -> None:
 def config_refuses_what_is_no_number(part: Any) -> None:
     """An option that is a number refuses NaN, texts, None and bools with a sentence."""
     config = config_of(part)
-    for field in dataclasses.fields(config):
-        if field.type not in ("int", "float"):
-            continue
+    for field in number_fields(config, ("int", "float")):
         for wrong in (float("nan"), "1", None, True):
-            given = f"{field.name}={wrong!r}"
+            given = f"{field}={wrong!r}"
             with where(given), pytest.raises(InvalidInput, match=f"^{given} is not "):
-                config(**{**examples_of(part)[0], field.name: wrong})
+                config(**{**examples_of(part)[0], field: wrong})
 
 
 def config_refuses_values_outside_its_ranges(part: Any) -> None:

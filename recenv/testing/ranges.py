@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Final
 
@@ -56,9 +56,18 @@ class Range:
         return [*self.beyond(), *others, "1", None, True]
 
 
-def number_fields(config: type) -> tuple[str, ...]:
-    """Return the names of a dataclass's numbers, those that may be None or a word among them."""
-    return tuple(field.name for field in fields(config) if field.type in _NUMBERS)  # type: ignore[arg-type]
+def number_fields(config: type, types: Collection[str] = _NUMBERS) -> tuple[str, ...]:
+    """Return the names of a dataclass's numbers, those that may be None or a word among them.
+
+    Args:
+        config: the dataclass, whose module may postpone annotations or not.
+        types: as they are written.
+    """
+    return tuple(field.name for field in fields(config) if _written(field.type) in types)  # type: ignore[arg-type]
+
+
+def _written(annotation: Any) -> str:
+    return annotation if isinstance(annotation, str) else getattr(annotation, "__name__", str(annotation))
 
 
 def declared_ranges(config: type, options: Mapping[str, Any] | None = None) -> dict[str, Range]:

@@ -51,9 +51,8 @@ class Check:
                     failed += outcome.state == "failed"
                     bar.write(f"{outcome.state:<8}{outcome.name}: {outcome.sentence}")
                     bar.update()
-        kept = f"{self.part} keeps the {len(contract.checks)} promises of a {family.kind}"
-        broken = f"{self.part} breaks {failed} of the {len(contract.checks)} promises of a {family.kind}"
-        print(broken if failed else kept)
+        word = f"breaks {failed} of" if failed else "keeps all"
+        print(f"{self.part} as {family.kind}: {word} {len(contract.checks)} promises")
         return int(failed > 0)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, make_dataclass
 from typing import Any
 
 import pytest
@@ -62,6 +62,11 @@ def test_equal_configs_have_equal_values():
     assert json.dumps(to_plain(Leaf(share=1))) == json.dumps(to_plain(Leaf(share=1.0)))
     assert str(to_plain(Leaf(share=-0.0))["share"]) == "0.0"
     assert to_plain(Leaf()) == dataclasses.asdict(Leaf())
+
+
+def test_annotations_need_not_be_postponed():
+    config = make_dataclass("Eager", [("share", float, 0.5)], frozen=True)
+    assert json.dumps(to_plain(config(1))) == json.dumps(to_plain(config(1.0)))
 
 
 def test_what_is_left_out_has_its_default():
