@@ -34,6 +34,7 @@ from .interop.minari_import import import_minari as import_minari
 from .interop.parquet import export_parquet as export_parquet
 from .interop.propensities import estimate_propensities as estimate_propensities
 from .interop.readers.base import LogReader as LogReader
+from .interop.readers.base import Progress as Progress
 from .interop.readers.kuairand import import_kuairand as import_kuairand
 from .interop.readers.movielens import import_movielens as import_movielens
 from .interop.readers.open_bandit import import_open_bandit as import_open_bandit
@@ -41,6 +42,7 @@ from .interop.readers.open_bandit import read_open_bandit as read_open_bandit
 from .ope.base import Estimate as Estimate
 from .ope.base import Estimator as Estimator
 from .ope.base import estimate as estimate
+from .ope.importance import scaled_weights as scaled_weights
 from .ope.importance import session_log_weights as session_log_weights
 from .ope.sessions import LoggedSessions as LoggedSessions
 from .ope.sessions import SessionStatistics as SessionStatistics

@@ -32,14 +32,17 @@ def blocks(text: str, language: str) -> list[str]:
     return re.findall(rf"^```{language}[^\n]*\n(.*?)^```", text, flags=re.DOTALL | re.MULTILINE)
 
 
-def snippets(block: str) -> list[str]:
-    """Return the paths of the files that a block shows in the place of its own lines."""
-    return re.findall(r'^--8<-- "([^":]+)', block, flags=re.MULTILINE)
+def snippets(text: str) -> list[str]:
+    """Return the paths of the files that a page shows, which their own tests run.
+
+    Their blocks begin with ``` { .python }, which ruff does not take for Python to format.
+    """
+    return re.findall(r'^--8<-- "([^":]+)', text, flags=re.MULTILINE)
 
 
 def program(text: str) -> list[str]:
-    """Return the Python blocks that a page itself holds; what it shows of another file is run by that file's tests."""
-    return [block for block in blocks(text, "python") if not snippets(block)]
+    """Return the Python blocks that a page itself holds."""
+    return blocks(text, "python")
 
 
 def commands(text: str) -> list[list[str]]:
@@ -117,9 +120,10 @@ def test_commands_are_understood(page: str, tmp_path: Path, monkeypatch: pytest.
 @pytest.mark.parametrize("page", PAGES)
 def test_a_page_imports_from_the_faces_and_points_to_what_is_there(page: str):
     text = (ROOT / page).read_text()
-    complaints = [complaint for block in program(text) for complaint in check_imports(block)]
-    shown = [path for block in blocks(text, r"\w+") for path in snippets(block)]
-    complaints += [f"shows {path}, which is not there" for path in shown if not (ROOT / path).is_file()]
+    shown = snippets(text)
+    complaints = [f"shows {path}, which is not there" for path in shown if not (ROOT / path).is_file()]
+    sources = program(text) + [(ROOT / path).read_text() for path in shown if (ROOT / path).is_file()]
+    complaints += [complaint for source in sources for complaint in check_imports(source)]
     for target in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", text):
         if "://" not in target and not (ROOT / page).parent.joinpath(target).exists():
             complaints.append(f"points to {target}, which is not there")
@@ -187,7 +191,7 @@ import recenv.world
 from agents.training.trainer import train
 from agents import train
 ```
-```python title="a part"
+``` { .python title="a part" }
 --8<-- "tests/no_such_part.py"
 ```
 ```bash

@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[2]
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
     """Put the public names of a package in the place of the line `<!-- face: PACKAGE -->`."""
-    return re.sub(r"^<!-- face: (\w+) -->$", lambda found: _face(found[1]), markdown, flags=re.MULTILINE)
+    return re.sub(r"^<!-- face: ([\w.]+) -->$", lambda found: _face(found[1]), markdown, flags=re.MULTILINE)
 
 
 def on_post_page(output: str, page: Any, **_: Any) -> None:
@@ -30,7 +30,7 @@ def on_post_page(output: str, page: Any, **_: Any) -> None:
 
 def _face(package: str) -> str:
     """Return a heading for each room of a package, and a reference for each name that `__init__.pyi` takes from it."""
-    lines = ast.parse((ROOT / package / "__init__.pyi").read_text()).body
+    lines = ast.parse((ROOT / package.replace(".", "/") / "__init__.pyi").read_text()).body
     imports = [line for line in lines if isinstance(line, ast.ImportFrom) and line.module]
     text = []
     for room, group in groupby(imports, lambda line: str(line.module).split(".")[0]):

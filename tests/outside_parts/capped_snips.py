@@ -6,10 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from offline_data.ope.base import Estimator
-from offline_data.ope.importance import scaled_weights, session_log_weights
-from offline_data.ope.sessions import LoggedSessions, SessionStatistics
-from recenv.errors import require, require_range
+from offline_data import Estimator, LoggedSessions, SessionStatistics, scaled_weights, session_log_weights
+from recenv import require, require_range
 
 
 @dataclass(frozen=True)

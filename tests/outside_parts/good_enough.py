@@ -10,8 +10,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from recenv import ChoiceModel
-from recenv.errors import require_range
+from recenv import ChoiceModel, require_range
 
 
 @dataclass(frozen=True)

@@ -10,11 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from offline_data.interop.foreign_log import import_interactions
-from offline_data.interop.interactions import Ids, Interactions
-from offline_data.interop.readers.base import LogReader, Progress
-from offline_data.store.dataset import LoggedDataset
-from recenv.errors import InvalidInput
+from offline_data import Ids, Interactions, LoggedDataset, LogReader, Progress, import_interactions
+from recenv import InvalidInput
 
 
 @dataclass(frozen=True, kw_only=True)

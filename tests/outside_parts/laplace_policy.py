@@ -11,12 +11,8 @@ from tensordict import TensorDictBase
 from torch import Tensor, nn
 from torch.distributions import Independent, Laplace
 
-from agents.nn.networks import NetworkConfig, make_encoder, mlp
-from agents.nn.session_space import SessionSpace
-from agents.policies.base import Played, Policy
-from agents.policies.item_search import ItemSearch
-from recenv.engine.session_batch import Observation
-from recenv.errors import require_range
+from agents import ItemSearch, NetworkConfig, Played, Policy, SessionSpace, make_encoder, mlp
+from recenv import Observation, require_range
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from agents.nn.encoders.base import SessionEncoder
-from agents.nn.session_space import SessionSpace
-from recenv.errors import require_range
+from agents import SessionEncoder, SessionSpace
+from recenv import require_range
 
 
 @dataclass(frozen=True)

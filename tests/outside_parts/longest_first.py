@@ -6,7 +6,7 @@ from functools import cached_property
 
 import numpy as np
 
-from offline_data.ranking.item_ranking import ItemRankingPolicy
+from offline_data import ItemRankingPolicy
 
 
 class LongestFirst(ItemRankingPolicy):

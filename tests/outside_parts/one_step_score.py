@@ -6,11 +6,9 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor
 
-from agents.values.critics import Critic, CriticConfig
-from agents.values.scores.base import Score
-from agents.values.scores.generalized_advantage import GeneralizedAdvantageScore
-from offline_data.store.dataset import LoggedDataset
-from recenv.errors import require_range
+from agents import SCORES, Critic, CriticConfig, Score
+from offline_data import LoggedDataset
+from recenv import require_range
 
 
 @dataclass(frozen=True)
@@ -35,5 +33,5 @@ class OneStepScore(Score):
 
     def of_critic(self, critic: Critic, dataset: LoggedDataset, config: CriticConfig, device: str) -> Tensor:
         """Return the temporal difference of every row."""
-        differences = GeneralizedAdvantageScore().of_critic(critic, dataset, replace(config, trace_decay=0.0), device)
+        differences = SCORES.get("gae")().of_critic(critic, dataset, replace(config, trace_decay=0.0), device)
         return differences / self.config.unit

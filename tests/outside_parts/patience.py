@@ -6,8 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from recenv import Piece, Response, Stage, State
-from recenv.errors import require_range
+from recenv import Piece, Response, Stage, State, require_range
 
 
 @dataclass(frozen=True)

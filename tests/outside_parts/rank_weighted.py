@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from tensordict import TensorDictBase
 from torch import Tensor
 
-from agents.objectives.base import Objective, weighted_log_prob
-from recenv.errors import require_range
+from agents import Objective, weighted_log_prob
+from recenv import require_range
 
 
 @dataclass(frozen=True)

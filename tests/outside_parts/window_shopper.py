@@ -8,9 +8,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from recenv import Response, State, UserModel
-from recenv.errors import require_range
-from recenv.random_streams import normals
+from recenv import Response, State, UserModel, normals, require_range
 
 
 @dataclass(frozen=True)
