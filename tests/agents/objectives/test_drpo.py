@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 import pytest
@@ -10,40 +9,21 @@ from torch import nn
 
 from agents.objectives.bc import BcObjective
 from agents.objectives.drpo import (
-    DrpoConfig,
-    DrpoObjective,
     adapted_epsilon,
-    gradient_noise,
     kept_step,
     trust_region_loss,
 )
-from agents.robust.density_cap import dual_threshold, hard_filter
-from recenv.errors import InvalidInput
+from agents.robust.density_cap import hard_filter
+from tests.agents.objectives.drpo_cases import make_drpo, run
 
 LOG_2PI = math.log(2 * math.pi)
+
+
 OFF = {"filter": False, "trust_region": False, "curriculum": False}
+
+
 # Scores of the log whose half is the 3 and half of the tie at 1: weights 2, 1, 1, 0 at kappa = 0.5.
 TIED = torch.tensor([3.0, 1.0, 1.0, 0.0])
-
-
-def make_drpo(actor, scores, **config) -> Any:
-    objective = DrpoObjective(actor, config=DrpoConfig(**config))
-    objective.refresh(scores)
-    return objective
-
-
-def run(objective, batch, steps, lr=1e-2):
-    """Return what each of some Adam steps on one batch logs."""
-    optimizer = torch.optim.Adam(objective.parameters(), lr=lr)
-    logged = []
-    for _ in range(steps):
-        out = objective(batch)
-        optimizer.zero_grad()
-        out["loss_actor"].backward()
-        optimizer.step()
-        objective.after_step(batch)
-        logged.append({key: value.item() for key, value in out.detach().items()})
-    return logged
 
 
 # --- the loss
@@ -235,106 +215,6 @@ def test_reference_is_a_periodic_copy_without_gradient(make_actor, random_batch)
     assert not any(tensor.requires_grad for tensor in objective.target_actor_network_params.values(True, True))
 
 
-# --- the curriculum
-
-
-def test_gradient_noise_worked_by_hand():
-    first, second = torch.tensor([1.0, 0.0]), torch.tensor([0.0, 1.0])
-    assert gradient_noise(first, second).item() == 1.0  # (2 / 4) / (1/4 + 1/4)
-    assert gradient_noise(first, first).item() == 0.0
-    assert gradient_noise(3 * first, first).item() == 0.25  # (4 / 4) / 4
-    assert gradient_noise(first, -first).item() == torch.inf
-
-
-def test_measured_noise_is_that_of_the_filtered_loss_on_two_halves(make_actor, random_batch):
-    actor = make_actor(nn.Linear(3, 2))
-    objective = make_drpo(actor, random_batch["score"], kappa=0.3, measure_interval=2, noise_smoothing=0.75)
-    objective.stage.fill_(1)  # kappa = 0.7
-    parameters = list(actor.parameters())
-
-    def expected():
-        halves = []
-        for half in (random_batch[:32], random_batch[32:]):
-            loss = -(objective.weight(half) * objective.log_prob(half)).mean()
-            halves.append(torch.cat([g.flatten() for g in torch.autograd.grad(loss, parameters)]))
-        difference, mean = (halves[0] - halves[1]).norm() ** 2 / 4, (halves[0] / 2 + halves[1] / 2).norm() ** 2
-        return (difference / mean).item()
-
-    objective.noise_bound = 0.0
-    first = expected()
-    assert objective.after_step(random_batch)["gradient_noise"].item() == 0.0  # not yet
-    assert objective.after_step(random_batch)["gradient_noise"].item() == pytest.approx(first, rel=1e-4)
-    with torch.no_grad():
-        actor.module[0].module.mean.bias += 0.5
-    second = expected()
-    objective.after_step(random_batch)
-    smoothed = 0.75 * first + 0.25 * second
-    assert objective.after_step(random_batch)["gradient_noise"].item() == pytest.approx(smoothed, rel=1e-4)
-    assert all(parameter.grad is None for parameter in parameters)
-
-
-@pytest.mark.parametrize(("noise_bound", "wait"), [(1e9, 2), (0.0, 6)])  # calm: each measurement; else patience x 2
-def test_kappa_falls_by_the_rule_and_never_rises(make_actor, random_batch, noise_bound, wait):
-    config = {"kappa": 0.3, "measure_interval": 2, "patience": 3, "noise_bound": noise_bound}
-    objective = make_drpo(make_actor(), random_batch["score"], **config)
-    expected = [1.0, 0.7, 0.49, 0.343, 0.3, 0.3, 0.3]
-    for step in range(1, 6 * wait + 1):
-        kappa = objective.after_step(random_batch)["kappa"].item()
-        assert kappa == pytest.approx(expected[step // wait])
-        if kappa < 1:
-            tau, tie_fraction = dual_threshold(random_batch["score"], kappa)
-            stage = int(objective.stage)
-            assert (objective.taus[stage], objective.tie_fractions[stage]) == (tau, tie_fraction)
-        assert objective.weight(random_batch).sum().item() == pytest.approx(64, rel=1e-5)
-
-
-def test_a_batch_without_retained_actions_counts_towards_patience_only(make_actor, make_batch):
-    scores = torch.arange(100.0)
-    config = {"kappa": 0.2, "decay": 0.5, "measure_interval": 1, "patience": 2, "noise_bound": 0.5}
-    objective = make_drpo(make_actor(), scores, **config)
-    objective.stage.fill_(1)
-    worthless = make_batch(torch.ones(4, 2), scores[:4])
-    assert objective.after_step(worthless)["gradient_noise"].item() == 1000.0
-    assert int(objective.stage) == 1
-    assert objective.after_step(worthless)["kappa"].item() == 0.25
-    assert torch.isfinite(objective(worthless)["loss_actor"])
-    assert objective(worthless)["effective_sample_size"].item() == 0.0
-
-
-# --- the switches
-
-
-def test_each_switch_changes_what_is_logged(make_actor, random_batch):
-    def logged(**switches):
-        objective = make_drpo(
-            make_actor(), random_batch["score"], kappa=0.2, patience=1, measure_interval=4, **switches
-        )
-        return run(objective, random_batch, 40)
-
-    everything = logged()
-    assert everything[0]["kappa"] == 1.0
-    assert everything[-1]["kappa"] == pytest.approx(0.2)
-    assert everything[-1]["retained_mass"] == pytest.approx(0.2, abs=1 / 64)
-    assert everything[-1]["kl"] > 0
-    assert everything[-1]["gradient_noise"] > 0
-    assert len({step["epsilon"] for step in everything}) > 1
-
-    for step in logged(filter=False):
-        assert (step["kappa"], step["retained_mass"], step["effective_sample_size"]) == (1.0, 1.0, 64.0)
-    for step in logged(curriculum=False):
-        assert (step["kappa"], step["gradient_noise"]) == (0.2, 0.0)
-    free = logged(trust_region=False)
-    assert {(step["epsilon"], step["kl"]) for step in free} == {(0.2, 0.0)}
-    assert free[-1]["loss_actor"] != everything[-1]["loss_actor"]
-
-
-def test_epsilon_is_a_buffer_to_schedule(make_actor, random_batch):
-    objective = make_drpo(make_actor(), random_batch["score"])
-    objective.epsilon = 0.35
-    assert objective(random_batch)["epsilon"].item() == pytest.approx(0.35)
-    assert objective.state_dict()["epsilon"].item() == pytest.approx(0.35)
-
-
 # --- the practice
 
 
@@ -375,96 +255,3 @@ def test_defaults_reach_the_retained_mode_from_far_away(make_actor, make_batch):
     assert logged["kappa"].item() == pytest.approx(0.02)
     distance = (mean(observed) - good).square().sum(-1).mean() / (bad - good).square().sum(-1).mean()
     assert distance.item() < 0.1  # cloning ends at 0.94
-
-
-# --- the config
-
-
-def test_stages_of_kappa():
-    assert DrpoConfig(kappa=0.4).kappas() == pytest.approx([1.0, 0.7, 0.49, 0.4])
-    assert DrpoConfig(kappa=1.0).kappas() == [1.0]
-    assert DrpoConfig(kappa=0.4, curriculum=False).kappas() == [0.4]
-    assert DrpoConfig(kappa=0.4, filter=False).kappas() == [1.0]
-    assert len(DrpoConfig(kappa=0.02).kappas()) == 12
-
-
-@pytest.mark.parametrize(
-    ("field", "value"),
-    [
-        *[("kappa", value) for value in (0.0, 1.5, float("nan"))],
-        *[("decay", value) for value in (0.0, 1.0)],
-        *[("epsilon", value) for value in (0.001, 9.0)],
-        *[(field, 0.0) for field in ("epsilon_min", "kl_target")],
-        *[(field, 0) for field in ("measure_interval", "patience", "reference_interval")],
-        ("noise_smoothing", 1.0),
-        ("noise_bound", -1.0),
-        ("epsilon_max", 0.01),
-        ("reference_interval", 2.5),
-    ],
-)
-def test_config_refuses(field, value):
-    with pytest.raises(InvalidInput, match=f"{field}={value!r}"):
-        DrpoConfig(**{field: value})
-
-
-# --- kappa="auto"
-
-
-def test_kappa_is_estimated_from_the_scores(make_actor):
-    generator = np.random.default_rng(0)
-    scores = torch.from_numpy(np.concatenate([generator.normal(0, 1, 9_500), generator.normal(9, 1, 500)]))
-    objective = make_drpo(make_actor(), scores, kappa="auto")
-    assert objective.kappas[0] == 1.0
-    assert objective.kappas[-1].item() == pytest.approx(0.05, rel=0.1)
-    assert objective.remarks[0].startswith("kappa=auto: 0.05 [")
-    fixed = make_drpo(make_actor(), scores, kappa="auto", curriculum=False)
-    assert fixed.kappas.tolist() == [objective.kappas[-1].item()]
-    # Stages of what is found, then the target again: the state has one size for all logs.
-    given = DrpoConfig(kappa=objective.kappas[-1].item()).kappas()
-    assert objective.kappas[: len(given)].tolist() == given
-    assert set(objective.kappas[len(given) :].tolist()) == {given[-1]}
-    assert [float(t) for t in dual_threshold(scores, given[-1])] == [objective.taus[-1], objective.tie_fractions[-1]]
-
-
-def test_where_the_scores_do_not_say_the_default_is_taken_and_told(make_actor):
-    scores = torch.from_numpy(np.random.default_rng(0).normal(size=5_000))
-    objective = make_drpo(make_actor(), scores, kappa="auto")
-    assert objective.kappas[-1].item() == 0.01
-    assert "unidentified" in objective.remarks[0]
-    resumed = DrpoObjective(make_actor(), config=DrpoConfig(kappa="auto"))
-    resumed.load_state_dict(objective.state_dict())
-    assert torch.equal(resumed.kappas, objective.kappas)
-    assert torch.equal(resumed.taus, objective.taus)
-
-
-def test_a_later_critic_never_raises_kappa(make_actor):
-    generator = np.random.default_rng(0)
-
-    def scores(good: int) -> torch.Tensor:
-        parts = generator.normal(0, 1, 10_000 - good), generator.normal(9, 1, good)
-        return torch.from_numpy(np.concatenate(parts))
-
-    objective = make_drpo(make_actor(), scores(300), kappa="auto")
-    objective.stage.fill_(objective.kappas.numel() - 1)
-    before = objective.kappas[-1].item()
-    objective.refresh(scores(3_000))
-    assert objective.kappas[-1].item() == before == pytest.approx(0.03, rel=0.1)
-
-
-def test_padding_counts_in_nothing_that_is_measured(make_actor, random_batch):
-    """Every other row: its action is far, its score the best."""
-    measured = []
-    for padded in (False, True):
-        torch.manual_seed(0)
-        objective = make_drpo(make_actor(), random_batch["score"], kappa=0.5, measure_interval=1, reference_interval=1)
-        batch = random_batch.clone()
-        if padded:
-            other = batch.clone()
-            other["proto"] += 300.0
-            both: Any = torch.stack([batch, other], 1)
-            batch = both.flatten()
-            batch["collector"] = {"mask": torch.arange(128) % 2 == 0}
-        out = objective(batch)
-        measured.append({**out.detach().to_dict(), **objective.after_step(batch)})
-    for name, value in measured[0].items():
-        torch.testing.assert_close(measured[1][name], value, msg=name)

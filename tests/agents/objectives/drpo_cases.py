@@ -1,0 +1,32 @@
+"""What the tests of drpo share."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from agents.objectives.drpo import (
+    DrpoConfig,
+    DrpoObjective,
+)
+
+
+def make_drpo(actor, scores, **config) -> Any:
+    objective = DrpoObjective(actor, config=DrpoConfig(**config))
+    objective.refresh(scores)
+    return objective
+
+
+def run(objective, batch, steps, lr=1e-2):
+    """Return what each of some Adam steps on one batch logs."""
+    optimizer = torch.optim.Adam(objective.parameters(), lr=lr)
+    logged = []
+    for _ in range(steps):
+        out = objective(batch)
+        optimizer.zero_grad()
+        out["loss_actor"].backward()
+        optimizer.step()
+        objective.after_step(batch)
+        logged.append({key: value.item() for key, value in out.detach().items()})
+    return logged
