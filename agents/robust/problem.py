@@ -250,7 +250,7 @@ def _check_base_weights(base_weights: Tensor | None, scores: Tensor) -> None:
     low, high = torch.stack(torch.aminmax(base_weights.detach())).tolist()
     require(
         low >= 0 and math.isfinite(high),
-        "base_weights holds a negative or non-finite weight; pass finite weights >= 0",
+        f"base_weights reach from {low} to {high}; pass finite weights >= 0",
     )
     require(high > 0, "base_weights sums to 0; give at least one score a positive weight")
 

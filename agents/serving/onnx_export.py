@@ -51,7 +51,7 @@ def export_onnx(policy: Policy, path: str | Path) -> None:
             verbose=False,
         )
     if model is None:
-        raise RuntimeError("torch.onnx.export returned no model")
+        raise RuntimeError(f"torch.onnx.export returned no model of opset {OPSET}; update onnxscript")
     graph: Any = model.model.graph
     for value in (*graph.inputs, *graph.outputs):
         value.shape = type(value.shape)(["batch", *list(value.shape)[1:]])

@@ -54,7 +54,7 @@ class TrainerConfig:
     checkpoint_interval: int = 200
     """Steps between two checkpoints."""
     divergence_bound: float | None = None
-    """a surprisal or a score norm above it stops the run; None: only one that is not finite does."""
+    """A surprisal or a score-function norm above it stops the run; None: only one that is not finite does."""
     policy: Any = field(default_factory=GaussianPolicyConfig, metadata={"family": POLICIES})
     """The policy, and its options."""
 

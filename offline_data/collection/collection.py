@@ -261,6 +261,7 @@ def _check_propensities(request: LogRequest, rows: dict[str, np.ndarray]) -> Non
         "return the log-probability of what was done, in nats",
     )
     if prefix is not None:
+        # A probability of 1 may come out of a log-sum-exp an ulp above it.
         wrong = (log_prob > 1e-9) | (log_prob != prefix[:, -1]) | (np.diff(prefix, axis=1, prepend=0.0) > 1e-9).any(1)
         require(
             not wrong.any(),

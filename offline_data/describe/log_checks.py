@@ -46,6 +46,7 @@ def _contradictions(dataset: LoggedDataset, block: SessionBlock) -> dict[str, np
     ended[block.last] = False
     clicks = np.append(0, (feedback[:, :, 0] > 0).sum(axis=1).cumsum())[:-1]
     log_prob = columns["behavior_log_prob"]
+    # 1e-9: a probability of 1 may come out of a log-sum-exp an ulp above it. A density may be above 1.
     impossible = np.isinf(log_prob) | ((log_prob > 1e-9) & (dataset.action_kind == "slate"))
     infinite = np.zeros(len(slate), np.bool_)
     for numbers in (columns["reward_vector"], feedback):

@@ -32,6 +32,7 @@ from offline_data.store.dataset import LoggedDataset
 from recenv.errors import require
 
 ROWS_PER_CHUNK: Final = 1 << 16
+# The largest probability of a click: what fails to come has a finite cost.
 SUREST: Final = 1.0 - 1e-9
 
 

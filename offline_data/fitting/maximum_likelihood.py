@@ -127,6 +127,7 @@ def maximize(
         step[index] = _climb(-here.hessian[np.ix_(index, index)], here.gradient[index])
         if here.gradient @ step < TOLERANCE:
             return Optimum(point, here, iteration)
+        # A sum of many terms is no better than that.
         slack = 1e-12 * (1.0 + abs(here.value))
         for halving in range(60):
             trial = np.clip(point + 0.5**halving * step, low, high)
@@ -147,6 +148,8 @@ def maximize(
 def _climb(information: np.ndarray, gradient: np.ndarray) -> np.ndarray:
     if not len(gradient):
         return gradient
+    # Newton in units of each parameter's standard error. Where the surface is flat or bends up, an axis is climbed by the
+    # size of its curvature, 1e-8 at least: uphill, whatever the Hessian's signs.
     scale = np.sqrt(np.maximum(np.abs(np.diag(information)), 1e-300))
     curvature, axes = np.linalg.eigh(information / np.outer(scale, scale))
     curvature = np.maximum(np.abs(curvature), 1e-8)
@@ -207,6 +210,7 @@ def logistic_regression(features: np.ndarray, outcome: np.ndarray, cluster: np.n
 
     def evaluate(weights: np.ndarray) -> Evaluation:
         log_odds = features @ weights
+        # 1 / (1 + exp(-x)) without an exponential that overflows; and so log(1 + exp(x)) below.
         chance = np.exp(-np.logaddexp(0.0, -log_odds))
         gradients = features * (outcome - chance)[:, None]
         by_cluster = np.add.reduceat(gradients, starts)

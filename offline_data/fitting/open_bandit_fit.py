@@ -155,6 +155,7 @@ def fit_effects(shown: np.ndarray, clicked: np.ndarray, spread: float) -> Optimu
     def evaluate(point: np.ndarray) -> Evaluation:
         mean, log_decay, effects = point[0], point[1], point[2:]
         level = (mean + effects)[:, None]
+        # log(1 / (1 + exp(-x))), whose exponential would overflow for a far x.
         log_chance = place * log_decay - np.logaddexp(0.0, -level)
         chance = np.exp(log_chance)
         odds, relevance = chance / (1.0 - chance), np.exp(-np.logaddexp(0.0, -level))

@@ -107,7 +107,9 @@ class ColumnMap:
             require(role in values, f"the column map has no {role}; map it, as in {role}=COLUMN")
         flat = [*(v for k, v in values.items() if k not in ("feedback", "reward")), *values["feedback"].values()]
         for column in [*flat, *values["reward"].values()]:
-            require(isinstance(column, str) and column != "", f"{column!r} in the column map is no column's name")
+            require(
+                isinstance(column, str) and column != "", f"{column!r} in the column map is no column's name; give text"
+            )
         return ColumnMap(**values)
 
     def kinds(self, time_unit: TimeUnit = "seconds") -> dict[str, tuple[str, Kind]]:
@@ -240,7 +242,8 @@ def _with_items(logged: Ids, file: Path, id_column: str) -> tuple[Ids, dict[str,
     ids = Ids.of(given)
     require(len(ids.source) == len(ids.codes), f"{file} names an item twice in {name}; keep one row an item")
     kinds = {source.dtype.kind for source in (ids.source, logged.source)}
-    require(len(kinds) == 1, f"{file}, column {name}: its ids are numbers and the log's are text, or the reverse")
+    here, there = ("text" if kind == "U" else "numbers" for kind in (ids.source.dtype.kind, logged.source.dtype.kind))
+    require(len(kinds) == 1, f"{file}, column {name}: its ids are {here}, and the log's {there}; write them alike")
     place = np.searchsorted(ids.source, logged.source)
     known = (place < len(ids.source)) & (ids.source[np.minimum(place, len(ids.source) - 1)] == logged.source)
     require(

@@ -20,6 +20,7 @@ from offline_data.store.dataset import LoggedDataset, file_digest
 from offline_data.store.dataset_writer import consumed_events, write_dataset
 from recenv.errors import require, require_range
 
+# By so much a sum of single-precision numbers may differ.
 _ROUNDING: Final = 1e-5
 _LATEST_TIME: Final = 2e10
 """Seconds since 1970: beyond it, the year 2603, a time is in milliseconds."""

@@ -128,7 +128,7 @@ def _metadata(dataset: LoggedDataset, dataset_id: str, environment: gymnasium.En
 
     spec = environment.spec
     if spec is None:
-        raise ValueError("the environment has no spec")
+        raise ValueError(f"{environment} has no spec; make it by gymnasium.make")
     behavior = dataset.manifest["source"].get("request", {}).get("behavior", "unknown")
     manifest = {name: value for name, value in dataset.manifest.items() if name != "schema"}
     return {

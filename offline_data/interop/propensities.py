@@ -31,6 +31,7 @@ _LOGITS_AT_ONCE: Final = 1_000_000
 _MIN_FITTED_ROWS: Final = 400
 _RIDGE: Final = 0.1
 _POPULARITY_STEPS: Final = 30
+# What has underflowed counts as this: its log and its inverse are finite.
 _TINY: Final = 1e-300
 _SMOOTHING: Final = (1e-4, 1e-3, 1e-2, 0.05, 0.2)
 
@@ -61,7 +62,8 @@ def estimate_propensities(dataset: LoggedDataset, *, seed: int = 0) -> Propensit
     """
     require(
         dataset.action_kind == "slate",
-        f"action_kind={dataset.action_kind!r} of {dataset.path}: only propensities of slates are estimated",
+        f"action_kind={dataset.action_kind!r} of {dataset.path}: only propensities of slates are estimated; leave out "
+        "--estimate-propensities",
     )
     choices = _Choices.of(dataset)
     fitted, calibrated, judged = _split(dataset, np.random.default_rng(seed))
@@ -118,6 +120,7 @@ class _Choices:
             start = np.asarray(dataset.sessions["event_offsets"])[session]
             end = start + dataset.rows["consumed"]
             start = np.maximum(start, end - dataset.history_length)
+            # Sums over windows as differences of running sums, in float64; a window without an event is 0 / 1.
             consumed = np.zeros((len(dataset.events["item"]) + 1, embeddings.shape[1]))
             np.cumsum(embeddings[dataset.events["item"]], axis=0, out=consumed[1:])
             history = (consumed[end] - consumed[start]) / np.maximum(end - start, 1)[:, None]
@@ -186,6 +189,7 @@ def choice_odds(logits: np.ndarray, slate: np.ndarray, chosen: np.ndarray) -> tu
         The probabilities [B, K], 0 where nothing was chosen; and the sums over the items left that they are shares of,
         in units of exp(logit - largest logit).
     """
+    # Shifted by the largest, so that no exponential overflows; shares do not change.
     weights = np.exp(logits - logits.max(axis=1, keepdims=True))
     taken = np.where(
         chosen, np.take_along_axis(np.broadcast_to(weights, (len(slate), weights.shape[1])), slate, 1), 0.0
@@ -244,7 +248,7 @@ def _fit(choices: _Choices, rows: np.ndarray, popularity: np.ndarray) -> _Model:
     """Return the model of largest penalised likelihood on rows; the problem is convex."""
     embeddings = choices.embeddings
     if embeddings is None:
-        raise ValueError("a context model needs embeddings")
+        raise ValueError("embeddings=None: a context model needs those of the items; fit popularity alone")
     num_items, dim = embeddings.shape
     shape = (choices.context(rows[:1]).shape[1], dim)
     total = int(choices.chosen[rows].sum())

@@ -63,6 +63,7 @@ def session_values(sessions: LoggedSessions, max_log_weight: float = DoublyRobus
     Raises:
         InvalidInput: if `q_value` or `state_value` was not given.
     """
+    # Cut as logs: beyond 709 nats the exponential is infinite.
     weights = np.exp(np.minimum(step_log_weights(sessions), max_log_weight))
     return initial_values(sessions) + (weights * model_errors(sessions)) @ discounts(sessions)
 

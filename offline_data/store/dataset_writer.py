@@ -110,7 +110,7 @@ def _write_column(path: Path, pieces: Pieces) -> dict[str, Any]:
     parts = [pieces] if isinstance(pieces, Piece) else list(pieces)
     kinds = {(part.dtype.str, tuple(part.shape[1:])) for part in parts}
     if len(kinds) != 1:
-        raise ValueError(f"pieces of {path.name} differ: {sorted(kinds)}")
+        raise ValueError(f"pieces of {path.name} have the dtypes and shapes {sorted(kinds)}; write pieces of one kind")
     shape = (sum(part.shape[0] for part in parts), *parts[0].shape[1:])
     header = io.BytesIO()
     layout = {"descr": np.lib.format.dtype_to_descr(parts[0].dtype), "fortran_order": False, "shape": shape}

@@ -24,7 +24,7 @@ class SessionPieces:
     """The pieces that are on.
 
     A section of the config has its place among the uniforms whether it is on or off: switching one on changes no
-    other's luck.
+    other's draws.
 
     Args:
         configs: by name, None where a piece is off; see `SessionConfig.piece_configs`.

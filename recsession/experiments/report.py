@@ -20,11 +20,11 @@ _NORMALIZED_SCORES = ("normalized_score", "normalized_score_sampled")
 _REQUIRED = ("config", "world_hash", "good_fraction", "noise", "seeds", "ceiling", "methods", "curves")
 METHOD_HEADER = (
     ("", "method"),
-    ("score by the mean", "[95 %]"),
-    ("score if sampled", "[95 %]"),
+    ("normalised score", "by the mean [95 %]"),
+    ("normalised score", "if sampled [95 %]"),
     ("filter", "precision"),
     ("largest", "surprisal (nats)"),
-    ("largest", "score norm"),
+    ("largest", "grad log pi"),
 )
 OPE_HEADER = (
     ("", "method"),
@@ -38,7 +38,7 @@ OPE_HEADER = (
 
 
 def format_table(results: dict[str, Any]) -> str:
-    """Return the plain-text table of scores and off-policy estimates, at most 120 columns wide.
+    """Return the plain-text table of normalised scores and off-policy estimates, at most 120 columns wide.
 
     A normalised score is of the policy acting by its mean, and of the policy sampled; both have a 95 % interval over
     seeds, and the last row is the ceiling, cloning of good data only. Means are over seeds; an off-policy row averages

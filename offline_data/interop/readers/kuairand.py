@@ -90,6 +90,7 @@ def import_kuairand(
     with np.errstate(divide="ignore", invalid="ignore"):
         watched = values.pop("play_time_ms") / values.pop("duration_ms")
     feedback = {name: values[column] for name, column in FEEDBACK.items()}
+    # Nothing of a film without length is 0 / 0, no watching; a film watched twice is watched whole.
     feedback["watch_fraction"] = np.clip(np.nan_to_num(watched, nan=0.0), 0.0, 1.0)
     random = values["is_rand"]
     shown = len(np.unique(values["video_id"].codes[random]))

@@ -162,6 +162,7 @@ def position_item_frequencies(log: OpenBanditLog) -> NDArray[np.float64]:
     """
     counts = np.zeros((NUM_POSITIONS, log.num_items))
     np.add.at(counts, (log.position, log.item_id), 1.0)
+    # A position never shown is a row of zeros, which does not sum to one and is refused.
     frequencies = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1.0)
     sums = frequencies.sum(axis=1)
     wrong = np.flatnonzero(np.abs(sums - 1.0) > 1e-9)

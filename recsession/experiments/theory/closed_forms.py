@@ -104,19 +104,19 @@ def aggregate_path(start: Tensor, moments: Moments, precision: Tensor, step_size
     return linear_path(start, moments.equilibrium(), precision, gain, num_steps)
 
 
-def surprisal_bounds(start: float, score: float, push: float, num_steps: int) -> tuple[Tensor, Tensor]:
+def surprisal_bounds(start: float, norm_square: float, push: float, num_steps: int) -> tuple[Tensor, Tensor]:
     """Return the lines between which the surprisal of a repelled action of a softmax stays, each [T + 1], nats.
 
     D_0 + t eta |A| R_0 <= D_t <= D_0 + 2 t eta |A|, since R grows and never passes 2.
 
     Args:
         start: D_0.
-        score: R_0 = |grad D|^2 in the logits.
+        norm_square: R_0 = |grad D|^2 in the logits.
         push: eta |A|.
         num_steps: T.
     """
     steps = torch.arange(num_steps + 1, dtype=torch.float64)
-    return start + steps * push * score, start + 2.0 * steps * push
+    return start + steps * push * norm_square, start + 2.0 * steps * push
 
 
 def convergence_bound(distance: float, gain: float, num_steps: int) -> Tensor:

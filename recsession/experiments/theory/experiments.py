@@ -35,7 +35,7 @@ def one_reused_sample(rng: np.random.Generator) -> Experiment:
     num_steps, pushes = 30, (0.02, 0.05, 0.1)
     action = torch.from_numpy(rng.standard_normal(2))
     start = action + 0.2 * torch.from_numpy(rng.standard_normal(2))
-    distances, scores, surprisals = [], [], []
+    distances, norms_of, surprisals = [], [], []
     for push in pushes:
         log = SmallLog(action[None], torch.tensor([-1.0], dtype=torch.float64))
         path = gradient_steps(log.signed(), start, push, num_steps)
@@ -43,7 +43,7 @@ def one_reused_sample(rng: np.random.Generator) -> Experiment:
         name = f"step {push:g}"
         distances.append(compare(name, (path - action).norm(dim=1), (closed - action).norm(dim=1)))
         norms = ((closed - action) @ log.precision).norm(dim=1)
-        scores.append(compare(f"mean, {push:g}", log.largest_score(path), norms))
+        norms_of.append(compare(f"mean, {push:g}", log.largest_score_function_norm(path), norms))
     for push in (0.1, 0.4):
         logits = torch.from_numpy(rng.standard_normal(6))
         path = gradient_steps(
@@ -53,22 +53,22 @@ def one_reused_sample(rng: np.random.Generator) -> Experiment:
             num_steps,
         )
         told = surprisal(Categorical(logits=path), torch.zeros(num_steps + 1))  # type: ignore[arg-type]
-        score = (torch.softmax(path, 1) - torch.eye(6)[0]).norm(dim=1)
+        norm = (torch.softmax(path, 1) - torch.eye(6)[0]).norm(dim=1)
         surprisals.append(
-            compare(f"step {push:g}", told, *surprisal_bounds(float(told[0]), float(score[0]) ** 2, push, num_steps))
+            compare(f"step {push:g}", told, *surprisal_bounds(float(told[0]), float(norm[0]) ** 2, push, num_steps))
         )
-        scores.append(compare(f"softmax, {push:g}", score, score[0], math.sqrt(2.0)))
+        norms_of.append(compare(f"softmax, {push:g}", norm, norm[0], math.sqrt(2.0)))
     return Experiment(
         "one reused sample",
         "One bad sample, used again and again",
         "One action with A = -1 and plain gradient steps away from it. The distance of a Gaussian's mean grows "
-        "geometrically, along each axis by 1 + step / sigma², and its score with it. A softmax is repelled too, but "
-        "its score stays below the root of 2: the surprisal climbs between two straight lines (shaded), and the "
-        "action's probability goes to 0.",
+        "geometrically, along each axis by 1 + step / sigma², and its score function with it. A softmax is repelled "
+        "too, but its score function stays below the root of 2: the surprisal climbs between two straight lines "
+        "(shaded), and the action's probability goes to 0.",
         [
             Plot("Gaussian: distance from the action", "gradient steps", "distance", distances, log=True),
             Plot("Softmax: surprisal of the action", "gradient steps", "nats", surprisals),
-            Plot("Score norm of either", "gradient steps", "norm", scores, log=True),
+            Plot("Score-function norm of either", "gradient steps", "norm", norms_of, log=True),
         ],
     )
 
@@ -113,15 +113,15 @@ def near_and_far(rng: np.random.Generator) -> Experiment:
         name: replace(log, advantage=log.advantage * kept.index_fill(0, torch.tensor(group), 0.0).flatten())
         for name, group in (("without far", 2), ("without near", 1))
     }
-    distances, scores = [], []
+    distances, norms_of = [], []
     for name, each in {"all": log, **without}.items():
         path = gradient_steps(each.signed(), start, STEP_SIZE, num_steps)
         closed = aggregate_path(start, each.moments, log.precision, STEP_SIZE, num_steps)
         distances.append(compare(name, log.distance(path), log.distance(closed)))
-        scores.append(compare(name, log.largest_score(path), log.largest_score(closed)))
+        norms_of.append(compare(name, log.largest_score_function_norm(path), log.largest_score_function_norm(closed)))
     path = gradient_steps(log.tapered(), start, STEP_SIZE, num_steps)
     distances.append(compare("tapered", log.distance(path), 0.0, log.taper_bound(start, num_steps)))
-    scores.append(compare("tapered", log.largest_score(path), None))
+    norms_of.append(compare("tapered", log.largest_score_function_norm(path), None))
     return Experiment(
         "near and far",
         "It is the far negatives that push",
@@ -132,7 +132,7 @@ def near_and_far(rng: np.random.Generator) -> Experiment:
         "one scale widens it, one outside shrinks it.",
         [
             Plot("Distance from m+", "gradient steps", "distance", distances, log=True),
-            Plot("Largest score norm of a logged action", "gradient steps", "norm", scores, log=True),
+            Plot("Largest score-function norm of a logged action", "gradient steps", "norm", norms_of, log=True),
             Plot(
                 "Learned scale: one step", "|z| of the negative", "change of log sigma", _scale_lines(), rule=(0.0, "")
             ),

@@ -65,8 +65,8 @@ class SmallLog:
         """Return the distance from m+ along a path, [T + 1]."""
         return (path - self.moments.positive_mean).norm(dim=-1).numpy()
 
-    def largest_score(self, path: Tensor) -> np.ndarray:
-        """Return the largest score norm of a logged action along a path, [T + 1]."""
+    def largest_score_function_norm(self, path: Tensor) -> np.ndarray:
+        """Return the largest score-function norm of a logged action along a path, [T + 1]."""
         return score_function_norm(IndependentNormal(path[:, None], self.scale), self.actions).amax(dim=1).numpy()
 
     def taper_bound(self, start: Tensor, num_steps: int) -> Tensor:

@@ -87,7 +87,7 @@ def test_pieces_of_any_kind_are_joined_in_order(tmp_path, monkeypatch, bytes_at_
 
 
 def test_pieces_that_do_not_belong_together_are_a_mistake_of_ours(tmp_path):
-    with pytest.raises(ValueError, match=r"pieces of slate\.npy differ"):
+    with pytest.raises(ValueError, match=r"pieces of slate\.npy have the dtypes and shapes"):
         write_dataset(tmp_path / "log", columns() | {"rows/slate": [np.zeros((2, 2)), np.zeros((3, 3))]}, FACTS)
     assert not (tmp_path / "log").exists()
 

@@ -186,7 +186,7 @@ def test_a_piece_from_outside_lives_in_a_session(on: dict[str, Any]):
     clicked = with_it["feedback"][..., 0].any(axis=2)
     there = np.cumsum(with_it["terminated"], axis=0) - with_it["terminated"] == 0
     np.testing.assert_array_equal(with_it["reward_vector"][..., -1], there & ~clicked)
-    # Its luck and its reward stand behind the others': until it ends a session, nothing else has changed.
+    # Its draws and its reward stand behind the others': until it ends a session, nothing else has changed.
     np.testing.assert_array_equal(with_it["feedback"][0], without["feedback"][0])
     alike = there & (np.cumsum(without["terminated"], axis=0) - without["terminated"] == 0)
     np.testing.assert_array_equal(with_it["feedback"][alike], without["feedback"][alike])
