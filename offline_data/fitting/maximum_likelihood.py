@@ -148,8 +148,8 @@ def maximize(
 def _climb(information: np.ndarray, gradient: np.ndarray) -> np.ndarray:
     if not len(gradient):
         return gradient
-    # Newton in units of each parameter's standard error. Where the surface is flat or bends up, an axis is climbed by the
-    # size of its curvature, 1e-8 at least: uphill, whatever the Hessian's signs.
+    # Newton's step in units of each parameter's standard error. Where the surface is flat or bends up, an axis is
+    # climbed by the size of its curvature, 1e-8 at least: uphill, whatever the Hessian's signs.
     scale = np.sqrt(np.maximum(np.abs(np.diag(information)), 1e-300))
     curvature, axes = np.linalg.eigh(information / np.outer(scale, scale))
     curvature = np.maximum(np.abs(curvature), 1e-8)
