@@ -222,7 +222,6 @@ def test_every_paper_of_the_source_is_on_the_page_of_papers():
 
 
 def test_the_figure_is_what_its_table_says(tmp_path: Path):
-    pytest.importorskip("matplotlib")
     images = ROOT / "docs" / "images"
     runpy.run_path(str(images / "selection.py"))["draw"](tmp_path / "drawn.svg")
     assert (tmp_path / "drawn.svg").read_bytes() == (images / "selection.svg").read_bytes()
