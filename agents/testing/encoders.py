@@ -13,10 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional
 
-from agents.families import ENCODERS
-from agents.nn.encoders.base import SessionEncoder
-from agents.nn.networks import NetworkConfig, make_encoder
-from agents.nn.session_space import SessionSpace
+from agents import ENCODERS, NetworkConfig, SessionEncoder, SessionSpace, make_encoder
 from agents.testing.policy_cases import compiling
 from offline_data.testing.histories import PaddedHistories, padded_histories
 from recenv.engine.session_batch import SessionBatch

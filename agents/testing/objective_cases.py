@@ -15,15 +15,23 @@ from torch import Tensor, nn
 from torch.distributions import Independent, Normal
 from torchrl.modules import ProbabilisticActor
 
-from agents.families import ENCODERS, OBJECTIVES, POLICIES
-from agents.nn.networks import NetworkConfig
-from agents.nn.session_space import SessionSpace
-from agents.objectives.base import Objective
-from agents.policies.base import Policy, make_policy
+from agents import (
+    ENCODERS,
+    OBJECTIVES,
+    POLICIES,
+    CriticConfig,
+    NetworkConfig,
+    Objective,
+    Policy,
+    SessionSpace,
+    fit_critic,
+    make_policy,
+    make_storage,
+    score_rows,
+)
 from agents.testing.policy_cases import policy_config
-from agents.training.log_columns import check_needs, make_storage
+from agents.training.log_columns import check_needs
 from agents.training.trainer import fitting_encoders
-from agents.values.critics import CriticConfig, fit_critic, score_rows
 from offline_data.behavior.base import ActionKind
 from offline_data.collection.collection import LogRequest, collect
 from offline_data.dial.quality import mixture_spec

@@ -14,8 +14,7 @@ from hypothesis import strategies as st
 from tensordict import TensorDict
 from torch import nn
 
-from agents.families import OBJECTIVES
-from agents.objectives.base import NEEDS, Objective
+from agents import NEEDS, OBJECTIVES, Objective
 from agents.testing.objective_cases import gaussian_actor, objective_case
 from agents.testing.policy_cases import compiling
 from recenv.errors import InvalidInput

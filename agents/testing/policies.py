@@ -12,11 +12,7 @@ import torch
 from tensordict import TensorDict
 from torch import Tensor
 
-from agents.families import POLICIES
-from agents.nn.session_space import SessionSpace
-from agents.objectives.bc import BcObjective
-from agents.objectives.drpo import DrpoConfig, DrpoObjective
-from agents.policies.base import make_policy
+from agents import OBJECTIVES, POLICIES, DrpoConfig, SessionSpace, make_policy
 from agents.testing.policy_cases import (
     ROWS,
     SPACES,
@@ -239,7 +235,7 @@ def nested_keys(part: Any, where: str) -> None:
     before = batch.clone()
     expected = case.distribution().log_prob(case.action)
     assert torch.equal(nested.get_dist(batch).log_prob(case.action), expected)
-    objective = BcObjective(nested)
+    objective = OBJECTIVES.get("bc")(nested)
     assert ("agents", "chosen") in objective.in_keys
     assert torch.equal(objective.log_prob(batch), expected)
     torch.testing.assert_close(objective(batch)["loss_actor"], -expected.mean())
@@ -254,7 +250,7 @@ def objective_of_a_logs_batch_reaches_every_parameter(part: Any, where: str) -> 
     """Cloning gives every trained parameter a finite gradient, and leaves the batch as it was."""
     case = policy_case(part, where)
     before = case.batch.clone()
-    objective = BcObjective(case.policy)
+    objective = OBJECTIVES.get("bc")(case.policy)
     loss = objective(case.batch)["loss_actor"]
     torch.testing.assert_close(loss, -case.distribution().log_prob(case.action).mean())
     loss.backward()
@@ -273,7 +269,7 @@ def objective_of_a_logs_batch_reaches_every_parameter(part: Any, where: str) -> 
 def divergence_from_a_copy_of_the_parameters(part: Any, where: str) -> None:
     """KL from a copy of the parameters is zero, until they move."""
     case = policy_case(part, where)
-    objective = DrpoObjective(case.policy, config=DrpoConfig())
+    objective = OBJECTIVES.get("drpo")(case.policy, config=DrpoConfig())
     torch.manual_seed(0)
     assert objective.reference_kl(case.batch).abs() < 1e-6
     perturb(case.policy, 0.1, seed=5)
@@ -302,7 +298,7 @@ def a_copy_is_independent(part: Any) -> None:
 def loss_compiles_as_one_graph(part: Any, where: str) -> None:
     """The cloning loss compiles as one graph, to the same value."""
     case = policy_case(part, where)
-    objective = BcObjective(case.policy)
+    objective = OBJECTIVES.get("bc")(case.policy)
     with compiling():
         compiled = torch.compile(lambda batch: objective(batch)["loss_actor"], fullgraph=True, backend="eager")
         torch.testing.assert_close(compiled(case.batch), objective(case.batch)["loss_actor"])

@@ -15,11 +15,7 @@ import torch
 from tensordict import TensorDict
 from torch import Tensor
 
-from agents.batches.replay import LogStorage
-from agents.families import POLICIES
-from agents.nn.networks import NetworkConfig
-from agents.nn.session_space import SessionSpace
-from agents.policies.base import Policy, make_policy
+from agents import POLICIES, LogStorage, NetworkConfig, Policy, SessionSpace, make_policy
 from offline_data.behavior.base import ActionKind
 from offline_data.collection.collection import LogRequest, collect
 from offline_data.interop.foreign_log import ImportOptions, import_interactions

@@ -9,11 +9,8 @@ from typing import Any, Final
 import pytest
 import torch
 
-from agents.families import SCORES
-from agents.nn.networks import NetworkConfig
+from agents import SCORES, CriticConfig, NetworkConfig, Score, score_log
 from agents.testing.policy_cases import policy_log
-from agents.values.critics import CriticConfig
-from agents.values.scores.base import Score, score_log
 from offline_data.behavior.base import ActionKind
 from recenv.errors import InvalidInput
 from recenv.testing.contract import Contract, example_config
