@@ -116,10 +116,11 @@ class SessionConfig:
         )
         object.__setattr__(self, "pieces", tuple(further[name] for name in sorted(further)))
         pieces = self.piece_configs()
-        for name in USER_MODELS.part_of(self.user_model).requires:
+        model = USER_MODELS.part_of(self.user_model)
+        for name in model.requires:
             require(
                 pieces.get(name) is not None,
-                f"{name}=None, and user_model {self.user_model.name!r} needs that piece; pass {name}=True",
+                f"{name}=None, and user_model {USER_MODELS.name_of(model)!r} needs that piece; pass {name}=True",
             )
         num_items = self.catalog.num_items
         require(

@@ -152,6 +152,10 @@ def fit_user_model(
         hasattr(config.user_model, "affinity_weight"),
         f"user_model {config.user_model.name!r} has no affinity_weight; fit a log of one that has",
     )
+    require(
+        config.choice.click_constant is not None,
+        f"choice={config.choice!r} has no likelihood that fit knows; fit a log of one that names its click_constant",
+    )
     follows = interest == "mean_path" and USER_MODELS.part_of(config.user_model).follows_mean_path
     step = config.user_model.interest_step if follows else 0.0
     held_out = holdout(dataset, holdout_fraction, seed)

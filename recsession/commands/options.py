@@ -82,8 +82,8 @@ def _sections(config: SessionConfig) -> Iterator[_Section]:
         elif name == "catalog":
             state = meanings[name]
         else:
-            known = (USER_MODELS if name == "user_model" else CHOICE_MODELS).registered()
-            state = f"{part.name} (one of {', '.join(known)})"
+            family = USER_MODELS if name == "user_model" else CHOICE_MODELS
+            state = f"{family.name_of(type(part))} (one of {', '.join(family.registered())})"
         yield _Section(name, f"{name}: {state}", _values(part), field_meanings(type(part)))
 
 

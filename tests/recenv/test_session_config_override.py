@@ -168,7 +168,9 @@ def test_a_user_model_that_leaves_takes_its_world_with_it(barren: str):
 def test_a_piece_that_the_user_model_needs_stays_on(barren: str, off: dict[str, Any]):
     with pytest.raises(InvalidInput) as caught:
         SessionConfig().override(user_model=barren, **off)
-    assert str(caught.value) == ("satisfaction=None, and user_model 'barren' needs that piece; pass satisfaction=True")
+    assert str(caught.value) == (
+        f"satisfaction=None, and user_model '{USER_MODELS.name_of(Barren)}' needs that piece; pass satisfaction=True"
+    )
     with pytest.raises(InvalidInput, match="needs that piece"):
         SessionConfig(user_model=BarrenConfig())
 

@@ -241,6 +241,13 @@ def test_a_model_that_the_fit_does_not_know_is_not_called_exact(logged, monkeypa
     assert line == "InterestEvolution does not say what moves its clicks beyond_fit: something may be left out"
 
 
+def test_a_choice_model_without_a_likelihood_is_refused(logged, monkeypatch):
+    log = logged(0, 100, **EXACT)
+    monkeypatch.setattr(type(log.config.choice), "click_constant", None)
+    with pytest.raises(InvalidInput, match="has no likelihood that fit knows; fit a log of one that names its click_c"):
+        fit_user_model(log)
+
+
 def test_a_profile_of_noise_is_no_better_than_a_constant_rate(logged):
     log = logged(0, 200, user_model="interest_exploration", max_steps=20)
     held_out = fit_user_model(log).held_out
