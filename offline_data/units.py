@@ -127,7 +127,9 @@ class _Crew:
                 self._call(suspects[:1] or left)
                 if not suspects:
                     return
-            except BrokenProcessPool as error:
+            except Exception as error:
+                if not _tells_of_a_death(error):
+                    raise
                 # None stands for a worker that has died before it came to a unit.
                 deaths.update(self._under_way() or [None])
                 for place, count in deaths.items():
@@ -233,6 +235,11 @@ class _Call(threading.Thread):
                     return
             except KeyboardInterrupt:
                 continue
+
+
+def _tells_of_a_death(error: Exception) -> bool:
+    """Return whether joblib's back end, loky or Ray, says that a worker is gone, and not what a unit has raised."""
+    return isinstance(error, BrokenProcessPool) or "RayActorError" in [kind.__name__ for kind in type(error).__mro__]
 
 
 def _has_its_needs(unit: Unit) -> bool:
