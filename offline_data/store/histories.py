@@ -17,7 +17,7 @@ from offline_data.store.dataset import LoggedDataset
 from recenv.catalog import Catalog
 from recenv.dynamics.candidates import ItemSupply
 from recenv.dynamics.session_pieces import SessionPieces
-from recenv.engine.session_batch import Observation
+from recenv.engine.session_batch import Observation, tell_time
 from recenv.errors import InvalidInput, require
 
 
@@ -86,7 +86,7 @@ class ObservationBuilder:
         clock = np.empty((count, 2), np.float32)
         step, end = (place.step + 1, place.after) if after else (place.step, place.before)
         _gather_windows(place.start, end, self._window, self._items, self._feedback, items, feedback)
-        _tell_time(step, end - place.start, self._max_steps, clock)
+        tell_time(step, end - place.start, self._max_steps, clock)
         observation = {} if self._profile is None else {"profile": self._profile.take(place.session, axis=0)}
         observation |= {"history_items": items, "history_feedback": feedback, "clock": clock}
         return observation if self._offer is None else observation | self._offer.observe(place, step, after=after)
@@ -233,10 +233,3 @@ def _gather_windows(starts, ends, window, items, feedback, out_items, out_feedba
             out_flat[b, i] = 0.0
         for i in range(size * channels):
             out_flat[b, padding + np.uint64(i)] = flat[first + np.uint64(i)]
-
-
-@njit(cache=True, error_model="numpy", nogil=True)
-def _tell_time(steps, num_consumed, max_steps, clock):
-    for b in range(len(steps)):
-        clock[b, 0] = min(1.0, np.float64(steps[b]) / max_steps)
-        clock[b, 1] = min(1.0, np.float64(num_consumed[b]) / max_steps)

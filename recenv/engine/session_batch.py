@@ -326,11 +326,12 @@ class _Block:
 
     def observe(self, history_items: np.ndarray, history_feedback: np.ndarray, clock: np.ndarray) -> None:
         self.history.copy_windows(history_items, history_feedback)
-        _tell_time(self.steps, self.history.num_consumed, self.world.config.max_steps, clock)
+        tell_time(self.steps, self.history.num_consumed, self.world.config.max_steps, clock)
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
-def _tell_time(steps, num_consumed, max_steps, clock):
+def tell_time(steps, num_consumed, max_steps, clock):
+    """Write the clock `[B, 2]` of observations: steps and consumed items `[B]` as shares of `max_steps`, at most 1."""
     for b in range(len(steps)):
         clock[b, 0] = min(1.0, np.float64(steps[b]) / max_steps)
         clock[b, 1] = min(1.0, np.float64(num_consumed[b]) / max_steps)

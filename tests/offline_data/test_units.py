@@ -196,9 +196,10 @@ def test_ctrl_c_in_a_terminal_ends_all_at_once(tmp_path, presses):
         pass
     _, status = os.waitpid(pid, 0)
     assert os.waitstatus_to_exitcode(status) == -signal.SIGINT
-    assert shown.count(b"Traceback") == 1
     assert gone_soon(workers)
-    assert not (tmp_path / "under-way").exists() or presses > 1
+    if presses == 1:  # more may also fall into what this process does on its way out
+        assert shown.count(b"Traceback") == 1
+        assert not (tmp_path / "under-way").exists()
 
 
 @pytest.mark.nightly
