@@ -10,7 +10,15 @@ from hypothesis import strategies as st
 
 @dataclass(frozen=True)
 class PaddedHistories:
-    """Consumed items of B sessions that have had different numbers of events, padding in front."""
+    """Consumed items of B sessions that have had different numbers of events, padding in front.
+
+    Examples:
+        >>> import numpy as np
+        >>> from offline_data.testing import PaddedHistories
+        >>> histories = PaddedHistories(np.array([[-1, 4]], np.int32), np.zeros((1, 2, 1), np.float32), lengths=(1,))
+        >>> histories.items.shape, histories.lengths
+        ((1, 2), (1,))
+    """
 
     items: np.ndarray
     """[B, h] int32, -1 for padding."""

@@ -49,7 +49,14 @@ def quick(count: int = 30) -> settings:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one check of a part."""
+    """What became of one check of a part.
+
+    Examples:
+        >>> from recenv.testing import check_choice_model
+        >>> outcome = check_choice_model.checks["config_is_frozen_and_documented"].outcome("position_based")
+        >>> outcome.state
+        'ok'
+    """
 
     name: str
     """Of the check."""
@@ -61,7 +68,15 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Check:
-    """One promise of a family."""
+    """One promise of a family.
+
+    Examples:
+        >>> from recenv.testing import check_user_model
+        >>> check = check_user_model.checks["config_is_frozen_and_documented"]
+        >>> check("interest_evolution")
+        >>> check.promise
+        'The config is a frozen dataclass; its docstring, and a string below each field, say what they mean.'
+    """
 
     family: Registry[Any]
     """Whose."""

@@ -19,7 +19,13 @@ _DECLARED: Final = re.compile(r"to (?P<kind>an integer|a number) in (?P<left>[\[
 
 @dataclass(frozen=True)
 class Range:
-    """Allowed values of an option: ends, which of them are excluded, and whether only whole numbers are allowed."""
+    """Allowed values of an option: ends, which of them are excluded, and whether only whole numbers are allowed.
+
+    Examples:
+        >>> from recenv.testing import Range
+        >>> Range(0.0, 1.0, low_open=True).beyond()[0]
+        0.0
+    """
 
     low: float
     """Minus infinity for none."""
