@@ -215,6 +215,7 @@ class Catalog:
         explained = np.sqrt(dim) * (embeddings @ direction)
         quality = config.quality_mean + config.quality_scale * explained + config.quality_noise * noise[:, 0]
         quality = np.clip(quality, -QUALITY_LIMIT, QUALITY_LIMIT)
+        # Items of one quality are all average: 0 / 1e-12.
         standard = (quality - quality.mean()) / max(float(quality.std()), 1e-12)
         appeal = -config.clickbait * standard + np.sqrt(1.0 - config.clickbait**2) * noise[:, 1]
         length = config.length_mean * np.exp(config.length_spread * noise[:, 2])

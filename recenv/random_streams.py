@@ -88,7 +88,7 @@ def fill_uniforms(seeds, stream, episodes, steps, out):
         _philox(np.uint64(start // 4), seeds, stream, episodes, steps, words)
         for j in range(min(4, num_draws - start)):
             for b in range(batch_size):
-                # A word fits a signed integer, which processors convert faster.
+                # A word fits a signed integer, which processors convert faster; the half keeps 0 and 1 out.
                 out[b, start + j] = (np.float64(np.int64(words[j, b])) + 0.5) * _SCALE
 
 

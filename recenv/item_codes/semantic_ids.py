@@ -262,6 +262,7 @@ def _seed_centroids(columns, draws, nearest, distances, centroids):
         total = 0.0
         for n in range(num_points):
             nearest[n] = min(nearest[n], distances[n])
+            # In float64: to a large float32 sum, the distances of the last points would add nothing.
             total += np.float64(nearest[n])
         count += 1
         if total == 0.0 or count == len(centroids):
@@ -301,6 +302,7 @@ def _move_centroids(points, tokens, sums, counts, centroids):
     for n in range(num_points):
         counts[tokens[n]] += 1
         for j in range(dim):
+            # In float64: the mean of a million float32 points would drift.
             sums[tokens[n], j] += np.float64(points[n, j])
     for c in range(len(centroids)):
         if counts[c] > 0:
@@ -312,7 +314,7 @@ def _move_centroids(points, tokens, sums, counts, centroids):
 def _nearest_items(
     first_child, node_tokens, leaf_items, parents, leaves, codebooks, codes, offered, starts, open_in, out
 ):
-    # open_in[n] is the last index in which an item below node n was on offer.
+    # open_in[n] is the last session in which an item below node n was on offer.
     batch_size, num_positions, num_levels = codes.shape
     first_leaf = len(first_child) - 1
     for b in range(batch_size):

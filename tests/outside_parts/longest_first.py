@@ -19,5 +19,5 @@ class LongestFirst(ItemRankingPolicy):
     @cached_property
     def item_utilities(self) -> np.ndarray:
         """The standardised log length of every item."""
-        score = np.log(self.world.catalog.length.astype(np.float64))
-        return (score - score.mean()) / (score.std() + 1e-9)  # a catalogue of one length has no preference
+        length = np.log(self.world.catalog.length.astype(np.float64))
+        return (length - length.mean()) / (length.std() + 1e-9)  # a catalogue of one length has no preference

@@ -115,6 +115,7 @@ class LongTermSatisfaction(UserModel):
     def clickbaitness(self) -> np.ndarray:
         """The c of each item, [N] float64 in [0, 1]."""
         log_odds = self.config.clickbait_slope * self.catalog.appeal.astype(np.float64)
+        # Within 700 nats the exponential is finite.
         return 1.0 / (1.0 + np.exp(np.clip(-log_odds, -700.0, 700.0)))
 
     @cached_property
