@@ -48,7 +48,7 @@ class Comparison:
     num_judge_sessions: int = 2_000
     """Sessions of the second log, half of them the expert's, for off-policy evaluation."""
     num_evaluation_sessions: int = 2_000
-    """Simulated sessions that a policy's score is measured on."""
+    """Simulated sessions that a policy's normalised score is measured on."""
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
     """Training budget, the same for every method."""
     critic: CriticConfig = field(default_factory=CriticConfig)

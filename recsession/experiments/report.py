@@ -55,8 +55,8 @@ def format_table(results: dict[str, Any]) -> str:
     seeds = ", ".join(map(str, results["seeds"]))
     noise = f"{percent(1 - results['good_fraction'])} {results['noise']}"
     facts = f"{percent(results['good_fraction'])} good data, {noise}; seeds {seeds}"
-    scores = _align(METHOD_HEADER, method_rows(results))
-    blocks = [textwrap.fill(facts, TABLE_WIDTH), scores + (f"\n{BEST}" if len(results["seeds"]) > 1 else "")]
+    methods = _align(METHOD_HEADER, method_rows(results))
+    blocks = [textwrap.fill(facts, TABLE_WIDTH), methods + (f"\n{BEST}" if len(results["seeds"]) > 1 else "")]
     if points := ope_points(results):
         blocks.append(_align(OPE_HEADER, ope_rows(points)))
     stops = [textwrap.fill(stop, TABLE_WIDTH, subsequent_indent="    ") for stop in stop_sentences(results)]
@@ -106,16 +106,16 @@ def method_rows(results: dict[str, Any]) -> list[list[str]]:
 
 
 def _best(results: dict[str, Any], key: str) -> set[str]:
-    """Return the methods that `BEST` marks in the column of that score; none where there is one seed."""
-    scores = {name: method[key] for name, method in results["methods"].items()}
-    scores = {
-        name: score for name, score in scores.items() if all(finite(score[end]) for end in ("mean", "low", "high"))
+    """Return the methods that `BEST` marks in the column of that normalised score; none where there is one seed."""
+    intervals = {name: method[key] for name, method in results["methods"].items()}
+    intervals = {
+        name: each for name, each in intervals.items() if all(finite(each[end]) for end in ("mean", "low", "high"))
     }
-    if not scores or len(results["seeds"]) == 1:
+    if not intervals or len(results["seeds"]) == 1:
         return set()
-    highest = max(scores.values(), key=lambda score: score["mean"])
+    highest = max(intervals.values(), key=lambda each: each["mean"])
     return {
-        name for name, score in scores.items() if score["low"] <= highest["high"] and score["high"] >= highest["low"]
+        name for name, each in intervals.items() if each["low"] <= highest["high"] and each["high"] >= highest["low"]
     }
 
 

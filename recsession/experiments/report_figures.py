@@ -57,7 +57,7 @@ def draw_figures(results: Results, points: Sequence[Mapping[str, Any]]) -> list[
 
 @styled
 def normalized_score_chart(results: Results) -> Chart:
-    """Return the scores of every method in both ways of acting, beside the ceiling.
+    """Return the normalised scores of every method in both ways of acting, beside the ceiling.
 
     Args:
         results: the quickstart's results.
@@ -87,12 +87,13 @@ def _learning(results: Results) -> tuple[str, str, list[Chart]]:
     curves = _curves(results, "normalized_score")
     values = _values(curves)
     caption = (
-        "The score of each policy in the simulator while it learns: 1 is the expert, who sees the hidden state, 0 the "
+        "The normalised score of each policy in the simulator while it learns: 1 is the expert, who sees the hidden "
+        "state, 0 the "
         "policy that made the noise. Thick lines are means over seeds, thin lines single seeds, the shade spans them; "
         "a cross marks a run that stopped or left the numbers. Look for who reaches the dashed ceiling and stays there."
     )
     if any(not _FLOOR <= value <= _CEILING for value in values):
-        caption += f" Scores outside {_FLOOR:g} to {_CEILING:g} are cut off at the edge."
+        caption += f" Values outside {_FLOOR:g} to {_CEILING:g} are cut off at the edge."
     return "Learning curves", caption, [_learning_chart(results, curves)] if values else []
 
 
@@ -309,8 +310,8 @@ def _size(value: float) -> float:
     return value if finite(value) else math.inf
 
 
-def _span(scores: Sequence[float]) -> tuple[float, float]:
-    return max(min(scores) - 0.05, _FLOOR), min(max(scores) + 0.05, _CEILING)
+def _span(values: Sequence[float]) -> tuple[float, float]:
+    return max(min(values) - 0.05, _FLOOR), min(max(values) + 0.05, _CEILING)
 
 
 def _steps(curves: Curves) -> tuple[float, float]:

@@ -41,17 +41,17 @@ def write_report(results: dict[str, Any], path: Path) -> Path:
         f"quickstart · {_count(seeds)}",
         "Every method learned from the same logs, scores and budget, and acts in both ways: by the mean of its policy, "
         "and sampled from it.",
-        sections=[_scores(results), *_estimates(points), *draw_figures(results, points), _making(results)],
+        sections=[_normalized_scores(results), *_estimates(points), *draw_figures(results, points), _making(results)],
     )
     return write_page(path, page)
 
 
-def _scores(results: dict[str, Any]) -> Section:
+def _normalized_scores(results: dict[str, Any]) -> Section:
     seeds, reference = results["seeds"], results.get("reference")
     ends = ""
     if reference:
         noise, expert = (interval_text(reference[name]) for name in ("noise_return", "expert_return"))
-        ends = f"Score 0 is the noise policy's return per session, {noise}; 1 is the expert's, {expert}. "
+        ends = f"Normalised score 0 is the noise policy's return per session, {noise}; 1 is the expert's, {expert}. "
     one, seeds = len(seeds) == 1, _count(seeds)
     note = (
         f"{'' if one else f'{BEST}. '}{ends}The ceiling is behavior cloning on 100 % good data. Intervals are over "
@@ -59,7 +59,7 @@ def _scores(results: dict[str, Any]) -> Section:
     )
     table = Table(_joined(METHOD_HEADER), _alarmed(method_rows(results)), note=note)
     seen = "Filled marks act by the mean of the policy, hollow ones are sampled from it; bars are 95 % intervals."
-    return Section("Scores", [seen, [normalized_score_chart(results)], table, *stop_sentences(results)])
+    return Section("Normalised scores", [seen, [normalized_score_chart(results)], table, *stop_sentences(results)])
 
 
 def _estimates(points: list[dict[str, Any]]) -> list[Section]:

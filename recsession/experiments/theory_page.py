@@ -22,7 +22,8 @@ from recsession.experiments.theory.comparison import (
 
 _MOST_DOTS = 13
 _NOT_CLAIMED = (
-    "The growth of surprisal and score from step to step holds for coordinates in which the surprisal is convex: "
+    "The growth of surprisal and score function from step to step holds for coordinates in which the surprisal is "
+    "convex: "
     "logits, a mean at a fixed covariance, natural parameters. It is not claimed for a mean and a log scale learned "
     "together, for the weights of a network, or for Adam. A far negative shrinks a learned scale and a near one widens "
     "it: distance and scale do not both grow."
