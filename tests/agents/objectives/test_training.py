@@ -18,13 +18,18 @@ from agents.training.trainer import TrainerConfig, train
 from offline_data.store.dataset import LATENT_LABELS, LoggedDataset
 from recenv.testing.contract import examples_of
 from recenv.world import make_world
-from tests.agents.objectives.objective_cases import every_objective, every_pair
+from tests.agents.objectives.objective_cases import every_objective, every_other_pair, every_pair
 
 _CLONING_STEPS = 20  # instead of half of the run
 
 
 class Stop(Exception):
     """Stands for Ctrl-C, or the machine's end."""
+
+
+def assert_finite(curve):
+    for point in curve:
+        assert all(value is None or math.isfinite(value) for value in point.values()), point
 
 
 @pytest.mark.slow
@@ -39,12 +44,21 @@ def test_it_ends_better_than_it_began(name, policy):
     objective_config = config_class(**examples_of(OBJECTIVES.get(name))[-1], **cloning)
     run = train(case.log, case.scores, name, objective_config, config, seed=3)
     assert run.stopped is None
-    for point in run.curve:
-        assert all(value is None or math.isfinite(value) for value in point.values()), point
+    assert_finite(run.curve)
     began = make_policy(SessionSpace.of_log(case.log), case.policy, seed=3).eval()
     before, after = (roll_out(actor, world, 300, 0, deterministic=True) for actor in (began, run.actor))
     gain = after - before  # of the same users
     assert gain.mean() > 2 * gain.std() / math.sqrt(len(gain)), (before.mean(), after.mean())
+
+
+@every_other_pair
+def test_it_takes_steps(name, policy):
+    """What the night's pairs do at first."""
+    case = objective_case(name, policy)
+    run = train(case.log, case.scores, name, config=TrainerConfig(10, 32, log_interval=5, policy=case.policy), seed=3)
+    assert run.stopped is None
+    assert len(run.curve) > 1
+    assert_finite(run.curve)
 
 
 @every_objective
