@@ -102,7 +102,8 @@ def maximize(
     """Return a maximum within bounds, by Newton steps that are halved until they do not lose.
 
     Our own, since SciPy has no Newton's method that rests at a bound: on the fits of the tests `trust-constr` stopped
-    up to 50 standard errors from it, and `L-BFGS-B` read the log eight times as often for the same parameters.
+    up to 50 standard errors from it; `L-BFGS-B` took five times the evaluations, and stopped up to 1,000 nats short
+    where a cascade refuses points.
 
     Along directions where the function is convex the step follows its gradient by the curvature's size, so that every
     step climbs. A parameter at a bound which the gradient points out of rests there. It ends where the Newton
