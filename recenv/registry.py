@@ -184,7 +184,7 @@ class Registry(Generic[Part]):
         source, top = _source.get(), module_name.partition(".")[0]
         allowed = {module_name, *(module_name.rsplit(".", n)[0] for n in range(1, module_name.count(".") + 1))}
         require(
-            source is None or module_name in sys.modules or top in OWN_PACKAGES or allowed & _permitted.get(),
+            source is None or module_name in sys.modules or top in OWN_PACKAGES or bool(allowed & _permitted.get()),
             f"{source} names the {self.kind} {spec!r}, and nothing is imported because a file says so; if you trust "
             f"it, allow its module: --allow-import {module_name}, or allow_imports=({module_name!r},)",
         )
@@ -204,7 +204,7 @@ class Registry(Generic[Part]):
             )
         if part not in self._parts.values():
             self._parts[_path_of(part)] = part  # type: ignore[assignment] (checked above)
-        return part
+        return part  # type: ignore[return-value] (likewise)
 
     @cached_property
     def _sources(self) -> dict[str, PartSource]:

@@ -142,7 +142,7 @@ def padding_is_left_out(part: Any) -> None:
     found = []
     for rows in (slice(0, 40), slice(0, 64)):
         objective = case.objective()
-        some = batch[rows].clone()
+        some: Any = batch[rows].clone()
         spoil(objective, some, slice(40, 64))
         some["collector"] = {"mask": torch.arange(len(some)) < 40}
         out = objective(some)
@@ -187,7 +187,7 @@ def impossible_actions_are_not_nan(part: Any) -> None:
     case = objective_case(part)
     objective = case.objective()
     batch = case.rows(objective, np.full(8, int(case.scores.argmax())))
-    action = batch[objective.tensor_keys.action]
+    action: Any = batch[objective.tensor_keys.action]
     action[...] = 1e30 if case.log.action_kind == "proto" else -1
     if case.log.action_kind == "slate":
         action[:, 1] = 0  # not short: an item of no catalogue, then one

@@ -26,7 +26,8 @@ HASTY: Final = CriticConfig(
 
 def every_log(part: Any) -> Iterator[tuple[str, ActionKind]]:
     """Yield where each of three small logs is from, and its kind of actions."""
-    yield from (("plain", "proto"), ("plain", "slate"), ("imported", "slate"))
+    logs: tuple[tuple[str, ActionKind], ...] = (("plain", "proto"), ("plain", "slate"), ("imported", "slate"))
+    yield from logs
 
 
 def fits_a_critic(part: type[Score]) -> bool:
