@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from typing import Any, TypeVar, get_origin, get_type_hints
 
-from recenv.errors import InvalidInput, require, unknown_name
+from recenv.errors import require, unknown_name
 from recenv.registry import Registry, config_of
 
 Config = TypeVar("Config")
@@ -64,11 +64,10 @@ def _of_class(kind: type[Config], what: str, values: Mapping[str, Any]) -> Confi
     for key, value in values.items():
         if key not in known:
             raise unknown_name(what, key, known)
-        target = known[key].metadata.get("family", hints[key])
+        target: Any = known[key].metadata.get("family", hints[key])
         if isinstance(target, Registry) or is_dataclass(target):
-            if not isinstance(value, Mapping):
-                what = target.kind if isinstance(target, Registry) else target.__name__
-                raise InvalidInput(f"{key}={value!r} is not an object; pass the values of a {what}")
+            named = target.kind if isinstance(target, Registry) else target.__name__  # type: ignore[attr-defined]
+            require(isinstance(value, Mapping), f"{key}={value!r} is not an object; pass the values of a {named}")
             read = getattr(target, "from_dict", None)
             value = from_plain(target, value) if read is None else read(value)  # type: ignore[arg-type]
         elif isinstance(value, list) and get_origin(hints[key]) is tuple:

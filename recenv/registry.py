@@ -83,7 +83,7 @@ class Registry(Generic[Part]):
         self.package = package
         self.group = f"recsession.{group}"
         self.base_name = base
-        self._parts: dict[str, Part] = {}
+        self._parts: dict[str, Any] = {}
 
     @property
     def base(self) -> type:
@@ -111,7 +111,7 @@ class Registry(Generic[Part]):
                 f"{part.__name__} is registered as {name!r}, and its {config_of(part).__name__} is called {called!r}; "
                 f"give it a config of its own with name = {name!r}",
             )
-            self._parts[name] = part  # type: ignore[assignment] (the decorator keeps the part's own type)
+            self._parts[name] = part
             return part
 
         return enter
@@ -190,7 +190,7 @@ class Registry(Generic[Part]):
         )
         return self._checked(import_class(self.kind, spec), spec)
 
-    def _checked(self, part: Any, given: object) -> Part:
+    def _checked(self, part: Any, given: object) -> Any:
         require(
             isinstance(part, type) and issubclass(part, self.base),
             f"{self.kind} {given!r}: there is no class of that name that is a {self.base_name}; name one",
@@ -203,8 +203,8 @@ class Registry(Generic[Part]):
                 "config of its own",
             )
         if part not in self._parts.values():
-            self._parts[_path_of(part)] = part  # type: ignore[assignment] (checked above)
-        return part  # type: ignore[return-value] (likewise)
+            self._parts[_path_of(part)] = part
+        return part
 
     @cached_property
     def _sources(self) -> dict[str, PartSource]:

@@ -130,7 +130,7 @@ def add_estimates(columns: dict[str, Any], manifest: dict[str, Any], estimate: P
 
 
 def _estimate(path: Path, columns: Mapping[str, Any], manifest: dict[str, Any], seed: int) -> PropensityEstimate:
-    parts: dict[str, dict[str, np.ndarray]] = {name: {} for name in ("rows", "sessions", "events", "catalog")}
+    parts: dict[str, Any] = {name: {} for name in ("rows", "sessions", "events", "catalog")}
     for name, values in columns.items():
         folder, column = name.split("/")
         parts[folder][column] = values
