@@ -55,12 +55,8 @@ class PartSource:
         own = self.module.partition(".")[0]
         for base in self.definition.bases:
             module, name = origin.get(ast.unparse(base), ("", ""))
-            if module.partition(".")[0] == own:
-                yield next(
-                    PartSource(module, node)
-                    for node in _tree(module).body
-                    if isinstance(node, ast.ClassDef) and node.name == name
-                )
+            if module.partition(".")[0] == own and (defined := _defined(module, name)) is not None:
+                yield defined
 
 
 def registered_parts(package: str) -> dict[str, PartSource]:
@@ -80,6 +76,20 @@ def registered_parts(package: str) -> dict[str, PartSource]:
                     case ast.Call(func=ast.Attribute(attr="register"), args=[ast.Constant(value=str(name))]):
                         found[name] = PartSource(module, node)
     return found
+
+
+def _defined(module: str, name: str) -> PartSource | None:
+    """Return a class of the module that it is imported from: its own, or a face whose stub says where it stands."""
+    spec = find_spec(module)
+    stub = Path(str(spec and spec.origin)).with_suffix(".pyi")
+    faces = ast.parse(stub.read_text(encoding="utf-8")).body if stub.exists() else []
+    for node in (*_tree(module).body, *faces):
+        match node:
+            case ast.ClassDef(name=found) if found == name:
+                return PartSource(module, node)
+            case ast.ImportFrom(module=str(source), level=1, names=[ast.alias(name=found)]) if found == name:
+                return _defined(f"{module}.{source}", name)
+    return None
 
 
 @cache

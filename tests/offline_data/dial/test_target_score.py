@@ -267,8 +267,8 @@ CASES = [
 ]
 
 
-def test_every_user_model_and_noise_is_there():
-    assert set(WORLDS) == set(USER_MODELS.registered())
+def test_every_noise_is_there():
+    assert set(WORLDS) <= set(USER_MODELS.registered())
     assert set(NOISES) == set(named_datasets.NOISES)
 
 

@@ -11,7 +11,6 @@ from recenv import ChoiceModel, InvalidInput
 from recenv.dynamics.choice_models.exponential_cascade import ExponentialCascade
 from recenv.dynamics.choice_models.multinomial_logit import MultinomialLogit
 from recenv.dynamics.choice_models.position_based import PositionBased
-from recenv.families import CHOICE_MODELS
 from tests.recenv.dynamics.choice_models.choice_cases import EMPTY, ENDS, choose
 
 pytestmark = pytest.mark.kernels
@@ -39,7 +38,7 @@ def test_clicks_and_uniforms_of_a_slate():
     [
         *(
             (model, "position_decay", value)
-            for model in map(CHOICE_MODELS.get, CHOICE_MODELS.registered())
+            for model in (MultinomialLogit, ExponentialCascade, PositionBased)
             for value in (0.0, 1.01, math.nan)
         ),
         *((MultinomialLogit, "no_click_utility", value) for value in (1.1e6, -math.inf)),
