@@ -35,9 +35,6 @@ from .interop.parquet import export_parquet as export_parquet
 from .interop.propensities import estimate_propensities as estimate_propensities
 from .interop.readers.base import LogReader as LogReader
 from .interop.readers.base import Progress as Progress
-from .interop.readers.kuairand import import_kuairand as import_kuairand
-from .interop.readers.movielens import import_movielens as import_movielens
-from .interop.readers.open_bandit import import_open_bandit as import_open_bandit
 from .interop.readers.open_bandit import read_open_bandit as read_open_bandit
 from .ope.base import Estimate as Estimate
 from .ope.base import Estimator as Estimator

@@ -16,16 +16,13 @@ from typing import Any, Final, Literal
 import numpy as np
 
 from offline_data.families import READERS
-from offline_data.interop.foreign_log import ImportOptions, import_interactions
+from offline_data.interop.foreign_log import import_interactions
 from offline_data.interop.interactions import Ids, Interactions, label_columns
 from offline_data.interop.readers.base import LogReader
 from offline_data.interop.tables import Kind, Progress, read_tables
 from offline_data.store.dataset import LoggedDataset
 from recenv.errors import require, require_range, unknown_name
 
-Logs = Literal["all", "standard", "random"]
-
-POOL_SIZE: Final = 7583
 FEEDBACK: Final = {
     "click": "is_click",
     "long_view": "long_view",
@@ -39,75 +36,71 @@ FEEDBACK: Final = {
 _COPY: Final = "copy it from the published dataset"
 
 
-def import_kuairand(
-    path: str | Path,
-    out: str | Path,
-    *,
-    logs: Logs = "all",
-    pool_size: int = POOL_SIZE,
-    options: ImportOptions | None = None,
-    progress: Progress | None = None,
-) -> LoggedDataset:
-    """Read KuaiRand and return it as a dataset of one-item slates, in the order of time.
+@READERS.register("kuairand")
+@dataclass(frozen=True, kw_only=True)
+class KuairandReader(LogReader):
+    """Read KuaiRand (Pure, 1K or 27K): videos shown one by one, and videos put among them at random.
 
-    Feedback: the names of `FEEDBACK`, and `watch_fraction`, the time watched over the video's, at most 1. `click` is a
-    click in the two-column view and a valid play in the single-column one. The reward is the click, unless
-    `options.reward_weights` say otherwise. Embeddings of the videos are their tags, see `label_columns`, where
+    `path` is the folder of the release, or the `data` in it. Slates are of one item, in the order of time. Feedback:
+    the names of `FEEDBACK`, and `watch_fraction`, the time watched over the video's, at most 1. `click` is a click in
+    the two-column view and a valid play in the single-column one. The reward is the click, unless the options' reward
+    weights say otherwise. Embeddings of the videos are their tags, see `label_columns`, where
     `video_features_basic_*.csv` is there. `rows/is_rand` tells the random videos.
 
-    Which video stands at a random place is uniform over the pool, so that with `logs="random"` propensities are exact,
-    1 / pool_size; with the standard logs they are missing.
-
-    Args:
-        path: the release's folder, or the `data` in it.
-        out: the dataset's folder, which is not there yet.
-        logs: "standard", "random", or "all" of both, as the users saw them.
-        pool_size: videos of the random pool; the published 7,583 for every version.
-        options: how sessions and rewards are made.
-        progress: called with the number of rows of each batch.
-
-    Raises:
-        InvalidInput: for a missing or damaged file, or a value out of range.
+    Which video stands at a random place is uniform over the pool, so that of the random logs alone propensities are
+    exact, 1 / pool_size; with the standard logs they are missing.
     """
-    if logs not in ("all", "standard", "random"):
-        raise unknown_name("KuaiRand logs", logs, ("all", "standard", "random"))
-    require_range("pool_size", pool_size, 1, integer=True)
-    folder = Path(path)
-    folder = folder / "data" if (folder / "data").is_dir() else folder
-    patterns = ["log_standard_*.csv", "log_random_*.csv"] if logs == "all" else [f"log_{logs}_*.csv"]
-    logged = [file for pattern in patterns for file in sorted(folder.glob(pattern))]
-    require(bool(logged), f"{folder} has no file {' or '.join(patterns)}; pass the folder of a KuaiRand release")
-    kinds: dict[str, Kind] = {
-        "user_id": "id",
-        "video_id": "id",
-        "time_ms": "time_ms",
-        "play_time_ms": "single",
-        "duration_ms": "single",
-        "is_rand": "flag",
-        **dict.fromkeys(FEEDBACK.values(), "single"),
-    }
-    values, files = read_tables(logged, kinds, progress=progress)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        watched = values.pop("play_time_ms") / values.pop("duration_ms")
-    feedback = {name: values[column] for name, column in FEEDBACK.items()}
-    # Nothing of a film without length is 0 / 0, no watching; a film watched twice is watched whole.
-    feedback["watch_fraction"] = np.clip(np.nan_to_num(watched, nan=0.0), 0.0, 1.0)
-    random = values["is_rand"]
-    shown = len(np.unique(values["video_id"].codes[random]))
-    require(shown <= pool_size, f"pool_size={pool_size} is less than the {shown:,} videos shown at random; raise it")
-    item, catalog, video_files = _videos(values["video_id"], folder, progress)
-    log = Interactions(
-        files=[*files, *video_files],
-        user=values["user_id"],
-        item=item,
-        feedback=feedback,
-        timestamp=values["time_ms"],
-        item_log_prob=np.full(len(random), -np.log(pool_size)) if logs == "random" else None,
-        row_columns={"is_rand": random},
-        catalog=catalog,
-    )
-    facts = {"logs": logs, "pool_size": pool_size}
-    return import_interactions(out, log, "kuairand", options=options or ImportOptions(), facts=facts)
+
+    logs: Literal["all", "standard", "random"] = "all"
+    """The standard logs, the random ones, whose propensities are exact, or all, as the users saw them."""
+    pool_size: int = 7583
+    """Videos of the random pool; the published number, of every version, by default."""
+
+    def __post_init__(self) -> None:
+        if self.logs not in ("all", "standard", "random"):
+            raise unknown_name("KuaiRand logs", self.logs, ("all", "standard", "random"))
+        require_range("pool_size", self.pool_size, 1, integer=True)
+
+    def read(self, out: Path, progress: Progress | None = None) -> LoggedDataset:
+        """See `LogReader.read`."""
+        folder = self.path / "data" if (self.path / "data").is_dir() else self.path
+        patterns = ["log_standard_*.csv", "log_random_*.csv"] if self.logs == "all" else [f"log_{self.logs}_*.csv"]
+        logged = [file for pattern in patterns for file in sorted(folder.glob(pattern))]
+        require(bool(logged), f"{folder} has no file {' or '.join(patterns)}; pass the folder of a KuaiRand release")
+        kinds: dict[str, Kind] = {
+            "user_id": "id",
+            "video_id": "id",
+            "time_ms": "time_ms",
+            "play_time_ms": "single",
+            "duration_ms": "single",
+            "is_rand": "flag",
+            **dict.fromkeys(FEEDBACK.values(), "single"),
+        }
+        values, files = read_tables(logged, kinds, progress=progress)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            watched = values.pop("play_time_ms") / values.pop("duration_ms")
+        feedback = {name: values[column] for name, column in FEEDBACK.items()}
+        # Nothing of a film without length is 0 / 0, no watching; a film watched twice is watched whole.
+        feedback["watch_fraction"] = np.clip(np.nan_to_num(watched, nan=0.0), 0.0, 1.0)
+        random = values["is_rand"]
+        shown = len(np.unique(values["video_id"].codes[random]))
+        require(
+            shown <= self.pool_size,
+            f"pool_size={self.pool_size} is less than the {shown:,} videos shown at random; raise it",
+        )
+        item, catalog, video_files = _videos(values["video_id"], folder, progress)
+        log = Interactions(
+            files=[*files, *video_files],
+            user=values["user_id"],
+            item=item,
+            feedback=feedback,
+            timestamp=values["time_ms"],
+            item_log_prob=np.full(len(random), -np.log(self.pool_size)) if self.logs == "random" else None,
+            row_columns={"is_rand": random},
+            catalog=catalog,
+        )
+        facts = {"logs": self.logs, "pool_size": self.pool_size}
+        return import_interactions(out, log, "kuairand", options=self.options, facts=facts)
 
 
 def _videos(
@@ -133,19 +126,3 @@ def _videos(
     catalog: dict[str, Any] = label_columns(Ids(label, np.append(labels.source, "")), ",")
     item = Ids(np.searchsorted(both, shown.source)[shown.codes], both)
     return item, {**catalog, "length": length}, [(file, 0) for file in files]
-
-
-@READERS.register("kuairand")
-@dataclass(frozen=True, kw_only=True)
-class KuairandReader(LogReader):
-    """Read KuaiRand (Pure, 1K or 27K): videos shown one by one, and videos put among them at random."""
-
-    logs: Logs = "all"
-    """The standard logs, the random ones, whose propensities are exact, or all, in the order of time."""
-    pool_size: int = POOL_SIZE
-    """Videos of the random pool."""
-
-    def read(self, out: Path, progress: Progress | None = None) -> LoggedDataset:
-        """See `import_kuairand`; `path` is the folder of the release, or the data folder in it."""
-        options = {"logs": self.logs, "pool_size": self.pool_size, "options": self.options}
-        return import_kuairand(self.path, out, **options, progress=progress)  # type: ignore[arg-type]

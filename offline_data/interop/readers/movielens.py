@@ -16,14 +16,13 @@ from typing import Any, Final
 import numpy as np
 
 from offline_data.families import READERS
-from offline_data.interop.foreign_log import ImportOptions, import_interactions
+from offline_data.interop.foreign_log import import_interactions
 from offline_data.interop.interactions import Ids, Interactions, label_columns
 from offline_data.interop.readers.base import LogReader
 from offline_data.interop.tables import Progress, read_tables
 from offline_data.store.dataset import LoggedDataset
 from recenv.errors import InvalidInput, require, require_range
 
-LIKED_FROM: Final = 4.0
 _LARGEST: Final = 5.0
 _GENRES_100K: Final = 5
 _NO_GENRES: Final = "(no genres listed)"
@@ -47,71 +46,67 @@ class _Layout:
     """Film ids and genres joined by `|` of the films' file."""
 
 
-def import_movielens(
-    path: str | Path,
-    out: str | Path,
-    *,
-    liked_from: float = LIKED_FROM,
-    options: ImportOptions | None = None,
-    progress: Progress | None = None,
-) -> LoggedDataset:
-    """Read a MovieLens release and return it as a dataset of one-item slates.
+@READERS.register("movielens")
+@dataclass(frozen=True, kw_only=True)
+class MovielensReader(LogReader):
+    """Read MovieLens (100K, 1M, 10M, 20M, 25M, 32M, latest): films rated one by one.
 
-    Feedback: `click` (1: the film was rated, hence seen), `like` (a rating of `liked_from` or more), `rating` (over 5).
-    The reward is the like, unless `options.reward_weights` say otherwise. Embeddings of the films are their genres, see
-    `label_columns`; films that nobody rated are in the catalogue too.
-
-    Args:
-        path: the release's folder, with `u.data`, `ratings.dat` or `ratings.csv` in it.
-        out: the dataset's folder, which is not there yet.
-        liked_from: the lowest rating that is a like, in [0.5, 5].
-        options: how sessions and rewards are made.
-        progress: called with the number of rows of each batch.
-
-    Raises:
-        InvalidInput: for a missing or damaged file, or a value out of range.
+    `path` is the release's folder, with `u.data`, `ratings.dat` or `ratings.csv` in it. Slates are of one item.
+    Feedback: `click` (1: the film was rated, hence seen), `like`, `rating` (over 5). The reward is the like, unless the
+    options' reward weights say otherwise. Embeddings of the films are their genres, see `label_columns`; films that
+    nobody rated are in the catalogue too.
     """
-    require_range("liked_from", liked_from, 0.5, _LARGEST)
-    folder, options = Path(path), options or ImportOptions()
-    layout = next((each for each in _LAYOUTS if (folder / each.ratings).is_file()), None)
-    if layout is None:
-        wanted = " or ".join(each.ratings for each in _LAYOUTS)
-        raise InvalidInput(f"{folder} has no file {wanted}; pass the folder of a MovieLens release")
-    ratings, movies = folder / layout.ratings, folder / layout.movies
-    user, film, rated, time = layout.columns
-    values, files = read_tables(
-        [ratings],
-        {user: "id", film: "id", rated: "single", time: "time"},
-        delimiter=layout.delimiter,
-        names=layout.names,
-        progress=progress,
-    )
-    rating = values[rated]
-    item, genres = _films(values[film], _read(movies, layout.genres), movies)
-    log = Interactions(
-        files=[*files, (movies, 0)],
-        user=values[user],
-        item=item,
-        feedback={
-            "click": np.ones(len(rating)),
-            "like": (rating >= liked_from).astype(np.float64),
-            "rating": rating / _LARGEST,
-        },
-        timestamp=values[time],
-        catalog=label_columns(genres, "|"),
-    )
-    log.require_all(
-        rated, rating, (rating >= 0.0) & (rating <= _LARGEST), "a rating in [0, 5]; copy it from the published dataset"
-    )
-    return import_interactions(
-        out,
-        log,
-        "movielens",
-        options=options,
-        default_weights={"like": 1.0},
-        lacking=["films that were shown and not rated"],
-        facts={"liked_from": liked_from},
-    )
+
+    liked_from: float = 4.0
+    """The lowest rating that is a like, in [0.5, 5]."""
+
+    def __post_init__(self) -> None:
+        require_range("liked_from", self.liked_from, 0.5, _LARGEST)
+
+    def read(self, out: Path, progress: Progress | None = None) -> LoggedDataset:
+        """See `LogReader.read`."""
+        layout = next((each for each in _LAYOUTS if (self.path / each.ratings).is_file()), None)
+        if layout is None:
+            wanted = " or ".join(each.ratings for each in _LAYOUTS)
+            raise InvalidInput(f"{self.path} has no file {wanted}; pass the folder of a MovieLens release")
+        ratings, movies = self.path / layout.ratings, self.path / layout.movies
+        user, film, rated, time = layout.columns
+        values, files = read_tables(
+            [ratings],
+            {user: "id", film: "id", rated: "single", time: "time"},
+            delimiter=layout.delimiter,
+            names=layout.names,
+            progress=progress,
+        )
+        rating = values[rated]
+        item, genres = _films(values[film], _read(movies, layout.genres), movies)
+        log = Interactions(
+            files=[*files, (movies, 0)],
+            user=values[user],
+            item=item,
+            feedback={
+                "click": np.ones(len(rating)),
+                "like": (rating >= self.liked_from).astype(np.float64),
+                "rating": rating / _LARGEST,
+            },
+            timestamp=values[time],
+            catalog=label_columns(genres, "|"),
+        )
+        log.require_all(
+            rated,
+            rating,
+            (rating >= 0.0) & (rating <= _LARGEST),
+            "a rating in [0, 5]; copy it from the published dataset",
+        )
+        return import_interactions(
+            out,
+            log,
+            "movielens",
+            options=self.options,
+            default_weights={"like": 1.0},
+            lacking=["films that were shown and not rated"],
+            facts={"liked_from": self.liked_from},
+        )
 
 
 def _films(rated: Ids, films: list[tuple[int, str]], file: Path) -> tuple[Ids, Ids]:
@@ -174,16 +169,3 @@ _LAYOUTS: Final = (
     ),
     _Layout("u.data", "u.item", "\t", _CSV_COLUMNS, _CSV_COLUMNS, _u_item),
 )
-
-
-@READERS.register("movielens")
-@dataclass(frozen=True, kw_only=True)
-class MovielensReader(LogReader):
-    """Read MovieLens (100K, 1M, 10M, 20M, 25M, 32M, latest): films rated one by one."""
-
-    liked_from: float = LIKED_FROM
-    """The lowest rating that is a like."""
-
-    def read(self, out: Path, progress: Progress | None = None) -> LoggedDataset:
-        """See `import_movielens`; `path` is the folder that holds u.data, ratings.dat or ratings.csv."""
-        return import_movielens(self.path, out, liked_from=self.liked_from, options=self.options, progress=progress)

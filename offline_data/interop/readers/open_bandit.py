@@ -6,23 +6,19 @@ columns as published and as its sample ships in obp 0.5.7.
 
 from __future__ import annotations
 
-import csv
-import gzip
-import zlib
-from array import array
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, TextIO
+from typing import Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from offline_data.families import READERS
-from offline_data.interop.foreign_log import ImportOptions, import_interactions
+from offline_data.interop.foreign_log import import_interactions
 from offline_data.interop.interactions import Ids, Interactions
-from offline_data.interop.readers.base import LogReader, Progress
+from offline_data.interop.readers.base import LogReader
+from offline_data.interop.tables import Kind, Progress, read_tables
 from offline_data.ope.base import Estimate, estimate
 from offline_data.ope.sessions import LoggedSessions
 from offline_data.store.dataset import LoggedDataset
@@ -32,7 +28,11 @@ CAMPAIGNS = ("all", "men", "women")
 POLICIES = ("random", "bts")
 NUM_POSITIONS = 3
 
-_PARSERS = {"item_id": int, "position": int, "click": int, "propensity_score": float}
+_COLUMNS: Final[dict[str, Kind]] = {
+    **dict.fromkeys(("item_id", "position", "click"), "whole"),
+    "propensity_score": "number",
+}
+_COPY: Final = "copy it from the published dataset"
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,13 +74,16 @@ class ClickRate:
         return {"policy": self.policy, "log": self.log, **self.estimate.as_dict()}
 
 
-def read_open_bandit(path: str | Path, policy: str, campaign: str) -> OpenBanditLog:
+def read_open_bandit(
+    path: str | Path, policy: str, campaign: str, *, progress: Progress | None = None
+) -> OpenBanditLog:
     """Return the log at `<path>/<policy>/<campaign>/<campaign>.csv.gz` (or `.csv`), `item_context.csv` beside it.
 
     Args:
         path: the folder that holds `random/` and `bts/`.
         policy: "random" or "bts".
         campaign: "all", "men" or "women".
+        progress: called with the number of rows of each batch.
 
     Raises:
         InvalidInput: on an unknown policy or campaign (the nearest is suggested), a missing folder, file or column, a
@@ -96,9 +99,13 @@ def read_open_bandit(path: str | Path, policy: str, campaign: str) -> OpenBandit
         f"path={str(path)!r} has no folder {policy}/{campaign}; pass the folder that holds random/ and bts/ with "
         f"campaign {campaign!r} in each",
     )
-    num_items = _num_items(_existing(folder, "item_context.csv"))
+    items = _existing(folder, "item_context.csv")
+    (listed,) = _read(items, {"item_id": "whole"})
+    num_items = len(listed)
+    is_whole = np.array_equal(np.sort(listed), np.arange(num_items))
+    require(is_whole, f"{items}: item_id is not 0 to {num_items - 1}, each once; {_COPY}")
     file = _existing(folder, f"{campaign}.csv.gz", f"{campaign}.csv")
-    item_id, position, click, propensity = _read_columns(file, _PARSERS)
+    item_id, position, click, propensity = _read(file, _COLUMNS, progress)
     log = OpenBanditLog(policy, campaign, file, num_items, item_id, position - 1, click, propensity)
     _require_all(file, "item_id", item_id, (item_id >= 0) & (item_id < num_items), f"0 to {num_items - 1}")
     _require_all(file, "position", position, (log.position >= 0) & (log.position < NUM_POSITIONS), "1 to 3")
@@ -107,48 +114,41 @@ def read_open_bandit(path: str | Path, policy: str, campaign: str) -> OpenBandit
     return log
 
 
-def import_open_bandit(
-    path: str | Path,
-    out: str | Path,
-    *,
-    policy: str = "random",
-    campaign: str = "all",
-    options: ImportOptions | None = None,
-) -> LoggedDataset:
-    """Return one policy's log of one campaign as a dataset: a session is one item shown at one of the three positions.
+@READERS.register("open_bandit")
+@dataclass(frozen=True, kw_only=True)
+class OpenBanditReader(LogReader):
+    """Read the Open Bandit Dataset: clicks of a fashion store, with exact propensities.
 
-    The reward is the click, `rows/position` the position, from 0, and propensities are exact, of the item given the
-    position. Users are not told apart: each row is a user's.
-
-    Args:
-        path: the folder that holds `random/` and `bts/`.
-        out: the dataset's folder, which is not there yet.
-        policy: "random" or "bts".
-        campaign: "all", "men" or "women".
-        options: how rewards are made.
-
-    Raises:
-        InvalidInput: as `read_open_bandit` does, or if `out` exists.
+    `path` is the folder that holds `random/` and `bts/`. A session is one item shown at one of the three positions. The
+    reward is the click, `rows/position` the position, from 0; the propensity is that of the item given the position.
+    Users are not told apart: each row is a user's.
     """
-    log = read_open_bandit(path, policy, campaign)
-    rows = np.arange(len(log.click))
-    interactions = Interactions(
-        files=[(log.file, len(rows))],
-        user=Ids(rows, rows),
-        item=Ids(log.item_id, np.arange(log.num_items)),
-        feedback={"click": log.click.astype(np.float64)},
-        position=log.position,
-        item_log_prob=np.log(log.propensity),
-    )
-    facts = {"policy": policy, "campaign": campaign}
-    return import_interactions(
-        out,
-        interactions,
-        "open-bandit",
-        options=options or ImportOptions(),
-        lacking=["users: each row is a session of its own"],
-        facts=facts,
-    )
+
+    policy: Literal["random", "bts"] = "random"
+    """Whose log: random, or bts (Thompson sampling)."""
+    campaign: Literal["all", "men", "women"] = "all"
+    """All, men or women."""
+
+    def read(self, out: Path, progress: Progress | None = None) -> LoggedDataset:
+        """See `LogReader.read`, and `read_open_bandit` for what is refused."""
+        log = read_open_bandit(self.path, self.policy, self.campaign, progress=progress)
+        rows = np.arange(len(log.click))
+        interactions = Interactions(
+            files=[(log.file, len(rows))],
+            user=Ids(rows, rows),
+            item=Ids(log.item_id, np.arange(log.num_items)),
+            feedback={"click": log.click.astype(np.float64)},
+            position=log.position,
+            item_log_prob=np.log(log.propensity),
+        )
+        return import_interactions(
+            out,
+            interactions,
+            "open-bandit",
+            options=self.options,
+            lacking=["users: each row is a session of its own"],
+            facts={"policy": self.policy, "campaign": self.campaign},
+        )
 
 
 def position_item_frequencies(log: OpenBanditLog) -> NDArray[np.float64]:
@@ -232,72 +232,16 @@ def _existing(folder: Path, *names: str) -> Path:
     for name in names:
         if (folder / name).is_file():
             return folder / name
-    raise InvalidInput(f"{folder} has no file {' or '.join(names)}; copy it from the published dataset")
+    raise InvalidInput(f"{folder} has no file {' or '.join(names)}; {_COPY}")
 
 
-def _num_items(file: Path) -> int:
-    (item_id,) = _read_columns(file, {"item_id": int})
-    require(
-        np.array_equal(np.sort(item_id), np.arange(len(item_id))),
-        f"{file}: item_id is not 0 to {len(item_id) - 1}, each once; copy the file from the published dataset",
-    )
-    return len(item_id)
-
-
-@contextmanager
-def _opened(file: Path) -> Iterator[TextIO]:
-    """Open a plain or gzipped text file; what breaks while it is read becomes one `InvalidInput` that names it."""
-    try:
-        opener = gzip.open if file.suffix == ".gz" else open
-        with opener(file, "rt", newline="", encoding="utf-8") as stream:
-            yield stream
-    except (EOFError, OSError, UnicodeDecodeError, zlib.error, csv.Error) as error:
-        raise InvalidInput(f"{file} is truncated or unreadable ({error}); copy it again") from error
-
-
-def _read_columns(file: Path, parsers: dict[str, type[int] | type[float]]) -> list[NDArray[Any]]:
-    columns = [array("q" if parser is int else "d") for parser in parsers.values()]
-    with _opened(file) as stream:
-        rows = csv.reader(stream)
-        header = next(rows, [])
-        missing = [name for name in parsers if name not in header]
-        require(not missing, f"{file} has no column {', '.join(missing)}; copy it from the published dataset")
-        fields = [
-            (column, header.index(name), parse) for column, (name, parse) in zip(columns, parsers.items(), strict=True)
-        ]
-        for row in rows:
-            try:
-                require(len(row) == len(header), f"{len(row)} fields in place of {len(header)}")
-                for column, index, parse in fields:
-                    column.append(parse(row[index]))
-            except (ValueError, OverflowError) as error:
-                raise InvalidInput(f"{file} line {rows.line_num} is damaged ({error}); copy the file again") from error
-    require(len(columns[0]) > 0, f"{file} has a header and no rows; copy it from the published dataset")
-    return [np.array(column) for column in columns]
+def _read(file: Path, kinds: Mapping[str, Kind], progress: Progress | None = None) -> list[NDArray[Any]]:
+    values, counts = read_tables([file], kinds, progress=progress)
+    require(counts[0][1] > 0, f"{file} has a header and no rows; {_COPY}")
+    return [values[name] for name in kinds]
 
 
 def _require_all(file: Path, name: str, values: NDArray[Any], allowed: NDArray[np.bool_], range_text: str) -> None:
-    wrong = np.flatnonzero(~allowed)
-    require(
-        not len(wrong),
-        f"{file}: {name}={values[wrong[:1]]} in data row {wrong[0] + 1 if len(wrong) else 0} is not {range_text}; "
-        "copy the file from the published dataset",
-    )
-
-
-@READERS.register("open_bandit")
-@dataclass(frozen=True, kw_only=True)
-class OpenBanditReader(LogReader):
-    """Read the Open Bandit Dataset: clicks of a fashion store, with exact propensities."""
-
-    policy: Literal["random", "bts"] = "random"
-    """Whose log: random, or bts (Thompson sampling)."""
-    campaign: Literal["all", "men", "women"] = "all"
-    """All, men or women."""
-
-    def read(self, out: Path, progress: Progress | None = None) -> LoggedDataset:
-        """See `import_open_bandit`; `path` is the folder that holds random/ and bts/."""
-        log = import_open_bandit(self.path, out, policy=self.policy, campaign=self.campaign, options=self.options)
-        if progress:
-            progress(log.num_rows)
-        return log
+    if not allowed.all():
+        wrong = int(np.argmin(allowed))
+        raise InvalidInput(f"{file}: {name}={values[wrong]} in data row {wrong + 1} is not {range_text}; {_COPY}")

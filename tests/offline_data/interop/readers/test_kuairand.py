@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from offline_data.interop.readers.kuairand import FEEDBACK, import_kuairand
+from offline_data.interop.readers.kuairand import FEEDBACK, KuairandReader
 from recenv.errors import InvalidInput
 
 COLUMNS = (
@@ -60,7 +60,7 @@ def write(folder: Path, version: str = "pure", data: bool = True) -> Path:
 
 @pytest.mark.parametrize("data", [True, False])
 def test_all_logs_in_the_order_of_time(tmp_path, data):
-    log = import_kuairand(write(tmp_path / "KuaiRand-Pure", data=data), tmp_path / "out")
+    log = KuairandReader(path=write(tmp_path / "KuaiRand-Pure", data=data)).read(tmp_path / "out")
     assert log.sessions["source_user_id"].tolist() == [3, 7, 7]
     assert log.catalog["source_id"].tolist() == [100, 200, 300, 400]
     assert log.catalog["source_id"][log.rows["slate"][:, 0]].tolist() == [100, 200, 100, 300, 200, 200]
@@ -80,7 +80,7 @@ def test_all_logs_in_the_order_of_time(tmp_path, data):
 
 
 def test_videos_have_their_tags_and_lengths(tmp_path):
-    log = import_kuairand(write(tmp_path / "KuaiRand-Pure"), tmp_path / "out")
+    log = KuairandReader(path=write(tmp_path / "KuaiRand-Pure")).read(tmp_path / "out")
     half = np.float32(np.sqrt(0.5))
     # 12, 65, none; a video that is not described has neither tag nor length.
     np.testing.assert_allclose(log.catalog["embeddings"], [[half, half, 0], [1, 0, 0], [0, 0, 1], [0, 0, 1]], rtol=1e-6)
@@ -88,10 +88,10 @@ def test_videos_have_their_tags_and_lengths(tmp_path):
 
 
 def test_random_log_alone_has_exact_propensities(tmp_path):
-    log = import_kuairand(write(tmp_path / "KuaiRand-Pure"), tmp_path / "out", logs="random", pool_size=50)
+    log = KuairandReader(path=write(tmp_path / "KuaiRand-Pure"), logs="random", pool_size=50).read(tmp_path / "out")
     assert (log.num_rows, log.propensities) == (2, "exact")
     np.testing.assert_allclose(log.rows["behavior_log_prob"], np.log(1 / 50))
-    standard = import_kuairand(tmp_path / "KuaiRand-Pure", tmp_path / "standard", logs="standard")
+    standard = KuairandReader(path=tmp_path / "KuaiRand-Pure", logs="standard").read(tmp_path / "standard")
     assert (standard.num_rows, standard.propensities) == (4, "missing")
 
 
@@ -101,7 +101,7 @@ def test_parts_and_no_features(tmp_path):
     place = folder / "data"
     (place / "log_standard_4_22_to_5_08_27k_part2.csv").write_text(COLUMNS + "\n" + row(9, 900, 1) + "\n")
     (place / "video_features_basic_27k_part1.csv").unlink()
-    log = import_kuairand(folder, tmp_path / "out")
+    log = KuairandReader(path=folder).read(tmp_path / "out")
     assert log.num_rows == 7
     assert "embeddings" not in log.catalog
     assert "embeddings of the items" in log.manifest["source"]["lacking"]
@@ -111,16 +111,16 @@ def test_damage_is_named(tmp_path):
     folder = write(tmp_path / "KuaiRand-Pure")
     out = tmp_path / "out"
     with pytest.raises(InvalidInput, match=r"has no file log_standard_\*\.csv or log_random_\*\.csv"):
-        import_kuairand(tmp_path / "elsewhere", out)
+        KuairandReader(path=tmp_path / "elsewhere").read(out)
     with pytest.raises(InvalidInput, match="unknown KuaiRand logs 'rand'; did you mean 'random'"):
-        import_kuairand(folder, out, logs="rand")  # type: ignore[arg-type]
+        KuairandReader(path=folder, logs="rand").read(out)  # type: ignore[arg-type]
     with pytest.raises(InvalidInput, match="pool_size=1 is less than the 2 videos"):
-        import_kuairand(folder, out, pool_size=1)
+        KuairandReader(path=folder, pool_size=1).read(out)
     file = folder / "data" / "log_random_4_22_to_5_08_pure.csv"
     file.write_text(file.read_text() + row(1, 2, 3, is_click=3) + "\n")
     with pytest.raises(InvalidInput, match=r"log_random_4_22_to_5_08_pure\.csv: data row 3: click=3\.0 is not in"):
-        import_kuairand(folder, out)
+        KuairandReader(path=folder).read(out)
     file.write_text(file.read_text().replace("is_click", "clicked"))
     with pytest.raises(InvalidInput, match=r"log_random_4_22_to_5_08_pure\.csv has no column is_click"):
-        import_kuairand(folder, out)
+        KuairandReader(path=folder).read(out)
     assert not out.exists()

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from offline_data.interop.foreign_log import ImportOptions
-from offline_data.interop.readers.movielens import import_movielens
+from offline_data.interop.readers.movielens import MovielensReader
 from recenv.errors import InvalidInput
 
 # (user, film, rating, time): user 5's second visit is a day later.
@@ -48,7 +48,7 @@ def test_every_layout_says_the_same(tmp_path, release):
     folder = tmp_path / "ml"
     folder.mkdir()
     WRITERS[release](folder)
-    log = import_movielens(folder, tmp_path / "out")
+    log = MovielensReader(path=folder).read(tmp_path / "out")
     assert log.sessions["source_user_id"].tolist() == [2, 5, 5]
     assert log.catalog["source_id"].tolist() == [10, 20, 30, 40]
     assert log.catalog["source_id"][log.rows["slate"][:, 0]].tolist() == [10, 30, 10, 30, 20]
@@ -74,12 +74,12 @@ def test_every_layout_says_the_same(tmp_path, release):
 def test_options(tmp_path):
     write_25m(tmp_path)
     options = ImportOptions(session_gap=1.0, reward_weights={"rating": 5.0}, history_length=7)
-    log = import_movielens(tmp_path, tmp_path / "out", liked_from=3.0, options=options)
+    log = MovielensReader(path=tmp_path, liked_from=3.0, options=options).read(tmp_path / "out")
     np.testing.assert_array_equal(log.rows["feedback"][:, 0, 1], [1, 1, 1, 1, 0])
     np.testing.assert_allclose(log.reward(), [4, 3, 5, 4, 2], rtol=1e-6)
     assert (log.num_sessions, log.history_length) == (4, 7)
     with pytest.raises(InvalidInput, match=r"liked_from=6\.0"):
-        import_movielens(tmp_path, tmp_path / "other", liked_from=6.0)
+        MovielensReader(path=tmp_path, liked_from=6.0).read(tmp_path / "other")
 
 
 def spoil_rating(folder):
@@ -113,14 +113,14 @@ def test_a_file_of_genres_that_is_not_there_is_named(tmp_path):
     write_100k(tmp_path)
     (tmp_path / "u.genre").unlink()
     with pytest.raises(InvalidInput, match=r"u\.genre does not exist"):
-        import_movielens(tmp_path, tmp_path / "out")
+        MovielensReader(path=tmp_path).read(tmp_path / "out")
 
 
 def test_a_byte_order_mark_is_no_part_of_a_name(tmp_path):
     write_25m(tmp_path)
     for name in ("ratings.csv", "movies.csv"):
         (tmp_path / name).write_text((tmp_path / name).read_text(), encoding="utf-8-sig")
-    assert import_movielens(tmp_path, tmp_path / "out").num_rows == 5
+    assert MovielensReader(path=tmp_path).read(tmp_path / "out").num_rows == 5
 
 
 @pytest.mark.parametrize(
@@ -142,6 +142,6 @@ def test_damage_is_named(tmp_path, spoil, message):
     write_25m(folder)
     spoil(folder)
     with pytest.raises(InvalidInput) as caught:
-        import_movielens(folder, tmp_path / "out")
+        MovielensReader(path=folder).read(tmp_path / "out")
     assert message in str(caught.value)
     assert [file.name for file in tmp_path.iterdir()] == ["ml"]
