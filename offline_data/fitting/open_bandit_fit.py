@@ -18,14 +18,14 @@ from typing import Any, Final
 import numpy as np
 from scipy.optimize import minimize_scalar
 
+from offline_data.fitting.held_out import HeldOut
 from offline_data.fitting.maximum_likelihood import Evaluation, Optimum, ParameterEstimate, maximize
-from offline_data.fitting.verdict import verdict
 from offline_data.interop.readers.open_bandit import NUM_POSITIONS, POLICIES, read_open_bandit
 from recenv.catalog import Catalog
 from recenv.errors import require, require_range
 from recenv.random_streams import derive_seeds
 from recenv.session_config import SessionConfig
-from recenv.statistics import Interval, Reliability, reliability, wilson
+from recenv.statistics import Interval, reliability, wilson
 
 NOTES: Final[tuple[str, ...]] = (
     "the config is partial: it has the log's slate and click model, and needs `items`, whose appeal is the fitted "
@@ -51,16 +51,8 @@ class OpenBanditFit:
     """Shown and clicked rows of each position, the rate's 95 % interval (Wilson)."""
     num_rows: int
     """Rows that were fitted."""
-    num_held_out: int
-    """Rows that judge the fit."""
-    log_likelihood: float
-    """Of those, nats a row."""
-    baseline: float
-    """The same under one constant click rate."""
-    gain: Interval
-    """The fit's advance."""
-    reliability: Reliability
-    """Of the held-out rows."""
+    held_out: HeldOut
+    """How it predicts the others; each counts as a session of one step."""
 
     def as_dict(self) -> dict[str, Any]:
         """Return nested plain values, `items` excepted, which `recsession fit` writes beside them."""
@@ -73,14 +65,7 @@ class OpenBanditFit:
             "estimates": {name: estimate.as_dict() for name, estimate in self.estimates.items()},
             "effects": [estimate.as_dict() for estimate in self.effects],
             "positions": list(self.positions),
-            "held_out": {
-                "num_steps": self.num_held_out,
-                "log_likelihood": self.log_likelihood,
-                "baseline": self.baseline,
-                "gain": self.gain.as_dict(),
-                "verdict": verdict(self.gain),
-                "reliability": self.reliability.as_dict(),
-            },
+            "held_out": self.held_out.as_dict(),
             "notes": notes,
             "training": {"choice": "position_based", "num_steps": self.num_rows},
         }
@@ -132,11 +117,14 @@ def fit_open_bandit(path: str | Path, campaign: str, *, holdout_fraction: float 
         effects=tuple(ParameterEstimate.wald(*pair) for pair in zip(effects, errors[2:], strict=True)),
         positions=tuple(_rate(k, shown[:, k].sum(), clicked[:, k].sum()) for k in range(NUM_POSITIONS)),
         num_rows=rows,
-        num_held_out=len(chance),
-        log_likelihood=float(fitted.mean()),
-        baseline=float(constant.mean()),
-        gain=Interval.of(fitted - constant),
-        reliability=reliability(chance, click[drawn]),
+        held_out=HeldOut(
+            num_sessions=len(chance),
+            num_steps=len(chance),
+            log_likelihood=float(fitted.mean()),
+            baseline=float(constant.mean()),
+            gain=Interval.of(fitted - constant),
+            reliability=reliability(chance, click[drawn]),
+        ),
     )
 
 

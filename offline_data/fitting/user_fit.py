@@ -22,6 +22,7 @@ import numpy as np
 from offline_data.fitting.click_kernel import PARAMETERS
 from offline_data.fitting.click_likelihood import ClickLikelihood
 from offline_data.fitting.feedback_estimates import leave_estimates, like_estimates
+from offline_data.fitting.held_out import HeldOut
 from offline_data.fitting.maximum_likelihood import (
     Optimum,
     ParameterEstimate,
@@ -29,13 +30,12 @@ from offline_data.fitting.maximum_likelihood import (
     maximize,
     sandwich,
 )
-from offline_data.fitting.verdict import verdict
 from offline_data.store.dataset import LoggedDataset
 from recenv.errors import require, require_range, unknown_name
 from recenv.families import USER_MODELS
 from recenv.random_streams import derive_seeds
 from recenv.session_config import SessionConfig
-from recenv.statistics import Interval, Reliability, reliability
+from recenv.statistics import Interval, reliability
 
 InterestPath = Literal["profile", "mean_path"]
 INTEREST_PATHS: Final = ("profile", "mean_path")
@@ -43,39 +43,6 @@ _LOW: Final = np.array([-np.inf, -np.inf, -np.inf, -np.inf, math.log(1e-6), 0.0]
 _HIGH: Final = np.array([np.inf, np.inf, np.inf, np.inf, 0.0, 0.999])
 _FEW_ROWS: Final = 20_000
 _RETENTIONS: Final = (0.0, 0.3, 0.6, 0.8, 0.95)
-
-
-@dataclass(frozen=True)
-class HeldOut:
-    """How the fit predicts sessions that it has not seen; log-likelihoods in nats a step."""
-
-    num_sessions: int
-    """Sessions held out."""
-    num_steps: int
-    """Their steps."""
-    log_likelihood: float
-    """Under the fit."""
-    baseline: float
-    """Under the same choice model with a constant utility, fitted to the same sessions."""
-    gain: Interval
-    """The fit's advance on the baseline."""
-    logged: float
-    """Under the parameters of the log's own config, the true ones of a simulated log, with the same stand-in for the
-    interest."""
-    gain_on_logged: Interval
-    """The fit's advance on those; about zero where the model is exact."""
-    reliability: Reliability
-    """Predicted and observed clicks, a prediction for each position shown."""
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return the fields by name, nested ones plain, and the verdict."""
-        fields = {k: v.as_dict() if isinstance(v, Interval | Reliability) else v for k, v in vars(self).items()}
-        return {**fields, "verdict": self.verdict}
-
-    @property
-    def verdict(self) -> str:
-        """Whether the fit is better than the baseline, in words."""
-        return verdict(self.gain)
 
 
 @dataclass(frozen=True)
@@ -337,16 +304,15 @@ def _judge(
     flat[PARAMETERS.index("constant")] = constant
     baseline = judge.predict(flat)[0]
     logged = judge.predict(parameters_of(config))[0]
-    steps = float(lengths.sum())
     return HeldOut(
-        num_sessions=int(held_out.sum()),
-        num_steps=int(steps),
-        log_likelihood=float(fitted.sum()) / steps,
-        baseline=float(baseline.sum()) / steps,
+        num_sessions=len(lengths),
+        num_steps=int(lengths.sum()),
+        log_likelihood=float(fitted.sum() / lengths.sum()),
+        baseline=float(baseline.sum() / lengths.sum()),
         gain=Interval.of_groups(fitted - baseline, lengths),
-        logged=float(logged.sum()) / steps,
-        gain_on_logged=Interval.of_groups(fitted - logged, lengths),
         reliability=reliability(probability, clicked),
+        logged=float(logged.sum() / lengths.sum()),
+        gain_on_logged=Interval.of_groups(fitted - logged, lengths),
     )
 
 

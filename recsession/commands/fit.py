@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -11,14 +12,13 @@ from typing import Any, Literal
 import numpy as np
 from tqdm import tqdm
 
+from offline_data.fitting.held_out import HeldOut
 from offline_data.fitting.maximum_likelihood import ParameterEstimate
 from offline_data.fitting.open_bandit_fit import fit_open_bandit
 from offline_data.fitting.user_fit import fit_user_model
-from offline_data.fitting.verdict import verdict
 from offline_data.store.atomic_files import make_folder, replacing, write_json
 from offline_data.store.dataset import LoggedDataset
 from recenv.errors import InvalidInput, require
-from recenv.statistics import Reliability
 
 
 @dataclass(frozen=True)
@@ -65,15 +65,7 @@ class Fit:
                 "approximating model and need not cover the world's values\n"
             )
         _print_estimates(fit.estimates)
-        held_out = fit.held_out
-        print(f"\nheld out: {held_out.num_sessions:,} sessions, {held_out.num_steps:,} steps; nats a step")
-        print(f"{'fit':<22}{held_out.log_likelihood:10.4f}")
-        print(f"{'constant rate':<22}{held_out.baseline:10.4f}   the fit gains {held_out.gain:.4f}")
-        print(f"{'log its own config':<22}{held_out.logged:10.4f}   the fit gains {held_out.gain_on_logged:.4f}")
-        print(held_out.verdict)
-        _print_reliability(held_out.reliability)
-        for line in fit.notes:
-            print(f"note: {line}")
+        _print_held_out(fit.held_out, fit.notes)
         print(f"{self.out}: the user model; `config` in it is a session config")
         self._print_use()
 
@@ -95,13 +87,7 @@ class Fit:
                 f"{row['position'] + 1:<10}{row['shown']:8,.0f}{row['clicked']:8,.0f}{rate:10.5f}   "
                 f"[{row['low']:.5f}, {row['high']:.5f}]"
             )
-        print(f"\nheld out: {fit.num_held_out:,} rows; nats a row")
-        print(f"{'fit':<22}{fit.log_likelihood:10.5f}")
-        print(f"{'constant rate':<22}{fit.baseline:10.5f}   the fit gains {fit.gain:.5f}")
-        print(verdict(fit.gain))
-        _print_reliability(fit.reliability)
-        for line in fit.as_dict()["notes"]:
-            print(f"note: {line}")
+        _print_held_out(fit.held_out, fit.as_dict()["notes"])
         print(f"{self.out}: the click model; {items}: its items, for Catalog.from_arrays(**numpy.load(...))")
         self._print_use()
 
@@ -125,9 +111,18 @@ def _print_estimates(estimates: dict[str, ParameterEstimate]) -> None:
         print(f"{name:<22}{estimate.value:10.4f}   {interval:<22}{logged}".rstrip())
 
 
-def _print_reliability(curve: Reliability) -> None:
+def _print_held_out(held_out: HeldOut, notes: Sequence[str]) -> None:
+    """Print how a fit predicts, and what else a reader should know."""
+    curve = held_out.reliability
+    print(f"\nheld out: {held_out.num_sessions:,} sessions, {held_out.num_steps:,} steps; nats a step")
+    print(f"{'fit':<22}{held_out.log_likelihood:10.5f}")
+    print(f"{'constant rate':<22}{held_out.baseline:10.5f}   the fit gains {held_out.gain:.5f}")
+    if held_out.gain_on_logged is not None:
+        print(f"{'log its own config':<22}{held_out.logged:10.5f}   the fit gains {held_out.gain_on_logged:.5f}")
     print(
-        f"\ncalibration error {curve.calibration_error:.5f}; {curve.chance_error:.5f} would be chance alone; # is the "
-        "observed rate, | the predicted one"
+        f"{held_out.verdict}\n\ncalibration error {curve.calibration_error:.5f}; {curve.chance_error:.5f} would be "
+        "chance alone; # is the observed rate, | the predicted one"
     )
     print("\n".join(curve.lines()) + "\n")
+    for line in notes:
+        print(f"note: {line}")

@@ -75,12 +75,13 @@ def test_known_effects_are_recovered(tmp_path):
     assert sum(not e.covers(x + shift) for e, x in zip(fit.effects, truth, strict=True)) <= 8
     assert np.corrcoef([e.value for e in fit.effects], truth)[0, 1] > 0.95
     assert 0.5 < fit.estimates["effect_spread"].value < 1.2
-    assert fit.gain.low > 0.0
-    assert fit.gain.mean == pytest.approx(fit.log_likelihood - fit.baseline)
-    assert fit.reliability.calibration_error < 2.0 * fit.reliability.chance_error
+    assert fit.held_out.gain.low > 0.0
+    assert fit.held_out.gain.mean == pytest.approx(fit.held_out.log_likelihood - fit.held_out.baseline)
+    curve = fit.held_out.reliability
+    assert curve.calibration_error < 2.0 * curve.chance_error
     assert sum(row["shown"] for row in fit.positions) == fit.num_rows
-    assert fit.num_rows + fit.num_held_out == 30_000
-    assert fit.num_held_out == pytest.approx(6_000, abs=350)
+    assert fit.num_rows + fit.held_out.num_steps == 30_000
+    assert fit.held_out.num_steps == pytest.approx(6_000, abs=350)
 
 
 def test_config_clicks_at_the_fitted_rates(tmp_path):
@@ -127,7 +128,7 @@ def test_published_sample():
     if not folder.is_dir():
         pytest.skip(f"no Open Bandit sample at {folder}; set RECSESSION_DATA to the folder that holds open_bandit/")
     fit = fit_open_bandit(folder, "all")
-    assert fit.num_rows + fit.num_held_out == 20_000
+    assert fit.num_rows + fit.held_out.num_steps == 20_000
     assert len(fit.effects) == fit.config.catalog.num_items == fit.items.num_items == 80
     rate = sum(row["clicked"] for row in fit.positions) / fit.num_rows
     assert rate == pytest.approx(0.004, abs=5e-4)

@@ -32,7 +32,7 @@ def test_writes_the_fit_and_prints_it(run, made, tmp_path, make_log, kind):
     for name, estimate in fit.estimates.items():
         row = next(line for line in out.splitlines() if line.startswith(f"{name} "))
         assert f"{estimate.value:.4f}" in row
-    assert f"{fit.held_out.gain:.4f}" in out
+    assert f"{fit.held_out.gain:.5f}" in out
     assert out.count("/") > 10
     for line in (*fit.approximations, *fit.notes):
         assert line in out
