@@ -19,7 +19,7 @@ from agents.nn.networks import ItemTable, NetworkConfig, make_encoder, mlp
 from agents.nn.rows import scaled_logits
 from agents.nn.session_space import SessionSpace
 from agents.policies.base import Played, Policy
-from offline_data.ranking.plackett_luce import Utilities, draw_slates, judge_slates, log_softmax
+from offline_data.ranking.plackett_luce import Law, Utilities, draw_slates, judge_slates, log_softmax
 from recenv.errors import require, require_range
 
 _LOGITS_AT_ONCE: Final = 2**24
@@ -131,7 +131,7 @@ class PlackettLucePolicy(Policy):
         size = self.space.slate_size
         slates, prefix = np.empty((len(uniforms), size), np.int32), np.empty((len(uniforms), size))
         for rows, utilities in self._utilities(batch):
-            slates[rows], prefix[rows] = draw_slates(utilities, None, 1.0, None, size, uniforms[rows])
+            slates[rows], prefix[rows] = draw_slates(Law(utilities), size, uniforms[rows])
         return Played(slates, prefix[:, -1].copy(), prefix)
 
     def judge(self, batch: TensorDictBase, action: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -139,7 +139,7 @@ class PlackettLucePolicy(Policy):
         known = (action >= 0) & (action < self.space.num_items)
         slates, prefix = np.where(known, action, 0).astype(np.int32), np.empty(action.shape)
         for rows, utilities in self._utilities(batch):
-            prefix[rows] = judge_slates(utilities, None, 1.0, None, slates[rows])
+            prefix[rows] = judge_slates(Law(utilities), slates[rows])
         prefix[~np.logical_and.accumulate(known, axis=1)] = -np.inf
         copies = copies_at_end(torch.from_numpy(action)).numpy()
         last = np.take_along_axis(prefix, action.shape[1] - 1 - copies.sum(axis=1, keepdims=True), axis=1)

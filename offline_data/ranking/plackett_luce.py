@@ -28,6 +28,19 @@ class Utilities(NamedTuple):
     """[B, N] floats, what is neither; None for no such part."""
 
 
+class Law(NamedTuple):
+    """The Plackett-Luce distribution of the slates of B sessions; logits are utilities / temperature."""
+
+    utilities: Utilities
+    """Of the sessions."""
+    tiles: np.ndarray | None = None
+    """The embeddings, by `tiles_of`; None where no part is personal."""
+    temperature: float = 1.0
+    """What the utilities are divided by."""
+    offered: np.ndarray | None = None
+    """[B, N] bool, at least K of each row; None where that is every item."""
+
+
 # Items of a block, blocks and items of a tile; sessions that are weighed together, and coordinates that are added up.
 _BLOCK: Final = 16
 _BLOCKS: Final = 8
@@ -58,27 +71,18 @@ def inner_products(weights: np.ndarray, embeddings: np.ndarray) -> np.ndarray:
         weights: [B, d].
         embeddings: [N, d].
     """
-    return logit_table(Utilities(np.zeros(len(embeddings)), weights), tiles_of(embeddings), len(weights))
+    return logit_table(Law(Utilities(np.zeros(len(embeddings)), weights), tiles_of(embeddings)), len(weights))
 
 
-def logit_table(
-    utilities: Utilities,
-    tiles: np.ndarray | None,
-    count: int,
-    temperature: float = 1.0,
-    offered: np.ndarray | None = None,
-) -> np.ndarray:
-    """Return the logits, utilities / temperature, [B, N] float64; minus infinity where an item is not offered.
+def logit_table(law: Law, count: int) -> np.ndarray:
+    """Return the logits, [B, N] float64; minus infinity where an item is not offered.
 
     Args:
-        utilities: of B sessions.
-        tiles: the embeddings, by `tiles_of`; None where no part is personal.
+        law: of B sessions.
         count: B.
-        temperature: what the utilities are divided by.
-        offered: [B, N] bool; None where that is every item.
     """
-    table = np.empty((count, len(utilities.items)))
-    _fill_table(*_parts(utilities, tiles, temperature, offered), table)
+    table = np.empty((count, len(law.utilities.items)))
+    _fill_table(*_parts(law), table)
     return table
 
 
@@ -93,62 +97,44 @@ def log_softmax(table: np.ndarray) -> np.ndarray:
     return out
 
 
-def draw_slates(
-    utilities: Utilities,
-    tiles: np.ndarray | None,
-    temperature: float,
-    offered: np.ndarray | None,
-    slate_size: int,
-    draws: np.ndarray,
-) -> tuple[np.ndarray, np.ndarray]:
+def draw_slates(law: Law, slate_size: int, draws: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return slates [B, K] int32 and the log-probabilities of their first 1, 2, ... K items, [B, K] float64 nats.
 
     Args:
-        utilities: of B sessions.
-        tiles: the embeddings, by `tiles_of`; None where no part is personal.
-        temperature: what the utilities are divided by.
-        offered: [B, N] bool, at least K of each row; None where that is every item.
+        law: of B sessions.
         slate_size: K.
         draws: [B, K] uniforms in (0, 1).
     """
     slates = np.empty((len(draws), slate_size), np.int32)
     prefix = np.empty(slates.shape)
-    draws = np.ascontiguousarray(draws)
-    _plackett_luce(*_parts(utilities, tiles, temperature, offered), draws, True, slates, prefix)
+    _plackett_luce(*_parts(law), np.ascontiguousarray(draws), True, slates, prefix)
     return slates, prefix
 
 
-def judge_slates(
-    utilities: Utilities, tiles: np.ndarray | None, temperature: float, offered: np.ndarray | None, slates: np.ndarray
-) -> np.ndarray:
+def judge_slates(law: Law, slates: np.ndarray) -> np.ndarray:
     """Return the log-probabilities of the first 1, 2, ... K items of slates, [B, K] float64 nats.
 
     Args:
-        utilities: of B sessions.
-        tiles: the embeddings, by `tiles_of`; None where no part is personal.
-        temperature: what the utilities are divided by.
-        offered: [B, N] bool, at least K of each row; None where that is every item.
+        law: of B sessions.
         slates: [B, K] int32, in [0, N); one that repeats an item, or has one not offered, has probability zero.
     """
     prefix = np.empty(slates.shape)
     slates = np.require(slates, np.int32, ("C", "W"))  # the kernel takes no others, as a log's mapped column is
-    _plackett_luce(*_parts(utilities, tiles, temperature, offered), np.empty((len(slates), 0)), False, slates, prefix)
+    _plackett_luce(*_parts(law), np.empty((len(slates), 0)), False, slates, prefix)
     return prefix
 
 
-def _parts(
-    utilities: Utilities, tiles: np.ndarray | None, temperature: float, offered: np.ndarray | None
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+def _parts(law: Law) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Return what the kernels read: items [N], personal [B, d'], tiles, extras and offered, empty if none."""
-    items = utilities.items / np.float64(temperature)
-    if utilities.personal is None or tiles is None:
-        personal, tiles = np.empty((0, 0)), np.empty((0, 0, 0))
+    (items, personal, extras), tiles, temperature, offered = law
+    if personal is None or tiles is None:
+        padded, tiles = np.empty((0, 0)), np.empty((0, 0, 0))
     else:
-        personal = np.zeros((len(utilities.personal), tiles.shape[1]))
-        personal[:, : utilities.personal.shape[1]] = utilities.personal / temperature
-    extras = np.empty((0, 0)) if utilities.extras is None else utilities.extras / np.float64(temperature)
+        padded = np.zeros((len(personal), tiles.shape[1]))
+        padded[:, : personal.shape[1]] = personal / temperature
+    extras = np.empty((0, 0)) if extras is None else extras / np.float64(temperature)
     offered = np.empty((0, 0), np.bool_) if offered is None else np.ascontiguousarray(offered)
-    return items, personal, tiles, extras, offered
+    return items / np.float64(temperature), padded, tiles, extras, offered
 
 
 @njit(cache=True, error_model="numpy", nogil=True)

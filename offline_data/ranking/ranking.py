@@ -16,6 +16,7 @@ from numba import njit
 
 from offline_data.behavior.base import BehaviorPolicy, Decision, SessionView
 from offline_data.ranking.plackett_luce import (
+    Law,
     Utilities,
     draw_slates,
     judge_slates,
@@ -74,13 +75,11 @@ class RankingPolicy(BehaviorPolicy):
 
     def utility_table(self, view: SessionView) -> np.ndarray:
         """Return the utility of every item, [B, N] float64."""
-        utilities = self.utilities(view)
-        return logit_table(utilities, self._tiles(utilities), len(view.steps))
+        return logit_table(self._law(view)._replace(temperature=1.0, offered=None), len(view.steps))
 
     def logits(self, view: SessionView) -> np.ndarray:
         """Return the logits, utilities / temperature, [B, N] float64; minus infinity for an item not offered."""
-        utilities, offered = self.utilities(view), view.offered(self.world.catalog.num_items)
-        return logit_table(utilities, self._tiles(utilities), len(view.steps), self.config.temperature, offered)
+        return logit_table(self._law(view), len(view.steps))
 
     @property
     def num_draws(self) -> int:
@@ -97,7 +96,7 @@ class RankingPolicy(BehaviorPolicy):
             noise = normals(draws)[:, : mean.shape[1]]
             action = (mean + self.config.proto_scale * noise).astype(np.float32)
             return Decision(action, gaussian_log_prob(action, mean, self.config.proto_scale), None, component)
-        slates, prefix = draw_slates(*self._law(view), self.world.config.slate_size, draws)
+        slates, prefix = draw_slates(self._law(view), self.world.config.slate_size, draws)
         return Decision(slates, prefix[:, -1], prefix, component)
 
     def log_prob(
@@ -108,7 +107,7 @@ class RankingPolicy(BehaviorPolicy):
         if self.action_kind == "proto":
             return gaussian_log_prob(action, self.direction(view), self.config.proto_scale), None
         slates = check_slates(action, action.shape, self.world.catalog.num_items)
-        prefix = judge_slates(*self._law(view), slates)
+        prefix = judge_slates(self._law(view), slates)
         return prefix[:, -1], prefix
 
     def next_item_log_prob(self, view: SessionView, prefix: np.ndarray, memory: np.ndarray) -> np.ndarray:
@@ -117,16 +116,13 @@ class RankingPolicy(BehaviorPolicy):
         np.put_along_axis(table, prefix.astype(np.int64), -np.inf, axis=1)
         return log_softmax(table)
 
-    def _law(self, view: SessionView) -> tuple[Utilities, np.ndarray | None, float, np.ndarray | None]:
-        """Return what makes the distribution of the slates, in the order that `plackett_luce` takes it."""
-        utilities = self.utilities(view)
-        return utilities, self._tiles(utilities), self.config.temperature, view.offered(self.world.catalog.num_items)
-
-    def _tiles(self, utilities: Utilities) -> np.ndarray | None:
-        return None if utilities.personal is None else self._embedding_tiles
+    def _law(self, view: SessionView) -> Law:
+        """Return the distribution of the slates."""
+        utilities, offered = self.utilities(view), view.offered(self.world.catalog.num_items)
+        return Law(utilities, None if utilities.personal is None else self._tiles, self.config.temperature, offered)
 
     @cached_property
-    def _embedding_tiles(self) -> np.ndarray:
+    def _tiles(self) -> np.ndarray:
         return tiles_of(self.world.catalog.embeddings)
 
 

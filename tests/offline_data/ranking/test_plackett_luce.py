@@ -7,6 +7,7 @@ import pytest
 from scipy import special
 
 from offline_data.ranking.plackett_luce import (
+    Law,
     Utilities,
     draw_slates,
     inner_products,
@@ -53,7 +54,7 @@ def test_the_parts_of_a_score_add_up(num_items, dim):
         Utilities(utilities.items),
     ):
         for subset in (offered, None):
-            table = logit_table(parts, tiles_of(embeddings), NUM_SESSIONS, 0.3, subset)
+            table = logit_table(Law(parts, tiles_of(embeddings), 0.3, subset), NUM_SESSIONS)
             expected = written_out(parts, embeddings, 0.3, subset)
             np.testing.assert_allclose(table, expected, rtol=1e-12, atol=1e-12)
 
@@ -74,22 +75,22 @@ def test_inner_products_are_the_same_in_batches_of_any_size():
 def test_slates_of_many_tiles(spread, kept, limited):
     utilities, embeddings, offered = problem(300, 9, spread)
     utilities = Utilities(utilities.items, **{name: getattr(utilities, name) for name in kept})
-    law = utilities, tiles_of(embeddings), 0.5, offered if limited else None
+    law = Law(utilities, tiles_of(embeddings), 0.5, offered if limited else None)
     table = written_out(utilities, embeddings, *law[2:])
     rng = np.random.default_rng(1)
-    drawn, prefix = draw_slates(*law, 6, rng.uniform(size=(NUM_SESSIONS, 6)))
+    drawn, prefix = draw_slates(law, 6, rng.uniform(size=(NUM_SESSIONS, 6)))
     assert drawn.dtype == np.int32
-    np.testing.assert_array_equal(judge_slates(*law, drawn), prefix)
+    np.testing.assert_array_equal(judge_slates(law, drawn), prefix)
     mapped = drawn.copy()
     mapped.setflags(write=False)  # as a log's column is
-    np.testing.assert_array_equal(judge_slates(*law, mapped), prefix)
+    np.testing.assert_array_equal(judge_slates(law, mapped), prefix)
     among = [np.flatnonzero(row > -np.inf) for row in table]
     given = np.array([rng.choice(items, 6, replace=False) for items in among], np.int32)
-    for slates, answer in ((drawn, prefix), (given, judge_slates(*law, given))):
+    for slates, answer in ((drawn, prefix), (given, judge_slates(law, given))):
         for row, slate, found in zip(table, slates.tolist(), answer, strict=True):
             np.testing.assert_allclose(found, reference.plackett_luce_prefixes(row, slate), rtol=1e-12, atol=1e-12)
     # What is drawn is what is likely.
-    assert prefix[:, -1].mean() > judge_slates(*law, given)[:, -1].mean()
+    assert prefix[:, -1].mean() > judge_slates(law, given)[:, -1].mean()
 
 
 @pytest.mark.parametrize("alike", [True, False])
@@ -99,19 +100,19 @@ def test_a_session_does_not_depend_on_its_company(alike):
     tiles, draws = tiles_of(embeddings), np.random.default_rng(2).uniform(size=(NUM_SESSIONS, 5))
     personal, extras = np.asarray(utilities.personal), np.asarray(utilities.extras)
     utilities = Utilities(utilities.items) if alike else utilities
-    slates, prefix = draw_slates(utilities, tiles, 1.0, None, 5, draws)
+    slates, prefix = draw_slates(Law(utilities, tiles), 5, draws)
     for b in range(NUM_SESSIONS):
         own = utilities if alike else Utilities(utilities.items, personal[[b]], extras[[b]])
-        alone, alone_prefix = draw_slates(own, tiles, 1.0, None, 5, draws[[b]])
+        alone, alone_prefix = draw_slates(Law(own, tiles), 5, draws[[b]])
         np.testing.assert_array_equal(alone[0], slates[b])
         np.testing.assert_array_equal(alone_prefix[0], prefix[b])
-        np.testing.assert_array_equal(judge_slates(own, tiles, 1.0, None, slates[[b]])[0], prefix[b])
+        np.testing.assert_array_equal(judge_slates(Law(own, tiles), slates[[b]])[0], prefix[b])
 
 
 def test_an_item_takes_its_share_of_the_uniform_in_the_order_of_the_items():
     utilities, grid = Utilities(np.random.default_rng(4).normal(size=300)), 4000
     draws = ((np.arange(grid) + 0.5) / grid)[:, None]
-    slates, prefix = draw_slates(utilities, None, 1.0, None, 1, draws)
+    slates, prefix = draw_slates(Law(utilities), 1, draws)
     assert (np.diff(slates[:, 0]) >= 0).all()
     chance = special.softmax(utilities.items)
     np.testing.assert_allclose(np.bincount(slates[:, 0], minlength=300) / grid, chance, atol=1.0 / grid + 1e-12)
