@@ -57,15 +57,11 @@ class WindowShopper(UserModel):
 
     def state_layout(self) -> dict[str, tuple[tuple[int, ...], type]]:
         """Return `interest` [d] and `mood`."""
-        return {"interest": ((self.catalog.embedding_dim,), np.float32), "mood": ((), np.float32)}
+        return {**super().state_layout(), "mood": ((), np.float32)}
 
     def num_initial_draws(self) -> int:
         """Return one a dimension, in pairs."""
         return self.catalog.embedding_dim + self.catalog.embedding_dim % 2
-
-    def num_response_draws(self) -> int:
-        """Return none: the choice model draws the clicks."""
-        return 0
 
     def start(self, draws: np.ndarray) -> State:
         """Return users of random interests, of length one, in the best of moods."""

@@ -98,25 +98,25 @@ class UserModel(ABC):
     def item_utility(self) -> np.ndarray:
         """What each item adds to its utility whoever the user is, [N] float32."""
 
-    @abstractmethod
     def state_layout(self) -> dict[str, tuple[tuple[int, ...], type]]:
-        """Return shape (of one session) and dtype of each array of the hidden state; `interest` [d] is among them."""
+        """Return shape (of one session) and dtype of each array of the hidden state: `interest` [d], and what else."""
+        return {"interest": ((self.catalog.embedding_dim,), np.float32)}
 
-    @abstractmethod
     def num_initial_draws(self) -> int:
-        """Return how many uniforms `start` takes."""
+        """Return how many uniforms `start` takes: d, one for each direction of the interest, or the model's own."""
+        return self.catalog.embedding_dim
 
-    @abstractmethod
     def num_response_draws(self) -> int:
-        """Return how many uniforms `respond` takes."""
+        """Return how many uniforms `respond` takes: none, where only the choice is random."""
+        return 0
 
-    @abstractmethod
     def start(self, draws: np.ndarray) -> State:
-        """Return the hidden state of new users.
+        """Return the hidden state of new users: interests uniform in [-interest_scale, interest_scale]^d.
 
         Args:
             draws: [B, num_initial_draws] uniforms.
         """
+        return {"interest": (self.config.interest_scale * (2.0 * draws - 1.0)).astype(np.float32)}
 
     @abstractmethod
     def worth(self, state: State) -> np.ndarray:

@@ -126,18 +126,10 @@ class BoredomCascade(UserModel):
         """
         num_topics = int(self._topics.max()) + 1
         return {
-            "interest": ((self.catalog.embedding_dim,), np.float32),
+            **super().state_layout(),
             "recent_clicks": ((self.config.boredom_window, num_topics), np.uint8),
             "boring": ((num_topics,), np.uint8),
         }
-
-    def num_initial_draws(self) -> int:
-        """Return d, one for each direction of the interest."""
-        return self.catalog.embedding_dim
-
-    def num_response_draws(self) -> int:
-        """Return 0: only the choice is random."""
-        return 0
 
     def start(self, draws: np.ndarray) -> State:
         """Return users whose interest is the direction of a point uniform in [-1, 1]^d, and whom nothing bores."""

@@ -101,21 +101,9 @@ class InterestEvolution(UserModel):
     def _numbers(self) -> np.ndarray:
         return numbers_of(_NUMBERS, self.config)
 
-    def state_layout(self) -> dict[str, tuple[tuple[int, ...], type]]:
-        """Return `interest` [d]."""
-        return {"interest": ((self.catalog.embedding_dim,), np.float32)}
-
-    def num_initial_draws(self) -> int:
-        """Return d, one for each direction of the interest."""
-        return self.catalog.embedding_dim
-
     def num_response_draws(self) -> int:
         """Return two for each possible click: the sign of the interest's move, and the like."""
         return 2 * self.max_clicks
-
-    def start(self, draws: np.ndarray) -> State:
-        """Return users with uniform interests."""
-        return {"interest": (self.config.interest_scale * (2.0 * draws - 1.0)).astype(np.float32)}
 
     def worth(self, state: State) -> np.ndarray:
         """Return match_quality u."""

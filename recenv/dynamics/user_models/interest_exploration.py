@@ -135,16 +135,12 @@ class InterestExploration(UserModel):
 
     def state_layout(self) -> dict[str, tuple[tuple[int, ...], type]]:
         """Return `interest` [d] and `user_type`."""
-        return {"interest": ((self.catalog.embedding_dim,), np.float32), "user_type": ((), np.int32)}
+        return {**super().state_layout(), "user_type": ((), np.int32)}
 
     def num_initial_draws(self) -> int:
         """Return one for the type, and one for each topic, in pairs."""
         num_topics = len(self.topic_directions)
         return 1 + num_topics + num_topics % 2
-
-    def num_response_draws(self) -> int:
-        """Return zero."""
-        return 0
 
     def start(self, draws: np.ndarray) -> State:
         """Return users of random types and affinities."""

@@ -178,11 +178,7 @@ class MultiBehavior(UserModel):
 
     def state_layout(self) -> dict[str, tuple[tuple[int, ...], type]]:
         """Return `interest` [d] and `temper`."""
-        return {"interest": ((self.catalog.embedding_dim,), np.float32), "temper": ((), np.float32)}
-
-    def num_initial_draws(self) -> int:
-        """Return d, one for each direction of the interest."""
-        return self.catalog.embedding_dim
+        return {**super().state_layout(), "temper": ((), np.float32)}
 
     def num_response_draws(self) -> int:
         """Return one for each possible click, which decides all that follows it."""
@@ -190,10 +186,7 @@ class MultiBehavior(UserModel):
 
     def start(self, draws: np.ndarray) -> State:
         """Return users with uniform interests and a fresh temper."""
-        return {
-            "interest": (self.config.interest_scale * (2.0 * draws - 1.0)).astype(np.float32),
-            "temper": np.full(len(draws), self.config.initial_temper, np.float32),
-        }
+        return {**super().start(draws), "temper": np.full(len(draws), self.config.initial_temper, np.float32)}
 
     def worth(self, state: State) -> np.ndarray:
         """Return match_quality u."""
