@@ -33,47 +33,25 @@ class Options:
         """Look up and print."""
         chosen = {"choice": self.choice} if self.choice else {}
         config = SessionConfig().override(user_model=self.user_model, **chosen)
-        sections = {section.name: section for section in _sections(config)}
-        names = {name for section in sections.values() for name in section.defaults}
-        if self.name and self.name not in names | sections.keys():
-            raise unknown_name("session option", self.name, names | sections.keys())
-        blocks = [
-            section.text("" if self.name == section.name else self.name)
-            for section in sections.values()
-            if self.name in ("", section.name) or self.name in section.defaults
-        ]
+        sections = dict(_sections(config))
+        names = {option for _, lines in sections.values() for option in lines} | sections.keys()
+        if self.name and self.name not in names:
+            raise unknown_name("session option", self.name, names)
+        blocks = []
+        for section, (heading, lines) in sections.items():
+            wanted = [line for option, line in lines.items() if self.name in ("", section, option)]
+            if wanted or self.name in ("", section):
+                blocks.append("\n".join([heading, *wanted]))
         print("\n\n".join(blocks))
 
 
-@dataclass(frozen=True)
-class _Section:
-    """A section of the config."""
-
-    name: str
-    """As `SessionConfig` calls it."""
-    heading: str
-    """What it is, and whether it is on."""
-    defaults: dict[str, Any]
-    """Value of each of its options."""
-    meanings: dict[str, str]
-    """And its meaning."""
-
-    def text(self, only: str) -> str:
-        """Return the heading and a line for each option, or for the one named."""
-        rows = [
-            f"  {name:<26}{_shown(value):<10}  {self.meanings.get(name, '')}"
-            for name, value in self.defaults.items()
-            if only in ("", name)
-        ]
-        return "\n".join([self.heading, *rows])
-
-
-def _sections(config: SessionConfig) -> Iterator[_Section]:
+def _sections(config: SessionConfig) -> Iterator[tuple[str, tuple[str, dict[str, str]]]]:
+    """Yield the name of each section with its heading, which says whether it is on, and a line for each option."""
     meanings = field_meanings(SessionConfig)
     pieces = {**dict.fromkeys(PIECES.registered()), **config.piece_configs()}
     sections = ("catalog", "user_model", "choice", *dict.fromkeys([*config.piece_configs(), *pieces]))
-    own = {name: value for name, value in _values(config).items() if name not in (*sections, "pieces")}
-    yield _Section("session", "session", own, meanings)
+    own = _lines(config)
+    yield "session", ("session", {name: own[name] for name in own if name not in (*sections, "pieces")})
     for name in sections:
         part = pieces[name] if name in pieces else getattr(config, name)
         if name in pieces:
@@ -84,11 +62,13 @@ def _sections(config: SessionConfig) -> Iterator[_Section]:
         else:
             family = USER_MODELS if name == "user_model" else CHOICE_MODELS
             state = f"{family.name_of(type(part))} (one of {', '.join(family.registered())})"
-        yield _Section(name, f"{name}: {state}", _values(part), field_meanings(type(part)))
+        yield name, (f"{name}: {state}", _lines(part))
 
 
-def _values(config: Any) -> dict[str, Any]:
-    return {field.name: getattr(config, field.name) for field in fields(config)}
+def _lines(config: Any) -> dict[str, str]:
+    """Return a line for each field of a config: its name, its value and its meaning."""
+    meanings, names = field_meanings(type(config)), [field.name for field in fields(config)]
+    return {name: f"  {name:<26}{_shown(getattr(config, name)):<10}  {meanings.get(name, '')}" for name in names}
 
 
 def _shown(value: Any) -> str:
