@@ -15,9 +15,7 @@ steps, and the default is ours.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
-import torch
 from tensordict import TensorDictBase
 from torch import Tensor
 
@@ -47,10 +45,6 @@ class AsymreObjective(Objective):
     Config = AsymreConfig
     _schedulable_buffers = frozenset({"baseline_shift"})
     baseline_shift: Tensor
-
-    def __init__(self, actor_network: Any, *, config: AsymreConfig | None = None) -> None:
-        super().__init__(actor_network, config=config)
-        self.register_coeff_buffer("baseline_shift", float(self.config.baseline_shift), dtype=torch.float64)
 
     def terms(self, tensordict: TensorDictBase) -> dict[str, Tensor]:
         """Return `loss_actor`, `[B]`; see `Objective.terms`."""

@@ -10,9 +10,7 @@ minus V; here they are the whole log's, and the advantage is the score that ever
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
-import torch
 from tensordict import TensorDictBase
 from torch import Tensor
 
@@ -67,11 +65,6 @@ class AwrObjective(Objective):
     _schedulable_buffers = frozenset({"temperature", "weight_cap"})
     temperature: Tensor
     weight_cap: Tensor
-
-    def __init__(self, actor_network: Any, *, config: AwrConfig | None = None) -> None:
-        super().__init__(actor_network, config=config)
-        self.register_coeff_buffer("temperature", float(self.config.temperature), dtype=torch.float64)
-        self.register_coeff_buffer("weight_cap", float(self.config.weight_cap), dtype=torch.float64)
 
     def terms(self, tensordict: TensorDictBase) -> dict[str, Tensor]:
         """Return `loss_actor`, `[B]`; see `Objective.terms`."""

@@ -56,8 +56,9 @@ NEEDS: Final[dict[str, tuple[str, ...]]] = {
 class Objective(LossModule):
     """Base of every objective: functional access to the actor, and the statistics of the log's scores.
 
-    Subclasses set `needs`, `Config` and `diagnostics`, and implement `terms`. The input is never written to; `loss_*`
-    outputs are differentiable, all others detached.
+    Subclasses set `needs`, `Config` and `diagnostics`, and implement `terms`; the config's scalars that they name in
+    `_schedulable_buffers` become buffers, float64. The input is never written to; `loss_*` outputs are differentiable,
+    all others detached.
 
     Args:
         actor_network: a `ProbabilisticActor` whose distribution's `log_prob` is already summed over event dimensions.
@@ -150,6 +151,8 @@ class Objective(LossModule):
     ) -> None:
         super().__init__()
         self.config = own_config(type(self), config)
+        for name in sorted(self._schedulable_buffers & vars(self.config).keys()):
+            self.register_coeff_buffer(name, float(getattr(self.config, name)), dtype=torch.float64)
         self.reduction = "mean"
         self.out_keys = [*self.losses, *self.diagnostics]
         self.convert_to_functional(actor_network, "actor_network", create_target_params=create_reference)

@@ -21,7 +21,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from tensordict import NestedKey, TensorDictBase
 from torch import Tensor
 
@@ -62,7 +61,6 @@ class DecisionTransformerObjective(Objective):
     def __init__(self, actor_network: Any, *, config: DecisionTransformerConfig | None = None) -> None:
         super().__init__(actor_network, config=config)
         self._condition = _condition_key(actor_network.in_keys)
-        self.register_coeff_buffer("bound", float(self.config.bound), dtype=torch.float64)
 
     def terms(self, tensordict: TensorDictBase) -> dict[str, Tensor]:
         """Return `loss_actor`, `[B]`; see `Objective.terms`."""

@@ -105,7 +105,6 @@ class DpoObjective(Objective):
 
     def __init__(self, actor_network: Any, *, config: DpoConfig | None = None) -> None:
         super().__init__(actor_network, config=config, create_reference=True)
-        self.register_coeff_buffer("beta", float(self.config.beta), dtype=torch.float64)
         self.register_buffer("warming_up", torch.tensor(self.config.cloning_steps > 0))
 
     def terms(self, tensordict: TensorDictBase) -> dict[str, Tensor]:

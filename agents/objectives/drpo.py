@@ -200,8 +200,6 @@ class DrpoObjective(Objective):
         self.register_buffer("tie_fractions", torch.zeros_like(kappas))
         self.register_buffer("stage", torch.zeros(1, dtype=torch.int64))
         self.register_buffer("measurements", torch.zeros((), dtype=torch.int64))
-        for name in ("epsilon", "kl_target", "noise_bound"):
-            self.register_coeff_buffer(name, float(getattr(config, name)), dtype=torch.float64)
         for name in ("kl", "gradient_noise"):
             self.register_buffer(name, torch.zeros(()))
 

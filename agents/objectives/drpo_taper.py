@@ -55,7 +55,6 @@ class DrpoTaperObjective(DrpoObjective):
         self.threshold = RemotenessThreshold(self.config.taper)
         for name in ("width", "rate"):
             self.register_coeff_buffer(name, float(getattr(self.config.taper, name)), dtype=torch.float64)
-        self.register_coeff_buffer("negative_scale", float(self.config.negative_scale), dtype=torch.float64)
 
     def terms(self, tensordict: TensorDictBase) -> dict[str, Tensor]:
         """Return `loss_actor`, `[B]`, and the diagnostics of DRPO."""

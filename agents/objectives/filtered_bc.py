@@ -12,9 +12,7 @@ There the share is of time steps; here, sessions being of unequal lengths, it is
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
-import torch
 from tensordict import TensorDictBase
 from torch import Tensor
 
@@ -55,10 +53,6 @@ class FilteredBcObjective(Objective):
     diagnostics = ("retained_mass",)
     _schedulable_buffers = frozenset({"fraction"})
     fraction: Tensor
-
-    def __init__(self, actor_network: Any, *, config: FilteredBcConfig | None = None) -> None:
-        super().__init__(actor_network, config=config)
-        self.register_coeff_buffer("fraction", float(self.config.fraction), dtype=torch.float64)
 
     def terms(self, tensordict: TensorDictBase) -> dict[str, Tensor]:
         """Return `loss_actor`, `[B]`, and `retained_mass`, the share of the batch's rows that is cloned."""

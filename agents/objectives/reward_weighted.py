@@ -60,8 +60,6 @@ class ExpRewardWeightedObjective(Objective):
 
     def __init__(self, actor_network: Any, *, config: ExpRewardWeightedConfig | None = None) -> None:
         super().__init__(actor_network, config=config)
-        self.register_coeff_buffer("temperature", float(self.config.temperature), dtype=torch.float64)
-        self.register_coeff_buffer("weight_cap", float(self.config.weight_cap), dtype=torch.float64)
         self.register_buffer("reward_mean", torch.zeros(()))
         self.register_buffer("reward_variance", torch.zeros(()))
 

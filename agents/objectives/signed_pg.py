@@ -16,7 +16,6 @@ abstract and summaries.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from tensordict import TensorDictBase
@@ -67,10 +66,6 @@ class SignedPgObjective(Objective):
     examples = ({}, {"negative_scale": 0.1})
     _schedulable_buffers = frozenset({"negative_scale"})
     negative_scale: Tensor
-
-    def __init__(self, actor_network: Any, *, config: SignedPgConfig | None = None) -> None:
-        super().__init__(actor_network, config=config)
-        self.register_coeff_buffer("negative_scale", float(self.config.negative_scale), dtype=torch.float64)
 
     def terms(self, tensordict: TensorDictBase) -> dict[str, Tensor]:
         """Return `loss_actor`, `[B]`; see `Objective.terms`."""

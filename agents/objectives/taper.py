@@ -194,8 +194,6 @@ class TaperObjective(Objective):
     def __init__(self, actor_network: Any, *, config: TaperConfig | None = None) -> None:
         super().__init__(actor_network, config=config)
         self.threshold = RemotenessThreshold(self.config)
-        self.register_coeff_buffer("width", float(self.config.width), dtype=torch.float64)
-        self.register_coeff_buffer("rate", float(self.config.rate), dtype=torch.float64)
 
     def terms(self, tensordict: TensorDictBase) -> dict[str, Tensor]:
         """Return `loss_actor`, `[B]`, and `tapered_share`, the share of the batch's negative mass that is taken off."""

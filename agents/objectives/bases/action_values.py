@@ -262,7 +262,7 @@ class ActionValues(LossModule):
 class ValueObjective(Objective):
     """Base of the objectives that learn Q beside the policy.
 
-    Subclasses name the scalars of their config in `_schedulable_buffers`, and implement `terms`.
+    Subclasses implement `terms`.
 
     Args:
         actor_network: see `Objective`.
@@ -280,8 +280,6 @@ class ValueObjective(Objective):
     ) -> None:
         super().__init__(actor_network, config=config, create_reference=create_reference)
         self.values = ActionValues(self.make_members(actor_network, qvalue_network), self.config)
-        for name in sorted(self._schedulable_buffers):
-            self.register_coeff_buffer(name, float(getattr(self.config, name)), dtype=torch.float64)
 
     def make_members(self, actor_network: Any, networks: Any) -> list[nn.Module]:
         """Return the members of Q; those of whole actions, unless a subclass has others.

@@ -128,7 +128,7 @@ class CloningConfig:
 class RatioObjective(Objective):
     """Base of objectives whose first `config.cloning_steps` steps are those of behavior cloning; see the module.
 
-    Subclasses name the scalars of their config in `_schedulable_buffers`, and implement `action_loss`.
+    Subclasses implement `action_loss`.
 
     Args:
         actor_network: see `Objective`.
@@ -140,8 +140,6 @@ class RatioObjective(Objective):
 
     def __init__(self, actor_network: Any, *, config: Any = None) -> None:
         super().__init__(actor_network, config=config)
-        for name in sorted(self._schedulable_buffers):
-            self.register_coeff_buffer(name, float(getattr(self.config, name)), dtype=torch.float64)
         self.register_buffer("cloning_steps_left", torch.tensor(self.config.cloning_steps))
 
     @abstractmethod
