@@ -33,7 +33,6 @@ class AsymreConfig:
     """delta, in standard deviations of the score; the lower, the closer to cloning."""
 
     def __post_init__(self) -> None:
-        """Refuse values outside the documented ranges."""
         require_range("baseline_shift", self.baseline_shift, -1e6, 1e6)
 
 

@@ -37,7 +37,6 @@ class AwrConfig:
     """Largest weight of one action."""
 
     def __post_init__(self) -> None:
-        """Refuse values outside the documented ranges."""
         require_range("temperature", self.temperature, 0.0, low_open=True)
         require_range("weight_cap", self.weight_cap, 0.0, low_open=True)
 

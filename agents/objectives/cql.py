@@ -58,7 +58,6 @@ class CqlConfig(ActionValuesConfig):
     """M, of uniform actions and of the policy's; at least 2, which a baseline takes."""
 
     def __post_init__(self) -> None:
-        """Refuse values outside the documented ranges."""
         super().__post_init__()
         require_range("alpha", self.alpha, 0.0)
         require_range("entropy_weight", self.entropy_weight, 0.0)

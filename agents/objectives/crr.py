@@ -40,7 +40,6 @@ class CrrConfig(ActionValuesConfig):
     """m, actions of the policy that its value is a mean over."""
 
     def __post_init__(self) -> None:
-        """Refuse values outside the documented ranges."""
         super().__post_init__()
         require(
             self.weight in ("binary", "exponential"), f"weight={self.weight!r} is unknown; choose binary or exponential"

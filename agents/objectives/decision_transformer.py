@@ -40,7 +40,6 @@ class DecisionTransformerConfig:
     """Outcomes are clipped at so many standard deviations from the mean."""
 
     def __post_init__(self) -> None:
-        """Refuse values outside the documented ranges."""
         require_range("bound", self.bound, 0.0, low_open=True)
 
 

@@ -48,7 +48,6 @@ class DpoConfig(CloningConfig):
     """Weight of staying near the reference, > 0: the smaller, the farther the preferences lead."""
 
     def __post_init__(self) -> None:
-        """Refuse values outside the documented ranges."""
         super().__post_init__()
         require_range("beta", self.beta, 0.0, low_open=True)
 
@@ -61,7 +60,6 @@ class SDpoConfig(DpoConfig):
     """m, rejected actions of a row, >= 1."""
 
     def __post_init__(self) -> None:
-        """Refuse values outside the documented ranges."""
         super().__post_init__()
         require_range("num_rejected", self.num_rejected, 1, 1024, integer=True)
 

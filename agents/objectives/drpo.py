@@ -92,7 +92,6 @@ class DrpoConfig:
     """Steps between two copies of the policy into the reference; at 1 the ratio is always 1."""
 
     def __post_init__(self) -> None:
-        """Refuse values outside the documented ranges."""
         if self.kappa != "auto":
             require_range("kappa", self.kappa, 0.0, 1.0, low_open=True)
         require_range("decay", self.decay, 0.0, 0.99, low_open=True)

@@ -35,7 +35,6 @@ class DrpoTaperConfig(DrpoConfig):
     """How the negatives fade."""
 
     def __post_init__(self) -> None:
-        """Refuse values outside the documented ranges."""
         super().__post_init__()
         require_range("negative_scale", self.negative_scale, 0.0)
 

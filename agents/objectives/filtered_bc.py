@@ -29,7 +29,6 @@ class FilteredBcConfig:
     """Share of the log's sessions that is cloned, in (0, 1]; 1 is behavior cloning."""
 
     def __post_init__(self) -> None:
-        """Refuse values outside the documented ranges."""
         require_range("fraction", self.fraction, 0.0, 1.0, low_open=True)
 
 

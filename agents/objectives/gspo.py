@@ -44,7 +44,6 @@ class GspoConfig(CloningConfig):
     """Added to the standard deviation of a group's returns, in their unit, >= 0."""
 
     def __post_init__(self) -> None:
-        """Refuse values outside the documented ranges."""
         super().__post_init__()
         require_range("epsilon_lower", self.epsilon_lower, 0.0, 1.0, low_open=True, high_open=True)
         require_range("epsilon_upper", self.epsilon_upper, 0.0, low_open=True)

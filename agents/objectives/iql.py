@@ -45,7 +45,6 @@ class IqlConfig(ActionValuesConfig):
     """Largest weight of one action."""
 
     def __post_init__(self) -> None:
-        """Refuse values outside the documented ranges."""
         super().__post_init__()
         require_range("expectile", self.expectile, 0.0, 1.0, low_open=True, high_open=True)
         require_range("beta", self.beta, 0.0, low_open=True)

@@ -42,7 +42,6 @@ class PpoClipConfig(CloningConfig):
     """Largest ratio of an action with A < 0, above 1; the original has none."""
 
     def __post_init__(self) -> None:
-        """Refuse values outside the documented ranges."""
         super().__post_init__()
         require_range("epsilon", self.epsilon, 0.0, 1.0, low_open=True, high_open=True)
         require_range("ratio_cap", self.ratio_cap, 1.0, low_open=True)
@@ -56,7 +55,6 @@ class GrpoConfig(PpoClipConfig):
     """Added to the standard deviation of a group's returns, in their unit, >= 0."""
 
     def __post_init__(self) -> None:
-        """Refuse values outside the documented ranges."""
         super().__post_init__()
         require_range("std_offset", self.std_offset, 0.0)
 
@@ -73,7 +71,6 @@ class EcpoConfig(CloningConfig):
     """Added to the standard deviation of a group's returns, in their unit, >= 0."""
 
     def __post_init__(self) -> None:
-        """Refuse values outside the documented ranges."""
         super().__post_init__()
         require_range("epsilon", self.epsilon, 0.0, 1.0, low_open=True, high_open=True)
         require_range("delta", self.delta, 0.0, low_open=True)

@@ -39,7 +39,6 @@ class ReinforceConfig(CloningConfig):
     """c, the largest importance weight, > 0."""
 
     def __post_init__(self) -> None:
-        """Refuse values outside the documented ranges."""
         super().__post_init__()
         require_range("ratio_cap", self.ratio_cap, 0.0, low_open=True)
 
@@ -52,7 +51,6 @@ class TopKReinforceConfig(ReinforceConfig):
     """K of the correction; None means the size of the logged slates, 1 corrects nothing."""
 
     def __post_init__(self) -> None:
-        """Refuse values outside the documented ranges."""
         super().__post_init__()
         if self.top_k is not None:
             require_range("top_k", self.top_k, 1, integer=True)

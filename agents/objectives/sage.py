@@ -62,7 +62,6 @@ class SageConfig(GspoConfig):
     """How much further below 1 the ratio of a slate of equal items may fall, >= 0; below 1 - `epsilon_lower`."""
 
     def __post_init__(self) -> None:
-        """Refuse values outside the documented ranges."""
         super().__post_init__()
         require_range("epsilon_boost", self.epsilon_boost, 0.0)
         require_range("epsilon_entropy", self.epsilon_entropy, 0.0, 1.0 - self.epsilon_lower, high_open=True)

@@ -40,7 +40,6 @@ class SignedPgConfig:
     """Factor on every negative advantage, in [0, 1]."""
 
     def __post_init__(self) -> None:
-        """Refuse values outside the documented ranges."""
         require_range("negative_scale", self.negative_scale, 0.0, 1.0)
 
 

@@ -53,7 +53,6 @@ class SlateqConfig(ActionValuesConfig):
     """Length of the vectors of session and item whose products are the values."""
 
     def __post_init__(self) -> None:
-        """Refuse values outside the documented ranges."""
         super().__post_init__()
         require_range("num_rounds", self.num_rounds, 1, 1000, integer=True)
         require_range("item_width", self.item_width, 1, 65_536, integer=True)

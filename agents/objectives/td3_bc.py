@@ -43,7 +43,6 @@ class Td3BcConfig(ActionValuesConfig):
     """Steps of Q for each of the policy and the slow copies."""
 
     def __post_init__(self) -> None:
-        """Refuse values outside the documented ranges."""
         super().__post_init__()
         require_range("alpha", self.alpha, 0.0)
         require_range("target_noise", self.target_noise, 0.0)

@@ -49,7 +49,6 @@ class DensityCap(AmbiguitySet):
     """Mass to retain, in (0, 1]; at 1 the maximiser is the base weights. A scalar tensor gets a gradient."""
 
     def __post_init__(self) -> None:
-        """Refuse values outside the documented range."""
         check_size("kappa", self.kappa, 0.0, 1.0, low_open=True)
 
     @property

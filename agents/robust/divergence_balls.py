@@ -145,7 +145,6 @@ class TotalVariationBall(_Ball):
     """
 
     def __post_init__(self) -> None:
-        """Refuse values outside the documented range."""
         check_size("radius", self.radius, 0.0, 1.0)
 
     def maximize(self, problem: Problem) -> Maximizer:

@@ -48,7 +48,6 @@ class ActionValuesConfig:
     """Share of the way that the slow copy goes after a step, in (0, 1]; 0.005 in the papers, of a million steps."""
 
     def __post_init__(self) -> None:
-        """Refuse values outside the documented ranges."""
         require_range("discount", self.discount, 0.0, 1.0, low_open=True)
         require_range("target_rate", self.target_rate, 0.0, 1.0, low_open=True)
 

@@ -121,7 +121,6 @@ class CloningConfig:
     """Steps of behavior cloning before the first of this loss."""
 
     def __post_init__(self) -> None:
-        """Refuse values outside the documented ranges."""
         require_range("cloning_steps", self.cloning_steps, 0, integer=True)
 
 
