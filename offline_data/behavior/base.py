@@ -153,9 +153,10 @@ class BehaviorPolicy(ABC):
         return cls.action_kinds[0]
 
     @property
-    @abstractmethod
     def num_draws(self) -> int:
-        """How many uniforms a step takes."""
+        """How many uniforms a step takes: by default one a position, or two a pair of coordinates."""
+        dim = self.world.catalog.embedding_dim
+        return self.world.config.slate_size if self.action_kind == "slate" else dim + dim % 2
 
     def remember(self, view: SessionView, memory: np.ndarray) -> None:  # noqa: B027 (most policies have no memory)
         """Take in what came of the last step; called once a step of every session, whoever acts in it.

@@ -63,12 +63,6 @@ class GaussianPolicy(BehaviorPolicy):
             f"mean has {len(config.mean)} numbers, and embedding_dim={dim}; give one a coordinate",
         )
 
-    @property
-    def num_draws(self) -> int:
-        """Two a pair of coordinates."""
-        dim = self.world.catalog.embedding_dim
-        return dim + dim % 2
-
     def mean(self, view: SessionView) -> np.ndarray:
         """Return the mean of the proto-action, [B, d] float64.
 

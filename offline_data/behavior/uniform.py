@@ -29,12 +29,6 @@ class UniformPolicy(BehaviorPolicy):
 
     Config = UniformConfig
 
-    @property
-    def num_draws(self) -> int:
-        """One draw a position, or two a pair of coordinates."""
-        dim = self.world.catalog.embedding_dim
-        return self.world.config.slate_size if self.action_kind == "slate" else dim + dim % 2
-
     def act(self, view: SessionView, draws: np.ndarray, memory: np.ndarray) -> Decision:
         """See `BehaviorPolicy.act`."""
         count, dim = len(view.steps), self.world.catalog.embedding_dim

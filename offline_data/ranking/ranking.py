@@ -81,12 +81,6 @@ class RankingPolicy(BehaviorPolicy):
         """Return the logits, utilities / temperature, [B, N] float64; minus infinity for an item not offered."""
         return logit_table(self._law(view), len(view.steps))
 
-    @property
-    def num_draws(self) -> int:
-        """One draw a position, or two a pair of coordinates."""
-        dim = self.world.catalog.embedding_dim
-        return self.world.config.slate_size if self.action_kind == "slate" else dim + dim % 2
-
     def act(self, view: SessionView, draws: np.ndarray, memory: np.ndarray) -> Decision:
         """Sample the Plackett-Luce slate or the Gaussian proto-action; see `BehaviorPolicy.act`."""
         view, count = self.recall(view, memory), len(view.steps)
