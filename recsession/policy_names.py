@@ -14,7 +14,6 @@ from offline_data.families import BEHAVIORS
 from recenv.engine.slates import check_slates
 from recenv.errors import InvalidInput, require, unknown_name
 from recenv.registry import import_class
-from recenv.session_config import SessionConfig
 from recenv.world import World, make_world
 
 
@@ -71,36 +70,28 @@ def find_policy(
         error = unknown_name("policy", name, BEHAVIORS.registered())
         raise InvalidInput(f"{error}, or pass a JSON spec, a policy file or MODULE:CLASS")
     too_much = " and ".join(option for option, present in given.items() if present)
-    require(
-        not file.exists() or not too_much,
-        f"--policy {name} acts in the world that it was trained in; leave out {too_much}",
-    )
-    return resolve_policy(name, deterministic=deterministic, device=device, world=world)
+    if file.exists():
+        require(not too_much, f"--policy {name} acts in the world that it was trained in; leave out {too_much}")
+        return _trained_policy(name, deterministic, device)
+    return _own_policy(name, world), world
 
 
-def resolve_policy(
-    name: str, *, deterministic: bool = True, device: str = "cpu", world: World | None = None
-) -> tuple[BehaviorPolicy, World]:
-    """Return the policy that a name means, and the world that it acts in.
+def _own_policy(name: str, world: World) -> BehaviorPolicy:
+    """Return the policy of a caller's own class.
 
     Args:
-        name: a policy file of `recsession train`, or `module:Class`: a `BehaviorPolicy`, or a class without constructor
-            arguments whose `act(observation)` returns integer slates [B, K] for observations with leading axis B.
-        deterministic: of a trained policy: act by the mean; otherwise sample.
-        device: of a trained policy.
-        world: where a `module:Class` acts; None for the default world. A trained policy acts in its own.
+        name: MODULE:CLASS of a `BehaviorPolicy`, or of a class without constructor arguments whose `act(observation)`
+            returns integer slates [B, K] for observations with leading axis B.
+        world: where it acts.
 
     Raises:
-        InvalidInput: if there is no such file, module or class, or the class cannot be made or has no `act`.
+        InvalidInput: if there is no such module or class, or the class cannot be made or has no `act`.
     """
-    if ":" not in name or Path(name).exists():
-        return _trained_policy(name, deterministic, device)
-    world = make_world(SessionConfig()) if world is None else world
     policy_class = import_class("policy", name)
     require(isinstance(policy_class, type), f"policy {name!r}: there is no class of that name; pass MODULE:CLASS")
     try:
         if issubclass(policy_class, BehaviorPolicy):
-            return policy_class(world, policy_class.Config(), "slate"), world
+            return policy_class(world, policy_class.Config(), "slate")
         agent = policy_class()
     except (TypeError, AttributeError) as error:
         raise InvalidInput(
@@ -111,7 +102,7 @@ def resolve_policy(
         callable(getattr(agent, "act", None)),
         f"policy {name!r} has no method act(observation); give it one that returns integer slates [B, K]",
     )
-    return _CustomPolicy(world, agent), world
+    return _CustomPolicy(world, agent)
 
 
 def _trained_policy(name: str, deterministic: bool, device: str) -> tuple[BehaviorPolicy, World]:

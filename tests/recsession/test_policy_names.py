@@ -22,7 +22,9 @@ from offline_data.dial.quality import evaluate_returns
 from recenv.errors import InvalidInput
 from recenv.session_config import SessionConfig
 from recenv.world import make_world
-from recsession.policy_names import resolve_policy
+from recsession.policy_names import find_policy
+
+WORLD = make_world(SessionConfig())
 
 OWN_POLICIES = """
 import numpy as np
@@ -90,20 +92,20 @@ def test_file_gives_the_policy_and_its_world(build_policy, config, tmp_path, mon
     save_policy(tmp_path / "policy", actor)
     save_policy(tmp_path / "a:b", actor)
     for name in (str(tmp_path / "policy"), str(tmp_path / "a:b")):
-        policy, world = resolve_policy(name)
+        policy, world = find_policy(name, WORLD, {})
         assert isinstance(policy, AgentBehavior)
         assert policy.action_kind == "proto"
         assert policy.config.deterministic
         assert world.config == config
-    sampled, world = resolve_policy(str(tmp_path / "policy"), deterministic=False)
+    sampled, world = find_policy(str(tmp_path / "policy"), WORLD, {}, deterministic=False)
     expected = roll_out(actor, world, 20, 4, deterministic=False)
     assert np.array_equal(evaluate_returns(world, sampled, 20, 4, "evaluation"), expected)
     monkeypatch.chdir(tmp_path)
-    assert isinstance(resolve_policy("policy")[0], AgentBehavior)
+    assert isinstance(find_policy("policy", WORLD, {})[0], AgentBehavior)
 
 
 def test_callers_own_class_acts_in_the_default_world(own_module):
-    policy, world = resolve_policy(f"{own_module}:FirstItems")
+    policy, world = find_policy(f"{own_module}:FirstItems", WORLD, {})
     assert world.config == SessionConfig()
     assert policy.action_kind == "slate"
     returns = evaluate_returns(world, policy, 30, 0, "evaluation")
@@ -119,7 +121,7 @@ def test_callers_own_class_acts_in_the_default_world(own_module):
 
 def test_behavior_policy_subclass_is_taken_as_it_is(own_module):
     for name in (f"{own_module}:Subclass", "offline_data.behavior.uniform:UniformPolicy"):
-        policy, world = resolve_policy(name)
+        policy, world = find_policy(name, WORLD, {})
         assert isinstance(policy, UniformPolicy)
         assert policy.action_kind == "slate"
         expected = evaluate_returns(world, make_behavior(world, "uniform"), 20, 0, "evaluation")
@@ -129,7 +131,7 @@ def test_behavior_policy_subclass_is_taken_as_it_is(own_module):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("missing", "policy file missing does not exist; train one with"),
+        ("missing", "unknown policy 'missing'; choose one of: .*, or pass a JSON spec, a policy file or MODULE:CLASS"),
         ("own_policies:Missing", "own_policies has no class 'Missing'; pass MODULE:CLASS"),
         ("own_policies:", "own_policies has no class ''; pass MODULE:CLASS"),
         ("own_policies:NOT_A_CLASS", "has no class 'NOT_A_CLASS'"),
@@ -146,7 +148,7 @@ def test_behavior_policy_subclass_is_taken_as_it_is(own_module):
 )
 def test_what_is_no_policy_is_refused_in_one_line(own_module, name, message):
     with pytest.raises(InvalidInput, match=message) as refusal:
-        resolve_policy(name)
+        find_policy(name, WORLD, {})
     assert name in str(refusal.value)
     assert "\n" not in str(refusal.value)
 
@@ -160,14 +162,14 @@ def test_what_is_no_policy_is_refused_in_one_line(own_module, name, message):
     ],
 )
 def test_wrong_slates_of_a_callers_policy_are_refused(own_module, name, message):
-    policy, world = resolve_policy(f"{own_module}:{name}")
+    policy, world = find_policy(f"{own_module}:{name}", WORLD, {})
     with pytest.raises(InvalidInput, match=message):
         evaluate_returns(world, policy, 5, 0, "evaluation")
 
 
 def test_working_directory_is_put_on_the_path_once(own_module):
-    resolve_policy(f"{own_module}:FirstItems")
-    resolve_policy(f"{own_module}:Subclass")
+    find_policy(f"{own_module}:FirstItems", WORLD, {})
+    find_policy(f"{own_module}:Subclass", WORLD, {})
     assert sys.path.count(str(Path.cwd())) == 1
 
 
@@ -175,6 +177,6 @@ def test_default_policy_fits_the_default_world(tmp_path):
     save_policy(
         tmp_path / "policy", make_policy(SessionSpace.of_world(make_world(SessionConfig())), GaussianPolicyConfig())
     )
-    policy, world = resolve_policy(str(tmp_path / "policy"))
+    policy, world = find_policy(str(tmp_path / "policy"), WORLD, {})
     assert world is make_world(SessionConfig())
     assert evaluate_returns(world, policy, 5, 0, "evaluation").shape == (5,)

@@ -74,22 +74,10 @@ def linear_path(start: Tensor, target: Tensor, precision: Tensor, gain: float, n
     return target + (factors * (basis.T @ (start - target))) @ basis.T
 
 
-def drift_path(start: Tensor, moments: Moments, precision: Tensor, step_size: float, num_steps: int) -> Tensor:
-    """Return mu_t = mu_0 + t eta p P (m+ - m-), [T + 1, d], which is where rho = 1 leads.
-
-    Args:
-        start: [d], mu_0.
-        moments: of the log.
-        precision: [d, d], P.
-        step_size: eta.
-        num_steps: T.
-    """
-    stride = step_size * moments.positive * precision @ (moments.positive_mean - moments.negative_mean)
-    return start + torch.arange(num_steps + 1, dtype=precision.dtype)[:, None] * stride
-
-
 def aggregate_path(start: Tensor, moments: Moments, precision: Tensor, step_size: float, num_steps: int) -> Tensor:
-    """Return mu_t of the signed policy gradient on a log, [T + 1, d]: `linear_path` to m*, or `drift_path` at rho = 1.
+    """Return mu_t of the signed policy gradient on a log, [T + 1, d]: `linear_path` to m*.
+
+    At rho = 1 there is no m*, and mu_t = mu_0 + t eta p P (m+ - m-).
 
     Args:
         start: [d], mu_0.
@@ -100,7 +88,8 @@ def aggregate_path(start: Tensor, moments: Moments, precision: Tensor, step_size
     """
     gain = step_size * (moments.positive - moments.negative)
     if math.isclose(moments.rho, 1.0, rel_tol=1e-12):
-        return drift_path(start, moments, precision, step_size, num_steps)
+        stride = step_size * moments.positive * precision @ (moments.positive_mean - moments.negative_mean)
+        return start + torch.arange(num_steps + 1, dtype=precision.dtype)[:, None] * stride
     return linear_path(start, moments.equilibrium(), precision, gain, num_steps)
 
 
