@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -81,7 +80,7 @@ def own_module(tmp_path, monkeypatch) -> Iterator[str]:
     (tmp_path / "own_policies.py").write_text(OWN_POLICIES)
     (tmp_path / "broken_policies.py").write_text("def act(:\n")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", [entry for entry in sys.path if entry])
+    monkeypatch.syspath_prepend(tmp_path)  # what the command line does with the working directory
     yield "own_policies"
     for name in ("own_policies", "broken_policies"):
         sys.modules.pop(name, None)
@@ -165,12 +164,6 @@ def test_wrong_slates_of_a_callers_policy_are_refused(own_module, name, message)
     policy, world = find_policy(f"{own_module}:{name}", WORLD, {})
     with pytest.raises(InvalidInput, match=message):
         evaluate_returns(world, policy, 5, 0, "evaluation")
-
-
-def test_working_directory_is_put_on_the_path_once(own_module):
-    find_policy(f"{own_module}:FirstItems", WORLD, {})
-    find_policy(f"{own_module}:Subclass", WORLD, {})
-    assert sys.path.count(str(Path.cwd())) == 1
 
 
 def test_default_policy_fits_the_default_world(tmp_path):
