@@ -69,10 +69,6 @@ class ClickRate:
     estimate: Estimate
     """In clicks per shown item; estimator "on_policy" is the log's own mean."""
 
-    def as_dict(self) -> dict[str, Any]:
-        """Return policy, log and the estimate's fields for JSON."""
-        return {"policy": self.policy, "log": self.log, **self.estimate.as_dict()}
-
 
 def read_open_bandit(
     path: str | Path, policy: str, campaign: str, *, progress: Progress | None = None

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
 
 from recenv.catalog import Catalog
-from recenv.dynamics.kernel_groups import Response, State
+from recenv.dynamics.kernel_groups import Response, State, numbers_of
 
 
 def expert_oracle(quality_weight: float) -> Mapping[str, Any]:
@@ -42,6 +43,8 @@ class UserModel(ABC):
         watch_channel: index of the feedback that is the share of the item's length watched, written by the pieces; -1
             if there is none.
         reward_names: the components of a step's reward vector, in order.
+        reward_fields: the config's fields that are the weights of those components.
+        kernel_fields: the config's numbers that a kernel of the model reads, as `_numbers`.
         minutes_reward: index of the component that counts minutes watched, written by the pieces; -1 if there is none.
         variant: what the model's own world is called among environments and named datasets, a literal, in lower case
             with hyphens; None: it is in neither.
@@ -69,6 +72,8 @@ class UserModel(ABC):
     feedback_names: ClassVar[tuple[str, ...]]
     watch_channel: ClassVar[int] = -1
     reward_names: ClassVar[tuple[str, ...]]
+    reward_fields: ClassVar[tuple[str, ...]] = ()
+    kernel_fields: ClassVar[tuple[str, ...]] = ()
     minutes_reward: ClassVar[int] = -1
     variant: ClassVar[str | None] = None
     expert: ClassVar[Mapping[str, Any]] = {"name": "expert"}
@@ -84,9 +89,13 @@ class UserModel(ABC):
         self.max_clicks = max_clicks
 
     @property
-    @abstractmethod
     def reward_weights(self) -> np.ndarray:
-        """The weight of each reward component in the scalar reward, [M] float64."""
+        """The weight of each reward component in the scalar reward, [M] float64: the config's `reward_fields`."""
+        return np.array([float(getattr(self.config, name)) for name in self.reward_fields])
+
+    @cached_property
+    def _numbers(self) -> np.ndarray:
+        return numbers_of(self.kernel_fields, self.config)
 
     @property
     def affinity_weight(self) -> float:

@@ -26,12 +26,12 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar
 
 import numpy as np
 from numba import njit
 
-from recenv.dynamics.kernel_groups import Response, State, numbers_of
+from recenv.dynamics.kernel_groups import Response, State
 from recenv.dynamics.user_models.base import UserModel
 from recenv.errors import require_range
 from recenv.families import USER_MODELS
@@ -72,9 +72,6 @@ class BoredomCascadeConfig:
             require_range(name, getattr(self, name), -1e6, 1e6)
 
 
-_NUMBERS: Final = ("boredom_threshold", "boredom_steps", "influence")
-
-
 @USER_MODELS.register("boredom_cascade")
 class BoredomCascade(UserModel):
     """The model of this module's docstring; see `UserModel`."""
@@ -86,6 +83,8 @@ class BoredomCascade(UserModel):
     feedback_names = ("click", "watch_fraction")
     watch_channel = 1
     reward_names = ("click", "watch_minutes")
+    reward_fields = ("click_reward", "minute_reward")
+    kernel_fields = ("boredom_threshold", "boredom_steps", "influence")
     minutes_reward = 1
     variant = "boredom"
     expert: ClassVar[Mapping[str, Any]] = {"name": "diversified"}
@@ -98,11 +97,6 @@ class BoredomCascade(UserModel):
     }
     config: BoredomCascadeConfig
 
-    @property
-    def reward_weights(self) -> np.ndarray:
-        """Weights of click and minute."""
-        return np.array([self.config.click_reward, self.config.minute_reward])
-
     @cached_property
     def item_utility(self) -> np.ndarray:
         """Zero."""
@@ -112,10 +106,6 @@ class BoredomCascade(UserModel):
     def _topics(self) -> np.ndarray:
         # Numbered from 0 without gaps: a caller's own topics are any integers.
         return np.unique(self.catalog.topics, return_inverse=True)[1].astype(np.int32).reshape(-1)
-
-    @cached_property
-    def _numbers(self) -> np.ndarray:
-        return numbers_of(_NUMBERS, self.config)
 
     def state_layout(self) -> dict[str, tuple[tuple[int, ...], type]]:
         """Return the interest, and of each of the catalogue's G topics, in increasing order, clicks and boredom.

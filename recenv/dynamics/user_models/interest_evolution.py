@@ -21,12 +21,12 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar
 
 import numpy as np
 from numba import njit
 
-from recenv.dynamics.kernel_groups import Response, State, numbers_of
+from recenv.dynamics.kernel_groups import Response, State
 from recenv.dynamics.user_models.base import UserModel, expert_oracle
 from recenv.errors import require_range
 from recenv.families import USER_MODELS
@@ -67,9 +67,6 @@ class InterestEvolutionConfig:
             require_range(name, getattr(self, name), -1e6, 1e6)
 
 
-_NUMBERS: Final = ("interest_step", "match_quality", "like_bias", "like_quality")
-
-
 @USER_MODELS.register("interest_evolution")
 class InterestEvolution(UserModel):
     """The model of this module's docstring; see `UserModel`."""
@@ -79,6 +76,8 @@ class InterestEvolution(UserModel):
     feedback_names = ("click", "watch_fraction", "like")
     watch_channel = 1
     reward_names = ("click", "watch_minutes", "like")
+    reward_fields = ("click_reward", "minute_reward", "like_reward")
+    kernel_fields = ("interest_step", "match_quality", "like_bias", "like_quality")
     minutes_reward = 1
     variant = "default"
     greedy_oracle = expert_oracle(0.0)
@@ -87,19 +86,10 @@ class InterestEvolution(UserModel):
     follows_mean_path = True
     config: InterestEvolutionConfig
 
-    @property
-    def reward_weights(self) -> np.ndarray:
-        """Weights of click, minute and like."""
-        return np.array([self.config.click_reward, self.config.minute_reward, self.config.like_reward])
-
     @cached_property
     def item_utility(self) -> np.ndarray:
         """appeal_weight c."""
         return np.float32(self.config.appeal_weight) * self.catalog.appeal
-
-    @cached_property
-    def _numbers(self) -> np.ndarray:
-        return numbers_of(_NUMBERS, self.config)
 
     def num_response_draws(self) -> int:
         """Return two for each possible click: the sign of the interest's move, and the like."""

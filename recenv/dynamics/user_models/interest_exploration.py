@@ -98,6 +98,7 @@ class InterestExploration(UserModel):
     feedback_names = ("click", "watch_fraction")
     watch_channel = 1
     reward_names = ("click", "watch_minutes")
+    reward_fields = ("click_reward", "minute_reward")
     minutes_reward = 1
     variant = "exploration"
     expert: ClassVar[Mapping[str, Any]] = {"name": "belief", "optimism": 1.0}
@@ -110,11 +111,6 @@ class InterestExploration(UserModel):
         "quality_weight": "quality moves utilities, the likelihood has appeal alone"
     }
     config: InterestExplorationConfig
-
-    @property
-    def reward_weights(self) -> np.ndarray:
-        """Weights of click and minute."""
-        return np.array([self.config.click_reward, self.config.minute_reward])
 
     @cached_property
     def item_utility(self) -> np.ndarray:

@@ -23,12 +23,12 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar
 
 import numpy as np
 from numba import njit
 
-from recenv.dynamics.kernel_groups import Response, State, numbers_of
+from recenv.dynamics.kernel_groups import Response, State
 from recenv.dynamics.user_models.base import UserModel, expert_oracle
 from recenv.errors import require_range
 from recenv.families import USER_MODELS
@@ -73,9 +73,6 @@ class LongTermSatisfactionConfig:
             require_range(name, getattr(self, name), -1e6, 1e6)
 
 
-_NUMBERS: Final = ("choc_mean", "kale_mean", "engagement_scale", "typical_minutes")
-
-
 @USER_MODELS.register("long_term_satisfaction")
 class LongTermSatisfaction(UserModel):
     """The model of this module's docstring; see `UserModel`."""
@@ -93,6 +90,8 @@ class LongTermSatisfaction(UserModel):
     requires = ("satisfaction",)
     feedback_names = ("click", "engagement")
     reward_names = ("click", "minutes")
+    reward_fields = ("click_reward", "minute_reward")
+    kernel_fields = ("choc_mean", "kale_mean", "engagement_scale", "typical_minutes")
     minutes_reward = 1
     variant = "long-term"
     # The next minutes are more for clickbait than for its opposite, beyond what draws the click.
@@ -100,11 +99,6 @@ class LongTermSatisfaction(UserModel):
     far_sighted_oracles = tuple(map(expert_oracle, (0.5, 1.0, 2.0, 4.0)))
     beyond_fit: ClassVar[Mapping[str, str]] = {}
     config: LongTermSatisfactionConfig
-
-    @property
-    def reward_weights(self) -> np.ndarray:
-        """Weights of click and minute."""
-        return np.array([self.config.click_reward, self.config.minute_reward])
 
     @cached_property
     def item_utility(self) -> np.ndarray:
@@ -117,10 +111,6 @@ class LongTermSatisfaction(UserModel):
         log_odds = self.config.clickbait_slope * self.catalog.appeal.astype(np.float64)
         # Within 700 nats the exponential is finite.
         return 1.0 / (1.0 + np.exp(np.clip(-log_odds, -700.0, 700.0)))
-
-    @cached_property
-    def _numbers(self) -> np.ndarray:
-        return numbers_of(_NUMBERS, self.config)
 
     def num_response_draws(self) -> int:
         """Return two for each possible click: they make the normal of its minutes."""

@@ -33,7 +33,7 @@ import numpy as np
 from numba import njit
 
 from recenv.catalog import Catalog
-from recenv.dynamics.kernel_groups import Response, State, numbers_of
+from recenv.dynamics.kernel_groups import Response, State
 from recenv.dynamics.user_models.base import UserModel, expert_oracle
 from recenv.errors import require_range
 from recenv.families import USER_MODELS
@@ -122,9 +122,6 @@ class MultiBehaviorConfig:
             require_range(f"{name}_reward", getattr(self, f"{name}_reward"), -1e6, 1e6)
 
 
-_NUMBERS: Final = ("interest_step", "match_quality", "glance_share", "temper_reference", "temper_fall", "hate_weight")
-
-
 @USER_MODELS.register("multi_behavior")
 class MultiBehavior(UserModel):
     """The model of this module's docstring; see `UserModel`.
@@ -142,6 +139,8 @@ class MultiBehavior(UserModel):
     }
     feedback_names = ("click", *AFTER_CLICK)
     reward_names = feedback_names
+    reward_fields = tuple(f"{name}_reward" for name in reward_names)
+    kernel_fields = ("interest_step", "match_quality", "glance_share", "temper_reference", "temper_fall", "hate_weight")
     variant = "multi-behavior"
     expert: ClassVar[Mapping[str, Any]] = {"name": "expert", "quality_weight": 1.0}
     # Where the first step's reward peaks: long views and likes count a little besides clicks.
@@ -162,19 +161,10 @@ class MultiBehavior(UserModel):
         self._quality_weights = config.behavior_quality * signs
         self._biases = np.array([float(getattr(config, f"{name}_bias")) for name in AFTER_CLICK])
 
-    @property
-    def reward_weights(self) -> np.ndarray:
-        """The config's, click first."""
-        return np.array([float(getattr(self.config, f"{name}_reward")) for name in self.reward_names])
-
     @cached_property
     def item_utility(self) -> np.ndarray:
         """appeal_weight c."""
         return np.float32(self.config.appeal_weight) * self.catalog.appeal
-
-    @cached_property
-    def _numbers(self) -> np.ndarray:
-        return numbers_of(_NUMBERS, self.config)
 
     def state_layout(self) -> dict[str, tuple[tuple[int, ...], type]]:
         """Return `interest` [d] and `temper`."""

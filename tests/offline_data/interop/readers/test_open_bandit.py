@@ -87,7 +87,6 @@ def test_comparison_by_hand(root):
     assert on_policy.estimate.value == pytest.approx(2 / 5)
     assert on_policy.estimate.effective_sample_size == pytest.approx(5.0)
     assert (on_policy.log, on_policy.estimate.estimator) == ("bts", "on_policy")
-    assert on_policy.as_dict()["ess"] == on_policy.estimate.effective_sample_size
 
 
 def test_comparison_depends_on_the_seed_only(root):
