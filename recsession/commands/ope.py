@@ -71,9 +71,11 @@ class Ope:
             )
         if dataset.propensities == "estimated":
             print("the log's propensities are estimates: what rests on them is biased as far as they are wrong")
-        for name in self.estimators or ESTIMATORS.registered():
+        names = self.estimators or ESTIMATORS.registered()
+        width = max(9, *map(len, names))
+        for name in names:
             answer = estimate(name, sessions, num_bootstrap=self.num_bootstrap, seed=self.seed)
-            print(f"{name:<10}{_estimate_line(answer, 2)}")
+            print(f"{name:<{width}} {_estimate_line(answer, 2)}")
 
 
 def _estimate_line(answer: Estimate, digits: int) -> str:

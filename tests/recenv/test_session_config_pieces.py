@@ -40,7 +40,7 @@ def test_a_piece_from_outside_stands_in_the_config_and_in_no_other_hash():
     [
         ({PATIENCE: 3}, f"{PATIENCE}=3 is not a piece; pass True, None, a dict of fields or a config object"),
         ({PATIENCE: {"patiense": 1}}, f"unknown {PATIENCE} option 'patiense'; did you mean 'patience'?"),
-        ({"patience": True}, "unknown piece 'patience'; choose one of: "),
+        ({"hunger": True}, "unknown piece 'hunger'; choose one of: "),
         ("patience", "pieces='patience' is no dict of sections; pass {NAME: True} or {NAME: {FIELD: VALUE}}"),
         ({"json:dumps": True}, "piece 'json:dumps': there is no class of that name that is a Piece"),
     ],
