@@ -368,6 +368,7 @@ def what_is_not_offered_is_never_shown(part: Any, spec: dict[str, Any], kind: Ac
             assert np.exp(joint).sum() == pytest.approx(1.0)
         decision, _ = act(policy, view, draws_of(policy))
         joint, prefix = judged(policy, view, decision.action)
+        assert decision.prefix_log_prob is not None
         np.testing.assert_allclose(decision.log_prob, joint, rtol=1e-12)
         np.testing.assert_allclose(decision.prefix_log_prob, prefix, rtol=1e-12)
         if fills_item_by_item(part):

@@ -58,7 +58,7 @@ def random_sessions(
 
 def reordered(sessions: LoggedSessions, order: np.ndarray) -> LoggedSessions:
     """Return the same sessions in another order."""
-    rows = np.concatenate([np.arange(sessions.offsets[s], sessions.offsets[s + 1]) for s in order])
+    rows = np.concatenate([np.arange(*map(int, sessions.offsets[s : s + 2])) for s in order])
     names = ("reward", "behavior_log_prob", "target_log_prob", "q_value", "state_value")
     columns: dict[str, Any] = {name: getattr(sessions, name)[rows] for name in names}
     offsets = np.concatenate([[0], np.cumsum(sessions.lengths[order])])
