@@ -6,7 +6,6 @@ Statistics of sessions and groups are of the whole log, not of a batch, which ha
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -28,7 +27,7 @@ def lacking(need: str, dataset: LoggedDataset) -> str | None:
         need: of `NEEDS`.
         dataset: the log.
     """
-    return _SOURCES[need].lacking(dataset)
+    return _LACKING[need](dataset) if need in _LACKING else None
 
 
 def check_needs(name: str, objective: type[Objective], dataset: LoggedDataset) -> None:
@@ -72,8 +71,8 @@ def make_storage(objective: Objective, dataset: LoggedDataset, scores: Tensor, *
         with_next="transitions" in objective.needs,
     )
     storage.add_column("score", scores)
-    for need in sorted(objective.needs):
-        _SOURCES[need].add(storage, objective, scores, seed)
+    for need in sorted(objective.needs & _ADDED.keys()):
+        _ADDED[need](storage, objective, scores, seed)
     return storage
 
 
@@ -124,16 +123,6 @@ def reads_scores(objective: type[Objective]) -> bool:
         objective: a registered class.
     """
     return not objective.needs.isdisjoint({"score", "pairs"})
-
-
-@dataclass(frozen=True)
-class _Source:
-    lacking: Callable[[LoggedDataset], str | None]
-    add: Callable[[LogStorage, Objective, Tensor, int], None]
-
-
-def _nothing(storage: LogStorage, objective: Objective, scores: Tensor, seed: int) -> None:
-    """The storage has it already."""
 
 
 def _kind(kind: str) -> Callable[[LoggedDataset], str | None]:
@@ -211,22 +200,22 @@ def _returns(dataset: LoggedDataset) -> np.ndarray:
     return session_rewards(dataset) @ dataset.reward_weights
 
 
-def _always(dataset: LoggedDataset) -> None:
-    return None
-
-
-_SOURCES: Final = {
-    "mass": _Source(_kind("slate"), _nothing),
-    "density": _Source(_kind("proto"), _nothing),
-    "score": _Source(_always, _nothing),
-    "propensities": _Source(_without_propensities, _nothing),
-    "known_propensities": _Source(_always, _nothing),
-    "prefix_propensities": _Source(_without_prefixes, _add_prefixes),
-    "session_return": _Source(_always, _add_returns),
-    "groups": _Source(_without_groups, _add_groups),
-    "reward_vector": _Source(_always, _add_reward_vector),
-    "transitions": _Source(_always, _nothing),
-    "feedback": _Source(_always, _add_feedback),
-    "pairs": _Source(_without_pairs, _add_pairs),
+_LACKING: Final[dict[str, Callable[[LoggedDataset], str | None]]] = {
+    "mass": _kind("slate"),
+    "density": _kind("proto"),
+    "propensities": _without_propensities,
+    "prefix_propensities": _without_prefixes,
+    "groups": _without_groups,
+    "pairs": _without_pairs,
 }
-assert _SOURCES.keys() == NEEDS.keys()
+"""What a log may lack of a need; every log gives the others."""
+_ADDED: Final[dict[str, Callable[[LogStorage, Objective, Tensor, int], None]]] = {
+    "prefix_propensities": _add_prefixes,
+    "session_return": _add_returns,
+    "groups": _add_groups,
+    "reward_vector": _add_reward_vector,
+    "feedback": _add_feedback,
+    "pairs": _add_pairs,
+}
+"""What adds the columns of a need; the storage has those of the others."""
+assert _LACKING.keys() | _ADDED.keys() <= NEEDS.keys()
