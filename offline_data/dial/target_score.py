@@ -10,8 +10,8 @@ users that no log shares.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
-from typing import Final
+from dataclasses import dataclass, replace
+from typing import Any, Final
 
 import numpy as np
 
@@ -108,52 +108,42 @@ def at_target_score(
     return dial.setting(good_fraction, target_score=target_score)
 
 
+@dataclass
 class _Dial:
-    """A log whose behavior is a mixture of expert and noise, by its good fraction."""
+    """A log whose behavior is a mixture of expert and noise, by its good fraction; see `at_fraction`."""
 
-    def __init__(
-        self,
-        request: LogRequest,
-        noise: Spec | str,
-        mixing: str,
-        expert: Spec | str | None,
-        seed: int,
-        progress: Progress | None,
-    ) -> None:
-        self._request = request
-        self._world = make_world(request.config)
-        self._expert = expert_spec(type(self._world.user_model)) if expert is None else as_spec(expert)
-        self._noise = as_spec(noise)
-        self._mixing = mixing
-        self._progress = progress
-        self._at(0.5).policy(self._world)  # a mixture that cannot be is refused before anything is played
-        self.reference = precise_reference(
-            self._world,
-            self._noise,
-            request.action_kind,
-            expert=self._expert,
-            precision=TOLERANCE / 2.0,
-            seed=seed,
-            progress=progress,
-        )
+    request: LogRequest
+    noise: Spec | str
+    mixing: str
+    expert: Spec | str | None
+    seed: int
+    progress: Progress | None
+
+    def __post_init__(self) -> None:
+        self.world, kind = make_world(self.request.config), self.request.action_kind
+        self.expert = expert_spec(type(self.world.user_model)) if self.expert is None else as_spec(self.expert)
+        self.noise = as_spec(self.noise)
+        self._at(0.5).policy(self.world)  # a mixture that cannot be is refused before anything is played
+        told: Any = {"precision": TOLERANCE / 2.0, "seed": self.seed, "progress": self.progress}
+        self.reference = precise_reference(self.world, self.noise, kind, expert=self.expert, **told)
 
     def normalized_score(self, good_fraction: float, ranges: Sequence[range]) -> float:
         """Return the normalised score of ranges of the sessions, as they are logged at a good fraction."""
         request, total = self._at(good_fraction), 0.0
-        policy = request.policy(self._world)
+        policy = request.policy(self.world)
         for sessions in ranges:
-            vector = play_range(self._world, policy, request, sessions)["rows/reward_vector"]
-            total += float((vector.sum(axis=0, dtype=np.float64) * self._world.reward_weights).sum())
-            if self._progress:
-                self._progress(len(sessions))
+            vector = play_range(self.world, policy, request, sessions)["rows/reward_vector"]
+            total += float((vector.sum(axis=0, dtype=np.float64) * self.world.reward_weights).sum())
+            if self.progress:
+                self.progress(len(sessions))
         return self.reference.normalized_score(total / sum(map(len, ranges)))
 
     def setting(self, good_fraction: float, target_score: float | None = None) -> LogRequest:
         """Return the request at a good fraction, with what the manifest is to say of its quality."""
         quality = {
-            "expert": self._expert,
-            "noise": self._noise,
-            "mixing": self._mixing,
+            "expert": self.expert,
+            "noise": self.noise,
+            "mixing": self.mixing,
             "good_fraction": good_fraction,
             "target_score": target_score,
             **self.reference.as_dict(),
@@ -161,8 +151,8 @@ class _Dial:
         return replace(self._at(good_fraction), quality=quality)
 
     def _at(self, good_fraction: float) -> LogRequest:
-        behavior = mixture_spec(good_fraction, self._noise, self._mixing, expert=self._expert)
-        return replace(self._request, behavior=behavior)
+        behavior = mixture_spec(good_fraction, self.noise, self.mixing, expert=self.expert)
+        return replace(self.request, behavior=behavior)
 
 
 def _nearest(
