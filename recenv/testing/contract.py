@@ -38,12 +38,15 @@ def quick(count: int = 30) -> settings:
     """Return the settings of a contract's own property tests: the same few examples on every run, nightly many others.
 
     Args:
-        count: of the examples.
+        count: of the examples; nightly twenty times as many.
     """
-    many = settings.default.max_examples > 100  # type: ignore[union-attr]
-    count = settings.default.max_examples if many else min(count, settings.default.max_examples)  # type: ignore[union-attr]
+    default = settings.default.max_examples  # type: ignore[union-attr]
+    nightly = default > 100
     return settings(
-        max_examples=count, deadline=None, derandomize=not many, suppress_health_check=[HealthCheck.too_slow]
+        max_examples=20 * count if nightly else min(count, default),
+        deadline=None,
+        derandomize=not nightly,
+        suppress_health_check=[HealthCheck.too_slow],
     )
 
 
