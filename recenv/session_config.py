@@ -68,9 +68,9 @@ class SessionConfig:
     time_budget: Any = field(default_factory=_default(PIECES, "time_budget"))
     """Minutes that watching spends."""
     satisfaction: Any = None
-    """a slow state that benefit raises."""
+    """A slow state that benefit raises."""
     leave_hazard: Any = None
-    """a chance to leave at every step."""
+    """A chance to leave at every step."""
     retention: Any = None
     """Coming back after days."""
     freshness: Any = None

@@ -19,7 +19,7 @@ class Evaluate:
     """Roll a policy out in the simulator."""
 
     policy: str
-    """a policy file of `recsession train`, which acts in the world that it was trained in, MODULE:CLASS with a method
+    """A policy file of `recsession train`, which acts in the world that it was trained in, MODULE:CLASS with a method
     `act(observation)` that returns slates [B, K], or a behavior policy, by name or as a JSON spec."""
     num_sessions: int = 2000
     """Fresh users."""

@@ -31,7 +31,7 @@ class Ope:
     campaign: str = "all"
     """With `open-bandit`: all, men or women."""
     estimators: tuple[str, ...] = ()
-    """Names of registered estimators; all of them by default."""
+    """Names of registered estimators, or MODULE:CLASS; all of the registered by default."""
     num_bootstrap: int = 1000
     """Resamplings of the sessions for an interval."""
     seed: int = 0

@@ -50,7 +50,7 @@ class Simulate:
     env: str = "RecSession-v0"
     """Id of an environment of recenv: RecSession-v0, or a variant of it."""
     policy: str = "greedy"
-    """a behavior policy by name (greedy is the oracle of the next click, expert looks beyond it; uniform and clickbait
+    """A behavior policy by name (greedy is the oracle of the next click, expert looks beyond it; uniform and clickbait
     are noise) or as a JSON spec, for example '{"name": "belief", "optimism": 1}', a policy file of `recsession train`,
     or MODULE:CLASS, your own act(observation)."""
     render: Literal["ansi", "rgb_array", "none"] = "ansi"
