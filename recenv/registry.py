@@ -45,6 +45,11 @@ def permit_imports(modules: Iterable[str]) -> Iterator[None]:
         _permitted.reset(token)
 
 
+def permitted_imports() -> frozenset[str]:
+    """Return what `permit_imports` allows here; another process is to be told, it does not know."""
+    return _permitted.get()
+
+
 @contextmanager
 def reading(source: object, allow_imports: Iterable[str] = ()) -> Iterator[None]:
     """Resolve names inside as those of a file, which nothing is imported for without permission.
@@ -100,11 +105,13 @@ class Registry(Generic[Part]):
 
         def enter(part: Entered) -> Entered:
             present: Any = self._parts.get(name)
-            if present is not None and _path_of(present) != _path_of(part):
-                raise InvalidInput(
-                    f"{self.kind} {name!r} is registered twice, by {_path_of(present)} and {_path_of(part)}; rename "
-                    "one of them"
-                )
+            there = None if present is None else _path_of(present)
+            if there is None and name in self._sources and self._sources[name].module != part.__module__:
+                there = self._sources[name].module  # which is not imported yet
+            require(
+                there in (None, _path_of(part)),
+                f"{self.kind} {name!r} is registered twice, by {there} and {_path_of(part)}; rename one of them",
+            )
             called = getattr(config_of(part), "name", name)
             require(
                 called == name,
@@ -129,13 +136,14 @@ class Registry(Generic[Part]):
         """Return the part that is registered as `name`, or an entry point.
 
         Raises:
-            InvalidInput: if no part has that name; the nearest one is suggested.
+            InvalidInput: if no part has that name, where the nearest one is suggested, or an entry point's module
+                cannot be imported.
         """
         if name not in self._parts:
             if name in self._sources:
                 importlib.import_module(self._sources[name].module)
             elif name in self._entry_points:
-                self._parts[name] = self._checked(self._entry_points[name].load(), name)
+                self._parts[name] = self._checked(import_class(self.kind, self._entry_points[name].value), name)
             else:
                 raise unknown_name(self.kind, name, self.registered())
         return self._parts[name]
@@ -167,12 +175,16 @@ class Registry(Generic[Part]):
         """Return the part whose `Config` an object is an instance of.
 
         Raises:
-            InvalidInput: if the object is no part's config.
+            InvalidInput: if the object is no part's config, or that of two, a class and its heir.
         """
         kind = type(config)
-        for known in self._parts.values():
-            if kind is config_of(known):
-                return known
+        fitting = {_path_of(known): known for known in self._parts.values() if kind is config_of(known)}
+        require(
+            len(fitting) < 2,
+            f"{config!r} is the config of {' and of '.join(fitting)}, and says of which by nothing; give each its own",
+        )
+        if fitting:
+            return fitting.popitem()[1]
         name = getattr(config, "name", None)
         known = self.get(name) if isinstance(name, str) else None
         if known is None or config_of(known) is not kind:
@@ -184,7 +196,11 @@ class Registry(Generic[Part]):
         source, top = _source.get(), module_name.partition(".")[0]
         allowed = {module_name, *(module_name.rsplit(".", n)[0] for n in range(1, module_name.count(".") + 1))}
         require(
-            source is None or module_name in sys.modules or top in OWN_PACKAGES or bool(allowed & _permitted.get()),
+            source is None
+            or module_name in sys.modules
+            or top in OWN_PACKAGES
+            or bool(allowed & _permitted.get())
+            or any(point.value == spec for point in self._entry_points.values()),
             f"{source} names the {self.kind} {spec!r}, and nothing is imported because a file says so; if you trust "
             f"it, allow its module: --allow-import {module_name}, or allow_imports=({module_name!r},)",
         )

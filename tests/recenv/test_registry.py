@@ -36,6 +36,11 @@ class Own(Toy):
         name = "own"
 class Heir(First):
     pass
+class Nameless(Toy):
+    class Config:
+        pass
+class NamelessHeir(Nameless):
+    pass
 class Stranger:
     pass
 """
@@ -73,6 +78,25 @@ def test_a_part_is_named_in_three_ways(family, monkeypatch):
     assert family.resolve("bought") is family.resolve(own) is own
     assert family.resolve("other").Config.name == "other"
     assert family.registered() == ("bought", "first", "other")
+
+
+def test_an_entry_point_needs_no_permission_however_a_file_names_it(family, monkeypatch):
+    points = [metadata.EntryPoint("bought", f"{SHOP}.toys:Own", "recsession.toys")]
+    points.append(metadata.EntryPoint("broken", f"{SHOP}.broken:Own", "recsession.toys"))
+    monkeypatch.setattr(metadata, "entry_points", lambda group: points)
+    with reading("manifest.json"):
+        with pytest.raises(InvalidInput, match="nothing is imported because a file says so"):
+            family.resolve(f"{SHOP}.toys:Nameless")
+        assert family.name_of(family.resolve(f"{SHOP}.toys:Own")) == f"{SHOP}.toys:Own"
+        with pytest.raises(InvalidInput, match=f"cannot import '{SHOP}.broken' .SystemExit: 3"):
+            family.resolve("broken")
+
+
+def test_a_config_of_a_class_and_its_heir_is_not_taken_for_the_class_s(family):
+    first, heir = (family.resolve(f"{SHOP}.toys:{name}") for name in ("Nameless", "NamelessHeir"))
+    with pytest.raises(InvalidInput, match=r"is the config of .*:Nameless and of .*:NamelessHeir"):
+        family.part_of(heir.Config())
+    assert family.name_of(first) == f"{SHOP}.toys:Nameless"
 
 
 def test_a_file_is_told_the_name_under_which_another_process_finds_the_part(family):
@@ -127,8 +151,10 @@ def test_nothing_is_imported_because_a_file_says_so(family):
 
 
 def test_a_name_is_one_parts_and_a_config_too(family):
-    first = family.get("first")
     base = sys.modules[f"{FAMILY}.base"].Toy
+    with pytest.raises(InvalidInput, match=f"'first' is registered twice, by {FAMILY}.first and"):
+        family.register("first")(type("Other", (base,), {}))  # before the project's own is imported
+    first = family.get("first")
     with pytest.raises(InvalidInput, match="toy part 'first' is registered twice"):
         family.register("first")(type("Other", (base,), {}))
     with pytest.raises(
