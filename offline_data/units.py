@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import pickle
 import shutil
 import signal
 import threading
@@ -23,6 +24,7 @@ from typing import Any, Final, Protocol, cast
 
 from offline_data.store.atomic_files import make_folder
 from recenv.errors import InvalidInput
+from recenv.registry import permit_imports, permitted_imports
 
 DEATHS_BORNE: Final = 2
 """Workers that a unit may lose beside others; it is then run alone, so that it is no other's fault if that one dies."""
@@ -188,7 +190,9 @@ class _Call(threading.Thread):
         self.error: BaseException | None = None
         # joblib runs a single job in this process, where the death of a worker would be ours.
         self._tasks, self._workers = tasks, max(2, min(workers, len(tasks)))
-        self._backend, _ = get_active_backend()  # which is known to the caller's thread alone
+        # These are known to the caller's thread alone.
+        self._backend, _ = get_active_backend()
+        self._permitted = permitted_imports()
         self._executor: Any = None
         self._ended = False
 
@@ -213,6 +217,7 @@ class _Call(threading.Thread):
 
     def _given_out(self) -> Iterator[Any]:
         """Yield the calls, first those whose needs are done; another waits in its worker for what was given before."""
+        from cloudpickle import dumps
         from joblib import delayed
         from joblib.externals.loky import get_reusable_executor
 
@@ -221,7 +226,8 @@ class _Call(threading.Thread):
         left = list(self._tasks)
         while left and not self._ended:
             ready = (index for index, (unit, _) in enumerate(left) if _has_its_needs(unit))
-            yield delayed(_run_unit)(*left.pop(next(ready, 0)))
+            unit, note = left.pop(next(ready, 0))
+            yield delayed(_run_unit)(dumps(unit), note, self._permitted)
 
     def end(self) -> None:
         """Kill what is running and wait for it; what another Ctrl-C interrupts is done again."""
@@ -246,8 +252,13 @@ def _has_its_needs(unit: Unit) -> bool:
     return all(need.is_done() for need in unit.needs)
 
 
-def _run_unit(unit: Unit, note: Path) -> None:
-    """Run a unit in a worker."""
+def _run_unit(pickled: bytes, note: Path, permitted: frozenset[str]) -> None:
+    """Run a unit in a worker, which opens files as it comes out of its pickle, and is allowed what its sender was."""
+    with permit_imports(permitted):
+        _run(pickle.loads(pickled), note)
+
+
+def _run(unit: Unit, note: Path) -> None:
     while not _has_its_needs(unit):
         time.sleep(POLL_SECONDS)
     ticks, due = 0, 0.0

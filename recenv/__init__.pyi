@@ -33,6 +33,7 @@ from .item_codes.semantic_ids import SemanticIds as SemanticIds
 from .random_streams import normals as normals
 from .random_streams import uniforms as uniforms
 from .registry import Registry as Registry
+from .registry import permit_imports as permit_imports
 from .session_config import SessionConfig as SessionConfig
 from .statistics import Interval as Interval
 from .world import World as World

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -37,6 +37,7 @@ def import_minari(
     *,
     options: ImportOptions | None = None,
     progress: Callable[[int], object] | None = None,
+    allow_imports: Iterable[str] = (),
 ) -> LoggedDataset:
     """Read a Minari dataset whose actions are items or slates and return it as a dataset.
 
@@ -49,9 +50,11 @@ def import_minari(
         out: the dataset's folder, which is not there yet.
         options: how the log is made; sessions are the episodes.
         progress: called with 1 for each episode.
+        allow_imports: modules that may be imported because the world that comes back names parts of theirs.
 
     Raises:
-        InvalidInput: for a missing dataset, other actions, or rewards that cannot be read.
+        InvalidInput: for a missing dataset, other actions, rewards that cannot be read, or a world that needs a module
+            that is not allowed.
     """
     require_extra("minari")
     import minari
@@ -87,7 +90,7 @@ def import_minari(
     if manifest is None:
         return _import_foreign(source, episodes, data, Path(out), options or ImportOptions())
     try:
-        columns, facts = _own(episodes, manifest, data)
+        columns, facts = _own(episodes, manifest, data, allow_imports)
     except (KeyError, IndexError, TypeError, ValueError) as error:
         raise InvalidInput(f"{data} is damaged or of another version of RecSession ({error}); copy it again") from error
     lengths = np.array([len(episode) for episode in episodes])
@@ -96,12 +99,12 @@ def import_minari(
 
 
 def _own(
-    episodes: list[EpisodeData], manifest: dict[str, Any], data: Path
+    episodes: list[EpisodeData], manifest: dict[str, Any], data: Path, allow_imports: Iterable[str]
 ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """Return the columns and the manifest of what `export_minari` wrote."""
     lengths = np.array([len(episode) for episode in episodes])
     offsets = np.concatenate([[0], np.cumsum(lengths)])
-    with reading(data):
+    with reading(data, allow_imports):
         world = make_world(SessionConfig.from_dict(manifest["config"]))
     action = np.concatenate([episode.actions for episode in episodes])
 

@@ -12,7 +12,7 @@ from typing import Any, cast
 import tyro
 from tqdm import tqdm
 
-from offline_data.behavior.base import ActionKind
+from offline_data.behavior.base import ActionKind, make_behavior
 from offline_data.describe.dataset_summary import summarize
 from offline_data.describe.summary_rows import summary_rows
 from offline_data.dial.quality import as_spec, expert_spec, precise_reference
@@ -69,7 +69,7 @@ def _references(log: LoggedDataset, noise: str) -> dict[str, Any]:
     world, kind = make_world(log.config), cast(ActionKind, log.action_kind)
     given = as_spec(given_behavior("--quality-of", noise, world, kind))
     expert = (log.manifest.get("quality") or {}).get("expert") or expert_spec(type(world.user_model))
-    # The expert is named by the log.
+    make_behavior(world, given, kind)  # the user's word, which is imported as such; the expert is named by the log
     with (
         reading(log.path, log.allow_imports),
         tqdm(desc="measuring the normalised score", unit="session", delay=0.1) as bar,

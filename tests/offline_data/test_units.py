@@ -19,6 +19,7 @@ import pytest
 
 from offline_data.units import DEATHS_BORNE, Progress, run_units
 from recenv.errors import InvalidInput
+from recenv.registry import permit_imports, permitted_imports
 
 ROOT = Path(__file__).parents[2]
 
@@ -63,6 +64,23 @@ class Sum:
         half = self.file.with_suffix(".half")
         half.write_text(json.dumps(result))
         half.rename(self.file)
+
+
+class Opener(Sum):
+    """Opens a file as it comes out of its pickle; leaves what it may import because the file says so."""
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, seen=sorted(permitted_imports()))
+
+    def run(self, progress: Progress) -> None:
+        self.file.write_text(json.dumps([self.__dict__["seen"], sorted(permitted_imports())]))
+
+
+def test_workers_may_import_what_their_sender_may(tmp_path):
+    with permit_imports(["shops"]):
+        run_units([Opener(tmp_path, 1), Opener(tmp_path, 2)], workers=2, folder=tmp_path)
+    for number in (1, 2):
+        assert json.loads((tmp_path / f"{number}.json").read_text()) == [["shops"], ["shops"]]
 
 
 def run(units: list[Any], workers: int, told: Callable[[int], object] | None = None) -> list[dict[str, Any]]:

@@ -21,6 +21,7 @@ from typing import ClassVar
 from agents.nn.encoders.pooled import PooledConfig, PooledEncoder
 from agents.objectives.bc import BcConfig, BcObjective
 from agents.values.scores.returns import ReturnScore
+from offline_data.behavior.uniform import UniformPolicy
 from offline_data.ope.importance import Snips
 from recenv.dynamics.user_models.interest_evolution import InterestEvolution, InterestEvolutionConfig
 @dataclass(frozen=True)
@@ -39,6 +40,8 @@ class ToGo(ReturnScore):
     """The return by another name."""
 class Plain(Snips):
     """SNIPS by another name."""
+class Even(UniformPolicy):
+    """Uniform by another name."""
 '''
 TINY = ("num_items=30", "slate_size=3", "max_steps=5", "embedding_dim=4", "num_topics=3", "history_length=4")
 WORLD = ("--set", f"user_model={SHOP}:Regular", *TINY)
@@ -105,6 +108,12 @@ def test_a_config_file_imports_with_permission_only(shop, run):
     assert code == 2
     assert err.startswith(f"recsession: --config world.json names the user model '{SHOP}:Regular'")
     assert run(*words, "--allow-import", SHOP)[0] == 0
+
+
+def test_what_is_typed_beside_a_log_needs_no_permission(shop, run):
+    assert run("collect", "--out", "log", "--num-sessions", 8, "--set", *TINY)[0] == 0
+    code, _, err = run("inspect", "log", "--quality-of", f"{SHOP}:Even")
+    assert code == 0, err
 
 
 def test_a_module_that_is_allowed_is_that_one_alone(shop):
