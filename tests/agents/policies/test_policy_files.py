@@ -157,7 +157,7 @@ def test_a_refusal_says_what_would_do(tmp_path):
         (
             "policy",
             {"name": "gaussian", "scale_flor": 1},
-            "unknown GaussianPolicyConfig option 'scale_flor'; did you m",
+            "unknown policy option 'scale_flor'; did you m",
         ),
     ):
         file = rewritten(tmp_path / "bad", content, header=json.dumps(json.loads(content["header"]) | {field: value}))
@@ -204,7 +204,7 @@ def test_fields_that_leave_the_weights_as_they_are_can_be_changed(tmp_path):
         load_policy(file).config, temperature=0.5, beam_size=3
     )
     wrong: tuple[tuple[dict[str, Any], str], ...] = (
-        ({"temperatur": 0.5}, r"GenerativePolicyConfig option 'temperatur'; did you mean 'temperature'\?"),
+        ({"temperatur": 0.5}, r"policy option 'temperatur'; did you mean 'temperature'\?"),
         ({"temperature": 0.0}, "temperature=0.0 is outside"),
         ({"width": 128}, "weights are of other shapes or names than its config asks for"),
     )
