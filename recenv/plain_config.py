@@ -52,7 +52,10 @@ def from_plain(kind: type[Config] | Registry[Any], values: Mapping[str, Any]) ->
     """
     if isinstance(kind, Registry):
         name = values.get("name")
-        require(isinstance(name, str), f"{dict(values)} has no 'name'; add the name of a registered {kind.kind}")
+        require(
+            isinstance(name, str),
+            f"{dict(values)} has no 'name' that is a text; add the name of a registered {kind.kind}",
+        )
         config = config_of(kind.resolve(str(name)))
         return _of_class(config, f"{kind.kind} option", {key: value for key, value in values.items() if key != "name"})
     return _of_class(kind, f"{kind.__name__} option", values)

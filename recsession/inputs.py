@@ -7,7 +7,7 @@ import dataclasses
 import io
 import json
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final, TypeAlias, TypeVar
@@ -74,6 +74,22 @@ def parse(options: type[Options], command: str, words: Sequence[str], descriptio
     near = [line.split()[0] for line in body[rule:] if line.startswith("--") and line.strip("-")]
     hint = f"did you mean {near[0]}? " if near and body[0].startswith("Unrecognized") else ""
     raise InvalidInput(f"{' '.join(body[:rule])}; {hint}see `recsession {command} --help`")
+
+
+def refuse_given(options: Any, names: Collection[str], why: str) -> None:
+    """Refuse options that nobody would read.
+
+    Args:
+        options: of a command.
+        names: fields of it that are to be at their defaults.
+        why: begins the message.
+
+    Raises:
+        InvalidInput: naming those that are not.
+    """
+    entries = (entry for entry in dataclasses.fields(options) if entry.name in names)
+    given = [f"--{e.name.replace('_', '-')}" for e in entries if getattr(options, e.name) != e.default]
+    require(not given, f"{why}; leave out {' and '.join(given)}")
 
 
 def given_world(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from offline_data.dial.quality import evaluate_returns, expert_spec, reference_r
 from recenv.errors import require_range
 from recenv.statistics import Interval
 from recenv.world import make_world
-from recsession.inputs import SetWords, given_world
+from recsession.inputs import SetWords, given_world, refuse_given
 from recsession.policy_names import find_policy, given_behavior
 
 
@@ -53,6 +54,8 @@ class Evaluate:
             deterministic=not self.stochastic,
             device=self.device,
         )
+        if not os.path.isfile(self.policy):
+            refuse_given(self, ("stochastic",), f"--policy {self.policy} is no trained policy, and acts as it does")
         kind = policy.action_kind
         noise = given_behavior("--noise", self.noise, world, kind)
         expert = expert_spec(type(world.user_model))

@@ -19,6 +19,7 @@ from offline_data.fitting.user_fit import fit_user_model
 from offline_data.store.atomic_files import make_folder, replacing, write_json
 from offline_data.store.dataset import LoggedDataset
 from recenv.errors import InvalidInput, require
+from recsession.inputs import refuse_given
 
 
 @dataclass(frozen=True)
@@ -47,8 +48,10 @@ class Fit:
         """Fit, write and print."""
         _require_file(self.out)
         if self.log == "open-bandit":
+            refuse_given(self, ("interest",), "--log open-bandit has clicks of single items, and no hidden interest")
             self._open_bandit()
             return
+        refuse_given(self, ("path", "campaign"), f"--log {self.log} is a dataset's folder, not open-bandit")
         dataset = LoggedDataset.open(self.log, verify=True)
         with tqdm(unit="row", unit_scale=True, delay=0.1) as bar:
             fit = fit_user_model(

@@ -16,6 +16,7 @@ from offline_data.interop.readers.open_bandit import open_bandit_comparison
 from offline_data.ope.base import Estimate, estimate
 from offline_data.store.dataset import LoggedDataset
 from recenv.errors import InvalidInput, require_range
+from recsession.inputs import refuse_given
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,7 @@ class Ope:
         require_range("seed", self.seed, 0, 2**31 - 1, integer=True)
         require_range("num_bootstrap", self.num_bootstrap, 2, integer=True)
         if self.log == "open-bandit":
+            refuse_given(self, ("policy", "estimators", "critic"), "--log open-bandit compares its own two policies")
             if self.path is None:
                 raise InvalidInput("--log open-bandit has no --path; give the folder that holds random/ and bts/")
             for row in open_bandit_comparison(
@@ -54,6 +56,7 @@ class Ope:
             ):
                 print(f"{row.policy}\n  from the {row.log} log: {_estimate_line(row.estimate, 5)}")
             return
+        refuse_given(self, ("path", "campaign"), f"--log {self.log} is a dataset's folder, not open-bandit")
         for name in self.estimators:
             ESTIMATORS.resolve(name)
         dataset = LoggedDataset.open(self.log, verify=True)

@@ -63,9 +63,13 @@ def test_a_policy_of_whole_slates_says_that_it_has_no_positions(world, view):
         ({"name": "uniform", "temperature": 1.0}, "slate", "unknown behavior policy option 'temperature'"),
         ({"name": "expert", "quality_wight": 1.0}, "slate", "did you mean 'quality_weight'?"),
         (None, "slate", "behavior spec None is neither a name nor an object"),
-        ({"name": ["expert"]}, "slate", "{'name': ['expert']} has no 'name'; add the name of a registered"),
+        (
+            {"name": ["expert"]},
+            "slate",
+            "{'name': ['expert']} has no 'name' that is a text; add the name of a registered",
+        ),
         ("..relative:X", "slate", "cannot import '..relative'"),
-        ({"temperature": 1.0}, "slate", "has no 'name'; add the name of a registered behavior policy"),
+        ({"temperature": 1.0}, "slate", "has no 'name' that is a text; add the name of a registered behavior policy"),
         ("uniform", "slates", "unknown action kind 'slates'; did you mean 'slate'?"),
         (
             "offline_data.behaviour:X",

@@ -264,7 +264,7 @@ def test_a_mixture_of_protos_has_no_positions(small_world):
             {"components": ("expert", "uniform", {"name": "clickbait", "temprature": 1.0})},
             "behavior policy option 'temprature'; did you mean 'temperature'?",
         ),
-        ({"components": ("expert", "uniform", {"temperature": 1.0})}, "has no 'name'; add the name"),
+        ({"components": ("expert", "uniform", {"temperature": 1.0})}, "has no 'name' that is a text; add the name"),
         ({"mixing": "sesion"}, "unknown mixing 'sesion'; did you mean 'session'?"),
         ({"wieghts": (1.0,)}, "unknown behavior policy option 'wieghts'; did you mean 'weights'?"),
     ],
