@@ -127,9 +127,9 @@ BAD_SCORES_AND_WEIGHTS = [
     ((torch.tensor([3e38, -3e38]), None), "too far apart for torch.float32"),
     ((torch.ones(3), [1.0, 1.0, 1.0]), "base_weights is a list"),
     ((torch.ones(3), torch.ones(2)), r"base_weights has shape \(2,\), scores \(3,\)"),
-    ((torch.ones(3), torch.tensor([1.0, -1.0, 1.0])), "negative or non-finite"),
-    ((torch.ones(3), torch.tensor([1.0, torch.nan, 1.0])), "negative or non-finite"),
-    ((torch.ones(3), torch.tensor([1.0, torch.inf, 1.0])), "negative or non-finite"),
+    ((torch.ones(3), torch.tensor([1.0, -1.0, 1.0])), "pass finite weights >= 0"),
+    ((torch.ones(3), torch.tensor([1.0, torch.nan, 1.0])), "pass finite weights >= 0"),
+    ((torch.ones(3), torch.tensor([1.0, torch.inf, 1.0])), "pass finite weights >= 0"),
     ((torch.ones(3), torch.zeros(3)), "sums to 0"),
 ]
 
