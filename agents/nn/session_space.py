@@ -12,6 +12,7 @@ from tensordict import TensorDict
 
 from offline_data.store.dataset import LoggedDataset
 from recenv.errors import InvalidInput, require
+from recenv.families import USER_MODELS
 from recenv.session_config import SessionConfig
 from recenv.world import World, make_world
 
@@ -209,7 +210,9 @@ class SessionSpace:
         )
 
     def _facts(self) -> dict[str, Any]:
-        model = "none, an imported log" if self.session is None else self.session.user_model.name
+        model = "none, an imported log"
+        if self.session is not None:
+            model = USER_MODELS.name_of(type(self.session.user_model))
         return {
             "user_model": model,
             "history_length": self.history_length,

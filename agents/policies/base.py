@@ -219,8 +219,8 @@ class Policy(ProbabilisticActor):
             InvalidInput: from a policy that does not fill a slate item by item.
         """
         raise InvalidInput(
-            f"a {self._config.name} policy does not say how it fills single positions of a slate; mix it per step or "
-            "per session, or choose a plackett_luce policy"
+            f"a {POLICIES.name_of(type(self))} policy does not say how it fills single positions of a slate; mix it "
+            "per step or per session, or choose a plackett_luce policy"
         )
 
     @torch.no_grad()

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from tensordict import TensorDict
 
+from agents.families import POLICIES
 from agents.nn.session_space import SessionSpace
 from agents.policies.base import Policy
 from agents.policies.files import load_policy
@@ -88,7 +89,7 @@ class AgentBehavior(BehaviorPolicy):
         kind = self.actor.action_kind
         require(
             action_kind in (None, kind),
-            f"policy {config.policy or self.actor.config.name} has no {action_kind} actions; pass "
+            f"policy {config.policy or POLICIES.name_of(type(self.actor))} has no {action_kind} actions; pass "
             f"action_kind={kind!r}, or choose another policy",
         )
         super().__init__(world, config, kind)

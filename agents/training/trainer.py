@@ -239,8 +239,8 @@ def check_policy(config: Any, dataset: LoggedDataset) -> None:
     remedy = f", or collect with --action-kind {kind}" if dataset.has_world else ""
     require(
         kind == dataset.action_kind,
-        f"policy {config.name!r} learns from {kind} actions, and {dataset.path} is a log of {dataset.action_kind} "
-        f"actions; choose {' or '.join(fitting)}{remedy}",
+        f"policy {POLICIES.name_of(type(config))!r} learns from {kind} actions, and {dataset.path} is a log of "
+        f"{dataset.action_kind} actions; choose {' or '.join(fitting)}{remedy}",
     )
 
 

@@ -8,6 +8,7 @@ from tensordict import TensorDict, TensorDictBase
 from torch import Tensor
 
 from agents.batches.replay import LogStorage, mapped_column
+from agents.families import POLICIES
 from agents.nn.networks import seeded
 from agents.nn.session_space import SessionSpace
 from agents.nn.value_networks import ActionNetwork, ValueEnsemble
@@ -103,8 +104,8 @@ def require_fit(policy: Policy, dataset: LoggedDataset) -> SessionSpace:
     """
     require(
         policy.action_kind == dataset.action_kind,
-        f"{dataset.path} is a log of {_PLURALS[dataset.action_kind]}, and the policy, {policy.config.name}, acts by "
-        f"{_PLURALS[policy.action_kind]}: collect with --action-kind {policy.action_kind}, or train one on this log",
+        f"{dataset.path} is a log of {_PLURALS[dataset.action_kind]}, and the policy, {POLICIES.name_of(type(policy))}, "
+        f"acts by {_PLURALS[policy.action_kind]}: collect with --action-kind {policy.action_kind}, or train one on this log",
     )
     space = SessionSpace.of_log(dataset)
     policy.space.require_like(space, "the policy", str(dataset.path), slate_size=policy.action_kind == "slate")

@@ -27,6 +27,7 @@ from offline_data.ranking.ranking import gaussian_log_prob
 from offline_data.store.dataset import COLUMN_MEANINGS, LATENT_LABELS, LoggedDataset
 from offline_data.store.session_blocks import SessionBlock, session_blocks
 from recenv.errors import require
+from recenv.families import USER_MODELS
 
 NUM_TOP_ITEMS: Final = 10
 
@@ -129,7 +130,7 @@ def _source(dataset: LoggedDataset) -> dict[str, Any]:
         "kind": dataset.manifest["source"].get("kind"),
         "reader": dataset.manifest["source"].get("reader"),
         "lacking": dataset.manifest["source"].get("lacking", []),
-        "user_model": dataset.config.user_model.name if dataset.has_world else None,
+        "user_model": USER_MODELS.name_of(type(dataset.config.user_model)) if dataset.has_world else None,
         "world_hash": dataset.manifest.get("world_hash"),
         "action_kind": dataset.action_kind,
         "behavior": dataset.manifest["source"].get("request", {}).get("behavior"),

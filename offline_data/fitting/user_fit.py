@@ -117,7 +117,8 @@ def fit_user_model(
         raise unknown_name("interest", interest, INTEREST_PATHS)
     require(
         hasattr(config.user_model, "affinity_weight"),
-        f"user_model {config.user_model.name!r} has no affinity_weight; fit a log of one that has",
+        f"user_model {USER_MODELS.name_of(type(config.user_model))!r} has no affinity_weight; fit a log of "
+        "one that has",
     )
     require(
         config.choice.click_constant is not None,

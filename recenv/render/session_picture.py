@@ -8,6 +8,7 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
+from recenv.families import USER_MODELS
 from recenv.render.canvas import INK, Box, Canvas, text_width
 from recenv.render.frame import Frame
 from recenv.render.scales import finite, gauge_range, number, pooled, sampled
@@ -209,7 +210,7 @@ def _draw_head(canvas: Canvas, frame: Frame) -> None:
         x = 512 + 156 * column
         canvas.text(x, 33, name, 13, _FAINT, align="r")
         canvas.text(x + 8, 32, value, 18, bold=True)
-    canvas.text(_RIGHT[1], 33, _words(frame.world.config.user_model.name), 13, _FAINT, align="r")
+    canvas.text(_RIGHT[1], 33, _words(USER_MODELS.name_of(type(frame.world.user_model))), 13, _FAINT, align="r")
 
 
 def _horizon(frame: Frame) -> int:

@@ -60,7 +60,7 @@ class Comparison:
         require_range("good_fraction", self.good_fraction, 0.0, 1.0, low_open=True)
         for name in ("num_sessions", "num_judge_sessions", "num_evaluation_sessions"):
             require_range(name, getattr(self, name), 10, 10**9, integer=True)
-        BEHAVIORS.get(self.noise)
+        BEHAVIORS.resolve(self.noise)
 
     @property
     def methods(self) -> dict[str, Method]:

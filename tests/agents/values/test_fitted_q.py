@@ -158,7 +158,7 @@ def test_the_other_kind_of_action_is_refused(log, slate_log, table, uniform_acto
     ):
         fit_action_value(slate_log, uniform_actor, HASTY)
     policy: Any = TablePolicy(table, LEANING)
-    with pytest.raises(InvalidInput, match=r"is a log of proto-actions, and the policy, table, .*--action-kind slate"):
+    with pytest.raises(InvalidInput, match=r"is a log of proto-actions, .*TablePolicy, .*--action-kind slate"):
         fit_action_value(log, policy, HASTY)
 
 
