@@ -104,8 +104,9 @@ def require_fit(policy: Policy, dataset: LoggedDataset) -> SessionSpace:
     """
     require(
         policy.action_kind == dataset.action_kind,
-        f"{dataset.path} is a log of {_PLURALS[dataset.action_kind]}, and the policy, {POLICIES.name_of(type(policy))}, "
-        f"acts by {_PLURALS[policy.action_kind]}: collect with --action-kind {policy.action_kind}, or train one on this log",
+        f"{dataset.path} is a log of {_PLURALS[dataset.action_kind]}, and the policy, "
+        f"{POLICIES.name_of(type(policy))}, acts by {_PLURALS[policy.action_kind]}: collect with "
+        f"--action-kind {policy.action_kind}, or train one on this log",
     )
     space = SessionSpace.of_log(dataset)
     policy.space.require_like(space, "the policy", str(dataset.path), slate_size=policy.action_kind == "slate")
