@@ -244,7 +244,10 @@ def import_class(kind: str, spec: str) -> Any:
     """
     module_name, _, class_name = spec.partition(":")
     try:
-        return getattr(importlib.import_module(module_name), class_name, None)
+        found = importlib.import_module(module_name)
+        for name in class_name.split("."):  # a nested class is named by its way
+            found = getattr(found, name, None)
+        return found
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # a stranger's module may do anything, sys.exit among it

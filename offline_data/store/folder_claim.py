@@ -35,7 +35,8 @@ class FolderClaim:
         """Return whether the folder holds work of this request, to go on with; whatever it holds stays as it is.
 
         Raises:
-            InvalidInput: if it holds another request's, naming what differs; with `fresh`, if it is no run's.
+            InvalidInput: if it holds another request's, naming what differs; with `fresh`, if it is no run's or another
+                command's.
         """
         file = self.folder / REQUEST
         if self.fresh:
@@ -43,6 +44,14 @@ class FolderClaim:
             require(
                 file.exists() or not others,
                 f"{self.folder} holds no earlier run (no {REQUEST}), and would be emptied; choose another --out",
+            )
+            try:
+                there = json.loads(file.read_text()) if others else self.request
+            except ValueError:
+                return False  # a damaged request is what `fresh` is for
+            require(
+                isinstance(there, dict) and there.keys() == self.request.keys(),
+                f"{self.folder} holds another command's work, and would be emptied; remove it or choose another --out",
             )
             return False
         if not file.exists():

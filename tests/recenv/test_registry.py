@@ -43,6 +43,10 @@ class NamelessHeir(Nameless):
     pass
 class Stranger:
     pass
+class Shelf:
+    class Inner(Toy):
+        class Config:
+            name = "inner"
 """
 
 
@@ -78,6 +82,8 @@ def test_a_part_is_named_in_three_ways(family, monkeypatch):
     assert family.resolve("bought") is family.resolve(own) is own
     assert family.resolve("other").Config.name == "other"
     assert family.registered() == ("bought", "first", "other")
+    inner = family.resolve(f"{SHOP}.toys:Shelf.Inner")
+    assert family.resolve(family.name_of(inner)) is inner
 
 
 def test_an_entry_point_needs_no_permission_however_a_file_names_it(family, monkeypatch):

@@ -80,6 +80,18 @@ def test_fresh_removes_nothing_that_is_no_runs(tmp_path):
     assert tree(tmp_path) == {"thesis.txt": b"years of work"}
 
 
+def test_fresh_removes_nothing_of_another_command(tmp_path):
+    with FolderClaim(tmp_path, {**REQUEST, "log": "log"}).held():
+        (tmp_path / "policy").write_text("trained")
+    before = tree(tmp_path)
+    for request in (REQUEST, {"seed": 1}):
+        with pytest.raises(InvalidInput, match="holds another command's work, and would be emptied; remove it or"):
+            FolderClaim(tmp_path, request, fresh=True).check()
+    assert tree(tmp_path) == before
+    (tmp_path / "request.json").write_text("{")  # a damaged request is what it is for
+    assert not FolderClaim(tmp_path, REQUEST, fresh=True).check()
+
+
 def test_a_folder_has_one_writer_at_a_time(tmp_path):
     refusal = pytest.raises(InvalidInput, match="another process; wait for it or choose another --out")
     with sole_writer(tmp_path), refusal, FolderClaim(tmp_path, REQUEST).held():
