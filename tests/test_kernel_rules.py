@@ -195,7 +195,10 @@ def test_every_module_with_kernels_has_kernel_tests():
     for path in sources("tests"):
         source = path.read_text()
         if path.relative_to(ROOT).parts[1] in ("recenv", "offline_data") and carries_marker(source, "kernels"):
-            tested |= imported_modules(source)
+            names = imported_modules(source)
+            # What several files share stands beside them.
+            cases = [ROOT.joinpath(*name.split(".")).with_suffix(".py") for name in names if name.endswith("_cases")]
+            tested |= names.union(*(imported_modules(case.read_text()) for case in cases))
     missing = [
         f"{dotted} has kernels, and no test file of tests/recenv and tests/offline_data imports it and carries "
         "pytest.mark.kernels: they would not run with bounds checks, nor interpreted"

@@ -30,13 +30,6 @@ from recsession.commands.simulate import Simulate
 from recsession.experiments.quickstart import Quickstart
 from tests.recsession.cli_cases import BUDGET, FIT, ROOT, split
 
-
-@pytest.fixture(autouse=True)
-def elsewhere(tmp_path, monkeypatch) -> None:
-    """No test writes into the checkout."""
-    monkeypatch.chdir(tmp_path)
-
-
 # --- help
 
 

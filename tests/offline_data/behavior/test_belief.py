@@ -47,7 +47,7 @@ def utilities_of(world, policy) -> list[list[float]]:
 
 @pytest.mark.parametrize("kind", ["slate", "proto"])
 @pytest.mark.parametrize("decay", [1.0, 0.8])
-def test_scores_equal_bayes_rule(world, kind, decay):
+def test_utilities_equal_bayes_rule(world, kind, decay):
     world = make_world(world.config.override(position_decay=decay))
     policy = made(world, kind, optimism=1.5, temperature=1.0, proto_scale=0.5)
     utilities = utilities_of(world, policy)
@@ -60,7 +60,7 @@ def test_scores_equal_bayes_rule(world, kind, decay):
         policy.remember(view, memory)
         decision = policy.act(view, rng.random((8, policy.num_draws)), memory)
         believed = SessionView({}, {"belief": memory[:, :6]}, view.steps)
-        utilities = policy.utility_table(believed)
+        indexed = policy.utility_table(believed)
         for b in range(8):
             # Position bias is a utility lost further down the slate: the reference is told of it as such.
             weights = [1.0] * 6
@@ -76,7 +76,7 @@ def test_scores_equal_bayes_rule(world, kind, decay):
                 )
             weights = [w / sum(weights) for w in weights]
             expected = [reference.index(utilities, weights, 2.5, item) for item in range(12)]
-            np.testing.assert_allclose(utilities[b], expected, rtol=1e-6, atol=1e-6)
+            np.testing.assert_allclose(indexed[b], expected, rtol=1e-6, atol=1e-6)
         # The decision was taken in that belief, and says its exact probability.
         log_prob, _ = policy.log_prob(view, decision.action, memory)
         np.testing.assert_allclose(decision.log_prob, log_prob, rtol=1e-12)

@@ -14,12 +14,6 @@ from recenv.session_config import SessionConfig
 from recenv.world import make_world
 
 
-@pytest.fixture(autouse=True)
-def elsewhere(tmp_path, monkeypatch) -> None:
-    """No test writes into the checkout."""
-    monkeypatch.chdir(tmp_path)
-
-
 @pytest.mark.parametrize("kind", ["log", "slates"])
 def test_writes_the_fit_and_prints_it(run, made, tmp_path, make_log, kind):
     log = make_log("uniform", 200, "proto" if kind == "log" else "slate")

@@ -21,8 +21,7 @@ MAP = ["user_id=uid", "item_id=vid", "timestamp=ts", "feedback.click=clicked"]
 
 
 @pytest.fixture(autouse=True)
-def elsewhere(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+def a_table(tmp_path):
     (tmp_path / "log.csv").write_text(TABLE)
 
 

@@ -18,13 +18,6 @@ from recenv.registry import config_of
 from recenv.session_config import SessionConfig
 from recsession.inputs import given_world, world_options
 
-
-@pytest.fixture(autouse=True)
-def elsewhere(tmp_path, monkeypatch) -> None:
-    """No test writes into the checkout."""
-    monkeypatch.chdir(tmp_path)
-
-
 # --- --set
 
 

@@ -28,12 +28,6 @@ SOFTMAX = '{"name": "softmax", "weights": {"quality": 1.0}}'
 PLAYABLE = [*sorted(set(BEHAVIORS.registered()) - NEEDS_OPTIONS), SOFTMAX]
 
 
-@pytest.fixture(autouse=True)
-def elsewhere(tmp_path, monkeypatch) -> None:
-    """No test writes into the checkout."""
-    monkeypatch.chdir(tmp_path)
-
-
 def summaries(out: str) -> list[tuple[int, float, int, int, str]]:
     found = re.findall(f"^{SUMMARY}$", out, flags=re.MULTILINE)
     return [(int(seed), float(total), int(steps), int(clicks), end) for seed, total, steps, clicks, end in found]
