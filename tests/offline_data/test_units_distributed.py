@@ -18,7 +18,7 @@ pytestmark = pytest.mark.distributed
 @pytest.fixture(scope="module", autouse=True)
 def _on_ray(tmp_path_factory):
     ray = pytest.importorskip("ray", reason="Ray is not installed here: `tox -e distributed`")
-    from ray.util.joblib import register_ray
+    from ray.util.joblib import register_ray  # type: ignore[import-not-found]
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HOME", str(tmp_path_factory.mktemp("home")))  # Ray leaves its token there

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+from typing import Any
 
 import numpy as np
 import pytest
@@ -185,11 +186,12 @@ def test_page_says_and_draws_it_all(spoilt, tmp_path):
 def test_histogram_has_a_bar_for_each_count_and_marks_what_is_near(spoilt):
     found = summarize(spoilt)
     returns, lengths = session_charts(found)
-    values, edges, _ = returns.axes.patches[0].get_data()
+    drawn: Any = returns.axes  # whose marks are of matplotlib's subclasses
+    values, edges, _ = drawn.patches[0].get_data()
     assert (list(values), list(edges)) == (found["session_return"]["counts"], found["session_return"]["edges"])
-    marks = {text.get_text().split()[0]: text.xy[0] for text in returns.axes.texts}
+    marks = {text.get_text().split()[0]: text.xy[0] for text in drawn.texts}
     assert marks == {"mean": found["session_return"]["mean"], "noise": 10.0, "expert": 30.0}
-    assert [line.get_xdata()[0] for line in returns.axes.lines] == list(marks.values())
+    assert [line.get_xdata()[0] for line in drawn.lines] == list(marks.values())
     assert lengths.alt.startswith("Histogram of steps")
     far = summarize(spoilt, {**QUALITY, "expert_return": {"mean": 1e6, "low": 1e6, "high": 1e6}})
     axes = session_charts(far)[0].axes
