@@ -230,12 +230,13 @@ class _Call(threading.Thread):
             yield delayed(_run_unit)(dumps(unit), note, self._permitted)
 
     def end(self) -> None:
-        """Kill what is running and wait for it; what another Ctrl-C interrupts is done again."""
+        """End the workers, by force what is running, and wait for it; what another Ctrl-C interrupts is done again."""
         self._ended = True
         while True:
             try:
                 if self._executor is not None:
-                    self._executor.shutdown(kill_workers=True)
+                    # Who has nothing left to do ends by itself and gives back its locks.
+                    self._executor.shutdown(kill_workers=self.is_alive())
                 self.join(POLL_SECONDS)
                 if not self.is_alive() or not self._on_loky:  # other machines' processes end with their driver
                     return
