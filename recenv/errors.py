@@ -4,11 +4,47 @@ from __future__ import annotations
 
 import difflib
 import math
+import re
 from collections.abc import Iterable
+from typing import Final
+
+LONGEST_WORD: Final = 400
+"""Characters of a message's longest piece without a space, such as a path or a list's values."""
+LONGEST_MESSAGE: Final = 2000
+"""Characters of a message."""
+
+
+def shown(text: object) -> str:
+    r"""Return a text as it may stand on one line of a terminal: what does not print is escaped as `repr` does it.
+
+    Newlines, control characters, marks that turn the direction of writing or have no width, and halves of surrogate
+    pairs are then seen for what they are, and do nothing.
+
+    Args:
+        text: of anybody: a path, a name, a file's words; another object is taken by its `str`.
+
+    Examples:
+        >>> from recenv.errors import shown
+        >>> print(shown("runs/\x1b[2Jlog"))
+        runs/\x1b[2Jlog
+    """
+    text = str(text)
+    return text if text.isprintable() else "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
+def _shortened(text: str, longest: int) -> str:
+    """Return a text without its middle, where it is too long."""
+    half = (longest - 40) // 2
+    return text if len(text) <= longest else f"{text[:half]}...[{len(text) - 2 * half:,} more]...{text[-half:]}"
 
 
 class InvalidInput(ValueError):
     """A value, name, file or action that the caller can mend; the command line prints one line and exits with 2.
+
+    The message is one line, whatever it was made of: see `shown`. Of what is very long, the middle is left out.
+
+    Args:
+        message: name, received value, allowed values and remedy.
 
     Examples:
         >>> from recenv import SessionConfig
@@ -17,6 +53,10 @@ class InvalidInput(ValueError):
             ...
         recenv.errors.InvalidInput: slate_size=12 exceeds num_items=10; lower slate_size or raise num_items
     """
+
+    def __init__(self, message: str) -> None:
+        words = re.sub(r"\S+", lambda word: _shortened(word[0], LONGEST_WORD), shown(message))
+        super().__init__(_shortened(words, LONGEST_MESSAGE))
 
 
 def require(condition: bool, message: str) -> None:
@@ -66,7 +106,11 @@ def require_range(
         raise InvalidInput(f"{name}={value!r} is not {kind if integer else 'a finite number'}; {remedy}")
     above = value > low if low_open else value >= low  # type: ignore[operator]
     below = value < high if high_open else value <= high  # type: ignore[operator]
-    require(above and below, f"{name}={value!r} is outside {interval}; {remedy}")
+    if not (above and below):
+        # Python refuses to write an int of more than 4,300 digits.
+        digits = isinstance(value, int) and value.bit_length() > 4096
+        said = f"(an integer of {value.bit_length():,} bits)" if digits else repr(value)  # type: ignore[attr-defined]
+        raise InvalidInput(f"{name}={said} is outside {interval}; {remedy}")
 
 
 def unknown_name(kind: str, name: object, known: Iterable[str]) -> InvalidInput:

@@ -11,6 +11,7 @@ from typing import Any, Final
 from recenv.catalog import Catalog, CatalogConfig
 from recenv.errors import InvalidInput, require, require_range, unknown_name
 from recenv.families import CHOICE_MODELS, PIECES, USER_MODELS
+from recenv.json_text import parse_json
 from recenv.plain_config import to_plain
 from recenv.registry import Registry, config_of
 
@@ -242,10 +243,7 @@ class SessionConfig:
         Raises:
             InvalidInput: if the text is not a JSON object of known fields in range.
         """
-        try:
-            values = json.loads(text)
-        except json.JSONDecodeError as error:
-            raise InvalidInput(f"config is not JSON ({error}); pass what SessionConfig.to_json() wrote") from error
+        values = parse_json(text, "config", "pass what SessionConfig.to_json() wrote")
         require(isinstance(values, dict), "config is not a JSON object; pass what SessionConfig.to_json() wrote")
         return SessionConfig.from_dict(values)
 

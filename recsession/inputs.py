@@ -18,6 +18,7 @@ import tyro
 
 from recenv.catalog import Catalog
 from recenv.errors import InvalidInput, require
+from recenv.json_text import parse_json, read_json
 from recenv.registry import reading
 from recenv.session_config import SessionConfig
 
@@ -111,10 +112,7 @@ def given_world(
 
 def _read_world(file: Path) -> tuple[SessionConfig, Catalog | None]:
     remedy = "pass what SessionConfig.to_json() or `recsession fit` wrote"
-    try:
-        values = json.loads(file.read_text())
-    except ValueError as error:
-        raise InvalidInput(f"--config {file} is not JSON ({error}); {remedy}") from error
+    values = read_json(file, f"--config {file}", remedy)
     fitted = isinstance(values, dict) and "config" in values
     plain = values["config"] if fitted else values
     require(isinstance(plain, dict), f"--config {file} holds no session config; {remedy}")
@@ -168,6 +166,8 @@ def _world_option(word: str) -> tuple[str, Any]:
     if value in _PYTHONS_WORDS:
         return name, _PYTHONS_WORDS[value]
     try:
-        return name, json.loads(value)
-    except json.JSONDecodeError:
-        return name, value
+        return name, parse_json(value, f"--set {name}", "give a number, a word or a JSON text")
+    except InvalidInput as error:
+        if isinstance(error.__cause__, json.JSONDecodeError):
+            return name, value  # a word
+        raise

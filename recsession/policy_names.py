@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from offline_data.behavior.base import ActionKind, BehaviorPolicy, Decision, Ses
 from offline_data.families import BEHAVIORS
 from recenv.engine.slates import check_slates
 from recenv.errors import InvalidInput, require, unknown_name
+from recenv.json_text import parse_json
 from recenv.registry import import_class
 from recenv.world import World, make_world
 
@@ -31,11 +31,11 @@ def given_behavior(option: str, text: str, world: World, action_kind: ActionKind
     """
     if not text.lstrip().startswith("{"):
         return text
+    remedy = """pass {"name": ...} and the policy's options as JSON"""
+    spec = parse_json(text, f"{option} {text}", remedy)
     try:
-        spec = json.loads(text)
         make_behavior(world, spec, action_kind)
-    except (json.JSONDecodeError, TypeError, AttributeError) as error:
-        remedy = """pass {"name": ...} and the policy's options as JSON"""
+    except (TypeError, AttributeError) as error:
         raise InvalidInput(f"{option} {text} is not a behavior policy's spec ({error}); {remedy}") from error
     return spec
 

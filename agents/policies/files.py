@@ -18,6 +18,7 @@ from agents.nn.session_space import SessionSpace
 from agents.policies.base import Policy, make_policy
 from offline_data.store.atomic_files import replacing
 from recenv.errors import InvalidInput, require
+from recenv.json_text import parse_json
 from recenv.plain_config import from_plain, to_plain
 from recenv.registry import reading
 from recenv.session_config import SessionConfig
@@ -62,7 +63,7 @@ def load_policy(path: str | Path, device: str = "cpu", *, allow_imports: Iterabl
     require(path.is_file(), f"policy file {path} does not exist; train one with `recsession train`")
     try:
         content: dict[str, Any] = torch.load(io.BytesIO(path.read_bytes()), weights_only=True, map_location="cpu")
-        header = json.loads(content["header"])
+        header = parse_json(content["header"], "its header")
         require(
             header["format"] == FORMAT_VERSION,
             f"its format is {header['format']!r}, not {FORMAT_VERSION}; train one with `recsession train`",

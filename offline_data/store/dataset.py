@@ -24,6 +24,7 @@ from typing import Any, Final
 import numpy as np
 
 from recenv.errors import InvalidInput, require
+from recenv.json_text import read_json
 from recenv.registry import reading
 from recenv.session_config import SessionConfig
 
@@ -283,8 +284,8 @@ def _read_manifest(path: Path) -> dict[str, Any]:
         file.is_file(),
         f"{path} is not a RecSession dataset (no manifest.json); pass a folder that `recsession collect` wrote",
     )
+    manifest = read_json(file, remedy="it is damaged, collect the dataset again")
     try:
-        manifest = json.loads(file.read_text())
         version = int(manifest["format_version"]) if manifest["format"] == FORMAT else 0
     except (ValueError, KeyError, TypeError) as error:
         raise InvalidInput(f"{file} is not a RecSession manifest ({error!r}); collect the dataset again") from error

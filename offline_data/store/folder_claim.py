@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from offline_data.store.atomic_files import make_folder, unwritable, write_json
 from recenv.errors import InvalidInput, require
+from recenv.json_text import read_json
 
 REQUEST: Final = "request.json"
 LOCK: Final = "lock"
@@ -46,8 +47,8 @@ class FolderClaim:
                 f"{self.folder} holds no earlier run (no {REQUEST}), and would be emptied; choose another --out",
             )
             try:
-                there = json.loads(file.read_text()) if others else self.request
-            except ValueError:
+                there = read_json(file) if others else self.request
+            except InvalidInput:
                 return False  # a damaged request is what `fresh` is for
             require(
                 isinstance(there, dict) and there.keys() == self.request.keys(),
@@ -56,10 +57,7 @@ class FolderClaim:
             return False
         if not file.exists():
             return False
-        try:
-            there = json.loads(file.read_text())
-        except ValueError as error:
-            raise InvalidInput(f"{file} is damaged ({error}); {self.remedy}") from error
+        there = read_json(file, remedy=f"it is damaged, {self.remedy}")
         require(
             there == self.request,
             f"{self.folder} holds work of another request{first_difference(there, self.request)}; {self.remedy}",

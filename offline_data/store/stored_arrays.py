@@ -15,6 +15,7 @@ from typing import BinaryIO, Final
 import numpy as np
 
 from recenv.errors import InvalidInput
+from recenv.json_text import parse_json
 
 _BUFFER_BYTES: Final = 1 << 19
 
@@ -47,7 +48,7 @@ class StoredArray:
         if checksum != b"%08x" % zlib.crc32(text):
             raise _damaged(file)
         arrays, offset = {}, len(line)
-        for name, (kind, shape, crc) in json.loads(text).items():
+        for name, (kind, shape, crc) in parse_json(text, str(file)).items():
             array = StoredArray(file, offset, np.dtype(kind), tuple(shape), crc)
             arrays[name] = array
             offset += array.num_bytes

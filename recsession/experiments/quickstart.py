@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -18,6 +17,7 @@ from offline_data.store.atomic_files import write_json
 from offline_data.store.folder_claim import FolderClaim
 from offline_data.units import run_units
 from recenv.errors import InvalidInput, require_range
+from recenv.json_text import read_json
 from recenv.session_config import SessionConfig
 from recenv.world import make_world
 from recsession.experiments.comparison import Comparison
@@ -93,7 +93,7 @@ def _reference(request: Quickstart, *, going_on: bool) -> Reference:
     stored = request.out / "reference.json"
     if going_on and stored.exists():
         try:
-            return Reference.of(json.loads(stored.read_text()))
+            return Reference.of(read_json(stored))
         except (ValueError, KeyError) as error:
             raise InvalidInput(f"{stored} is damaged ({error}); pass --fresh to start over") from error
     sessions = max(2 * request.num_evaluation_sessions, 100)
@@ -113,7 +113,8 @@ def seed_interval(values: list[float]) -> dict[str, Any]:
 
 def _results(request: Quickstart, reference: Reference) -> dict[str, Any]:
     def read(name: str) -> list[dict[str, Any]]:
-        return [json.loads(request.unit(reference, seed, name).result_file.read_text()) for seed in request.seeds]
+        files = [request.unit(reference, seed, name).result_file for seed in request.seeds]
+        return [read_json(file, remedy="pass --fresh to start over", non_finite=True) for file in files]
 
     def over_seeds(units: list[dict[str, Any]]) -> dict[str, Any]:
         keys = ("normalized_score", "normalized_score_sampled")

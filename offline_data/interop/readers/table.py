@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,8 @@ from offline_data.families import READERS
 from offline_data.interop.column_map import ColumnMap, import_table
 from offline_data.interop.readers.base import LogReader, Progress
 from offline_data.store.dataset import LoggedDataset
-from recenv.errors import InvalidInput, require
+from recenv.errors import require
+from recenv.json_text import read_json
 
 
 @READERS.register("table")
@@ -42,12 +42,7 @@ def _roles(words: Sequence[str]) -> dict[str, Any]:
     """Return the roles that the words after `--map` mean."""
     if len(words) == 1 and "=" not in words[0]:
         require(Path(words[0]).is_file(), f"--map {words[0]} is neither NAME=COLUMN nor a file; see --help")
-        try:
-            roles = json.loads(Path(words[0]).read_text())
-        except ValueError as error:
-            raise InvalidInput(
-                f"--map {words[0]} is not JSON ({error}); write NAME=COLUMN, or mend the file"
-            ) from error
+        roles = read_json(Path(words[0]), f"--map {words[0]}", "write NAME=COLUMN, or mend the file")
         require(isinstance(roles, dict), f"--map {words[0]} holds no object; write one of NAME: COLUMN")
         return roles
     roles = {}

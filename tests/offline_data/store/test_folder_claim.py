@@ -45,7 +45,7 @@ def test_another_request_is_refused_and_nothing_touched(tmp_path, claim, message
 @pytest.mark.parametrize("text", [b"", b'{"a', b"\xff\xfe"])
 def test_a_damaged_request_is_told(tmp_path, text):
     (tmp_path / "request.json").write_bytes(text)
-    with pytest.raises(InvalidInput, match=r"request\.json is damaged \(.*\); mend it"):
+    with pytest.raises(InvalidInput, match=r"request\.json is not (JSON|UTF-8) \(.*\); it is damaged, mend it"):
         FolderClaim(tmp_path, REQUEST, remedy="mend it").check()
 
 
