@@ -41,6 +41,8 @@ class SessionSpace:
     """Feedback channels of a consumed item, F - 1: the click is left out."""
     slate_size: int
     """K."""
+    max_steps: int
+    """Steps that `clock` is a share of: the world's, or what the log was imported with."""
     has_profile: bool = True
     """Whether an observation has `profile`; imported logs have none."""
     has_calendar: bool = False
@@ -61,6 +63,7 @@ class SessionSpace:
             history_length=config.history_length,
             num_channels=world.num_feedback - 1,
             slate_size=config.slate_size,
+            max_steps=config.max_steps,
             has_calendar=world.pieces.has_calendar,
             offer="candidates" if config.num_candidates is not None else limited,
             session=config,
@@ -94,7 +97,8 @@ class SessionSpace:
             popularity=(counts / counts.sum()).astype(np.float32),
             history_length=dataset.history_length,
             num_channels=len(dataset.manifest["feedback_names"]) - 1,
-            slate_size=dataset.rows["slate"].shape[1],
+            slate_size=dataset.slate_size,
+            max_steps=dataset.max_steps,
             has_profile="profile" in dataset.sessions,
         )
 
@@ -124,8 +128,9 @@ class SessionSpace:
             device: where the tensors go.
 
         Raises:
-            InvalidInput: for an entry that is missing, has another shape, or holds an id that no item has or a number
-                that is not finite; or where the step shows a part of the items and the space has no `offer`.
+            InvalidInput: for an entry that is missing, has another shape, or holds an id that no item has, a number
+                that is not finite or a clock outside [0, 1]; or where the step shows a part of the items and the space
+                has no `offer`.
         """
         self._check(observation)
         count = len(observation[self.observed[0]])
@@ -166,6 +171,12 @@ class SessionSpace:
                     f"observation {name!r} has dtype {values.dtype} and holds {_range(values)}; item ids are integers "
                     f"in [0, {self.num_items - 1}], and -1 is none",
                 )
+            elif name == "clock":
+                require(
+                    bool(((values >= 0.0) & (values <= 1.0)).all()),
+                    f"observation 'clock' holds {_range(values)}; it is steps and consumed items, both divided by the "
+                    f"policy's max_steps={self.max_steps}, and at most 1",
+                )
             else:
                 require(
                     bool(np.isfinite(values).all()),
@@ -199,10 +210,13 @@ class SessionSpace:
         if slate_size:
             mine["slate_size"], found["slate_size"] = self.slate_size, other.slate_size
         for name, value in mine.items():
+            # The one fact that an option alone mends: of a read-in log, or of a world.
+            option = "import the log with --max-steps " if other.session is None else "set max_steps="
+            remedy = f"{option}{value}" if name == "max_steps" else "use a log and a world of the policy's own"
             require(
                 value == found[name],
-                f"{own} was made for {name}={value!r}, and {others} has {found[name]!r}; use a log and a world of the "
-                "policy's own, or train a policy on these",
+                f"{own} was made for {name}={value!r}, and {others} has {found[name]!r}; {remedy}, or train a policy "
+                "on these",
             )
         require(
             np.array_equal(self.embeddings, other.embeddings),
@@ -216,6 +230,7 @@ class SessionSpace:
         return {
             "user_model": model,
             "history_length": self.history_length,
+            "max_steps": self.max_steps,
             "num_channels": self.num_channels,
             "observed": self.observed,
             "num_items": self.num_items,

@@ -73,6 +73,12 @@ def load_policy(path: str | Path, device: str = "cpu", *, allow_imports: Iterabl
         with reading(path, allow_imports):
             if facts["session"] is not None:
                 facts["session"] = SessionConfig.from_dict(facts["session"])
+                facts.setdefault("max_steps", facts["session"].max_steps)
+            require(
+                "max_steps" in facts,
+                "it does not say of how many steps `clock` is a share, as an older RecSession wrote it; train one on "
+                "the log again",
+            )
             policy = make_policy(SessionSpace(**items, **facts), from_plain(POLICIES, header["policy"] | changes))
         floating = [values.dtype for values in content["weights"].values() if values.is_floating_point()]
         policy.to(floating[0])

@@ -37,7 +37,7 @@ def space(**changes: Any) -> SessionSpace:
         **changes: fields of `SessionSpace`.
     """
     embeddings = np.random.default_rng(0).normal(size=(ITEMS, DIM)).astype(np.float32)
-    return replace(SessionSpace(embeddings, np.full(ITEMS, 1 / ITEMS, np.float32), LENGTH, CHANNELS, 2), **changes)
+    return replace(SessionSpace(embeddings, np.full(ITEMS, 1 / ITEMS, np.float32), LENGTH, CHANNELS, 2, 9), **changes)
 
 
 def observe(events: int, *, count: int = 4, seed: int = 1, profile: bool = True, calendar: bool = False) -> dict:

@@ -18,7 +18,7 @@ from offline_data.interop.propensities import PropensityEstimate, estimate_prope
 from offline_data.store.atomic_files import require_free
 from offline_data.store.dataset import LoggedDataset, file_digest
 from offline_data.store.dataset_writer import consumed_events, write_dataset
-from recenv.errors import require, require_range
+from recenv.errors import InvalidInput, require, require_range
 
 # By so much a sum of single-precision numbers may differ.
 _ROUNDING: Final = 1e-5
@@ -41,6 +41,9 @@ class ImportOptions:
     own."""
     history_length: int = 20
     """H, consumed items that an observation holds."""
+    max_steps: int | None = None
+    """Steps that an observation's `clock` is a share of, at least those of the longest session, which is the default:
+    a policy serves logs of its own number alone, so give what your service knows it by."""
     reward_weights: Mapping[str, float] = field(default_factory=dict)
     """Weight of each feedback channel in the reward, by name; empty for the reader's own."""
     estimate_propensities: bool = False
@@ -51,6 +54,8 @@ class ImportOptions:
     def __post_init__(self) -> None:
         require_range("session_gap", self.session_gap, 0.0, 1e9)
         require_range("history_length", self.history_length, 1, 4096, integer=True)
+        if self.max_steps is not None:
+            require_range("max_steps", self.max_steps, 1, 2**31 - 1, integer=True)
         require_range("seed", self.seed, 0, 2**63 - 1, integer=True)
         for name, weight in self.reward_weights.items():
             require_range(f"reward weight of {name}", weight, -1e6, 1e6)
@@ -81,7 +86,8 @@ def import_interactions(
         facts: further options of the reader, for the manifest.
 
     Raises:
-        InvalidInput: for a value out of its range, naming file and data row, or a path that exists.
+        InvalidInput: for a value out of its range, naming file and data row, a session of more than `max_steps`, or a
+            path that exists.
     """
     require_free(Path(path))
     _check(log)
@@ -92,7 +98,6 @@ def import_interactions(
     slate, offsets = columns["rows/slate"], columns["sessions/offsets"]
     columns |= consumed_events(slate, columns["rows/feedback"], offsets)
     columns |= {"catalog/source_id": log.item.source, **{f"catalog/{name}": v for name, v in log.catalog.items()}}
-    lengths = np.diff(offsets)
     manifest = {
         "source": {
             "kind": "import",
@@ -106,7 +111,7 @@ def import_interactions(
         "action_kind": "slate",
         "num_items": len(log.item.source),
         "history_length": options.history_length,
-        "max_steps": int(lengths.max()),
+        "max_steps": _max_steps(log, arrangement, options.max_steps),
         "feedback_names": list(log.feedback),
         "reward_names": list(weights),
         "reward_weights": weights,
@@ -116,6 +121,21 @@ def import_interactions(
     if options.estimate_propensities and manifest["propensities"] != "exact":
         add_estimates(columns, manifest, _estimate(Path(path), columns, manifest, options.seed))
     return write_dataset(path, columns, manifest)
+
+
+def _max_steps(log: Interactions, arrangement: Arrangement, given: int | None) -> int:
+    """Return the steps that the clock is a share of, or refuse those of which a session has more."""
+    lengths = np.diff(arrangement.offsets)
+    longest = int(np.argmax(lengths))
+    if given is not None and lengths[longest] > given:
+        entry = int(arrangement.order[arrangement.first[arrangement.offsets[longest]]])
+        user = log.user.source[log.user.codes[entry]]
+        raise InvalidInput(
+            f"max_steps={given} is less than the {lengths[longest]:,} steps of the longest session, of user {user!s}, "
+            f"which begins at {log.place(entry)}; give --max-steps {lengths[longest]} or more, or cut sessions at "
+            "shorter gaps"
+        )
+    return int(lengths[longest]) if given is None else given
 
 
 def add_estimates(columns: dict[str, Any], manifest: dict[str, Any], estimate: PropensityEstimate) -> None:

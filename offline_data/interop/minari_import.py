@@ -53,8 +53,8 @@ def import_minari(
         allow_imports: modules that may be imported because the world that comes back names parts of theirs.
 
     Raises:
-        InvalidInput: for a missing dataset, other actions, rewards that cannot be read, or a world that needs a module
-            that is not allowed.
+        InvalidInput: for a missing dataset, other actions, rewards that cannot be read, other `max_steps` than those of
+            the world that comes back, or a world that needs a module that is not allowed.
     """
     require_extra("minari")
     import minari
@@ -89,6 +89,12 @@ def import_minari(
         )
     if manifest is None:
         return _import_foreign(source, episodes, data, Path(out), options or ImportOptions())
+    given = None if options is None else options.max_steps
+    require(
+        given in (None, manifest.get("max_steps")),
+        f"max_steps={given} is not the {manifest.get('max_steps')} of {data}, whose world comes back with it; leave "
+        "out --max-steps",
+    )
     try:
         columns, facts = _own(episodes, manifest, data, allow_imports)
     except (KeyError, IndexError, TypeError, ValueError) as error:

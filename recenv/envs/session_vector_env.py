@@ -30,7 +30,8 @@ class RecSessionVectorEnv(VectorEnv[Observation, np.ndarray, np.ndarray]):
         autoreset_mode: "NextStep" (the step after an end starts the next episode and ignores its action), "SameStep"
             (the ending step returns the next episode's first observation, the last one in `info["final_obs"]`), or
             "Disabled" (the caller resets, by `reset(options={"reset_mask": mask})`); also the enum or its name.
-        max_episode_steps: the session option `max_steps`, by the name under which `gymnasium.make_vec` hands it over.
+        max_episode_steps: what `gymnasium.make_vec` hands over: sessions are truncated after so many steps, as by
+            Gymnasium's `TimeLimit`, and nothing else changes; None or -1 leaves it to `max_steps`.
         num_threads: threads that share the sessions of a step; the bytes are the same for any number of them.
         render_mode: "ansi", "rgb_array" or None; `render()` returns a tuple, one text or picture a session.
         **overrides: any session option; see `SessionConfig.override`.
@@ -72,8 +73,8 @@ class RecSessionVectorEnv(VectorEnv[Observation, np.ndarray, np.ndarray]):
         require_range("num_envs", num_envs, 1, 2**31 - 1, integer=True)
         require_range("num_threads", num_threads, 1, 256, integer=True)
         check_render_mode(render_mode)
-        if max_episode_steps is not None:
-            overrides["max_steps"] = max_episode_steps
+        if max_episode_steps not in (None, -1):
+            require_range("max_episode_steps", max_episode_steps, 1, 2**31 - 1, integer=True)
         if not isinstance(autoreset_mode, AutoresetMode):
             if autoreset_mode not in self._modes:
                 raise unknown_name("autoreset mode", autoreset_mode, self._modes)
@@ -81,6 +82,7 @@ class RecSessionVectorEnv(VectorEnv[Observation, np.ndarray, np.ndarray]):
         self.render_mode = render_mode
         self.num_envs = num_envs
         self.autoreset_mode = autoreset_mode
+        self._limit = None if max_episode_steps in (None, -1) else np.uint64(max_episode_steps)
         self.metadata = {**self.metadata, "autoreset_mode": autoreset_mode}
         self.world = make_world(resolve_config(config, overrides, items), items)
         self.single_observation_space = observation_space(self.world)
@@ -162,6 +164,11 @@ class RecSessionVectorEnv(VectorEnv[Observation, np.ndarray, np.ndarray]):
         outcome = batch.step(actions)
         if self._recorder is not None:
             self._recorder.step(np.asarray(actions), outcome)
+        if self._limit is not None:
+            # Also of who leaves with the last step, as `TimeLimit` has it.
+            cut = ~ended & (batch.steps >= self._limit)
+            outcome.truncated |= cut
+            batch.active &= ~cut
         infos: dict[str, Any] = {
             "reward_vector": outcome.reward_vector,
             "feedback": outcome.feedback,

@@ -13,6 +13,7 @@ from tqdm import tqdm
 from offline_data.families import READERS
 from offline_data.interop.readers.base import LogReader
 from offline_data.store.atomic_files import require_free
+from offline_data.store.dataset import LoggedDataset
 from recsession.inputs import parse
 
 
@@ -53,6 +54,7 @@ def _import(reader: LogReader, out: Path) -> None:
     with tqdm(unit=reader.unit, unit_scale=True, delay=0.1) as bar:
         log = reader.read(out, bar.update)
     print(f"{out}: {log.num_sessions:,} sessions, {log.num_rows:,} steps, {log.num_items:,} items")
+    print(_clock_line(log, reader.options.max_steps))
     source: dict[str, Any] = log.manifest["source"]
     if source["lacking"]:
         print(f"the source does not say: {'; '.join(source['lacking'])}")
@@ -64,6 +66,13 @@ def _import(reader: LogReader, out: Path) -> None:
     elif log.propensities in ("missing", "partial"):
         print(f"propensities are {log.propensities}: estimate them with --estimate-propensities")
     print(f"look at it with `recsession inspect {out}`")
+
+
+def _clock_line(log: LoggedDataset, given: int | None) -> str:
+    line = f"an observation's clock counts in shares of {log.max_steps:,} steps"
+    if given is None and not log.has_world:
+        line += ", the longest session: another log for the same policies takes --max-steps too"
+    return line
 
 
 def _estimate_lines(report: dict[str, Any]) -> str:

@@ -233,7 +233,7 @@ def test_size_of_the_slate_counts_where_it_is_asked_for(space):
 
 
 def test_popularity_and_what_no_policy_reads_may_differ(space):
-    changed = space.session.override(max_steps=3, num_candidates=None, no_click_utility=0.0)
+    changed = space.session.override(num_candidates=None, no_click_utility=0.0)
     other = dataclasses.replace(space, popularity=space.popularity[::-1].copy(), session=changed)
     space.require_like(other, "policy p", "log l", slate_size=True)
 
@@ -258,7 +258,24 @@ def test_batch_refuses_a_step_that_shows_a_part_of_the_items(world, space):
             space.batch({**observe(world), name: values})
 
 
-@pytest.mark.parametrize("name", ["profile", "history_feedback", "clock"])
+def test_another_share_of_time_is_refused_and_how_to_import_the_log_said(space):
+    for session, remedy in ((space.session, "set max_steps=8"), (None, "import the log with --max-steps 8")):
+        mine = dataclasses.replace(space, session=session)
+        with pytest.raises(
+            InvalidInput, match=f"^policy p was made for max_steps=8, and log l has 7; {remedy}, or train a policy"
+        ):
+            mine.require_like(dataclasses.replace(mine, max_steps=7), "policy p", "log l")
+
+
+@pytest.mark.parametrize("wrong", [-0.5, 3.0, np.nan])
+def test_batch_refuses_a_clock_that_counts_otherwise(world, space, wrong):
+    observation = observe(world)
+    observation["clock"][1, 1] = wrong
+    with pytest.raises(InvalidInput, match=r"'clock' holds .*; it is steps and consumed .* policy's max_steps=8, and"):
+        space.batch(observation)
+
+
+@pytest.mark.parametrize("name", ["profile", "history_feedback"])
 def test_batch_refuses_what_is_no_number(world, space, name):
     observation = observe(world)
     observation[name][-1] = np.nan

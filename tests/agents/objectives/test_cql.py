@@ -126,7 +126,7 @@ def test_impossible_samples_are_no_nan():
     ],
 )
 def test_uniform_slates_are_of_what_is_offered(offer, observation, allowed):
-    space = SessionSpace(np.eye(5, dtype=np.float32), np.full(5, 0.2, np.float32), 3, 1, 2, offer=offer)
+    space = SessionSpace(np.eye(5, dtype=np.float32), np.full(5, 0.2, np.float32), 3, 1, 2, 9, offer=offer)
     uniform = uniform_actions(space, observation, torch.zeros(1, 2, dtype=torch.int64))
     assert isinstance(uniform, UniformSlates)
     slates = uniform.sample((200,))
@@ -177,7 +177,7 @@ def slate_objective(tables: np.ndarray, logits: list[float], count: int, config:
         distribution_class=PlackettLuce,
         distribution_kwargs={"slate_size": 2},
     )
-    actor.space = SessionSpace(np.eye(4, dtype=np.float32), np.full(4, 0.25, np.float32), 3, 1, 2)
+    actor.space = SessionSpace(np.eye(4, dtype=np.float32), np.full(4, 0.25, np.float32), 3, 1, 2, 9)
     objective = CqlObjective(actor, config=config, qvalue_network=[SlateTable(table) for table in tables])
     objective.set_keys(action="slate")
     nothing, one = torch.zeros(count, 1, dtype=torch.float64), torch.ones(count, 1, dtype=torch.float64)

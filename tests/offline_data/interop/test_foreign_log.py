@@ -10,6 +10,7 @@ import pytest
 
 from offline_data.interop.foreign_log import ImportOptions, import_interactions
 from offline_data.interop.interactions import Ids, Interactions, label_columns
+from offline_data.store.histories import ObservationBuilder
 from recenv.errors import InvalidInput
 
 FILE = Path(__file__)
@@ -228,3 +229,36 @@ def test_bad_options(tmp_path):
     (tmp_path / "there" / "notes").write_text("mine")
     with pytest.raises(InvalidInput, match="exists"):
         imported(tmp_path / "there", log_of(3))
+
+
+# --- what the clock is a share of
+
+
+def test_max_steps_are_those_of_the_longest_session_or_given(tmp_path):
+    log = log_of(5, session=np.array([0, 0, 1, 1, 1]), step=np.array([0, 1, 0, 1, 2]))
+    assert imported(tmp_path / "longest", log).max_steps == 3
+    dataset = imported(tmp_path / "given", log, max_steps=12)
+    assert dataset.max_steps == 12
+    clock = ObservationBuilder(dataset).observe(np.arange(5))["clock"]
+    np.testing.assert_allclose(clock[:, 0], np.array([0, 1, 0, 1, 2]) / 12, rtol=1e-6)
+
+
+def test_the_same_session_looks_the_same_beside_a_longer_one(tmp_path):
+    short = log_of(2, session=np.array([0, 0]), step=np.array([0, 1]))
+    both = log_of(7, session=np.array([0, 0, 1, 1, 1, 1, 1]), step=np.array([0, 1, 0, 1, 2, 3, 4]))
+    seen = [
+        ObservationBuilder(imported(tmp_path / name, log, max_steps=9)).observe(np.arange(2))["clock"]
+        for name, log in (("short", short), ("both", both))
+    ]
+    np.testing.assert_array_equal(*seen)
+
+
+def test_a_session_of_more_than_max_steps_is_named(tmp_path):
+    user = Ids(np.array([0, 0, 1, 1, 1]), np.array(["ann", "bob"]))
+    with pytest.raises(
+        InvalidInput, match="max_steps=2 is less than the 3 steps of the longest session, of user bob, which begins at"
+    ):
+        imported(tmp_path / "log", log_of(5, user=user), max_steps=2)
+    assert not (tmp_path / "log").exists()
+    with pytest.raises(InvalidInput, match="max_steps=0 is outside"):
+        ImportOptions(max_steps=0)

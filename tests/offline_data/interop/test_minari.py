@@ -13,6 +13,7 @@ import pytest
 from offline_data.collection.collection import LogRequest, collect
 from offline_data.interop import minari as exporter
 from offline_data.interop.column_map import ColumnMap, import_table
+from offline_data.interop.foreign_log import ImportOptions
 from offline_data.interop.minari import export_minari
 from offline_data.interop.minari_import import import_minari
 from recenv.errors import InvalidInput
@@ -117,6 +118,12 @@ def test_the_way_back_is_whole(log, root, tmp_path):
     }
     assert back.manifest["source"]["exported"] == log.manifest["source"]
     back.verify()
+
+
+def test_the_way_back_takes_no_other_max_steps(log, root, tmp_path):
+    options = ImportOptions(max_steps=log.max_steps + 1)
+    with pytest.raises(InvalidInput, match=rf"^max_steps={log.max_steps + 1} is not the {log.max_steps} of"):
+        import_minari(root / ID, tmp_path / "back", options=options)
 
 
 def test_batches_and_large_arrays_change_nothing(log, root, loaded, tmp_path, monkeypatch):

@@ -100,7 +100,10 @@ def test_first_reset_takes_every_session():
         ({"num_envs": 0}, "num_envs=0 is outside [1, 2147483647]; set num_envs to an integer in [1, 2147483647]"),
         ({"num_envs": 2.0}, "num_envs=2.0 is not an integer; set num_envs to an integer in [1, 2147483647]"),
         ({"autoreset_mode": "nextstep"}, "unknown autoreset mode 'nextstep'; did you mean 'NextStep'? choose one of: "),
-        ({"max_episode_steps": 0}, "max_steps=0 is outside [1, 2147483647]; set max_steps to an integer in"),
+        (
+            {"max_episode_steps": 0},
+            "max_episode_steps=0 is outside [1, 2147483647]; set max_episode_steps",
+        ),
         ({"render_mode": "human"}, "unknown render_mode 'human'; choose one of: ansi, rgb_array"),
         ({"num_threads": 0}, "num_threads=0 is outside [1, 256]; set num_threads to an integer in [1, 256]"),
         ({"num_threads": 257}, "num_threads=257 is outside [1, 256]; set num_threads to an integer in [1, 256]"),

@@ -13,7 +13,7 @@ from gymnasium.envs.registration import EnvSpec
 from gymnasium.vector import AutoresetMode
 
 from recenv import InvalidInput, RecSessionEnv, RecSessionVectorEnv, SessionConfig
-from tests.recenv.envs.vector_cases import MODES, assert_equal_bits, rows, slates, small, stack
+from tests.recenv.envs.vector_cases import MODES, assert_equal_bits, rows, slates, small, stack, start_over
 from tests.strategies.worlds import SMALL
 
 pytestmark = pytest.mark.kernels
@@ -133,11 +133,49 @@ def test_make_vec_takes_options_a_step_limit_and_the_mode_as_a_string():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         env = make_vec(num_envs=3, max_episode_steps=4, autoreset_mode="SameStep", **{**SMALL, "budget": 1e6})
-    assert (env.num_envs, env.config.max_steps) == (3, 4)
+    # The limit truncates; the world, and so what `clock` is a share of, stays as it is.
+    assert (env.num_envs, env.config.max_steps) == (3, 9)
     assert env.autoreset_mode is AutoresetMode.SAME_STEP
     env.reset(seed=0)
     ends = [env.step(actions)[3].tolist() for actions in slates(8, 3)]
     assert ends == [[False] * 3, [False] * 3, [False] * 3, [True] * 3] * 2
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("limit", [6, 9, 30])
+def test_a_step_limit_truncates_as_around_single_environments_and_changes_nothing_else(mode: AutoresetMode, limit: int):
+    """Also at the world's own `max_steps`, and beyond; in either, who leaves with the last step is truncated too."""
+    options = {"num_envs": 8, "max_episode_steps": limit, **SMALL}
+    ours: Any = make_vec(autoreset_mode=mode.value, **options)
+    theirs: Any = gymnasium.make_vec(
+        "RecSession-v0", vectorization_mode="sync", vector_kwargs={"autoreset_mode": mode}, **options
+    )
+    ours, theirs = (gymnasium.wrappers.vector.RecordEpisodeStatistics(env) for env in (ours, theirs))
+    assert_equal_bits(ours.reset(seed=20)[0], theirs.reset(seed=20)[0])
+    both = 0
+    for actions in slates(40, 8):
+        mine, others = ours.step(actions), theirs.step(actions)
+        terminated, truncated = mine[2:4]
+        done = terminated | truncated
+        assert_equal_bits(mine[:1], others[:1])
+        assert_equal_bits(list(mine[1:4]), list(others[1:4]))
+        assert ("episode" in mine[4]) == ("episode" in others[4]) == done.any()
+        # Theirs takes the mask of a reset away before the statistics see it.
+        if done.any() and mode is not AutoresetMode.DISABLED:
+            for name in ("r", "l"):
+                assert_equal_bits(mine[4]["episode"][name], others[4]["episode"][name])
+        both += (terminated & truncated).sum()
+        for env in (ours, theirs):
+            start_over(env, mode, done)
+    assert both > 0 or limit > 6
+    theirs.close()
+
+
+def test_no_step_limit_is_none_or_minus_one():
+    for limit in (None, -1):
+        env = small(2, budget=1e6, max_episode_steps=limit)
+        env.reset(seed=0)
+        assert [env.step(actions)[3].all() for actions in slates(9, 2)] == [False] * 8 + [True]
 
 
 def test_make_vec_without_options():

@@ -50,6 +50,20 @@ def test_a_table_and_what_it_lacks(run):
     assert LoggedDataset.open("runs/log").propensities == "missing"
 
 
+def test_what_the_clock_is_a_share_of_is_said_and_can_be_given(run):
+    words = ("import", "table", "--path", "log.csv", "--map", *MAP, "--session-gap", "500", "--out")
+    code, out, _ = run(*words, "longest")
+    assert code == 0
+    assert "an observation's clock counts in shares of 6 steps, the longest session: another log" in out
+    code, out, _ = run(*words, "given", "--max-steps", "40")
+    assert code == 0
+    assert "an observation's clock counts in shares of 40 steps\n" in out
+    assert LoggedDataset.open("given").max_steps == 40
+    code, _, error = run(*words, "short", "--max-steps", "5")
+    assert code == 2
+    assert "max_steps=5 is less than the 6 steps of the longest session, of user 0, which begins at log.csv" in error
+
+
 def test_an_output_that_is_there_is_refused_before_anything_is_read(run, tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "notes").write_text("mine")
