@@ -19,11 +19,15 @@ from offline_data.families import BEHAVIORS
 from recenv.dynamics.kernel_groups import State
 from recenv.engine.session_batch import Observation, SessionBatch
 from recenv.errors import InvalidInput, require, unknown_name
+from recenv.families import USER_MODELS
 from recenv.plain_config import from_plain, to_plain
+from recenv.session_config import SessionConfig
 from recenv.world import World
 
 ActionKind = Literal["slate", "proto"]
 ACTION_KINDS: Final = ("slate", "proto")
+WORLD_EXPERT: Final = "world_expert"
+"""The name by which a spec means the expert of whichever world it acts in; its further fields alter that expert."""
 
 
 @dataclass(frozen=True)
@@ -216,15 +220,16 @@ def make_behavior(
     Args:
         world: the world.
         spec: a registered name, or `{"name": ..., <fields of the policy's Config>}`; instead of a registered name,
-            "MODULE:CLASS" of any `BehaviorPolicy` that can be imported.
+            "MODULE:CLASS" of any `BehaviorPolicy` that can be imported, or "world_expert", the world's own expert.
         action_kind: "slate" or "proto"; None for slates where the policy has them.
 
     Raises:
-        InvalidInput: for an unknown name, action kind or field, a class that is none, or a value out of range.
+        InvalidInput: for an unknown name, action kind or field, a class that is none, a value out of range, or the
+            expert of a world whose user model names none.
     """
     if action_kind not in (None, *ACTION_KINDS):
         raise unknown_name("action kind", action_kind, ACTION_KINDS)
-    policy, config = _resolved({"name": spec} if isinstance(spec, str) else spec)
+    policy, config = _resolved(in_world(world.config, {"name": spec} if isinstance(spec, str) else spec))
     action_kind = action_kind or policy.default_action_kind(config)
     require(
         action_kind in policy.action_kinds,
@@ -234,10 +239,38 @@ def make_behavior(
     return policy(world, config, action_kind)
 
 
-def pinned_spec(spec: Any) -> Any:
+def expert_spec(config: SessionConfig) -> dict[str, Any]:
+    """Return the spec of a world's expert: the oracle whose normalised score is 1.
+
+    Each is the far-sighted oracle that `myopic_gap` found for the user model's own world, at its usual randomness.
+
+    Args:
+        config: the world's; its user model names the expert.
+
+    Raises:
+        InvalidInput: if it names none.
+    """
+    model = USER_MODELS.part_of(config.user_model)
+    if model.expert is None:
+        raise InvalidInput(
+            f"the user model {model.__name__} names no expert, and no score has a 1 in its world; say which it is "
+            "(`expert=`, --expert), or give the class an `expert`, the spec of its best far-sighted oracle"
+        )
+    return dict(model.expert)
+
+
+def in_world(config: SessionConfig, spec: Any) -> Any:
+    """Return a spec of `WORLD_EXPERT` as that of the expert which the world has, any other as it is."""
+    if isinstance(spec, Mapping) and spec.get("name") == WORLD_EXPERT:
+        return {**expert_spec(config), **{key: value for key, value in spec.items() if key != "name"}}
+    return spec
+
+
+def pinned_spec(config: SessionConfig, spec: Any) -> Any:
     """Return a spec as a manifest holds it: plain values, "MODULE:CLASS" with its whole config, a file's checksum say.
 
     Args:
+        config: of the world that it acts in.
         spec: see `make_behavior`; what it holds, the components of a mixture say, is pinned too.
 
     Raises:
@@ -246,10 +279,12 @@ def pinned_spec(spec: Any) -> Any:
     if isinstance(spec, np.ndarray | np.generic):
         return spec.tolist()
     if isinstance(spec, list | tuple):
-        return [pinned_spec(part) for part in spec]
+        return [pinned_spec(config, part) for part in spec]
+    if spec == WORLD_EXPERT:
+        spec = {"name": spec}
     if not isinstance(spec, Mapping):
         return spec
-    values = {key: pinned_spec(value) for key, value in spec.items()}
+    values = {key: pinned_spec(config, value) for key, value in in_world(config, spec).items()}
     if ":" not in str(values.get("name")):
         return values
     return {"name": values["name"], **to_plain(_resolved(values)[1])}

@@ -160,7 +160,7 @@ class RangeWriter:
 
     def __init__(self, partial: Path, request: LogRequest) -> None:
         self.partial = Path(partial)
-        self.request = replace(request, behavior=pinned_spec(request.behavior))
+        self.request = _pinned(request)
         self.world = make_world(request.config)
         self.policy = self.request.policy(self.world)
         self.plain = as_json(self.request.to_dict())
@@ -196,6 +196,10 @@ class RangeWriter:
         return len(sessions)
 
 
+def _pinned(request: LogRequest) -> LogRequest:
+    return replace(request, behavior=pinned_spec(request.config, request.behavior))
+
+
 def _finished(path: Path, partial: Path, request: LogRequest, progress: Progress | None) -> LoggedDataset:
     require(path.is_dir(), f"{path} is a file; choose another --out")
     require(
@@ -205,7 +209,7 @@ def _finished(path: Path, partial: Path, request: LogRequest, progress: Progress
     dataset = LoggedDataset.open(path)
     source, quality = dataset.manifest["source"], as_json(request.quality)
     there = {**source["request"], "quality": dataset.manifest["quality"]} if "request" in source else None
-    plain = {**as_json(replace(request, behavior=pinned_spec(request.behavior)).to_dict()), "quality": quality}
+    plain = {**as_json(_pinned(request).to_dict()), "quality": quality}
     require(
         there == plain,
         f"{path} holds a dataset of another request{first_difference(there, plain)}; choose another --out or remove it",

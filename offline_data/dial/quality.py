@@ -9,11 +9,9 @@ from typing import Any, Final
 
 import numpy as np
 
-from offline_data.behavior.base import ActionKind, BehaviorPolicy, make_behavior
+from offline_data.behavior.base import WORLD_EXPERT, ActionKind, BehaviorPolicy, make_behavior
 from offline_data.collection.rollout import play_sessions
-from recenv.dynamics.user_models.base import UserModel
 from recenv.errors import require, require_range
-from recenv.families import USER_MODELS
 from recenv.random_streams import derive_seeds
 from recenv.statistics import Interval
 from recenv.world import World
@@ -24,27 +22,12 @@ MAX_REFERENCE_SESSIONS: Final = 1_000_000
 Spec = Mapping[str, Any]
 
 
-def expert_spec(user_model: str | type[UserModel]) -> dict[str, Any]:
-    """Return the spec of the expert of a user model's world: the oracle whose normalised score is 1.
-
-    Each is the far-sighted oracle that `myopic_gap` found for the model's own world, at its usual randomness.
-
-    Args:
-        user_model: name of a registered user model, MODULE:CLASS, or the class.
-
-    Raises:
-        InvalidInput: for an unknown user model.
-    """
-    return dict(USER_MODELS.resolve(user_model).expert)
-
-
 def mixture_spec(
     good_fraction: float,
     noise: Spec | str,
     mixing: str = "step",
     *,
     expert: Spec | str | None = None,
-    user_model: str = "interest_evolution",
     proto_scale: float | None = None,
 ) -> dict[str, Any]:
     """Return the behavior spec of the quality dial: `good_fraction` expert, the rest `noise`.
@@ -53,19 +36,17 @@ def mixture_spec(
         good_fraction: g in [0, 1].
         noise: name or spec of the noise's behavior policy.
         mixing: "step", "session" or "position".
-        expert: name or spec of the expert; None for that of `user_model`.
-        user_model: name of the world's user model.
+        expert: name or spec of the expert; None for that of whichever world the spec acts in.
         proto_scale: spread of both components' proto-actions; None for their own.
 
     Raises:
-        InvalidInput: for a fraction outside [0, 1], or an unknown user model.
+        InvalidInput: for a fraction outside [0, 1].
     """
     require_range("good_fraction", good_fraction, 0.0, 1.0)
     spread = {} if proto_scale is None else {"proto_scale": proto_scale}
-    good = expert_spec(user_model) if expert is None else expert
     return {
         "name": "mixture",
-        "components": [{**as_spec(good), **spread}, {**as_spec(noise), **spread}],
+        "components": [{**as_spec(expert or WORLD_EXPERT), **spread}, {**as_spec(noise), **spread}],
         "weights": [good_fraction, 1.0 - good_fraction],
         "mixing": mixing,
     }
@@ -190,18 +171,17 @@ def reference_returns(
         world: the world.
         noise: name or spec of the noise's behavior policy.
         action_kind: "slate" or "proto".
-        expert: name or spec of the expert; None for that of the world's user model.
+        expert: name or spec of the expert; None for the world's own.
         num_sessions: users of each.
         seed: root seed.
         progress: called with the number of sessions of each batch as it is done.
 
     Raises:
-        InvalidInput: for an unknown noise, or where the expert does not exceed it.
+        InvalidInput: for an unknown noise, a world without an expert, or where the expert does not exceed the noise.
     """
-    good = expert_spec(type(world.user_model)) if expert is None else expert
     of_expert, of_noise = (
         Interval.of(evaluate_returns(world, policy, num_sessions, seed, "reference", progress=progress))
-        for policy in [make_behavior(world, spec, action_kind) for spec in (good, noise)]
+        for policy in [make_behavior(world, spec, action_kind) for spec in (expert or WORLD_EXPERT, noise)]
     )
     return Reference(of_expert, of_noise)
 

@@ -15,8 +15,9 @@ from typing import Any, Final
 
 import numpy as np
 
+from offline_data.behavior.base import WORLD_EXPERT, in_world
 from offline_data.collection.collection import LogRequest, play_range
-from offline_data.dial.quality import Spec, as_spec, expert_spec, mixture_spec, precise_reference
+from offline_data.dial.quality import Spec, as_spec, mixture_spec, precise_reference
 from recenv.errors import InvalidInput, require_range
 from recenv.world import make_world
 
@@ -45,7 +46,7 @@ def at_fraction(
         good_fraction: g in [0, 1].
         noise: name or spec of the noise's behavior policy.
         mixing: "step", "session" or "position".
-        expert: name or spec of the expert; None for that of the world's user model.
+        expert: name or spec of the expert; None for the world's own.
         seed: root seed of the references' users and policy draws.
         progress: called with the number of sessions of each batch that is played.
 
@@ -121,7 +122,8 @@ class _Dial:
 
     def __post_init__(self) -> None:
         self.world, kind = make_world(self.request.config), self.request.action_kind
-        self.expert = expert_spec(type(self.world.user_model)) if self.expert is None else as_spec(self.expert)
+        # As the manifest is to name it: which one, and not only that it is the world's.
+        self.expert = in_world(self.request.config, as_spec(self.expert or WORLD_EXPERT))
         self.noise = as_spec(self.noise)
         self._at(0.5).policy(self.world)  # a mixture that cannot be is refused before anything is played
         told: Any = {"precision": TOLERANCE / 2.0, "seed": self.seed, "progress": self.progress}

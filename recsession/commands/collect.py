@@ -15,7 +15,7 @@ from offline_data.collection.corruption import Corruption
 from offline_data.describe.dataset_card import write_card
 from offline_data.describe.dataset_summary import policy_name
 from offline_data.dial.named_datasets import default_path, load_named
-from offline_data.dial.quality import Reference, Spec, expert_spec, mixture_spec
+from offline_data.dial.quality import Reference, Spec, mixture_spec
 from offline_data.dial.target_score import at_target_score
 from recenv.errors import InvalidInput, require
 from recenv.world import make_world
@@ -113,7 +113,7 @@ class Collect:
             self._refuse_beside("--behavior", "says who acts", _DIAL)
             return replace(request, behavior=given_behavior("--behavior", self.behavior, world, self.action_kind))
         noise = given_behavior("--noise", self.noise or "clickbait", world, self.action_kind)
-        expert: Spec | str = expert_spec(type(world.user_model))
+        expert: Spec | str | None = None
         if self.expert is not None:
             expert = given_behavior("--expert", self.expert, world, self.action_kind)
         if self.target_score is None:

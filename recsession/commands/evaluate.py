@@ -6,8 +6,9 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from offline_data.behavior.base import expert_spec
 from offline_data.describe.dataset_summary import policy_name
-from offline_data.dial.quality import evaluate_returns, expert_spec, reference_returns
+from offline_data.dial.quality import evaluate_returns, reference_returns
 from recenv.errors import require_range
 from recenv.statistics import Interval
 from recenv.world import make_world
@@ -58,7 +59,7 @@ class Evaluate:
             refuse_given(self, ("stochastic",), f"--policy {self.policy} is no trained policy, and acts as it does")
         kind = policy.action_kind
         noise = given_behavior("--noise", self.noise, world, kind)
-        expert = expert_spec(type(world.user_model))
+        expert = expert_spec(world.config)
         if self.expert is not None:
             expert = given_behavior("--expert", self.expert, world, kind)
         returns = evaluate_returns(world, policy, self.num_sessions, self.seed, "evaluation")

@@ -12,10 +12,10 @@ from typing import Any, cast
 import tyro
 from tqdm import tqdm
 
-from offline_data.behavior.base import ActionKind, make_behavior
+from offline_data.behavior.base import ActionKind, expert_spec, make_behavior
 from offline_data.describe.dataset_summary import summarize
 from offline_data.describe.summary_rows import summary_rows
-from offline_data.dial.quality import as_spec, expert_spec, precise_reference
+from offline_data.dial.quality import as_spec, precise_reference
 from offline_data.store.dataset import LoggedDataset
 from recenv.registry import reading
 from recenv.world import make_world
@@ -68,7 +68,7 @@ def _references(log: LoggedDataset, noise: str) -> dict[str, Any]:
     """Return what 0 and 1 are measured by: `noise`, and the log's own expert or its world's; both are played."""
     world, kind = make_world(log.config), cast(ActionKind, log.action_kind)
     given = as_spec(given_behavior("--quality-of", noise, world, kind))
-    expert = (log.manifest.get("quality") or {}).get("expert") or expert_spec(type(world.user_model))
+    expert = (log.manifest.get("quality") or {}).get("expert") or expert_spec(world.config)
     make_behavior(world, given, kind)  # the user's word, which is imported as such; the expert is named by the log
     with (
         reading(log.path, log.allow_imports),

@@ -19,6 +19,7 @@ from agents.training.diagnostics import filter_precision
 from agents.training.evaluation import off_policy_sessions, roll_out
 from agents.training.trainer import train
 from agents.values.critics import fit_critic, score_rows
+from offline_data.behavior.base import WORLD_EXPERT
 from offline_data.collection.collection import LogRequest, collect
 from offline_data.dial.quality import Reference, mixture_spec
 from offline_data.ope.base import estimate
@@ -125,7 +126,7 @@ class LearningUnit:
     def _ceiling(self, progress: Progress) -> dict[str, Any]:
         # The expert's sessions are longer: a quarter of the sessions gives about as many rows.
         sessions = max(self.comparison.num_sessions // 4, 10)
-        dataset = self._log("good-log", "expert", sessions)
+        dataset = self._log("good-log", WORLD_EXPERT, sessions)
         run = train(
             dataset,
             torch.zeros(dataset.num_rows),

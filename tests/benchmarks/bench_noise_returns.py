@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import argparse
 
-from offline_data.behavior.base import ACTION_KINDS, make_behavior
+from offline_data.behavior.base import ACTION_KINDS, expert_spec, make_behavior
 from offline_data.dial.named_datasets import NOISES
-from offline_data.dial.quality import evaluate_returns, expert_spec
+from offline_data.dial.quality import evaluate_returns
 from recenv.families import USER_MODELS
 from recenv.session_config import SessionConfig
 from recenv.statistics import Interval
@@ -29,7 +29,7 @@ def main() -> None:
     for name in arguments.models:
         world = make_world(SessionConfig().override(user_model=name))
         for kind in ACTION_KINDS:
-            policies = [make_behavior(world, spec, kind) for spec in (*NOISES, expert_spec(name))]
+            policies = [make_behavior(world, spec, kind) for spec in (*NOISES, expert_spec(world.config))]
             returns = [evaluate_returns(world, p, arguments.sessions, arguments.seed, "noise") for p in policies]
             cells = " | ".join(f"{Interval.of(values):.1f}" for values in returns)
             print(f"| `{name}` | {kind} | {cells} |", flush=True)

@@ -49,7 +49,7 @@ class UserModel(ABC):
         variant: what the model's own world is called among environments and named datasets, a literal, in lower case
             with hyphens; None: it is in neither.
         expert: spec of the behavior policy whose normalised score is 1: the best far-sighted oracle of the model's own
-            world.
+            world; None: it has none, and a score must be told its expert.
         greedy_oracle: spec of the oracle that seeks the next reward alone; None: the myopic gap is not measured.
         far_sighted_oracles: specs of those that look beyond it, which differ from one another in one parameter.
         beyond_fit: fields that move clicks by what `fit` leaves out, where they are not 0, and how they do; None: that
@@ -76,7 +76,7 @@ class UserModel(ABC):
     kernel_fields: ClassVar[tuple[str, ...]] = ()
     minutes_reward: ClassVar[int] = -1
     variant: ClassVar[str | None] = None
-    expert: ClassVar[Mapping[str, Any]] = {"name": "expert"}
+    expert: ClassVar[Mapping[str, Any] | None] = None
     greedy_oracle: ClassVar[Mapping[str, Any] | None] = None
     far_sighted_oracles: ClassVar[tuple[Mapping[str, Any], ...]] = ()
     beyond_fit: ClassVar[Mapping[str, str] | None] = None

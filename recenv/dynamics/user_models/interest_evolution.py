@@ -80,6 +80,7 @@ class InterestEvolution(UserModel):
     kernel_fields = ("interest_step", "match_quality", "like_bias", "like_quality")
     minutes_reward = 1
     variant = "default"
+    expert: ClassVar[Mapping[str, Any]] = {"name": "expert"}
     greedy_oracle = expert_oracle(0.0)
     far_sighted_oracles = tuple(map(expert_oracle, (0.25, 0.5, 1.0, 2.0, 4.0)))
     beyond_fit: ClassVar[Mapping[str, str]] = {}

@@ -95,6 +95,7 @@ class LongTermSatisfaction(UserModel):
     minutes_reward = 1
     variant = "long-term"
     # The next minutes are more for clickbait than for its opposite, beyond what draws the click.
+    expert: ClassVar[Mapping[str, Any]] = {"name": "expert"}
     greedy_oracle = expert_oracle(-1.0)
     far_sighted_oracles = tuple(map(expert_oracle, (0.5, 1.0, 2.0, 4.0)))
     beyond_fit: ClassVar[Mapping[str, str]] = {}

@@ -160,20 +160,20 @@ def test_it_can_be_a_component_with_the_exact_density_of_the_mixture(world, file
         weights = weights + each - expected
 
 
-def test_a_pinned_spec_holds_the_checksum_wherever_the_policy_stands(file):
+def test_a_pinned_spec_holds_the_checksum_wherever_the_policy_stands(config, file):
     pinned = {**spec_of(file), "deterministic": False, "sha256": sha256(file)}
-    assert pinned_spec(spec_of(file)) == pinned_spec(pinned) == pinned
+    assert pinned_spec(config, spec_of(file)) == pinned_spec(config, pinned) == pinned
     greedy = {"name": "epsilon_greedy", "base": spec_of(file), "epsilon": 0.2}
     mixture = {"name": "mixture", "components": ("uniform", spec_of(file), greedy), "weights": [0.5, 0.2, 0.3]}
-    found = pinned_spec(mixture)
+    found = pinned_spec(config, mixture)
     assert found == {**mixture, "components": ["uniform", pinned, {**greedy, "base": pinned}]}
     assert json.loads(json.dumps(found)) == found
     for spec in ("uniform", {"name": "softmax", "weights": {"quality": 1.0}}):
-        assert pinned_spec(spec) == spec
+        assert pinned_spec(config, spec) == spec
 
 
-def test_a_file_that_is_another_policy_now_is_refused(world, build_policy, file):
-    pinned = pinned_spec(spec_of(file))
+def test_a_file_that_is_another_policy_now_is_refused(world, config, build_policy, file):
+    pinned = pinned_spec(config, spec_of(file))
     make_behavior(world, pinned, "proto")
     save_policy(file, build_policy(seed=1))
     with pytest.raises(
@@ -185,7 +185,7 @@ def test_a_file_that_is_another_policy_now_is_refused(world, build_policy, file)
 def test_a_log_says_whose_it_is_and_does_not_go_on_with_another(config, build_policy, file, tmp_path):
     request = LogRequest(config, spec_of(file), "proto", 20)
     log = collect(tmp_path / "log", request)
-    assert log.manifest["source"]["request"]["behavior"] == pinned_spec(spec_of(file))
+    assert log.manifest["source"]["request"]["behavior"] == pinned_spec(config, spec_of(file))
     assert collect(tmp_path / "log", request).manifest == log.manifest
     save_policy(file, build_policy(seed=1))
     with pytest.raises(InvalidInput, match=r"holds a dataset of another request \(behavior\.sha256 "):

@@ -357,7 +357,7 @@ def test_observations_are_rebuilt_from_the_disk(small_request, tmp_path, kind, p
 
 def test_quality_dial():
     spec = mixture_spec(0.25, "uniform", "session")
-    assert spec["components"] == [{"name": "expert"}, {"name": "uniform"}]
+    assert spec["components"] == [{"name": "world_expert"}, {"name": "uniform"}]
     assert spec["weights"] == [0.25, 0.75]
     assert spec["mixing"] == "session"
     assert mixture_spec(0.1, "clickbait")["mixing"] == "step"

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from offline_data.behavior.base import expert_spec
 from offline_data.collection.collection import LogRequest, collect
 from offline_data.dial import named_datasets as names
 from offline_data.dial import target_score
 from offline_data.dial.named_datasets import default_path, find_named, load_named, named_datasets
-from offline_data.dial.quality import Reference, expert_spec, mixture_spec
+from offline_data.dial.quality import Reference, mixture_spec
 from offline_data.families import BEHAVIORS
 from offline_data.store.dataset import LoggedDataset
 from recenv.envs import registration
@@ -103,11 +104,12 @@ def test_request_of_a_name(small_ones, variant, level, good_fraction):
     request = find_named(name).request()
     user_model = names.VARIANTS[variant]
     assert request.config == SessionConfig().override(user_model=user_model)
-    assert request.behavior == mixture_spec(good_fraction, "adversarial", user_model=user_model)
+    expert = expert_spec(request.config)
+    assert request.behavior == mixture_spec(good_fraction, "adversarial", expert=expert)
     assert (request.action_kind, request.num_sessions, request.group_size) == ("proto", 30, 1)
     assert request.quality is not None
     assert request.quality["dataset"] == name
-    assert request.quality["expert"] == expert_spec(user_model)
+    assert request.quality["expert"] == expert
     assert request.quality["noise"] == {"name": "adversarial"}
     assert Reference.of(request.quality) == small_ones
 

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from offline_data.behavior.base import ACTION_KINDS, make_behavior
+from offline_data.behavior.base import ACTION_KINDS, WORLD_EXPERT, expert_spec, make_behavior, pinned_spec
+from offline_data.behavior.mixture import MixturePolicy
+from offline_data.collection.collection import LogRequest, collect
 from offline_data.collection.rollout import play_sessions
 from offline_data.dial import quality
 from offline_data.dial.named_datasets import NOISES
 from offline_data.dial.quality import (
     Reference,
     evaluate_returns,
-    expert_spec,
     mixture_spec,
     precise_reference,
     reference_returns,
@@ -159,26 +161,58 @@ def test_the_precision_is_above_zero(small_world):
 def test_dial_is_a_mixture_of_expert_and_noise():
     assert mixture_spec(0.25, "clickbait") == {
         "name": "mixture",
-        "components": [{"name": "expert"}, {"name": "clickbait"}],
+        "components": [{"name": "world_expert"}, {"name": "clickbait"}],
         "weights": [0.25, 0.75],
         "mixing": "step",
     }
-    spec = mixture_spec(
-        0.5, {"name": "stale", "temperature": 0.1}, "session", user_model="boredom_cascade", proto_scale=0.3
-    )
+    spec = mixture_spec(0.5, {"name": "stale", "temperature": 0.1}, "session", expert="diversified", proto_scale=0.3)
     assert spec["components"] == [
         {"name": "diversified", "proto_scale": 0.3},
         {"name": "stale", "temperature": 0.1, "proto_scale": 0.3},
     ]
     assert spec["mixing"] == "session"
-    assert mixture_spec(0.5, "uniform", expert="greedy", user_model="multi_behavior")["components"][0] == {
-        "name": "greedy"
-    }
+    assert mixture_spec(0.5, "uniform", expert="greedy")["components"][0] == {"name": "greedy"}
 
 
-def test_expert_of_an_unknown_user_model_is_refused():
-    with pytest.raises(InvalidInput, match="unknown user model 'boredom'; did you mean 'boredom_cascade'"):
-        expert_spec("boredom")
+@pytest.mark.parametrize("user_model", WITH_ORACLES)
+def test_the_dials_expert_is_that_of_whichever_world_it_acts_in(user_model):
+    """Nobody who makes a spec knows the world yet: a dial that named the default world's expert is wrong in others."""
+    world = make_world(SessionConfig().override(user_model=user_model, num_items=30))
+    own = USER_MODELS.get(user_model).expert
+    assert own is not None
+    for given in (WORLD_EXPERT, {"name": WORLD_EXPERT}):
+        policy = make_behavior(world, mixture_spec(1.0, "clickbait", expert=given))
+        assert isinstance(policy, MixturePolicy)
+        assert policy.components[0].config == make_behavior(world, own).config
+        assert make_behavior(world, given).config == make_behavior(world, own).config
+    altered = make_behavior(world, {"name": WORLD_EXPERT, "temperature": 3.5})
+    assert altered.config == replace(make_behavior(world, own).config, temperature=3.5)
+    told = pinned_spec(world.config, {"name": "epsilon_greedy", "base": WORLD_EXPERT, "epsilon": 0.25})
+    assert told == {"name": "epsilon_greedy", "base": dict(own), "epsilon": 0.25}
+
+
+def test_a_log_of_the_dial_is_that_of_the_worlds_own_expert_and_says_so(tmp_path):
+    config = SessionConfig().override(user_model="boredom_cascade", num_items=30, slate_size=3)
+    log = collect(tmp_path / "log", LogRequest(config, mixture_spec(0.5, "clickbait"), "proto", 6))
+    spec = mixture_spec(0.5, "clickbait", expert="diversified")
+    told = collect(tmp_path / "told", LogRequest(config, spec, "proto", 6))
+    behavior = log.manifest["source"]["request"]["behavior"]
+    assert behavior["components"] == [{"name": "diversified"}, {"name": "clickbait"}]
+    assert log.manifest == told.manifest
+    assert collect(tmp_path / "log", LogRequest(config, mixture_spec(0.5, "clickbait"), "proto", 6)).num_sessions == 6
+
+
+def test_a_world_whose_user_model_names_no_expert_asks_for_one(monkeypatch):
+    world = make_world(SessionConfig().override(user_model="boredom_cascade", num_items=30))
+    monkeypatch.setattr(type(world.user_model), "expert", None)
+    for refused in (
+        lambda: make_behavior(world, mixture_spec(0.5, "clickbait")),
+        lambda: reference_returns(world, "clickbait", "proto", num_sessions=2),
+        lambda: expert_spec(world.config),
+    ):
+        with pytest.raises(InvalidInput, match=r"BoredomCascade names no expert, .*say which it is \(`expert=`"):
+            refused()
+    assert make_behavior(world, mixture_spec(0.5, "clickbait", expert="expert"))
 
 
 @pytest.mark.slow
@@ -192,7 +226,7 @@ def test_experts_of_the_default_worlds_exceed_every_noise(user_model, kind):
     world = make_world(SessionConfig().override(user_model=user_model))
     expert, *noises = (
         evaluate_returns(world, make_behavior(world, spec, kind), 300, 0, "test").mean()
-        for spec in (expert_spec(user_model), *NOISES)
+        for spec in (expert_spec(world.config), *NOISES)
     )
     assert max(noises) < 2 / 3 * expert
 
@@ -200,10 +234,11 @@ def test_experts_of_the_default_worlds_exceed_every_noise(user_model, kind):
 @pytest.mark.parametrize("user_model", WITH_ORACLES)
 def test_expert_is_the_far_sighted_oracle_of_its_own_world(user_model):
     """It is of the family that the myopic gap is measured on."""
-    spec = expert_spec(user_model)
+    world = make_world(SessionConfig().override(user_model=user_model))
+    spec = expert_spec(world.config)
     assert spec["name"] in BEHAVIORS.registered()
     assert spec["name"] == USER_MODELS.get(user_model).far_sighted_oracles[0]["name"]
-    assert expert_spec(user_model) is not spec
+    assert expert_spec(world.config) is not spec
 
 
 def test_noise_that_is_the_expert_is_refused(small_world):

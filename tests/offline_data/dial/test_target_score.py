@@ -10,11 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from offline_data.behavior.base import expert_spec
 from offline_data.collection import collection
 from offline_data.collection.collection import LogRequest, collect
 from offline_data.collection.corruption import Corruption
 from offline_data.dial import named_datasets, target_score
-from offline_data.dial.quality import Reference, expert_spec, mixture_spec, precise_reference
+from offline_data.dial.quality import Reference, mixture_spec, precise_reference
 from offline_data.dial.target_score import TOLERANCE, at_fraction, at_target_score
 from recenv.errors import InvalidInput
 from recenv.families import USER_MODELS
@@ -139,7 +140,7 @@ def test_the_log_is_worth_the_target(
     assert abs(own_score(dataset, given_scale) - target) <= TOLERANCE - half
     quality = dataset.manifest["quality"]
     good_fraction = quality["good_fraction"]
-    assert found.behavior == mixture_spec(good_fraction, "adversarial", mixing)
+    assert found.behavior == mixture_spec(good_fraction, "adversarial", mixing, expert="expert")
     assert quality == {
         "expert": {"name": "expert"},
         "noise": {"name": "adversarial"},
@@ -237,7 +238,7 @@ def test_dial_at_a_fraction_has_its_references(given_scale, empty_request):
         0.25, {"name": "clickbait", "temperature": 0.5}, "session", expert="diversified"
     )
     assert found.quality is not None
-    assert found.quality["expert"] == {"name": "diversified"} == expert_spec("boredom_cascade")
+    assert found.quality["expert"] == {"name": "diversified"} == expert_spec(boredom.config)
     assert found.quality["target_score"] is None
     other = at_fraction(boredom, 0.25, "clickbait", expert="greedy")
     assert other.quality is not None

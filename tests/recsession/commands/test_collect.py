@@ -37,10 +37,13 @@ def given_scale(monkeypatch):
 @pytest.mark.parametrize(
     ("words", "behavior"),
     [
-        ([], mixture_spec(0.1, "clickbait")),
-        (["--good-fraction", 0, "--noise", "stale"], mixture_spec(0.0, "stale")),
+        ([], mixture_spec(0.1, "clickbait", expert="expert")),
+        (["--good-fraction", 0, "--noise", "stale"], mixture_spec(0.0, "stale", expert="expert")),
         (["--mixing", "session", "--expert", "greedy"], mixture_spec(0.1, "clickbait", "session", expert="greedy")),
-        (["--noise", '{"name":"stale","temperature":1}'], mixture_spec(0.1, {"name": "stale", "temperature": 1})),
+        (
+            ["--noise", '{"name":"stale","temperature":1}'],
+            mixture_spec(0.1, {"name": "stale", "temperature": 1}, expert="expert"),
+        ),
         (["--set", "user_model=boredom_cascade"], mixture_spec(0.1, "clickbait", expert="diversified")),
         (["--behavior", "popularity"], "popularity"),
         (["--behavior", '{"name": "expert", "quality_weight": 0.5}'], {"name": "expert", "quality_weight": 0.5}),
@@ -69,7 +72,7 @@ def test_other_options_reach_the_request(run, config, world_options):
     )  # fmt: skip
     assert code == 0
     spoilt = Corruption(reward_noise=0.5, label_flips=0.1, history_limit=2, missing_propensities=0.3)
-    request = LogRequest(config, mixture_spec(0.1, "clickbait", "position"), "slate", 6, 7, 2, spoilt)
+    request = LogRequest(config, mixture_spec(0.1, "clickbait", "position", expert="expert"), "slate", 6, 7, 2, spoilt)
     log = LoggedDataset.open("log")
     assert log.manifest["source"]["request"] == json.loads(json.dumps(request.to_dict()))
     assert log.manifest["injected"] == spoilt.recorded()
