@@ -9,7 +9,6 @@ from dataclasses import field, make_dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Final
 
-import numpy as np
 import torch
 import tyro
 from tqdm import tqdm
@@ -32,6 +31,7 @@ from agents.training.trainer import (
     train,
 )
 from agents.values.critics import CriticConfig
+from agents.values.score_files import load_scores, save_scores
 from agents.values.scores.base import score_log
 from offline_data.store.atomic_files import replacing
 from offline_data.store.dataset import LoggedDataset
@@ -181,9 +181,8 @@ def _scores(out: Path, dataset: LoggedDataset, chosen: Any, bar: tqdm[Any]) -> t
     file = out / "scores.npy"
     if file.exists():
         bar.update(chosen.critic.num_steps)
-        return torch.from_numpy(np.load(file))
+        return load_scores(file, dataset.num_rows)
     settings = {"seed": chosen.seed, "device": chosen.device, "progress": bar.update}
     scores = score_log(chosen.score, dataset, chosen.critic, **settings)
-    with replacing(file) as temporary, temporary.open("wb") as stream:
-        np.save(stream, scores.numpy())
+    save_scores(file, scores)
     return scores

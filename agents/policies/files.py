@@ -1,13 +1,12 @@
-"""Policies as files: JSON and plain tensors, with the items, so that a policy acts without log and simulator."""
+"""Policies as sealed files: JSON and plain tensors, with the items, so that a policy acts without log and simulator."""
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -15,15 +14,17 @@ from torch import Tensor
 
 from agents.families import POLICIES
 from agents.nn.session_space import SessionSpace
+from agents.nn.tensor_files import load_tensors, save_tensors
 from agents.policies.base import Policy, make_policy
-from offline_data.store.atomic_files import replacing
 from recenv.errors import InvalidInput, require
 from recenv.json_text import parse_json
 from recenv.plain_config import from_plain, to_plain
 from recenv.registry import reading
 from recenv.session_config import SessionConfig
 
-FORMAT_VERSION = 2
+FORMAT_VERSION: Final = 2
+_KIND: Final = "policy"
+_REMEDY: Final = "train one with `recsession train`"
 
 
 def save_policy(path: Path, policy: Policy) -> None:
@@ -40,8 +41,7 @@ def save_policy(path: Path, policy: Policy) -> None:
     facts = asdict(space) | {"session": None if space.session is None else space.session.to_dict()}
     items = {name: torch.from_numpy(np.array(facts.pop(name))) for name in ("embeddings", "popularity")}
     header = {"format": FORMAT_VERSION, "policy": to_plain(policy.config, POLICIES), "space": facts}
-    with replacing(path) as temporary:
-        torch.save({"header": json.dumps(header), "weights": policy.state_dict(), "items": items}, temporary)
+    save_tensors(path, _KIND, {"header": json.dumps(header), "weights": policy.state_dict(), "items": items})
 
 
 def load_policy(path: str | Path, device: str = "cpu", *, allow_imports: Iterable[str] = (), **changes: Any) -> Policy:
@@ -55,18 +55,18 @@ def load_policy(path: str | Path, device: str = "cpu", *, allow_imports: Iterabl
             `beam_size` of a generative policy.
 
     Raises:
-        InvalidInput: if the file is missing, is not a policy or needs a module that is not allowed, or a change is none
-            of its config or of its weights.
+        InvalidInput: if the file is missing, is not a policy, has changed since it was written or needs a module that
+            is not allowed, or a change is none of its config or of its weights.
     """
     path = Path(path)
     require(not (path / "policy").is_file(), f"{path} is a folder; pass the file in it, {path / 'policy'}")
-    require(path.is_file(), f"policy file {path} does not exist; train one with `recsession train`")
+    require(path.exists(), f"policy file {path} does not exist; {_REMEDY}")
+    content = load_tensors(path, _KIND, _REMEDY)
     try:
-        content: dict[str, Any] = torch.load(io.BytesIO(path.read_bytes()), weights_only=True, map_location="cpu")
         header = parse_json(content["header"], "its header")
         require(
             header["format"] == FORMAT_VERSION,
-            f"its format is {header['format']!r}, not {FORMAT_VERSION}; train one with `recsession train`",
+            f"its format is {header['format']!r}, not {FORMAT_VERSION}; {_REMEDY}",
         )
         items = {name: values.numpy() for name, values in content["items"].items()}
         facts = header["space"]
@@ -86,9 +86,7 @@ def load_policy(path: str | Path, device: str = "cpu", *, allow_imports: Iterabl
     except InvalidInput as error:
         raise InvalidInput(f"{path} is not a policy file that can be read: {error}") from error
     except Exception as error:
-        raise InvalidInput(
-            f"{path} is not a policy file ({type(error).__name__}); train one with `recsession train`"
-        ) from error
+        raise InvalidInput(f"{path} is not a policy file ({type(error).__name__}); {_REMEDY}") from error
     policy.to(device)
     return policy.eval()
 

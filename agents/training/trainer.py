@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import hashlib
-import io
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -23,9 +22,9 @@ from agents.objectives.base import Objective
 from agents.policies.base import Policy, make_policy
 from agents.policies.gaussian import GaussianPolicyConfig
 from agents.policies.plackett_luce import PlackettLucePolicyConfig
+from agents.training.checkpoint import restore_checkpoint, save_checkpoint
 from agents.training.diagnostics import measure
 from agents.training.log_columns import check_needs, make_storage
-from offline_data.store.atomic_files import replacing
 from offline_data.store.dataset import LoggedDataset
 from recenv.errors import InvalidInput, require, require_range
 from recenv.plain_config import to_plain
@@ -141,7 +140,7 @@ def train(
 
     Raises:
         InvalidInput: for an unknown objective, a config of another one, a log without what the objective needs or
-            of another kind of action than the policy's, or a checkpoint of another call.
+            of another kind of action than the policy's, or a checkpoint of another call or that is damaged.
     """
     objective_class = OBJECTIVES.resolve(objective_name)
     objective_name = OBJECTIVES.name_of(objective_class)
@@ -166,7 +165,7 @@ def train(
         (objective_name, objective.config, to_plain(config), seed, dataset.manifest["schema"], digest, rng.kind)
     )
     parts = {"objective": objective, "optimizer": optimizer, "schedule": schedule}
-    start, curve = _restore(checkpoint, call, parts, rng)
+    start, curve = restore_checkpoint(checkpoint, call, parts, rng, config.num_steps)
     if progress and start:
         progress(start)
     told, stopped, kept = start, None, copy.deepcopy(actor.state_dict())
@@ -210,7 +209,7 @@ def train(
                     break
                 kept = copy.deepcopy(actor.state_dict())
                 if checkpoint and not last:
-                    _save(checkpoint, call, parts, rng, step + 1, curve)
+                    save_checkpoint(checkpoint, call, parts, rng, step + 1, curve)
     if stopped:
         actor.load_state_dict(kept)
     cloning, remarks = getattr(objective.config, "cloning_steps", 0), list(objective.remarks)
@@ -324,24 +323,3 @@ def _blown_up(point: dict[str, Any], step: int, bound: float | None) -> str | No
 
 def _sentence(what: str, value: object, step: int) -> str:
     return f"{what} became {value} at step {step}; training stopped and the last good policy was kept"
-
-
-def _save(path: Path, call: str, parts: dict[str, Any], rng: _RunRng, step: int, curve: list[dict[str, Any]]) -> None:
-    state = {name: part.state_dict() for name, part in parts.items()}
-    with replacing(path) as temporary:
-        torch.save({"call": call, "step": step, "curve": curve, "rng": rng.state(), **state}, temporary)
-
-
-def _restore(path: Path | None, call: str, parts: dict[str, Any], rng: _RunRng) -> tuple[int, list[dict[str, Any]]]:
-    if path is None or not path.exists():
-        return 0, []
-    try:
-        state = torch.load(io.BytesIO(path.read_bytes()), weights_only=True, map_location="cpu")
-        same, streams = state["call"] == call, state["rng"]
-    except Exception as error:
-        raise InvalidInput(f"{path} is not a checkpoint ({type(error).__name__}); remove it to start over") from error
-    require(same, f"{path} is a checkpoint of another run; remove it to start over, or choose another --out")
-    for name, part in parts.items():
-        part.load_state_dict(state[name])
-    rng.restore(streams)
-    return state["step"], state["curve"]

@@ -19,11 +19,12 @@ from agents.training.diagnostics import filter_precision
 from agents.training.evaluation import off_policy_sessions, roll_out
 from agents.training.trainer import train
 from agents.values.critics import fit_critic, score_rows
+from agents.values.score_files import load_scores, save_scores
 from offline_data.behavior.base import WORLD_EXPERT
 from offline_data.collection.collection import LogRequest, collect
 from offline_data.dial.quality import Reference, mixture_spec
 from offline_data.ope.base import estimate
-from offline_data.store.atomic_files import replacing, write_json
+from offline_data.store.atomic_files import write_json
 from offline_data.store.dataset import LoggedDataset
 from offline_data.units import Progress
 from recenv.session_config import SessionConfig
@@ -109,8 +110,7 @@ class LearningUnit:
         self._judge_log()
         critic = fit_critic(dataset, self.comparison.critic, **self._settings, progress=progress)
         scores = score_rows(critic, dataset, self.comparison.device)
-        with replacing(self.folder / "scores.npy") as temporary, temporary.open("wb") as stream:
-            np.save(stream, scores.numpy())
+        save_scores(self.folder / "scores.npy", scores)
         good = dataset.open_latent_labels() == 0
         values = scores.double().numpy()
         edges = np.linspace(values.min(), values.max(), 81)
@@ -151,7 +151,7 @@ class LearningUnit:
 
     def _learn_and_judge(self, progress: Progress) -> dict[str, Any]:
         method, dataset = self.comparison.methods[self.name], self._learning_log()
-        log_scores, world = np.load(self.folder / "scores.npy"), make_world(dataset.config)
+        log_scores, world = load_scores(self.folder / "scores.npy", dataset.num_rows), make_world(dataset.config)
 
         def quick_score(actor: Any) -> float:
             count = max(self.comparison.num_evaluation_sessions // 8, 10)
@@ -160,7 +160,7 @@ class LearningUnit:
 
         run = train(
             dataset,
-            torch.from_numpy(log_scores),
+            log_scores,
             method.objective,
             method.config,
             self.comparison.trainer,
@@ -178,7 +178,7 @@ class LearningUnit:
         good = dataset.open_latent_labels() == 0
         return {
             **scores,
-            "filter_precision": None if kappa is None else filter_precision(log_scores.astype(np.float64), good, kappa),
+            "filter_precision": None if kappa is None else filter_precision(log_scores.double().numpy(), good, kappa),
             "max_surprisal": max(point["surprisal_max"] for point in run.curve),
             "max_score_function_norm": max(point["score_function_norm_max"] for point in run.curve),
             "stopped": run.stopped,

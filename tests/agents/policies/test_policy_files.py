@@ -15,12 +15,14 @@ import torch
 from agents.families import POLICIES
 from agents.nn.networks import NetworkConfig
 from agents.nn.session_space import SessionSpace
+from agents.nn.tensor_files import save_tensors
 from agents.policies.base import make_policy
 from agents.policies.files import load_policy, save_policy
 from agents.policies.gaussian import GaussianPolicyConfig
 from agents.testing.policy_cases import perturb, policy_case, policy_config, world_of
 from recenv.errors import InvalidInput
 from tests.agents.policies.policy_cases import every_case, every_policy
+from tests.damage import flipped_bits
 
 
 def saved(name: str, folder: Path) -> Path:
@@ -30,7 +32,7 @@ def saved(name: str, folder: Path) -> Path:
 
 
 def rewritten(file: Path, content: dict[str, Any], **changes: Any) -> Path:
-    torch.save({**content, **changes}, file)
+    save_tensors(file, "policy", {**content, **changes})
     return file
 
 
@@ -115,8 +117,9 @@ def test_what_is_no_policy_file_is_refused_in_one_line(name, tmp_path):
     (files / "empty").write_bytes(b"")
     (files / "text").write_text("not a policy\n")
     (files / "truncated").write_bytes(good.read_bytes()[:-700])
-    torch.save([1, 2], files / "list")
-    torch.save({"weights": {}}, files / "no_header")
+    (files / "unsealed").write_bytes(good.read_bytes()[:-84])
+    save_tensors(files / "list", "policy", [1, 2])  # type: ignore[arg-type]
+    save_tensors(files / "no_header", "policy", {"weights": {}})
     rewritten(files / "no_weights", content, weights={})
     rewritten(files / "no_items", content, items={})
     rewritten(files / "garbled", content, header="{")
@@ -185,9 +188,19 @@ def test_what_the_clock_is_a_share_of_follows_from_the_world_where_an_older_file
 
 
 def test_missing_files_are_refused(tmp_path):
-    for missing in (tmp_path / "missing", tmp_path):
-        with pytest.raises(InvalidInput, match="does not exist; train one with `recsession train`"):
+    for missing, why in ((tmp_path / "missing", "does not exist"), (tmp_path, "is no file")):
+        with pytest.raises(InvalidInput, match=f"{why}; train one with `recsession train`"):
             load_policy(missing)
+
+
+def test_flipped_bits_are_refused(tmp_path):
+    file = saved("generative", tmp_path)
+    whole = file.read_bytes()
+    for contents in flipped_bits(whole, 60):
+        file.write_bytes(contents)
+        with pytest.raises(InvalidInput, match="train one with `recsession train`") as refusal:
+            load_policy(file)
+        assert "\n" not in str(refusal.value)
 
 
 @every_policy
