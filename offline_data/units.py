@@ -18,6 +18,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Any, Final, Protocol, cast
@@ -205,15 +206,16 @@ class _Call(threading.Thread):
 
         # A terminal sends Ctrl-C to every process in it. Threads and processes inherit this mask, so that the workers
         # never see it, not even while they start. Python's resource tracker lifts it as it starts, hence starts before.
-        resource_tracker.ensure_running()
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-        # One thread in each process: OpenMP, MKL, OpenBLAS and Numba read it from the environment as they start.
-        loky: dict[str, Any] = {"backend": "loky", "inner_max_num_threads": 1, "initializer": _end_with_parent}
-        try:
-            with parallel_config(**loky if self._on_loky else {"backend": self._backend}):
-                Parallel(n_jobs=self._workers, batch_size=cast(Any, 1), pre_dispatch="n_jobs")(self._given_out())
-        except BaseException as error:
-            self.error = error
+        with _nothing_from_here():
+            resource_tracker.ensure_running()
+            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+            # One thread in each process: OpenMP, MKL, OpenBLAS and Numba read it from the environment as they start.
+            loky: dict[str, Any] = {"backend": "loky", "inner_max_num_threads": 1, "initializer": _end_with_parent}
+            try:
+                with parallel_config(**loky if self._on_loky else {"backend": self._backend}):
+                    Parallel(n_jobs=self._workers, batch_size=cast(Any, 1), pre_dispatch="n_jobs")(self._given_out())
+            except BaseException as error:
+                self.error = error
 
     def _given_out(self) -> Iterator[Any]:
         """Yield the calls, first those whose needs are done; another waits in its worker for what was given before."""
@@ -242,6 +244,22 @@ class _Call(threading.Thread):
                     return
             except KeyboardInterrupt:
                 continue
+
+
+@contextmanager
+def _nothing_from_here() -> Iterator[None]:
+    """Let processes that are started inside import nothing from the folder that is worked in.
+
+    It comes first on a new Python's path, until it is told its parent's, and a `json.py` there would hide Python's.
+    """
+    before = os.environ.get("PYTHONSAFEPATH")
+    os.environ["PYTHONSAFEPATH"] = "1"
+    try:
+        yield
+    finally:
+        del os.environ["PYTHONSAFEPATH"]
+        if before is not None:
+            os.environ["PYTHONSAFEPATH"] = before
 
 
 def _tells_of_a_death(error: Exception) -> bool:

@@ -11,6 +11,7 @@ imported yet is imported only if the user allowed it, by `allow_imports` or arou
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -64,6 +65,11 @@ def reading(source: object, allow_imports: Iterable[str] = ()) -> Iterator[None]
             yield
     finally:
         _source.reset(token)
+
+
+def being_read() -> str | None:
+    """Return the file that `reading` resolves names of here, None outside of it."""
+    return _source.get()
 
 
 class Registry(Generic[Part]):
@@ -229,7 +235,18 @@ class Registry(Generic[Part]):
 
     @cached_property
     def _entry_points(self) -> dict[str, metadata.EntryPoint]:
-        return {point.name: point for point in metadata.entry_points(group=self.group)}
+        """Those of what is installed: what lies in the folder that is worked in may have come with a stranger's log."""
+        folders = [folder for folder in sys.path if not is_working_folder(folder)]
+        found = [each.entry_points.select(group=self.group) for each in metadata.distributions(path=folders)]
+        return {point.name: point for points in reversed(found) for point in points}  # the first on the path has it
+
+
+def is_working_folder(folder: str) -> bool:
+    """Return whether an entry of `sys.path` is the folder that is worked in; false where that is gone."""
+    try:
+        return os.path.samefile(folder or ".", ".")
+    except OSError:
+        return False
 
 
 def import_class(kind: str, spec: str) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import Any, Final
 
@@ -13,7 +13,7 @@ from recenv.errors import InvalidInput, require, require_range, unknown_name
 from recenv.families import CHOICE_MODELS, PIECES, USER_MODELS
 from recenv.json_text import parse_json
 from recenv.plain_config import to_plain
-from recenv.registry import Registry, config_of
+from recenv.registry import Registry, being_read, config_of, reading
 
 SECTION_PIECES: Final = ("satiation", "time_budget", "satisfaction", "leave_hazard", "retention", "freshness")
 """The pieces that have a field of their own in `SessionConfig`; any other stands in `pieces`."""
@@ -144,13 +144,20 @@ class SessionConfig:
         return {**plain, "pieces": further} if further else plain
 
     @staticmethod
-    def from_dict(values: Mapping[str, Any]) -> SessionConfig:
+    def from_dict(values: Mapping[str, Any], allow_imports: Iterable[str] = ()) -> SessionConfig:
         """Return the config of nested plain values; what is absent takes its default.
 
+        They are taken for what a file says; what you write yourself goes to `override`, which imports what you name.
+
+        Args:
+            values: as `to_dict` returns them.
+            allow_imports: modules that may be imported because the values name parts of theirs.
+
         Raises:
-            InvalidInput: for an unknown field or name, or a value out of range.
+            InvalidInput: for an unknown field or name, a value out of range, or a module that is not allowed.
         """
-        return SessionConfig().override(**values)
+        with reading(being_read() or "the config", allow_imports):
+            return SessionConfig().override(**values)
 
     def override(self, /, **changes: Any) -> SessionConfig:
         """Return a copy with some fields changed.
@@ -237,15 +244,20 @@ class SessionConfig:
         return json.dumps(self.to_dict(), sort_keys=True, separators=(",", ":"))
 
     @staticmethod
-    def from_json(text: str) -> SessionConfig:
+    def from_json(text: str, allow_imports: Iterable[str] = ()) -> SessionConfig:
         """Return the config of a JSON text.
 
+        Args:
+            text: as `to_json` returns it.
+            allow_imports: see `from_dict`.
+
         Raises:
-            InvalidInput: if the text is not a JSON object of known fields in range.
+            InvalidInput: if the text is not a JSON object of known fields in range, or names a module that is not
+                allowed.
         """
         values = parse_json(text, "config", "pass what SessionConfig.to_json() wrote")
         require(isinstance(values, dict), "config is not a JSON object; pass what SessionConfig.to_json() wrote")
-        return SessionConfig.from_dict(values)
+        return SessionConfig.from_dict(values, allow_imports)
 
     def world_hash(self) -> str:
         """Return the SHA-256 of all that fixes the world and its sessions: 64 hex digits.

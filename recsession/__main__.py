@@ -6,12 +6,16 @@ ours would run to say so.
 
 from __future__ import annotations
 
+import os
 import sys
 import warnings
+
+_HOME = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 
 def main() -> int:
     """Run the command line and return its exit code; 2 if another package stands in the way."""
+    _leave_working_folder()
     with warnings.catch_warnings():
         # Importing recenv may warn of the clash that is an error here.
         warnings.simplefilter("ignore", UserWarning)
@@ -28,6 +32,21 @@ def main() -> int:
     from recsession.cli import main as run
 
     return run()
+
+
+def _leave_working_folder() -> None:
+    """Import nothing from the folder that is worked in, unless we lie there: it may be a stranger's log.
+
+    `python -m` puts it first, where a `json.py` would hide Python's; the command line puts it last when a word names a
+    MODULE:CLASS. Numba takes settings from a file there, the place of its cache among them, which it unpickles.
+    """
+    os.environ.setdefault("NUMBA_CACHE_DIR", "")
+    try:
+        here = os.getcwd()
+    except FileNotFoundError:  # it is gone, and nothing can be imported from it
+        return
+    if here != _HOME:
+        sys.path[:] = [folder for folder in sys.path if os.path.abspath(folder) != here]
 
 
 if __name__ == "__main__":

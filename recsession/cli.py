@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -35,6 +36,7 @@ _MODULES: Final = {name: f"recsession.commands.{name}" for name in COMMANDS} | {
     "import": "recsession.commands.import_log",
 }
 
+_MODULE_CLASS: Final = re.compile(r"[^\W\d]\w*:[^\W\d]")
 _LEARNERS: Final = frozenset({"quickstart", "train", "ope", "theory"})
 
 
@@ -56,10 +58,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         print(f"recsession {version('recsession')}")
         return 0
-    if str(Path.cwd()) not in sys.path:
-        sys.path.append(str(Path.cwd()))  # for MODULE:CLASS; last, so that nothing there hides a package
     try:
         words, allowed = _allowed_imports(words)
+        if (allowed or any(map(_MODULE_CLASS.search, words))) and str(Path.cwd()) not in sys.path:
+            sys.path.append(str(Path.cwd()))  # last, so that nothing there hides a package
         name = words[0]
         if name not in COMMANDS:
             raise unknown_name("command", name, COMMANDS)

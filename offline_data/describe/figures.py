@@ -35,6 +35,8 @@ MIDDLE: Final = (5.1, 3.2)
 WIDE: Final = (10.4, 4.4)
 
 STYLE: Final[Any] = {
+    # What a `matplotlibrc` says, in the folder that is worked in say, is no matter of ours.
+    **{name: value for name, value in mpl.rcParamsDefault.items() if "backend" not in name},
     "svg.fonttype": "none",  # text stays text: selectable, searchable, small
     "svg.hashsalt": "recsession",  # ids of the SVG are hashes, random ones by default
     "text.parse_math": False,  # a name may hold a dollar sign

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator
-from importlib import metadata
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -74,9 +73,23 @@ def test_names_are_listed_without_an_import(family):
     assert f"{FAMILY}.other" not in sys.modules
 
 
-def test_a_part_is_named_in_three_ways(family, monkeypatch):
-    point = metadata.EntryPoint("bought", f"{SHOP}.toys:Own", "recsession.toys")
-    monkeypatch.setattr(metadata, "entry_points", lambda group: [point] if group == point.group else [])
+@pytest.fixture
+def install(tmp_path, monkeypatch) -> Callable[..., None]:
+    """Install a distribution that has entry points for parts of the toys' family."""
+
+    def write(**points: str) -> None:
+        folder = tmp_path / "site" / "shop-1.0.dist-info"
+        folder.mkdir(parents=True)
+        (folder / "METADATA").write_text("Metadata-Version: 2.1\nName: shop\nVersion: 1.0\n")
+        lines = [f"{name} = {value}" for name, value in points.items()]
+        (folder / "entry_points.txt").write_text("\n".join(["[recsession.toys]", *lines, "[others]", "no = no:No"]))
+        monkeypatch.syspath_prepend(folder.parent)
+
+    return write
+
+
+def test_a_part_is_named_in_three_ways(family, install):
+    install(bought=f"{SHOP}.toys:Own")
     assert family.registered() == ("bought", "first", "other")
     own = family.resolve(f"{SHOP}.toys:Own")
     assert family.resolve("bought") is family.resolve(own) is own
@@ -86,10 +99,8 @@ def test_a_part_is_named_in_three_ways(family, monkeypatch):
     assert family.resolve(family.name_of(inner)) is inner
 
 
-def test_an_entry_point_needs_no_permission_however_a_file_names_it(family, monkeypatch):
-    points = [metadata.EntryPoint("bought", f"{SHOP}.toys:Own", "recsession.toys")]
-    points.append(metadata.EntryPoint("broken", f"{SHOP}.broken:Own", "recsession.toys"))
-    monkeypatch.setattr(metadata, "entry_points", lambda group: points)
+def test_an_entry_point_needs_no_permission_however_a_file_names_it(family, install):
+    install(bought=f"{SHOP}.toys:Own", broken=f"{SHOP}.broken:Own")
     with reading("manifest.json"):
         with pytest.raises(InvalidInput, match="nothing is imported because a file says so"):
             family.resolve(f"{SHOP}.toys:Nameless")
