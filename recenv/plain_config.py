@@ -68,7 +68,9 @@ def _of_class(kind: type[Config], what: str, values: Mapping[str, Any]) -> Confi
         if key not in known:
             raise unknown_name(what, key, known)
         target: Any = known[key].metadata.get("family", hints[key])
-        if isinstance(target, Registry) or is_dataclass(target):
+        if value is None and known[key].default is None:
+            pass  # left open, as it is by default
+        elif isinstance(target, Registry) or is_dataclass(target):
             named = target.kind if isinstance(target, Registry) else target.__name__  # type: ignore[attr-defined]
             require(isinstance(value, Mapping), f"{key}={value!r} is not an object; pass the values of a {named}")
             read = getattr(target, "from_dict", None)

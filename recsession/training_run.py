@@ -14,7 +14,6 @@ import tyro
 from tqdm import tqdm
 
 from agents.families import ENCODERS, OBJECTIVES, POLICIES, SCORES
-from agents.nn.encoders.pooled import PooledConfig
 from agents.nn.networks import NetworkConfig
 from agents.objectives.base import Objective
 from agents.policies.files import save_policy
@@ -26,8 +25,8 @@ from agents.training.trainer import (
     check_device,
     check_encoder,
     check_policy,
+    default_encoder,
     default_policy,
-    fitting_encoders,
     train,
 )
 from agents.values.critics import CriticConfig
@@ -116,12 +115,11 @@ def _chosen_parts(objective: type[Objective], words: Sequence[str]) -> tuple[Tra
     for option in ("--policy", "--encoder", "--log"):
         parser.add_argument(option, nargs="?")
     given, _ = parser.parse_known_args(list(words))
-    usual = PooledConfig.name if not objective.conditions else fitting_encoders(objective)[0]
-    encoder = ENCODERS.resolve(given.encoder or usual).Config()
+    encoder = ENCODERS.resolve(given.encoder).Config() if given.encoder else default_encoder(objective)
     if given.policy:
         policy = POLICIES.resolve(given.policy).Config()
     elif given.log and (Path(given.log) / "manifest.json").exists():
-        policy = default_policy(LoggedDataset.open(given.log))
+        policy = default_policy(LoggedDataset.open(given.log), objective)
     else:
         policy = GaussianPolicyConfig()
     network = replace(policy.network, encoder=encoder)

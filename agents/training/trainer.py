@@ -6,7 +6,7 @@ import copy
 import hashlib
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from torch import Tensor
 
 from agents.batches.replay import make_replay
 from agents.families import ENCODERS, OBJECTIVES, POLICIES
+from agents.nn.encoders.pooled import PooledConfig
 from agents.nn.networks import seeded
 from agents.nn.session_space import SessionSpace
 from agents.objectives.base import Objective
@@ -35,8 +36,8 @@ class TrainerConfig:
     """The budget, the same for every objective.
 
     Examples:
-        >>> from agents import PlackettLucePolicyConfig, TrainerConfig
-        >>> TrainerConfig(num_steps=100, policy=PlackettLucePolicyConfig()).batch_size
+        >>> from agents import TrainerConfig
+        >>> TrainerConfig(num_steps=100).batch_size
         1024
     """
 
@@ -54,8 +55,8 @@ class TrainerConfig:
     """Steps between two checkpoints."""
     divergence_bound: float | None = None
     """A surprisal or a score-function norm above it stops the run; None: only one that is not finite does."""
-    policy: Any = field(default_factory=GaussianPolicyConfig, metadata={"family": POLICIES})
-    """The policy, and its options."""
+    policy: Any = field(default=None, metadata={"family": POLICIES})
+    """The policy, and its options; None for the one of `default_policy`, which the log asks for."""
 
     def __post_init__(self) -> None:
         for name in ("num_steps", "batch_size", "log_interval", "evaluate_interval", "checkpoint_interval"):
@@ -131,7 +132,7 @@ def train(
         scores: [N] float32, Q - V of every row, the same for every objective.
         objective_name: of a registered objective, MODULE:CLASS, or the class itself.
         objective_config: None for its defaults.
-        config: None for the defaults, with the policy of `default_policy`.
+        config: None for the defaults; one without a policy has that of `default_policy`.
         seed: of the weights, the batches and what the policy draws.
         device: of the policy.
         checkpoint: file to write to and to go on from; None keeps nothing.
@@ -145,7 +146,9 @@ def train(
     objective_class = OBJECTIVES.resolve(objective_name)
     objective_name = OBJECTIVES.name_of(objective_class)
     check_needs(objective_name, objective_class, dataset)
-    config = config or TrainerConfig(policy=default_policy(dataset))
+    config = config or TrainerConfig()
+    if config.policy is None:
+        config = replace(config, policy=default_policy(dataset, objective_class))
     check_policy(config.policy, dataset)
     check_encoder(objective_name, objective_class, config.policy)
     actor = make_policy(SessionSpace.of_log(dataset), config.policy, seed=seed)
@@ -218,9 +221,21 @@ def train(
     return TrainingRun(actor.eval(), curve, stopped, remarks)
 
 
-def default_policy(dataset: LoggedDataset) -> Any:
-    """Return the config of the policy that a log's kind of action asks for: of slates `plackett_luce`."""
-    return GaussianPolicyConfig() if dataset.action_kind == "proto" else PlackettLucePolicyConfig()
+def default_policy(dataset: LoggedDataset, objective: type[Objective] = Objective) -> Any:
+    """Return the config of the policy that a log's kind of action asks for: of slates `plackett_luce`.
+
+    Args:
+        dataset: the log.
+        objective: what is to train it, which may set what only some encoders read.
+    """
+    policy = GaussianPolicyConfig() if dataset.action_kind == "proto" else PlackettLucePolicyConfig()
+    return replace(policy, network=replace(policy.network, encoder=default_encoder(objective)))
+
+
+def default_encoder(objective: type[Objective]) -> Any:
+    """Return the config of the encoder that an objective asks for: `pooled`, where it reads all that is set."""
+    usual = PooledConfig.name if not objective.conditions else fitting_encoders(objective)[0]
+    return ENCODERS.get(usual).Config()
 
 
 def check_policy(config: Any, dataset: LoggedDataset) -> None:

@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from offline_data.behavior.base import BehaviorPolicy, SessionView
 from offline_data.store.atomic_files import replacing
+from recenv.catalog import Catalog
 from recenv.envs.session_env import RecSessionEnv, resolve_config
 from recenv.envs.session_views import SUBSETS
 from recenv.errors import require, require_range, unknown_name
@@ -23,8 +24,10 @@ from recenv.random_streams import BEHAVIOR, uniforms
 from recenv.render.frame import Frame, ending
 from recenv.render.rendering import RENDER_FPS
 from recenv.render.session_text import ansi
+from recenv.session_config import SessionConfig
 from recenv.world import World, make_world
-from recsession.inputs import SetWords, given_world
+from recsession.experiments.myopic_gap import OracleFamily, Spec, myopic_gap
+from recsession.inputs import SetWords, given_world, refuse_given
 from recsession.policy_names import find_policy
 
 if TYPE_CHECKING:
@@ -33,6 +36,7 @@ if TYPE_CHECKING:
 _SHEET_COLUMNS: Final = 3
 _MAX_ON_SHEET: Final = 12
 _SHEET_GAP: Final = 16
+_GAP_USERS: Final = 1000
 _PLAIN: Final = str.maketrans("▁▂▃▄▅▆▇█░●·", "_.-=+*%#.*.")
 
 
@@ -45,6 +49,8 @@ class Simulate:
     recsession simulate --policy expert --render rgb_array --out session.gif --set slate_size=5
 
     recsession simulate --policy runs/drpo/policy --render none --num-sessions 20
+
+    recsession simulate --gap --set user_model=boredom_cascade
     """
 
     env: str = "RecSession-v0"
@@ -57,8 +63,11 @@ class Simulate:
     """Print every step as text, draw every step into --out, or show nothing but the summary."""
     seed: int = 0
     """Session seed of the first session, the next has the next seed; `reset(seed=...)` begins the same session."""
-    num_sessions: int = 1
-    """Sessions, one after another."""
+    num_sessions: int | None = None
+    """Sessions, one after another: 1 unless given; with --gap users, 1,000 unless given."""
+    gap: bool = False
+    """Show no sessions, but say what looking beyond the next reward is worth in this world: the return of the best
+    far-sighted oracle over the greedy one's, and whether there is anything to gain from far sight."""
     out: Path | None = None
     """Picture that rgb_array writes: an animation, FILE.gif, or a contact sheet of at most 12 steps, FILE.png."""
     config: Path | None = None
@@ -69,8 +78,15 @@ class Simulate:
 
     def run(self) -> None:
         """Play, show and sum up."""
-        require_range("num_sessions", self.num_sessions, 1, 2**31 - 1, integer=True)
-        require_range("seed", self.seed, 0, 2**63 - self.num_sessions, integer=True)
+        num_sessions = self.num_sessions
+        if num_sessions is None:
+            num_sessions = _GAP_USERS if self.gap else 1
+        require_range("num_sessions", num_sessions, 1, 2**31 - 1, integer=True)
+        require_range("seed", self.seed, 0, 2**63 - num_sessions, integer=True)
+        if self.gap:
+            refuse_given(self, ("policy", "render", "out"), "--gap plays the world's oracles, and shows no session")
+            _print_gap(make_world(*self._given_world()), num_sessions, self.seed)
+            return
         self._check_out()
         policy, world = self._resolve()
         env = RecSessionEnv(
@@ -80,7 +96,7 @@ class Simulate:
         )
         frames: list[Frame] = []
         totals = np.zeros(3)
-        for seed in range(self.seed, self.seed + self.num_sessions):
+        for seed in range(self.seed, self.seed + num_sessions):
             session = _Session(env, policy, self.policy, seed)
             for frame in session.play():
                 if self.render == "ansi":
@@ -89,9 +105,9 @@ class Simulate:
                     frames.append(frame)
             _print(str(session))
             totals += session.total_reward, session.num_steps, session.num_clicks
-        if self.num_sessions > 1:
-            mean = totals / self.num_sessions
-            _print(f"mean of {self.num_sessions:,}: return {mean[0]:.2f}, {mean[1]:.1f} steps, {mean[2]:.1f} clicks")
+        if num_sessions > 1:
+            mean = totals / num_sessions
+            _print(f"mean of {num_sessions:,}: return {mean[0]:.2f}, {mean[1]:.1f} steps, {mean[2]:.1f} clicks")
         if self.out is not None:
             _write_pictures(frames, self.out)
             print(f"wrote {self.out}")
@@ -112,18 +128,43 @@ class Simulate:
 
     def _resolve(self) -> tuple[BehaviorPolicy, World]:
         """Return the policy that the options mean, and the world that it acts in."""
+        world = make_world(*self._given_world())
+        given = {"--env": self._names_env, "--config": self.config is not None, "--set": bool(self.set)}
+        return find_policy(self.policy, world, given)
+
+    @property
+    def _names_env(self) -> bool:
+        return self.env != Simulate.env
+
+    def _given_world(self) -> tuple[SessionConfig, Catalog | None]:
+        """Return the config and the items that --env, --config and --set mean."""
         environments = _environments()
         if self.env not in environments:
             raise unknown_name("environment", self.env, environments)
         kwargs = dict(environments[self.env].kwargs)
-        other = self.env != Simulate.env
         require(
-            not other or self.config is None, f"--config and --env {self.env} are two worlds; leave one of them out"
+            not self._names_env or self.config is None,
+            f"--config and --env {self.env} are two worlds; leave one of them out",
         )
         base = resolve_config(kwargs.pop("config", None), kwargs)
-        world = make_world(*given_world(self.config, self.set, base))
-        given = {"--env": other, "--config": self.config is not None, "--set": bool(self.set)}
-        return find_policy(self.policy, world, given)
+        return given_world(self.config, self.set, base)
+
+
+def _print_gap(world: World, num_sessions: int, seed: int) -> None:
+    gap = myopic_gap(world, OracleFamily.of(type(world.user_model)), num_sessions, seed)
+    rows = (
+        ("uniform slates", f"{gap.uniform}"),
+        ("greedy oracle", f"{gap.greedy}"),
+        ("far-sighted oracle", f"{gap.far_sighted}   {_options(gap.spec)}"),
+        ("ratio", f"{gap.ratio:.3f}   (95 % interval, paired over {num_sessions:,} users)"),
+    )
+    for name, value in rows:
+        print(f"{name:<20}{value}")
+    print(gap.verdict)
+
+
+def _options(spec: Spec) -> str:
+    return f"{spec['name']}({', '.join(f'{name}={value}' for name, value in spec.items() if name != 'name')})"
 
 
 def _environments() -> dict[str, EnvSpec]:

@@ -9,6 +9,7 @@ from agents.objectives.awr import AwrConfig
 from agents.objectives.bc import BcConfig
 from agents.objectives.drpo import DrpoConfig
 from agents.objectives.signed_pg import SignedPgConfig
+from agents.policies.gaussian import GaussianPolicyConfig
 from agents.training.trainer import TrainerConfig
 from agents.values.critics import FITTED_Q, CriticConfig
 from offline_data.families import BEHAVIORS
@@ -49,7 +50,7 @@ class Comparison:
     """Sessions of the second log, half of them the expert's, for off-policy evaluation."""
     num_evaluation_sessions: int = 2_000
     """Simulated sessions that a policy's normalised score is measured on."""
-    trainer: TrainerConfig = field(default_factory=TrainerConfig)
+    trainer: TrainerConfig = field(default_factory=lambda: TrainerConfig(policy=GaussianPolicyConfig()))
     """Training budget, the same for every method."""
     critic: CriticConfig = field(default_factory=CriticConfig)
     """The critic that gives every method its score."""

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
 from offline_data.behavior.base import make_behavior
 from offline_data.collection.rollout import SessionRows, play_sessions
+from recenv.dynamics.user_models.base import UserModel
 from recenv.errors import InvalidInput, require, require_range
 from recenv.families import USER_MODELS
 from recenv.random_streams import derive_seeds
@@ -22,6 +23,9 @@ from recenv.statistics import Interval
 from recenv.world import World
 
 Spec = Mapping[str, Any]
+
+# What counts as nothing to gain: a far-sighted oracle that earns at most this many times what the greedy one does.
+_HARDLY_MORE: Final = 1.05
 
 
 @dataclass(frozen=True)
@@ -34,11 +38,11 @@ class OracleFamily:
     """Specs of the members."""
 
     @staticmethod
-    def of(user_model: str) -> OracleFamily:
+    def of(user_model: str | type[UserModel]) -> OracleFamily:
         """Return the oracles that a user model names.
 
         Args:
-            user_model: a name that `USER_MODELS` resolves.
+            user_model: a name that `USER_MODELS` resolves, or the class.
 
         Raises:
             InvalidInput: if it names none.
@@ -46,7 +50,8 @@ class OracleFamily:
         model = USER_MODELS.resolve(user_model)
         if model.greedy_oracle is None or not model.far_sighted_oracles:
             raise InvalidInput(
-                f"user_model {user_model!r} names no oracles; give it a greedy_oracle and far_sighted_oracles"
+                f"user_model {USER_MODELS.name_of(model)!r} names no oracles; give it a greedy_oracle and "
+                "far_sighted_oracles"
             )
         return OracleFamily(model.greedy_oracle, model.far_sighted_oracles)
 
@@ -73,6 +78,24 @@ class MyopicGap:
     def greedy_is_greedy(self) -> bool:
         """Whether no member's expected reward of the first step is above the greedy oracle's, beyond chance."""
         return all(lead.high >= 0.0 for lead in self.first_step_leads)
+
+    @property
+    def verdict(self) -> str:
+        """One sentence on whether far sight pays in this world."""
+        if self.ratio.low > 1.0:
+            if self.greedy_is_greedy:
+                return f"far sight pays here: at least {self.ratio.low:.2f} times what the greedy oracle earns"
+            return (
+                "the far-sighted oracle earns more, but already in the first step: the greedy one is not the best at "
+                "the next reward here, and this is no measure of far sight"
+            )
+        if self.ratio.high > _HARDLY_MORE:
+            return "whether far sight pays here is not decided by so few users; take more"
+        told = f"at most {self.ratio.high:.3f} times what the greedy one does"
+        return (
+            f"nothing to gain from far sight here: the best far-sighted oracle earns {told}; a long-term method cannot "
+            "show in this world what it is for"
+        )
 
 
 def myopic_gap(world: World, family: OracleFamily, num_sessions: int, seed: int) -> MyopicGap:
@@ -123,7 +146,11 @@ def paired_ratio(numerator: np.ndarray, denominator: np.ndarray) -> Interval:
         InvalidInput: if the denominator's mean is not positive.
     """
     mean = float(denominator.mean())
-    require(mean > 0.0, f"the mean return {mean:.3f} in the denominator is not above zero; a ratio has no meaning here")
+    require(
+        mean > 0.0,
+        f"the mean return {mean:.3f} in the denominator is not above zero; a ratio has no meaning here, choose a world "
+        "or weights in which it is",
+    )
     ratio = float(numerator.mean()) / mean
     # The ratio moves with a user's values by this much: its linearisation has the ratio for a mean.
     return Interval.of(ratio + (numerator - ratio * denominator) / mean)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import itertools
 import math
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -25,6 +26,7 @@ from agents.values.critics import CriticConfig, fit_critic, score_rows
 from offline_data.collection.collection import LogRequest, collect
 from offline_data.dial.quality import mixture_spec
 from recenv.errors import InvalidInput
+from recenv.plain_config import from_plain, to_plain
 from recenv.world import make_world
 from tests.agents.training.trainer_cases import NAMES, Stop, assert_same_run, plant, weights
 
@@ -118,6 +120,18 @@ def test_a_resumed_run_draws_what_the_undisturbed_one_draws(slate_log, build_tra
 def test_without_a_choice_the_log_chooses_the_policy(log, slate_log):
     assert default_policy(log) == GaussianPolicyConfig()
     assert default_policy(slate_log) == PlackettLucePolicyConfig()
+
+
+@pytest.mark.parametrize("name", ["bc", "drpo", "decision_transformer"])
+def test_a_budget_can_be_said_without_a_policy(log, slate_log, name):
+    """It is the log's actions that choose the policy, and the objective that chooses what reads the observation."""
+    budget = TrainerConfig(num_steps=2, batch_size=16)
+    for given in (log, slate_log):
+        policy = default_policy(given, OBJECTIVES.get(name))
+        run = train(given, torch.zeros(given.num_rows), name, config=budget)
+        assert run.actor.config == policy
+        assert_same_run(run, train(given, torch.zeros(given.num_rows), name, config=replace(budget, policy=policy)))
+    assert from_plain(TrainerConfig, to_plain(budget)) == budget
 
 
 def test_cloning_lowers_its_loss_and_says_what_it_is(log, scores, build_trainer_config):

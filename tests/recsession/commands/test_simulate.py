@@ -20,17 +20,52 @@ from offline_data.behavior.base import make_behavior
 from offline_data.collection.rollout import play_sessions
 from offline_data.families import BEHAVIORS
 from recenv.envs.session_env import RecSessionEnv
+from recsession.experiments.myopic_gap import OracleFamily, myopic_gap
 
 ROOT = Path(__file__).resolve().parents[3]
 SUMMARY = r"seed (\d+): return (\S+), (\d+) steps, (\d+) clicks, (the user left|time is up)"
 NEEDS_OPTIONS = {"mixture", "softmax"}
 SOFTMAX = '{"name": "softmax", "weights": {"quality": 1.0}}'
+SHOPPER = "tests.outside_parts.window_shopper:WindowShopper"
 PLAYABLE = [*sorted(set(BEHAVIORS.registered()) - NEEDS_OPTIONS), SOFTMAX]
 
 
 def summaries(out: str) -> list[tuple[int, float, int, int, str]]:
     found = re.findall(f"^{SUMMARY}$", out, flags=re.MULTILINE)
     return [(int(seed), float(total), int(steps), int(clicks), end) for seed, total, steps, clicks, end in found]
+
+
+# --- the gap
+
+
+def test_a_world_says_what_far_sight_is_worth_in_it(run, world, world_options):
+    code, out, err = run("simulate", "--gap", "--num-sessions", 60, "--seed", 3, *world_options)
+    assert (code, err) == (0, "")
+    gap = myopic_gap(world, OracleFamily.of(type(world.user_model)), 60, 3)
+    assert f"ratio               {gap.ratio:.3f}   (95 % interval, paired over 60 users)\n{gap.verdict}\n" in out
+    for name, value in (("greedy oracle", gap.greedy), ("far-sighted oracle", gap.far_sighted)):
+        assert f"{name:<20}{value}" in out
+
+
+def test_a_world_in_which_nothing_lies_beyond_the_next_step_says_so(run):
+    code, out, _ = run("simulate", "--gap", "--set", "num_items=30", "slate_size=3", "max_steps=1")
+    assert code == 0
+    assert re.search(r"nothing to gain from far sight here: the best .* earns at most [01]\.\d+ times", out)
+
+
+@pytest.mark.parametrize(
+    ("words", "refusal"),
+    [
+        (["--policy", "expert"], "--gap plays the world's oracles, and shows no session; leave out --policy"),
+        (["--render", "none"], "leave out --render"),
+        (["--num-sessions", 1], "num_sessions=1 is outside [2, "),
+        (["--set", f"user_model={SHOPPER}"], f"user_model '{SHOPPER}' names no oracles; give it a greedy_oracle"),
+    ],
+)
+def test_a_gap_that_cannot_be_is_refused(run, words, refusal):
+    code, _, err = run("simulate", "--gap", *words)
+    assert code == 2
+    assert refusal in err
 
 
 # --- what is played

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from recenv.random_streams import derive_seeds
 from recenv.session_config import SessionConfig
 from recenv.statistics import Interval
 from recenv.world import World, make_world
-from recsession.experiments.myopic_gap import OracleFamily, myopic_gap, paired_ratio
+from recsession.experiments.myopic_gap import MyopicGap, OracleFamily, myopic_gap, paired_ratio
 
 NUM_SESSIONS = 200
 
@@ -98,6 +99,21 @@ def test_a_gap_is_a_function_of_its_seed(world):
     gap = myopic_gap(world, family, 20, seed=3)
     assert gap == myopic_gap(world, family, 20, seed=3)
     assert gap.uniform != myopic_gap(world, family, 20, seed=4).uniform
+
+
+@pytest.mark.parametrize(
+    ("ratio", "lead", "verdict"),
+    [
+        ((1.4, 1.3, 1.5), 0.5, "far sight pays here: at least 1.30 times what the greedy oracle earns"),
+        ((1.4, 1.3, 1.5), -0.5, "the far-sighted oracle earns more, but already in the first step"),
+        ((1.0, 1.0, 1.0), 0.0, "nothing to gain from far sight here: .* earns at most 1.000 times what the greedy one"),
+        ((0.8, 0.7, 0.9), 0.5, "nothing to gain from far sight here: .* at most 0.900 times"),
+        ((1.0, 0.5, 1.5), 0.5, "whether far sight pays here is not decided by so few users; take more"),
+    ],
+)
+def test_a_gap_is_said_in_a_sentence(ratio, lead, verdict):
+    some, leads = Interval(1.0, 1.0, 1.0), (Interval(lead, lead - 0.1, lead + 0.1),)
+    assert re.match(verdict, MyopicGap(some, some, some, {"name": "expert"}, Interval(*ratio), leads).verdict)
 
 
 def test_one_session_is_refused(world):
