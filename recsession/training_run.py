@@ -88,7 +88,7 @@ def run_training(name: str, words: Sequence[str]) -> None:
     check_device(chosen.device)
     require_range("seed", chosen.seed, 0, 2**31 - 1, integer=True)
     SCORES.resolve(chosen.score)
-    dataset = LoggedDataset.open(chosen.log, verify=True)
+    dataset = LoggedDataset.open(chosen.log)
     check_needs(name, objective, dataset)
     check_policy(chosen.trainer.policy, dataset)
     check_encoder(name, objective, chosen.trainer.policy)
@@ -101,7 +101,11 @@ def run_training(name: str, words: Sequence[str]) -> None:
         not (chosen.out / "manifest.json").exists(),
         f"--out {chosen.out} is a logged dataset; choose another folder for policy and metrics",
     )
-    with FolderClaim(chosen.out, _request(name, dataset, chosen)).held():
+    files = ("policy", "scores.npy", "metrics.jsonl", "checkpoint")
+    claim = FolderClaim(chosen.out, _request(name, dataset, chosen), files=files)
+    with claim.alone():
+        dataset.verify()
+        claim.begin()
         _fit_and_train(name, dataset, chosen, chosen.out)
 
 

@@ -40,7 +40,17 @@ def export_onnx(policy: Policy, path: str | Path) -> None:
         InvalidInput: if the packages are missing or the file cannot be written.
     """
     require_extra("onnx")
-    names = policy.space.observed
+    path, names = Path(path), policy.space.observed
+    with replacing(path, mark=onnx_mark(path)) as temporary:
+        _model(policy, names).save(temporary)
+
+
+def onnx_mark(path: Path) -> bytes:
+    """Return what is in a file that a model may replace, as `check_output` takes it; nothing if its name says so."""
+    return b"" if path.suffix == ".onnx" else b"pytorch"
+
+
+def _model(policy: Policy, names: tuple[str, ...]) -> Any:
     with _quiet(), torch.no_grad():
         program = _traced(_Served(policy), tuple(_example(policy, 3))).run_decompositions(_DECOMPOSITIONS)
         model = torch.onnx.export(
@@ -55,8 +65,7 @@ def export_onnx(policy: Policy, path: str | Path) -> None:
     graph: Any = model.model.graph
     for value in (*graph.inputs, *graph.outputs):
         value.shape = type(value.shape)(["batch", *list(value.shape)[1:]])
-    with replacing(Path(path)) as temporary:
-        model.save(temporary)
+    return model
 
 
 def _traced(served: nn.Module, example: tuple[Tensor, ...]) -> torch.export.ExportedProgram:

@@ -13,8 +13,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import platform
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
@@ -24,7 +27,16 @@ import numpy as np
 from offline_data.behavior.base import ACTION_KINDS, ActionKind, BehaviorPolicy, make_behavior, pinned_spec
 from offline_data.collection.corruption import Corruption
 from offline_data.collection.rollout import play_sessions
-from offline_data.store.atomic_files import is_taken, place_folder, replacing
+from offline_data.store.atomic_files import (
+    A_FOLDER,
+    claimed_file,
+    claimed_folder,
+    explained,
+    forget_killed,
+    is_taken,
+    kind_at,
+    place_folder,
+)
 from offline_data.store.dataset import LATENT_LABELS, LoggedDataset
 from offline_data.store.dataset_writer import consumed_events, fill_folder, versions
 from offline_data.store.folder_claim import FolderClaim, as_json, first_difference
@@ -117,13 +129,11 @@ def collect(
     """
     require_range("workers", workers, 1, 1024, integer=True)
     path = Path(path)
-    require(path.suffix != ".partial", f"{path} is the name of unfinished work; choose another --out")
-    require(path.exists() or not path.is_symlink(), f"{path} is a link to nowhere; remove it or choose another --out")
     partial = path.parent / f"{path.name}.partial"
     if is_taken(path):
         return _finished(path, partial, request, progress)
     writer = RangeWriter(partial, request)  # what it refuses, it refuses before a folder is made
-    with FolderClaim(partial, writer.plain).held():
+    with to_be_collected(path), FolderClaim(partial, writer.plain).held():
         if is_taken(path):  # another process has finished it since
             return _finished(path, partial, request, progress)
         units = [_RangeUnit(writer, sessions) for sessions in writer.request.ranges()]
@@ -132,6 +142,29 @@ def collect(
         place_folder(partial / "whole", path)
         shutil.rmtree(partial, ignore_errors=True)  # another process may be looking in
     return LoggedDataset.open(path)
+
+
+@contextmanager
+def to_be_collected(path: Path) -> Iterator[None]:
+    """Be the one that collects a dataset, unless it is there.
+
+    Args:
+        path: the dataset's folder.
+
+    Raises:
+        InvalidInput: if another process collects it, or no folder can be made there.
+    """
+    require(path.suffix != ".partial", f"{path} is the name of unfinished work; choose another --out")
+    require(path.exists() or not path.is_symlink(), f"{path} is a link to nowhere; remove it or choose another --out")
+    if is_taken(path):
+        _require_dataset(path)
+        yield
+        return
+    partial = path.parent / f"{path.name}.partial"
+    kind = kind_at(partial)
+    require(kind in (None, A_FOLDER), f"cannot write {partial}: it is {kind}; choose another path")
+    with claimed_folder(path):
+        yield
 
 
 class RangeWriter:
@@ -191,8 +224,12 @@ class RangeWriter:
         file = self.file(sessions)
         if not file.exists():
             columns = play_range(self.world, self.policy, self.request, sessions)
-            with replacing(file) as temporary, temporary.open("wb") as stream:
-                store_arrays(stream, columns)
+            # Others may play the same range at the same time: each writes a file of its own.
+            own = file.with_name(f"{file.name}-{platform.node()}-{os.getpid()}")
+            with claimed_file(own) as temporary, explained(file):
+                with temporary.open("wb") as stream:
+                    store_arrays(stream, columns)
+                temporary.replace(file)
         return len(sessions)
 
 
@@ -200,12 +237,16 @@ def _pinned(request: LogRequest) -> LogRequest:
     return replace(request, behavior=pinned_spec(request.config, request.behavior))
 
 
-def _finished(path: Path, partial: Path, request: LogRequest, progress: Progress | None) -> LoggedDataset:
-    require(path.is_dir(), f"{path} is a file; choose another --out")
+def _require_dataset(path: Path) -> None:
+    require(path.is_dir(), f"{path} is {'a file' if path.is_file() else kind_at(path)}; choose another --out")
     require(
         (path / "manifest.json").is_file(),
         f"{path} holds something else (no manifest.json); choose another --out, or an empty folder",
     )
+
+
+def _finished(path: Path, partial: Path, request: LogRequest, progress: Progress | None) -> LoggedDataset:
+    _require_dataset(path)
     dataset = LoggedDataset.open(path)
     source, quality = dataset.manifest["source"], as_json(request.quality)
     there = {**source["request"], "quality": dataset.manifest["quality"]} if "request" in source else None
@@ -215,6 +256,7 @@ def _finished(path: Path, partial: Path, request: LogRequest, progress: Progress
         f"{path} holds a dataset of another request{first_difference(there, plain)}; choose another --out or remove it",
     )
     shutil.rmtree(partial, ignore_errors=True)  # what a stop between the last two steps has left
+    forget_killed(path)
     if progress:
         progress(request.num_sessions)
     return dataset

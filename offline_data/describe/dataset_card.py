@@ -6,13 +6,16 @@ import html
 import json
 import shlex
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from offline_data.describe.dataset_summary import policy_name, summarize
 from offline_data.describe.log_checks import CHECKS
 from offline_data.describe.pages import make_environment
 from offline_data.store.atomic_files import replacing
 from offline_data.store.dataset import LoggedDataset
+
+CARD_MARK: Final = b"off-policy-evaluation"
+"""A tag that every card has."""
 
 
 def card(dataset: LoggedDataset) -> str:
@@ -41,7 +44,7 @@ def write_card(dataset: LoggedDataset, file: Path | None = None) -> Path:
         InvalidInput: if the file cannot be written.
     """
     file = dataset.path / "README.md" if file is None else file
-    with replacing(file) as temporary:
+    with replacing(file, mark=CARD_MARK) as temporary:
         temporary.write_text(card(dataset))
     return file
 

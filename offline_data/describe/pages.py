@@ -80,9 +80,14 @@ def write_page(path: str | Path, page: Page) -> Path:
     """
     text = make_environment().get_template("page.html.jinja").render(page=page)
     path = Path(path)
-    with replacing(path) as temporary:
+    with replacing(path, mark=page_mark(path)) as temporary:
         temporary.write_text(text, encoding="utf-8")
     return path
+
+
+def page_mark(path: Path) -> bytes:
+    """Return what a file that a page may replace has in it, as `check_output` takes it; nothing if its name says so."""
+    return b"" if path.suffix.lower() in (".html", ".htm") else b"<!DOCTYPE html>"
 
 
 def make_environment() -> Environment:

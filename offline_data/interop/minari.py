@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from importlib.metadata import version
 from itertools import pairwise
 from pathlib import Path
@@ -18,12 +20,12 @@ from typing import TYPE_CHECKING, Any, Final
 import gymnasium
 import numpy as np
 
-from offline_data.store.atomic_files import new_folder, write_json
+from offline_data.store.atomic_files import forget_killed, is_taken, new_folder, unwritable, write_json
 from offline_data.store.dataset import LoggedDataset
 from offline_data.store.histories import ObservationBuilder
 from offline_data.store.session_blocks import SessionBlock, session_blocks
 from recenv.envs.action_wrappers import ProtoAction
-from recenv.errors import InvalidInput, require
+from recenv.errors import InvalidInput
 from recenv.extras import require_extra
 
 if TYPE_CHECKING:
@@ -72,20 +74,15 @@ def export_minari(
         InvalidInput: for a malformed id or one that is there already, a log without a world, or a folder that cannot be
             written.
     """
-    require_extra("minari")
+    path = minari_folder(dataset_id, root)
     import h5py
-    from minari.storage.datasets_root_dir import get_dataset_path
 
-    namespace = _namespace(dataset_id)
     environment = _environment(dataset)
-    root = get_dataset_path() if root is None else Path(root)
-    path = root / dataset_id
-    require(not path.exists(), f"Minari dataset {dataset_id} exists at {path}; choose another version, or remove it")
     builder = ObservationBuilder(dataset)
     with new_folder(path) as folder:
         file = folder / "data" / DATA_FILE
         file.parent.mkdir()
-        with h5py.File(file, "w", libver="latest", track_order=True) as store:
+        with _as_os_errors(), h5py.File(file, "w", libver="latest", track_order=True) as store:
             for block in session_blocks(dataset, ROWS_AT_ONCE):
                 _write_sessions(store, dataset, builder, block, environment.action_space.dtype)
                 if progress:
@@ -93,29 +90,54 @@ def export_minari(
         metadata = _metadata(dataset, dataset_id, environment)
         metadata["dataset_size"] = round(file.stat().st_size / 1e6, 1)
         write_json(file.with_name("metadata.json"), metadata)
-    for depth in range(len(namespace)):
-        described = root.joinpath(*namespace[: depth + 1], "namespace_metadata.json")
-        if not described.exists():
-            write_json(described, {})
+        for namespace in list(path.parents)[: dataset_id.count("/")]:
+            described = namespace / "namespace_metadata.json"
+            if not described.exists():
+                write_json(described, {})
     return path
 
 
-def _namespace(dataset_id: str) -> list[str]:
-    """Return the parts of the id's namespace.
+def minari_folder(dataset_id: str, root: str | Path | None = None) -> Path:
+    """Return the folder of a new dataset.
+
+    Args:
+        dataset_id: as `export_minari` takes it.
+        root: as `export_minari` takes it.
 
     Raises:
-        InvalidInput: if Minari does not take the id.
+        InvalidInput: if Minari does not take the id, or the dataset is there.
     """
+    require_extra("minari")
     from minari.dataset.minari_dataset import parse_dataset_id
+    from minari.storage.datasets_root_dir import get_dataset_path
 
     try:
-        namespace, _, _ = parse_dataset_id(dataset_id)
+        parse_dataset_id(dataset_id)
     except (ValueError, TypeError) as error:
         raise InvalidInput(
             f"Minari dataset id {dataset_id!r} is not (namespace/)name-v(version); give one such as "
             "recsession/my-log-v0, each part of two letters or more"
         ) from error
-    return namespace.split("/") if namespace else []
+    try:
+        path = (get_dataset_path() if root is None else Path(root)) / dataset_id  # Minari makes its own folder
+    except OSError as error:
+        raise unwritable(Path(error.filename or "~/.minari"), error) from error
+    if is_taken(path):
+        forget_killed(path)
+        raise InvalidInput(f"Minari dataset {dataset_id} exists at {path}; choose another version, or remove it")
+    return path
+
+
+@contextmanager
+def _as_os_errors() -> Iterator[None]:
+    """Raise as the file system's error what HDF5 tells of it in words."""
+    try:
+        yield
+    except RuntimeError as error:
+        told = re.search(r"errno = (\d+), error message = '([^']*)'", str(error))
+        if told is None:
+            raise
+        raise OSError(int(told[1]), told[2]) from error
 
 
 def _environment(dataset: LoggedDataset) -> gymnasium.Env[Any, Any]:

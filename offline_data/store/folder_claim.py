@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import shutil
 from collections.abc import Iterator, Mapping
@@ -11,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from offline_data.store.atomic_files import make_folder, unwritable, write_json
+from offline_data.store.atomic_files import check_output, folder_made, kind_at, locked, write_json
 from recenv.errors import InvalidInput, require
 from recenv.json_text import read_json
 
@@ -31,15 +30,20 @@ class FolderClaim:
     """Whether to empty a folder of another request, or of this one."""
     remedy: str = "remove it or choose another --out"
     """How the caller gets round a refusal."""
+    files: tuple[str, ...] = ()
+    """Names of the files that will be written in it."""
 
     def check(self) -> bool:
         """Return whether the folder holds work of this request, to go on with; whatever it holds stays as it is.
 
         Raises:
             InvalidInput: if it holds another request's, naming what differs; with `fresh`, if it is no run's or another
-                command's.
+                command's; or if what is to be written in it cannot be.
         """
-        file = self.folder / REQUEST
+        file, kind = self.folder / REQUEST, kind_at(self.folder)
+        require(kind is None or self.folder.is_dir(), f"cannot write {self.folder}: it is {kind}; choose another path")
+        for name in (REQUEST, *self.files):
+            check_output(self.folder / name)
         if self.fresh:
             others = [path for path in self.folder.iterdir() if path.name != LOCK] if self.folder.is_dir() else []
             require(
@@ -56,6 +60,11 @@ class FolderClaim:
             )
             return False
         if not file.exists():
+            foreign = [name for name in self.files if (self.folder / name).exists()]
+            require(
+                not foreign,
+                f"{self.folder} holds {' and '.join(foreign)} of no earlier run (no {REQUEST}); choose another --out",
+            )
             return False
         there = read_json(file, remedy=f"it is damaged, {self.remedy}")
         require(
@@ -71,18 +80,41 @@ class FolderClaim:
         Raises:
             InvalidInput: as `check` does, if another process writes in it, or it cannot be written.
         """
-        self.check()  # what is refused is not even given a lock
-        with sole_writer(make_folder(self.folder)):
-            self.check()
-            if self.fresh:
-                # The request goes last: a folder that is half emptied is still known for a run's.
-                for path in sorted(self.folder.iterdir(), key=lambda path: path.name == REQUEST):
-                    if path.is_dir():
-                        shutil.rmtree(path)
-                    elif path.name != LOCK:
-                        path.unlink()
-            write_json(self.folder / REQUEST, self.request)
+        with self.alone():
+            self.begin()
             yield
+
+    @contextmanager
+    def alone(self) -> Iterator[bool]:
+        """Be the folder's one writer, and yield what `check` returns; what fails before `begin` leaves nothing.
+
+        Raises:
+            InvalidInput: as `held` does.
+        """
+        self.check()  # what is refused is not even given a lock
+        was_there = self.folder.exists()
+        with folder_made(self.folder), sole_writer(self.folder):
+            try:
+                yield self.check()
+            except BaseException:
+                if not was_there and not (self.folder / REQUEST).exists():
+                    (self.folder / LOCK).unlink()
+                raise
+
+    def begin(self) -> None:
+        """Write what the folder is for, emptied first if it is to be `fresh`.
+
+        Raises:
+            InvalidInput: if it cannot be written.
+        """
+        if self.fresh:
+            # The request goes last: a folder that is half emptied is still known for a run's.
+            for path in sorted(self.folder.iterdir(), key=lambda path: path.name == REQUEST):
+                if path.is_dir() and not path.is_symlink():
+                    shutil.rmtree(path)
+                elif path.name != LOCK:
+                    path.unlink()
+        write_json(self.folder / REQUEST, self.request)
 
 
 @contextmanager
@@ -95,17 +127,8 @@ def sole_writer(folder: Path) -> Iterator[None]:
     Raises:
         InvalidInput: if another process holds it, or the folder cannot be written.
     """
-    try:
-        lock = (folder / LOCK).open("w")
-    except OSError as error:
-        raise unwritable(folder, error) from error
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise InvalidInput(
-                f"{folder} is being written by another process; wait for it or choose another --out"
-            ) from error
+    refusal = f"{folder} is being written by another process; wait for it or choose another --out"
+    with locked(folder / LOCK, refusal):
         yield
 
 

@@ -10,7 +10,7 @@ from typing import Any, Final, Literal
 import tyro
 from tqdm import tqdm
 
-from offline_data.collection.collection import LogRequest, collect
+from offline_data.collection.collection import LogRequest, collect, to_be_collected
 from offline_data.collection.corruption import Corruption
 from offline_data.describe.dataset_card import write_card
 from offline_data.describe.dataset_summary import policy_name
@@ -76,16 +76,18 @@ class Collect:
             free = {"--dataset", "--out", "--workers"}
             self._refuse_beside("--dataset", "fixes what is logged", set(self._given()) - free)
             out = default_path(self.dataset) if self.out is None else self.out
-            with tqdm(unit="session", delay=0.1) as bar:
+            with to_be_collected(out), tqdm(unit="session", delay=0.1) as bar:
                 dataset = load_named(self.dataset, out, workers=self.workers, progress=bar.update)
             if not (out / "README.md").exists():
                 write_card(dataset)
         else:
             if self.out is None:
                 raise InvalidInput("--out is missing; say which folder to write, as in --out runs/log")
-            out, request = self.out, self._request()
-            with tqdm(total=request.num_sessions, unit="session", delay=0.1) as bar:
-                dataset = collect(out, request, workers=self.workers, progress=bar.update)
+            out = self.out
+            with to_be_collected(out):
+                request = self._request()
+                with tqdm(total=request.num_sessions, unit="session", delay=0.1) as bar:
+                    dataset = collect(out, request, workers=self.workers, progress=bar.update)
         print(f"{out}: {dataset.num_sessions:,} sessions, {dataset.num_rows:,} steps")
         quality = dataset.manifest["quality"]
         if quality is not None:

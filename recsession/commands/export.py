@@ -10,9 +10,10 @@ from typing import Literal
 import tyro
 from tqdm import tqdm
 
-from offline_data.describe.dataset_card import write_card
-from offline_data.interop.minari import export_minari
+from offline_data.describe.dataset_card import CARD_MARK, write_card
+from offline_data.interop.minari import export_minari, minari_folder
 from offline_data.interop.parquet import export_parquet
+from offline_data.store.atomic_files import claimed_file, claimed_folder
 from offline_data.store.dataset import LoggedDataset
 from recenv.errors import InvalidInput, require
 
@@ -45,23 +46,38 @@ class Export:
         if self.to == "onnx":
             self._write_model()
             return
-        log = LoggedDataset.open(self.source, verify=True)
         if self.to == "card":
-            file = write_card(log, self.out)
-            print(f"card: {file}")
-            return
-        if self.to == "parquet":
-            if self.out is None:
-                raise InvalidInput("--to parquet has no --out; give the new folder of its files")
+            self._write_card()
+        elif self.to == "parquet":
+            self._write_parquet()
+        else:
+            self._write_minari()
+
+    def _write_card(self) -> None:
+        log = LoggedDataset.open(self.source)
+        file = log.path / "README.md" if self.out is None else self.out
+        with claimed_file(file, mark=CARD_MARK):
+            log.verify()
+            write_card(log, file)
+        print(f"card: {file}")
+
+    def _write_parquet(self) -> None:
+        if self.out is None:
+            raise InvalidInput("--to parquet has no --out; give the new folder of its files")
+        with claimed_folder(self.out):
+            log = LoggedDataset.open(self.source, verify=True)
             with tqdm(total=log.num_rows, unit="step", unit_scale=True, delay=0.1) as bar:
                 folder = export_parquet(log, self.out, progress=bar.update)
-            print(f"{folder}: interactions.parquet (one row a shown item), sessions.parquet, items.parquet")
-            print(f'open it with `pandas.read_parquet("{folder / "interactions.parquet"}")`')
-            return
+        print(f"{folder}: interactions.parquet (one row a shown item), sessions.parquet, items.parquet")
+        print(f'open it with `pandas.read_parquet("{folder / "interactions.parquet"}")`')
+
+    def _write_minari(self) -> None:
         if self.id is None:
             raise InvalidInput("--to minari has no --id; give one, as in --id recsession/my-log-v0")
-        with tqdm(total=log.num_sessions, unit="session", unit_scale=True, delay=0.1) as bar:
-            folder = export_minari(log, self.id, self.out, progress=bar.update)
+        with claimed_folder(minari_folder(self.id, self.out)):
+            log = LoggedDataset.open(self.source, verify=True)
+            with tqdm(total=log.num_sessions, unit="session", unit_scale=True, delay=0.1) as bar:
+                folder = export_minari(log, self.id, self.out, progress=bar.update)
         print(f"{folder}: {log.num_sessions:,} episodes, {log.num_rows:,} steps")
         where = "" if self.out is None else f" with MINARI_DATASETS_PATH={shlex.quote(str(self.out))}"
         print(f'open it with `minari.load_dataset("{self.id}")`{where}')
@@ -69,9 +85,11 @@ class Export:
     def _write_model(self) -> None:
         # Only this needs torch.
         from agents.policies.files import load_policy
-        from agents.serving.onnx_export import export_onnx
+        from agents.serving.onnx_export import export_onnx, onnx_mark
 
-        policy, file = load_policy(self.source), self.out or Path(f"{self.source}.onnx")
-        export_onnx(policy, file)
+        file = Path(f"{self.source}.onnx") if self.out is None else self.out
+        with claimed_file(file, mark=onnx_mark(file)):
+            policy = load_policy(self.source)
+            export_onnx(policy, file)
         print(f"{file}: from {', '.join(policy.space.observed)} to slate [batch, {policy.space.slate_size}]")
         print(f'run it with `onnxruntime.InferenceSession("{file}")`')

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import numpy as np
 from tqdm import tqdm
@@ -16,10 +15,13 @@ from offline_data.fitting.held_out import HeldOut
 from offline_data.fitting.maximum_likelihood import ParameterEstimate
 from offline_data.fitting.open_bandit_fit import fit_open_bandit
 from offline_data.fitting.user_fit import fit_user_model
-from offline_data.store.atomic_files import make_folder, replacing, write_json
+from offline_data.store.atomic_files import claimed_file, replacing, write_json
 from offline_data.store.dataset import LoggedDataset
-from recenv.errors import InvalidInput, require
+from recenv.errors import InvalidInput
 from recsession.inputs import refuse_given
+
+_MARK: Final = b"recsession-user-model"
+"""What every file of a fit has in it."""
 
 
 @dataclass(frozen=True)
@@ -46,10 +48,15 @@ class Fit:
 
     def run(self) -> None:
         """Fit, write and print."""
-        _require_file(self.out)
+        with claimed_file(self.out, mark=_MARK):
+            self._fit()
+
+    def _fit(self) -> None:
         if self.log == "open-bandit":
             refuse_given(self, ("interest",), "--log open-bandit has clicks of single items, and no hidden interest")
-            self._open_bandit()
+            items = self.out.with_suffix(".items.npz")
+            with claimed_file(items):
+                self._open_bandit(items)
             return
         refuse_given(self, ("path", "campaign"), f"--log {self.log} is a dataset's folder, not open-bandit")
         dataset = LoggedDataset.open(self.log, verify=True)
@@ -61,7 +68,7 @@ class Fit:
                 interest=self.interest,
                 progress=bar.update,
             )
-        write_json(self.out, {**fit.as_dict(), "log": self.log})
+        write_json(self.out, {**fit.as_dict(), "log": self.log}, mark=_MARK)
         if not fit.exact:
             print(
                 f"warning: the fit is approximate ({'; '.join(fit.approximations)}): the intervals are of the best "
@@ -72,16 +79,14 @@ class Fit:
         print(f"{self.out}: the user model; `config` in it is a session config")
         self._print_use()
 
-    def _open_bandit(self) -> None:
+    def _open_bandit(self, items: Path) -> None:
         if self.path is None:
             raise InvalidInput("--log open-bandit has no --path; give the folder that holds random/ and bts/")
-        items = self.out.with_suffix(".items.npz")
-        _require_file(items)
         fit = fit_open_bandit(self.path, self.campaign, holdout_fraction=self.holdout_fraction, seed=self.seed)
         arrays: dict[str, Any] = fit.items.arrays()
         with replacing(items) as temporary, temporary.open("wb") as stream:
             np.savez(stream, **arrays)
-        write_json(self.out, {**fit.as_dict(), "log": f"open-bandit {self.campaign}", "items": items.name})
+        write_json(self.out, {**fit.as_dict(), "log": f"open-bandit {self.campaign}", "items": items.name}, mark=_MARK)
         _print_estimates(fit.estimates)
         print(f"\n{'position':<10}{'shown':>8}{'clicks':>8}{'rate':>10}   95 % interval")
         for row in fit.positions:
@@ -96,14 +101,6 @@ class Fit:
 
     def _print_use(self) -> None:
         print(f"use it with `recsession simulate --config {shlex.quote(str(self.out))}`")
-
-
-def _require_file(path: Path) -> None:
-    """Refuse, before the work, a path that cannot be written after it."""
-    require(
-        not os.path.isdir(path), f"cannot write {path}: it is a folder; give a file, {path / 'user_model.json'} say"
-    )
-    make_folder(path.parent)
 
 
 def _print_estimates(estimates: dict[str, ParameterEstimate]) -> None:

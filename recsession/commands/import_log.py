@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from offline_data.families import READERS
 from offline_data.interop.readers.base import LogReader
-from offline_data.store.atomic_files import require_free
+from offline_data.store.atomic_files import claimed_folder
 from offline_data.store.dataset import LoggedDataset
 from recsession.inputs import parse
 
@@ -50,8 +50,7 @@ def run(words: Sequence[str]) -> None:
 
 def _import(reader: LogReader, out: Path) -> None:
     """Import and say what was written."""
-    require_free(out)
-    with tqdm(unit=reader.unit, unit_scale=True, delay=0.1) as bar:
+    with claimed_folder(out), tqdm(unit=reader.unit, unit_scale=True, delay=0.1) as bar:
         log = reader.read(out, bar.update)
     print(f"{out}: {log.num_sessions:,} sessions, {log.num_rows:,} steps, {log.num_items:,} items")
     print(_clock_line(log, reader.options.max_steps))

@@ -16,6 +16,7 @@ from offline_data.behavior.base import ActionKind, expert_spec, make_behavior
 from offline_data.describe.dataset_summary import summarize
 from offline_data.describe.summary_rows import summary_rows
 from offline_data.dial.quality import as_spec, precise_reference
+from offline_data.store.atomic_files import claimed_file
 from offline_data.store.dataset import LoggedDataset
 from recenv.registry import reading
 from recenv.world import make_world
@@ -47,21 +48,31 @@ class Inspect:
 
     def run(self) -> None:
         """Verify, count and print."""
-        log = LoggedDataset.open(self.dataset)
-        if self.verify:
-            log.verify()
-        summary = summarize(log, None if self.quality_of is None else _references(log, self.quality_of))
-        # Before anything is printed: who reads that may stop reading.
-        if self.html is not None:
-            from offline_data.describe.dataset_page import write_dataset_page  # matplotlib, for who wants figures
+        if self.html is None:
+            summary = self._summarize()
+        else:
+            from offline_data.describe.pages import page_mark
 
-            write_dataset_page(log, summary, self.html, verified=self.verify)
+            with claimed_file(self.html, mark=page_mark(self.html)):
+                summary = self._summarize()
         if self.json:
             print(json.dumps({**summary, "verified": self.verify}, indent=1, allow_nan=False))
             return
         _print_table(summary, verified=self.verify)
         if self.html is not None:
             print(f"page: {self.html}")
+
+    def _summarize(self) -> dict[str, Any]:
+        """Return the numbers, and write the page before anything is printed: who reads that may stop reading."""
+        log = LoggedDataset.open(self.dataset)
+        if self.verify:
+            log.verify()
+        summary = summarize(log, None if self.quality_of is None else _references(log, self.quality_of))
+        if self.html is not None:
+            from offline_data.describe.dataset_page import write_dataset_page  # matplotlib, for who wants figures
+
+            write_dataset_page(log, summary, self.html, verified=self.verify)
+        return summary
 
 
 def _references(log: LoggedDataset, noise: str) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from gymnasium.envs.registration import EnvSpec
 from tqdm import tqdm
 
 from offline_data.behavior.base import BehaviorPolicy, SessionView
-from offline_data.store.atomic_files import replacing
+from offline_data.store.atomic_files import claimed_file, replacing
 from recenv.catalog import Catalog
 from recenv.envs.session_env import RecSessionEnv, resolve_config
 from recenv.envs.session_views import SUBSETS
@@ -88,6 +88,13 @@ class Simulate:
             _print_gap(make_world(*self._given_world()), num_sessions, self.seed)
             return
         self._check_out()
+        if self.out is None:
+            self._play(num_sessions)
+        else:
+            with claimed_file(self.out):
+                self._play(num_sessions)
+
+    def _play(self, num_sessions: int) -> None:
         policy, world = self._resolve()
         env = RecSessionEnv(
             world.config.override(expose_user_state=True),

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from offline_data.store.atomic_files import make_folder, write_json
+from offline_data.store.atomic_files import claimed_file, write_json
 from recenv.errors import require_range
 from recsession.experiments.theory.comparison import DEVIATION_HEADER, deviation_rows, verdict
 from recsession.experiments.theory.experiments import EXPERIMENTS
@@ -28,16 +28,19 @@ class Theory:
 
     def run(self) -> None:
         """Measure, write and print."""
+        require_range("seed", self.seed, 0, 2**31 - 1, integer=True)
+        with claimed_file(self.out / "theory.json"), claimed_file(self.out / "theory.html"):
+            self._measure()
+
+    def _measure(self) -> None:
         from recsession.experiments.theory_page import write_theory_page  # matplotlib, which --help does without
 
-        require_range("seed", self.seed, 0, 2**31 - 1, integer=True)
-        out = make_folder(self.out)
         rngs = np.random.default_rng(self.seed).spawn(len(EXPERIMENTS))
         with tqdm(EXPERIMENTS, unit="experiment", delay=0.1) as bar:
             experiments = [run(rng) for run, rng in zip(bar, rngs, strict=True)]
         plain = [experiment.as_dict() for experiment in experiments]
-        write_json(out / "theory.json", {"seed": self.seed, "experiments": plain})
-        page = write_theory_page(experiments, self.seed, out / "theory.html")
+        write_json(self.out / "theory.json", {"seed": self.seed, "experiments": plain})
+        page = write_theory_page(experiments, self.seed, self.out / "theory.html")
         rows = [DEVIATION_HEADER, *deviation_rows(experiments)]
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         for name, *numbers in rows:

@@ -70,9 +70,11 @@ def run_quickstart(request: Quickstart) -> dict[str, Any]:
 
     check_device(request.device)
     remedy = "pass --fresh to start over, or choose another --out"
-    claim = FolderClaim(request.out, request.to_dict(), request.fresh, remedy)
-    reference = _reference(request, going_on=claim.check())  # what it refuses leaves the folder as it was
-    with claim.held():
+    files = ("reference.json", "results.json", "report.html")
+    claim = FolderClaim(request.out, request.to_dict(), request.fresh, remedy, files)
+    with claim.alone() as going_on:
+        reference = _reference(request, going_on=going_on)  # what it refuses leaves the folder as it was
+        claim.begin()
         write_json(request.out / "reference.json", reference.as_dict())
         names = (PREPARE, *request.methods, CEILING)
         units = [request.unit(reference, seed, name) for seed in request.seeds for name in names]

@@ -156,7 +156,7 @@ def file_in_the_way_of_the_partial(path, _):
         (link_to_nowhere, "{path} is a link to nowhere; remove it or choose another --out"),
         (
             file_in_the_way_of_the_partial,
-            "cannot write {path}.partial: File exists; choose a path in a folder that you can write",
+            "cannot write {path}.partial: it is a file; choose another path",
         ),
     ],
     ids=lambda value: getattr(value, "__name__", ""),

@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
 import stat
 
 import pytest
 
-from offline_data.store.atomic_files import make_folder, new_folder, replacing, unwritable, write_json
+from offline_data.store.atomic_files import (
+    check_output,
+    make_folder,
+    new_folder,
+    replacing,
+    require_free,
+    unwritable,
+    write_json,
+)
 from recenv.errors import InvalidInput
 
 
@@ -111,7 +120,7 @@ def test_a_file_in_the_way_of_its_folder_is_refused(tmp_path):
 
 def test_a_folder_at_the_files_place_is_refused_and_kept(tmp_path):
     (tmp_path / "taken").mkdir()
-    with pytest.raises(InvalidInput, match=r"cannot write .*taken: Is a directory"), replacing(tmp_path / "taken"):
+    with pytest.raises(InvalidInput, match=r"cannot write .*taken: it is a folder"), replacing(tmp_path / "taken"):
         pass
     assert [path.name for path in tmp_path.iterdir()] == ["taken"]
 
@@ -122,13 +131,14 @@ def test_a_folder_that_may_not_be_written_is_refused(tmp_path, monkeypatch):
     def refuse(*_, **__):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("tempfile.mkstemp", refuse)
-    monkeypatch.setattr("tempfile.TemporaryFile", refuse)
+    monkeypatch.setattr(os, "open", refuse)
     sentence = "cannot write .*: Permission denied; choose a path in a folder that you can write"
     with pytest.raises(InvalidInput, match=sentence), replacing(tmp_path / "file.txt"):
         raise AssertionError("the block was entered")
-    with pytest.raises(InvalidInput, match=sentence):
-        make_folder(tmp_path)
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    for make in (make_folder, check_output, require_free):
+        with pytest.raises(InvalidInput, match=sentence):
+            make(tmp_path / "below")
     assert list(tmp_path.iterdir()) == []
 
 
