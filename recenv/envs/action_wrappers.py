@@ -228,18 +228,38 @@ class VectorSemanticIdAction(VectorForm):
 
     def reset(self, *, seed: Any = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Start episodes; see `RecSessionVectorEnv.reset`; `infos` has `action_mask` besides."""
+        rows = np.array((options or {}).get("reset_mask", np.ones(self.num_envs, np.bool_)))
         observations, infos = self.env.reset(seed=seed, options=options)
-        return observations, self._with_masks(observations, infos)
+        return observations, infos | self._masks(observations, rows)
 
     def step(self, actions: np.ndarray) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
         """Show every session the items that its codes name; see `SemanticIdAction.step`."""
         codes = _action(actions, (self.num_envs, *self._coded.space.shape), "integer tokens", "iu")
         observations, *outcome, infos = self.env.step(self._coded.slates(codes, self._subset))
-        return observations, *outcome, self._with_masks(observations, infos)  # type: ignore[return-value]
+        infos = infos | self._masks(observations, np.ones(self.num_envs, np.bool_))
+        if "final_info" in infos:
+            done, final = infos["_final_info"], infos["final_obs"]
+            last = {name: np.stack([final[b][name] for b in np.flatnonzero(done)]) for name in self._subset}
+            infos["final_info"] = infos["final_info"] | self._told(last, done)
+        return observations, *outcome, infos  # type: ignore[return-value]
 
-    def _with_masks(self, observations: Observation, infos: dict[str, Any]) -> dict[str, Any]:
+    def _masks(self, observations: Observation, rows: np.ndarray) -> dict[str, Any]:
         self._subset = _subset(observations)
-        return {**infos, "action_mask": self._coded.masks(self._subset, self.num_envs)}
+        return self._told({name: values[rows] for name, values in self._subset.items()}, rows)
+
+    def _told(self, subset: Observation, rows: np.ndarray) -> dict[str, Any]:
+        """Return the infos of the sessions in a mask; see `RecSessionVectorEnv.step`.
+
+        Args:
+            subset: what is offered to those.
+            rows: the mask, [B].
+        """
+        masks = self._coded.masks(subset, np.count_nonzero(rows))
+        if len(masks) < self.num_envs:
+            whole = np.zeros((self.num_envs, masks.shape[1]), np.bool_)
+            whole[rows] = masks
+            masks = whole
+        return {"action_mask": masks, "_action_mask": rows.copy()}
 
 
 def _subset(observation: Observation) -> Observation:

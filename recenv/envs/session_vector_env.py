@@ -136,7 +136,7 @@ class RecSessionVectorEnv(VectorEnv[Observation, np.ndarray, np.ndarray]):
         self._session_seeds[given] = np.array([seeds[b] for b in given], np.uint64)
         self._start(np.setdiff1d(fresh, given), None)
         self._start(given, np.zeros(len(given)))
-        return self._batch.observe(), self._info()
+        return self._batch.observe(), self._user_state(mask)
 
     def step(self, actions: np.ndarray) -> tuple[Observation, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
         """Show a slate to every session.
@@ -146,7 +146,8 @@ class RecSessionVectorEnv(VectorEnv[Observation, np.ndarray, np.ndarray]):
 
         Returns:
             Observations, rewards [B] float64, terminated [B], truncated [B], infos with `reward_vector` [B, M],
-            `feedback` [B, K, F] and `shown` [B, K].
+            `feedback` [B, K, F] and `shown` [B, K], and beside each a mask [B], `_feedback` say: a session that was
+            only reset has none. They are those of Gymnasium's own `SyncVectorEnv`.
 
         Raises:
             InvalidInput: for a wrong shape, dtype or id, before the first reset, or (autoreset disabled) where a
@@ -155,9 +156,10 @@ class RecSessionVectorEnv(VectorEnv[Observation, np.ndarray, np.ndarray]):
         if self._session_seeds is None:
             raise InvalidInput("step() was called before reset(); call reset() first")
         batch = self._batch
-        ended = ~batch.active
-        if self.autoreset_mode is AutoresetMode.DISABLED and ended.any():
-            first = int(np.flatnonzero(ended)[0])
+        active = batch.active.copy()
+        num_active = np.count_nonzero(active)
+        if self.autoreset_mode is AutoresetMode.DISABLED and num_active < self.num_envs:
+            first = int(np.flatnonzero(~active)[0])
             raise InvalidInput(
                 f"session {first} has ended and autoreset is disabled; call reset(options={{'reset_mask': mask}}) first"
             )
@@ -166,33 +168,25 @@ class RecSessionVectorEnv(VectorEnv[Observation, np.ndarray, np.ndarray]):
             self._recorder.step(np.asarray(actions), outcome)
         if self._limit is not None:
             # Also of who leaves with the last step, as `TimeLimit` has it.
-            cut = ~ended & (batch.steps >= self._limit)
+            cut = active & (batch.steps >= self._limit)
             outcome.truncated |= cut
             batch.active &= ~cut
-        infos: dict[str, Any] = {
-            "reward_vector": outcome.reward_vector,
-            "feedback": outcome.feedback,
-            "shown": outcome.shown,
-        }
-        if self.autoreset_mode is AutoresetMode.NEXT_STEP:
-            # The step after an end shows nothing: it only starts the next episode.
-            self._start(np.flatnonzero(ended), None)
+        answer = {"reward_vector": outcome.reward_vector, "feedback": outcome.feedback, "shown": outcome.shown}
+        infos: dict[str, Any] = {}
+        if self.autoreset_mode is AutoresetMode.NEXT_STEP and num_active < self.num_envs:
+            # The step after an end shows nothing: it only starts the next episode, and tells what a reset tells.
+            self._start(np.flatnonzero(~active), None)
         elif self.autoreset_mode is AutoresetMode.SAME_STEP:
             done = outcome.terminated | outcome.truncated
-            if done.any():
-                infos["final_obs"] = self._object_rows(batch.observe(), done)
-                infos["_final_obs"] = done.copy()
-                final_info: dict[str, Any] = {
-                    name: _rows(values, done)
-                    for name, values in infos.items()
-                    if name[0] != "_" and name != "final_obs"
-                }
-                for name, arrays in self._info().items():
-                    final_info[name] = {key: _rows(values, done) for key, values in arrays.items()}
-                infos["final_info"] = final_info
-                infos["_final_info"] = done.copy()
-                self._start(np.flatnonzero(done), None)
-        infos.update(self._info())
+            places = np.flatnonzero(done)
+            if len(places):
+                infos = self._last_infos(answer, done, places)
+                self._start(places, None)
+                active, num_active = ~done, self.num_envs - len(places)
+        if num_active:
+            infos |= _told(answer, active)
+        if self.config.expose_user_state:
+            infos |= self._user_state(np.ones(self.num_envs, np.bool_))
         return batch.observe(), outcome.reward, outcome.terminated, outcome.truncated, infos
 
     def render(self) -> tuple[Any, ...] | None:
@@ -232,16 +226,33 @@ class RecSessionVectorEnv(VectorEnv[Observation, np.ndarray, np.ndarray]):
         if self._recorder is not None:
             self._recorder.start(indices)
 
-    def _info(self) -> dict[str, Any]:
+    def _user_state(self, rows: np.ndarray) -> dict[str, Any]:
+        """Return the hidden state of the sessions in a mask, as an info; nothing unless the config shows it."""
         if not self.config.expose_user_state:
             return {}
-        return {"user_state": {name: values.copy() for name, values in self._batch.state.items()}}
+        state = {name: _rows(values, rows) for name, values in self._batch.state.items()}
+        return _told({"user_state": _told(state, rows)}, rows)
 
-    def _object_rows(self, observation: Observation, rows: np.ndarray) -> np.ndarray:
-        out = np.full(self.num_envs, None, dtype=object)
-        for b in np.flatnonzero(rows):
-            out[b] = {name: values[b] for name, values in observation.items()}
-        return out
+    def _last_infos(self, answer: dict[str, np.ndarray], done: np.ndarray, places: np.ndarray) -> dict[str, Any]:
+        """Return what the sessions that have ended were told last, and take it out of the others' answers, in place."""
+        observation, last = self._batch.observe(), dict(answer)
+        final = np.full(self.num_envs, None, dtype=object)
+        for b in places:
+            final[b] = {name: values[b] for name, values in observation.items()}
+        if len(places) < self.num_envs:
+            for name, values in answer.items():
+                last[name] = np.zeros(values.shape, values.dtype)
+                last[name][places] = values[places]
+                values[places] = 0
+        return _told({"final_obs": final, "final_info": _told(last, done) | self._user_state(done)}, done)
+
+
+def _told(values: Mapping[str, Any], rows: np.ndarray) -> dict[str, Any]:
+    """Return infos beside the masks of the rows that have them, as Gymnasium does."""
+    infos = dict(values)
+    for name in values:
+        infos["_" + name] = rows.copy()
+    return infos
 
 
 def _rows(values: np.ndarray, rows: np.ndarray) -> np.ndarray:

@@ -8,11 +8,13 @@ from typing import Any
 import gymnasium
 import numpy as np
 import pytest
-from gymnasium.vector import AutoresetMode, SyncVectorEnv
+from gymnasium.vector import AutoresetMode
 from gymnasium.wrappers.vector import DictInfoToList, RecordEpisodeStatistics
 
 import recenv.engine.session_batch
 from recenv import Catalog, RecSessionEnv, RecSessionVectorEnv, SessionConfig
+from recenv.envs.registration import VARIANTS
+from recenv.testing.worlds import SMALL_WORLD
 from tests.recenv.envs.vector_cases import MODES, assert_equal_bits, rows, slates, small, stack, start_over
 from tests.strategies.worlds import SMALL, small_worlds
 
@@ -43,19 +45,20 @@ def test_sessions_equal_single_ones_bit_for_bit_over_many_episodes(mode: Autores
             if waiting[b]:  # NEXT_STEP: the action is ignored, the next episode starts
                 expected_observations.append(single.reset()[0])
                 expected = (0.0, False, False)
-                shown = feedback = vector = 0
+                assert not infos["_shown"][b] if "_shown" in infos else waiting.all()
             else:
                 single_observation, *expected, info = single.step(actions[b])
-                vector, feedback, shown = info["reward_vector"], info["feedback"], info["shown"]
                 expected_observations.append(single_observation)
+                told = infos
                 if mode is not AutoresetMode.NEXT_STEP and (expected[1] or expected[2]):
                     if mode is AutoresetMode.SAME_STEP:
                         assert_equal_bits(infos["final_obs"][b], single_observation)
+                        told = infos["final_info"]
                     expected_observations[-1] = single.reset()[0]
+                for name in ("reward_vector", "feedback", "shown"):
+                    assert told[f"_{name}"][b]
+                    assert_equal_bits(told[name][b], info[name])
             assert (reward[b], terminated[b], truncated[b]) == tuple(expected)
-            np.testing.assert_array_equal(infos["reward_vector"][b], vector)
-            np.testing.assert_array_equal(infos["feedback"][b], feedback)
-            np.testing.assert_array_equal(infos["shown"][b], shown)
         done = terminated | truncated
         reset = start_over(env, mode, done)
         assert_equal_bits(observation if reset is None else reset, stack(expected_observations))
@@ -90,54 +93,44 @@ def test_however_it_began_episode_n_of_seed_s_is_the_same():
 # --- Gymnasium's own vector environment
 
 
-def assert_infos_like(actual: dict[str, Any], expected: dict[str, Any]) -> None:
-    """Compare with the infos of `SyncVectorEnv`: equal wherever its mask says that there is something."""
-    for name, values in expected.items():
-        if name.startswith("_"):
-            if name in actual:
-                assert_equal_bits(actual[name], values)
-            continue
-        mask = expected[f"_{name}"]
-        if isinstance(values, dict):
-            assert isinstance(actual[name], dict)
-            assert_infos_like(actual[name], values)
-        elif values.dtype == object:
-            assert_equal_bits(actual[name], values)
-        else:
-            assert (actual[name].dtype, actual[name].shape) == (values.dtype, values.shape), name
-            np.testing.assert_array_equal(actual[name][mask], values[mask])
+KINDS: list[tuple[str, dict[str, Any]]] = [
+    *((env_id, {}) for env_id in VARIANTS),
+    ("RecSession-v0", {"num_candidates": 8}),
+    ("RecSession-v0", {"freshness": True}),
+    ("RecSession-v0", {"retention": {"max_sessions": 3}}),
+    ("RecSession-v0", {"leave_hazard": True, "satisfaction": True}),
+]
 
 
-@pytest.mark.parametrize("shown", [False, True], ids=["plain", "expose_user_state"])
+@pytest.mark.parametrize("num_steps", [24, pytest.param(1000, marks=pytest.mark.nightly)])
 @pytest.mark.parametrize("mode", MODES)
-def test_gymnasiums_vector_environment_gives_the_same(mode: AutoresetMode, shown: bool):
-    options = {**SMALL, "expose_user_state": shown}
-    ours = small(4, mode, expose_user_state=shown)
-    theirs = SyncVectorEnv([lambda: RecSessionEnv(**options)] * 4, autoreset_mode=mode)
-    assert ours.single_observation_space == theirs.single_observation_space
-    assert ours.observation_space == theirs.observation_space
-    assert ours.single_action_space == theirs.single_action_space
-    assert ours.action_space == theirs.action_space
-    assert ours.metadata["autoreset_mode"] == theirs.metadata["autoreset_mode"] == mode
-    (observation, infos), (their_observation, their_infos) = ours.reset(seed=20), theirs.reset(seed=20)
-    assert_equal_bits(observation, their_observation)
-    assert_infos_like(infos, their_infos)
-    ended = 0
-    for actions in slates(40, 4):
-        observation, reward, terminated, truncated, infos = ours.step(actions)
-        *their_outcome, their_infos = theirs.step(actions)
-        for actual, expected in zip((observation, reward, terminated, truncated), their_outcome, strict=True):
-            assert_equal_bits(actual, expected)
-        assert_infos_like(infos, their_infos)
-        assert ("final_obs" in infos) == ("final_obs" in their_infos)
-        done = terminated | truncated
-        ended += done.sum()
-        reset, their_reset = start_over(ours, mode, done), start_over(theirs, mode, done)
-        assert (reset is None) == (their_reset is None)
-        if reset is not None:
-            assert_equal_bits(reset, their_reset)
-    assert ended > 8
-    theirs.close()
+@pytest.mark.parametrize(("env_id", "options"), KINDS)
+def test_gymnasiums_vector_environment_gives_the_same(env_id, options, mode: AutoresetMode, num_steps: int):
+    """Observations, rewards, ends and infos: keys, masks, dtypes and values, whatever the options of a reset."""
+    for shown in (False, True):
+        small_world = {**SMALL_WORLD, "max_steps": 5, "expose_user_state": shown, **options}
+        ours = gymnasium.make_vec(env_id, 3, "vector_entry_point", autoreset_mode=mode, **small_world)
+        theirs = gymnasium.make_vec(env_id, 3, "sync", {"autoreset_mode": mode}, **small_world)
+        for name in ("single_observation_space", "observation_space", "single_action_space", "action_space"):
+            assert getattr(ours, name) == getattr(theirs, name)
+        assert ours.metadata["autoreset_mode"] == theirs.metadata["autoreset_mode"] == mode
+        assert_equal_bits(ours.reset(seed=20), theirs.reset(seed=20))
+        ended = 0
+        for step, actions in enumerate(slates(num_steps, 3)):
+            outcome, expected = ours.step(actions), theirs.step(actions)
+            assert_equal_bits(outcome, expected)
+            done = outcome[2] | outcome[3]
+            ended += done.sum()
+            if mode is AutoresetMode.DISABLED and done.any():
+                given: list[Any] = [{"reset_mask": done.copy()} for _ in range(2)]
+            elif step % 13 == 12:
+                given = [None, None] if step % 2 else [{}, {}]
+            else:
+                continue
+            assert_equal_bits(ours.reset(options=given[0]), theirs.reset(options=given[1]))
+        assert ended >= 3
+        ours.close()
+        theirs.close()
 
 
 def test_same_step_gives_the_last_observation_and_info_of_the_sessions_that_ended_only():
@@ -154,7 +147,8 @@ def test_same_step_gives_the_last_observation_and_info_of_the_sessions_that_ende
         for name in ("_final_obs", "_final_info"):
             np.testing.assert_array_equal(infos[name], done)
         final = infos["final_info"]
-        assert set(final) == {"reward_vector", "feedback", "shown", "user_state"}
+        told = {"reward_vector", "feedback", "shown", "user_state"}
+        assert set(final) == told | {f"_{name}" for name in told}
         assert final["shown"].dtype == np.bool_
         for b in range(6):
             if done[b]:
@@ -245,10 +239,13 @@ def test_user_state_is_there_on_request_only():
         "interest": (2, 6),
         "satiation": (2, 6),
         "budget": (2,),
+        **dict.fromkeys(("_interest", "_satiation", "_budget"), (2,)),
     }
     actions = slates(1, 2)[0]
-    assert set(hidden.step(actions)[4]) == {"reward_vector", "feedback", "shown"}
-    assert set(shown.step(actions)[4]) == {"reward_vector", "feedback", "shown", "user_state"}
+    told = {"reward_vector", "feedback", "shown"}
+    assert set(hidden.step(actions)[4]) == told | {f"_{name}" for name in told}
+    told.add("user_state")
+    assert set(shown.step(actions)[4]) == told | {f"_{name}" for name in told}
 
 
 def test_a_pickled_batch_goes_on_where_it_was():

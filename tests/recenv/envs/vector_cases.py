@@ -32,6 +32,9 @@ def assert_equal_bits(actual: Any, expected: Any) -> None:
         assert set(actual) == set(expected)
         for name, value in expected.items():
             assert_equal_bits(actual[name], value)
+    elif isinstance(expected, tuple):
+        for a, e in zip(actual, expected, strict=True):
+            assert_equal_bits(a, e)
     elif np.asarray(expected).dtype == object:
         for a, e in zip(actual, expected, strict=True):
             assert_equal_bits(a, e) if e is not None else _assert_none(a)
