@@ -25,6 +25,7 @@ from typing import Any, Final, Protocol, cast
 
 from offline_data.store.atomic_files import make_folder
 from recenv.errors import InvalidInput
+from recenv.outside_code import blaming_outside_code, outside_code
 from recenv.registry import permit_imports, permitted_imports
 
 DEATHS_BORNE: Final = 2
@@ -193,7 +194,7 @@ class _Call(threading.Thread):
         self._tasks, self._workers = tasks, max(2, min(workers, len(tasks)))
         # These are known to the caller's thread alone.
         self._backend, _ = get_active_backend()
-        self._permitted = permitted_imports()
+        self._permitted, self._outside_code = permitted_imports(), outside_code()
         self._executor: Any = None
         self._ended = False
 
@@ -229,7 +230,7 @@ class _Call(threading.Thread):
         while left and not self._ended:
             ready = (index for index, (unit, _) in enumerate(left) if _has_its_needs(unit))
             unit, note = left.pop(next(ready, 0))
-            yield delayed(_run_unit)(dumps(unit), note, self._permitted)
+            yield delayed(_run_unit)(dumps(unit), note, self._permitted, self._outside_code)
 
     def end(self) -> None:
         """End the workers, by force what is running, and wait for it; what another Ctrl-C interrupts is done again."""
@@ -271,9 +272,9 @@ def _has_its_needs(unit: Unit) -> bool:
     return all(need.is_done() for need in unit.needs)
 
 
-def _run_unit(pickled: bytes, note: Path, permitted: frozenset[str]) -> None:
+def _run_unit(pickled: bytes, note: Path, permitted: frozenset[str], outside: tuple[str, ...]) -> None:
     """Run a unit in a worker, which opens files as it comes out of its pickle, and is allowed what its sender was."""
-    with permit_imports(permitted):
+    with permit_imports(permitted), blaming_outside_code(outside):
         _run(pickle.loads(pickled), note)
 
 

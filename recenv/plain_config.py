@@ -85,11 +85,14 @@ def field_meanings(config: type) -> dict[str, str]:
     """Return what stands in the string below each field of a dataclass, its bases' too, in one line each.
 
     Args:
-        config: the class; its source must be at hand.
+        config: the class; of what has no source at hand, nothing is known.
     """
     meanings: dict[str, str] = {}
     for base in reversed(config.__mro__[:-1]):
-        (definition,) = ast.parse(textwrap.dedent(inspect.getsource(base))).body
+        try:
+            (definition,) = ast.parse(textwrap.dedent(inspect.getsource(base))).body
+        except (OSError, TypeError, SyntaxError):  # made in a notebook, or by a call
+            continue
         assert isinstance(definition, ast.ClassDef)
         for entry, text in zip(definition.body, definition.body[1:], strict=False):
             match entry, text:

@@ -21,6 +21,7 @@ from importlib import metadata
 from typing import Any, Final, Generic, TypeVar
 
 from recenv.errors import InvalidInput, require, unknown_name
+from recenv.outside_code import note_outside_code, told
 from recenv.part_sources import PartSource, registered_parts
 
 Part = TypeVar("Part", bound=type)
@@ -215,7 +216,8 @@ class Registry(Generic[Part]):
     def _checked(self, part: Any, given: object) -> Any:
         require(
             isinstance(part, type) and issubclass(part, self.base),
-            f"{self.kind} {given!r}: there is no class of that name that is a {self.base_name}; name one",
+            f"{self.kind} {given!r}: there is no class of that name that is a {self.base_name}{_found_in(given)}; name "
+            "one",
         )
         config = config_of(part)
         for name, known in self._parts.items():
@@ -241,6 +243,12 @@ class Registry(Generic[Part]):
         return {point.name: point for points in reversed(found) for point in points}  # the first on the path has it
 
 
+def _found_in(given: object) -> str:
+    """Return where a module was found, for a message: another of its name may stand before it on the path."""
+    file = getattr(sys.modules.get(str(given).partition(":")[0]), "__file__", None) if ":" in str(given) else None
+    return f" in {file}" if file else ""
+
+
 def is_working_folder(folder: str) -> bool:
     """Return whether an entry of `sys.path` is the folder that is worked in; false where that is gone."""
     try:
@@ -260,6 +268,7 @@ def import_class(kind: str, spec: str) -> Any:
         InvalidInput: if the module cannot be imported, in whatever way it fails.
     """
     module_name, _, class_name = spec.partition(":")
+    note_outside_code(spec)
     try:
         found = importlib.import_module(module_name)
         for name in class_name.split("."):  # a nested class is named by its way
@@ -269,8 +278,8 @@ def import_class(kind: str, spec: str) -> Any:
         raise
     except BaseException as error:  # a stranger's module may do anything, sys.exit among it
         raise InvalidInput(
-            f"{kind} {spec!r}: cannot import {module_name!r} ({type(error).__name__}: {error}); pass MODULE:CLASS of a "
-            "module on the path that can be imported"
+            f"{kind} {spec!r}: cannot import {module_name!r} ({told(error)}); pass MODULE:CLASS of a module on "
+            "the path that can be imported"
         ) from error
 
 

@@ -10,8 +10,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from recenv.errors import InvalidInput, require, unknown_name
+from recenv.errors import InvalidInput, require, shown, unknown_name
 from recenv.extras import require_extra
+from recenv.outside_code import blaming_outside_code
 from recenv.registry import permit_imports
 
 COMMANDS: Final = {
@@ -65,7 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         name = words[0]
         if name not in COMMANDS:
             raise unknown_name("command", name, COMMANDS)
-        with permit_imports(allowed):
+        with permit_imports(allowed), blaming_outside_code():
             code = _run(name, words[1:])
         sys.stdout.flush()
     except InvalidInput as error:
@@ -76,7 +77,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except OSError as error:
-        print(f"recsession: {error.filename or 'file system'}: {error.strerror or error}", file=sys.stderr)
+        print(
+            f"recsession: {shown(error.filename or 'file system')}: {shown(error.strerror or error)}", file=sys.stderr
+        )
         return 2
     except KeyboardInterrupt:
         return _stopped()

@@ -13,6 +13,7 @@ from offline_data.families import BEHAVIORS
 from recenv.engine.slates import check_slates
 from recenv.errors import InvalidInput, require, unknown_name
 from recenv.json_text import parse_json
+from recenv.outside_code import home_of
 from recenv.registry import import_class
 from recenv.world import World, make_world
 
@@ -136,7 +137,11 @@ class _CustomPolicy(BehaviorPolicy):
     def act(self, view: SessionView, draws: np.ndarray, memory: np.ndarray) -> Decision:
         count = len(view.steps)
         shape = (count, self.world.config.slate_size)
-        slates = check_slates(self.agent.act(view.observation), shape, self.world.catalog.num_items)
+        slates = self.agent.act(view.observation)
+        try:
+            slates = check_slates(slates, shape, self.world.catalog.num_items)
+        except InvalidInput as error:
+            raise InvalidInput(f"{home_of(type(self.agent))} returns a {type(slates).__name__}: {error}") from error
         return Decision(slates, np.full(count, np.nan), None, np.zeros(count, np.int8))
 
     def log_prob(

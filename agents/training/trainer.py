@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -182,7 +182,7 @@ def train(
                 with rng.apart():
                     point = {"step": step, **measure(objective, batch), "normalized_score": None}
             losses = objective(batch)
-            loss = torch.stack([value for key, value in losses.items() if str(key).startswith("loss_")]).sum()
+            loss = _total(losses, objective_name)
             if measured:
                 point["loss"] = float(loss.detach())
                 point |= {key: float(value) for key, value in losses.items() if key not in objective.losses}
@@ -219,6 +219,17 @@ def train(
     if cloning >= config.num_steps:
         remarks.append(f"all {config.num_steps} steps were behavior cloning; lower cloning_steps={cloning}")
     return TrainingRun(actor.eval(), curve, stopped, remarks)
+
+
+def _total(losses: Mapping[Any, Tensor], objective: str) -> Tensor:
+    """Return the sum of an objective's losses, each a number."""
+    values = {str(key): value for key, value in losses.items() if str(key).startswith("loss_")}
+    shapes = {key: tuple(value.shape) for key, value in values.items()}
+    require(
+        bool(values) and not any(shapes.values()),
+        f"the objective {objective} returns {shapes or 'no loss_...'}; give at least one loss, each of shape ()",
+    )
+    return torch.stack([*values.values()]).sum()
 
 
 def default_policy(dataset: LoggedDataset, objective: type[Objective] = Objective) -> Any:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
-from offline_data.behavior.base import BehaviorPolicy, SessionView
+from offline_data.behavior.base import BehaviorPolicy, Decision, SessionView
 from recenv.engine.session_batch import SessionBatch
-from recenv.errors import require
+from recenv.errors import InvalidInput, require
+from recenv.outside_code import home_of, is_outside
 from recenv.random_streams import BEHAVIOR, uniforms
 from recenv.world import World
 
@@ -78,11 +79,17 @@ def play_sessions(
         draws = uniforms(behavior_seeds[sessions], BEHAVIOR, batch.episodes, batch.steps, policy.num_draws)
         policy.remember(view, memory)
         decision = policy.act(view, draws, memory)
+        _check_decision(policy, decision, len(sessions))
         if policy.action_kind == "proto":
             slates = world.catalog.nearest_items(decision.action, world.config.slate_size, **view.offer)
         else:
             slates = decision.action
-        outcome = batch.step(slates)
+        try:
+            outcome = batch.step(slates)
+        except InvalidInput as error:
+            if not is_outside(type(policy).__module__):
+                raise
+            raise InvalidInput(f"{home_of(type(policy))}: {error}") from error
         piece = {"session": sessions, "step": steps, "reward": outcome.reward}
         if not rewards_only:
             piece |= calendar
@@ -115,6 +122,23 @@ def play_sessions(
                 batch, sessions = batch.take(going_on), sessions[going_on]
                 memory, slates = memory[going_on], slates[going_on]
     return _in_order(pieces, count, profile)
+
+
+def _check_decision(policy: BehaviorPolicy, decision: Any, count: int) -> None:
+    """Refuse a decision that another than `Decision` says, or of other shapes: some of them NumPy would stretch."""
+    shapes = "no Decision"
+    if isinstance(decision, Decision):
+        width = policy.world.config.slate_size if policy.action_kind == "slate" else policy.world.catalog.embedding_dim
+        prefix = (count, width) if policy.action_kind == "slate" and decision.prefix_log_prob is not None else None
+        components = ((count,), (count, width))
+        found = [getattr(values, "shape", None) for values in vars(decision).values()]
+        if found[:3] == [(count, width), (count,), prefix] and found[3] in components:
+            return
+        shapes = f"arrays of the shapes {', '.join(map(str, found))}"
+    raise InvalidInput(
+        f"{home_of(type(policy))} acts by {shapes} in {count} sessions of {policy.action_kind} actions; return what "
+        "`Decision` says"
+    )
 
 
 def _in_order(pieces: list[dict[str, np.ndarray]], num_sessions: int, profile: np.ndarray) -> SessionRows:

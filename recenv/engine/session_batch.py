@@ -14,6 +14,8 @@ from numba import njit
 from recenv.dynamics.kernel_groups import Response, State
 from recenv.engine.session_history import SessionHistory
 from recenv.engine.slates import check_slates, fill_taste, fill_utilities, show
+from recenv.errors import require
+from recenv.outside_code import home_of, is_outside
 from recenv.random_streams import INITIAL, USER, fill_uniforms, normals, uniforms
 from recenv.world import World
 
@@ -277,6 +279,7 @@ class _Block:
         num_response = world.user_model.num_response_draws()
         self.draws = np.empty((count, num_choice + num_response + world.pieces.num_draws))
         self.response_draws = self.draws[:, num_choice:]
+        self.is_doubted = is_outside(type(world.choice).__module__)
 
     def step(self, slates: np.ndarray, outcome: StepOutcome) -> None:
         world, state = self.world, self.state
@@ -292,6 +295,10 @@ class _Block:
         model.adjust(state, shown_items, utilities)
         fill_uniforms(self.seeds, _USER, self.episodes, self.steps, self.draws)
         world.choice.choose(utilities, self.draws, clicked)
+        if self.is_doubted and clicked.size:  # kernels take positions as they are, and would write anywhere
+            low, high, last = clicked.min(), clicked.max(), utilities.shape[1] - 1
+            what = f"{home_of(type(world.choice))} clicks at positions {low} to {high}"
+            require(low >= -1 and high <= last, f"{what}; choose from [0, {last}], or -1 for none")
         response = Response(
             shown_items,
             clicked,

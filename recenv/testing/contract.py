@@ -28,7 +28,7 @@ from typing import Any, Final, get_type_hints
 import pytest
 from hypothesis import HealthCheck, settings
 
-from recenv.errors import InvalidInput
+from recenv.errors import InvalidInput, shown
 from recenv.plain_config import field_meanings, from_plain, to_plain
 from recenv.registry import Registry, config_of
 from recenv.testing.ranges import declared_ranges, number_fields
@@ -106,7 +106,9 @@ class Check:
             self(part)
         except pytest.skip.Exception as skipped:
             return Outcome(self.name, "skipped", str(skipped))
-        except (Exception, pytest.fail.Exception) as error:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # sys.exit is no answer either
             return Outcome(self.name, "failed", f"{self.promise.rstrip('.')}: {_found(error)}")
         return Outcome(self.name, "ok", self.promise)
 
@@ -192,7 +194,8 @@ def _found(error: BaseException) -> str:
     if not text:
         text = traceback.extract_tb(error.__traceback__)[-1].line or ""
     kind = "" if isinstance(error, AssertionError | pytest.fail.Exception) else f"{type(error).__name__}: "
-    return f"{kind}{text[:300]}{f' ({notes})' if notes else ''}"
+    notes = " ".join(notes.split())[:300]  # Hypothesis shows an example in many lines
+    return shown(f"{kind}{text[:300]}{f' ({notes})' if notes else ''}")
 
 
 @contextmanager
