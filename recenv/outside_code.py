@@ -101,7 +101,8 @@ def _with_home(spec: str) -> str:
 def told(error: BaseException) -> str:
     """Return an error's kind and message, and where in code from outside it was raised, on one line."""
     place = _place(error)
-    return f"{_message(error)}{f', at {place}' if place else ''}"
+    notes = [f", {note}" for note in getattr(error, "__notes__", ())]
+    return "".join([_message(error), *notes, f", at {place}" if place else ""])
 
 
 def _message(error: BaseException) -> str:

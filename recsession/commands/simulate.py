@@ -104,7 +104,7 @@ class Simulate:
         frames: list[Frame] = []
         totals = np.zeros(3)
         for seed in range(self.seed, self.seed + num_sessions):
-            session = _Session(env, policy, self.policy, seed)
+            session = _Session(env, policy, seed)
             for frame in session.play():
                 if self.render == "ansi":
                     _print(ansi(frame, color=_wants_color()) + "\n")
@@ -186,7 +186,6 @@ class _Session:
 
     env: RecSessionEnv
     policy: BehaviorPolicy
-    policy_name: str
     seed: int
     total_reward: float = 0.0
     num_steps: int = 0
@@ -212,7 +211,7 @@ class _Session:
                 self.policy.remember(view, memory)
                 slates = self.policy.act(view, draws, memory).action
             except Exception as error:
-                error.add_note(f"policy {self.policy_name} failed at step {self.num_steps} of seed {self.seed}")
+                error.add_note(f"at step {self.num_steps} of seed {self.seed}")
                 raise
             if self.policy.action_kind == "proto":
                 subset = {name: values for name, values in view.observation.items() if name in SUBSETS}

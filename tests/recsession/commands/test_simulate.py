@@ -160,14 +160,17 @@ class Raises:
 """
 
 
-def test_own_policy_that_raises_is_named_below_its_traceback(tmp_path):
-    (tmp_path / "repeats_and_raises.py").write_text(OWN)
+def test_own_policy_that_raises_is_named_with_its_line_and_step(tmp_path):
+    file = tmp_path / "repeats_and_raises.py"
+    file.write_text(OWN)
     words = ("simulate", "--policy", "repeats_and_raises:Raises", "--seed", "3")
     with process(*words, cwd=tmp_path) as running:
         assert running.stderr is not None
-        *_, line, last = running.stderr.read().splitlines()
-    assert line == "KeyError: 'slate'"
-    assert last == "policy repeats_and_raises:Raises failed at step 0 of seed 3"
+        (line,) = running.stderr.read().splitlines()
+    assert line.startswith(
+        "recsession: repeats_and_raises:Raises failed (KeyError: 'slate', at step 0 of seed 3, at "
+        f"{file}:8, in act: return {{}}[\"slate\"]); mend it"
+    )
 
 
 def test_positions_that_showed_nothing_are_counted(run, tmp_path):
