@@ -26,7 +26,7 @@ import numpy as np
 
 from offline_data.behavior.base import ACTION_KINDS, ActionKind, BehaviorPolicy, make_behavior, pinned_spec
 from offline_data.collection.corruption import Corruption
-from offline_data.collection.rollout import play_sessions
+from offline_data.collection.rollout import TooManyRows, halves, play_sessions
 from offline_data.store.atomic_files import (
     A_FOLDER,
     claimed_file,
@@ -40,7 +40,7 @@ from offline_data.store.atomic_files import (
 from offline_data.store.dataset import LATENT_LABELS, LoggedDataset
 from offline_data.store.dataset_writer import consumed_events, fill_folder, versions
 from offline_data.store.folder_claim import FolderClaim, as_json, first_difference
-from offline_data.store.stored_arrays import StoredArray, store_arrays
+from offline_data.store.stored_arrays import StoredArray, chained_offsets, store_arrays
 from offline_data.units import Progress, run_units
 from recenv.errors import require, require_range, unknown_name
 from recenv.plain_config import from_plain, to_plain
@@ -213,24 +213,52 @@ class RangeWriter:
         return self.partial / f"range-{sessions.start:012d}-{sessions.stop:012d}-{self._digest}"
 
     def write(self, sessions: range) -> int:
-        """Play a range, unless its file is there, and return its number of sessions.
+        """Play a range, unless it is there, and return its number of sessions; what memory does not hold, in halves.
 
         Args:
             sessions: one of the request's `ranges()`.
 
         Raises:
-            InvalidInput: if the folder cannot be written.
+            InvalidInput: if the folder cannot be written, or a single session does not fit into memory.
+        """
+        if self.is_done(sessions):
+            return len(sessions)
+        try:
+            columns = play_range(self.world, self.policy, self.request, sessions)
+        except TooManyRows:
+            if len(sessions) == 1:
+                raise
+        else:
+            self._store(self.file(sessions), columns)
+            return len(sessions)
+        return sum(map(self.write, halves(sessions)))
+
+    def is_done(self, sessions: range) -> bool:
+        """Return whether a range is there, whole or in halves.
+
+        Args:
+            sessions: one of the request's `ranges()`.
+        """
+        return self.file(sessions).exists() or (len(sessions) > 1 and all(map(self.is_done, halves(sessions))))
+
+    def parts(self, sessions: range) -> list[dict[str, StoredArray]]:
+        """Return the columns of a range that is done, in its parts.
+
+        Args:
+            sessions: one of the request's `ranges()`.
         """
         file = self.file(sessions)
-        if not file.exists():
-            columns = play_range(self.world, self.policy, self.request, sessions)
-            # Others may play the same range at the same time: each writes a file of its own.
-            own = file.with_name(f"{file.name}-{platform.node()}-{os.getpid()}")
-            with claimed_file(own) as temporary, explained(file):
-                with temporary.open("wb") as stream:
-                    store_arrays(stream, columns)
-                temporary.replace(file)
-        return len(sessions)
+        if file.exists() or len(sessions) == 1:
+            return [StoredArray.all_of(file)]
+        return [part for half in halves(sessions) for part in self.parts(half)]
+
+    def _store(self, file: Path, columns: dict[str, np.ndarray]) -> None:
+        # Others may play the same range at the same time: each writes a file of its own.
+        own = file.with_name(f"{file.name}-{platform.node()}-{os.getpid()}")
+        with claimed_file(own) as temporary, explained(file):
+            with temporary.open("wb") as stream:
+                store_arrays(stream, columns)
+            temporary.replace(file)
 
 
 def _pinned(request: LogRequest) -> LogRequest:
@@ -333,7 +361,7 @@ class _RangeUnit:
         return len(self.sessions)
 
     def is_done(self) -> bool:
-        return self.writer.file(self.sessions).exists()
+        return self.writer.is_done(self.sessions)
 
     def run(self, progress: Progress) -> None:
         progress(self.writer.write(self.sessions))
@@ -341,10 +369,10 @@ class _RangeUnit:
 
 def _join(whole: Path, writer: RangeWriter, workers: int) -> None:
     request, world, plain = writer.request, writer.world, writer.plain
-    parts = [StoredArray.all_of(writer.file(sessions)) for sessions in request.ranges()]
+    parts = [part for sessions in request.ranges() for part in writer.parts(sessions)]
     columns: dict[str, Any] = {name: [part[name] for part in parts] for name in parts[0]}
     for name in ("sessions/offsets", "sessions/event_offsets"):
-        columns[name] = _chained([part.load() for part in columns[name]])
+        columns[name] = chained_offsets(columns[name])
     columns |= {f"catalog/{name}": values for name, values in world.catalog.arrays().items()}
     facts = {
         "source": {"kind": "simulator", "request": plain},
@@ -362,8 +390,3 @@ def _join(whole: Path, writer: RangeWriter, workers: int) -> None:
         "quality": request.quality,
     }
     fill_folder(whole, columns, facts, workers=workers)
-
-
-def _chained(parts: list[np.ndarray]) -> np.ndarray:
-    """Return the offsets of a whole whose parts have these, each from zero."""
-    return np.concatenate([[0], np.cumsum(np.concatenate([np.diff(part) for part in parts]))]).astype(np.int64)

@@ -1,4 +1,8 @@
-"""Sessions played to their end by a behavior policy: the one engine under logging, scoring and evaluation."""
+"""Sessions played to their end by a behavior policy: the one engine under logging, scoring and evaluation.
+
+Memory is bounded whatever is asked for: so many sessions are in flight as `FLIGHT_BYTES` hold, and a call whose rows
+would exceed `ROW_BYTES` gives up, to be made again for half of the sessions. Neither changes a bit of a session.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +20,16 @@ from recenv.world import World
 
 # Their state and the policy's scratch stay in the cache; a session that ends makes room for the next.
 SESSIONS_AT_ONCE: Final = 2048
+FLIGHT_BYTES: Final = 1 << 27
+"""Of the sessions in flight and of what a policy weighs for them, about."""
+ROW_BYTES: Final = 160 << 20
+"""Of the rows of one call."""
+_PIECES: Final = 512
+"""Steps whose rows are put together: of a few sessions, the arrays themselves would take more than what is in them."""
+
+
+class TooManyRows(InvalidInput):
+    """The rows of these sessions do not fit into memory; fewer sessions may."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +46,40 @@ class SessionRows:
     def session_returns(self) -> np.ndarray:
         """Return the undiscounted sum of rewards of each session, [S] float64."""
         return np.add.reduceat(self.columns["reward"], self.offsets[:-1])
+
+
+@dataclass(frozen=True)
+class SessionRewards:
+    """What sessions earned, [S] float64 each."""
+
+    first: np.ndarray
+    """The reward of the first step."""
+    total: np.ndarray
+    """The undiscounted sum of rewards."""
+
+
+def play_rewards(
+    world: World, policy: BehaviorPolicy, session_seeds: np.ndarray, behavior_seeds: np.ndarray
+) -> SessionRewards:
+    """Return the rewards of sessions, in memory that does not grow with their length; see `play_sessions`."""
+    try:
+        played = play_sessions(world, policy, session_seeds, behavior_seeds, rewards_only=True)
+        return SessionRewards(played.columns["reward"][played.offsets[:-1]], played.session_returns())
+    except TooManyRows:
+        if len(session_seeds) == 1:
+            raise
+    middle = len(session_seeds) // 2
+    parts = [
+        play_rewards(world, policy, session_seeds[half], behavior_seeds[half])
+        for half in (slice(middle), slice(middle, None))
+    ]
+    return SessionRewards(*(np.concatenate([getattr(part, name) for part in parts]) for name in ("first", "total")))
+
+
+def halves(sessions: range) -> tuple[range, range]:
+    """Return the two halves of a range of sessions."""
+    middle = sessions.start + len(sessions) // 2
+    return range(sessions.start, middle), range(middle, sessions.stop)
 
 
 def play_sessions(
@@ -60,10 +108,11 @@ def play_sessions(
 
     Raises:
         InvalidInput: for no session.
+        TooManyRows: if the rows exceed `ROW_BYTES`.
     """
     count, zero = len(session_seeds), np.zeros(len(session_seeds), np.uint64)
     require(count > 0, "session_seeds is empty; give at least one session")
-    sessions = np.arange(min(count, SESSIONS_AT_ONCE))  # the session in each place of the batch
+    sessions = np.arange(min(count, _sessions_at_once(world, policy)))  # the session in each place of the batch
     begun = len(sessions)
     batch = SessionBatch(world, begun)
     batch.start(sessions, session_seeds[sessions], zero[sessions])
@@ -72,6 +121,7 @@ def play_sessions(
     memory = np.zeros((begun, policy.num_memory))
     slates = np.full((begun, world.config.slate_size), -1, np.int32)
     pieces: list[dict[str, np.ndarray]] = []
+    held = joined = 0
     while len(sessions):
         view = SessionView.of(batch, slates)
         steps = batch.steps.astype(np.int32)
@@ -108,6 +158,13 @@ def play_sessions(
             if policy.action_kind == "proto":
                 piece["proto"] = decision.action
         pieces.append(piece)
+        held += sum(values.nbytes for values in piece.values())
+        if held > ROW_BYTES:
+            raise _too_many_rows(world, piece, count)
+        if len(pieces) - joined == _PIECES:
+            # The pieces from there on become one; those of a full batch are worth little more together than apart.
+            pieces[joined:] = [{name: np.concatenate([each[name] for each in pieces[joined:]]) for name in piece}]
+            joined += 1
         ended = np.flatnonzero(~batch.active)
         if len(ended):
             # What is in a piece stays as it is: arrays that are written on are copied.
@@ -141,17 +198,37 @@ def _check_decision(policy: BehaviorPolicy, decision: Any, count: int) -> None:
     )
 
 
+def _sessions_at_once(world: World, policy: BehaviorPolicy) -> int:
+    """Return how many sessions are played together, by what one of them takes of `FLIGHT_BYTES`, about."""
+    config, catalog = world.config, world.catalog
+    state = SessionBatch(world, 1)
+    engine = sum(values.nbytes for values in (*state.state.values(), state.history.items, state.history.feedback))
+    weighed = config.num_candidates or 0
+    weighed += 3 * catalog.num_items  # a policy may weigh every item, and take exponentials of that
+    drawn = policy.num_memory + policy.num_draws + config.slate_size * (4 + world.num_feedback) + weighed
+    each = 4 * engine + 8 * (drawn + 8 * catalog.embedding_dim)
+    return max(1, min(SESSIONS_AT_ONCE, FLIGHT_BYTES // each))
+
+
+def _too_many_rows(world: World, piece: dict[str, np.ndarray], count: int) -> TooManyRows:
+    each = sum(values.nbytes for values in piece.values()) // len(piece["step"])
+    config = world.config
+    return TooManyRows(
+        f"{'a session has' if count == 1 else 'sessions have'} more than {ROW_BYTES // each:,} steps of {each:,} bytes, "
+        f"and does not fit into memory; lower max_steps={config.max_steps} or slate_size={config.slate_size}"
+    )
+
+
 def _in_order(pieces: list[dict[str, np.ndarray]], num_sessions: int, profile: np.ndarray) -> SessionRows:
     """Return the steps of many sessions as rows ordered by session and step."""
     lengths = np.zeros(num_sessions, np.int64)
     for piece in pieces:
-        lengths[piece["session"]] += 1
+        lengths += np.bincount(piece["session"], minlength=num_sessions)
     offsets = np.concatenate([[0], np.cumsum(lengths)])
-    rows = [offsets[piece["session"]] + piece["step"] for piece in pieces]
+    rows = [offsets[piece.pop("session")] + piece["step"] for piece in pieces]
     columns = {}
-    for name, values in pieces[0].items():
-        if name != "session":
-            columns[name] = np.empty((offsets[-1], *values.shape[1:]), values.dtype)
-            for piece, places in zip(pieces, rows, strict=True):
-                columns[name][places] = piece[name]
+    for name, values in list(pieces[0].items()):
+        columns[name] = np.empty((offsets[-1], *values.shape[1:]), values.dtype)
+        for piece, places in zip(pieces, rows, strict=True):
+            columns[name][places] = piece.pop(name)
     return SessionRows(offsets, profile, columns)

@@ -10,7 +10,7 @@ from typing import Any, Final
 import numpy as np
 
 from offline_data.behavior.base import WORLD_EXPERT, ActionKind, BehaviorPolicy, make_behavior
-from offline_data.collection.rollout import play_sessions
+from offline_data.collection.rollout import play_rewards
 from recenv.errors import require, require_range
 from recenv.random_streams import derive_seeds
 from recenv.statistics import Interval
@@ -149,7 +149,7 @@ def evaluate_returns(
         users = derive_seeds(seed, f"{role} users", index)
         # This string is part of the references' identity: another word, other returns.
         draws = derive_seeds(seed, f"{role} luck", index)
-        returns[index] = play_sessions(world, policy, users, draws, rewards_only=True).session_returns()
+        returns[index] = play_rewards(world, policy, users, draws).total
         if progress:
             progress(len(index))
     return returns

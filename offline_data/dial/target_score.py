@@ -15,8 +15,9 @@ from typing import Any, Final
 
 import numpy as np
 
-from offline_data.behavior.base import WORLD_EXPERT, in_world
+from offline_data.behavior.base import WORLD_EXPERT, BehaviorPolicy, in_world
 from offline_data.collection.collection import LogRequest, play_range
+from offline_data.collection.rollout import TooManyRows, halves
 from offline_data.dial.quality import Spec, as_spec, mixture_spec, precise_reference
 from recenv.errors import InvalidInput, require_range
 from recenv.world import make_world
@@ -134,11 +135,19 @@ class _Dial:
         request, total = self._at(good_fraction), 0.0
         policy = request.policy(self.world)
         for sessions in ranges:
-            vector = play_range(self.world, policy, request, sessions)["rows/reward_vector"]
-            total += float((vector.sum(axis=0, dtype=np.float64) * self.world.reward_weights).sum())
+            total += self._total(policy, request, sessions)
             if self.progress:
                 self.progress(len(sessions))
         return self.reference.normalized_score(total / sum(map(len, ranges)))
+
+    def _total(self, policy: BehaviorPolicy, request: LogRequest, sessions: range) -> float:
+        try:
+            vector = play_range(self.world, policy, request, sessions)["rows/reward_vector"]
+            return float((vector.sum(axis=0, dtype=np.float64) * self.world.reward_weights).sum())
+        except TooManyRows:
+            if len(sessions) == 1:
+                raise
+        return sum(self._total(policy, request, half) for half in halves(sessions))
 
     def setting(self, good_fraction: float, target_score: float | None = None) -> LogRequest:
         """Return the request at a good fraction, with what the manifest is to say of its quality."""

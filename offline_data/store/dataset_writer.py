@@ -19,11 +19,11 @@ import numpy as np
 
 from offline_data.store.atomic_files import make_folder, new_folder, unwritable, write_json
 from offline_data.store.dataset import FORMAT, FORMAT_VERSION, LoggedDataset, manifest_checksum
-from offline_data.store.stored_arrays import StoredArray, as_bytes
+from offline_data.store.stored_arrays import ShiftedOffsets, StoredArray, as_bytes
 
 _BYTES_AT_ONCE: Final = 1 << 22
 
-Piece = np.ndarray | StoredArray
+Piece = np.ndarray | StoredArray | ShiftedOffsets
 Pieces = Piece | Sequence[Piece]
 
 
@@ -134,7 +134,7 @@ def _write_column(path: Path, pieces: Pieces) -> dict[str, Any]:
 
 
 def _chunks(part: Piece) -> Iterable[memoryview]:
-    if isinstance(part, StoredArray):
+    if not isinstance(part, np.ndarray):
         return part.chunks()
     flat = as_bytes(part)
     return (flat[start : start + _BYTES_AT_ONCE] for start in range(0, len(flat), _BYTES_AT_ONCE))

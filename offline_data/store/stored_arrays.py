@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Final
@@ -83,6 +83,37 @@ class StoredArray:
     def load(self) -> np.ndarray:
         """Return the array; see `chunks`."""
         return np.frombuffer(b"".join(bytes(chunk) for chunk in self.chunks()), self.dtype).reshape(self.shape)
+
+
+@dataclass(frozen=True)
+class ShiftedOffsets:
+    """The offsets of a part within a whole, without their first one, which is the last of the part before."""
+
+    part: StoredArray
+    """[S + 1] int64, from zero."""
+    start: int
+    """Where the part begins in the whole."""
+    dtype: np.dtype = np.dtype(np.int64)  # noqa: RUF009 (it is immutable)
+    """Of the offsets."""
+
+    @property
+    def shape(self) -> tuple[int]:
+        """As of an array."""
+        return (self.part.shape[0] - 1,)
+
+    def chunks(self) -> Iterator[memoryview]:
+        """Yield the bytes; see `StoredArray.chunks`."""
+        yield as_bytes(self.part.load()[1:] + self.start)
+
+
+def chained_offsets(parts: Sequence[StoredArray]) -> list[np.ndarray | ShiftedOffsets]:
+    """Return the offsets of a whole, in pieces, whose parts have these, each from zero."""
+    pieces: list[np.ndarray | ShiftedOffsets] = [np.zeros(1, np.int64)]
+    start = 0
+    for part in parts:
+        pieces.append(ShiftedOffsets(part, start))
+        start += int(part.load()[-1])
+    return pieces
 
 
 def store_arrays(stream: BinaryIO, arrays: Mapping[str, np.ndarray]) -> None:

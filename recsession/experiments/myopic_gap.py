@@ -14,7 +14,7 @@ from typing import Any, Final
 import numpy as np
 
 from offline_data.behavior.base import make_behavior
-from offline_data.collection.rollout import SessionRows, play_sessions
+from offline_data.collection.rollout import SessionRewards, play_rewards
 from recenv.dynamics.user_models.base import UserModel
 from recenv.errors import InvalidInput, require, require_range
 from recenv.families import USER_MODELS
@@ -112,19 +112,19 @@ def myopic_gap(world: World, family: OracleFamily, num_sessions: int, seed: int)
     """
     require_range("num_sessions", num_sessions, 2, 2**31 - 1, integer=True)
 
-    def play(spec: Spec | str, role: str) -> SessionRows:
+    def play(spec: Spec | str, role: str) -> SessionRewards:
         # These strings are part of the sessions' identity.
         users, draws = (derive_seeds(seed, f"gap {role} {who}", np.arange(num_sessions)) for who in ("users", "luck"))
-        return play_sessions(world, make_behavior(world, spec), users, draws, rewards_only=True)
+        return play_rewards(world, make_behavior(world, spec), users, draws)
 
-    first = _first_rewards(play(family.greedy, "selection"))
+    first = play(family.greedy, "selection").first
     leads, returns = [], []
     for spec in family.far_sighted:
-        rows = play(spec, "selection")
-        leads.append(Interval.of(first - _first_rewards(rows)))
-        returns.append(float(rows.session_returns().mean()))
+        rewards = play(spec, "selection")
+        leads.append(Interval.of(first - rewards.first))
+        returns.append(float(rewards.total.mean()))
     spec = family.far_sighted[int(np.argmax(returns))]
-    uniform, greedy, far_sighted = (play(s, "fresh").session_returns() for s in ("uniform", family.greedy, spec))
+    uniform, greedy, far_sighted = (play(s, "fresh").total for s in ("uniform", family.greedy, spec))
     return MyopicGap(
         Interval.of(uniform),
         Interval.of(greedy),
@@ -154,7 +154,3 @@ def paired_ratio(numerator: np.ndarray, denominator: np.ndarray) -> Interval:
     ratio = float(numerator.mean()) / mean
     # The ratio moves with a user's values by this much: its linearisation has the ratio for a mean.
     return Interval.of(ratio + (numerator - ratio * denominator) / mean)
-
-
-def _first_rewards(rows: SessionRows) -> np.ndarray:
-    return rows.columns["reward"][rows.offsets[:-1]]
