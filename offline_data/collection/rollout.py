@@ -212,10 +212,10 @@ def _sessions_at_once(world: World, policy: BehaviorPolicy) -> int:
 
 def _too_many_rows(world: World, piece: dict[str, np.ndarray], count: int) -> TooManyRows:
     each = sum(values.nbytes for values in piece.values()) // len(piece["step"])
-    config = world.config
+    config, who = world.config, "a session has" if count == 1 else f"{count:,} sessions have"
     return TooManyRows(
-        f"{'a session has' if count == 1 else 'sessions have'} more than {ROW_BYTES // each:,} steps of {each:,} bytes, "
-        f"and does not fit into memory; lower max_steps={config.max_steps} or slate_size={config.slate_size}"
+        f"{who} more than {ROW_BYTES // each:,} steps of {each:,} bytes, and these do not fit into memory; lower "
+        f"max_steps={config.max_steps} or slate_size={config.slate_size}"
     )
 
 
