@@ -13,10 +13,11 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from functools import cached_property
+from functools import cache, cached_property
 from importlib import metadata
 from typing import Any, Final, Generic, TypeVar
 
@@ -143,14 +144,20 @@ class Registry(Generic[Part]):
         """Return the part that is registered as `name`, or an entry point.
 
         Raises:
-            InvalidInput: if no part has that name, where the nearest one is suggested, or an entry point's module
-                cannot be imported.
+            InvalidInput: if no part has that name, where the nearest one is suggested, if two entry points have it, or
+                if one's module cannot be imported.
         """
+        points = self._entry_points
         if name not in self._parts:
             if name in self._sources:
                 importlib.import_module(self._sources[name].module)
-            elif name in self._entry_points:
-                self._parts[name] = self._checked(import_class(self.kind, self._entry_points[name].value), name)
+            elif name in points:
+                require(
+                    len(points[name]) == 1,
+                    f"{self.kind} {name!r} is installed twice, as {' and as '.join(points[name])}; uninstall one of "
+                    "them, or name the one that you mean in that way",
+                )
+                self._parts[name] = self._checked(import_class(self.kind, points[name][0]), name)
             else:
                 raise unknown_name(self.kind, name, self.registered())
         return self._parts[name]
@@ -171,12 +178,14 @@ class Registry(Generic[Part]):
 
         Args:
             part: a part, or the `Config` of one that was resolved or registered.
+
+        Raises:
+            InvalidInput: for the config of two, a class and its heir.
         """
-        for name, known in self._parts.items():
-            if part in (known, config_of(known)):
-                own = name in self._sources or name in self._entry_points
-                return name if own else _path_of(known)
-        return _path_of(part)
+        known = part if part in self._parts.values() else self._whose(part)
+        names = (name for name, each in self._parts.items() if each is known)
+        own = next((name for name in names if name in self._sources or name in self._entry_points), None)
+        return own or _path_of(known or part)
 
     def part_of(self, config: Any) -> Part:
         """Return the part whose `Config` an object is an instance of.
@@ -185,18 +194,23 @@ class Registry(Generic[Part]):
             InvalidInput: if the object is no part's config, or that of two, a class and its heir.
         """
         kind = type(config)
-        fitting = {_path_of(known): known for known in self._parts.values() if kind is config_of(known)}
-        require(
-            len(fitting) < 2,
-            f"{config!r} is the config of {' and of '.join(fitting)}, and says of which by nothing; give each its own",
-        )
-        if fitting:
-            return fitting.popitem()[1]
+        own = self._whose(kind)
+        if own is not None:
+            return own
         name = getattr(config, "name", None)
         known = self.get(name) if isinstance(name, str) else None
         if known is None or config_of(known) is not kind:
             raise InvalidInput(f"{config!r} is no config of a {self.kind}; pass one, or resolve its part first")
         return known
+
+    def _whose(self, config: type) -> Part | None:
+        """Return the part that has a class for its `Config`, of those that are known."""
+        fitting = {_path_of(known): known for known in self._parts.values() if config is config_of(known)}
+        require(
+            len(fitting) < 2,
+            f"{config.__name__} is the config of {' and of '.join(fitting)}, and does not say of which; give each one",
+        )
+        return next(iter(fitting.values()), None)
 
     def _imported(self, spec: str) -> Part:
         module_name, _, _ = spec.partition(":")
@@ -207,7 +221,7 @@ class Registry(Generic[Part]):
             or module_name in sys.modules
             or top in OWN_PACKAGES
             or bool(allowed & _permitted.get())
-            or any(point.value == spec for point in self._entry_points.values()),
+            or any(spec in values for values in self._entry_points.values()),
             f"{source} names the {self.kind} {spec!r}, and nothing is imported because a file says so; if you trust "
             f"it, allow its module: --allow-import {module_name}, or allow_imports=({module_name!r},)",
         )
@@ -236,11 +250,34 @@ class Registry(Generic[Part]):
         return registered_parts(self.package)
 
     @cached_property
-    def _entry_points(self) -> dict[str, metadata.EntryPoint]:
-        """Those of what is installed: what lies in the folder that is worked in may have come with a stranger's log."""
-        folders = [folder for folder in sys.path if not is_working_folder(folder)]
-        found = [each.entry_points.select(group=self.group) for each in metadata.distributions(path=folders)]
-        return {point.name: point for points in reversed(found) for point in points}  # the first on the path has it
+    def _entry_points(self) -> dict[str, tuple[str, ...]]:
+        """What is installed by each name, as `MODULE:CLASS`; the name of a part of the folder stays that part's."""
+        # What lies in the folder that is worked in may have come with a stranger's log.
+        folders = tuple(folder for folder in sys.path if not is_working_folder(folder))
+        found: dict[str, dict[str, None]] = {}
+        for name, value in _installed(folders).get(self.group, ()):
+            found.setdefault(name, {})[value] = None  # a distribution may lie on the path twice
+        for name in found.keys() & self._sources.keys():
+            warnings.warn(
+                f"the installed {self.kind} {name!r}, {' and '.join(found.pop(name))}, has the name of one of "
+                f"{self.package}, which acts; ask its author for another name, or name it in that way",
+                stacklevel=2,
+            )
+        return {name: tuple(values) for name, values in found.items()}
+
+
+@cache
+def _installed(folders: tuple[str, ...]) -> dict[str, list[tuple[str, str]]]:
+    """Return name and value of our families' entry points in some folders, by group."""
+    groups: dict[str, list[tuple[str, str]]] = {}
+    known: set[str] = set()  # of a distribution that is installed twice, the first on the path is the one
+    for distribution in metadata.distributions(path=list(folders)):
+        points = [point for point in distribution.entry_points if point.group.startswith("recsession.")]
+        if points and distribution.name not in known:
+            known.add(distribution.name)
+            for point in points:
+                groups.setdefault(point.group, []).append((point.name, point.value))
+    return groups
 
 
 def _found_in(given: object) -> str:

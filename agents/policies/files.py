@@ -35,8 +35,13 @@ def save_policy(path: Path, policy: Policy) -> None:
         policy: on any device, of any dtype; its keys in a batch are not kept.
 
     Raises:
-        InvalidInput: if the file cannot be written.
+        InvalidInput: if the file cannot be written, or the policy's config is that of another class, a parent say.
     """
+    part = POLICIES.part_of(policy.config)
+    require(
+        part is type(policy),
+        f"{type(policy).__name__} has the config of {part.__name__}, and would be read back as one; give it its own",
+    )
     space = policy.space
     facts = asdict(space) | {"session": None if space.session is None else space.session.to_dict()}
     items = {name: torch.from_numpy(np.array(facts.pop(name))) for name in ("embeddings", "popularity")}

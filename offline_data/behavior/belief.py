@@ -29,6 +29,7 @@ from offline_data.ranking.plackett_luce import Utilities, inner_products
 from offline_data.ranking.ranking import RankingConfig, RankingPolicy, ridge, unit
 from recenv.dynamics.choice_models.multinomial_logit import MultinomialLogit
 from recenv.errors import InvalidInput, require_range
+from recenv.families import CHOICE_MODELS
 from recenv.random_streams import INITIAL, derive_seeds, uniforms
 from recenv.world import World
 
@@ -76,9 +77,10 @@ class BeliefPolicy(RankingPolicy):
 
     def __init__(self, world: World, config: BeliefConfig, action_kind: ActionKind) -> None:
         super().__init__(world, config, action_kind)
-        if not isinstance(world.choice, MultinomialLogit):
+        if type(world.choice) is not MultinomialLogit:  # an heir may click otherwise
+            choice = CHOICE_MODELS.name_of(type(world.choice))
             raise InvalidInput(
-                f"choice={world.choice.name!r}, and belief reads clicks of multinomial_logit; choose another behavior"
+                f"choice={choice!r}, and belief reads clicks of multinomial_logit; choose another behavior"
             )
         self._choice = world.choice
         # Log-likelihood of each particle, and the items consumed so far.

@@ -19,7 +19,7 @@ from typing import Any, Final, Literal
 
 import numpy as np
 
-from offline_data.fitting.click_kernel import PARAMETERS
+from offline_data.fitting.click_kernel import FAMILIES, PARAMETERS
 from offline_data.fitting.click_likelihood import ClickLikelihood
 from offline_data.fitting.feedback_estimates import leave_estimates, like_estimates
 from offline_data.fitting.held_out import HeldOut
@@ -32,7 +32,7 @@ from offline_data.fitting.maximum_likelihood import (
 )
 from offline_data.store.dataset import LoggedDataset
 from recenv.errors import require, require_range, unknown_name
-from recenv.families import USER_MODELS
+from recenv.families import CHOICE_MODELS, USER_MODELS
 from recenv.random_streams import derive_seeds
 from recenv.session_config import SessionConfig
 from recenv.statistics import Interval, reliability
@@ -121,7 +121,7 @@ def fit_user_model(
         "one that has",
     )
     require(
-        config.choice.click_constant is not None,
+        config.choice.click_constant is not None and CHOICE_MODELS.name_of(type(config.choice)) in FAMILIES,
         f"choice={config.choice!r} has no likelihood that fit knows; fit a log of one that names its click_constant",
     )
     follows = interest == "mean_path" and USER_MODELS.part_of(config.user_model).follows_mean_path

@@ -254,7 +254,7 @@ class VectorSemanticIdAction(VectorForm):
             subset: what is offered to those.
             rows: the mask, [B].
         """
-        masks = self._coded.masks(subset, np.count_nonzero(rows))
+        masks = self._coded.masks(subset, int(np.count_nonzero(rows)))
         if len(masks) < self.num_envs:
             whole = np.zeros((self.num_envs, masks.shape[1]), np.bool_)
             whole[rows] = masks

@@ -77,13 +77,14 @@ def test_names_are_listed_without_an_import(family):
 def install(tmp_path, monkeypatch) -> Callable[..., None]:
     """Install a distribution that has entry points for parts of the toys' family."""
 
-    def write(**points: str) -> None:
-        folder = tmp_path / "site" / "shop-1.0.dist-info"
-        folder.mkdir(parents=True)
-        (folder / "METADATA").write_text("Metadata-Version: 2.1\nName: shop\nVersion: 1.0\n")
+    def write(name: str = "shop", folder: str = "", **points: str) -> None:
+        site = tmp_path / (folder or f"{name}-site")
+        info = site / f"{name}-1.0.dist-info"
+        info.mkdir(parents=True)
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
         lines = [f"{name} = {value}" for name, value in points.items()]
-        (folder / "entry_points.txt").write_text("\n".join(["[recsession.toys]", *lines, "[others]", "no = no:No"]))
-        monkeypatch.syspath_prepend(folder.parent)
+        (info / "entry_points.txt").write_text("\n".join(["[recsession.toys]", *lines, "[others]", "no = no:No"]))
+        monkeypatch.syspath_prepend(site)
 
     return write
 
@@ -109,10 +110,41 @@ def test_an_entry_point_needs_no_permission_however_a_file_names_it(family, inst
             family.resolve("broken")
 
 
+def test_an_installed_part_with_the_name_of_one_of_the_family_is_warned_of(family, install):
+    install(first=f"{SHOP}.toys:Own")
+    with pytest.warns(
+        UserWarning, match=f"installed toy part 'first', {SHOP}.toys:Own, has the name of one of {FAMILY}"
+    ):
+        first = family.resolve("first")
+    assert first.__module__ == f"{FAMILY}.first"
+    assert family.resolve("first") is first  # and once is enough
+    assert family.resolve(f"{SHOP}.toys:Own").__name__ == "Own"
+
+
+def test_a_name_that_is_installed_twice_means_neither(family, install):
+    install(bought=f"{SHOP}.toys:Own")
+    install("mall", bought=f"{SHOP}.toys:Nameless")
+    with pytest.raises(
+        InvalidInput, match=f"'bought' is installed twice, as {SHOP}.toys:Nameless and as {SHOP}.toys:Own"
+    ):
+        family.resolve("bought")
+    with reading("manifest.json"):  # and each by its way needs no permission, as ever
+        assert family.resolve(f"{SHOP}.toys:Own").__name__ == "Own"
+
+
+def test_a_distribution_that_lies_on_the_path_twice_is_one(family, install):
+    install(bought=f"{SHOP}.toys:Nameless")
+    install(folder="again", bought=f"{SHOP}.toys:Own")
+    assert family.resolve("bought").__name__ == "Own"
+
+
 def test_a_config_of_a_class_and_its_heir_is_not_taken_for_the_class_s(family):
     first, heir = (family.resolve(f"{SHOP}.toys:{name}") for name in ("Nameless", "NamelessHeir"))
     with pytest.raises(InvalidInput, match=r"is the config of .*:Nameless and of .*:NamelessHeir"):
         family.part_of(heir.Config())
+    with pytest.raises(InvalidInput, match=r"is the config of .*:Nameless and of .*:NamelessHeir"):
+        family.name_of(heir.Config)
+    assert family.name_of(heir) == f"{SHOP}.toys:NamelessHeir"
     assert family.name_of(first) == f"{SHOP}.toys:Nameless"
 
 

@@ -18,7 +18,7 @@ from agents.nn.session_space import SessionSpace
 from agents.nn.tensor_files import save_tensors
 from agents.policies.base import make_policy
 from agents.policies.files import load_policy, save_policy
-from agents.policies.gaussian import GaussianPolicyConfig
+from agents.policies.gaussian import GaussianPolicy, GaussianPolicyConfig
 from agents.testing.policy_cases import perturb, policy_case, policy_config, world_of
 from recenv.errors import InvalidInput
 from tests.agents.policies.policy_cases import every_case, every_policy
@@ -34,6 +34,16 @@ def saved(name: str, folder: Path) -> Path:
 def rewritten(file: Path, content: dict[str, Any], **changes: Any) -> Path:
     save_tensors(file, "policy", {**content, **changes})
     return file
+
+
+def test_an_heir_with_its_parents_config_is_not_saved_as_its_parent(tmp_path):
+    class Heir(GaussianPolicy):
+        """Would come back as a Gaussian."""
+
+    policy = Heir(SessionSpace.of_world(world_of("plain")), policy_config("gaussian"))
+    with pytest.raises(InvalidInput, match="Heir has the config of GaussianPolicy, and would be read back as one"):
+        save_policy(tmp_path / "policy", policy)
+    assert not (tmp_path / "policy").exists()
 
 
 @every_case

@@ -10,6 +10,7 @@ import pytest
 
 from offline_data.behavior.base import ActionKind, SessionView, make_behavior
 from offline_data.behavior.belief import BeliefPolicy
+from recenv.dynamics.choice_models.multinomial_logit import MultinomialLogit
 from recenv.engine.session_batch import SessionBatch
 from recenv.errors import InvalidInput
 from recenv.session_config import SessionConfig
@@ -17,6 +18,14 @@ from recenv.world import make_world
 from tests.reference import interest_exploration_reference as reference
 
 pytestmark = pytest.mark.kernels
+
+
+class Shy(MultinomialLogit):
+    """An heir that clicks nothing: no likelihood of its parent's is its own."""
+
+    def choose(self, utilities, draws, clicked) -> None:
+        clicked[:] = -1
+
 
 SMALL = {"num_items": 12, "slate_size": 3, "embedding_dim": 3, "num_topics": 3, "topic_spread": 0.7}
 
@@ -153,7 +162,8 @@ def test_particles_are_users_of_the_model_and_the_world_s_own(world):
     np.testing.assert_array_equal(policy.particles["interest"], made(world, num_particles=500).particles["interest"])
 
 
-def test_another_choice_model_is_refused(world):
-    other = make_world(world.config.override(choice="exponential_cascade"))
-    with pytest.raises(InvalidInput, match=r"choice='exponential_cascade', and belief reads clicks of multinomial"):
+@pytest.mark.parametrize("choice", ["exponential_cascade", f"{__name__}:Shy"])
+def test_another_choice_model_is_refused(world, choice):
+    other = make_world(world.config.override(choice=choice))
+    with pytest.raises(InvalidInput, match=f"choice='{choice}', and belief reads clicks of multinomial"):
         made(other)

@@ -13,6 +13,7 @@ from scipy.optimize import minimize
 import recenv  # noqa: F401  (registers the environment)
 from offline_data.collection.collection import LogRequest, collect
 from offline_data.fitting.user_fit import PARAMETERS, fit_user_model, holdout, parameters_of
+from recenv.dynamics.choice_models.multinomial_logit import MultinomialLogit
 from recenv.errors import InvalidInput
 from recenv.families import USER_MODELS
 from recenv.session_config import SessionConfig
@@ -245,6 +246,18 @@ def test_a_choice_model_without_a_likelihood_is_refused(logged, monkeypatch):
     monkeypatch.setattr(type(log.config.choice), "click_constant", None)
     with pytest.raises(InvalidInput, match="has no likelihood that fit knows; fit a log of one that names its click_c"):
         fit_user_model(log)
+
+
+class Shy(MultinomialLogit):
+    """An heir that clicks nothing: no likelihood of its parent's is its own."""
+
+    def choose(self, utilities, draws, clicked) -> None:
+        clicked[:] = -1
+
+
+def test_an_heir_of_a_choice_model_is_not_fitted_as_its_parent(logged):
+    with pytest.raises(InvalidInput, match=r"choice=Shy\(.* has no likelihood that fit knows"):
+        fit_user_model(logged(0, 100, **EXACT, choice=f"{__name__}:Shy"))
 
 
 def test_a_profile_of_noise_is_no_better_than_a_constant_rate(logged):
