@@ -7,6 +7,7 @@ import os
 import re
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -51,35 +52,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: the words after `recsession`; None takes the process's own.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
-    if not words or words[0] in ("-h", "--help"):
-        print(_usage())
-        return 0
-    if words[0] == "--version":
-        from importlib.metadata import version
-
-        print(f"recsession {version('recsession')}")
-        return 0
     try:
-        words, allowed = _allowed_imports(words)
-        if (allowed or any(map(_MODULE_CLASS.search, words))) and str(Path.cwd()) not in sys.path:
-            sys.path.append(str(Path.cwd()))  # last, so that nothing there hides a package
-        name = words[0]
-        if name not in COMMANDS:
-            raise unknown_name("command", name, COMMANDS)
-        with permit_imports(allowed), blaming_outside_code():
-            code = _run(name, words[1:])
+        _check_streams()
+        try:
+            code = _answer(words)
+        except SystemExit:  # after --help
+            sys.stdout.flush()
+            raise
         sys.stdout.flush()
     except InvalidInput as error:
-        print(f"recsession: {error}", file=sys.stderr)
+        _tell(f"recsession: {error}")
         return 2
     except BrokenPipeError:
-        # Whoever reads, such as `head`, has seen enough; Python would complain when it flushes for the last time.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _stdout_is_lost()  # whoever reads, such as `head`, has seen enough
         return 141
     except OSError as error:
-        print(
-            f"recsession: {shown(error.filename or 'file system')}: {shown(error.strerror or error)}", file=sys.stderr
-        )
+        what = error.filename or ("standard output" if _stdout_is_lost() else "file system")
+        _tell(f"recsession: {shown(what)}: {shown(error.strerror or error)}")
         return 2
     except KeyboardInterrupt:
         return _stopped()
@@ -89,6 +78,50 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         return _stopped()
     return code
+
+
+def _answer(words: list[str]) -> int:
+    if not words or words[0] in ("-h", "--help"):
+        print(_usage())
+    elif words[0] == "--version":
+        from importlib.metadata import version
+
+        print(f"recsession {version('recsession')}")
+    else:
+        words, allowed = _allowed_imports(words)
+        if (allowed or any(map(_MODULE_CLASS.search, words))) and str(Path.cwd()) not in sys.path:
+            sys.path.append(str(Path.cwd()))  # last, so that nothing there hides a package
+        name = words[0]
+        if name not in COMMANDS:
+            raise unknown_name("command", name, COMMANDS)
+        with permit_imports(allowed), blaming_outside_code():
+            return _run(name, words[1:])
+    return 0
+
+
+def _check_streams() -> None:
+    """Refuse a standard output that is closed, whose number the next file would get; errors may go nowhere."""
+    for number, stream in enumerate((sys.stdin, sys.stdout, sys.stderr)):
+        if stream is None:
+            os.open(os.devnull, os.O_RDWR)  # the lowest number that is free, which is this one
+            if number == 2:
+                sys.stderr = open(os.devnull, "w")  # noqa: SIM115 (as long as the process lives)
+    require(sys.stdout is not None, "standard output is closed; send it somewhere, as in > results.txt")
+
+
+def _tell(sentence: str) -> None:
+    with suppress(OSError):  # what nobody can be told is in the exit code
+        print(sentence, file=sys.stderr)
+
+
+def _stdout_is_lost() -> bool:
+    """Return whether standard output takes no more; Python would complain when it flushes for the last time."""
+    try:
+        print(flush=True)  # without a buffer there is nothing left to flush
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return True
+    return False
 
 
 def _allowed_imports(words: list[str]) -> tuple[list[str], list[str]]:
@@ -110,7 +143,7 @@ def _allowed_imports(words: list[str]) -> tuple[list[str], list[str]]:
 
 
 def _stopped() -> int:
-    print("\nrecsession: stopped; run the same command again to go on", file=sys.stderr)
+    _tell("\nrecsession: stopped; run the same command again to go on")
     return 130
 
 

@@ -169,7 +169,7 @@ def test_own_policy_that_raises_is_named_with_its_line_and_step(tmp_path):
         (line,) = running.stderr.read().splitlines()
     assert line.startswith(
         "recsession: repeats_and_raises:Raises failed (KeyError: 'slate', at step 0 of seed 3, at "
-        f"{file}:8, in act: return {{}}[\"slate\"]); mend it"
+        f'{file}:8, in act: return {{}}["slate"]); mend it'
     )
 
 
