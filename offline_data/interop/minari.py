@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     import h5py
 
 ROWS_AT_ONCE: Final = 8192
+BLOCK_BYTES: Final = 1 << 26
 MANIFEST_KEY: Final = "recsession_manifest"
 
 DATA_FILE: Final = "main_data.hdf5"
@@ -83,7 +84,7 @@ def export_minari(
         file = folder / "data" / DATA_FILE
         file.parent.mkdir()
         with _as_os_errors(), h5py.File(file, "w", libver="latest", track_order=True) as store:
-            for block in session_blocks(dataset, ROWS_AT_ONCE):
+            for block in session_blocks(dataset, _rows_at_once(dataset)):
                 _write_sessions(store, dataset, builder, block, environment.action_space.dtype)
                 if progress:
                     progress(len(block.lengths))
@@ -138,6 +139,13 @@ def _as_os_errors() -> Iterator[None]:
         if told is None:
             raise
         raise OSError(int(told[1]), told[2]) from error
+
+
+def _rows_at_once(dataset: LoggedDataset) -> int:
+    """Return the rows of a block: their observations, in which histories are written out, fit into `BLOCK_BYTES`."""
+    history = dataset.history_length * 4 * (1 + dataset.events["feedback"].shape[1])
+    profile = dataset.sessions["profile"].nbytes // dataset.num_sessions
+    return max(1, min(ROWS_AT_ONCE, BLOCK_BYTES // (history + profile)))
 
 
 def _environment(dataset: LoggedDataset) -> gymnasium.Env[Any, Any]:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 SHOWN_AT_ONCE: Final = 1 << 17
+BATCH_BYTES: Final = 1 << 26
 _STEP_COLUMNS: Final = ("terminated", "truncated", "behavior_log_prob", "timestamp", "day", "session_number", "proto")
 _OWN_NAMES: Final = frozenset(
     ("session_id", "step", "position", "item_id", "user_id", "reward", "prefix_log_prob", *_STEP_COLUMNS)
@@ -67,7 +68,9 @@ def export_parquet(dataset: LoggedDataset, out: str | Path, *, progress: Callabl
 
 
 def _row_ranges(dataset: LoggedDataset) -> Iterator[range]:
-    size = max(SHOWN_AT_ONCE // dataset.slate_size, 1)
+    # A proto-action is written with every item of its slate.
+    wide = dataset.rows["proto"].shape[1] if "proto" in dataset.rows else 0
+    size = max(min(SHOWN_AT_ONCE, BATCH_BYTES // (4 * wide + 128)) // dataset.slate_size, 1)
     return (range(start, min(start + size, dataset.num_rows)) for start in range(0, dataset.num_rows, size))
 
 

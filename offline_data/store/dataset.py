@@ -23,6 +23,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from offline_data.store.session_blocks import session_blocks
 from recenv.errors import InvalidInput, require
 from recenv.json_text import read_json
 from recenv.registry import reading
@@ -232,7 +233,10 @@ class LoggedDataset:
 
     def session_returns(self) -> np.ndarray:
         """Return the undiscounted sum of rewards of each session, [S] float64."""
-        return np.add.reduceat(self.reward(), self.offsets[:-1])
+        returns = np.empty(self.num_sessions)
+        for block in session_blocks(self):
+            returns[block.sessions] = np.add.reduceat(self.reward(block.rows), block.first)
+        return returns
 
     def open_latent_labels(self) -> np.ndarray:
         """Return which component of the mixture acted, int8: for diagnosis, never for learning.

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from offline_data.store.dataset import LoggedDataset
+if TYPE_CHECKING:
+    from offline_data.store.dataset import LoggedDataset
 
 ROWS_AT_ONCE: Final = 1 << 18
+BLOCK_BYTES: Final = 1 << 28
+"""Of the columns of a block's rows."""
 
 
 @dataclass(frozen=True)
@@ -45,9 +48,12 @@ def session_blocks(dataset: LoggedDataset, rows_at_once: int | None = None) -> I
 
     Args:
         dataset: the log.
-        rows_at_once: rows of a block; None for `ROWS_AT_ONCE`.
+        rows_at_once: rows of a block; None for `ROWS_AT_ONCE`, or fewer where these would exceed `BLOCK_BYTES`.
     """
-    offsets, start, most = dataset.offsets, 0, ROWS_AT_ONCE if rows_at_once is None else rows_at_once
+    if rows_at_once is None:
+        each = sum(column.nbytes for column in dataset.rows.values()) // max(dataset.num_rows, 1)
+        rows_at_once = max(1, min(ROWS_AT_ONCE, BLOCK_BYTES // max(each, 1)))
+    offsets, start, most = dataset.offsets, 0, rows_at_once
     while start < dataset.num_sessions:
         stop = max(int(np.searchsorted(offsets, offsets[start] + most, side="right")) - 1, start + 1)
         ends = np.asarray(offsets[start : stop + 1])
