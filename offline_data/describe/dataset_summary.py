@@ -46,16 +46,17 @@ def summarize(dataset: LoggedDataset, quality: Mapping[str, Any] | None = None) 
             and `expert` and `noise`, the specs; None for what the manifest says.
 
     Returns:
-        By section, None where the log has no such thing: `size`, `source`, `session_return` and `session_length` (a
-        `Distribution` with an `interval` of the mean that allows for users with several sessions), `ends`, `rewards`,
-        `feedback`, `normalized_score`, `propensity`, `overlap`, `coverage`, `injected`, `latent`, `checks` and
-        `columns`.
+        By section, None where the log has no such thing: `size`, `source`, `times` (`first` and `last`),
+        `session_return` and `session_length` (a `Distribution` with an `interval` of the mean that allows for users
+        with several sessions), `ends`, `rewards`, `feedback`, `normalized_score`, `propensity`, `overlap`, `coverage`,
+        `injected`, `latent`, `checks` and `columns`.
     """
     quality = dataset.manifest.get("quality") if quality is None else quality
     session_return = _session_distribution(dataset, lambda block: _returns(dataset, block))
     return {
         "size": _size(dataset),
         "source": _source(dataset),
+        "times": time_range(dataset),
         "session_return": session_return,
         "session_length": _session_distribution(dataset, lambda block: block.lengths, whole=True),
         "ends": _ends(dataset),
@@ -130,11 +131,23 @@ def _source(dataset: LoggedDataset) -> dict[str, Any]:
         "kind": dataset.manifest["source"].get("kind"),
         "reader": dataset.manifest["source"].get("reader"),
         "lacking": dataset.manifest["source"].get("lacking", []),
+        "remarks": dataset.manifest["source"].get("remarks", []),
         "user_model": USER_MODELS.name_of(type(dataset.config.user_model)) if dataset.has_world else None,
         "world_hash": dataset.manifest.get("world_hash"),
         "action_kind": dataset.action_kind,
         "behavior": dataset.manifest["source"].get("request", {}).get("behavior"),
     }
+
+
+def time_range(dataset: LoggedDataset) -> dict[str, float] | None:
+    """Return the first and the last time of a log, seconds since 1970, or None if it has none."""
+    if "timestamp" not in dataset.rows:
+        return None
+    ends = [
+        (float(times.min()), float(times.max()))
+        for times in (dataset.rows["timestamp"][block.rows] for block in session_blocks(dataset))
+    ]
+    return {"first": min(low for low, _ in ends), "last": max(high for _, high in ends)}
 
 
 def _session_distribution(

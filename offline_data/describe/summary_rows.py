@@ -10,6 +10,7 @@ from typing import Any, Final
 from offline_data.describe.dataset_summary import policy_name
 from offline_data.describe.log_checks import CHECKS
 from offline_data.describe.number_words import bytes_text, count_text, interval_text, readable, share_text
+from offline_data.interop.times import range_text
 
 _LONGEST: Final = 480  # letters of a behavior policy's spec
 
@@ -37,13 +38,15 @@ def summary_rows(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def _source_rows(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
-    source, size = summary["source"], summary["size"]
+    source, size, times = summary["source"], summary["size"], summary["times"]
     behavior = source["behavior"]
     told = {
         "world hash": source["world_hash"],
         "user model": source["user_model"],
         "read in by": source["reader"],
         "lacking": "; ".join(source["lacking"]) or None,
+        "remarks": "; ".join(source["remarks"]) or None,
+        "times": None if times is None else range_text(times["first"], times["last"]),
         "slate, catalogue": f"{size['slate_size']:,} of {size['items']:,} items a step",
         "behavior": None if behavior is None else textwrap.shorten(json.dumps(behavior), _LONGEST, placeholder=" ..."),
         "action kind": source["action_kind"],

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Final
 
 import numpy as np
 
-from offline_data.interop.interactions import Ids, Interactions
-from recenv.errors import require
+from offline_data.interop.interactions import Ids, Interactions, joint_codes
+from recenv.errors import InvalidInput, require
 
 MAX_SLATE_SIZE: Final = 1024
+_MOST_CELLS: Final = 1 << 24
+_CELLS_AN_ENTRY: Final = 64
+_UNPLACED: Final = "leave `position` out of the map: a slate is then in the order of the file"
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,7 +26,11 @@ class Arrangement:
     row: np.ndarray
     """[n] row of the sorted entries."""
     slot: np.ndarray
-    """[n] their place in the slate."""
+    """[n] their place in the slate: the position, where the log has it, and else their number in the step."""
+    has_gaps: bool
+    """Whether an empty slot stands before one with an item."""
+    time: np.ndarray | None
+    """[n] times of the sorted entries, seconds."""
     first: np.ndarray
     """[N] the sorted entry that begins each row."""
     offsets: np.ndarray
@@ -34,32 +42,82 @@ class Arrangement:
     def of(log: Interactions, gap: float) -> Arrangement:
         """Return the arrangement of a log.
 
+        Where the log has no sessions of its own, a user's entries are first cut into visits by their times, and then
+        ordered by step: steps may begin anew with each visit.
+
         Args:
             log: the log.
             gap: seconds without an event after which a session has ended, where the log has no sessions of its own.
         """
-        position = None if log.step is None else log.position
-        keys = [log.user.codes, _beginnings(log), log.session, log.step, log.timestamp, position]
-        order = np.lexsort([key for key in reversed(keys) if key is not None])
+        session, step, order = log.session, log.step, None
+        if session is None and log.timestamp is not None:
+            order, new = _visits(log.user.codes, log.timestamp, gap)
+            if step is not None:
+                session = np.empty(len(order), np.int64)
+                session[order] = np.cumsum(np.append(0, new))
+        steps = [] if step is None else _order_of_names(log, step, session) if isinstance(step, Ids) else [step]
 
         def changes(values: np.ndarray) -> np.ndarray:
             return np.diff(values[order]) != 0
 
-        begins = changes(log.user.codes)
-        if log.session is not None:
-            begins |= changes(log.session)
-        elif log.timestamp is not None:
-            begins |= np.diff(log.timestamp[order]) > gap
-        steps = np.ones(len(begins), np.bool_) if log.step is None else begins | changes(log.step)
-        row_starts = np.concatenate([[True], steps])
+        if order is None or steps:
+            last = log.timestamp if step is None or log.position is None else log.position
+            keys = [log.user.codes, _beginnings(log), session, *steps, last]
+            order = np.lexsort([key for key in reversed(keys) if key is not None])
+            new = changes(log.user.codes)
+            if session is not None:
+                new |= changes(session)
+        row_starts = np.append(True, new | changes(steps[-1]) if steps else np.ones(len(order) - 1, np.bool_))
         first = np.flatnonzero(row_starts)
         row = np.cumsum(row_starts) - 1
-        offsets = np.append(row[np.concatenate([[True], begins])], len(first))
+        slot, has_gaps = np.arange(len(order)) - first[row], False
+        if log.position is not None and len(first) < len(order):
+            number, slot = slot, log.position[order]
+            has_gaps = not np.array_equal(slot, number)
+        offsets = np.append(row[np.append(True, new)], len(first))
+        time = None if log.timestamp is None else log.timestamp[order]
         cut_off = np.zeros(len(offsets) - 1, np.bool_)
-        if log.session is None and log.timestamp is not None:
-            last = log.timestamp[order[np.append(first[offsets[1:-1]], len(order)) - 1]]
-            cut_off = log.timestamp.max() - last <= gap
-        return Arrangement(order, row, np.arange(len(order)) - first[row], first, offsets, cut_off)
+        if log.session is None and time is not None:
+            cut_off = time.max() - np.maximum.reduceat(time, first[offsets[:-1]]) <= gap
+        return Arrangement(order, row, slot, has_gaps, time, first, offsets, cut_off)
+
+    @cached_property
+    def slate_size(self) -> int:
+        """K, slots of a slate."""
+        return int(self.slot.max()) + 1
+
+    @cached_property
+    def holder(self) -> np.ndarray:
+        """[N, K] the sorted entry that stands in each slot: an empty one repeats the entry before, or else the first.
+
+        A repeated item is no choice of its own, and is not shown.
+        """
+        if not self.has_gaps:
+            count = np.diff(np.append(self.first, len(self.order)))
+            return self.first[:, None] + np.minimum(np.arange(self.slate_size), count[:, None] - 1)
+        filled = np.full((len(self.first), self.slate_size), -1, np.int64)
+        filled[self.row, self.slot] = np.arange(len(self.order))
+        np.maximum.accumulate(filled, axis=1, out=filled)
+        return np.maximum(filled, self.first[:, None])
+
+    def check(self, log: Interactions) -> None:
+        """Refuse slates that are too long, mostly empty, or have two items at one position."""
+        place, size = log.place(int(self.order[np.argmax(self.slot)])), self.slate_size
+        what = f"a step of {size:,} items" if log.position is None else f"a slate of {size:,} positions"
+        remedy = "map a column that tells steps apart" if log.position is None else _UNPLACED
+        require(size <= MAX_SLATE_SIZE, f"{place}: {what} exceeds a slate's {MAX_SLATE_SIZE}; {remedy}")
+        cells = len(self.first) * size
+        require(
+            cells <= max(_MOST_CELLS, _CELLS_AN_ENTRY * len(self.order)),
+            f"{place}: {what} leaves {1.0 - len(self.order) / cells:.1%} of all positions empty; {_UNPLACED}",
+        )
+        twice = np.flatnonzero((np.diff(self.row) == 0) & (np.diff(self.slot) == 0))
+        if len(twice):
+            one, other = sorted(log.place(int(self.order[twice[0] + n])) for n in (0, 1))
+            raise InvalidInput(
+                f"{other}: position={self.slot[twice[0]]} from 0 is taken in this slate by {one}; leave repeated rows "
+                f"out with --duplicates drop, or {_UNPLACED}"
+            )
 
     def steps(self, values: np.ndarray) -> np.ndarray:
         """Return the value of each row's first entry."""
@@ -67,24 +125,20 @@ class Arrangement:
 
     def slates(self, values: np.ndarray, fill: Any) -> np.ndarray:
         """Return values by row and slot, [N, K]."""
-        out = np.full((len(self.first), int(self.slot.max()) + 1), fill, values.dtype)
+        shape = len(self.first), self.slate_size
+        if shape[0] * shape[1] == len(self.order):  # every slot has its item
+            return values[self.order].reshape(shape)
+        out = np.full(shape, fill, values.dtype)
         out[self.row, self.slot] = values[self.order]
         return out
 
     def repeated(self, values: np.ndarray) -> np.ndarray:
-        """Return values by row and slot, the last one repeated where a slate is short."""
-        slots = np.arange(int(self.slot.max()) + 1)
-        count = np.diff(np.append(self.first, len(self.order)))
-        return values[self.order[self.first[:, None] + np.minimum(slots, count[:, None] - 1)]]
+        """Return values by row and slot, an empty slot's as `holder` says."""
+        return values[self.order][self.holder]
 
     def columns(self, log: Interactions) -> dict[str, np.ndarray]:
         """Return the columns of rows and sessions, but for the reward."""
-        size, sessions = int(self.slot.max()) + 1, np.arange(len(self.offsets) - 1)
-        require(
-            size <= MAX_SLATE_SIZE,
-            f"{log.place(int(self.order[np.argmax(self.slot)]))}: a step of {size:,} items exceeds a slate's "
-            f"{MAX_SLATE_SIZE}; map a column that tells steps apart",
-        )
+        size, sessions = self.slate_size, np.arange(len(self.offsets) - 1)
         session_id = np.repeat(sessions, np.diff(self.offsets))
         user = self.steps(log.user.codes)[self.offsets[:-1]]
         feedback = np.empty((len(self.first), size, len(log.feedback)), np.float32)
@@ -115,9 +169,14 @@ class Arrangement:
         }
         if prefix is not None:
             columns["rows/prefix_log_prob"] = prefix
-        if log.timestamp is not None:
-            columns["rows/timestamp"] = self.steps(log.timestamp)
-        if log.position is not None and log.step is None:
+        if self.time is not None:
+            single = len(self.first) == len(self.order)
+            columns["rows/timestamp"] = self.time if single else np.minimum.reduceat(self.time, self.first)
+        if log.item_reward:
+            columns["rows/item_reward"] = np.stack(
+                [self.slates(values, 0.0) for values in log.item_reward.values()], axis=2
+            ).astype(np.float32)
+        if log.position is not None and size == 1:
             columns["rows/position"] = self.steps(log.position).astype(np.int32)
         return columns | {f"rows/{name}": self.steps(values) for name, values in log.row_columns.items()}
 
@@ -128,10 +187,21 @@ class Arrangement:
             prefix = self.repeated(log.prefix_log_prob)
         elif log.item_log_prob is not None:
             prefix = np.cumsum(self.slates(log.item_log_prob, 0.0), axis=1)
+            if self.has_gaps:  # an empty slot at the beginning repeats the first item, and has its choice
+                prefix = np.take_along_axis(prefix, self.slot[self.holder], axis=1)
         if log.step_log_prob is not None:
             whole = self.steps(log.step_log_prob)
             return whole, whole[:, None] if prefix is None and self.slot.max() == 0 else prefix
         return (np.full(len(self.first), np.nan), None) if prefix is None else (prefix[:, -1].copy(), prefix)
+
+
+def _visits(user: np.ndarray, timestamp: np.ndarray, gap: float) -> tuple[np.ndarray, np.ndarray]:
+    """Return the entries by user and time, [n], and which of them but the first begin a visit, [n - 1].
+
+    A user's entries are cut where nothing happened for more than `gap` seconds.
+    """
+    order = np.lexsort([timestamp, user])
+    return order, (np.diff(user[order]) != 0) | (np.diff(timestamp[order]) > gap)
 
 
 def _beginnings(log: Interactions) -> np.ndarray | None:
@@ -141,8 +211,18 @@ def _beginnings(log: Interactions) -> np.ndarray | None:
     """
     if log.session is None or log.timestamp is None:
         return None
-    name = Ids.of(log.session)
-    session = Ids.of(log.user.codes * len(name.source) + name.codes).codes
-    begins = np.full(int(session.max()) + 1, np.inf)
-    np.minimum.at(begins, session, log.timestamp)
-    return begins[session]
+    return _least(log.timestamp, joint_codes(log.user.codes, log.session))
+
+
+def _order_of_names(log: Interactions, step: Ids, session: np.ndarray | None) -> list[np.ndarray]:
+    """Return what orders steps that have names, [n] each: when a step begins, and where it appears first."""
+    name = joint_codes(log.user.codes, *([] if session is None else [session]), step.codes)
+    appears = _least(np.arange(len(name)), name)
+    return [appears] if log.timestamp is None else [_least(log.timestamp, name), appears]
+
+
+def _least(values: np.ndarray, group: np.ndarray) -> np.ndarray:
+    """Return the least value of each entry's group, [n]; groups are numbered from 0."""
+    least = np.full(int(group.max()) + 1, values.max())
+    np.minimum.at(least, group, values)
+    return least[group]

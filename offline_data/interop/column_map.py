@@ -2,34 +2,32 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import numpy as np
 
 from offline_data.interop.foreign_log import ImportOptions, import_interactions
-from offline_data.interop.interactions import Ids, Interactions
-from offline_data.interop.tables import Kind, Progress, read_tables, read_whole
+from offline_data.interop.interactions import Ids, Interactions, joint_codes
+from offline_data.interop.item_file import with_items
+from offline_data.interop.table_files import TextFormat, column_names
+from offline_data.interop.tables import Kind, Missing, Progress, Table, TimeFormat, read_columns
+from offline_data.interop.times import TimeUnit, require_plausible, require_time_format, require_time_unit
 from offline_data.store.dataset import LoggedDataset
-from recenv.errors import InvalidInput, require, unknown_name
+from recenv.errors import InvalidInput, require, require_range, unknown_name
 
-TimeUnit = Literal["seconds", "milliseconds"]
-
-_COORDINATE: Final = re.compile(r"embeddings?[_.]?(\d+)")
-_FILE_NAME: Final = re.compile(r"\w[\w .:%()+-]{0,99}")
+_NAMED: Final = ("feedback", "reward", "item_reward")
+_PROBABILITIES: Final = ("propensity", "prefix_log_prob", "behavior_log_prob")
 _KINDS: Final[Mapping[str, Kind]] = {
     "user_id": "id",
     "item_id": "id",
     "session_id": "id",
-    "step": "whole",
+    "step": "step",
     "position": "whole",
     "timestamp": "time",
-    "propensity": "number",
-    "prefix_log_prob": "number",
-    "behavior_log_prob": "number",
+    **dict.fromkeys(_PROBABILITIES, "number"),
     "terminated": "flag",
     "truncated": "flag",
 }
@@ -53,13 +51,16 @@ class ColumnMap:
     session_id: str | None = None
     """Tells the sessions of a user apart; without it a gap in time does."""
     step: str | None = None
-    """Orders the steps of a session; entries of one step are a slate. Without it each entry is a step."""
+    """Entries of one step of a session are a slate: whole numbers, which order the steps, or names, as of requests,
+    which are in the order of time or else of appearance. Without it each entry is a step."""
     position: str | None = None
-    """Orders a slate."""
+    """Where in the slate the item stood, from 0 or 1; a position without an item is empty. Without it a slate is in the
+    order of the file."""
     timestamp: str | None = None
-    """When, as a number since 1970 (`time_unit` of the reader) or as ISO 8601."""
+    """When, as a number since 1970 (`time_unit` of the reader) or as a date."""
     propensity: str | None = None
-    """Probability of the item at its position, given those before it in the slate, in (0, 1]."""
+    """Probability of the item at its position, given those before it in the slate, in (0, 1]; or that of the whole
+    slate, where the options' `propensity_of` says so."""
     prefix_log_prob: str | None = None
     """Log-probability of the slate up to the item, nats."""
     behavior_log_prob: str | None = None
@@ -72,11 +73,15 @@ class ColumnMap:
     """Column of each feedback channel in [0, 1], by its name; the first is the click."""
     reward: Mapping[str, str] = field(default_factory=dict)
     """Column of each component of the step's reward, by its name, the same for each item of a slate."""
+    item_reward: Mapping[str, str] = field(default_factory=dict)
+    """Column of each reward of the item itself, as revenue is, by its name, without bounds; a step's is the sum over
+    its slate. Kept by item in `rows/item_reward`."""
 
     def __post_init__(self) -> None:
         require(
-            bool(self.feedback or self.reward),
-            "the column map has no feedback and no reward; map one, as in feedback.click=COLUMN or reward=COLUMN",
+            bool(self.feedback or self.reward or self.item_reward),
+            "the column map has no feedback and no reward; map one, as in feedback.click=COLUMN, reward=COLUMN or "
+            "item_reward=COLUMN",
         )
         given = [name for name in ("propensity", "prefix_log_prob") if getattr(self, name) is not None]
         require(len(given) < 2, f"the column map has both {' and '.join(given)}; leave one of them out")
@@ -92,12 +97,12 @@ class ColumnMap:
             InvalidInput: for an unknown role, or one that is missing or no column's name.
         """
         known = {each.name for each in fields(ColumnMap)}
-        values: dict[str, Any] = {"feedback": {}, "reward": {}}
+        values: dict[str, Any] = {role: {} for role in _NAMED}
         for name, column in roles.items():
             role, dot, channel = name.partition(".")
             if role not in known or (dot and role not in values):
-                raise unknown_name("role of a column", name, [*known, "feedback.NAME", "reward.NAME"])
-            if role not in ("feedback", "reward"):
+                raise unknown_name("role of a column", name, [*known, *(f"{each}.NAME" for each in _NAMED)])
+            if role not in _NAMED:
                 values[role] = column
             elif isinstance(column, Mapping):
                 values[role] |= column
@@ -105,28 +110,26 @@ class ColumnMap:
                 values[role][channel or role] = column
         for role in ("user_id", "item_id"):
             require(role in values, f"the column map has no {role}; map it, as in {role}=COLUMN")
-        flat = [*(v for k, v in values.items() if k not in ("feedback", "reward")), *values["feedback"].values()]
-        for column in [*flat, *values["reward"].values()]:
+        flat = [values[role] for role in values if role not in _NAMED]
+        for column in [*flat, *(column for role in _NAMED for column in values[role].values())]:
             require(
                 isinstance(column, str) and column != "", f"{column!r} in the column map is no column's name; give text"
             )
         return ColumnMap(**values)
 
-    def kinds(self, time_unit: TimeUnit = "seconds") -> dict[str, tuple[str, Kind]]:
+    def kinds(self) -> dict[str, tuple[str, Kind]]:
         """Return the column and the kind of each mapped role; one column may be of several kinds."""
         kinds: dict[str, tuple[str, Kind]] = {
             role: (getattr(self, role), kind) for role, kind in _KINDS.items() if getattr(self, role)
         }
-        if self.timestamp is not None:
-            kinds["timestamp"] = self.timestamp, "time_ms" if time_unit == "milliseconds" else "time"
-            if self.step == self.timestamp:
-                kinds["step"] = kinds["timestamp"]
+        if self.step is not None and self.step == self.timestamp:
+            kinds["step"] = kinds["timestamp"]
         # A reward is not rounded.
-        rewards = set(self.reward.values())
+        rewards = {*self.reward.values(), *self.item_reward.values()}
         for name, column in self.feedback.items():
             kinds[f"feedback.{name}"] = column, "number" if column in rewards else "single"
-        for name, column in self.reward.items():
-            kinds[f"reward.{name}"] = column, "number"
+        kinds |= {f"reward.{name}": (column, "number") for name, column in self.reward.items()}
+        kinds |= {f"item_reward.{name}": (column, "number") for name, column in self.item_reward.items()}
         return kinds
 
 
@@ -137,65 +140,88 @@ def import_table(
     *,
     items: str | Path | None = None,
     time_unit: TimeUnit = "seconds",
+    time_format: str | None = None,
+    delimiter: str = ",",
+    encoding: str = "utf-8",
+    missing: Missing = "refuse",
+    first_position: int | None = None,
     options: ImportOptions | None = None,
     progress: Progress | None = None,
 ) -> LoggedDataset:
     """Read a CSV or Parquet log and return it as a dataset.
 
+    Ids are text unless every one of a column comes back the same from a whole number: 00123 is not 123. An empty value,
+    NULL, NaN, None, NA and the like are missing. How a file is written is told by what it holds and not by its name.
+
     Args:
-        path: the file, plain or compressed; a name that ends in .parquet or .pq is Parquet.
+        path: the file, plain or compressed.
         out: the dataset's folder, which is not there yet.
         columns: which column is what.
         items: CSV or Parquet file of the items: the column of their ids is named as in the log, or `item_id`; its
             further columns of numbers, and of lists of them, become those of the dataset's items. A list column
             `embeddings`, or the columns embedding_0, embedding_1, ... together, is what policies tell items apart by.
         time_unit: of timestamps that are numbers.
+        time_format: of timestamps that are text, or numbers that spell a date, as `datetime.strptime` takes it; None
+            for ISO 8601. Times without a zone are UTC.
+        delimiter: between the columns of CSV files.
+        encoding: of CSV files, as Python names it.
+        missing: what is done with rows that lack what the map names, but for propensities: refused, or left out and
+            counted ("drop").
+        first_position: what the first position is called; None for 0 where the log has a 0, and else 1.
         options: how sessions and rewards are made.
         progress: called with the number of rows of each batch.
 
     Raises:
         InvalidInput: for a file, column or value that cannot be read; the message names it.
     """
-    file = Path(path)
-    if time_unit not in ("seconds", "milliseconds"):
-        raise unknown_name("time unit", time_unit, ("seconds", "milliseconds"))
-    values, counts = _read(file, columns.kinds(time_unit), progress)
-    files = counts
-    mapped = values.get
-    user, item, session = values["user_id"], values["item_id"], mapped("session_id")
-    catalog: dict[str, np.ndarray] = {}
+    options, text = options or ImportOptions(), TextFormat(delimiter, encoding)
+    require_time_unit(time_unit)
+    if time_format is not None:
+        require_time_format(time_format)
+    if missing not in ("refuse", "drop"):
+        raise unknown_name("way with what is missing", missing, ("refuse", "drop"))
+    if first_position is not None:
+        require_range("first_position", first_position, 0, 1_000_000, integer=True)
     if items is not None:
-        item, catalog = _with_items(item, Path(items), columns.item_id)
-        files = [*counts, (Path(items), 0)]
+        column_names(Path(items), text)  # before the log is read, which may take long
+    read = _read(Path(path), columns.kinds(), text, TimeFormat(time_unit, time_format), missing, progress)
+    values, remarks, mapped = read.values, read.remarks, read.values.get
+    item, session, position = values["item_id"], mapped("session_id"), mapped("position")
+    files, catalog = read.counts, {}
+    if items is not None:
+        item, catalog, told = with_items(item, Path(items), columns.item_id, text)
+        remarks += told
+        files = [*files, (Path(items), 0)]
+    if position is not None:
+        if first_position is None:
+            first_position = 0 if position.min() <= 0 else 1
+            remarks.append(f"positions count from {first_position}")
+        position = position - first_position
+    if columns.timestamp is not None:
+        unit = None if columns.timestamp in read.dated else time_unit
+        _check_times(values["timestamp"], read, unit, options)
     feedback = {name: values[f"feedback.{name}"] for name in columns.feedback}
-    reward = {name: values[f"reward.{name}"] for name in columns.reward}
+    reward, item_reward = (
+        {name: values[f"{kind}.{name}"] for name in getattr(columns, kind)} for kind in ("reward", "item_reward")
+    )
     lacking = []
     if not feedback:
-        name, value = next(iter(reward.items()))
+        name, value = next(iter({**item_reward, **reward}.items()))
         feedback = {"click": (value > 0.0).astype(np.float64)}
         lacking = [f"feedback: a click is {name} > 0"]
-    propensity = mapped("propensity")
-    with np.errstate(divide="ignore", invalid="ignore"):
-        item_log_prob = None if propensity is None else np.log(propensity)
-    if propensity is not None:
-        fine = np.isnan(propensity) | ((propensity > 0.0) & (propensity <= 1.0))
-        if not fine.all():
-            wrong = int(np.argmin(fine))
-            raise InvalidInput(
-                f"{file}: data row {wrong + 1}: {columns.propensity}={propensity[wrong]} is not in (0, 1]; leave it "
-                "empty if it is unknown"
-            )
     log = Interactions(
         files=files,
-        user=user,
+        data_row=read.rows,
+        user=values["user_id"],
         item=item,
         feedback=feedback,
         session=None if session is None else session.codes,
         step=mapped("step"),
-        position=mapped("position"),
+        position=position,
         timestamp=mapped("timestamp"),
         reward=reward or None,
-        item_log_prob=item_log_prob,
+        item_reward=item_reward or None,
+        item_log_prob=_log_propensity(mapped("propensity"), read, columns.propensity),
         prefix_log_prob=mapped("prefix_log_prob"),
         step_log_prob=mapped("behavior_log_prob"),
         terminated=mapped("terminated"),
@@ -203,14 +229,28 @@ def import_table(
         catalog=catalog,
     )
     plain = {each.name: getattr(columns, each.name) for each in fields(columns) if getattr(columns, each.name)}
-    facts = {"columns": {k: dict(v) if isinstance(v, Mapping) else v for k, v in plain.items()}, "time_unit": time_unit}
-    return import_interactions(out, log, "table", options=options or ImportOptions(), lacking=lacking, facts=facts)
+    facts = {
+        "columns": {k: dict(v) if isinstance(v, Mapping) else v for k, v in plain.items()},
+        "time_unit": time_unit,
+        "time_format": time_format,
+        "delimiter": delimiter,
+        "encoding": encoding,
+        "missing": missing,
+        "first_position": first_position,
+        "left_out": read.left_out,
+    }
+    return import_interactions(out, log, "table", options=options, lacking=lacking, remarks=remarks, facts=facts)
 
 
 def _read(
-    file: Path, roles: Mapping[str, tuple[str, Kind]], progress: Progress | None
-) -> tuple[dict[str, Any], list[tuple[Path, int]]]:
-    """Return the values of each role, and the number of rows; a column of several kinds is read once a kind."""
+    file: Path,
+    roles: Mapping[str, tuple[str, Kind]],
+    text: TextFormat,
+    times: TimeFormat,
+    missing: Missing,
+    progress: Progress | None,
+) -> Table:
+    """Return the values of each role; a column of several kinds is read once a kind."""
     readings: list[dict[str, Kind]] = [{}]
     for column, kind in dict.fromkeys(roles.values()):
         free = [reading for reading in readings if column not in reading]
@@ -218,64 +258,57 @@ def _read(
             free = [{}]
             readings += free
         free[0][column] = kind
-    read: dict[tuple[str, Kind], Any] = {}
-    counts: list[tuple[Path, int]] = []
+    optional = {column for role, (column, _) in roles.items() if role in _PROBABILITIES}
+    needed = {column for role, (column, _) in roles.items() if role not in _PROBABILITIES}
+    both = Table([])
     for reading in readings:
-        values, counts = read_tables([file], reading, progress=None if read else progress)
-        read |= {(column, kind): values[column] for column, kind in reading.items()}
-    return {role: read[pair] for role, pair in roles.items()}, counts
+        read = read_columns([file], reading, text=text, times=times, progress=None if both.counts else progress)
+        both.counts = read.counts
+        both.values |= {
+            role: read.values[column] for role, (column, kind) in roles.items() if reading.get(column) == kind
+        }
+        both.gaps |= {column: gap for column, gap in read.gaps.items() if column in needed}
+        both.dated |= read.dated
+        both.remarks += [remark for remark in read.remarks if remark not in both.remarks]
+    if missing == "drop" and optional:
+        _doubt_slates(both, [role for role in roles if role in _PROBABILITIES])
+    both.leave_out(missing)
+    return both
 
 
-def _with_items(logged: Ids, file: Path, id_column: str) -> tuple[Ids, dict[str, np.ndarray]]:
-    """Return the logged items as codes into the file's, and the file's columns.
-
-    Raises:
-        InvalidInput: if the file lacks a logged item, or names one twice.
-    """
-    table = read_whole(file)
-    name = id_column if id_column in table else "item_id"
-    require(name in table, f"{file} has no column {name}; it has {', '.join(table)}")
-    given = table[name]
-    require(len(given) > 0, f"{file} has a header and no rows; copy it again")
-    missing = np.isnan(given) if given.dtype.kind == "f" else given == "" if given.dtype.kind == "U" else given != given
-    require(not missing.any(), f"{file}: data row {int(np.argmax(missing)) + 1} has no {name}; leave out the row")
-    ids = Ids.of(given)
-    require(len(ids.source) == len(ids.codes), f"{file} names an item twice in {name}; keep one row an item")
-    kinds = {source.dtype.kind for source in (ids.source, logged.source)}
-    here, there = ("text" if kind == "U" else "numbers" for kind in (ids.source.dtype.kind, logged.source.dtype.kind))
-    require(len(kinds) == 1, f"{file}, column {name}: its ids are {here}, and the log's {there}; write them alike")
-    place = np.searchsorted(ids.source, logged.source)
-    known = (place < len(ids.source)) & (ids.source[np.minimum(place, len(ids.source) - 1)] == logged.source)
-    require(
-        bool(known.all()),
-        f"{file} has no {name}={logged.source[int(np.argmin(known))]}, which the log shows; add it, or leave the "
-        "items out",
-    )
-    order = np.argsort(ids.codes)
-    table = _joined_embeddings(table, file)
-    columns = {column: values[order] for column, values in table.items() if column not in (name, "source_id")}
-    columns = {column: values for column, values in columns.items() if values.dtype.kind in "if"}
-    for column in columns:
-        require(_FILE_NAME.fullmatch(column) is not None, f"{file}: column {column!r} makes no file name; rename it")
-    if "embeddings" in columns:
-        fine = columns["embeddings"].ndim == 2 and bool(np.isfinite(columns["embeddings"]).all())
-        require(fine, f"{file}, column embeddings: it holds no lists of finite numbers; mend or rename it")
-    return Ids(place[logged.codes], ids.source), columns
+def _doubt_slates(table: Table, roles: Sequence[str]) -> None:
+    """Empty the propensities of slates that are to lose a row: what is left was not shown with them."""
+    gaps, step = list(table.gaps.values()), table.values.get("step")
+    if not gaps or step is None:
+        return
+    lost = np.any(gaps, axis=0)
+    keys = [table.values["user_id"], table.values.get("session_id"), step]
+    slate = joint_codes(*(key.codes if isinstance(key, Ids) else Ids.of(key).codes for key in keys if key is not None))
+    doubtful = np.isin(slate, slate[lost])
+    for role in roles:
+        table.values[role] = np.where(doubtful, np.nan, table.values[role])
+    count = int((doubtful & ~lost).sum())
+    if count:
+        table.remarks.append(f"{count:,} rows stand in slates of which rows are left out: their propensities are too")
 
 
-def _joined_embeddings(table: dict[str, np.ndarray], file: Path) -> dict[str, np.ndarray]:
-    """Return the columns, with embedding_0, embedding_1, ... as one of lists, as a CSV file cannot write it.
+def _check_times(seconds: np.ndarray, read: Table, unit: TimeUnit | None, options: ImportOptions) -> None:
+    if len(seconds) and np.isfinite(seconds).all():
+        require_plausible(seconds, read.place, unit, counted=options.counted_times)
+
+
+def _log_propensity(propensity: np.ndarray | None, read: Table, column: str | None) -> np.ndarray | None:
+    """Return the logarithm of propensities, NaN where they are missing.
 
     Raises:
-        InvalidInput: for a number that is left out, or both forms.
+        InvalidInput: for one outside (0, 1].
     """
-    parts = {int(found[1]): name for name in table if (found := _COORDINATE.fullmatch(name))}
-    if not parts:
-        return table
-    require(
-        sorted(parts) == list(range(len(parts))) and "embeddings" not in table,
-        f"{file} has the columns {', '.join(parts.values())}; number them from 0 without a gap, and leave out a column "
-        "`embeddings`",
-    )
-    rest = {name: values for name, values in table.items() if name not in parts.values()}
-    return {**rest, "embeddings": np.stack([table[parts[n]].astype(np.float32) for n in range(len(parts))], axis=1)}
+    if propensity is None:
+        return None
+    fine = np.isnan(propensity) | ((propensity > 0.0) & (propensity <= 1.0))
+    if not fine.all():
+        wrong = int(np.argmin(fine))
+        raise InvalidInput(
+            f"{read.place(wrong)}: {column}={propensity[wrong]} is not in (0, 1]; leave it empty if it is unknown"
+        )
+    return np.log(propensity)

@@ -6,24 +6,26 @@ What a log does not say is said in the manifest, under `source.lacking`, and lef
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import numpy as np
 
 from offline_data.interop.arrangement import Arrangement
 from offline_data.interop.interactions import Interactions
 from offline_data.interop.propensities import PropensityEstimate, estimate_propensities
+from offline_data.interop.repeats import repeated_entries
+from offline_data.interop.times import require_plausible
 from offline_data.store.atomic_files import require_free
 from offline_data.store.dataset import LoggedDataset, file_digest
 from offline_data.store.dataset_writer import consumed_events, write_dataset
-from recenv.errors import InvalidInput, require, require_range
+from recenv.errors import InvalidInput, require, require_range, unknown_name
 
 # By so much a sum of single-precision numbers may differ.
 _ROUNDING: Final = 1e-5
-_LATEST_TIME: Final = 2e10
-"""Seconds since 1970: beyond it, the year 2603, a time is in milliseconds."""
+# Slates that are looked at before all are.
+_LOOKED_AT: Final = 1000
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,13 @@ class ImportOptions:
     """Weight of each feedback channel in the reward, by name; empty for the reader's own."""
     estimate_propensities: bool = False
     """Estimate the probabilities of the logged items where the log lacks them."""
+    propensity_of: Literal["slate", "item"] | None = None
+    """What a propensity is of: the whole slate, the same on each of its items, or the item, given those before it. To
+    be said where it is the same throughout each slate and differs between slates, which may mean either."""
+    duplicates: Literal["keep", "drop"] = "keep"
+    """What is done with a row that repeats an earlier one in every column that is read; they are counted."""
+    counted_times: bool = False
+    """Times count from another moment than 1970, such as the log's beginning, and are no dates."""
     seed: int = 0
     """Of the split into sessions that the estimate is fitted, calibrated and judged on."""
 
@@ -57,6 +66,10 @@ class ImportOptions:
         if self.max_steps is not None:
             require_range("max_steps", self.max_steps, 1, 2**31 - 1, integer=True)
         require_range("seed", self.seed, 0, 2**63 - 1, integer=True)
+        if self.propensity_of not in (None, "slate", "item"):
+            raise unknown_name("propensity_of", self.propensity_of, ("slate", "item"))
+        if self.duplicates not in ("keep", "drop"):
+            raise unknown_name("way with duplicates", self.duplicates, ("keep", "drop"))
         for name, weight in self.reward_weights.items():
             require_range(f"reward weight of {name}", weight, -1e6, 1e6)
 
@@ -69,12 +82,13 @@ def import_interactions(
     options: ImportOptions,
     default_weights: Mapping[str, float] | None = None,
     lacking: Sequence[str] = (),
+    remarks: Sequence[str] = (),
     facts: Mapping[str, Any] | None = None,
 ) -> LoggedDataset:
     """Write a foreign log as a dataset and return it.
 
     Sessions are ordered by user and by the time at which they begin, or by their ids where there are no times. A slate
-    of fewer than K items repeats its last one, which is not shown again.
+    of fewer than K items repeats its last one, which is not shown again; so does a position without an item.
 
     Args:
         path: the dataset's folder, which is not there yet.
@@ -83,6 +97,7 @@ def import_interactions(
         options: how sessions and rewards are made.
         default_weights: of the feedback in the reward, where `options` have none; None for the click alone.
         lacking: what the source does not say, in words, beyond what the columns show.
+        remarks: how it was read where it might have been read otherwise, in words.
         facts: further options of the reader, for the manifest.
 
     Raises:
@@ -90,10 +105,15 @@ def import_interactions(
             path that exists.
     """
     require_free(Path(path))
-    _check(log)
+    _check(log, options)
     arrangement = Arrangement.of(log, options.session_gap * 60.0)
+    log, arrangement, repeats = _without_repeats(log, arrangement, options)
+    arrangement.check(log)
+    log, doubt = _with_propensities(log, arrangement, options.propensity_of)
     _check_steps(log, arrangement)
+    remarks = [*remarks, *repeats.pop("remarks"), *doubt]
     columns = arrangement.columns(log)
+    remarks += _disorder(log, arrangement, columns)
     weights = _reward_columns(columns, log, arrangement, options.reward_weights, default_weights)
     slate, offsets = columns["rows/slate"], columns["sessions/offsets"]
     columns |= consumed_events(slate, columns["rows/feedback"], offsets)
@@ -103,8 +123,10 @@ def import_interactions(
             "kind": "import",
             "reader": reader,
             "files": {file.name: file_digest(file) for file, _ in log.files},
-            "options": {"session_gap": options.session_gap, **(facts or {})},
+            "options": {**_told(options), **(facts or {})},
             "lacking": [*_lacking(log), *lacking],
+            "remarks": remarks,
+            **repeats,
         },
         "config": None,
         "world_hash": None,
@@ -157,18 +179,115 @@ def _estimate(path: Path, columns: Mapping[str, Any], manifest: dict[str, Any], 
     return estimate_propensities(LoggedDataset(path, manifest, **parts), seed=seed)
 
 
-def _check(log: Interactions) -> None:
+def _told(options: ImportOptions) -> dict[str, Any]:
+    """Return what was asked, for the manifest."""
+    names = ("session_gap", "propensity_of", "duplicates", "counted_times")
+    return {name: getattr(options, name) for name in names}
+
+
+def _without_repeats(
+    log: Interactions, arrangement: Arrangement, options: ImportOptions
+) -> tuple[Interactions, Arrangement, dict[str, Any]]:
+    """Count the entries that repeat an earlier one, and leave them out if that is asked."""
+    again, first = repeated_entries(log, arrangement)
+    told: dict[str, Any] = {"duplicates": len(again), "remarks": []}
+    if not len(again):
+        return log, arrangement, told
+    done = "they are left out" if options.duplicates == "drop" else "they are kept: --duplicates drop leaves them out"
+    told["remarks"].append(
+        f"{len(again):,} of {len(log.item.codes):,} rows repeat an earlier one in every column that is read ("
+        f"the first: {_named(log, again[0])}, that of {_named(log, first[0])}); {done}"
+    )
+    if options.duplicates == "drop":
+        keep = np.ones(len(log.item.codes), np.bool_)
+        keep[again] = False
+        log = log.only(keep)
+        arrangement = Arrangement.of(log, options.session_gap * 60.0)
+    return log, arrangement, told
+
+
+def _with_propensities(log: Interactions, arrangement: Arrangement, of: str | None) -> tuple[Interactions, list[str]]:
+    """Return the log with its propensities of what they are, and a warning where that was guessed.
+
+    Raises:
+        InvalidInput: where the same number throughout each slate may be the slate's or the item's.
+    """
+    values = log.item_log_prob
+    require(of is None or values is not None, f"--propensity-of {of}, and the log has no propensity of items; map one")
+    size = np.diff(np.append(arrangement.first, len(arrangement.order)))
+    if values is None or of == "item" or size.max() == 1:
+        return log, []
+    if of == "slate":
+        return replace(log, item_log_prob=None, step_log_prob=values), []
+    several = np.flatnonzero(size > 1)
+    if not all(_is_constant(values, arrangement, rows) for rows in (several[:_LOOKED_AT], several)):
+        return log, []
+    firsts = arrangement.steps(values)[several]
+    each = np.unique(firsts[~np.isnan(firsts)])
+    if len(each) == 0:
+        return log, []
+    if len(each) == 1:
+        return log, [
+            f"warning: every propensity of a slate's items is {np.exp(each[0]):.6g}, and is taken as the item's; say "
+            "--propensity-of slate if it is the slate's"
+        ]
+    entry = int(arrangement.order[arrangement.first[several[np.argmax(~np.isnan(firsts))]]])
+    raise InvalidInput(
+        f"{log.place(entry)}: propensity is the same throughout each slate, here {np.exp(values[entry]):.6g}, and "
+        "differs between slates; say --propensity-of slate if it is the whole slate's, or --propensity-of item if it "
+        "is the item's, given those before it"
+    )
+
+
+def _is_constant(values: np.ndarray, arrangement: Arrangement, rows: np.ndarray) -> bool:
+    """Return whether values [n] are the same throughout each of these rows, but for those that lack one."""
+    ends = np.append(arrangement.first[1:], len(arrangement.order))[rows]
+    spans = np.concatenate([arrangement.first[rows], ends]).reshape(2, -1).T.ravel()
+    spans = spans[:-1] if spans[-1] == len(values) else spans
+    ordered = values[arrangement.order]
+    least, most = (each.reduceat(ordered, spans)[::2] for each in (np.minimum, np.maximum))
+    return bool(((least == most) | np.isnan(least)).all())
+
+
+def _disorder(log: Interactions, arrangement: Arrangement, columns: Mapping[str, np.ndarray]) -> list[str]:
+    """Return a remark if the order of steps is not that of their times."""
+    if log.timestamp is None or not isinstance(log.step, np.ndarray):
+        return []
+    times = columns["rows/timestamp"]
+    back = np.diff(times) < 0.0
+    back[arrangement.offsets[1:-1] - 1] = False
+    if not back.any():
+        return []
+    row = int(np.argmax(back)) + 1
+    return [
+        f"{int(back.sum()):,} steps of {len(times):,} are earlier than the one before them (the first: "
+        f"{_named(log, arrangement.order[arrangement.first[row]])}): the steps' numbers order them, not their times"
+    ]
+
+
+def _named(log: Interactions, entry: np.integer) -> str:
+    """Return where an entry was read, without the folder: equal files are to give equal manifests."""
+    return Path(log.place(int(entry))).name
+
+
+def _check(log: Interactions, options: ImportOptions) -> None:
     require(len(log.item.codes) > 0, f"{log.files[0][0]} has a header and no rows; copy it again")
     for name, values in log.feedback.items():
-        log.require_all(name, values, (values >= 0.0) & (values <= 1.0), "in [0, 1]; scale it, or give it as a reward")
-    for name, values in (log.reward or {}).items():
+        log.require_all(
+            name,
+            values,
+            (values >= 0.0) & (values <= 1.0),
+            "in [0, 1]; scale it, or give it as a reward: reward=COLUMN of the step, item_reward=COLUMN of the item",
+        )
+    for name, values in {**(log.reward or {}), **(log.item_reward or {})}.items():
         fine = np.abs(values) <= np.finfo(np.float32).max
         log.require_all(name, values, fine, "a finite number of single precision; mend or leave out the row")
+    if log.position is not None:
+        log.require_all("position", log.position, log.position >= 0, "at least 0; see --first-position")
     if log.timestamp is not None:
-        fine = np.abs(log.timestamp) < _LATEST_TIME  # neither NaN is
-        log.require_all(
-            "timestamp", log.timestamp, fine, "a time in seconds since 1970; mend it, or say that it is in milliseconds"
-        )
+        if not np.isfinite([log.timestamp.min(), log.timestamp.max()]).all():
+            log.require_all("timestamp", log.timestamp, np.isfinite(log.timestamp), "a time; mend or leave out the row")
+        require_plausible(log.timestamp, log.place, counted=options.counted_times)
     for name in ("item_log_prob", "prefix_log_prob", "step_log_prob"):
         values = getattr(log, name)
         if values is not None:
@@ -205,26 +324,38 @@ def _reward_columns(
     default: Mapping[str, float] | None,
 ) -> dict[str, float]:
     """Add "rows/reward_vector" and return the weight of each of its components."""
-    if log.reward is not None:
-        require(
-            not weights, f"reward_weights={dict(weights)!r} weigh feedback, and this log has rewards; leave them out"
-        )
-        components = []
-        for name, values in log.reward.items():
-            same = _as_first(values, arrangement)
-            log.require_all(
-                name, values, same, "the reward of its step's first item; map it as feedback and give it a weight"
-            )
-            components.append(arrangement.steps(values))
-        columns["rows/reward_vector"] = np.stack(components, axis=1).astype(np.float32)
-        return dict.fromkeys(log.reward, 1.0)
-    chosen = dict(weights or default or {next(iter(log.feedback)): 1.0})
-    unknown = sorted(chosen.keys() - log.feedback.keys())
     require(
-        not unknown, f"reward weights of {', '.join(unknown)}: no such feedback; choose of {', '.join(log.feedback)}"
+        not (weights and log.reward),
+        f"reward_weights={dict(weights)!r} weigh feedback, and this log has rewards of steps; leave them out",
     )
-    channels = [list(log.feedback).index(name) for name in chosen]
-    columns["rows/reward_vector"] = columns["rows/feedback"][:, :, channels].sum(axis=1)
+    components: dict[str, np.ndarray] = {}
+    for name, values in (log.reward or {}).items():
+        same = _as_first(values, arrangement)
+        log.require_all(
+            name,
+            values,
+            same,
+            f"the reward of its step's first item; if it is of the item, map item_reward.{name}",
+        )
+        components[name] = arrangement.steps(values)
+    of_items = log.item_reward or {}
+    twice = sorted(of_items.keys() & {*log.feedback, *components})
+    require(not twice, f"item_reward.{', '.join(twice)} is named as a feedback or a reward is; give it another name")
+    told = dict.fromkeys([*components, *of_items], 1.0) or default or {next(iter(log.feedback)): 1.0}
+    chosen = dict(weights or told)
+    known = [*log.feedback, *of_items]
+    unknown = sorted(chosen.keys() - {*known, *components})
+    require(not unknown, f"reward weights of {', '.join(unknown)}: no such feedback; choose of {', '.join(known)}")
+    if not components and chosen.keys() <= log.feedback.keys():
+        channels = [list(log.feedback).index(name) for name in chosen]
+        columns["rows/reward_vector"] = columns["rows/feedback"][:, :, channels].sum(axis=1)
+        return {name: float(weight) for name, weight in chosen.items()}
+    for names, column in ((list(log.feedback), "rows/feedback"), (list(of_items), "rows/item_reward")):
+        mine = [name for name in chosen if name in names]
+        if mine:
+            summed = columns[column][:, :, [names.index(name) for name in mine]].sum(axis=1)
+            components |= dict(zip(mine, summed.T, strict=True))
+    columns["rows/reward_vector"] = np.stack([components[name] for name in chosen], axis=1).astype(np.float32)
     return {name: float(weight) for name, weight in chosen.items()}
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -58,6 +58,8 @@ class Interactions:
 
     files: Sequence[tuple[Path, int]]
     """Files that they were read from, in order, and how many entries each holds."""
+    data_row: np.ndarray | None = None
+    """[n] the row of each entry over all files, from 0, where the files have rows that are no entries."""
     user: Ids
     """Of each entry."""
     item: Ids
@@ -66,14 +68,17 @@ class Interactions:
     """[n] in [0, 1] by channel; the first is the click, and an item is consumed where it is above zero."""
     session: np.ndarray | None = None
     """[n] integers that tell a user's sessions apart, in order; None: a gap in time does."""
-    step: np.ndarray | None = None
-    """[n] integers that order the steps of a session; entries of one step are a slate. None: each is a step."""
+    step: np.ndarray | Ids | None = None
+    """[n] integers that order the steps of a session, or names that tell them apart, which are in the order of time,
+    or else of appearance; entries of one step are a slate. None: each is a step."""
     position: np.ndarray | None = None
-    """[n] integers that order a slate; without `step`, the position at which the one item stood."""
+    """[n] integers from 0, where in the slate the item stood; positions without an item are empty."""
     timestamp: np.ndarray | None = None
     """[n] seconds since 1970."""
     reward: Mapping[str, np.ndarray] | None = None
     """[n] of the step by component, the same for each of its items; None: the weighted feedback."""
+    item_reward: Mapping[str, np.ndarray] | None = None
+    """[n] of the item by component; a step's is the sum over its slate."""
     item_log_prob: np.ndarray | None = None
     """[n] nats, of the item given those before it in the slate; NaN where missing."""
     prefix_log_prob: np.ndarray | None = None
@@ -91,17 +96,49 @@ class Interactions:
 
     def place(self, entry: int) -> str:
         """Return where an entry was read, for a message."""
-        for file, count in self.files:
-            if entry < count:
-                return f"{file}: data row {entry + 1}"
-            entry -= count
-        raise IndexError(entry)
+        return place_of(self.files, entry if self.data_row is None else int(self.data_row[entry]))
+
+    def only(self, keep: np.ndarray) -> Interactions:
+        """Return the entries that are kept, [n] bool; places in the files stay what they were."""
+        data_row = np.flatnonzero(keep) if self.data_row is None else self.data_row[keep]
+
+        def part(value: Any) -> Any:
+            if isinstance(value, Ids):
+                return Ids(value.codes[keep], value.source)
+            if isinstance(value, Mapping):
+                return {name: each[keep] for name, each in value.items()}
+            return value[keep] if isinstance(value, np.ndarray) else value
+
+        parts = {each.name: part(getattr(self, each.name)) for each in fields(self)}
+        return Interactions(**parts | {"data_row": data_row, "catalog": self.catalog, "files": self.files})
 
     def require_all(self, name: str, values: np.ndarray, allowed: np.ndarray, meaning: str) -> None:
         """Refuse the log if a value [n] is not `allowed` [n]; the message says where it stands."""
         if not allowed.all():
             wrong = int(np.argmin(allowed))
             require(False, f"{self.place(wrong)}: {name}={values[wrong]!s} is not {meaning}")
+
+
+def joint_codes(first: np.ndarray, *others: np.ndarray) -> np.ndarray:
+    """Return codes of what several codes [n] tell apart together, [n]."""
+    for each in others:
+        values = Ids.of(each)
+        first = Ids.of(first * len(values.source) + values.codes).codes
+    return first
+
+
+def place_of(files: Sequence[tuple[Path, int]], row: int) -> str:
+    """Return where a row of files that follow one another stands, for a message.
+
+    Args:
+        files: and how many rows each holds.
+        row: over all of them, from 0.
+    """
+    for file, count in files:
+        if row < count:
+            return f"{file}: data row {row + 1}"
+        row -= count
+    raise IndexError(row)
 
 
 def label_columns(labels: Ids, separator: str) -> dict[str, np.ndarray]:

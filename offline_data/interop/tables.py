@@ -2,119 +2,186 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
 
-from offline_data.interop.interactions import Ids
+from offline_data.interop.interactions import Ids, place_of
+from offline_data.interop.table_files import (
+    MISSING,
+    PLAIN,
+    TextFormat,
+    Unconverted,
+    column_names,
+    csv_batches,
+    is_parquet,
+    parquet_types,
+    require_columns,
+)
+from offline_data.interop.table_ids import LARGEST_EXACT, POINT_ZERO, encoded, ids_of, whole_numbers
+from offline_data.interop.times import PER_SECOND, TimeUnit, parsed_times
 from recenv.errors import InvalidInput, require
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-Kind = Literal["id", "whole", "number", "single", "flag", "time", "time_ms", "text"]
-"""What a column holds: ids are integers or strings, times seconds or milliseconds since 1970, or ISO 8601; single is a
-number held in single precision."""
+Kind = Literal["id", "step", "whole", "number", "single", "flag", "time", "text"]
+"""What a column holds: ids are whole numbers or text, steps whole numbers that order or text that names; times are
+numbers since 1970, or dates; single is a number held in single precision."""
 Progress = Callable[[int], object]
+Missing = Literal["refuse", "drop"]
 
-_CONVERSION: Final = re.compile(r"In CSV column #(\d+): .*conversion error", re.DOTALL)
-_ROW: Final = re.compile(r"Row #(\d+): ")
-_TIMES: Final = "; times are numbers, or ISO 8601 as in 2020-01-31T12:00:00Z"
-
-
-class _Unconverted(Exception):
-    """A CSV column is not of the type that it was read as."""
-
-    def __init__(self, column: str, error: InvalidInput) -> None:
-        self.column = column
-        self.error = error
+_NEEDED: Final = ("id", "step", "whole", "flag")
 
 
-def is_parquet(file: Path) -> bool:
-    """Return whether the file's name says that it is Parquet; the others are CSV."""
-    return file.suffix in (".parquet", ".pq")
+@dataclass(frozen=True)
+class TimeFormat:
+    """How times are written."""
+
+    unit: TimeUnit = "seconds"
+    """Of numbers, since 1970."""
+    form: str | None = None
+    """Of text, as `datetime.strptime` takes it; None for ISO 8601."""
 
 
-def column_names(file: Path, delimiter: str = ",") -> list[str]:
-    """Return the names of a file's columns.
+@dataclass(eq=False)
+class Table:
+    """Columns of files that follow one another."""
 
-    Raises:
-        InvalidInput: if the file is missing or unreadable.
-    """
-    import pyarrow as pa
-    from pyarrow import csv, parquet
+    counts: list[tuple[Path, int]]
+    """The files, and how many rows each holds."""
+    values: dict[str, Any] = field(default_factory=dict)
+    """By name: `Ids` for ids, text and the names of steps, [n] bool for flags, int64 for whole numbers, float32 for
+    single ones and float64 for other numbers and for times, in seconds; NaN where empty."""
+    rows: np.ndarray | None = None
+    """[n] the row of each entry over all files, from 0, where some were left out."""
+    gaps: dict[str, np.ndarray] = field(default_factory=dict)
+    """[n] which rows have no value of a column, by its name, where some have none."""
+    left_out: dict[str, int] = field(default_factory=dict)
+    """How many rows have no value, by column; those were left out."""
+    dated: set[str] = field(default_factory=set)
+    """Columns of times that were dates."""
+    remarks: list[str] = field(default_factory=list)
+    """How columns were read where they might have been read otherwise, in words."""
 
-    require(file.is_file(), f"{file} does not exist; give the path of a CSV or Parquet file")
-    try:
-        if is_parquet(file):
-            return list(parquet.read_schema(file).names)
-        with csv.open_csv(file, csv.ReadOptions(use_threads=False), csv.ParseOptions(delimiter=delimiter)) as reader:
-            return list(reader.schema.names)
-    except (pa.ArrowException, OSError) as error:
-        raise InvalidInput(f"{file} is damaged or no {_format(file)} file ({error}); copy it again") from error
+    def place(self, entry: int) -> str:
+        """Return where an entry was read, for a message."""
+        return place_of(self.counts, entry if self.rows is None else int(self.rows[entry]))
+
+    def leave_out(self, missing: Missing | None) -> None:
+        """Leave out the rows with a gap, and count them; or refuse them.
+
+        Args:
+            missing: None refuses them without an offer to leave them out.
+
+        Raises:
+            InvalidInput: saying how many rows lack what, and where the first stands.
+        """
+        if not self.gaps:
+            return
+        counts = {name: int(gap.sum()) for name, gap in self.gaps.items()}
+        keep = ~np.any(list(self.gaps.values()), axis=0)
+        if missing != "drop":
+            first = min(counts, key=lambda name: int(np.argmax(self.gaps[name])))
+            others = "".join(f", {name} in {count:,}" for name, count in counts.items() if name != first)
+            remedy = "mend the row, or leave such out with --missing drop" if missing else "mend or leave out the row"
+            raise InvalidInput(
+                f"{self.place(int(np.argmax(self.gaps[first])))} has no {first}, which is missing in "
+                f"{counts[first]:,} of {len(keep):,} rows{others}; {remedy}"
+            )
+        require(bool(keep.any()), f"{self.counts[0][0]}: every row lacks {' or '.join(counts)}; map other columns")
+        for name, values in self.values.items():
+            if isinstance(values, Ids):
+                used, codes = np.unique(values.codes[keep], return_inverse=True)
+                self.values[name] = Ids(codes.reshape(-1), values.source[used])
+            else:
+                self.values[name] = values[keep]
+        self.rows = np.flatnonzero(keep)
+        self.left_out = counts
+        told = ", ".join(f"{count:,} without {name}" for name, count in counts.items())
+        self.remarks.append(f"{len(keep) - len(self.rows):,} of {len(keep):,} rows were left out: {told}")
 
 
 def read_tables(
     files: Sequence[Path],
     kinds: Mapping[str, Kind],
     *,
-    delimiter: str = ",",
-    names: Sequence[str] | None = None,
+    text: TextFormat = PLAIN,
+    times: TimeFormat | None = None,
     progress: Progress | None = None,
-) -> tuple[dict[str, Any], list[tuple[Path, int]]]:
+) -> Table:
+    """Return columns of files that follow one another, of which no row may lack an id, step, whole number or flag.
+
+    See `read_columns`.
+
+    Raises:
+        InvalidInput: as `read_columns` does, and for a value that is missing.
+    """
+    table = read_columns(files, kinds, text=text, times=times, progress=progress)
+    table.gaps = {name: gap for name, gap in table.gaps.items() if kinds[name] in _NEEDED}
+    table.leave_out(None)
+    return table
+
+
+def read_columns(
+    files: Sequence[Path],
+    kinds: Mapping[str, Kind],
+    *,
+    text: TextFormat = PLAIN,
+    times: TimeFormat | None = None,
+    progress: Progress | None = None,
+) -> Table:
     """Return columns of files that follow one another.
 
     Args:
         files: CSV, plain or compressed, or Parquet.
         kinds: of the columns to read, by name.
-        delimiter: of CSV.
-        names: of all columns of a CSV file without a header.
+        text: how the CSV files are written.
+        times: how times are written.
         progress: called with the number of rows of each batch.
 
     Returns:
-        Of each column, `Ids` for ids and text, [n] bool for flags, int64 for whole numbers, float32 for single ones and
-        float64 for other numbers and for times, in seconds; NaN where empty. And the number of rows of each file.
+        The columns; an id, step or whole number that is missing is there without a meaning, and among the `gaps`.
 
     Raises:
         InvalidInput: for a file that is missing or damaged, a column that is missing, or a value that is not of its
             column's kind; the message names file, row and column.
     """
+    times = times or TimeFormat()
     for file in files:
-        there = names or column_names(file, delimiter)
-        absent = [name for name in kinds if name not in there]
-        require(not absent, f"{file} has no column {', '.join(absent)}; it has {', '.join(there)}")
-        double = [name for name in kinds if list(there).count(name) > 1]
-        require(not double, f"{file} has several columns named {', '.join(double)}; rename them")
+        require_columns(file, column_names(file, text), list(kinds), text)
     # What each kind may be written as; the first that every value of the column can be read as is taken.
-    choices: dict[str, list[pa.DataType]] = {name: _types(kind) for name, kind in kinds.items()}
+    held = [parquet_types(file, kinds) for file in files]
+    choices = {
+        name: _types(kind, [types.get(name) for types in held], times.form is not None) for name, kind in kinds.items()
+    }
     failed: dict[str, InvalidInput] = {}
     while True:
         types = {name: allowed[0] for name, allowed in choices.items()}
         try:
-            table, counts = _read_all(files, types, delimiter, names, progress)
+            table, counts = _read_all(files, types, text, progress)
             break
-        except _Unconverted as problem:
+        except Unconverted as problem:
             failed.setdefault(problem.column, problem.error)
             del choices[problem.column][0]
             if not choices[problem.column]:
-                forms = _TIMES if kinds[problem.column] in ("time", "time_ms") else ""
-                raise InvalidInput(f"{failed[problem.column]}{forms}") from None
-    values: dict[str, Any] = {}
+                raise failed[problem.column] from None
+    read = Table(counts)
     for name, kind in kinds.items():
-        values[name] = _values(table.column(name), kind, name, counts)
+        read.values[name], gap = _values(table.column(name), kind, name, times, read)
+        if gap is not None and gap.any():
+            read.gaps[name] = gap
+        if kind == "id" and any(_is_floating(types.get(name)) for types in held) and _is_whole(types[name]):
+            read.remarks.append(f"{name} {POINT_ZERO}")
         table = table.drop_columns([name])  # what was read of it is let go: a big log is held once
-    return values, counts
+    return read
 
 
 def _read_all(
-    files: Sequence[Path],
-    types: Mapping[str, pa.DataType],
-    delimiter: str,
-    names: Sequence[str] | None,
-    progress: Progress | None,
+    files: Sequence[Path], types: Mapping[str, pa.DataType], text: TextFormat, progress: Progress | None
 ) -> tuple[pa.Table, list[tuple[Path, int]]]:
     import pyarrow as pa
 
@@ -122,7 +189,7 @@ def _read_all(
     counts: list[tuple[Path, int]] = []
     for file in files:
         count = 0
-        for batch in _batches(file, types, delimiter, names):
+        for batch in _parquet_batches(file, types) if is_parquet(file) else csv_batches(file, types, text):
             pieces.append(batch)
             count += batch.num_rows
             if progress:
@@ -131,149 +198,160 @@ def _read_all(
     return pa.Table.from_batches(pieces, pa.schema(list(types.items()))), counts
 
 
-def read_whole(file: Path) -> dict[str, np.ndarray]:
-    """Return all columns of a small file by name; lists of the same number of numbers as [n, d].
-
-    Raises:
-        InvalidInput: if the file is missing or damaged, or the lists of a column differ in length.
-    """
-    import pyarrow as pa
-    from pyarrow import csv, parquet
-
-    column_names(file)
-    try:
-        table = parquet.read_table(file) if is_parquet(file) else csv.read_csv(file)
-    except (pa.ArrowException, OSError) as error:
-        raise InvalidInput(f"{file} is damaged ({error}); copy it again") from error
-    arrays = {}
-    for name, column in zip(table.column_names, table.columns, strict=True):
-        kind = column.type
-        if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
-            flat = column.combine_chunks().flatten().to_numpy(zero_copy_only=False)
-            require(
-                column.null_count == 0 and len(flat) % max(len(column), 1) == 0,
-                f"{file}, column {name}: lists of different lengths; give each row one of the same length",
-            )
-            arrays[name] = flat.reshape(len(column), -1)
-        else:
-            values = column.to_numpy()
-            arrays[name] = values.astype(np.str_) if values.dtype == object else values
-    return arrays
-
-
-def _types(kind: Kind) -> list[pa.DataType]:
+def _is_whole(held: pa.DataType | None) -> bool:
     import pyarrow as pa
 
-    seconds = [pa.timestamp("us"), pa.timestamp("us", "UTC")]
+    return held is not None and pa.types.is_integer(held)
+
+
+def _is_floating(held: pa.DataType | None) -> bool:
+    import pyarrow as pa
+
+    return held is not None and pa.types.is_floating(held)
+
+
+def _types(kind: Kind, held: Sequence[pa.DataType | None], formatted: bool) -> list[pa.DataType]:
+    import pyarrow as pa
+
+    text = pa.large_string()
+    moments = [pa.timestamp("us"), pa.timestamp("us", "UTC"), text]
+    # Numbers of a Parquet file are no text that may say more.
+    numbers = all(_is_whole(each) or _is_floating(each) for each in held)
+    dates = all(each is not None and (pa.types.is_timestamp(each) or pa.types.is_date(each)) for each in held)
     return {
-        "id": [pa.int64(), pa.large_string()],
-        "whole": [pa.int64()],
+        "id": [pa.int64(), text] if numbers else [text],
+        "step": [pa.int64(), text],
+        "whole": [pa.int64(), text],
         "number": [pa.float64(), pa.bool_()],
         "single": [pa.float32(), pa.bool_()],
         "flag": [pa.bool_()],
-        "time": [pa.float64(), *seconds],
-        "time_ms": [pa.float64(), *seconds],
-        "text": [pa.large_string()],
+        "time": moments if dates else [text] if formatted else [pa.float64(), *moments],
+        "text": [text],
     }[kind]
 
 
-def _batches(
-    file: Path, types: Mapping[str, pa.DataType], delimiter: str, names: Sequence[str] | None
-) -> Iterator[pa.RecordBatch]:
+def _parquet_batches(file: Path, types: Mapping[str, pa.DataType]) -> Iterator[pa.RecordBatch]:
     import pyarrow as pa
-    from pyarrow import csv, parquet
+    from pyarrow import parquet
 
     schema = pa.schema(list(types.items()))
     try:
-        if is_parquet(file):
-            with parquet.ParquetFile(file) as source:
-                for batch in source.iter_batches(columns=list(types)):
-                    columns = []
-                    for name, kind in types.items():
-                        columns.append(_cast(file, name, batch.column(name), kind))
-                    yield pa.record_batch(columns, schema=schema)
-            return
-        options = {
-            "read_options": csv.ReadOptions(use_threads=False, column_names=names, block_size=1 << 22),
-            "parse_options": csv.ParseOptions(delimiter=delimiter),
-            "convert_options": csv.ConvertOptions(column_types=dict(types), include_columns=list(types)),
-        }
-        with csv.open_csv(file, **options) as reader:
-            yield from reader
+        with parquet.ParquetFile(file) as source:
+            for batch in source.iter_batches(columns=list(types)):
+                columns = [_cast(file, name, batch.column(name), kind) for name, kind in types.items()]
+                yield pa.record_batch(columns, schema=schema)
     except (pa.ArrowException, OSError) as error:
-        text = str(error)
-        row = _ROW.search(text)
-        at = f"{file} row {row[1]}" if row else str(file)
-        wrong = _CONVERSION.search(text)
-        if wrong is None:
-            raise InvalidInput(f"{at} is damaged ({text}); copy the file again") from error
-        column = (names or column_names(file, delimiter))[int(wrong[1])]
-        problem = InvalidInput(f"{at}, column {column}: {text.rsplit(': ', 1)[-1]}; mend it, or map another column")
-        raise _Unconverted(column, problem) from error
+        raise InvalidInput(f"{file} is damaged ({error}); copy it again") from error
 
 
 def _cast(file: Path, name: str, column: pa.Array, wanted: pa.DataType) -> pa.Array:
     import pyarrow as pa
+    from pyarrow import compute
 
     try:
         if pa.types.is_dictionary(column.type):
             column = column.dictionary_decode()
         held = column.type
         # A date that is a number, or a truth that is neither 0 nor 1, is not what it is taken for.
-        written = pa.types.is_string(held) or pa.types.is_large_string(held)
+        written = pa.types.is_string(held) or pa.types.is_large_string(held) or pa.types.is_string_view(held)
         moment = pa.types.is_timestamp(held) or pa.types.is_date(held)
         if moment != pa.types.is_timestamp(wanted) and not (written and pa.types.is_timestamp(wanted)):
             raise pa.ArrowInvalid(f"it holds {held}")
+        if pa.types.is_nested(held) or pa.types.is_binary(held) or pa.types.is_large_binary(held):
+            raise pa.ArrowInvalid(f"it holds {held}")
+        if written and not pa.types.is_large_string(wanted):
+            empty = compute.is_in(column, pa.array(MISSING, held))
+            column = compute.if_else(empty, pa.scalar(None, held), column)
         if pa.types.is_boolean(wanted) and (pa.types.is_integer(held) or pa.types.is_floating(held)):
             values = column.drop_null().to_numpy(zero_copy_only=False)
-            if not np.isin(values, (0, 1)).all():
+            if not np.isin(values[values == values], (0, 1)).all():
                 raise pa.ArrowInvalid("it holds other numbers than 0 and 1")
-        if pa.types.is_floating(held) and not pa.types.is_floating(wanted):
+        if _is_floating(held) and not _is_floating(wanted):
             column = pa.array(column.to_numpy(zero_copy_only=False), from_pandas=True)
-        if pa.types.is_floating(held) and pa.types.is_integer(wanted) and column.null_count == len(column):
-            raise pa.ArrowInvalid("it is empty")
+        if _is_floating(held) and (_is_whole(wanted) or pa.types.is_large_string(wanted)):
+            column = _without_fraction(column, file, name, wanted)
         # Below a microsecond, times are rounded down.
         return column.cast(wanted, safe=not (pa.types.is_timestamp(held) and held.unit == "ns"))
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
         problem = InvalidInput(f"{file}, column {name}: {error}; map another column")
-        raise _Unconverted(name, problem) from error
+        raise Unconverted(name, problem) from error
 
 
-def _values(column: pa.ChunkedArray, kind: Kind, name: str, counts: Sequence[tuple[Path, int]]) -> Any:
+def _without_fraction(column: pa.Array, file: Path, name: str, wanted: pa.DataType) -> pa.Array:
+    """Return floating numbers as whole ones where all are; the others stay, to be written as text."""
     import pyarrow as pa
     from pyarrow import compute
 
-    entry = -1
-    if kind in ("id", "whole", "flag") and column.null_count:
-        entry = compute.index(column.is_null(), True).as_py()
-    elif kind == "id" and pa.types.is_large_string(column.type):
-        entry = compute.index(column, pa.scalar("", column.type)).as_py()
-    if entry >= 0:
-        for file, count in counts:
-            if entry < count:
-                raise InvalidInput(f"{file}: data row {entry + 1} has no {name}; mend or leave out the row")
-            entry -= count
-    if kind in ("id", "text"):
-        return _ids(compute.fill_null(column, "") if kind == "text" else column)
-    if kind in ("flag", "whole"):
-        return column.to_numpy()
+    whole = compute.all(compute.equal(compute.floor(column), column)).as_py()
+    if whole is False:
+        return column
+    largest = compute.max(compute.abs(column)).as_py() or 0.0
+    require(
+        largest <= LARGEST_EXACT,
+        f"{file}, column {name}: {largest:.0f} as a floating number has lost digits; write whole numbers, or text",
+    )
+    return column.cast(pa.int64())
+
+
+def _values(
+    column: pa.ChunkedArray, kind: Kind, name: str, times: TimeFormat, table: Table
+) -> tuple[Any, np.ndarray | None]:
+    """Return a column's values, and where it has none; None where it always has."""
+    import pyarrow as pa
+
+    is_text = pa.types.is_large_string(column.type)
+    if kind in ("id", "text") or is_text:
+        codes, different, gap = encoded(column)
+
+        def place(index: int) -> str:
+            return table.place(int(np.argmax(codes == index)))
+
+        if kind == "time":
+            seconds, zoned = parsed_times(different.to_pylist(), times.form, place)
+            _note_zone(name, zoned, table)
+            return np.append(seconds, np.nan)[codes], gap
+        if kind in ("step", "whole"):
+            whole = whole_numbers(different)
+            if whole is not None:
+                return np.append(whole, 0)[codes], gap
+            _require_names(kind, name, different, place)
+            return Ids(codes.astype(np.int64), different.to_numpy(zero_copy_only=False)), gap
+        ids, remark = ids_of(codes, different, name)
+        if remark:
+            table.remarks.append(remark)
+        if kind == "text":
+            texts = ids.source.astype(np.str_)
+            return Ids(ids.codes % (len(texts) + 1), np.append(texts, "")), None  # -1 is the last
+        return ids, gap
+    gap = column.is_null().to_numpy() if column.null_count else None
+    if kind in ("flag", "step", "whole"):
+        return (column if gap is None else column.fill_null(False if kind == "flag" else 0)).to_numpy(), gap
     if pa.types.is_timestamp(column.type):
-        return column.cast(pa.int64()).cast(pa.float64()).to_numpy() / 1e6
+        _note_zone(name, column.type.tz is not None, table)
+        return column.cast(pa.int64()).cast(pa.float64()).to_numpy() / 1e6, gap
     numbers = column.cast(pa.float32() if kind == "single" else pa.float64()).to_numpy()
-    return numbers / 1e3 if kind == "time_ms" else numbers
+    gap = np.isnan(numbers)
+    return numbers / PER_SECOND[times.unit] if kind == "time" and times.unit != "seconds" else numbers, gap
 
 
-def _ids(column: pa.ChunkedArray) -> Ids:
-    # By hash, which strings take far better than sorting all of them.
-    encoded = column.combine_chunks().dictionary_encode()
-    source = encoded.dictionary.to_numpy(zero_copy_only=False)
-    if source.dtype == object:
-        source = source.astype(np.str_)
-    order = np.argsort(source, kind="stable")
-    rank = np.empty(len(order), np.int64)
-    rank[order] = np.arange(len(order))
-    return Ids(rank[encoded.indices.to_numpy()], source[order])
+def _note_zone(name: str, zoned: bool, table: Table) -> None:
+    table.dated.add(name)
+    if not zoned:
+        table.remarks.append(f"{name} has no time zone and is taken as UTC")
 
 
-def _format(file: Path) -> str:
-    return "Parquet" if is_parquet(file) else "CSV"
+def _require_names(kind: Kind, name: str, different: pa.Array, place: Callable[[int], str]) -> None:
+    """Refuse texts that are numbers with a fraction, or, where they must be whole, any."""
+    for index, text in enumerate(different.to_pylist()):
+        try:
+            number = float(text)
+        except ValueError:
+            if kind == "step":
+                return
+            number = None
+        if number is None or number != np.floor(number) or (kind == "whole" and abs(number) >= 2.0**63):
+            ids = "; text tells steps apart" if kind == "step" else ""
+            what = "no whole number" if number is None or abs(number) < 2.0**63 else "too large"
+            raise InvalidInput(
+                f"{place(index)}, column {name}: {text!r} is {what}; mend it, or map another column{ids}"
+            )

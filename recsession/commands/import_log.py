@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import make_dataclass
 from pathlib import Path
@@ -10,8 +11,10 @@ from typing import Annotated, Any
 import tyro
 from tqdm import tqdm
 
+from offline_data.describe.dataset_summary import time_range
 from offline_data.families import READERS
 from offline_data.interop.readers.base import LogReader
+from offline_data.interop.times import range_text
 from offline_data.store.atomic_files import claimed_folder
 from offline_data.store.dataset import LoggedDataset
 from recsession.inputs import parse
@@ -55,6 +58,11 @@ def _import(reader: LogReader, out: Path) -> None:
     print(f"{out}: {log.num_sessions:,} sessions, {log.num_rows:,} steps, {log.num_items:,} items")
     print(_clock_line(log, reader.options.max_steps))
     source: dict[str, Any] = log.manifest["source"]
+    times = time_range(log)
+    if times is not None:
+        print(f"times: {range_text(times['first'], times['last'])}{_future(times['last'])}")
+    for remark in source.get("remarks", ()):
+        print(remark if remark.startswith("warning: ") else f"note: {remark}")
     if source["lacking"]:
         print(f"the source does not say: {'; '.join(source['lacking'])}")
     report = source.get("propensity_estimate")
@@ -65,6 +73,10 @@ def _import(reader: LogReader, out: Path) -> None:
     elif log.propensities in ("missing", "partial"):
         print(f"propensities are {log.propensities}: estimate them with --estimate-propensities")
     print(f"look at it with `recsession inspect {out}`")
+
+
+def _future(last: float) -> str:
+    return "; note that the last lies in the future" if last > time.time() else ""
 
 
 def _clock_line(log: LoggedDataset, given: int | None) -> str:

@@ -5,40 +5,71 @@ def sessions_of(entries, gap):
     """Group entries into sessions of steps.
 
     An entry is a dict with `user`, and perhaps `session`, `step`, `position`, `time` (None where the log has none);
-    `index` is its place in the file. Returns sessions in order, each `(user, cut_off, steps)`, a step being the list of
-    its entries' indices in the order of the slate.
+    `index` is its place in the file; where `named` is true, `step` is no number but a name. Returns sessions in order,
+    each `(user, cut_off, steps)`, a step being the list of its entries' indices in the order of the slate.
     """
+    timed = entries[0]["time"] is not None
+    visits = {}
+    if entries[0]["session"] is None and timed:
+        last, visit = None, 0
+        for entry in sorted(entries, key=lambda entry: (entry["user"], entry["time"], entry["index"])):
+            if last is not None and (entry["user"] != last["user"] or entry["time"] - last["time"] > gap):
+                visit += 1
+            visits[entry["index"]], last = visit, entry
 
-    begins = {}
-    for entry in entries:
-        if entry["session"] is not None and entry["time"] is not None:
-            name = entry["user"], entry["session"]
-            begins[name] = min(begins.get(name, entry["time"]), entry["time"])
+    def session(entry):
+        return entry["user"], visits.get(entry["index"], entry["session"])
+
+    def begin(group):
+        times = [entry["time"] for entry in entries if timed and group(entry)]
+        return min(times, default=0)
+
+    def step_order(entry):
+        def same(other):
+            return session(other) == session(entry) and other["step"] == entry["step"]
+
+        if entry["step"] is None:
+            return ()
+        if not entry.get("named"):
+            return (entry["step"],)
+        return begin(same), min(other["index"] for other in entries if same(other))
 
     def key(entry):
-        begin = begins.get((entry["user"], entry["session"]))
-        order = [entry["user"], begin, entry["session"], entry["step"], entry["time"]]
-        if entry["step"] is not None:
-            order.append(entry["position"])
-        return [value for value in order if value is not None] + [entry["index"]]
+        place = entry["time"] if entry["step"] is None or entry["position"] is None else entry["position"]
+        return (
+            entry["user"],
+            begin(lambda other: session(other) == session(entry)),
+            session(entry)[1] or 0,
+            step_order(entry),
+            place or 0,
+            entry["index"],
+        )
 
-    log_end = max((entry["time"] for entry in entries if entry["time"] is not None), default=None)
-    sessions, last = [], {}
+    sessions, last = [], None
     for entry in sorted(entries, key=key):
-        new_session = not last or entry["user"] != last["user"] or entry["session"] != last["session"]
-        if not new_session and entry["session"] is None and entry["time"] is not None:
-            new_session = entry["time"] - last["time"] > gap
-        if new_session:
+        if last is None or session(entry) != session(last):
             sessions.append([entry["user"], False, []])
-        if new_session or entry["step"] is None or entry["step"] != last["step"]:
+            last = None
+        if last is None or entry["step"] is None or entry["step"] != last["step"]:
             sessions[-1][2].append([])
         sessions[-1][2][-1].append(entry["index"])
-        if entry["session"] is None and entry["time"] is not None:
-            sessions[-1][1] = log_end - entry["time"] <= gap
         last = entry
-    return [tuple(session) for session in sessions]
+    if visits:
+        log_end = max(entry["time"] for entry in entries)
+        when = {entry["index"]: entry["time"] for entry in entries}
+        for each in sessions:
+            each[1] = log_end - max(when[index] for step in each[2] for index in step) <= gap
+    return [tuple(each) for each in sessions]
 
 
-def slate_of(items, size):
-    """Repeat the last item up to the slate's size; return the items and which of them are shown."""
-    return items + [items[-1]] * (size - len(items)), [True] * len(items) + [False] * (size - len(items))
+def slate_of(items, slots, size):
+    """Put items into their slots of a slate, each empty slot repeating the item before, or else the first.
+
+    Returns the items, and which slots are shown.
+    """
+    slate, shown = [], []
+    held = dict(zip(slots, items, strict=True))
+    for slot in range(size):
+        shown.append(slot in held)
+        slate.append(held.get(slot, slate[-1] if slate else items[0]))
+    return slate, shown

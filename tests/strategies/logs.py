@@ -30,17 +30,18 @@ def logged_values(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 @st.composite
 def foreign_entries(draw: st.DrawFn) -> list[dict[str, Any]]:
-    """Draw the entries of a foreign log with any of its columns, None where it has none; a step has one time."""
+    """Draw the entries of a foreign log with any of its columns, None where it has none; no position is there twice."""
     count = draw(st.integers(1, 25))
     has = {name: draw(st.booleans()) for name in ("session", "step", "position", "time")}
-    small = st.integers(0, 3)
+    named, small = draw(st.booleans()), st.integers(0, 3)
+    positions = draw(st.permutations(range(count)))
     entries = []
     for index in range(count):
-        entry: dict[str, Any] = {"index": index, "user": draw(small), "item": draw(small), "time": None}
-        for name in ("session", "step", "position"):
+        entry: dict[str, Any] = {"index": index, "user": draw(small), "item": draw(small), "named": named}
+        for name in ("session", "step"):
             entry[name] = draw(small) if has[name] else None
-        if has["time"]:
-            entry["time"] = float(entry["step"]) if has["step"] else draw(st.sampled_from([0.0, 1.0, 2.0, 5.0, 9.0]))
+        entry["position"] = positions[index] if has["position"] else None
+        entry["time"] = draw(st.sampled_from([0.0, 1.0, 2.0, 5.0, 9.0])) if has["time"] else None
         entries.append(entry)
     return entries
 

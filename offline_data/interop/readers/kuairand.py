@@ -19,7 +19,8 @@ from offline_data.families import READERS
 from offline_data.interop.foreign_log import import_interactions
 from offline_data.interop.interactions import Ids, Interactions, label_columns
 from offline_data.interop.readers.base import LogReader
-from offline_data.interop.tables import Kind, Progress, read_tables
+from offline_data.interop.table_ids import alike
+from offline_data.interop.tables import Kind, Progress, TimeFormat, read_tables
 from offline_data.store.dataset import LoggedDataset
 from recenv.errors import require, require_range, unknown_name
 
@@ -70,13 +71,14 @@ class KuairandReader(LogReader):
         kinds: dict[str, Kind] = {
             "user_id": "id",
             "video_id": "id",
-            "time_ms": "time_ms",
+            "time_ms": "time",
             "play_time_ms": "single",
             "duration_ms": "single",
             "is_rand": "flag",
             **dict.fromkeys(FEEDBACK.values(), "single"),
         }
-        values, files = read_tables(logged, kinds, progress=progress)
+        read = read_tables(logged, kinds, times=TimeFormat("milliseconds"), progress=progress)
+        values = read.values
         with np.errstate(divide="ignore", invalid="ignore"):
             watched = values.pop("play_time_ms") / values.pop("duration_ms")
         feedback = {name: values[column] for name, column in FEEDBACK.items()}
@@ -88,9 +90,9 @@ class KuairandReader(LogReader):
             shown <= self.pool_size,
             f"pool_size={self.pool_size} is less than the {shown:,} videos shown at random; raise it",
         )
-        item, catalog, video_files = _videos(values["video_id"], folder, progress)
+        item, catalog, video_files, remarks = _videos(values["video_id"], folder, progress)
         log = Interactions(
-            files=[*files, *video_files],
+            files=[*read.counts, *video_files],
             user=values["user_id"],
             item=item,
             feedback=feedback,
@@ -100,19 +102,21 @@ class KuairandReader(LogReader):
             catalog=catalog,
         )
         facts = {"logs": self.logs, "pool_size": self.pool_size}
-        return import_interactions(out, log, "kuairand", options=self.options, facts=facts)
+        remarks = [*read.remarks, *remarks]
+        return import_interactions(out, log, "kuairand", options=self.options, remarks=remarks, facts=facts)
 
 
 def _videos(
     shown: Ids, folder: Path, progress: Progress | None
-) -> tuple[Ids, dict[str, np.ndarray], list[tuple[Path, int]]]:
-    """Return the shown videos as codes into all that are known, their columns, and the files that tell them."""
+) -> tuple[Ids, dict[str, np.ndarray], list[tuple[Path, int]], list[str]]:
+    """Return the shown videos as codes into all that are known, their columns, the files of these, and remarks."""
     files = sorted(folder.glob("video_features_basic_*.csv"))
     if not files:
-        return shown, {}, []
+        return shown, {}, [], []
     kinds: dict[str, Kind] = {"video_id": "id", "tag": "text", "video_duration": "number"}
-    values, _ = read_tables(files, kinds, progress=progress)
-    known: Ids = values["video_id"]
+    read = read_tables(files, kinds, progress=progress)
+    values = read.values
+    shown, known = alike(shown, values["video_id"])
     require(len(known.source) == len(known.codes), f"{files[0]} names a video twice; {_COPY}")
     both = np.union1d(known.source, shown.source)
     # Videos that were shown and are not described have no tag and a length of zero.
@@ -125,4 +129,4 @@ def _videos(
     length[place] = np.nan_to_num(values["video_duration"]) / 60_000.0
     catalog: dict[str, Any] = label_columns(Ids(label, np.append(labels.source, "")), ",")
     item = Ids(np.searchsorted(both, shown.source)[shown.codes], both)
-    return item, {**catalog, "length": length}, [(file, 0) for file in files]
+    return item, {**catalog, "length": length}, [(file, 0) for file in files], read.remarks

@@ -19,6 +19,7 @@ from offline_data.families import READERS
 from offline_data.interop.foreign_log import import_interactions
 from offline_data.interop.interactions import Ids, Interactions, label_columns
 from offline_data.interop.readers.base import LogReader
+from offline_data.interop.table_files import TextFormat
 from offline_data.interop.tables import Progress, read_tables
 from offline_data.store.dataset import LoggedDataset
 from recenv.errors import InvalidInput, require, require_range
@@ -71,17 +72,16 @@ class MovielensReader(LogReader):
             raise InvalidInput(f"{self.path} has no file {wanted}; pass the folder of a MovieLens release")
         ratings, movies = self.path / layout.ratings, self.path / layout.movies
         user, film, rated, time = layout.columns
-        values, files = read_tables(
+        read = read_tables(
             [ratings],
             {user: "id", film: "id", rated: "single", time: "time"},
-            delimiter=layout.delimiter,
-            names=layout.names,
+            text=TextFormat(layout.delimiter, names=layout.names),
             progress=progress,
         )
-        rating = values[rated]
+        values, rating = read.values, read.values[rated]
         item, genres = _films(values[film], _read(movies, layout.genres), movies)
         log = Interactions(
-            files=[*files, (movies, 0)],
+            files=[*read.counts, (movies, 0)],
             user=values[user],
             item=item,
             feedback={
@@ -105,6 +105,7 @@ class MovielensReader(LogReader):
             options=self.options,
             default_weights={"like": 1.0},
             lacking=["films that were shown and not rated"],
+            remarks=read.remarks,
             facts={"liked_from": self.liked_from},
         )
 

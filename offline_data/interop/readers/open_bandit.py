@@ -232,9 +232,9 @@ def _existing(folder: Path, *names: str) -> Path:
 
 
 def _read(file: Path, kinds: Mapping[str, Kind], progress: Progress | None = None) -> list[NDArray[Any]]:
-    values, counts = read_tables([file], kinds, progress=progress)
-    require(counts[0][1] > 0, f"{file} has a header and no rows; {_COPY}")
-    return [values[name] for name in kinds]
+    read = read_tables([file], kinds, progress=progress)
+    require(read.counts[0][1] > 0, f"{file} has a header and no rows; {_COPY}")
+    return [read.values[name] for name in kinds]
 
 
 def _require_all(file: Path, name: str, values: NDArray[Any], allowed: NDArray[np.bool_], range_text: str) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
 from offline_data.families import READERS
 from offline_data.interop.column_map import ColumnMap, import_table
 from offline_data.interop.readers.base import LogReader, Progress
+from offline_data.interop.times import TimeUnit
 from offline_data.store.dataset import LoggedDataset
 from recenv.errors import require
 from recenv.json_text import read_json
@@ -23,19 +24,32 @@ class TableReader(LogReader):
     map: tuple[str, ...]
     """NAME=COLUMN each, or a JSON file of them. Names: user_id, item_id, session_id, step (entries of one step are a
     slate), position, timestamp, propensity, prefix_log_prob, behavior_log_prob, terminated, truncated, feedback.CHANNEL
-    in [0, 1], the click first, and reward or reward.COMPONENT. As in `--map user_id=uid item_id=vid timestamp=ts
-    feedback.click=clicked`."""
+    in [0, 1], the click first, reward or reward.COMPONENT of the step, and item_reward or item_reward.COMPONENT of the
+    item, as revenue is, whose sum over the slate is the step's; `--reward-weights` weigh these and feedback. As in
+    `--map user_id=uid item_id=vid timestamp=ts feedback.click=clicked item_reward.revenue=paid`."""
     items: Path | None = None
     """CSV or Parquet file of the items, by the same id: its columns of numbers are kept; embedding_0, embedding_1, ...
     (or a list column `embeddings`) is what policies tell items apart by."""
-    time_unit: Literal["seconds", "milliseconds"] = "seconds"
-    """Of timestamps that are numbers."""
+    time_unit: TimeUnit = "seconds"
+    """Of timestamps that are numbers, since 1970."""
+    time_format: str | None = None
+    """Of timestamps that spell a date otherwise than ISO 8601 does, as `%Y%m%d` or `%d/%m/%Y %H:%M`; without a time
+    zone (%z) they are UTC."""
+    delimiter: str = ","
+    """Between the columns of CSV files, one character, as ';'."""
+    encoding: str = "utf-8"
+    """Of CSV files, as latin-1, cp1252 or utf-16."""
+    missing: Literal["refuse", "drop"] = "refuse"
+    """What is done with rows that lack a mapped value (empty, NULL, NaN, None, NA): refused, or left out and counted. A
+    propensity may be missing."""
+    first_position: int | None = None
+    """What the first position of a slate is called; None for 0 where the log has a 0, and else 1."""
 
     def read(self, out: Path, progress: Progress | None = None) -> LoggedDataset:
         """See `import_table`; `path` is a file, plain or compressed."""
         columns = ColumnMap.of(_roles(self.map))
-        options: dict[str, Any] = {"items": self.items, "time_unit": self.time_unit, "options": self.options}
-        return import_table(self.path, out, columns, **options, progress=progress)
+        own = {each.name: getattr(self, each.name) for each in fields(self) if each.name not in ("path", "map")}
+        return import_table(self.path, out, columns, **own, progress=progress)
 
 
 def _roles(words: Sequence[str]) -> dict[str, Any]:

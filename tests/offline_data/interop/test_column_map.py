@@ -118,7 +118,7 @@ def test_numbered_columns_are_one_embedding(table, tmp_path, name):
         ("vid,../../price\n7,1\n8,2\n9,1\n", "column '../../price' makes no file name; rename it"),
         ("vid,price/EUR\n7,1\n8,2\n9,1\n", "column 'price/EUR' makes no file name; rename it"),
         ("vid,embeddings\n7,1\n8,2\n9,1\n", "column embeddings: it holds no lists of finite numbers"),
-        ("item_id,price\na,1\n", "its ids are text, and the log's numbers; write them alike"),
+        ("item_id,price\na,1\n", "has no item_id=7, which the log shows (3 of 3 items are lacking); write the ids alike"),
     ],
 )
 def test_bad_files_of_items(table, tmp_path, text, message):
@@ -159,10 +159,10 @@ def test_bad_maps(roles, message):
         ("0.125", "0", "data row 5: p=0.0 is not in (0, 1]"),
         ("0.125", "1.5", "data row 5: p=1.5 is not in (0, 1]"),
         ("ann,9,99000,0", "ann,9,99000,7", "data row 4: click=7.0 is not in [0, 1]"),
-        ("ann,9,99000,0", "ann,9,99000,maybe", "row 5, column clicked: invalid value 'maybe'"),
+        ("ann,9,99000,0", "ann,9,99000,maybe", "data row 4, column clicked: invalid value 'maybe'"),
         ("bob,7", "bob,", "data row 3 has no vid"),
-        ("3,0,2", "3.5,0,2", "row 4, column page: invalid value '3.5'"),
-        (",99000,", ",,", "data row 4: timestamp=nan is not a time"),
+        ("3,0,2", "3.5,0,2", "data row 3, column page: '3.5' is no whole number"),
+        (",99000,", ",,", "data row 4 has no ts, which is missing in 1 of 5 rows"),
     ],
 )
 def test_bad_values_name_file_row_and_column_and_leave_nothing(table, tmp_path, old, new, message):

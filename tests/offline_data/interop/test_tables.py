@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from offline_data.interop.tables import column_names, read_tables, read_whole
+from offline_data.interop.table_files import TextFormat, column_names
+from offline_data.interop.tables import TimeFormat, read_tables
 from recenv.errors import InvalidInput
 
 KINDS: dict[str, Any] = {"user": "id", "item": "id", "score": "number", "when": "time"}
@@ -26,8 +27,9 @@ def write(path: Path, text: str, name: str = "log.csv") -> Path:
 @pytest.mark.parametrize("name", ["log.csv", "log.csv.gz"])
 def test_kinds_of_csv(tmp_path, name):
     seen: list[int] = []
-    values, counts = read_tables([write(tmp_path, HEADER + ROWS, name)], KINDS, progress=seen.append)
-    assert (counts, seen) == ([(tmp_path / name, 3)], [3])
+    read = read_tables([write(tmp_path, HEADER + ROWS, name)], KINDS, progress=seen.append)
+    values = read.values
+    assert (read.counts, seen) == ([(tmp_path / name, 3)], [3])
     np.testing.assert_array_equal(values["user"].codes, [1, 0, 1])
     np.testing.assert_array_equal(values["user"].source, [1, 3])
     assert values["item"].source.tolist() == ["a", "b"]
@@ -40,38 +42,39 @@ def test_kinds_of_csv(tmp_path, name):
     [("2020-01-01T00:00:00", "2020-01-01 00:00:02"), ("2020-01-01T00:00:00Z", "2020-01-01 01:00:02+01:00")],
 )
 def test_times_in_words(tmp_path, texts):
-    values, _ = read_tables([write(tmp_path, "when\n" + "\n".join(texts))], {"when": "time_ms"})
+    values = read_tables([write(tmp_path, "when\n" + "\n".join(texts))], {"when": "time"}, times=TimeFormat("milliseconds")).values
     np.testing.assert_array_equal(values["when"], [1577836800.0, 1577836802.0])
 
 
 def test_times_in_milliseconds(tmp_path):
-    values, _ = read_tables([write(tmp_path, "when\n1500\n2000\n")], {"when": "time_ms"})
+    values = read_tables([write(tmp_path, "when\n1500\n2000\n")], {"when": "time"}, times=TimeFormat("milliseconds")).values
     np.testing.assert_array_equal(values["when"], [1.5, 2.0])
 
 
 def test_truths_may_be_numbers_and_flags(tmp_path):
     file = write(tmp_path, "click,left\nTrue,0\nfalse,1\n")
-    values, _ = read_tables([file], {"click": "number", "left": "flag"})
+    values = read_tables([file], {"click": "number", "left": "flag"}).values
     np.testing.assert_array_equal(values["click"], [1.0, 0.0])
     np.testing.assert_array_equal(values["left"], [False, True])
 
 
 def test_text_may_be_empty(tmp_path):
-    values, _ = read_tables([write(tmp_path, 'id,tag\n1,"12,65"\n2,\n')], {"id": "id", "tag": "text"})
+    values = read_tables([write(tmp_path, 'id,tag\n1,"12,65"\n2,\n')], {"id": "id", "tag": "text"}).values
     assert values["tag"].source[values["tag"].codes].tolist() == ["12,65", ""]
 
 
 def test_ids_become_text_where_a_later_file_has_text(tmp_path):
     """Over the files together: what begins as integers is read again as text."""
     first, second = write(tmp_path, "id\n10\n9\n", "a.csv"), write(tmp_path, "id\nx\n", "b.csv")
-    values, counts = read_tables([first, second], {"id": "id"})
-    assert values["id"].source[values["id"].codes].tolist() == ["10", "9", "x"]
-    assert [count for _, count in counts] == [2, 1]
+    read = read_tables([first, second], {"id": "id"})
+    ids = read.values["id"]
+    assert ids.source[ids.codes].tolist() == ["10", "9", "x"]
+    assert [count for _, count in read.counts] == [2, 1]
 
 
 def test_a_delimiter_and_names_of_a_file_without_a_header(tmp_path):
     file = write(tmp_path, "1::7::5\n2::8::3\n")
-    values, _ = read_tables([file], {"c": "number", "a": "id"}, delimiter=":", names=["a", "_1", "b", "_2", "c"])
+    values = read_tables([file], {"c": "number", "a": "id"}, text=TextFormat(":", names=["a", "_1", "b", "_2", "c"])).values
     np.testing.assert_array_equal(values["a"].source, [1, 2])
     np.testing.assert_array_equal(values["c"], [5.0, 3.0])
 
@@ -88,8 +91,8 @@ def test_parquet_gives_the_same_as_csv(tmp_path):
         "when": pa.array([10_000, 20_000, 30_500], pa.timestamp("ms")),
     }
     parquet.write_table(pa.table(columns), file, row_group_size=2)
-    values, _ = read_tables([file], KINDS)
-    wanted, _ = read_tables([write(tmp_path, HEADER + ROWS)], KINDS)
+    values = read_tables([file], KINDS).values
+    wanted = read_tables([write(tmp_path, HEADER + ROWS)], KINDS).values
     for name in ("user", "item"):
         for part in (0, 1):
             np.testing.assert_array_equal(values[name][part], wanted[name][part])
@@ -97,31 +100,15 @@ def test_parquet_gives_the_same_as_csv(tmp_path):
         np.testing.assert_array_equal(values[name], wanted[name])
 
 
-def test_whole_tables(tmp_path):
-    import pyarrow as pa
-    from pyarrow import parquet
-
-    file = tmp_path / "items.parquet"
-    parquet.write_table(pa.table({"name": ["a", "b"], "size": [1, 2], "place": [[0.5, 1.0], [2.0, 3.0]]}), file)
-    table = read_whole(file)
-    assert table["name"].tolist() == ["a", "b"]
-    assert table["size"].dtype == np.int64
-    np.testing.assert_array_equal(table["place"], [[0.5, 1.0], [2.0, 3.0]])
-    assert read_whole(write(tmp_path, "a,b\n1,0.5\n"))["b"].tolist() == [0.5]
-    parquet.write_table(pa.table({"place": [[0.5, 1.0], [2.0]]}), file)
-    with pytest.raises(InvalidInput, match="column place: lists of different lengths"):
-        read_whole(file)
-
-
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (HEADER + "1,a,x,0,\n", "row 2, column score: invalid value 'x'"),
-        (HEADER + "1,a,1,0,\n2,a,1,noon,\n", "row 3, column when: invalid value 'noon'"),
+        (HEADER + "1,a,x,0,\n", "data row 1, column score: invalid value 'x'"),
+        (HEADER + "1,a,1,0,\n2,a,1,noon,\n", "data row 2: 'noon' is no time; mend it; times are numbers since 1970, ISO 8601"),
         (HEADER + "1,a,1,0,\n,a,1,0,\n", "data row 2 has no user"),
-        (HEADER + "1,a,1,0\n", "Row #2: Expected 5 columns, got 4"),
+        (HEADER + "1,a,1,0\n", "data row 1 has 4 columns and the table 5; mend the row"),
         ("user,item,score,other\n", "has no column when; it has user, item, score, other"),
-        ("", "no CSV file (Empty CSV file)"),
+        ("", "log.csv is empty; copy it again"),
     ],
 )
 def test_what_is_wrong_with_a_csv_file_and_where(tmp_path, text, message):
@@ -134,7 +121,7 @@ def test_what_is_wrong_with_a_csv_file_and_where(tmp_path, text, message):
 
 
 def test_columns_are_named_though_only_some_are_read(tmp_path):
-    with pytest.raises(InvalidInput, match=r"row 2, column when: invalid value 'noon'; .*; times are numbers, or"):
+    with pytest.raises(InvalidInput, match=r"data row 1: 'noon' is no time; .*; times are numbers"):
         read_tables([write(tmp_path, HEADER + "1,a,1,noon,\n")], {"when": "time", "user": "id"})
 
 
@@ -162,7 +149,7 @@ def test_parquet_columns_of_another_kind(tmp_path):
     ]:
         parquet.write_table(pa.table({"a": values}), file)
         if message is None:
-            assert read_tables([file], {"a": kind})[0]["a"].tolist() == [2.0]
+            assert read_tables([file], {"a": kind}).values["a"].tolist() == [2.0]
             continue
         with pytest.raises(InvalidInput, match=message):
             read_tables([file], {"a": kind})
@@ -180,7 +167,7 @@ def test_parquet_times_as_others_write_them(tmp_path):
         pa.array(["2020-01-01T00:00:00Z", "2020-01-01T01:00:02+01:00"]).dictionary_encode(),
     ):
         parquet.write_table(pa.table({"when": values}), file)
-        np.testing.assert_array_equal(read_tables([file], {"when": "time"})[0]["when"], [1577836800, 1577836802])
+        np.testing.assert_array_equal(read_tables([file], {"when": "time"}).values["when"], [1577836800, 1577836802])
 
 
 @pytest.mark.parametrize("ids", [[1.0, float("nan")], ["a", ""]])
@@ -201,7 +188,7 @@ def test_a_number_is_no_flag_unless_it_is_0_or_1(tmp_path, flags):
 
     file = tmp_path / "log.parquet"
     parquet.write_table(pa.table({"a": flags, "b": [0.0, 1.0]}), file)
-    np.testing.assert_array_equal(read_tables([file], {"b": "flag"})[0]["b"], [False, True])
+    np.testing.assert_array_equal(read_tables([file], {"b": "flag"}).values["b"], [False, True])
     with pytest.raises(InvalidInput, match="column a: it holds other numbers than 0 and 1"):
         read_tables([file], {"a": "flag"})
 

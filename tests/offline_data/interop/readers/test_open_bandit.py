@@ -142,11 +142,15 @@ def test_missing_folder_file_and_column(root):
 def test_truncated_and_foreign_files(root):
     file = root / "bts/all/all.csv.gz"
     content = file.read_bytes()
-    for broken in (content[: len(content) // 2], b"not gzip at all", gzip.compress(b"\xff\xfe\x00\xff" * 50)):
+    for broken, message in (
+        (content[: len(content) // 2], "is damaged"),
+        (b"not gzip at all", "is damaged"),
+        (gzip.compress(b"\xff\xfe\x00\xff" * 50), "is written in UTF-16"),
+        (gzip.compress(b"\xff\x00\xff" * 50), "holds NUL bytes"),
+        (gzip.compress(b""), "is empty"),
+    ):
         file.write_bytes(broken)
-        assert f"{file} is damaged" in refusal(root, "bts", "all")
-    file.write_bytes(gzip.compress(b""))
-    assert f"{file} is damaged" in refusal(root, "bts", "all")
+        assert f"{file} {message}" in refusal(root, "bts", "all")
     file.write_bytes(gzip.compress(f"{','.join(HEADER)}\n".encode()))
     assert "no rows" in refusal(root, "bts", "all")
 
@@ -155,7 +159,7 @@ def test_a_plain_file_cut_inside_a_row(root):
     (root / "bts/all/all.csv.gz").unlink()
     file = write_log(root, "bts", BTS_ROWS, compressed=False)
     file.write_text(file.read_text().rstrip()[:-6])
-    assert "damaged or no CSV file (CSV parse error: Row #6: Expected 7 columns, got 6" in refusal(root, "bts", "all")
+    assert "data row 5 has 6 columns and the table 7; mend the row" in refusal(root, "bts", "all")
 
 
 @pytest.mark.parametrize(
@@ -169,9 +173,9 @@ def test_a_plain_file_cut_inside_a_row(root):
         ((0, 1, 0, 0.0), "propensity_score=0.0"),
         ((0, 1, 0, 1.5), "propensity_score=1.5"),
         ((0, 1, 0, math.nan), "propensity_score=nan"),
-        ((0.5, 1, 0, 0.5), "row 7, column item_id: invalid value '0.5'"),
-        (("x", 1, 0, 0.5), "row 7, column item_id: invalid value 'x'"),
-        ((10**30, 1, 0, 0.5), "row 7, column item_id: invalid value '1000"),
+        ((0.5, 1, 0, 0.5), "data row 6, column item_id: '0.5' is no whole number"),
+        (("x", 1, 0, 0.5), "data row 6, column item_id: 'x' is no whole number"),
+        ((10**30, 1, 0, 0.5), "data row 6, column item_id: '1000"),
     ],
 )
 def test_values_out_of_range(root, row, message):

@@ -1,0 +1,150 @@
+"""The file of a log's items: their ids, matched with the log's by one rule, and the columns that are kept of them."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from offline_data.interop.interactions import Ids
+from offline_data.interop.table_files import TextFormat, column_names, read_csv, read_parquet, require_columns
+from offline_data.interop.table_ids import alike
+from offline_data.interop.tables import read_tables
+from recenv.errors import InvalidInput, require
+from recenv.json_text import parse_json
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_COORDINATE: Final = re.compile(r"embeddings?[_.]?(\d+)")
+_FILE_NAME: Final = re.compile(r"\w[\w .:%()+-]{0,99}")
+
+
+def with_items(
+    logged: Ids, file: Path, id_column: str, text: TextFormat
+) -> tuple[Ids, dict[str, np.ndarray], list[str]]:
+    """Return the logged items as codes into the file's, the file's columns, and remarks on what was read how.
+
+    Args:
+        logged: the items that the log shows.
+        file: CSV or Parquet, one row an item.
+        id_column: where their ids stand; where it has no such column, `item_id`.
+        text: how the file is written if it is CSV.
+
+    Raises:
+        InvalidInput: if the file lacks a logged item, names one twice, or holds lists of different lengths.
+    """
+    there = column_names(file, text)
+    name = id_column if id_column in there else "item_id"
+    require_columns(file, there, [name], text)
+    require_columns(file, there, list(dict.fromkeys(there)), text)
+    read = read_tables([file], {name: "id"}, text=text)
+    given: Ids = read.values[name]
+    require(len(given.codes) > 0, f"{file} has a header and no rows; copy it again")
+    require(len(given.source) == len(given.codes), _named_twice(file, name, given))
+    logged, ids = alike(logged, given)
+    place = np.searchsorted(ids.source, logged.source)
+    known = (place < len(ids.source)) & (ids.source[np.minimum(place, len(ids.source) - 1)] == logged.source)
+    require(
+        bool(known.all()),
+        f"{file} has no {name}={logged.source[int(np.argmin(known))]}, which the log shows ({int((~known).sum()):,} of "
+        f"{len(known):,} items are lacking); write the ids alike, add what lacks, or leave the items out",
+    )
+    order = np.argsort(ids.codes)
+    columns, left = _numbers(_joined_embeddings(_arrays(file, text, (name, "source_id")), file))
+    for column in columns:
+        require(_FILE_NAME.fullmatch(column) is not None, f"{file}: column {column!r} makes no file name; rename it")
+    if "embeddings" in columns:
+        fine = columns["embeddings"].ndim == 2 and bool(np.isfinite(columns["embeddings"]).all())
+        require(fine, f"{file}, column embeddings: it holds no lists of finite numbers; mend or rename it")
+    remarks = [f"of the items: {remark}" for remark in read.remarks]
+    if left:
+        remarks.append(f"columns of the items that hold no numbers were left out: {', '.join(left)}")
+    return Ids(place[logged.codes], ids.source), {n: values[order] for n, values in columns.items()}, remarks
+
+
+def _named_twice(file: Path, name: str, given: Ids) -> str:
+    counts = np.bincount(given.codes)
+    again = int(np.argmax(counts > 1))
+    return f"{file} names an item twice in {name}: {given.source[again]}; keep one row an item"
+
+
+def _arrays(file: Path, text: TextFormat, but: tuple[str, ...]) -> dict[str, np.ndarray]:
+    """Return the columns of a file, lists of the same number of numbers as [n, d]."""
+    table = read_parquet(file) or read_csv(file, text)
+    return {
+        name: _array(column, name, file)
+        for name, column in zip(table.column_names, table.columns, strict=True)
+        if name not in but
+    }
+
+
+def _array(column: pa.ChunkedArray, name: str, file: Path) -> np.ndarray:
+    import pyarrow as pa
+    from pyarrow import compute
+
+    kind: Any = column.type
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
+        inner = kind.value_type
+        if not (pa.types.is_integer(inner) or pa.types.is_floating(inner)):
+            return column.to_numpy()  # of no numbers: it is not kept, and may be ragged
+        lengths = compute.list_value_length(column).to_numpy()
+        _require_one_length(lengths, f"{file}, column {name}")
+        return column.combine_chunks().flatten().to_numpy(zero_copy_only=False).reshape(len(column), -1)
+    values = column.to_numpy()
+    return (
+        _written_lists(values, f"{file}, column {name}") if name == "embeddings" and values.dtype == object else values
+    )
+
+
+def _written_lists(values: np.ndarray, what: str) -> np.ndarray:
+    """Return lists that CSV holds as text, `[0.5, 1]`, as [n, d]."""
+    lists = []
+    for row, value in enumerate(values):
+        each = parse_json(str(value), f"{what}, data row {row + 1}") if str(value).lstrip()[:1] == "[" else None
+        fine = isinstance(each, list) and all(isinstance(n, int | float) and not isinstance(n, bool) for n in each)
+        require(fine, f"{what}, data row {row + 1}: it holds no list of finite numbers; write one as [0.5, 1]")
+        lists.append(each)
+    _require_one_length(np.array([len(each) for each in lists], np.float64), what)
+    return np.array(lists, np.float64)
+
+
+def _require_one_length(lengths: np.ndarray, what: str) -> None:
+    """Refuse lists of different lengths, or none; NaN is the length of a missing one."""
+    other = ~(lengths == lengths[0])
+    if other.any():
+        row = int(np.argmax(other))
+        one, two = ("none" if n != n else f"{n:.0f}" for n in (lengths[0], lengths[row]))
+        raise InvalidInput(
+            f"{what}: lists of different length, {one} in data row 1 and {two} in data row {row + 1}; give each row "
+            "one of the same length, or leave the column out"
+        )
+
+
+def _numbers(table: dict[str, np.ndarray]) -> tuple[dict[str, np.ndarray], list[str]]:
+    """Return the columns of numbers, and the names of the others."""
+    left = [name for name, values in table.items() if values.dtype.kind not in "if"]
+    return {name: values for name, values in table.items() if name not in left}, left
+
+
+def _joined_embeddings(table: dict[str, np.ndarray], file: Path) -> dict[str, np.ndarray]:
+    """Return the columns, with embedding_0, embedding_1, ... as one of lists, as a CSV file cannot write it.
+
+    Raises:
+        InvalidInput: for a number that is left out, both forms, or what is no number.
+    """
+    parts = {int(found[1]): name for name in table if (found := _COORDINATE.fullmatch(name))}
+    if not parts:
+        return table
+    require(
+        sorted(parts) == list(range(len(parts))) and "embeddings" not in table,
+        f"{file} has the columns {', '.join(parts.values())}; number them from 0 without a gap, and leave out a column "
+        "`embeddings`",
+    )
+    for name in parts.values():
+        fine = table[name].ndim == 1 and table[name].dtype.kind in "if"
+        require(fine, f"{file}, column {name}: it holds no numbers; mend or rename it")
+    rest = {name: values for name, values in table.items() if name not in parts.values()}
+    return {**rest, "embeddings": np.stack([table[parts[n]].astype(np.float32) for n in range(len(parts))], axis=1)}

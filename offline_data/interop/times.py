@@ -1,0 +1,199 @@
+"""When the entries of a foreign log were: units and forms of times, and whether they can be what they are taken for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Final, Literal
+
+import numpy as np
+
+from recenv.errors import InvalidInput, require, unknown_name
+
+TimeUnit = Literal["seconds", "milliseconds", "microseconds", "nanoseconds"]
+
+PER_SECOND: Final[Mapping[TimeUnit, float]] = {
+    "seconds": 1.0,
+    "milliseconds": 1e3,
+    "microseconds": 1e6,
+    "nanoseconds": 1e9,
+}
+_EARLIEST: Final = datetime(1990, 1, 1, tzinfo=UTC).timestamp()
+"""No log of a recommender is older."""
+_LATEST: Final = datetime(2100, 1, 1, tzinfo=UTC).timestamp()
+_FIRST_COUNT: Final = 10_000.0
+"""Times that begin below it, in their own unit, are counted from the log's beginning: they are no dates."""
+_LONGEST_COUNT: Final = 10 * 365.25 * 86_400.0
+_DIGITS: Final = {8: "%Y%m%d", 10: "%Y%m%d%H", 12: "%Y%m%d%H%M", 14: "%Y%m%d%H%M%S"}
+_FORMS: Final = "times are numbers since 1970, ISO 8601 as in 2020-01-31T12:00:00Z, or what --time-format says"
+
+
+def require_time_format(form: str) -> None:
+    """Refuse what is no format of dates.
+
+    Args:
+        form: as `datetime.strptime` takes it.
+
+    Raises:
+        InvalidInput: naming it.
+    """
+    now = datetime(2024, 10, 21, 13, 45, 59, tzinfo=UTC)
+    try:
+        told = datetime.strptime(now.strftime(form), form)
+    except ValueError as error:
+        raise InvalidInput(f"--time-format {form!r} is no format of dates ({error}); write one as %Y%m%d") from error
+    require(told.year == now.year, f"--time-format {form!r} has no year; write one as %Y%m%d or %d/%m/%Y %H:%M")
+
+
+def require_time_unit(unit: str) -> None:
+    """Refuse an unknown unit; the nearest is suggested."""
+    if unit not in PER_SECOND:
+        raise unknown_name("time unit", unit, PER_SECOND)
+
+
+def parsed_times(texts: Sequence[str], form: str | None, place: Callable[[int], str]) -> tuple[np.ndarray, bool]:
+    """Return what texts mean in seconds since 1970, and whether they say their time zone; without one it is UTC.
+
+    Args:
+        texts: [n].
+        form: as `datetime.strptime` takes it; None for ISO 8601.
+        place: where a text stands, for a message.
+
+    Raises:
+        InvalidInput: for a text of another form, or a mixture of forms; the message shows one of each.
+    """
+    times = np.empty(len(texts))
+    seen: dict[str, int] = {}
+    for index, text in enumerate(texts):
+        kind, times[index] = _parsed(text, form)
+        seen.setdefault(kind, index)
+
+    if "unread" in seen:
+        remedy = f"mend it, or give another --time-format than {form}" if form else f"mend it; {_FORMS}"
+        raise InvalidInput(f"{place(seen['unread'])}: {texts[seen['unread']]!r} is no time; {remedy}")
+    if len(seen) > 1:
+        one, other = sorted(seen, key=seen.__getitem__)[:2]
+        there = place(seen[one])
+        raise InvalidInput(
+            f"{there}: times {one}, here {texts[seen[one]]!r}, are mixed with times {other}, "
+            f"{texts[seen[other]]!r} in {_shorter(place(seen[other]), there)}; write them alike"
+        )
+    return times, "with a zone" in seen
+
+
+def _parsed(text: str, form: str | None) -> tuple[str, float]:
+    try:
+        when = datetime.fromisoformat(text) if form is None else datetime.strptime(text, form)
+    except ValueError:
+        when = None
+    if form is None and (when is None or text.isdecimal()):
+        try:
+            return "as numbers", float(text)
+        except ValueError:
+            return "unread", np.nan
+    if when is None:
+        return "unread", np.nan
+    if when.tzinfo is None:
+        return "without a zone", when.replace(tzinfo=UTC).timestamp()
+    return "with a zone", when.timestamp()
+
+
+def require_plausible(
+    seconds: np.ndarray, place: Callable[[int], str], unit: TimeUnit | None = "seconds", *, counted: bool = False
+) -> None:
+    """Refuse times that can be no dates of a log: their unit or form is another than was said.
+
+    Times that begin near zero are counted from the log's beginning, and are admitted.
+
+    Args:
+        seconds: [n] since 1970, n > 0.
+        place: where an entry stands, for a message.
+        unit: in which they were written; None where they were dates.
+        counted: they are counted from another moment than 1970, so that any finite time will do.
+
+    Raises:
+        InvalidInput: naming the first and the last, and what would make them plausible.
+    """
+    entries = int(np.argmin(seconds)), int(np.argmax(seconds))
+    first, last = (float(seconds[entry]) for entry in entries)
+    if counted or is_dated(first, last) or _is_counted(first, last, unit):
+        return
+    scale = PER_SECOND[unit] if unit else 1.0
+    numbers = [_number_text(time * scale) for time in (first, last)]
+    told = [
+        moment_text(time) + (f" ({number})" if unit else "")
+        for time, number in zip((first, last), numbers, strict=True)
+    ]
+    read = f"read as {unit} since 1970, " if unit else ""
+    raise InvalidInput(
+        f"{place(entries[0])}: {read}the timestamps go from {told[0]}, here, to {told[1]}, in "
+        f"{_shorter(place(entries[1]), place(entries[0]))}, which no log does; {_remedy(first, last, unit, numbers)}"
+    )
+
+
+def is_dated(first: float, last: float) -> bool:
+    """Return whether times, seconds since 1970, are plausible as dates."""
+    return first >= _EARLIEST and last < _LATEST
+
+
+def moment_text(seconds: float) -> str:
+    """Return a time as a date, UTC; or the year alone where no calendar has it."""
+    try:
+        return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S")
+    except (ValueError, OverflowError, OSError):
+        return f"the year {1970 + seconds / (365.2425 * 86_400.0):,.0f}"
+
+
+def range_text(first: float, last: float) -> str:
+    """Return the range of a log's times, in words.
+
+    Args:
+        first: seconds since 1970, or since the log's beginning.
+        last: likewise.
+    """
+    if is_dated(first, last):
+        return f"{moment_text(first)} to {moment_text(last)}, UTC"
+    return f"{first:,.6g} s to {last:,.6g} s, counted from no date"
+
+
+def _shorter(place: str, other: str) -> str:
+    """Return a place without its file if the other is in the same."""
+    return place.removeprefix(other.rpartition(": ")[0] + ": ")
+
+
+def _is_counted(first: float, last: float, unit: TimeUnit | None) -> bool:
+    return unit is not None and 0.0 <= first * PER_SECOND[unit] < _FIRST_COUNT and last < _LONGEST_COUNT
+
+
+def _remedy(first: float, last: float, unit: TimeUnit | None, numbers: Sequence[str]) -> str:
+    unknown = "leave empty what is unknown, and say --missing drop"
+    if unit is None:
+        return f"mend them; {unknown}"
+    raw = first * PER_SECOND[unit], last * PER_SECOND[unit]
+    for other, scale in PER_SECOND.items():
+        if is_dated(raw[0] / scale, raw[1] / scale):
+            return f"say --time-unit {other}"
+    form = _DIGITS.get(len(numbers[1]))
+    if form is not None and all(_is_date(number, form) for number in numbers):
+        return f"they look like dates: say --time-format {form}"
+    units = [[other for other, scale in PER_SECOND.items() if is_dated(time / scale, time / scale)] for time in raw]
+    if all(units):
+        return f"{units[0][0]} and {units[1][0]} are mixed: write them alike"
+    if units[1] and raw[0] <= 0.0:
+        return unknown
+    return (
+        f"say their --time-unit ({', '.join(PER_SECOND)}) or --time-format, as in %Y%m%d, or --counted-times if they "
+        "count from no date"
+    )
+
+
+def _is_date(number: str, form: str) -> bool:
+    try:
+        when = datetime.strptime(number, form).replace(tzinfo=UTC).timestamp()
+    except ValueError:
+        return False
+    return is_dated(when, when)
+
+
+def _number_text(number: float) -> str:
+    return f"{number:.0f}" if abs(number - round(number)) < 1e-3 else f"{number:.6f}"
