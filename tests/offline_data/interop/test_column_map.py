@@ -118,7 +118,10 @@ def test_numbered_columns_are_one_embedding(table, tmp_path, name):
         ("vid,../../price\n7,1\n8,2\n9,1\n", "column '../../price' makes no file name; rename it"),
         ("vid,price/EUR\n7,1\n8,2\n9,1\n", "column 'price/EUR' makes no file name; rename it"),
         ("vid,embeddings\n7,1\n8,2\n9,1\n", "column embeddings: it holds no lists of finite numbers"),
-        ("item_id,price\na,1\n", "has no item_id=7, which the log shows (3 of 3 items are lacking); write the ids alike"),
+        (
+            "item_id,price\na,1\n",
+            "has no item_id=7, which the log shows (3 of 3 items are lacking); write the ids alike",
+        ),
     ],
 )
 def test_bad_files_of_items(table, tmp_path, text, message):

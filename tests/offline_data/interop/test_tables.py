@@ -42,12 +42,16 @@ def test_kinds_of_csv(tmp_path, name):
     [("2020-01-01T00:00:00", "2020-01-01 00:00:02"), ("2020-01-01T00:00:00Z", "2020-01-01 01:00:02+01:00")],
 )
 def test_times_in_words(tmp_path, texts):
-    values = read_tables([write(tmp_path, "when\n" + "\n".join(texts))], {"when": "time"}, times=TimeFormat("milliseconds")).values
+    values = read_tables(
+        [write(tmp_path, "when\n" + "\n".join(texts))], {"when": "time"}, times=TimeFormat("milliseconds")
+    ).values
     np.testing.assert_array_equal(values["when"], [1577836800.0, 1577836802.0])
 
 
 def test_times_in_milliseconds(tmp_path):
-    values = read_tables([write(tmp_path, "when\n1500\n2000\n")], {"when": "time"}, times=TimeFormat("milliseconds")).values
+    values = read_tables(
+        [write(tmp_path, "when\n1500\n2000\n")], {"when": "time"}, times=TimeFormat("milliseconds")
+    ).values
     np.testing.assert_array_equal(values["when"], [1.5, 2.0])
 
 
@@ -74,7 +78,9 @@ def test_ids_become_text_where_a_later_file_has_text(tmp_path):
 
 def test_a_delimiter_and_names_of_a_file_without_a_header(tmp_path):
     file = write(tmp_path, "1::7::5\n2::8::3\n")
-    values = read_tables([file], {"c": "number", "a": "id"}, text=TextFormat(":", names=["a", "_1", "b", "_2", "c"])).values
+    values = read_tables(
+        [file], {"c": "number", "a": "id"}, text=TextFormat(":", names=["a", "_1", "b", "_2", "c"])
+    ).values
     np.testing.assert_array_equal(values["a"].source, [1, 2])
     np.testing.assert_array_equal(values["c"], [5.0, 3.0])
 
@@ -104,7 +110,10 @@ def test_parquet_gives_the_same_as_csv(tmp_path):
     ("text", "message"),
     [
         (HEADER + "1,a,x,0,\n", "data row 1, column score: invalid value 'x'"),
-        (HEADER + "1,a,1,0,\n2,a,1,noon,\n", "data row 2: 'noon' is no time; mend it; times are numbers since 1970, ISO 8601"),
+        (
+            HEADER + "1,a,1,0,\n2,a,1,noon,\n",
+            "data row 2: 'noon' is no time; mend it; times are numbers since 1970, ISO 8601",
+        ),
         (HEADER + "1,a,1,0,\n,a,1,0,\n", "data row 2 has no user"),
         (HEADER + "1,a,1,0\n", "data row 1 has 4 columns and the table 5; mend the row"),
         ("user,item,score,other\n", "has no column when; it has user, item, score, other"),
