@@ -7,8 +7,6 @@ from itertools import pairwise
 
 import pytest
 
-MARGIN = 24  # columns of an option's name; its help stands beside
-
 
 @pytest.mark.parametrize("words", [("import", "table"), ("collect",)])
 def test_help_breaks_a_line_only_where_the_next_word_does_not_fit(run, capsys, monkeypatch, words):
@@ -17,7 +15,8 @@ def test_help_breaks_a_line_only_where_the_next_word_does_not_fit(run, capsys, m
     with pytest.raises(SystemExit):
         run(*words, "--help")
     lines = [line[1:-1] for line in capsys.readouterr().out.splitlines() if line.startswith(("│", " "))]
-    goes_on = [(line.rstrip(), more) for line, more in pairwise(lines) if more.strip() and not more[:MARGIN].strip()]
-    pairs = [(line, more.split()[0]) for line, more in goes_on if re.match(r".*  \S", line[: MARGIN + 1])]
+    margin = next(line.index("show this help") for line in lines if "--help" in line)  # help stands beside the names
+    goes_on = [(line.rstrip(), more) for line, more in pairwise(lines) if more.strip() and not more[:margin].strip()]
+    pairs = [(line, more.split()[0]) for line, more in goes_on if re.match(r".*  \S", line[: margin + 1])]
     assert len(pairs) > 3
     assert [(line, word) for line, word in pairs if len(line) + len(word) + 2 <= len(lines[0])] == []
