@@ -13,6 +13,7 @@ from torch import Tensor
 from torchrl.data import TensorDictReplayBuffer
 from torchrl.data.replay_buffers import RandomSampler, Storage
 
+from agents.distributions.slate_samples import cut_to
 from offline_data.store.dataset import LoggedDataset
 from offline_data.store.histories import ObservationBuilder, require_positions
 from recenv.errors import InvalidInput, require, require_range
@@ -29,7 +30,8 @@ class LogStorage(Storage):
     Args:
         dataset: the log.
         columns: row columns of a batch besides the observation.
-        with_next: add `next` with the following observation, reward, `terminated`, `truncated` and `done`.
+        with_next: add `next` with the following observation, reward, `terminated`, `truncated` and `done`; of a log
+            that was read in also `shown`, the positions that the next step's slate has [B, K].
 
     Raises:
         InvalidInput: for a column that the log does not have.
@@ -51,11 +53,15 @@ class LogStorage(Storage):
         available = [name for name in _ROW_COLUMNS if name in dataset.rows]
         for name in columns:
             require(name in available, f"column {name!r} is not in {dataset.path}; choose from {', '.join(available)}")
-        self._columns: dict[str, tuple[np.ndarray, np.ndarray | None]] = {
-            name: (np.asarray(dataset.rows[name]), None) for name in columns
+        # Values of rows, or None for their actions; and of which rows, None for their own.
+        self._columns: dict[str, tuple[np.ndarray | None, np.ndarray | None]] = {
+            name: (None if name == dataset.action_kind else np.asarray(dataset.rows[name]), None) for name in columns
         }
         self._ends = tuple(np.asarray(dataset.rows[name]) for name in ("terminated", "truncated"))
         self._with_next = with_next
+        # Where slates may have empty positions: a simulated log's are full, whatever the user was shown of them.
+        partial = dataset.action_kind == "slate" and not dataset.has_world
+        self._shown = np.asarray(dataset.rows["shown"]) if partial else None
 
     def add_column(self, name: str, values: Tensor | np.ndarray, via: np.ndarray | None = None) -> None:
         """Add a value for each row, such as the critic's score; it is part of every later batch.
@@ -78,6 +84,36 @@ class LogStorage(Storage):
         found = np.asarray(found, np.float32) if found.dtype == np.float64 else np.asarray(found)
         self._columns[name] = (found, None if via is None else np.asarray(via))
 
+    def add_actions(self, name: str, rows: np.ndarray) -> None:
+        """Add the actions of other rows for each row; they are part of every later batch.
+
+        Args:
+            name: key of the batch.
+            rows: [N, ...] which rows' actions.
+        """
+        self._columns[name] = (None, np.asarray(rows))
+
+    def actions(self, rows: np.ndarray) -> np.ndarray:
+        """Return logged actions, [..., K] int32 slates, -1 where nothing was shown, or [..., d] float32 proto-actions.
+
+        Args:
+            rows: [...] row indices.
+        """
+        if self.dataset.action_kind == "slate":
+            return self.dataset.slates(rows)
+        return np.asarray(self.dataset.rows["proto"]).take(rows, axis=0)
+
+    def cut(self, actions: Tensor, rows: np.ndarray) -> Tensor:
+        """Return a policy's actions as logged rows would have shown them; see `agents.distributions.cut_to`.
+
+        Args:
+            actions: [..., B, K] slates or [..., B, d] proto-actions.
+            rows: [B] row indices.
+        """
+        if self._shown is None:
+            return actions
+        return cut_to(actions, torch.from_numpy(self._shown.take(rows, axis=0)).to(actions.device))
+
     def get(self, index: Index) -> TensorDict:
         """Return the rows at `index` as a TensorDict of fresh tensors, whose batch size is the index's shape.
 
@@ -97,10 +133,13 @@ class LogStorage(Storage):
                 "truncated": truncated,
                 "done": terminated | truncated,
             }
+            if self._shown is not None:
+                batch["next"]["shown"] = self._shown.take(rows + 1, axis=0, mode="clip")
         else:
             batch["observation"] = self.observations.observe(rows)
         for name, (values, via) in self._columns.items():
-            batch[name] = values.take(rows if via is None else via.take(rows, axis=0), axis=0)
+            where = rows if via is None else via.take(rows, axis=0)
+            batch[name] = self.actions(where) if values is None else values.take(where, axis=0)
         return TensorDict(_tensors(batch, index.shape), batch_size=index.shape)
 
     def _positions(self, index: Index) -> np.ndarray:

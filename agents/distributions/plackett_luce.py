@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
-from agents.distributions.slate_samples import copies_at_end, entropy_of_samples
+from agents.distributions.slate_samples import EMPTY, entropy_of_samples, without_copies
 
 NEVER: Final = -1e30  # in place of -inf where gradients pass: no difference of two of them is NaN
 _ENTROPY_SLATES: Final = 4
@@ -123,7 +123,7 @@ class _Terms(NamedTuple):
     """Of slates."""
 
     own: Tensor
-    """[K, ..., B] logits of the items; about -1e30 of what is not offered and of copies at the end."""
+    """[K, ..., B] logits of the items; about -1e30 of what is not offered and of empty positions."""
     sums: Tensor
     """[K, ..., B] log S_k, less levels."""
     levels: Tensor
@@ -135,7 +135,7 @@ class _Terms(NamedTuple):
     columns: Tensor
     """[..., B, K] int64, where the items stand in the table."""
     counted: Tensor
-    """[K, ..., B] bool, all but copies at the end."""
+    """[K, ..., B] bool, all but empty positions."""
     possible: Tensor
     """[..., B] bool, whether the slate has a chance."""
 
@@ -147,8 +147,8 @@ class _Terms(NamedTuple):
 class PlackettLuce(Distribution):
     """Slates of K different items, each drawn by a softmax over those that are left.
 
-    A slate that repeats an item, or has one that is not offered or -1, has log-probability -inf and no gradient. One
-    that ends in copies of an item is short, as imported logs write it: what counts are the items before the copies.
+    A slate that repeats an item, or has one that is not offered, has log-probability -inf and no gradient. Of one that
+    has empty positions, -1 or copies at its end, what counts are the items; see `slate_samples`.
 
     Where fewer than K items are offered, no whole slate has a chance. Samples and the mode then begin with all of them
     and end in others, or in the padding -1 of candidates; of fewer than K columns they have no more items than columns.
@@ -210,15 +210,15 @@ class PlackettLuce(Distribution):
     # --- what a distribution is asked
 
     def _terms(self, slate: Tensor) -> _Terms:
-        own, rest, level, columns = self._split(slate)
-        copies = copies_at_end(slate)
+        empty = slate == EMPTY
+        # An empty position takes out an item of the slate once more, which takes out nothing.
+        own, rest, level, columns = self._split(torch.where(empty, slate.amax(-1, keepdim=True), slate))
         items = slate.sort(dim=-1).values
-        repeats = (items[..., 1:] == items[..., :-1]).sum(-1)
-        missing = (own <= 0.5 * NEVER) & ~copies
-        possible = (repeats == copies.sum(-1)) & ~missing.any(-1)
-        own = torch.where(copies, NEVER, own).movedim(-1, 0).contiguous()
+        repeats = (items[..., 1:] == items[..., :-1]) & (items[..., 1:] != EMPTY)
+        possible = ~((own <= 0.5 * NEVER) & ~empty).any(-1) & ~repeats.any(-1)
+        own = torch.where(empty, NEVER, own).movedim(-1, 0).contiguous()
         sums, levels = tail_log_sums(own, rest, level)
-        return _Terms(own, sums, levels, rest, level, columns, ~copies.movedim(-1, 0), possible)
+        return _Terms(own, sums, levels, rest, level, columns, ~empty.movedim(-1, 0), possible)
 
     def _shares(self, terms: _Terms) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield logs of shares in R, -inf for what is taken, and logits less log R, [..., B, n] each."""
@@ -234,7 +234,7 @@ class PlackettLuce(Distribution):
         Args:
             value: [..., B, K] integers.
         """
-        terms = self._terms(value.long())
+        terms = self._terms(without_copies(value.long()))
         steps = torch.where(terms.counted, (terms.own - terms.levels) - terms.sums, 0.0)
         return torch.where(terms.possible, steps.sum(0), -torch.inf)
 
@@ -244,7 +244,7 @@ class PlackettLuce(Distribution):
         Args:
             slate: [..., B, K] integers.
         """
-        slate = slate.long()
+        slate = without_copies(slate.long())
         items, order = slate.sort(dim=-1, stable=True)
         again = torch.nn.functional.pad(items[..., 1:] == items[..., :-1], (1, 0))
         again = torch.zeros_like(again).scatter(-1, order, again).movedim(-1, 0)
@@ -313,7 +313,7 @@ class PlackettLuce(Distribution):
         Args:
             action: [..., B, K] integers.
         """
-        terms = self._terms(action.long())
+        terms = self._terms(without_copies(action.long()))
         own, sums, levels, counted = terms.own, terms.sums, terms.levels, terms.counted
         square = torch.zeros_like(terms.rest)
         for shares, logits in self._shares(terms):
@@ -321,7 +321,12 @@ class PlackettLuce(Distribution):
             square = square + (shares.exp() * logits.clamp_max(50.0).exp()).sum(-1)
         by_rest = square * torch.where(counted, (-terms.apart()).exp(), 0.0).sum(0).square()
         # Of item j: one, less its probability at each position up to its own.
-        chances = torch.stack([(own[j] - levels[: j + 1] - sums[: j + 1]).exp().sum(0) for j in range(len(own))])
+        chances = torch.stack(
+            [
+                torch.where(counted[: j + 1], (own[j] - levels[: j + 1] - sums[: j + 1]).exp(), 0.0).sum(0)
+                for j in range(len(own))
+            ]
+        )
         norm = (by_rest + torch.where(counted, 1.0 - chances, 0.0).square().sum(0)).sqrt()
         return torch.where(terms.possible, norm, 0.0)
 

@@ -9,16 +9,16 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from agents.distributions.decoding import beam_search, sample_slates
-from agents.distributions.slate_samples import copies_at_end, entropy_of_samples
+from agents.distributions.slate_samples import EMPTY, entropy_of_samples, packed, unpacked, without_copies
 from agents.distributions.token_decoder import Conditionals, TokenDecoder
 
 
 class TokenSlates(Distribution):
     """The distribution over slates of K different items on offer; float32 nats.
 
-    A slate with an item twice, one that is not on offer, or -1, has log-probability -inf and gives no gradient. One
-    that ends in copies of an item is short, as imported logs write it: what counts are the items before the copies.
-    Where fewer than K items are on offer, samples and the mode hold them all, end in -1 and have log-probability -inf.
+    A slate with an item twice, or one that is not on offer, has log-probability -inf and gives no gradient. Of one that
+    has empty positions, -1 or copies at its end, what counts are the items; see `slate_samples`. Where fewer than K
+    items are on offer, samples and the mode hold them all and end in -1.
 
     Args:
         context: [B, width], the context token.
@@ -60,21 +60,25 @@ class TokenSlates(Distribution):
         Args:
             slate: [..., B, K] integers.
         """
-        law = self._law(slate)
+        items, index = packed(without_copies(slate))
+        law = self._law(items)
         prefix = self._token_log_prob(law).sum(dim=-1).cumsum(dim=-1)
-        return self._by_sample(torch.where(self._possible(law, slate), prefix, -torch.inf), slate)
+        return unpacked(self._by_sample(torch.where(self._possible(law, items), prefix, -torch.inf), slate), index)
 
     def token_log_prob(self, slate: Tensor) -> Tensor:
         """Return the log-probability of each token given those before, [..., B, K, L]; of `prefix_log_prob` the shares.
 
-        0 at the copies that end a short slate, -inf from a wrong item on.
+        0 in an empty position, -inf from a wrong item on.
 
         Args:
             slate: [..., B, K] integers.
         """
-        law = self._law(slate)
-        possible = self._possible(law, slate).unsqueeze(-1)
-        return self._by_sample(torch.where(possible, self._token_log_prob(law), -torch.inf), slate)
+        slate = without_copies(slate)
+        items, index = packed(slate)
+        law = self._law(items)
+        possible = self._possible(law, items).unsqueeze(-1)
+        tokens = unpacked(self._by_sample(torch.where(possible, self._token_log_prob(law), -torch.inf), slate), index)
+        return torch.where((slate == EMPTY).unsqueeze(-1) & (tokens > -torch.inf), 0.0, tokens)
 
     def score_function_norm(self, action: Tensor) -> Tensor:
         """Return the norm of the gradient of `log_prob` in the logits of all tokens, [..., B]; 0 where that is -inf.
@@ -84,14 +88,15 @@ class TokenSlates(Distribution):
         Args:
             action: [..., B, K] integers.
         """
-        law = self._law(action)
+        items, _ = packed(without_copies(action))
+        law = self._law(items)
         total = torch.zeros((), device=action.device)
         for level, log_prob in enumerate(law.log_prob):
             chosen = law.tokens[..., level, None] == torch.arange(log_prob.shape[-1], device=action.device)
             share = (chosen.float() - log_prob.exp()).square().sum(dim=-1)
             total = total + torch.where(law.valid, share, 0.0).sum(dim=-1)
         norm = total.sqrt() / self.decoder.temperature
-        return self._by_sample(torch.where(self._possible(law, action)[..., -1], norm, 0.0), action)
+        return self._by_sample(torch.where(self._possible(law, items)[..., -1], norm, 0.0), action)
 
     # --- of its own slates
 
@@ -155,7 +160,7 @@ class TokenSlates(Distribution):
 
     def _possible(self, law: Conditionals, slate: Tensor) -> Tensor:
         """Return which positions no wrong item stands at or before, [B, R, K] bool."""
-        return (law.valid | copies_at_end(self._lanes(slate))).cumprod(dim=-1) > 0
+        return (law.valid | (self._lanes(slate) == EMPTY)).cumprod(dim=-1) > 0
 
     @staticmethod
     def _lanes(slate: Tensor) -> Tensor:

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
+from agents.distributions.slate_samples import EMPTY
+
 
 class UniformSlates(Distribution):
     """Slates of K different items, all alike: 1 / (n (n - 1) ... (n - K + 1)), where n items are offered.
@@ -61,7 +63,10 @@ class UniformSlates(Distribution):
         """Return the log-probability of slates, [..., B] nats.
 
         Args:
-            value: [..., B, K] different items on offer, which is not checked.
+            value: [..., B, K] different items on offer, which is not checked; empty positions, -1, count nothing.
         """
-        left = self.count.unsqueeze(-1) - torch.arange(self.slate_size, device=self.count.device)
-        return -left.clamp_min(0).float().log().sum(dim=-1).where(left[..., -1] > 0, torch.inf).expand(value.shape[:-1])
+        place = torch.arange(self.slate_size, device=self.count.device)
+        left = self.count.unsqueeze(-1) - place
+        counted = place < (value != EMPTY).sum(dim=-1, keepdim=True)
+        # Where no item is left, the log is -inf, and no slate has a chance.
+        return -torch.where(counted, left.clamp_min(0).float().log(), 0.0).sum(dim=-1).abs()

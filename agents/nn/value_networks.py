@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from tensordict import TensorDictBase
 from torch import Tensor, nn
@@ -129,7 +130,8 @@ class SlateFeatures(nn.Module):
     """By position: the item's embedding, its inner product with the profile, and what is learned of the item alone.
 
     The last begins at zero. It is where quality, appeal and length find their place: they are hidden, and not in the
-    embedding. A slate's value depends on the order of its items.
+    embedding. A slate's value depends on the order of its items. An empty position, -1, is like an item whose embedding
+    is zero.
 
     Args:
         space: fixes the items and the size of a slate.
@@ -140,13 +142,16 @@ class SlateFeatures(nn.Module):
 
     def __init__(self, space: SessionSpace, item_width: int) -> None:
         super().__init__()
-        self.register_buffer("embeddings", torch.from_numpy(space.embeddings.copy()).float(), persistent=False)
-        self.learned = nn.Parameter(torch.zeros(space.num_items, item_width))
+        # The last row is of an empty position.
+        embeddings = torch.from_numpy(np.pad(space.embeddings, ((0, 1), (0, 0)))).float()
+        self.register_buffer("embeddings", embeddings, persistent=False)
+        self.learned = nn.Parameter(torch.zeros(space.num_items + 1, item_width))
         self.has_profile = space.has_profile
         self.num_features = space.slate_size * (space.embedding_dim + item_width + space.has_profile)
 
     def forward(self, observation: TensorDictBase, action: Tensor) -> Tensor:
         """Return features, [..., B, num_features]; see `ActionNetwork.forward`."""
+        action = action.remainder(len(self.embeddings))
         items = nn.functional.embedding(action, self.embeddings)
         parts = [items, nn.functional.embedding(action, self.learned)]
         if self.has_profile:

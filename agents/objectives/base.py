@@ -26,6 +26,7 @@ from torch import Tensor
 from torch.distributions import kl_divergence
 from torchrl.objectives import LossModule
 
+from agents.distributions.slate_samples import EMPTY, cut_to
 from agents.robust.problem import check_scores
 from recenv.errors import InvalidInput
 from recenv.registry import own_config
@@ -112,6 +113,8 @@ class Objective(LossModule):
         """[B, 1] bool, whether the session ended after the action: nothing is earned after it."""
         next_observation: NestedKey = ("next", "observation")
         """The entries of the observation that follows."""
+        next_shown: NestedKey = ("next", "shown")
+        """[B, K] bool, which positions the next step's slate has; a batch whose slates are all full has none."""
         feedback: NestedKey = "feedback"
         """[B, K, F], of each item of the slate; the first channel is the click."""
         rejected: NestedKey = "rejected"
@@ -244,9 +247,11 @@ class Objective(LossModule):
         """Return the batch mean of `KL(reference, policy)`, nats; see `batch_kl`.
 
         Args:
-            tensordict: holds the actor's `in_keys`; a validity mask of TorchRL is respected.
+            tensordict: holds the actor's `in_keys`, and may hold the action, whose sizes the slates then have; a
+                validity mask of TorchRL is respected.
         """
-        kl = batch_kl(lambda: self.acting(self.target_actor_network_params), self.acting, tensordict)
+        logged = tensordict.get(self.tensor_keys.action, default=None)
+        kl = batch_kl(lambda: self.acting(self.target_actor_network_params), self.acting, tensordict, logged)
         return self._reduce_loss(kl, tensordict)
 
     def counted(self, tensordict: TensorDictBase) -> Tensor:
@@ -320,13 +325,14 @@ def weighted_log_prob(weight: Tensor, log_prob: Tensor) -> Tensor:
 Acting = Callable[[], AbstractContextManager[ProbabilisticTensorDictSequential]]
 
 
-def batch_kl(reference: Acting, policy: Acting, tensordict: TensorDictBase) -> Tensor:
+def batch_kl(reference: Acting, policy: Acting, tensordict: TensorDictBase, logged: Tensor | None = None) -> Tensor:
     """Return `KL(reference, policy)` of each row, `[B]` nats, >= 0.
 
     Args:
         reference: gives the actor with the parameters that the expectation is under; see `Objective.acting`.
         policy: gives it with the other ones.
         tensordict: holds the actor's `in_keys`.
+        logged: [B, K] slates, whose sizes the actions have, or proto-actions; None for full slates.
 
     Returns:
         Exact where PyTorch knows the pair; else a mean over the reference's own actions, about 1,024 in the batch, of
@@ -342,6 +348,8 @@ def batch_kl(reference: Acting, policy: Acting, tensordict: TensorDictBase) -> T
         pass
     with reference():
         actions = first.sample(torch.Size([max(1, _KL_ACTIONS // max(tensordict.numel(), 1))]))
+        if logged is not None:
+            actions = cut_to(actions, logged != EMPTY)
         expected = first.log_prob(actions)
     with policy():
         log_ratio = second.log_prob(actions) - expected

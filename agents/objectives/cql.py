@@ -137,14 +137,14 @@ class CqlObjective(ValueObjective):
         step = read_transition(self, tensordict)
         shape = torch.Size([self.config.num_samples])
         uniform = uniform_actions(getattr(self.actor_network, "space", None), step.observation, step.action)
-        random = uniform.sample(shape)
+        random = step.cut(uniform.sample(shape))
         with self.acting() as actor:
             policy: Any = actor.get_dist(tensordict.copy())
-            own = policy.rsample(shape) if policy.has_rsample else policy.sample(shape)
+            own = policy.rsample(shape) if policy.has_rsample else step.cut(policy.sample(shape))
             own_log_prob = policy.log_prob(own)
             with torch.no_grad():
                 random_log_prob = policy.log_prob(random)
-                later = actor.get_dist(step.following.copy()).sample()  # type: ignore[union-attr]
+                later = step.cut_next(actor.get_dist(step.following.copy()).sample())  # type: ignore[union-attr]
                 target = self.values.target(step, self.values.slow(step.next_observation, later), tensordict)
         uniform_log_prob = uniform.log_prob(own)
         actions = torch.cat([random, own.detach()])

@@ -90,7 +90,7 @@ class CrrObjective(ValueObjective):
         step = read_transition(self, tensordict)
         qvalue = self.values(step.observation, step.action)
         with torch.no_grad():
-            samples, later = self._sample(tensordict), self._sample(step.following)
+            samples, later = step.cut(self._sample(tensordict)), step.cut_next(self._sample(step.following))
             value = self.values.fixed(step.observation, samples).amin(dim=0).mean(dim=0)
             advantage = self.values.relative(qvalue.amin(dim=0) - value, tensordict)
             target = self.values.target(step, self.values.slow(step.next_observation, later).mean(dim=0), tensordict)

@@ -27,7 +27,14 @@ from torch import Tensor
 
 from agents.families import OBJECTIVES
 from agents.objectives.base import weighted_log_prob
-from agents.objectives.bases.ratios import CloningConfig, RatioObjective, log_complement, log_ratio, truncated_ratio
+from agents.objectives.bases.ratios import (
+    CloningConfig,
+    RatioObjective,
+    log_complement,
+    log_ratio,
+    sequence_length,
+    truncated_ratio,
+)
 from recenv.errors import require_range
 
 
@@ -48,7 +55,7 @@ class TopKReinforceConfig(ReinforceConfig):
     """Hyper-parameters of REINFORCE with the top-K correction."""
 
     top_k: int | None = None
-    """K of the correction; None means the size of the logged slates, 1 corrects nothing."""
+    """K of the correction; None means the size of each logged slate, 1 corrects nothing."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -74,32 +81,33 @@ def top_k_reinforce_loss(
     old_prefix_log_prob: Tensor,
     advantage: Tensor,
     ratio_cap: Tensor,
-    top_k: int,
+    top_k: int | Tensor,
 ) -> Tensor:
     """Return `-sum_k sg(min(r_k, c) lambda_K(p_k)) A log p_k` of each slate, `[B]`.
 
-    A copy at the end of a short slate adds nothing: its log-probability is 0.
+    An empty position adds nothing: its log-probability is 0.
 
     Args:
         prefix_log_prob: `[B, K]` log-probabilities of the first 1, 2, ... K items under the policy, nats.
         old_prefix_log_prob: `[B, K]` those under the behavior policy.
         advantage: `[B]`, of either sign.
         ratio_cap: scalar > 0.
-        top_k: K of the correction, >= 1.
+        top_k: K of the correction, >= 1; a number, or `[B, 1]` one for each slate.
     """
     log_prob, old_log_prob = conditional_log_prob(prefix_log_prob), conditional_log_prob(old_prefix_log_prob)
     weight = advantage.unsqueeze(-1) * top_k_factor(log_prob, top_k)
     return reinforce_loss(log_prob, old_log_prob, weight, ratio_cap).sum(-1)
 
 
-def top_k_factor(log_prob: Tensor, top_k: int) -> Tensor:
+def top_k_factor(log_prob: Tensor, top_k: int | Tensor) -> Tensor:
     """Return `lambda_K(p) = K (1 - p)^(K - 1)`, detached, in [0, K].
 
     Args:
         log_prob: `[...]` log p, nats.
-        top_k: K >= 1.
+        top_k: K >= 1, a number or integers that broadcast.
     """
-    return (math.log(top_k) + (top_k - 1) * log_complement(log_prob)).exp()
+    log_k = math.log(top_k) if isinstance(top_k, int) else top_k.double().log().to(log_prob.dtype)
+    return (log_k + (top_k - 1) * log_complement(log_prob)).exp()
 
 
 def conditional_log_prob(prefix_log_prob: Tensor) -> Tensor:
@@ -149,6 +157,6 @@ class TopKReinforceObjective(RatioObjective):
             self.column(tensordict, "prefix_log_prob"),
             self.standardized_score(tensordict),
             self.ratio_cap,
-            self.config.top_k or slate.shape[-1],
+            self.config.top_k or sequence_length(slate).unsqueeze(-1),
         )
         return prefix_log_prob[..., -1], loss

@@ -26,7 +26,7 @@ import torch
 from tensordict import TensorDictBase
 from torch import Tensor
 
-from agents.distributions.slate_samples import copies_at_end
+from agents.distributions.slate_samples import EMPTY, without_copies
 from agents.families import OBJECTIVES
 from agents.nn.rows import take_rows
 from agents.objectives.bases.ratios import RatioObjective, group_advantage, sequence_length
@@ -124,7 +124,7 @@ def slate_entropy(embeddings: Tensor, counted: Tensor) -> Tensor:
 
     Args:
         embeddings: `[B, K, d]` of the items.
-        counted: `[B, K]` bool, all but copies at the end.
+        counted: `[B, K]` bool, all but empty positions.
     """
     unit = torch.where(counted.unsqueeze(-1), torch.nn.functional.normalize(embeddings, dim=-1), 0.0)
     number = counted.sum(-1).to(unit.dtype)
@@ -185,7 +185,7 @@ class SageObjective(RatioObjective):
         if self.embeddings is None or action.is_floating_point():
             return self.epsilon_lower.new_ones(action.shape[:-1])
         items = action.long().clamp(0, len(self.embeddings) - 1)
-        return slate_entropy(take_rows(self.embeddings, items), ~copies_at_end(action))
+        return slate_entropy(take_rows(self.embeddings, items), without_copies(action) != EMPTY)
 
     def advantage(self, tensordict: TensorDictBase) -> Tensor:
         """Return the decoupled advantage, `[B]`.

@@ -26,6 +26,7 @@ import torch
 from tensordict import TensorDictBase
 from torch import Tensor, nn
 
+from agents.distributions.slate_samples import EMPTY, cut_to
 from agents.families import OBJECTIVES
 from agents.nn.networks import NetworkConfig
 from agents.nn.session_space import SessionSpace
@@ -68,16 +69,19 @@ def slate_value(choice: Tensor, value: Tensor) -> Tensor:
     return (choice.softmax(dim=-1) * value).sum(dim=-1)
 
 
-def best_slate(choice: Tensor, value: Tensor, slate_size: int, num_rounds: int) -> tuple[Tensor, Tensor]:
+def best_slate(
+    choice: Tensor, value: Tensor, slate_size: int, num_rounds: int, num_shown: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     """Return the columns of the best slate, `[B, K]` in falling order of gain, and its `Q(s, A)`, `[B]`.
 
-    Where less than K is offered, the last item that is fills the slate up, as short slates are written.
+    Behind the last one, where less than K is offered or asked for, stands -1.
 
     Args:
         choice: `[B, 1 + n]` log v, of no item first; -inf for what is not offered.
         value: `[B, 1 + n]` finite Q, in the same order.
         slate_size: K <= n.
         num_rounds: slates to try; see the module.
+        num_shown: `[B]` items of each slate, at most K; None for K.
     """
     dtype, choice, value = value.dtype, choice.double(), value.double()
     items = choice[..., 1:]
@@ -86,17 +90,19 @@ def best_slate(choice: Tensor, value: Tensor, slate_size: int, num_rounds: int) 
     # the sum rounds to its value, and its weight times that rounding error would drown all other gains.
     main, rest = value[..., :1], torch.zeros_like(value[..., :1])
     columns = torch.empty(0)
+    place = torch.arange(1 + slate_size, device=choice.device)
+    beyond = None if num_shown is None else place > num_shown.unsqueeze(-1)
     for _ in range(num_rounds):
         gain = torch.where(offered, weight * (value[..., 1:] - main - rest), -torch.inf)
         columns = gain.topk(slate_size, dim=-1).indices
         taken = torch.cat([torch.zeros_like(columns[..., :1]), 1 + columns], dim=-1)
         logits, values = choice.gather(-1, taken), value.gather(-1, taken)
+        logits = logits if beyond is None else logits.masked_fill(beyond, -torch.inf)
         main = values.gather(-1, logits.argmax(dim=-1, keepdim=True))
         rest = slate_value(logits, values - main).unsqueeze(-1)
-    count = offered.gather(-1, columns).sum(dim=-1, keepdim=True)
-    # Beyond the last that is offered, the last; where none is, column 0.
-    place = torch.arange(slate_size, device=columns.device).minimum((count - 1).clamp_min(0))
-    return columns.gather(-1, place), (main + rest).squeeze(-1).to(dtype)
+    absent = ~offered.gather(-1, columns)
+    absent = absent if beyond is None else absent | beyond[..., 1:]
+    return columns.masked_fill(absent, EMPTY), (main + rest).squeeze(-1).to(dtype)
 
 
 def clicked_share(click: Tensor, slate: Tensor) -> tuple[Tensor, Tensor]:
@@ -104,10 +110,10 @@ def clicked_share(click: Tensor, slate: Tensor) -> tuple[Tensor, Tensor]:
 
     Args:
         click: `[B, K]` bool.
-        slate: `[B, K]` items; a copy of an earlier one was not shown, and no choice.
+        slate: `[B, K]` items; a copy of an earlier one was not shown, and no choice, nor is an empty position, -1.
     """
     same = slate.unsqueeze(-1) == slate.unsqueeze(-2)
-    shown = ~same.tril(diagonal=-1).any(dim=-1)
+    shown = ~same.tril(diagonal=-1).any(dim=-1) & (slate != EMPTY)
     clicks = (click & shown).float()
     count = clicks.sum(dim=-1, keepdim=True)
     # Without a click all shares are 0 / 1.
@@ -181,8 +187,9 @@ class SlateqObjective(ValueObjective):
         shown, share = clicked_share(self.column(tensordict, "feedback")[..., 0] > 0, slate)
         choice = self.choice_network(step.observation, slate).masked_fill(~shown, -torch.inf)
         value = self.values(step.observation, slate)
-        best, best_value = self.best(step.observation, size)
-        target = self.values.target(step, self.best(step.next_observation, size)[1], tensordict)
+        best, best_value = self.best(step.observation, size, slate != EMPTY)
+        next_value = self.best(step.next_observation, size, step.next_shown)[1]
+        target = self.values.target(step, next_value, tensordict)
         chosen = torch.where(share > 0, share * value, 0.0).sum(dim=-1)
         unit = self.values.unit(step, tensordict)
         with self.acting() as actor:
@@ -196,12 +203,13 @@ class SlateqObjective(ValueObjective):
         }
 
     @torch.no_grad()
-    def best(self, observation: Any, slate_size: int) -> tuple[Tensor, Tensor]:
+    def best(self, observation: Any, slate_size: int, shown: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return the slate of the largest `Q'(s, A)`, `[B, K]`, and that value, `[B]`.
 
         Args:
             observation: of B sessions.
             slate_size: K.
+            shown: `[B, K]` bool, which positions the slates have; None for all.
         """
         space = getattr(self.actor_network, "space", None)
         offer = None if space is None else space.offer
@@ -214,5 +222,8 @@ class SlateqObjective(ValueObjective):
         else:
             hidden = torch.zeros_like(choice[..., 1:], dtype=torch.bool)
         choice = torch.cat([choice[..., :1], choice[..., 1:].masked_fill(hidden, -torch.inf)], dim=-1)
-        columns, best_value = best_slate(choice, value, slate_size, self.config.num_rounds)
-        return columns if candidates is None else candidates.gather(-1, columns), best_value
+        num_shown = None if shown is None else shown.sum(dim=-1)
+        best, best_value = best_slate(choice, value, slate_size, self.config.num_rounds, num_shown)
+        if candidates is not None:
+            best = candidates.gather(-1, best.clamp_min(0)).masked_fill(best == EMPTY, EMPTY)
+        return best if shown is None else cut_to(best, shown), best_value

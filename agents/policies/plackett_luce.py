@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from agents.distributions.plackett_luce import PlackettLuce
 from agents.distributions.sampled_plackett_luce import ItemProposal, LargePlackettLuce, observation_key
-from agents.distributions.slate_samples import copies_at_end
+from agents.distributions.slate_samples import packed, unpacked, without_copies
 from agents.families import POLICIES
 from agents.nn.networks import ItemTable, NetworkConfig, make_encoder, mlp
 from agents.nn.rows import scaled_logits
@@ -136,14 +136,14 @@ class PlackettLucePolicy(Policy):
 
     def judge(self, batch: TensorDictBase, action: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """See `Policy.judge`."""
+        items, index = packed(without_copies(torch.from_numpy(np.array(action, np.int64))))
+        action = items.numpy()
         known = (action >= 0) & (action < self.space.num_items)
         slates, prefix = np.where(known, action, 0).astype(np.int32), np.empty(action.shape)
         for rows, utilities in self._utilities(batch):
             prefix[rows] = judge_slates(Law(utilities), slates[rows])
         prefix[~np.logical_and.accumulate(known, axis=1)] = -np.inf
-        copies = copies_at_end(torch.from_numpy(action)).numpy()
-        last = np.take_along_axis(prefix, action.shape[1] - 1 - copies.sum(axis=1, keepdims=True), axis=1)
-        prefix = np.where(copies, last, prefix)
+        prefix = unpacked(torch.from_numpy(prefix), index).numpy()
         return prefix[:, -1].copy(), prefix
 
     def next_item_log_prob(self, batch: TensorDictBase, prefix: np.ndarray) -> np.ndarray:

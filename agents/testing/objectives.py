@@ -188,9 +188,8 @@ def impossible_actions_are_not_nan(part: Any) -> None:
     objective = case.objective()
     batch = case.rows(objective, np.full(8, int(case.scores.argmax())))
     action: Any = batch[objective.tensor_keys.action]
-    action[...] = 1e30 if case.log.action_kind == "proto" else -1
-    if case.log.action_kind == "slate":
-        action[:, 1] = 0  # not short: an item of no catalogue, then one
+    twice = torch.arange(action.shape[-1]) % (action.shape[-1] - 1)  # the last item is the first again
+    action[...] = 1e30 if case.log.action_kind == "proto" else twice.to(action.dtype)
     assert objective.log_prob(batch).tolist() == [-torch.inf] * 8
     if not learns_values(objective):
         assert not objective(batch)["loss_actor"].isnan()

@@ -10,6 +10,7 @@ import torch
 from tensordict import TensorDictBase
 from torch import Tensor
 
+from agents.distributions.slate_samples import EMPTY, cut_to
 from agents.objectives.base import Objective
 from agents.policies.base import PolicyDistribution
 from recenv.statistics import effective_sample_size
@@ -47,7 +48,7 @@ def measure(objective: Objective, batch: TensorDictBase) -> dict[str, float | No
         return found  # the run stops: what such a policy does is of no interest
     with objective.acting() as actor:
         distribution = actor.get_dist(few)
-        sampled = distribution.sample()
+        sampled = cut_to(distribution.sample(), few.get(objective.tensor_keys.action) != EMPTY)
         own = surprisal(distribution, sampled)
     policy: Any = objective.actor_network
     seen = {name: values.cpu().numpy() for name, values in few.get(policy.observation_key).items()}
@@ -103,18 +104,19 @@ def far_field_share(surprise: Tensor, own: Tensor, quantile: float = 0.99) -> Te
 
 
 def slate_diversity(embeddings: np.ndarray, slate: np.ndarray) -> float:
-    """Return the mean distance, one less the cosine, between two different positions of a slate, in [0, 2].
+    """Return the mean distance, one less the cosine, between two items of a slate, over all such pairs, in [0, 2].
 
     Args:
         embeddings: [N, d] of the items; only their directions matter.
-        slate: [B, K] item ids; -1, an empty position, has no direction. Of K = 1 the result is zero.
+        slate: [B, K] item ids; an empty position, -1, is none. Where no slate has two items the result is zero.
     """
-    size = slate.shape[1]
+    size = (slate >= 0).sum(axis=1)
+    possible = float(np.mean(size * (size - 1)))
     # An embedding of zeros stays zero, and has no direction: 0 / 1e-30.
     items = embeddings[slate] / np.linalg.norm(embeddings[slate], axis=-1, keepdims=True).clip(1e-30)
     items = np.where(slate[..., None] < 0, 0.0, items)
     pairs = np.square(items.sum(axis=1)).sum(axis=1) - np.square(items).sum(axis=(1, 2))
-    return 1.0 - float(pairs.mean()) / (size * (size - 1)) if size > 1 else 0.0
+    return 1.0 - float(pairs.mean()) / possible if possible > 0.0 else 0.0
 
 
 def filter_precision(scores: np.ndarray, good: np.ndarray, kappa: float) -> float:

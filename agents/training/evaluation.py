@@ -85,7 +85,10 @@ def off_policy_sessions(
 def _target_columns(
     policy: Policy, value: ValueEnsemble, dataset: LoggedDataset, seed: int, device: str
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return log pi(a | o), Q(o, a), and the mean of Q(o, .) over 16 actions of the policy, [N] float64 each."""
+    """Return log pi(a | o), Q(o, a), and the mean of Q(o, .) over 16 actions of the policy, [N] float64 each.
+
+    The actions are cut to as many items as each row showed.
+    """
     kind, generator = policy.action_kind, torch.Generator().manual_seed(seed)
     storage = LogStorage(dataset, columns=(kind,))
     log_prob, q_value, state_value = (np.empty(dataset.num_rows) for _ in range(3))
@@ -97,7 +100,7 @@ def _target_columns(
         q_value[rows] = value(observation, action).cpu().numpy()
         drawn = [_sampled(policy, batch, generator)]
         drawn += [_sampled(policy, batch, generator) for _ in range(_ACTIONS // len(drawn[0]) - 1)]
-        actions = torch.stack(drawn, dim=1).flatten(0, 1)
+        actions = storage.cut(torch.stack(drawn, dim=1).flatten(0, 1), rows)
         state_value[rows] = expected_value(value, observation, actions).mean(dim=0).cpu().numpy()
     return log_prob, q_value, state_value
 

@@ -192,7 +192,7 @@ def _add_reward_vector(storage: LogStorage, objective: Objective, scores: Tensor
 def _add_pairs(storage: LogStorage, objective: Objective, scores: Tensor, seed: int) -> None:
     dataset, num_rejected = storage.dataset, objective.config.num_rejected
     rows, weight = rejected_rows(dataset, scores.detach().cpu().numpy(), num_rejected, seed)
-    storage.add_column("rejected", dataset.rows[dataset.action_kind], via=rows)
+    storage.add_actions("rejected", rows)
     storage.add_column("pair_weight", weight)
 
 

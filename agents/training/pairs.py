@@ -3,6 +3,7 @@
 A log holds one action a place, so that the other ones come from elsewhere: from the same step of a session of the same
 group, where the log has groups, that is of the same user under other behavior seeds, whose observation at step 0 is the
 very same and drifts apart later; or else from the same step of any session, transplanted into this row's observation.
+Slates are compared with slates of as many items: a longer one is less probable, whatever it shows.
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ def rejected_rows(
     group, place = np.unique(dataset.sessions["group_id"], return_inverse=True)
     has_groups = len(group) < dataset.num_sessions
     bucket = place[session] * dataset.max_steps + step if has_groups else step
+    if not dataset.has_world:
+        bucket = bucket.astype(np.int64) * (dataset.slate_size + 1) + dataset.rows["shown"].sum(axis=1)
     return lower_rows(scores, bucket, num_rejected, seed)
 
 

@@ -45,7 +45,8 @@ def fit_action_value(
 
     Args:
         dataset: a log of the policy's kind of action, and of its items.
-        policy: the target policy; the expectation is a mean over the few samples of `Policy.cached_actions`.
+        policy: the target policy; the expectation is a mean over the few samples of `Policy.cached_actions`, cut to as
+            many items as the row showed.
         config: None for `FITTED_Q`.
         seed: of initial weights, batches and samples.
         device: of the networks, the policy's among them.
@@ -71,6 +72,8 @@ def fit_action_value(
     def targets(block: slice, offsets: np.ndarray) -> np.ndarray:
         def after(rows: np.ndarray) -> Tensor:
             actions = policy.cached_actions(cache[rows].to(device), generator)
+            # At the next row, whose size they have; what would follow a session's last is not asked for.
+            actions = storage.cut(actions, np.minimum(rows + 1, dataset.num_rows - 1))
             return expected_value(value, observe(storage, rows, device, after=True), actions)
 
         # Also at `max_steps`: what is asked for is the worth of a session, and an observation shows its clock.

@@ -93,9 +93,9 @@ class _Choices:
     """What was chosen, of what, and before it what was known."""
 
     slate: np.ndarray
-    """[N, K] item ids."""
+    """[N, K] item ids, any of the slate's in an empty position."""
     chosen: np.ndarray
-    """[N, K] bool; a repeated item is no choice."""
+    """[N, K] bool; a repeated item is no choice, nor is an empty position."""
     num_items: int
     """Of the catalogue."""
     embeddings: np.ndarray | None
@@ -107,10 +107,12 @@ class _Choices:
 
     @staticmethod
     def of(dataset: LoggedDataset) -> _Choices:
-        slate = np.asarray(dataset.rows["slate"])
-        chosen = np.ones(slate.shape, np.bool_)
+        slate = dataset.slates(np.arange(dataset.num_rows))
+        chosen = slate >= 0
+        # An empty position takes one of the slate's items once more.
+        slate = np.where(chosen, slate, slate.max(axis=1, keepdims=True))
         for k in range(1, slate.shape[1]):
-            chosen[:, k] = (slate[:, :k] != slate[:, k : k + 1]).all(axis=1)
+            chosen[:, k] &= ((slate[:, :k] != slate[:, k : k + 1]) | ~chosen[:, :k]).all(axis=1)
         session = np.repeat(np.arange(len(dataset.offsets) - 1), np.diff(dataset.offsets))
         profile = dataset.sessions.get("profile")
         embeddings = dataset.catalog.get("embeddings")

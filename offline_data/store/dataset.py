@@ -38,7 +38,7 @@ COLUMN_MEANINGS: Final = {
     "rows/session_id": "index of the row's session",
     "rows/step": "step within the session, from 0",
     "rows/consumed": "items consumed in the session before this row",
-    "rows/slate": "item ids as submitted, by position",
+    "rows/slate": "item ids as submitted, by position; of a read-in log any id where the position was not shown",
     "rows/shown": "whether the position was shown; a repeated or unavailable item leaves it empty",
     "rows/feedback": "the user's answer by position and channel (manifest: feedback_names); the first is the click",
     "rows/reward_vector": "reward by component (manifest: reward_names, reward_weights)",
@@ -218,6 +218,19 @@ class LoggedDataset:
     def reward_weights(self) -> np.ndarray:
         """Weight of each component of the reward, [M] float64."""
         return np.array([self.manifest["reward_weights"][name] for name in self.manifest["reward_names"]], np.float64)
+
+    def slates(self, rows: np.ndarray) -> np.ndarray:
+        """Return the slates of rows as policies read them, [..., K] int32: -1 where a read-in log showed nothing.
+
+        A simulated log's are as they were submitted.
+
+        Args:
+            rows: [...] indices.
+        """
+        slates = np.asarray(self.rows["slate"]).take(rows, axis=0)
+        if not self.has_world:
+            slates[~np.asarray(self.rows["shown"]).take(rows, axis=0)] = -1
+        return slates
 
     def reward(self, rows: np.ndarray | slice = slice(None)) -> np.ndarray:
         """Return the scalar reward of rows, float64: the reward vector times the manifest's weights.

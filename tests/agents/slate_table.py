@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -50,6 +51,45 @@ def table_log(path: Path, reward: np.ndarray = REWARD) -> LoggedDataset:
         catalog={"embeddings": EMBEDDINGS},
     )
     return import_interactions(path, log, "table", options=ImportOptions(history_length=3))
+
+
+def varying_log(path: Path) -> LoggedDataset:
+    """Write a log of slates of one, two and three items, in three positions: every session of two steps, once.
+
+    Two items stand in the first position and the last. Users have no profile, consume nothing and leave after the
+    second slate; each slate of a step's size is as probable.
+    """
+    every = [slate for size in (1, 2, 3) for slate in itertools.permutations(range(4), size)]
+    shown = np.indices((len(every), len(every))).reshape(-1)
+    shown = np.stack([shown[: len(every) ** 2], shown[len(every) ** 2 :]], axis=1).reshape(-1)
+    rows = [every[number] for number in shown]
+    sizes = np.array([len(row) for row in rows])
+    entry = np.repeat(np.arange(len(rows)), sizes)
+    source = path.with_name("source")
+    source.touch()
+    log = Interactions(
+        files=[(source, len(entry))],
+        user=Ids.of(entry // 2),
+        item=Ids(np.concatenate(rows), np.arange(4)),
+        feedback={"click": np.zeros(len(entry))},
+        session=entry // 2,
+        step=entry % 2,
+        position=np.concatenate([range(len(row)) for row in rows]),
+        reward={"points": np.array([varying_reward(row) for row in rows])[entry]},
+        step_log_prob=-np.log(np.array([4.0, 12.0, 24.0]))[sizes[entry] - 1],
+        terminated=entry % 2 == 1,
+        catalog={"embeddings": EMBEDDINGS},
+    )
+    dataset = import_interactions(path, log, "table", options=ImportOptions(history_length=3))
+    slate, shown = (np.array(dataset.rows[column]) for column in ("slate", "shown"))
+    pairs = sizes == 2
+    slate[pairs, 2], shown[pairs] = slate[pairs, 1], [True, False, True]
+    return replace(dataset, rows={**dataset.rows, "slate": slate, "shown": shown})
+
+
+def varying_reward(items: tuple[int, ...]) -> float:
+    """Return what a slate of `varying_log` earns, whatever went before: more, the more items it has."""
+    return float(sum(weight * (1.0 + APPEAL[item]) for weight, item in zip((1.0, 0.5, 0.25), items, strict=False)))
 
 
 def numbers(slates: np.ndarray) -> np.ndarray:

@@ -97,11 +97,11 @@ def topr(log_prob: np.ndarray, old: np.ndarray, advantage: np.ndarray) -> Loss:
 
 
 def top_k(
-    items: np.ndarray, old: np.ndarray, lengths: np.ndarray, advantage: np.ndarray, cap: float, size: int
+    items: np.ndarray, old: np.ndarray, lengths: np.ndarray, advantage: np.ndarray, cap: float, sizes: np.ndarray
 ) -> Loss:
     """Of the log-probability of each item given those before, [B, K], of which the first `lengths` count."""
     losses, gradients = np.zeros(len(items)), np.zeros(items.shape)
-    for row, length in enumerate(lengths):
+    for row, (length, size) in enumerate(zip(lengths, sizes.tolist(), strict=True)):
         for k in range(length):
             p, q = exp(items[row, k]), exp(old[row, k])
             factor = sum(math.comb(size, j) * j * p ** (j - 1) * (-1) ** (j - 1) for j in range(1, size + 1))

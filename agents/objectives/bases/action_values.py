@@ -26,6 +26,7 @@ from tensordict.nn import TensorDictParams
 from torch import Tensor, nn
 from torchrl.objectives import LossModule
 
+from agents.distributions.slate_samples import EMPTY, cut_to
 from agents.nn.networks import NetworkConfig
 from agents.nn.session_space import SessionSpace
 from agents.nn.value_networks import ActionNetwork, ValueEnsemble
@@ -67,6 +68,16 @@ class Transition(NamedTuple):
     """What the actor reads of the observation that follows, a TensorDict [B]."""
     next_observation: Any
     """The same, as value networks read it."""
+    next_shown: Tensor | None
+    """[B, K] bool, which positions of the slate that follows have an item; None where all have, and of protos."""
+
+    def cut(self, actions: Tensor) -> Tensor:
+        """Return actions of a policy, [..., B, K] or [..., B, d], as the logged step would have shown them."""
+        return cut_to(actions, self.action != EMPTY)
+
+    def cut_next(self, actions: Tensor) -> Tensor:
+        """Return actions of a policy, [..., B, K] or [..., B, d], as the step that follows would have shown them."""
+        return actions if self.next_shown is None else cut_to(actions, self.next_shown)
 
 
 def read_transition(objective: Objective, tensordict: TensorDictBase) -> Transition:
@@ -85,6 +96,7 @@ def read_transition(objective: Objective, tensordict: TensorDictBase) -> Transit
         going_on=~objective.column(tensordict, "done").squeeze(-1),
         following=TensorDict({}, batch_size=tensordict.batch_size).set(key, after),
         next_observation=after,
+        next_shown=tensordict.get(objective.tensor_keys.next_shown, default=None),
     )
 
 

@@ -19,7 +19,7 @@ import torch
 from tensordict import TensorDictBase
 from torch import Tensor
 
-from agents.distributions.slate_samples import copies_at_end
+from agents.distributions.slate_samples import EMPTY, without_copies
 from agents.objectives.base import Objective
 from agents.objectives.bc import bc_loss
 from recenv.errors import require_range
@@ -103,14 +103,14 @@ def group_advantage(value: Tensor, mean: Tensor, std: Tensor, std_offset: Tensor
 
 
 def sequence_length(action: Tensor) -> Tensor:
-    """Return the number of tokens of whole actions, `[...]`: items of a slate less copies at its end; 1 of a proto.
+    """Return the number of tokens of whole actions, `[...]`: the items of a slate, empty positions apart; 1 of a proto.
 
     Args:
         action: `[..., K]` integers or `[..., d]` floating-point numbers.
     """
     if action.is_floating_point():
         return torch.ones_like(action[..., 0])
-    return (~copies_at_end(action)).sum(-1)
+    return (without_copies(action) != EMPTY).sum(-1)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -102,7 +102,7 @@ def test_impossible_slates_have_no_chance_and_no_gradient_beside_good_ones():
     logits = torch.randn(8, 6, generator=torch.Generator().manual_seed(3))
     logits[:, 5] = -torch.inf
     logits.requires_grad_()
-    slate = torch.tensor([[0, 1, 2], [0, 1, 0], [3, 5, 1], [-1, 0, 1], [2, 1, -1], [4, 6, 0], [2, 2, 1], [0, -1, -1]])
+    slate = torch.tensor([[0, 1, 2], [0, 1, 0], [3, 5, 1], [-2, 0, 1], [2, 1, -2], [4, 6, 0], [2, 2, 1], [0, -2, -1]])
     distribution = PlackettLuce(logits, slate_size=3)
     log_prob, prefix = distribution.log_prob(slate), distribution.prefix_log_prob(slate)
     assert (log_prob > -torch.inf).tolist() == [True] + [False] * 7
@@ -123,7 +123,7 @@ def test_impossible_slates_have_no_chance_and_no_gradient_beside_good_ones():
     assert distribution.score_function_norm(slate)[1:].tolist() == [0.0] * 7
 
 
-# --- short slates, which end in copies
+# --- short slates, which end in copies or have empty positions
 
 
 def test_a_short_slate_by_hand():
@@ -167,6 +167,29 @@ def test_a_short_slate_is_the_sum_over_its_completions(problem, data):
     torch.testing.assert_close(distribution.score_function_norm(short), naive.norm(dim=-1), atol=1e-7, rtol=1e-9)
     (grad,) = torch.autograd.grad(prefix[:, -1].sum(), logits)
     torch.testing.assert_close(grad, naive, atol=1e-9, rtol=0.0)
+
+
+@given(slate_problems(), st.data())
+def test_an_empty_position_counts_nothing_wherever_it_is(problem, data):
+    scores, slate_size = problem
+    kept = data.draw(st.lists(st.integers(0, slate_size - 1), unique=True, min_size=1).map(sorted))
+    items = torch.tensor(ordered_slates(len(scores), len(kept)))
+    slates = torch.full((len(items), slate_size), -1)
+    slates[:, kept] = items
+    logits = torch.tensor(scores).expand(len(slates), -1).clone().requires_grad_()
+    distribution = PlackettLuce(logits, slate_size=slate_size)
+    log_prob, prefix = distribution.log_prob(slates), distribution.prefix_log_prob(slates)
+    assert log_prob.exp().sum().item() == pytest.approx(1.0, abs=1e-9)
+    naive = torch.cat([torch.zeros(len(slates), 1), naive_prefixes(logits, items)], 1)
+    expected = naive[:, [sum(k <= position for k in kept) for position in range(slate_size)]]
+    torch.testing.assert_close(prefix, expected, atol=1e-9, rtol=0.0)
+    torch.testing.assert_close(log_prob, expected[:, -1], atol=1e-9, rtol=0.0)
+    (grad,) = torch.autograd.grad(log_prob.sum(), logits)
+    (by_hand,) = torch.autograd.grad(naive[:, -1].sum(), logits)
+    torch.testing.assert_close(grad, by_hand, atol=1e-9, rtol=0.0)
+    torch.testing.assert_close(distribution.score_function_norm(slates), by_hand.norm(dim=-1), atol=1e-7, rtol=1e-9)
+    nothing = torch.full((1, len(slates), slate_size), -1)
+    assert (distribution.log_prob(nothing) == 0.0).all()
 
 
 def test_short_slates_of_candidates_and_masked_items_beside_impossible_ones():

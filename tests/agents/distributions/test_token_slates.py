@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import math
 from typing import Any
 
@@ -25,13 +26,17 @@ def distribution_of(problem: TokenProblem, seed: int = 0, **options: Any) -> Tok
     return slates_of(decoder, len(problem.offered), None if offer is None else torch.from_numpy(offer), **options)
 
 
-def short_slates(offered: np.ndarray, slate_size: int) -> dict[tuple[int, ...], int]:
-    """Return every slate that ends in copies, and the length of what is before them."""
-    return {
-        prefix + prefix[-1:] * (slate_size - length): length
-        for length in range(1, slate_size)
-        for prefix in all_slates(offered, length)
-    }
+def short_slates(offered: np.ndarray, slate_size: int) -> dict[tuple[int, ...], tuple[int, ...]]:
+    """Return every slate that has empty positions, those behind its items as copies of the last too, and its items."""
+    found = {(-1,) * slate_size: ()}
+    for length in range(1, slate_size):
+        positions = itertools.combinations(range(slate_size), length)
+        for items, kept in itertools.product(all_slates(offered, length), positions):
+            places = dict(zip(kept, items, strict=True))
+            start = tuple(places.get(position, -1) for position in range(kept[-1] + 1))
+            for behind in (-1, items[-1]):
+                found[start + (behind,) * (slate_size - len(start))] = items
+    return found
 
 
 # --- log-probabilities
@@ -52,8 +57,8 @@ def test_probabilities_sum_to_one_over_all_slates_and_others_have_none(problem, 
         assert sum(found[slate] for slate in full) == pytest.approx(1.0, abs=1e-6)
         short = short_slates(offered, size)
         assert {slate for slate, value in found.items() if value > 0.0} == {*full, *short}
-        for slate, length in short.items():
-            completions = sum(found[other] for other in full if other[:length] == slate[:length])
+        for slate, items in short.items():
+            completions = sum(found[other] for other in full if other[: len(items)] == items)
             assert found[slate] == pytest.approx(completions, rel=1e-4)
 
 
@@ -78,12 +83,12 @@ def test_items_and_tokens_add_up_to_the_slate(problem, seed):
 WRONG = [
     [3, 3, 1],
     [4, 4, 4],
-    [-1, -1, -1],
-    [3, -1, -1],
+    [-2, -2, -2],
+    [3, -2, -1],
     [3, 4, 4],
     [3, 1, 3],
-    [-1, 1, 3],
-    [3, 1, -1],
+    [-2, 1, 3],
+    [3, 1, -2],
     [3, 1, 4],
     [3, 1, 5],
 ]
@@ -154,7 +159,7 @@ def test_wrong_slate_has_no_probability_and_no_gradient(slate):
     offer = torch.tensor([[1, 1, 1, 1, 0]])
     distribution = TokenSlates(context_of(1).requires_grad_(), offer, decoder=decoder)
     wrong = torch.tensor([slate])
-    first = next(k for k in range(3) if slate[k] in (-1, 4, 5) or slate[k] in slate[:k])
+    first = next(k for k in range(3) if slate[k] in (-2, 4, 5) or slate[k] in slate[:k])
     for values in (distribution.prefix_log_prob(wrong)[0], distribution.token_log_prob(wrong)[0, :, -1]):
         assert values[:first].isfinite().all()
         assert (values[first:] == -torch.inf).all()

@@ -123,9 +123,15 @@ def test_only_shown_items_learn(batches):
     value(observation, slate).sum().backward()
     network: Any = value.networks[0]
     learned = network.action.learned
-    shown = np.isin(np.arange(space.num_items), slate.numpy())
+    shown = np.isin(np.arange(space.num_items + 1), slate.numpy())
     assert np.array_equal((learned.grad != 0).any(dim=1).numpy(), shown)
     assert not shown.all()
+    # The last row is of an empty position.
+    slate = slate.clone()
+    slate[0, 0] = -1
+    learned.grad = None
+    value(observation, slate).sum().backward()
+    assert learned.grad[-1].any()
 
 
 def test_what_the_step_offers_is_not_read(config):

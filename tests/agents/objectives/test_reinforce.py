@@ -54,7 +54,7 @@ def check_top_k_equals_the_reference(implementation: Any, problem: TokenRatios) 
 
     found = value_and_gradient(by_item, problem.log_prob)
     columns = (problem.log_prob, problem.old_log_prob, problem.lengths, problem.advantage)
-    assert_equal(found, reference.top_k(*columns, 2.0, 4))
+    assert_equal(found, reference.top_k(*columns, 2.0, np.full(len(problem.lengths), 4)))
 
 
 def whole_slates(
@@ -100,7 +100,7 @@ def test_reinforce_equals_the_reference(make_actor, random_batch):
 
 @pytest.mark.parametrize("top_k", [None, 1, 5])
 def test_top_k_equals_the_reference(make_actor, random_batch, top_k):
-    """Slates of three of five items by a softmax over what is left; the last of them are short."""
+    """Slates of three of five items by a softmax over what is left; the last are short, and K is their own size."""
     rng, size = np.random.default_rng(0), 6
     logits, score = rng.normal(size=5), rng.normal(size=size)
     slates, lengths = np.array([rng.permutation(5)[:3] for _ in range(size)]), np.array([3, 3, 3, 3, 2, 1])
@@ -113,7 +113,9 @@ def test_top_k_equals_the_reference(make_actor, random_batch, top_k):
             items[row, k], gradients[row, k] = np.log(share[slate[k]]), np.eye(5)[slate[k]] - share
     old = np.minimum(items + rng.normal(0.0, 0.3, items.shape), -0.1) * (np.arange(3) < lengths[:, None])
     advantage = (score - score.mean()) / score.std()
-    value, gradient = reference.top_k(items, old, lengths, advantage, 1.1, top_k or 3)
+    value, gradient = reference.top_k(
+        items, old, lengths, advantage, 1.1, lengths if top_k is None else np.full(size, top_k)
+    )
 
     actor = make_actor(nn.Linear(3, 5), 5, lambda loc, scale: PlackettLuce(loc, slate_size=3)).double()
     linear = actor.module[0].module.mean

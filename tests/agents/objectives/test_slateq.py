@@ -139,10 +139,10 @@ def test_items_are_told_apart_beside_what_is_likelier_by_far(choice, value, colu
     assert best.item() == pytest.approx(worth)
 
 
-def test_short_offers_end_in_copies():
+def test_short_offers_end_in_empty_positions():
     choice = torch.tensor([[0.0, 0.0, -torch.inf, 1.0], [0.0, -torch.inf, -torch.inf, -torch.inf]])
     columns, best = best_slate(choice, torch.tensor([[0.0, 1.0, 9.0, 2.0], [5.0, 1.0, 1.0, 1.0]]), 3, 4)
-    assert columns[0].tolist() == [2, 0, 0]
+    assert columns[0].tolist() == [2, 0, -1]
     weights = torch.tensor([0.0, 0.0, 1.0]).exp()
     torch.testing.assert_close(best[0], (weights * torch.tensor([0.0, 1.0, 2.0])).sum() / weights.sum())
     assert best[1] == 5.0

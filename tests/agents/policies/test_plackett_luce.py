@@ -62,14 +62,19 @@ def test_kernels_and_distribution_agree(variant):
     np.testing.assert_allclose(judged[1], played.prefix_log_prob, rtol=1e-12)
     assert np.array_equal(judged[0], judged[1][:, -1])
     action = played.action.copy()
-    action[0, 1], action[1, 0], action[2, 2] = action[0, 0], -1, policy.space.num_items
+    action[0, 1], action[1, 0], action[2, 2] = action[0, 0], -2, policy.space.num_items
     # Short slates, which end in copies, and one that ends in copies of what is no item.
-    action[3, 2], action[4], action[5, 1:] = action[3, 1], action[4, 0], -1
-    action[5, 0] = 0  # which is what the kernels are given in the place of -1
+    action[3, 2], action[4], action[5, 1:] = action[3, 1], action[4, 0], -2
+    action[5, 0] = 0  # which is what the kernels are given in the place of -2
+    action[6, 0], action[7, 1] = -1, -1  # empty positions
     offered = distribution.table(NUM_ITEMS)[5, 0].isfinite().item()
     judged = policy.judge(batch, action)
     finite = [[1, 0, 0], [0, 0, 0], [1, 1, 0], [1, 1, 1], [1, 1, 1], [offered, 0, 0]]
     assert np.array_equal(np.isfinite(judged[1][:6]), finite)
+    front = np.take_along_axis(action[6:8], np.array([[1, 2, 0], [0, 2, 1]]), axis=1)
+    packed = policy.judge(batch[6:8], front)[1]
+    np.testing.assert_allclose(judged[1][6], [0.0, packed[0, 0], packed[0, 1]], rtol=1e-5)
+    np.testing.assert_allclose(judged[1][7], [packed[1, 0], packed[1, 0], packed[1, 1]], rtol=1e-5)
     assert np.array_equal(judged[0], judged[1][:, -1])
     assert played.prefix_log_prob is not None
     np.testing.assert_allclose(judged[1][3, 1:], [played.prefix_log_prob[3, 1]] * 2, rtol=1e-12)

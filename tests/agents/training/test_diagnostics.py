@@ -98,7 +98,9 @@ def test_slate_diversity_worked_by_hand():
     assert slate_diversity(embeddings, np.array([[0, 0], [0, 2]])) == pytest.approx((0 + 2) / 2)
     assert slate_diversity(embeddings, np.array([[0], [1]])) == 0.0
     assert slate_diversity(5.0 * embeddings, np.array([[0, 0], [0, 2]])) == pytest.approx((0 + 2) / 2)
-    assert slate_diversity(embeddings, np.array([[0, -1]])) == pytest.approx(1.0)
+    # Over pairs of items: the full slates of two have one each, the short ones of three and of one three and none.
+    assert slate_diversity(embeddings, np.array([[0, -1]])) == 0.0
+    assert slate_diversity(embeddings, np.array([[0, 1, 2], [-1, 0, 2], [1, -1, -1]])) == pytest.approx((4 + 2) / 4)
 
 
 def test_measures_compare_the_policy_with_the_log(log, slate_log):
