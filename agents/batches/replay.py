@@ -13,7 +13,6 @@ from torch import Tensor
 from torchrl.data import TensorDictReplayBuffer
 from torchrl.data.replay_buffers import RandomSampler, Storage
 
-from agents.distributions.slate_samples import cut_to
 from offline_data.store.dataset import LoggedDataset
 from offline_data.store.histories import ObservationBuilder, require_positions
 from recenv.errors import InvalidInput, require, require_range
@@ -103,16 +102,13 @@ class LogStorage(Storage):
             return self.dataset.slates(rows)
         return np.asarray(self.dataset.rows["proto"]).take(rows, axis=0)
 
-    def cut(self, actions: Tensor, rows: np.ndarray) -> Tensor:
-        """Return a policy's actions as logged rows would have shown them; see `agents.distributions.cut_to`.
+    def shown(self, rows: np.ndarray) -> Tensor | None:
+        """Return which positions of the logged slates have an item, [B, K] bool; None where all have, and of protos.
 
         Args:
-            actions: [..., B, K] slates or [..., B, d] proto-actions.
-            rows: [B] row indices.
+            rows: [B] row indices; the last row stands for what would follow it.
         """
-        if self._shown is None:
-            return actions
-        return cut_to(actions, torch.from_numpy(self._shown.take(rows, axis=0)).to(actions.device))
+        return None if self._shown is None else torch.from_numpy(self._shown.take(rows, axis=0, mode="clip"))
 
     def get(self, index: Index) -> TensorDict:
         """Return the rows at `index` as a TensorDict of fresh tensors, whose batch size is the index's shape.

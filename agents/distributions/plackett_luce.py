@@ -19,7 +19,8 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
-from agents.distributions.slate_samples import EMPTY, entropy_of_samples, without_copies
+from agents.distributions.slate_samples import entropy_of_samples
+from agents.nn.slates import EMPTY, without_copies
 
 NEVER: Final = -1e30  # in place of -inf where gradients pass: no difference of two of them is NaN
 _ENTROPY_SLATES: Final = 4
@@ -148,7 +149,7 @@ class PlackettLuce(Distribution):
     """Slates of K different items, each drawn by a softmax over those that are left.
 
     A slate that repeats an item, or has one that is not offered, has log-probability -inf and no gradient. Of one that
-    has empty positions, -1 or copies at its end, what counts are the items; see `slate_samples`.
+    has empty positions, -1 or copies at its end, what counts are the items; see `agents.nn.slates`.
 
     Where fewer than K items are offered, no whole slate has a chance. Samples and the mode then begin with all of them
     and end in others, or in the padding -1 of candidates; of fewer than K columns they have no more items than columns.
@@ -323,7 +324,7 @@ class PlackettLuce(Distribution):
         # Of item j: one, less its probability at each position up to its own.
         chances = torch.stack(
             [
-                torch.where(counted[: j + 1], (own[j] - levels[: j + 1] - sums[: j + 1]).exp(), 0.0).sum(0)
+                (own[j] - levels[: j + 1] - sums[: j + 1]).exp().masked_fill(~counted[: j + 1], 0.0).sum(0)
                 for j in range(len(own))
             ]
         )

@@ -1,69 +1,8 @@
-"""What the distributions of slates share: which positions of a slate are empty, and estimates from samples.
-
-A slate may have empty positions, anywhere: -1, as a log's batches have it. What counts are its items, in order, as if
-the policy had drawn no more of them. Copies of an item at the end, as read-in logs are stored, are empty, too.
-"""
+"""Estimates from sampled slates."""
 
 from __future__ import annotations
 
-from typing import Final
-
-import torch
 from torch import Tensor
-
-EMPTY: Final = -1
-"""In the place of an item, in an empty position."""
-
-
-def without_copies(slate: Tensor) -> Tensor:
-    """Return slates with -1 in their empty positions, [..., K].
-
-    Args:
-        slate: [..., K] integers.
-    """
-    same = slate[..., 1:] == slate[..., :-1]
-    same = same.flip(-1).cumprod(-1).flip(-1) > 0
-    return slate.masked_fill(torch.nn.functional.pad(same, (1, 0), value=False), EMPTY)
-
-
-def packed(slate: Tensor) -> tuple[Tensor, Tensor]:
-    """Return slates with their items before their empty positions, and for each position the index among the items.
-
-    Args:
-        slate: [..., K] integers, -1 where empty.
-
-    Returns:
-        [..., K], and [..., K] int64 of the last item at or before each position, -1 before the first; see `unpacked`.
-    """
-    items = slate != EMPTY
-    order = (~items).to(torch.int8).argsort(dim=-1, stable=True)
-    return slate.gather(-1, order), items.cumsum(-1) - 1
-
-
-def unpacked(values: Tensor, index: Tensor) -> Tensor:
-    """Return what belongs to items by position, that of the last item so far in an empty one, 0 before the first.
-
-    Args:
-        values: [..., K], or [..., K, L], of the items.
-        index: [..., K], as `packed` returned it.
-    """
-    deep = index.reshape(*index.shape, *[1] * (values.dim() - index.dim()))
-    return torch.where(deep < 0, 0, values.gather(index.dim() - 1, deep.clamp_min(0).expand_as(values)))
-
-
-def cut_to(actions: Tensor, shown: Tensor) -> Tensor:
-    """Return a policy's slates as a logged step would have shown them: as many items, in its positions; -1 elsewhere.
-
-    A log's step has the size that it has, whatever a policy would fill: its slates are judged, and valued, at that.
-
-    Args:
-        actions: [..., B, K] integers; proto-actions [..., B, d] have no size, and stay as they are.
-        shown: [B, K] bool, which positions of each logged slate have an item.
-    """
-    if actions.is_floating_point():
-        return actions
-    index = (shown.cumsum(-1) - 1).clamp_min(0).expand_as(actions)
-    return actions.gather(-1, index).masked_fill(~shown, EMPTY)
 
 
 def entropy_of_samples(entropy: Tensor, log_prob: Tensor) -> Tensor:

@@ -9,15 +9,16 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from agents.distributions.decoding import beam_search, sample_slates
-from agents.distributions.slate_samples import EMPTY, entropy_of_samples, packed, unpacked, without_copies
+from agents.distributions.slate_samples import entropy_of_samples
 from agents.distributions.token_decoder import Conditionals, TokenDecoder
+from agents.nn.slates import EMPTY, packed, unpacked, without_copies
 
 
 class TokenSlates(Distribution):
     """The distribution over slates of K different items on offer; float32 nats.
 
     A slate with an item twice, or one that is not on offer, has log-probability -inf and gives no gradient. Of one that
-    has empty positions, -1 or copies at its end, what counts are the items; see `slate_samples`. Where fewer than K
+    has empty positions, -1 or copies at its end, what counts are the items; see `agents.nn.slates`. Where fewer than K
     items are on offer, samples and the mode hold them all and end in -1.
 
     Args:

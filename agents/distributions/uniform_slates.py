@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
-from agents.distributions.slate_samples import EMPTY
+from agents.nn.slates import EMPTY
 
 
 class UniformSlates(Distribution):

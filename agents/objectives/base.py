@@ -26,7 +26,7 @@ from torch import Tensor
 from torch.distributions import kl_divergence
 from torchrl.objectives import LossModule
 
-from agents.distributions.slate_samples import EMPTY, cut_to
+from agents.nn.slates import EMPTY, cut_to
 from agents.robust.problem import check_scores
 from recenv.errors import InvalidInput
 from recenv.registry import own_config

@@ -26,9 +26,9 @@ import torch
 from tensordict import TensorDictBase
 from torch import Tensor
 
-from agents.distributions.slate_samples import EMPTY, without_copies
 from agents.families import OBJECTIVES
 from agents.nn.rows import take_rows
+from agents.nn.slates import EMPTY, without_copies
 from agents.objectives.bases.ratios import RatioObjective, group_advantage, sequence_length
 from agents.objectives.gspo import GspoConfig, gspo_loss
 from recenv.errors import require, require_range

@@ -26,10 +26,10 @@ import torch
 from tensordict import TensorDictBase
 from torch import Tensor, nn
 
-from agents.distributions.slate_samples import EMPTY, cut_to
 from agents.families import OBJECTIVES
 from agents.nn.networks import NetworkConfig
 from agents.nn.session_space import SessionSpace
+from agents.nn.slates import EMPTY, cut_to
 from agents.nn.value_networks import ItemNetwork
 from agents.objectives.bases.action_values import (
     DIAGNOSTICS,

@@ -13,11 +13,11 @@ from torch import Tensor, nn
 
 from agents.distributions.plackett_luce import PlackettLuce
 from agents.distributions.sampled_plackett_luce import ItemProposal, LargePlackettLuce, observation_key
-from agents.distributions.slate_samples import packed, unpacked, without_copies
 from agents.families import POLICIES
 from agents.nn.networks import ItemTable, NetworkConfig, make_encoder, mlp
 from agents.nn.rows import scaled_logits
 from agents.nn.session_space import SessionSpace
+from agents.nn.slates import packed, unpacked, without_copies
 from agents.policies.base import Played, Policy
 from offline_data.ranking.plackett_luce import Law, Utilities, draw_slates, judge_slates, log_softmax
 from recenv.errors import require, require_range

@@ -10,7 +10,7 @@ import torch
 from tensordict import TensorDictBase
 from torch import Tensor
 
-from agents.distributions.slate_samples import EMPTY, cut_to
+from agents.nn.slates import EMPTY, cut_to
 from agents.objectives.base import Objective
 from agents.policies.base import PolicyDistribution
 from recenv.statistics import effective_sample_size

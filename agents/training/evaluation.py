@@ -9,6 +9,7 @@ import torch
 from tensordict import TensorDictBase
 
 from agents.batches.replay import LogStorage
+from agents.nn.slates import cut_to
 from agents.nn.value_networks import ValueEnsemble
 from agents.policies.base import Policy
 from agents.serving.behavior_adapter import AgentBehavior, AgentConfig
@@ -100,7 +101,7 @@ def _target_columns(
         q_value[rows] = value(observation, action).cpu().numpy()
         drawn = [_sampled(policy, batch, generator)]
         drawn += [_sampled(policy, batch, generator) for _ in range(_ACTIONS // len(drawn[0]) - 1)]
-        actions = storage.cut(torch.stack(drawn, dim=1).flatten(0, 1), rows)
+        actions = cut_to(torch.stack(drawn, dim=1).flatten(0, 1), storage.shown(rows))
         state_value[rows] = expected_value(value, observation, actions).mean(dim=0).cpu().numpy()
     return log_prob, q_value, state_value
 

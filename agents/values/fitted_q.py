@@ -11,6 +11,7 @@ from agents.batches.replay import LogStorage, mapped_column
 from agents.families import POLICIES
 from agents.nn.networks import seeded
 from agents.nn.session_space import SessionSpace
+from agents.nn.slates import cut_to
 from agents.nn.value_networks import ActionNetwork, ValueEnsemble
 from agents.policies.base import Policy
 from agents.values.critics import (
@@ -73,7 +74,7 @@ def fit_action_value(
         def after(rows: np.ndarray) -> Tensor:
             actions = policy.cached_actions(cache[rows].to(device), generator)
             # At the next row, whose size they have; what would follow a session's last is not asked for.
-            actions = storage.cut(actions, np.minimum(rows + 1, dataset.num_rows - 1))
+            actions = cut_to(actions, storage.shown(rows + 1))
             return expected_value(value, observe(storage, rows, device, after=True), actions)
 
         # Also at `max_steps`: what is asked for is the worth of a session, and an observation shows its clock.

@@ -38,7 +38,7 @@ COLUMN_MEANINGS: Final = {
     "rows/session_id": "index of the row's session",
     "rows/step": "step within the session, from 0",
     "rows/consumed": "items consumed in the session before this row",
-    "rows/slate": "item ids as submitted, by position; of a read-in log any id where the position was not shown",
+    "rows/slate": "item ids as submitted, by position",
     "rows/shown": "whether the position was shown; a repeated or unavailable item leaves it empty",
     "rows/feedback": "the user's answer by position and channel (manifest: feedback_names); the first is the click",
     "rows/reward_vector": "reward by component (manifest: reward_names, reward_weights)",

@@ -80,9 +80,9 @@ def _future(last: float) -> str:
 
 
 def _clock_line(log: LoggedDataset, given: int | None) -> str:
-    line = f"an observation's clock counts in shares of {log.max_steps:,} steps"
+    line = f"an observation's clock is a share of max_steps={log.max_steps}"
     if given is None and not log.has_world:
-        line += ", the longest session: another log for the same policies takes --max-steps too"
+        line += ", the longest session: give a policy's other logs the same --max-steps"
     return line
 
 

@@ -26,9 +26,9 @@ from tensordict.nn import TensorDictParams
 from torch import Tensor, nn
 from torchrl.objectives import LossModule
 
-from agents.distributions.slate_samples import EMPTY, cut_to
 from agents.nn.networks import NetworkConfig
 from agents.nn.session_space import SessionSpace
+from agents.nn.slates import EMPTY, cut_to
 from agents.nn.value_networks import ActionNetwork, ValueEnsemble
 from agents.objectives.base import Objective
 from recenv.errors import InvalidInput, require_range

@@ -19,7 +19,7 @@ import torch
 from tensordict import TensorDictBase
 from torch import Tensor
 
-from agents.distributions.slate_samples import EMPTY, without_copies
+from agents.nn.slates import EMPTY, without_copies
 from agents.objectives.base import Objective
 from agents.objectives.bc import bc_loss
 from recenv.errors import require_range

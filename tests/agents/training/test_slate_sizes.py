@@ -11,10 +11,10 @@ import pytest
 import torch
 
 from agents.batches.replay import LogStorage
-from agents.distributions.slate_samples import EMPTY, cut_to, packed, unpacked
 from agents.families import OBJECTIVES
 from agents.nn.networks import NetworkConfig
 from agents.nn.session_space import SessionSpace
+from agents.nn.slates import EMPTY, cut_to, packed, unpacked
 from agents.objectives.base import batch_kl
 from agents.policies.base import make_policy
 from agents.policies.generative import GenerativePolicyConfig
