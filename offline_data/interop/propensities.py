@@ -107,7 +107,7 @@ class _Choices:
 
     @staticmethod
     def of(dataset: LoggedDataset) -> _Choices:
-        slate = dataset.slates(np.arange(dataset.num_rows))
+        slate = dataset.slates(np.arange(len(dataset.rows["slate"])))
         chosen = slate >= 0
         # An empty position takes one of the slate's items once more.
         slate = np.where(chosen, slate, slate.max(axis=1, keepdims=True))
