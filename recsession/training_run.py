@@ -35,11 +35,12 @@ from agents.values.scores.base import score_log
 from offline_data.store.atomic_files import replacing
 from offline_data.store.dataset import LoggedDataset
 from offline_data.store.folder_claim import FolderClaim, as_json
-from recenv.errors import require, require_range
+from recenv.errors import require, require_range, shown
 from recenv.plain_config import to_plain
 from recenv.statistics import Interval
 from recenv.world import make_world
 from recsession.inputs import parse
+from recsession.lines import say
 
 _POLICY_HELP: Final = f"One of {', '.join(POLICIES.registered())}; by default what the log's actions ask for."
 _ENCODER_HELP: Final = f"What reads the observation, in policy and critic: {', '.join(ENCODERS.registered())}."
@@ -137,7 +138,7 @@ def _fit_and_train(name: str, dataset: LoggedDataset, chosen: Any, out: Path) ->
             scores = _scores(out, dataset, chosen, bar)
     else:
         scores = torch.zeros(dataset.num_rows)  # read by nobody
-    with tqdm(total=chosen.trainer.num_steps, unit="step", desc=name, delay=0.1) as bar:
+    with tqdm(total=chosen.trainer.num_steps, unit="step", desc=shown(name), delay=0.1) as bar:
         run = train(
             dataset,
             scores,
@@ -153,15 +154,15 @@ def _fit_and_train(name: str, dataset: LoggedDataset, chosen: Any, out: Path) ->
     with replacing(out / "metrics.jsonl") as temporary:
         temporary.write_text("".join(json.dumps(point) + "\n" for point in run.curve))
     for remark in run.remarks:
-        print(remark)
+        say(remark)
     if run.stopped:
-        print(f"warning: {run.stopped}")
+        say(f"warning: {run.stopped}")
     if not dataset.has_world:
-        print(f"{out / 'policy'}: judge it with `recsession ope --log {chosen.log} --policy {out / 'policy'}`")
+        say(f"{out / 'policy'}: judge it with `recsession ope --log {chosen.log} --policy {out / 'policy'}`")
         return
     returns = roll_out(run.actor, make_world(dataset.config), 1000, chosen.seed, deterministic=True)
-    print(f"{out / 'policy'}: session return {Interval.of(returns)} over 1,000 simulated sessions")
-    print(f"judge it with `recsession evaluate --policy {out / 'policy'}`")
+    say(f"{out / 'policy'}: session return {Interval.of(returns)} over 1,000 simulated sessions")
+    say(f"judge it with `recsession evaluate --policy {out / 'policy'}`")
 
 
 def _request(name: str, dataset: LoggedDataset, chosen: Any) -> dict[str, Any]:

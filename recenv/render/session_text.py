@@ -7,6 +7,7 @@ from typing import Final
 
 import numpy as np
 
+from recenv.errors import shown
 from recenv.render.frame import Frame
 from recenv.render.scales import finite, gauge_range, number, pooled, sampled
 
@@ -42,17 +43,17 @@ def ansi(frame: Frame, *, color: bool = False) -> str:
     margin = max(map(len, [*frame.scalars, *strips, "return"])) + 2
     for name, history in frame.scalars.items():
         if name not in gauges:
-            lines.append(f"{name:<{margin}}{history[-1]}")
+            lines.append(shown(f"{name:<{margin}}{history[-1]}"))
             continue
         low, high = gauges[name]
         bar = _gauge(float(finite(history)[-1]), low, high)
-        lines.append(f"{name:<{margin}}{bar}  {number(history[-1])}  ({number(low)} to {number(high)})")
+        lines.append(f"{shown(name):<{margin}}{bar}  {number(history[-1])}  ({number(low)} to {number(high)})")
     for name, values in strips.items():
         best = int(values.argmax())
         label = f"topic {frame.topics[best]}" if name == "interest by topic" else f"at {best}"
         low, high = frame.strip_range(name)
         lines.append(
-            f"{name:<{margin}}{_blocks(pooled(values, _STRIP_WIDTH), low, high)}"
+            f"{shown(name):<{margin}}{_blocks(pooled(values, _STRIP_WIDTH), low, high)}"
             f"  most {label}: {number(values[best])}  ({number(low)} to {number(high)})"
         )
     returns = np.concatenate([[0.0], frame.rewards.cumsum()])
@@ -62,7 +63,7 @@ def ansi(frame: Frame, *, color: bool = False) -> str:
 
 def _slate_lines(frame: Frame, paint: Callable[[str, str], str]) -> list[str]:
     """Return the table of the slate and its answer."""
-    names = frame.world.user_model.feedback_names
+    names = [shown(name) for name in frame.world.user_model.feedback_names]
     titles = ("position", "item", "topic", "quality", "appeal", "affinity", *names)
     widths = [8, 9, 6, 8, 7, 9, *(len(name) + 2 for name in names)]
     rows = [_slate_row(frame, k) for k in range(len(frame.slate))]

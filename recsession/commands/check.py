@@ -12,9 +12,10 @@ from typing import Any
 import tyro
 from tqdm import tqdm
 
-from recenv.errors import InvalidInput, require, unknown_name
+from recenv.errors import InvalidInput, require, shown, unknown_name
 from recenv.extras import require_extra
 from recenv.registry import Registry, import_class
+from recsession.lines import say
 
 PACKAGES = ("recenv", "offline_data", "agents")
 
@@ -49,10 +50,10 @@ class Check:
             with tqdm(total=len(contract.checks), unit="check", delay=0.5) as bar:
                 for outcome in contract.outcomes(part):
                     failed += outcome.state == "failed"
-                    bar.write(f"{outcome.state:<8}{outcome.name}: {outcome.sentence}")
+                    bar.write(shown(f"{outcome.state:<8}{outcome.name}: {outcome.sentence}"))
                     bar.update()
         word = f"breaks {failed} of" if failed else "keeps all"
-        print(f"{self.part} as {family.kind}: {word} {len(contract.checks)} promises")
+        say(f"{self.part} as {family.kind}: {word} {len(contract.checks)} promises")
         return int(failed > 0)
 
 

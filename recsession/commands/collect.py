@@ -20,6 +20,7 @@ from offline_data.dial.target_score import at_target_score
 from recenv.errors import InvalidInput, require
 from recenv.world import make_world
 from recsession.inputs import SetWords, given_world
+from recsession.lines import say
 from recsession.policy_names import given_behavior
 
 _DIAL: Final = ("--good-fraction", "--target-score", "--noise", "--mixing", "--expert")
@@ -88,16 +89,16 @@ class Collect:
                 request = self._request()
                 with tqdm(total=request.num_sessions, unit="session", delay=0.1) as bar:
                     dataset = collect(out, request, workers=self.workers, progress=bar.update)
-        print(f"{out}: {dataset.num_sessions:,} sessions, {dataset.num_rows:,} steps")
+        say(f"{out}: {dataset.num_sessions:,} sessions, {dataset.num_rows:,} steps")
         quality = dataset.manifest["quality"]
         if quality is not None:
             normalized = Reference.of(quality).normalized_score_interval(float(dataset.session_returns().mean()))
             noise, expert = policy_name(quality["noise"]), policy_name(quality["expert"])
-            print(
+            say(
                 f"good fraction {quality['good_fraction']}, normalised score {normalized:.3f} "
                 f"({noise} = 0, {expert} = 1)"
             )
-        print(f"look at it with `recsession inspect {out}`")
+        say(f"look at it with `recsession inspect {out}`")
 
     def _request(self) -> LogRequest:
         config, items = given_world(self.config, self.set)

@@ -8,6 +8,7 @@ import tyro
 
 from offline_data.dial.named_datasets import default_path, named_datasets
 from recenv.errors import require
+from recsession.lines import say
 
 
 @dataclass(frozen=True)
@@ -28,4 +29,4 @@ class Datasets:
         width = max(len(named.name) for named in found)
         for named in found:
             there = ", collected" if default_path(named.name).exists() else ""
-            print(f"{named.name:<{width}}  {named.meaning}{there}")
+            say(f"{named.name:<{width}}  {named.meaning}{there}")

@@ -13,6 +13,7 @@ from recenv.errors import require_range
 from recenv.statistics import Interval
 from recenv.world import make_world
 from recsession.inputs import SetWords, given_world, refuse_given
+from recsession.lines import say
 from recsession.policy_names import find_policy, given_behavior
 
 
@@ -66,8 +67,8 @@ class Evaluate:
         reference = reference_returns(world, noise, kind, expert=expert, num_sessions=self.num_sessions, seed=self.seed)
         value = Interval.of(returns)
         normalized = reference.estimated_normalized_score(value)
-        print(f"{'session return':<20}{value}   ({self.num_sessions:,} sessions)")
+        say(f"{'session return':<20}{value}   ({self.num_sessions:,} sessions)")
         zero, one = policy_name(noise), policy_name(expert)
-        print(f"{'normalised score':<20}{normalized:.3f}   ({zero} = 0, {one} = 1, as {kind} actions)")
-        print(f"{one:<20}{reference.expert_return}")
-        print(f"{zero:<20}{reference.noise_return}")
+        say(f"{'normalised score':<20}{normalized:.3f}   ({zero} = 0, {one} = 1, as {kind} actions)")
+        say(f"{one:<20}{reference.expert_return}")
+        say(f"{zero:<20}{reference.noise_return}")

@@ -16,6 +16,7 @@ from offline_data.interop.parquet import export_parquet
 from offline_data.store.atomic_files import claimed_file, claimed_folder
 from offline_data.store.dataset import LoggedDataset
 from recenv.errors import InvalidInput, require
+from recsession.lines import say
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ class Export:
         with claimed_file(file, mark=CARD_MARK):
             log.verify()
             write_card(log, file)
-        print(f"card: {file}")
+        say(f"card: {file}")
 
     def _write_parquet(self) -> None:
         if self.out is None:
@@ -68,8 +69,8 @@ class Export:
             log = LoggedDataset.open(self.source, verify=True)
             with tqdm(total=log.num_rows, unit="step", unit_scale=True, delay=0.1) as bar:
                 folder = export_parquet(log, self.out, progress=bar.update)
-        print(f"{folder}: interactions.parquet (one row a shown item), sessions.parquet, items.parquet")
-        print(f'open it with `pandas.read_parquet("{folder / "interactions.parquet"}")`')
+        say(f"{folder}: interactions.parquet (one row a shown item), sessions.parquet, items.parquet")
+        say(f'open it with `pandas.read_parquet("{folder / "interactions.parquet"}")`')
 
     def _write_minari(self) -> None:
         if self.id is None:
@@ -78,9 +79,9 @@ class Export:
             log = LoggedDataset.open(self.source, verify=True)
             with tqdm(total=log.num_sessions, unit="session", unit_scale=True, delay=0.1) as bar:
                 folder = export_minari(log, self.id, self.out, progress=bar.update)
-        print(f"{folder}: {log.num_sessions:,} episodes, {log.num_rows:,} steps")
+        say(f"{folder}: {log.num_sessions:,} episodes, {log.num_rows:,} steps")
         where = "" if self.out is None else f" with MINARI_DATASETS_PATH={shlex.quote(str(self.out))}"
-        print(f'open it with `minari.load_dataset("{self.id}")`{where}')
+        say(f'open it with `minari.load_dataset("{self.id}")`{where}')
 
     def _write_model(self) -> None:
         # Only this needs torch.
@@ -91,5 +92,5 @@ class Export:
         with claimed_file(file, mark=onnx_mark(file)):
             policy = load_policy(self.source)
             export_onnx(policy, file)
-        print(f"{file}: from {', '.join(policy.space.observed)} to slate [batch, {policy.space.slate_size}]")
-        print(f'run it with `onnxruntime.InferenceSession("{file}")`')
+        say(f"{file}: from {', '.join(policy.space.observed)} to slate [batch, {policy.space.slate_size}]")
+        say(f'run it with `onnxruntime.InferenceSession("{file}")`')

@@ -19,6 +19,7 @@ from offline_data.store.atomic_files import claimed_file, replacing, write_json
 from offline_data.store.dataset import LoggedDataset
 from recenv.errors import InvalidInput
 from recsession.inputs import refuse_given
+from recsession.lines import say
 
 _MARK: Final = b"recsession-user-model"
 """What every file of a fit has in it."""
@@ -70,13 +71,14 @@ class Fit:
             )
         write_json(self.out, {**fit.as_dict(), "log": self.log}, mark=_MARK)
         if not fit.exact:
-            print(
+            say(
                 f"warning: the fit is approximate ({'; '.join(fit.approximations)}): the intervals are of the best "
-                "approximating model and need not cover the world's values\n"
+                "approximating model and need not cover the world's values",
+                "",
             )
         _print_estimates(fit.estimates)
         _print_held_out(fit.held_out, fit.notes)
-        print(f"{self.out}: the user model; `config` in it is a session config")
+        say(f"{self.out}: the user model; `config` in it is a session config")
         self._print_use()
 
     def _open_bandit(self, items: Path) -> None:
@@ -88,41 +90,43 @@ class Fit:
             np.savez(stream, **arrays)
         write_json(self.out, {**fit.as_dict(), "log": f"open-bandit {self.campaign}", "items": items.name}, mark=_MARK)
         _print_estimates(fit.estimates)
-        print(f"\n{'position':<10}{'shown':>8}{'clicks':>8}{'rate':>10}   95 % interval")
+        say("", f"{'position':<10}{'shown':>8}{'clicks':>8}{'rate':>10}   95 % interval")
         for row in fit.positions:
             rate = row["clicked"] / max(row["shown"], 1.0)
-            print(
+            say(
                 f"{row['position'] + 1:<10}{row['shown']:8,.0f}{row['clicked']:8,.0f}{rate:10.5f}   "
                 f"[{row['low']:.5f}, {row['high']:.5f}]"
             )
         _print_held_out(fit.held_out, fit.as_dict()["notes"])
-        print(f"{self.out}: the click model; {items}: its items, for Catalog.from_arrays(**numpy.load(...))")
+        say(f"{self.out}: the click model; {items}: its items, for Catalog.from_arrays(**numpy.load(...))")
         self._print_use()
 
     def _print_use(self) -> None:
-        print(f"use it with `recsession simulate --config {shlex.quote(str(self.out))}`")
+        say(f"use it with `recsession simulate --config {shlex.quote(str(self.out))}`")
 
 
 def _print_estimates(estimates: dict[str, ParameterEstimate]) -> None:
-    print(f"{'parameter':<22}{'estimate':>10}   {'95 % interval':<22}{'in the log':>10}")
+    say(f"{'parameter':<22}{'estimate':>10}   {'95 % interval':<22}{'in the log':>10}")
     for name, estimate in estimates.items():
         interval = "none" if estimate.low is None else f"[{estimate.low:.4f}, {estimate.high:.4f}]"
         logged = "" if estimate.logged is None else f"{estimate.logged:10.4f}"
-        print(f"{name:<22}{estimate.value:10.4f}   {interval:<22}{logged}".rstrip())
+        say(f"{name:<22}{estimate.value:10.4f}   {interval:<22}{logged}".rstrip())
 
 
 def _print_held_out(held_out: HeldOut, notes: Sequence[str]) -> None:
     """Print how a fit predicts, and what else a reader should know."""
     curve = held_out.reliability
-    print(f"\nheld out: {held_out.num_sessions:,} sessions, {held_out.num_steps:,} steps; nats a step")
-    print(f"{'fit':<22}{held_out.log_likelihood:10.5f}")
-    print(f"{'constant rate':<22}{held_out.baseline:10.5f}   the fit gains {held_out.gain:.5f}")
+    say("", f"held out: {held_out.num_sessions:,} sessions, {held_out.num_steps:,} steps; nats a step")
+    say(f"{'fit':<22}{held_out.log_likelihood:10.5f}")
+    say(f"{'constant rate':<22}{held_out.baseline:10.5f}   the fit gains {held_out.gain:.5f}")
     if held_out.gain_on_logged is not None:
-        print(f"{'log its own config':<22}{held_out.logged:10.5f}   the fit gains {held_out.gain_on_logged:.5f}")
-    print(
-        f"{held_out.verdict}\n\ncalibration error {curve.calibration_error:.5f}; {curve.chance_error:.5f} would be "
-        "chance alone; # is the observed rate, | the predicted one"
+        say(f"{'log its own config':<22}{held_out.logged:10.5f}   the fit gains {held_out.gain_on_logged:.5f}")
+    say(
+        held_out.verdict,
+        "",
+        f"calibration error {curve.calibration_error:.5f}; {curve.chance_error:.5f} would be "
+        "chance alone; # is the observed rate, | the predicted one",
     )
-    print("\n".join(curve.lines()) + "\n")
+    say(*curve.lines(), "")
     for line in notes:
-        print(f"note: {line}")
+        say(f"note: {line}")

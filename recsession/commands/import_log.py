@@ -17,7 +17,9 @@ from offline_data.interop.readers.base import LogReader
 from offline_data.interop.times import range_text
 from offline_data.store.atomic_files import claimed_folder
 from offline_data.store.dataset import LoggedDataset
+from recenv.errors import shown
 from recsession.inputs import parse
+from recsession.lines import say
 
 
 def run(words: Sequence[str]) -> None:
@@ -31,11 +33,14 @@ def run(words: Sequence[str]) -> None:
     """
     if not words or words[0] in ("-h", "--help"):
         readers = {name: READERS.get(name) for name in READERS.registered()}
-        rows = "\n".join(f"  {name:<13}{(reader.__doc__ or '').splitlines()[0]}" for name, reader in readers.items())
-        print(
-            "usage: recsession import READER --path PATH --out FOLDER [OPTIONS]\n\n"
-            "Read a log of others into a dataset, and say what it lacks. READER is one of these, or MODULE:CLASS:\n\n"
-            f"{rows}\n\n`recsession import READER --help` says what each takes."
+        say(
+            "usage: recsession import READER --path PATH --out FOLDER [OPTIONS]",
+            "",
+            "Read a log of others into a dataset, and say what it lacks. READER is one of these, or MODULE:CLASS:",
+            "",
+            *(f"  {name:<13}{(reader.__doc__ or '').splitlines()[0]}" for name, reader in readers.items()),
+            "",
+            "`recsession import READER --help` says what each takes.",
         )
         return
     reader = READERS.resolve(words[0].replace("-", "_"))
@@ -53,10 +58,10 @@ def run(words: Sequence[str]) -> None:
 
 def _import(reader: LogReader, out: Path) -> None:
     """Import and say what was written."""
-    with claimed_folder(out), tqdm(unit=reader.unit, unit_scale=True, delay=0.1) as bar:
+    with claimed_folder(out), tqdm(unit=shown(reader.unit), unit_scale=True, delay=0.1) as bar:
         log = reader.read(out, bar.update)
-    print(f"{out}: {log.num_sessions:,} sessions, {log.num_rows:,} steps, {log.num_items:,} items")
-    print(_clock_line(log, reader.options.max_steps))
+    say(f"{out}: {log.num_sessions:,} sessions, {log.num_rows:,} steps, {log.num_items:,} items")
+    say(_clock_line(log, reader.options.max_steps))
     source: dict[str, Any] = log.manifest["source"]
     times = time_range(log)
     if times is not None:
@@ -64,15 +69,15 @@ def _import(reader: LogReader, out: Path) -> None:
     for remark in source.get("remarks", ()):
         print(remark if remark.startswith("warning: ") else f"note: {remark}")
     if source["lacking"]:
-        print(f"the source does not say: {'; '.join(source['lacking'])}")
+        say(f"the source does not say: {'; '.join(source['lacking'])}")
     report = source.get("propensity_estimate")
     if report is not None:
-        print(_estimate_lines(report))
+        say(*_estimate_lines(report))
     elif reader.options.estimate_propensities:
-        print("every row of the source has its propensity: there was nothing to estimate")
+        say("every row of the source has its propensity: there was nothing to estimate")
     elif log.propensities in ("missing", "partial"):
-        print(f"propensities are {log.propensities}: estimate them with --estimate-propensities")
-    print(f"look at it with `recsession inspect {out}`")
+        say(f"propensities are {log.propensities}: estimate them with --estimate-propensities")
+    say(f"look at it with `recsession inspect {out}`")
 
 
 def _future(last: float) -> str:
@@ -86,11 +91,11 @@ def _clock_line(log: LoggedDataset, given: int | None) -> str:
     return line
 
 
-def _estimate_lines(report: dict[str, Any]) -> str:
+def _estimate_lines(report: dict[str, Any]) -> tuple[str, ...]:
     model, popularity, uniform = (report[f"log_loss{of}"] for of in ("", "_of_popularity", "_of_uniform"))
     misplaced, chance = report["calibration_error"], report["calibration_error_of_chance"]
     return (
-        f"propensities are estimated: {report['model']}, judged on {report['judged_rows']:,} held-out steps\n"
-        f"log-loss, nats a choice  {model:.4f}; popularity alone has {popularity:.4f}, uniform {uniform:.4f}\n"
-        f"misplaced probability    {misplaced:.4f}; chance alone would give {chance:.4f}"
+        f"propensities are estimated: {report['model']}, judged on {report['judged_rows']:,} held-out steps",
+        f"log-loss, nats a choice  {model:.4f}; popularity alone has {popularity:.4f}, uniform {uniform:.4f}",
+        f"misplaced probability    {misplaced:.4f}; chance alone would give {chance:.4f}",
     )

@@ -18,8 +18,10 @@ from offline_data.describe.summary_rows import summary_rows
 from offline_data.dial.quality import as_spec, precise_reference
 from offline_data.store.atomic_files import claimed_file
 from offline_data.store.dataset import LoggedDataset
+from recenv.errors import shown
 from recenv.registry import reading
 from recenv.world import make_world
+from recsession.lines import say
 from recsession.policy_names import given_behavior
 
 _WIDTH = 120
@@ -56,11 +58,11 @@ class Inspect:
             with claimed_file(self.html, mark=page_mark(self.html)):
                 summary = self._summarize()
         if self.json:
-            print(json.dumps({**summary, "verified": self.verify}, indent=1, allow_nan=False))
+            say(*json.dumps({**summary, "verified": self.verify}, indent=1, allow_nan=False).splitlines())
             return
         _print_table(summary, verified=self.verify)
         if self.html is not None:
-            print(f"page: {self.html}")
+            say(f"page: {self.html}")
 
     def _summarize(self) -> dict[str, Any]:
         """Return the numbers, and write the page before anything is printed: who reads that may stop reading."""
@@ -96,4 +98,4 @@ def _references(log: LoggedDataset, noise: str) -> dict[str, Any]:
 def _print_table(summary: Mapping[str, Any], *, verified: bool) -> None:
     checked = "as the manifest says" if verified else "not compared with their checksums"
     for name, value in [*summary_rows(summary), ("integrity", f"{summary['size']['files']} files {checked}")]:
-        print(textwrap.fill(value, _WIDTH, initial_indent=f"{name:<{_INDENT}}", subsequent_indent=" " * _INDENT))
+        say(*textwrap.wrap(shown(value), _WIDTH, initial_indent=f"{name:<{_INDENT}}", subsequent_indent=" " * _INDENT))

@@ -17,6 +17,7 @@ from offline_data.ope.base import Estimate, estimate
 from offline_data.store.dataset import LoggedDataset
 from recenv.errors import InvalidInput, require_range
 from recsession.inputs import refuse_given
+from recsession.lines import say
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ class Ope:
             for row in open_bandit_comparison(
                 self.path, self.campaign, seed=self.seed, num_bootstrap=self.num_bootstrap
             ):
-                print(f"{row.policy}\n  from the {row.log} log: {_estimate_line(row.estimate, 5)}")
+                say(row.policy, f"  from the {row.log} log: {_estimate_line(row.estimate, 5)}")
             return
         refuse_given(self, ("path", "campaign"), f"--log {self.log} is a dataset's folder, not open-bandit")
         for name in self.estimators:
@@ -73,12 +74,12 @@ class Ope:
                 progress=bar.update,
             )
         if dataset.propensities == "estimated":
-            print("the log's propensities are estimates: what rests on them is biased as far as they are wrong")
+            say("the log's propensities are estimates: what rests on them is biased as far as they are wrong")
         names = self.estimators or ESTIMATORS.registered()
         width = max(9, *map(len, names))
         for name in names:
             answer = estimate(name, sessions, num_bootstrap=self.num_bootstrap, seed=self.seed)
-            print(f"{name:<{width}} {_estimate_line(answer, 2)}")
+            say(f"{name:<{width}} {_estimate_line(answer, 2)}")
 
 
 def _estimate_line(answer: Estimate, digits: int) -> str:

@@ -12,6 +12,7 @@ from recenv.errors import unknown_name
 from recenv.families import CHOICE_MODELS, PIECES, USER_MODELS
 from recenv.plain_config import field_meanings
 from recenv.session_config import SessionConfig
+from recsession.lines import say
 
 
 @dataclass(frozen=True)
@@ -41,8 +42,8 @@ class Options:
         for section, (heading, lines) in sections.items():
             wanted = [line for option, line in lines.items() if self.name in ("", section, option)]
             if wanted or self.name in ("", section):
-                blocks.append("\n".join([heading, *wanted]))
-        print("\n\n".join(blocks))
+                blocks += ["", heading, *wanted]
+        say(*blocks[1:])
 
 
 def _sections(config: SessionConfig) -> Iterator[tuple[str, tuple[str, dict[str, str]]]]:

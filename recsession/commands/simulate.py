@@ -28,6 +28,7 @@ from recenv.session_config import SessionConfig
 from recenv.world import World, make_world
 from recsession.experiments.myopic_gap import OracleFamily, Spec, myopic_gap
 from recsession.inputs import SetWords, given_world, refuse_given
+from recsession.lines import say
 from recsession.policy_names import find_policy
 
 if TYPE_CHECKING:
@@ -117,7 +118,7 @@ class Simulate:
             _print(f"mean of {num_sessions:,}: return {mean[0]:.2f}, {mean[1]:.1f} steps, {mean[2]:.1f} clicks")
         if self.out is not None:
             _write_pictures(frames, self.out)
-            print(f"wrote {self.out}")
+            say(f"wrote {self.out}")
 
     def _check_out(self) -> None:
         if self.render == "rgb_array":
@@ -166,8 +167,8 @@ def _print_gap(world: World, num_sessions: int, seed: int) -> None:
         ("ratio", f"{gap.ratio:.3f}   (95 % interval, paired over {num_sessions:,} users)"),
     )
     for name, value in rows:
-        print(f"{name:<20}{value}")
-    print(gap.verdict)
+        say(f"{name:<20}{value}")
+    say(gap.verdict)
 
 
 def _options(spec: Spec) -> str:

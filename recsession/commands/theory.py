@@ -12,6 +12,7 @@ from offline_data.store.atomic_files import claimed_file, write_json
 from recenv.errors import require_range
 from recsession.experiments.theory.comparison import DEVIATION_HEADER, deviation_rows, verdict
 from recsession.experiments.theory.experiments import EXPERIMENTS
+from recsession.lines import say
 
 
 @dataclass(frozen=True)
@@ -45,5 +46,5 @@ class Theory:
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         for name, *numbers in rows:
             columns = (text.rjust(width) for text, width in zip(numbers, widths[1:], strict=True))
-            print("  ".join([name.ljust(widths[0]), *columns]))
-        print(f"{verdict(experiments)}\n{page}")
+            say("  ".join([name.ljust(widths[0]), *columns]))
+        say(verdict(experiments), page)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from agents.families import OBJECTIVES
+from recsession.lines import say
 
 
 def run(words: Sequence[str]) -> None:
@@ -21,12 +22,15 @@ def run(words: Sequence[str]) -> None:
 
         run_training(words[0], words[1:])
         return
-    print(
-        "usage: recsession train OBJECTIVE --log FOLDER --out FOLDER [OPTIONS]\n\n"
-        "Train a policy on a logged dataset. OBJECTIVE is one of these; in brackets what the log must give:\n\n"
-        + "".join(map(_line, OBJECTIVES.registered()))
-        + "\n`recsession train OBJECTIVE --help` says what each takes; with `--policy NAME` or `--encoder NAME` "
-        "before --help, what that one does."
+    say(
+        "usage: recsession train OBJECTIVE --log FOLDER --out FOLDER [OPTIONS]",
+        "",
+        "Train a policy on a logged dataset. OBJECTIVE is one of these; in brackets what the log must give:",
+        "",
+        *map(_line, OBJECTIVES.registered()),
+        "",
+        "`recsession train OBJECTIVE --help` says what each takes; with `--policy NAME` or `--encoder NAME` "
+        "before --help, what that one does.",
     )
 
 
@@ -34,6 +38,6 @@ def _line(name: str) -> str:
     """Return what the list of objectives says of one: its name, what it is, its needs."""
     source = OBJECTIVES.source(name)
     if source is None:  # of another distribution: where its source lies is not known before it is imported
-        return f"  {name}\n"
+        return f"  {name}"
     needs = ", ".join(sorted(source.literal("needs")))
-    return f"  {name:21}{source.meaning}{f' [{needs}]' if needs else ''}\n"
+    return f"  {name:21}{source.meaning}{f' [{needs}]' if needs else ''}"

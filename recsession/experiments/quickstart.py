@@ -23,6 +23,7 @@ from recenv.world import make_world
 from recsession.experiments.comparison import Comparison
 from recsession.experiments.learning_units import CEILING, PREPARE, LearningUnit
 from recsession.experiments.report import format_table
+from recsession.lines import say
 
 
 @dataclass(frozen=True)
@@ -85,8 +86,8 @@ def run_quickstart(request: Quickstart) -> dict[str, Any]:
         results = _results(request, reference)
         write_json(request.out / "results.json", results)
         write_report(results, request.out / "report.html")
-    print(format_table(results))
-    print(f"report: {request.out / 'report.html'}")
+    say(*format_table(results).splitlines())
+    say(f"report: {request.out / 'report.html'}")
     return results
 
 
