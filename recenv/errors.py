@@ -7,6 +7,7 @@ import math
 import re
 from collections.abc import Iterable
 from typing import Final
+from unicodedata import category
 
 LONGEST_WORD: Final = 400
 """Characters of a message's longest piece without a space, such as a path or a list's values."""
@@ -29,7 +30,9 @@ def shown(text: object) -> str:
         runs/\x1b[2Jlog
     """
     text = str(text)
-    return text if text.isprintable() else "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or category(c) == "Zs" else repr(c)[1:-1] for c in text)
 
 
 def _shortened(text: str, longest: int) -> str:

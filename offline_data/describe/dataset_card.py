@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import json
+import re
 import shlex
 from pathlib import Path
 from typing import Any, Final
@@ -13,6 +14,10 @@ from offline_data.describe.log_checks import CHECKS
 from offline_data.describe.pages import make_environment
 from offline_data.store.atomic_files import replacing
 from offline_data.store.dataset import LoggedDataset
+from recenv.errors import shown
+
+# What begins code, emphasis, a link, a column, struck text, mathematics, and an address that is made a link of.
+_MARKS: Final = re.compile(r"[\\`*\[\]|~$]|(?<![^\W_])_|_(?![^\W_])|:(?=//)")
 
 CARD_MARK: Final = b"off-policy-evaluation"
 """A tag that every card has."""
@@ -28,7 +33,8 @@ def card(dataset: LoggedDataset) -> str:
     """
     environment = make_environment()
     # JSON is YAML, and a string of it is one of Python.
-    environment.filters |= {"json": _json, "plain": _plain, "policy_name": policy_name, "quote": shlex.quote}
+    environment.filters |= {"json": _json, "plain": _plain, "code": _code, "quote": _quote, "shown": shown}
+    environment.filters["policy_name"] = policy_name
     values = {"summary": summarize(dataset), "manifest": dataset.manifest, "options": _options(dataset)}
     return environment.get_template("dataset_card.md.jinja").render(values, checks=CHECKS) + "\n"
 
@@ -66,9 +72,23 @@ def _options(dataset: LoggedDataset) -> dict[str, Any]:
 
 
 def _json(value: Any, indent: int | None = None) -> str:
-    return json.dumps(value, indent=indent)
+    return json.dumps(value, indent=indent).replace("\x7f", "\\u007f")
 
 
 def _plain(text: object) -> str:
-    """Return text that Markdown takes for nothing else: one line, no tags, no column's end."""
-    return html.escape(" ".join(str(text).split()), quote=False).replace("|", "\\|")
+    """Return text that Markdown takes for nothing else: one line, no tags, links, emphasis, code or column's end."""
+    return html.escape(_MARKS.sub(r"\\\g<0>", shown(text)), quote=False)
+
+
+def _code(text: object) -> str:
+    """Return text as code in a line, or plain where it holds what names and numbers do not: few readers escape."""
+    line = shown(text)
+    return f"`{line}`" if re.fullmatch(r"[\w \"'.,:;/=()+{}-]+", line, re.ASCII) else _plain(line)
+
+
+def _quote(text: object) -> str:
+    """Return text as one word of a shell's, on one line."""
+    word = str(text)
+    if word.isprintable():
+        return shlex.quote(word)
+    return "$'" + shown(re.sub(r"[\\']", r"\\\g<0>", word)) + "'"

@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import math
 import re
+import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import cycle
@@ -22,6 +23,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
 from offline_data.describe.number_words import typeset
+from recenv.errors import shown
 
 INK: Final = "#1c2024"
 SOFT: Final = "#6b737b"
@@ -78,11 +80,12 @@ class Chart:
     def svg(self) -> Markup:
         """The drawing as an `svg` element."""
         file = io.StringIO()
-        with mpl.rc_context(STYLE):
+        with mpl.rc_context(STYLE), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Glyph .* missing from font", UserWarning)  # the reader's has it
             figure = self.axes.get_figure(root=True)
             assert figure is not None
             figure.savefig(file, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
-        svg = file.getvalue()
+        svg = "\n".join(map(shown, file.getvalue().split("\n")))
         svg = re.sub(r' xmlns(:xlink)?="[^"]*"', "", svg[svg.index("<svg") :])  # HTML knows them; addresses of nothing
         svg = re.sub(r"\s*<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
         used = set(re.findall(r'(?:url\(|href=")#([^)"]+)', svg))

@@ -11,6 +11,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoes
 
 from offline_data.describe.number_words import typeset
 from offline_data.store.atomic_files import replacing
+from recenv.errors import shown
 
 if TYPE_CHECKING:  # a page without figures needs no matplotlib
     from offline_data.describe.figures import Chart
@@ -99,7 +100,7 @@ def make_environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["typeset"] = typeset
+    environment.filters["typeset"] = lambda text: typeset(shown(text))
     environment.tests["alarm"] = lambda cell: isinstance(cell, Alarm)
     return environment
 

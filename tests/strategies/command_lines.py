@@ -46,7 +46,7 @@ COMMANDS: Final = (
     "ope --log open-bandit --path folder",
     "check no_such_part",
     "theory --out file",
-    "quickstart --out file --num-seeds 1 --workers 1",
+    "quickstart --out file --noise nobody --workers 1",
 )
 """What is spoilt; each is small, or refused."""
 
@@ -67,13 +67,15 @@ NUMBERS: Final = (
     "0x10",
     "1_0",
 )
-NUMBERS_BEYOND: Final = tuple(str(10**power) for power in (9, 18, 20, 400)) + ("9" * 5000, "-" + "9" * 5000, "1" * 309)
+NUMBERS_BEYOND: Final = ("1" * 309, "9" * 5000, "-" + "9" * 5000, *(str(10**power) for power in (9, 18, 20, 400)))
 WORDS: Final = (
-    "", " ", "None", "True", "auto", "é", "日本", "a b", "'", '"', "$(x)", "%s", "{}", "[]", "{", "null", "a=b", "=", ":", "a:b",
-    '{"name":"uniform"}', '{"name":"uniform","name":"greedy"}', '{"name":["x"]}', '{"name":"mixture","components":[[]]}',
-    "[" * 5000, '{"a":' * 200 + "1" + "}" * 200, '"\\u0000"', '"\\ud800"', "NaN", "-", "--", "---", "x" * 300, "x" * 5000,
-    "recsession", "json:loads", "os:path", "x.y.z:A", "uniform", "greedy", "expert", "clickbait", "bc", "drpo", "snips",
-)  # fmt: skip
+    *("", " ", "None", "True", "auto", "é", "日本", "a b", "'", '"', "$(x)", "%s", "null", "-", "--", "---", "NaN"),
+    *("=", ":", "a=b", "a:b", "json:loads", "os:path", "x.y.z:A", "x" * 300, "x" * 5000, "recsession"),
+    *("uniform", "greedy", "expert", "clickbait", "bc", "drpo", "snips"),
+    *("{}", "[]", "{", "[" * 5000, '{"a":' * 200 + "1" + "}" * 200, '"\\u0000"', '"\\ud800"'),
+    *('{"name":"uniform"}', '{"name":"uniform","name":"greedy"}', '{"name":["x"]}'),
+    '{"name":"mixture","components":[[]]}',
+)
 PATHS: Final = (
     "file", "folder", "absent", "absent/deep", "file/below", "log", "log/manifest.json", "policy", "slates", "new",
     "new.json", "new.html", "list.json", "empty", "link", "log.csv", "n" * 256, "n/" * 2100, "with space", "new.gif",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
 from dataclasses import replace
 
 import numpy as np
@@ -11,6 +12,8 @@ import pytest
 
 from offline_data.collection.collection import collect
 from offline_data.collection.corruption import Corruption
+from offline_data.describe.dataset_card import _plain as plain
+from offline_data.describe.dataset_card import _quote as quote
 from offline_data.describe.dataset_card import card
 from offline_data.describe.dataset_summary import summarize
 from offline_data.store.dataset import LoggedDataset
@@ -141,3 +144,49 @@ def test_a_contradiction_is_told(foreign_log):
 def test_equal_datasets_have_equal_cards(log, small_request, tmp_path):
     again = collect(tmp_path / "log", replace(small_request, quality=QUALITY))
     assert card(again) == card(log)
+
+
+EVIL = "a|b`c`*d*_e_[x](javascript:alert(1))<script>\n```\n# no\x1b[2J\u202e$z$ https://a.b ~~f~~ \\"
+
+
+def test_no_name_breaks_its_markdown(log, monkeypatch):
+    manifest = json.loads(json.dumps(log.manifest))
+    manifest["source"]["request"]["behavior"] = {"name": EVIL, "x": EVIL}
+    manifest["versions"]["recsession"] = EVIL
+    manifest["quality"] = {**QUALITY, "dataset": EVIL}
+    evil = replace(log, manifest=manifest, path=log.path)
+    summary = summarize(evil)
+    summary["source"] |= {"user_model": EVIL, "action_kind": EVIL, "lacking": [EVIL], "name": EVIL}
+    summary["propensity"]["kind"] = EVIL
+    summary["injected"] = {EVIL: 0.5}
+    for part in summary["latent"]["components"]:
+        part["component"] = EVIL
+    for column in summary["columns"]:
+        column |= {"name": EVIL, "dtype": EVIL, "meaning": EVIL}
+    monkeypatch.setattr("offline_data.describe.dataset_card.summarize", lambda _: summary)
+    text = card(evil)
+    assert all(line.isprintable() for line in text.split("\n"))
+    assert [line for line in text.splitlines() if line.startswith("```")] == [
+        "```python",
+        "```",
+        "```bash",
+        "```",
+        "```bibtex",
+        "```",
+    ]
+    outside = re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE).split("---", 2)[2]
+    assert "<" not in outside
+    own = r"(?<!\\)`[^`|\n]*`|^\* |\[[-\d., %e+]+\]"  # code, items of lists, intervals
+    assert not re.search(r"(?<!\\)[`*\[\]$~]", re.sub(own, "", outside, flags=re.MULTILINE))
+    assert not re.search(r"(?<!\\)://", outside)
+    assert len(table(text, "Columns")) == 1 + len(log.manifest["schema"])
+    assert next(line for line in text.splitlines() if line.startswith("#")) == f"# {plain(EVIL)}"
+    assert fenced(text, "bash").startswith("recsession collect --dataset $'a|b`c`")
+    assert fenced(text, "bash").count("\n") == 1
+
+
+@pytest.mark.parametrize("word", ["plain", "it's", "a b", "$HOME `x` \\n", "a\nb'\\\x1b\t", "\u202e\u200b'"])
+def test_a_word_of_a_shell_is_that_word(word):
+    said = subprocess.run(["bash", "-c", f"printf %s {quote(word)}"], capture_output=True, check=True)
+    assert said.stdout.decode() == word
+    assert quote(word).isprintable()

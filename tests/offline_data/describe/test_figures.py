@@ -14,10 +14,12 @@ from hypothesis import strategies as st
 
 from offline_data.describe.figures import (
     COLORS,
+    Chart,
     decades,
     label_ends,
     looks,
     make_axes,
+    mark_value,
     spread,
     within,
 )
@@ -108,3 +110,18 @@ def test_decades():
     assert decades([0.0, 0.02, 30.0]) == (0.01, 100.0)
     assert decades([10.0]) == (10.0, 100.0)
     assert decades([5e-324, 1e299]) == pytest.approx((1e-200, 1e200))
+
+
+@pytest.mark.filterwarnings("error")
+def test_no_name_breaks_a_figure():
+    """Nor does a letter that the font lacks cost a warning."""
+    name = "$x^{ <script>&\x1b[2J\u202e\n日本\\"
+    axes = make_axes(name, xlabel=name, ylim=(0.0, 1.0))
+    axes.plot([0, 1], [0, 1], label=name)
+    axes.legend()
+    label_ends(axes, [(1.0, name, "red")])
+    mark_value(axes, 0.5, name)
+    svg = str(Chart(axes, name).svg)
+    assert "<script" not in svg
+    assert "$x^{ &lt;script&gt;&amp;" in svg
+    assert all(line.replace("\u00a0", "").isprintable() for line in svg.split("\n"))

@@ -41,6 +41,12 @@ def test_every_text_is_escaped_and_there(tmp_path):
     assert EVIL in parser.alts[0]
 
 
+def test_what_does_not_print_is_shown_escaped(tmp_path):
+    text = write_page(tmp_path / "page.html", page("a\x1b[2J\nb\u202ec\udce9")).read_text()
+    assert all(line.replace("\u00a0", "").isprintable() for line in text.split("\n"))
+    assert r"<h1>a\x1b[2J\nb\u202ec\udce9</h1>" in text
+
+
 def test_numbers_stand_flush_right_with_true_minus_signs(tmp_path):
     parser = PageParser(write_page(tmp_path / "page.html", page("x")).read_text())
     assert parser.text.count(typeset("-0.5 [-1.0, 1e-05]")) == 2
