@@ -1,7 +1,6 @@
 """What `recenv` offers."""
 
 from .catalog import Catalog as Catalog
-from .catalog import CatalogConfig as CatalogConfig
 from .dynamics.choice_models.base import ChoiceModel as ChoiceModel
 from .dynamics.kernel_groups import Response as Response
 from .dynamics.kernel_groups import State as State
@@ -36,5 +35,6 @@ from .registry import Registry as Registry
 from .registry import permit_imports as permit_imports
 from .session_config import SessionConfig as SessionConfig
 from .statistics import Interval as Interval
+from .synthetic_items import CatalogConfig as CatalogConfig
 from .world import World as World
 from .world import make_world as make_world

@@ -2,73 +2,33 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+import hashlib
+import os
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Final
+from pathlib import Path
+from typing import Any
 
 import numpy as np
-from numba import njit
 
-from recenv.errors import InvalidInput, require, require_range
-from recenv.random_streams import WORLD, normals, uniforms
+from recenv.errors import InvalidInput, require, require_range, shown
+from recenv.item_columns import NUMBERS, TEXTS, checked, is_text, matrix, numbers
+from recenv.item_files import read_columns, replace_file
+from recenv.nearest_items import nearest_of_all, nearest_of_offered
+from recenv.synthetic_items import CatalogConfig, draw_centroids, draw_hidden, draw_items
 
-QUALITY_LIMIT: Final = 3.3
-# What sessions add up stays finite in float32; a popularity is scaled and may be any number.
-_LARGEST: Final = {"quality": 1e6, "appeal": 1e6, "length": 1e30, "age": 1e30, "topics": 2.0**31 - 1.0}
-
-
-@dataclass(frozen=True)
-class CatalogConfig:
-    """How a synthetic catalogue is drawn.
-
-    Examples:
-        >>> from recenv import CatalogConfig, SessionConfig
-        >>> config = SessionConfig(catalog=CatalogConfig(num_items=50))
-        >>> config.catalog.num_items, config.catalog.embedding_dim
-        (50, 16)
-    """
-
-    num_items: int = 1000
-    """N, items in the catalogue."""
-    embedding_dim: int = 16
-    """d, dimension of the unit item embeddings."""
-    num_topics: int = 20
-    """Topics; each has a random unit centroid."""
-    topic_spread: float = 0.7
-    """Standard deviation, over all d directions together, of an item around its topic's centroid."""
-    quality_mean: float = -1.0
-    """Mean quality over the sphere (RecSim: more bad topics than good ones)."""
-    quality_scale: float = 0.5
-    """Standard deviation of quality that the embedding explains."""
-    quality_noise: float = 0.3
-    """Standard deviation of quality that it does not."""
-    clickbait: float = 0.7
-    """Correlation of appeal with minus quality, in [0, 1]."""
-    length_mean: float = 4.0
-    """Median length, minutes."""
-    length_spread: float = 0.25
-    """Standard deviation of log length."""
-    zipf_exponent: float = 1.0
-    """Popularity prior of the item of rank r is proportional to r**-zipf_exponent."""
-    max_age: float = 365.0
-    """Ages are uniform in [0, max_age) days."""
-
-    def __post_init__(self) -> None:
-        require_range("num_items", self.num_items, 1, 2**31 - 1, integer=True)
-        require_range("embedding_dim", self.embedding_dim, 2, 4096, integer=True)
-        require_range("num_topics", self.num_topics, 1, 65_535, integer=True)
-        for name in ("topic_spread", "quality_scale", "quality_noise", "zipf_exponent", "max_age"):
-            require_range(name, getattr(self, name), 0.0, 1e6)
-        require_range("quality_mean", self.quality_mean, -QUALITY_LIMIT, QUALITY_LIMIT)
-        require_range("clickbait", self.clickbait, 0.0, 1.0)
-        require_range("length_mean", self.length_mean, 1e-3, 1e6)
-        # A length stays a normal float32, above zero and finite.
-        require_range("length_spread", self.length_spread, 0.0, 10.0)
+_DEFAULTS = {"topics": 0, "quality": 0.0, "appeal": 0.0, "length": 4.0, "popularity": 1.0, "age": 0.0}
+_ALREADY_SCALED = 1e-6
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Catalog:
-    """The items, one row each; read-only arrays.
+    """The items, one row each: checked however they are made, and read-only for good. Equal columns, equal catalogues.
+
+    The constructor takes columns as they are to be; `from_arrays` scales embeddings and popularity, and has defaults.
+
+    Raises:
+        InvalidInput: naming the column that has a wrong shape or dtype, or holds what no item can have.
 
     Examples:
         >>> import numpy as np
@@ -78,12 +38,14 @@ class Catalog:
         (3, 2)
         >>> items.nearest_items(np.array([[1.0, 0.2]], np.float32), 2)
         array([[0, 2]], dtype=int32)
+        >>> Catalog.load(items.save("items.npz").path) == items
+        True
     """
 
     embeddings: np.ndarray
     """[N, d] float32, unit rows."""
     topics: np.ndarray
-    """[N] int32."""
+    """[N] int32, from 0."""
     quality: np.ndarray
     """[N] float32, what a consumed item gives back to the user; hidden from agents."""
     appeal: np.ndarray
@@ -94,6 +56,19 @@ class Catalog:
     """[N] float32, prior, sums to one."""
     age: np.ndarray
     """[N] float32, days."""
+    source_id: np.ndarray | None = None
+    """[N] int64 or text, the item's id in the source; None where it has no other than its row."""
+    names: np.ndarray | None = None
+    """[N] text, what an item is called where items are shown."""
+    topic_names: np.ndarray | None = None
+    """[N] text, what the item's topic is called there."""
+    path: Path | None = field(default=None, init=False)
+    """The file that it was read from or written to."""
+
+    def __post_init__(self) -> None:
+        columns = checked({name: getattr(self, name) for name in ("embeddings", *NUMBERS, *TEXTS)})
+        for name, values in columns.items():
+            object.__setattr__(self, name, values)
 
     @property
     def num_items(self) -> int:
@@ -106,14 +81,52 @@ class Catalog:
         return self.embeddings.shape[1]
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """Return the columns by name."""
-        return {field.name: getattr(self, field.name) for field in fields(self)}
+        """Return the columns by name, without those that it has not."""
+        columns = {name: getattr(self, name) for name in ("embeddings", *NUMBERS, *TEXTS)}
+        return {name: values for name, values in columns.items() if values is not None}
 
-    def __setstate__(self, state: dict[str, np.ndarray]) -> None:
-        # Pickling forgets that arrays are read-only, and a kernel compiles again for writable ones.
-        self.__dict__.update(state)
-        for array in self.arrays().values():
-            array.setflags(write=False)
+    @cached_property
+    def sha256(self) -> str:
+        """The SHA-256 of the columns, 64 hex digits: which items they are."""
+        digest = hashlib.sha256()
+        for name, values in self.arrays().items():
+            digest.update(f"{name} {values.dtype.str} {values.shape}\n".encode())
+            digest.update(values.reshape(-1).view(np.uint8).data)
+        return digest.hexdigest()
+
+    def __eq__(self, other: object) -> bool:
+        return self is other or (isinstance(other, Catalog) and self.sha256 == other.sha256)
+
+    def __hash__(self) -> int:
+        return hash(self.sha256)
+
+    def __repr__(self) -> str:
+        where = "" if self.path is None else f" of {self.path}"
+        return f"Catalog({self.num_items:,} items{where}, embeddings of {self.embedding_dim:,} dimensions)"
+
+    def __copy__(self) -> Catalog:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Catalog:
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _of_columns, (self.arrays(), self.path)
+
+    def item_name(self, item: int) -> str:
+        """Return what an item is called, on one line; "" where it has no name."""
+        return "" if self.names is None else shown(self.names[item])
+
+    def topic_name(self, topic: int) -> str:
+        """Return what a topic is called, on one line: its number where it has no name."""
+        return self._topic_names.get(topic, str(topic))
+
+    @cached_property
+    def _topic_names(self) -> dict[int, str]:
+        if self.topic_names is None:
+            return {}
+        topics, first = np.unique(self.topics, return_index=True)
+        return dict(zip(topics.tolist(), map(shown, self.topic_names[first]), strict=True))
 
     @cached_property
     def _columns(self) -> np.ndarray:
@@ -146,7 +159,7 @@ class Catalog:
         protos = self.checked_protos(protos, num_nearest)
         out = np.empty((len(protos), num_nearest), np.int32)
         if candidates is None and available is None:
-            _nearest(self._columns, protos, np.empty(self.num_items, np.float32), out)
+            nearest_of_all(self._columns, protos, np.empty(self.num_items, np.float32), out)
             return out
         if candidates is None:
             candidates = np.arange(self.num_items, dtype=np.int32)[None]
@@ -161,7 +174,7 @@ class Catalog:
         else:
             self._check_subset("available", available, (len(protos), self.num_items))
         candidates = np.ascontiguousarray(candidates, np.int32)
-        _nearest_allowed(self.embeddings, protos, candidates, np.ascontiguousarray(available, np.bool_), out)
+        nearest_of_offered(self.embeddings, protos, candidates, np.ascontiguousarray(available, np.bool_), out)
         if len(out) and out[:, 0].min() < 0:
             raise InvalidInput(
                 f"candidates and available leave no item to row {int(np.argmin(out[:, 0]))}; leave one at least"
@@ -197,187 +210,158 @@ class Catalog:
         Quality is a direction of the embedding space plus noise, which in RecSim's one-hot space is a mean quality a
         topic; appeal is negatively correlated with quality, so that clickbait exists.
         """
+        return Catalog.from_arrays(**draw_items(config, world_seed))
 
-        def draw(number: int, rows: int, columns: int) -> np.ndarray:
-            addresses = np.arange(rows)
-            seeds = np.full(rows, world_seed, np.uint64)
-            return uniforms(seeds, WORLD, np.full(rows, number), addresses, columns)
+    @staticmethod
+    def from_embeddings(
+        embeddings: Any,
+        config: CatalogConfig | None = None,
+        world_seed: int = 0,
+        *,
+        topics: Any = None,
+        **texts: Any,
+    ) -> Catalog:
+        """Return a catalogue of the caller's own embeddings, whose other columns are drawn as `generate` draws them.
 
-        dim, count = config.embedding_dim, config.num_items
-        even = dim + dim % 2
-        centroids = _unit(normals(draw(0, config.num_topics, even))[:, :dim])
-        direction = _unit(normals(draw(1, 1, even))[:, :dim])[0]
-        item_draws = draw(2, count, 8)
-        topics = np.minimum((item_draws[:, 0] * config.num_topics).astype(np.int32), config.num_topics - 1)
-        scatter = normals(draw(3, count, even))[:, :dim] * (config.topic_spread / np.sqrt(dim))
-        embeddings = _unit(centroids[topics] + scatter)
-        noise = normals(item_draws[:, 1:5])
-        explained = np.sqrt(dim) * (embeddings @ direction)
-        quality = config.quality_mean + config.quality_scale * explained + config.quality_noise * noise[:, 0]
-        quality = np.clip(quality, -QUALITY_LIMIT, QUALITY_LIMIT)
-        # Items of one quality are all average: 0 / 1e-12.
-        standard = (quality - quality.mean()) / max(float(quality.std()), 1e-12)
-        appeal = -config.clickbait * standard + np.sqrt(1.0 - config.clickbait**2) * noise[:, 1]
-        length = config.length_mean * np.exp(config.length_spread * noise[:, 2])
-        popularity = np.empty(count)
-        popularity[np.argsort(item_draws[:, 5], kind="stable")] = np.arange(1.0, count + 1.0) ** -config.zipf_exponent
-        return Catalog.from_arrays(
-            embeddings,
-            topics,
-            quality=quality,
-            appeal=appeal,
-            length=length,
-            popularity=popularity,
-            age=item_draws[:, 6] * config.max_age,
-        )
+        With the embeddings and topics of `generate(config, world_seed)` the columns are its own, to single precision.
+
+        Args:
+            embeddings: [N, d], any finite nonzero rows; they are scaled to unit length.
+            config: how quality, appeal, length, popularity and age are drawn; `num_items` and `embedding_dim` follow
+                the embeddings. None for the defaults.
+            world_seed: root of the draws, in [0, 2**63).
+            topics: [N] whole numbers or texts; None takes the nearest of the `num_topics` centroids that `generate`
+                would draw.
+            **texts: `source_id`, `names` or `topic_names`, as `from_arrays` takes them.
+
+        Raises:
+            InvalidInput: as `from_arrays` does.
+        """
+        require_range("world_seed", world_seed, 0, 2**63 - 1, integer=True)
+        items = Catalog.from_arrays(embeddings, topics, **texts)
+        config = replace(config or CatalogConfig(), num_items=items.num_items, embedding_dim=items.embedding_dim)
+        rows = items.embeddings.astype(np.float64)
+        if topics is None:
+            topics = np.argmax(rows @ draw_centroids(config, world_seed).T, axis=1)
+        return Catalog.from_arrays(items.embeddings, topics, **draw_hidden(rows, config, world_seed), **texts)
 
     @staticmethod
     def from_arrays(
-        embeddings: np.ndarray,
-        topics: np.ndarray | None = None,
+        embeddings: Any,
+        topics: Any = None,
         *,
-        quality: np.ndarray | None = None,
-        appeal: np.ndarray | None = None,
-        length: np.ndarray | None = None,
-        popularity: np.ndarray | None = None,
-        age: np.ndarray | None = None,
+        quality: Any = None,
+        appeal: Any = None,
+        length: Any = None,
+        popularity: Any = None,
+        age: Any = None,
+        source_id: Any = None,
+        names: Any = None,
+        topic_names: Any = None,
     ) -> Catalog:
         """Return a catalogue of the caller's own items.
 
         Args:
             embeddings: [N, d], any finite nonzero rows; they are scaled to unit length.
-            topics: [N] integers; one topic by default.
+            topics: [N] integers from 0, or texts, which are numbered and kept as `topic_names`; one topic by default.
             quality: [N]; zero by default.
             appeal: [N]; zero by default.
             length: [N] minutes above zero; 4 by default.
             popularity: [N] nonnegative, not all zero, scaled to sum to one; uniform by default.
             age: [N] days; zero by default.
+            source_id: [N] whole numbers or texts, each once, or None.
+            names: [N] texts, or None.
+            topic_names: [N] texts, one a topic, or None.
 
         Raises:
             InvalidInput: for a wrong shape, a non-finite value, a zero embedding, or a length or popularity out of
                 range.
         """
-        embeddings = _floats("embeddings", embeddings)
-        require(
-            embeddings.ndim == 2 and min(embeddings.shape) >= 1,
-            f"embeddings has shape {embeddings.shape}; pass an array of shape [num_items, embedding_dim]",
-        )
-        count = len(embeddings)
-
-        def column(name: str, values: np.ndarray | None, default: float, dtype: type) -> np.ndarray:
-            array = np.full(count, default) if values is None else _floats(name, values)
-            require(
-                array.shape == (count,), f"{name} has shape {array.shape}; pass one value an item, shape ({count},)"
-            )
-            largest = _LARGEST.get(name, float(np.finfo(np.float64).max))
-            # A NaN fails the comparison too.
-            require(
-                bool((np.abs(array) <= largest).all()),
-                f"{name} holds a value that is not finite or exceeds {largest:.3g}; replace it",
-            )
-            require(
-                issubclass(dtype, np.floating) or bool((array == np.floor(array)).all()),
-                f"{name} holds a fraction; pass whole numbers",
-            )
-            return array.astype(dtype)
-
-        with np.errstate(over="ignore", invalid="ignore"):
-            norms = np.linalg.norm(embeddings, axis=1)
-        pointless = np.flatnonzero(~(np.isfinite(norms) & (norms > 0)))
-        require(
-            len(pointless) == 0,
-            f"embeddings has {len(pointless)} zero or non-finite rows, the first of item "
-            f"{pointless[:1].sum()}; every item needs a direction",
-        )
-        lengths = column("length", length, 4.0, np.float32)
-        require(bool((lengths > 0).all()), f"length={lengths.min()} is not above zero; give minutes above zero")
-        weights = column("popularity", popularity, 1.0, np.float64)
+        rows = _unit_rows(matrix(embeddings))
+        if topics is not None and is_text(np.asarray(topics)):
+            require(topic_names is None, "topics are texts, and topic_names too; leave one of them out")
+            topic_names = np.asarray(topics).astype(np.str_)
+            topics = np.unique(topic_names, return_inverse=True)[1]
+        given = {"topics": topics, "quality": quality, "appeal": appeal, "length": length, "age": age}
+        columns = {
+            name: np.full(len(rows), _DEFAULTS[name]) if values is None else values for name, values in given.items()
+        }
+        weights = np.ones(len(rows)) if popularity is None else numbers("popularity", popularity, len(rows))
         require(
             bool((weights >= 0).all() and weights.max() > 0),
             "popularity has a negative value or sums to zero; give counts",
         )
-        weights /= weights.max()
-        catalog = Catalog(
-            embeddings=np.ascontiguousarray(embeddings / norms[:, None], np.float32),
-            topics=column("topics", topics, 0, np.int32),
-            quality=column("quality", quality, 0.0, np.float32),
-            appeal=column("appeal", appeal, 0.0, np.float32),
-            length=lengths,
-            popularity=(weights / weights.sum()).astype(np.float32),
-            age=column("age", age, 0.0, np.float32),
+        return Catalog(
+            embeddings=rows,
+            popularity=_shares(weights),
+            source_id=source_id,
+            names=names,
+            topic_names=topic_names,
+            **columns,
         )
-        for array in catalog.arrays().values():
-            array.setflags(write=False)
-        return catalog
+
+    @staticmethod
+    def load(file: str | Path) -> Catalog:
+        """Return the catalogue in a file, as `from_arrays` makes it of the columns there.
+
+        Args:
+            file: `.npz` or Parquet. Embeddings stand in `embeddings`, [N, d] or a list column, or in embedding_0,
+                embedding_1, ...; `topic`, `name`, `topic_name` and `item_id` are other words for `topics`, `names`,
+                `topic_names` and `source_id`.
+
+        Raises:
+            InvalidInput: for a file that is missing, damaged or too large, or a column that is missing, unknown or
+                wrong.
+        """
+        columns = read_columns(file)
+        try:
+            return _of_file(Catalog.from_arrays(**columns), file)
+        except InvalidInput as error:
+            raise InvalidInput(f"{file}: {error}") from error
+
+    def save(self, file: str | Path) -> Catalog:
+        """Write the items to a file that `load` reads, and return them with their `path`.
+
+        Args:
+            file: `.npz` or `.parquet`.
+
+        Raises:
+            InvalidInput: for a file of another kind, or one that cannot be written.
+        """
+        replace_file(Path(file), self.arrays())
+        return _of_file(replace(self), file)
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
-def _nearest(columns, protos, products, out):
-    # Column by column: the compiler vectorises over items while every item's sum keeps one order.
-    dim, num_items = columns.shape
-    num_nearest = out.shape[1]
-    best = np.empty(num_nearest, np.float32)
-    for b in range(protos.shape[0]):
-        weight = protos[b, 0]
-        for n in range(num_items):
-            products[n] = weight * columns[0, n]
-        for j in range(1, dim):
-            weight = protos[b, j]
-            for n in range(num_items):
-                products[n] += weight * columns[j, n]
-        filled = 0
-        for n in range(num_items):
-            product = products[n]
-            if filled == num_nearest and product <= best[filled - 1]:
-                continue
-            place = filled if filled < num_nearest else num_nearest - 1
-            while place > 0 and best[place - 1] < product:
-                best[place] = best[place - 1]
-                out[b, place] = out[b, place - 1]
-                place -= 1
-            best[place] = product
-            out[b, place] = n
-            if filled < num_nearest:
-                filled += 1
+def _of_columns(columns: dict[str, np.ndarray], path: Path | None) -> Catalog:
+    catalog = Catalog(**columns)
+    return catalog if path is None else _of_file(catalog, path)
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
-def _nearest_allowed(embeddings, protos, candidates, available, out):
-    # A subset of one row is every proto-action's. Each item's sum has the order of `_nearest`, hence the same bits.
-    num_nearest = out.shape[1]
-    best = np.empty(num_nearest, np.float32)
-    for b in range(protos.shape[0]):
-        own = candidates[min(b, candidates.shape[0] - 1)]
-        there = available[min(b, available.shape[0] - 1)]
-        filled = 0
-        for item in own:
-            if item < 0 or not there[item]:
-                continue
-            product = protos[b, 0] * embeddings[item, 0]
-            for j in range(1, protos.shape[1]):
-                product += protos[b, j] * embeddings[item, j]
-            place = filled
-            while place > 0 and (
-                best[place - 1] < product or (best[place - 1] == product and out[b, place - 1] > item)
-            ):
-                if place < num_nearest:
-                    best[place] = best[place - 1]
-                    out[b, place] = out[b, place - 1]
-                place -= 1
-            if place < num_nearest:
-                best[place] = product
-                out[b, place] = item
-                filled = min(filled + 1, num_nearest)
-        for k in range(filled, num_nearest):
-            out[b, k] = out[b, 0] if filled > 0 else -1
+def _of_file(catalog: Catalog, file: str | Path) -> Catalog:
+    object.__setattr__(catalog, "path", Path(os.path.abspath(file)))
+    return catalog
 
 
-def _floats(name: str, values: object) -> np.ndarray:
-    try:
-        return np.asarray(values, np.float64)
-    except (TypeError, ValueError) as error:
-        raise InvalidInput(f"{name} is not an array of numbers ({error}); pass numbers") from error
+def _unit_rows(rows: np.ndarray) -> np.ndarray:
+    """Return rows of unit length; those in single precision that are so already stay as they are, to the bit."""
+    doubles = rows.astype(np.float64)
+    with np.errstate(over="ignore", invalid="ignore"):
+        norms = np.linalg.norm(doubles, axis=1)
+    pointless = np.flatnonzero(~(np.isfinite(norms) & (norms > 0)))
+    require(
+        len(pointless) == 0,
+        f"embeddings has {len(pointless)} zero or non-finite rows, the first of item "
+        f"{pointless[:1].sum()}; every item needs a direction",
+    )
+    if rows.dtype == np.float32 and (np.abs(norms - 1.0) <= _ALREADY_SCALED).all():
+        return rows
+    return (doubles / norms[:, None]).astype(np.float32)
 
 
-def _unit(rows: np.ndarray) -> np.ndarray:
-    return rows / np.linalg.norm(rows, axis=-1, keepdims=True)
+def _shares(weights: np.ndarray) -> np.ndarray:
+    """Return nonnegative numbers scaled to sum to one; see `_unit_rows`."""
+    doubles = weights.astype(np.float64)
+    if weights.dtype == np.float32 and abs(doubles.sum() - 1.0) <= _ALREADY_SCALED:
+        return weights
+    doubles /= doubles.max()
+    return (doubles / doubles.sum()).astype(np.float32)

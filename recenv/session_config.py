@@ -6,14 +6,17 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass, replace
+from pathlib import Path
 from typing import Any, Final
 
-from recenv.catalog import Catalog, CatalogConfig
+from recenv.catalog import Catalog
 from recenv.errors import InvalidInput, require, require_range, unknown_name
 from recenv.families import CHOICE_MODELS, PIECES, USER_MODELS
+from recenv.given_items import SIZES, given_items, require_sizes, same_items, tell_items
 from recenv.json_text import parse_json
 from recenv.plain_config import to_plain
 from recenv.registry import Registry, being_read, config_of, reading
+from recenv.synthetic_items import CatalogConfig
 
 SECTION_PIECES: Final = ("satiation", "time_budget", "satisfaction", "leave_hazard", "retention", "freshness")
 """The pieces that have a field of their own in `SessionConfig`; any other stands in `pieces`."""
@@ -78,6 +81,8 @@ class SessionConfig:
     """Items that appear and age."""
     pieces: tuple[Any, ...] = ()
     """Configs of further pieces, which are on."""
+    items: Catalog | None = None
+    """A Catalog of one's own items, or its file, in place of drawn ones; num_items and embedding_dim follow it."""
 
     def __post_init__(self) -> None:
         require_range("world_seed", self.world_seed, 0, 2**63 - 1, integer=True)
@@ -116,6 +121,10 @@ class SessionConfig:
             f"pieces={self.pieces!r} has a piece twice, or one that is a field; give each once",
         )
         object.__setattr__(self, "pieces", tuple(further[name] for name in sorted(further)))
+        if self.items is not None:
+            object.__setattr__(self, "items", given_items(self.items))
+            sizes = {name: getattr(self.items, name) for name in SIZES}
+            object.__setattr__(self, "catalog", replace(self.catalog, **sizes))
         pieces = self.piece_configs()
         model = USER_MODELS.part_of(self.user_model)
         for name in model.requires:
@@ -136,26 +145,44 @@ class SessionConfig:
         fields = {name: getattr(self, name) for name in SECTION_PIECES}
         return fields | {PIECES.name_of(type(config)): config for config in self.pieces}
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return nested plain values; `from_dict` reads them back to an equal config."""
-        plain = to_plain(self)
-        # Absent without any, as in files that are older than the field.
+    def to_dict(self, *, paths: bool = True) -> dict[str, Any]:
+        """Return nested plain values; `from_dict` reads them back to an equal config.
+
+        Own items are there by the SHA-256 of their columns.
+
+        Args:
+            paths: say also in which file they lie, where that is known, so that `from_dict` finds them.
+        """
+        plain = to_plain(self if self.items is None else replace(self, items=None))
+        # Absent without any, as in files that are older than the fields.
+        del plain["items"]
         further = {PIECES.name_of(type(config)): to_plain(config) for config in plain.pop("pieces")}
-        return {**plain, "pieces": further} if further else plain
+        if further:
+            plain["pieces"] = further
+        if self.items is not None:
+            plain["items"] = tell_items(self.items, paths=paths)
+        return plain
 
     @staticmethod
-    def from_dict(values: Mapping[str, Any], allow_imports: Iterable[str] = ()) -> SessionConfig:
+    def from_dict(
+        values: Mapping[str, Any], allow_imports: Iterable[str] = (), *, items: Catalog | str | Path | None = None
+    ) -> SessionConfig:
         """Return the config of nested plain values; what is absent takes its default.
 
         They are taken for what a file says; what you write yourself goes to `override`, which imports what you name.
 
         Args:
-            values: as `to_dict` returns them.
+            values: what `to_dict` returns, or a part of it.
             allow_imports: modules that may be imported because the values name parts of theirs.
+            items: the items of one's own that it is about, a catalogue or its file; None for those that `values` say
+                where to find, if any.
 
         Raises:
-            InvalidInput: for an unknown field or name, a value out of range, or a module that is not allowed.
+            InvalidInput: for an unknown field or name, a value out of range, a module that is not allowed, or own items
+                that are not at hand, or others than `values` say.
         """
+        if items is not None:
+            values = {**values, "items": same_items(values.get("items"), given_items(items))}
         with reading(being_read() or "the config", allow_imports):
             return SessionConfig().override(**values)
 
@@ -175,6 +202,8 @@ class SessionConfig:
         Raises:
             InvalidInput: for an unknown field or name, or a value out of range.
         """
+        if "items" in changes:
+            changes["items"] = None if changes["items"] is None else given_items(changes["items"])
         further = self._further(changes.pop("pieces", {}))
         changes |= further
         own = {f.name: getattr(self, f.name) for f in fields(self)} | self.piece_configs()
@@ -205,6 +234,8 @@ class SessionConfig:
             )
             base = result.get(name) or _piece_config(name)()
             result[name] = replace(base, **options)
+        if result["items"] is not None:
+            require_sizes(result["items"], flat.get("catalog", {}), changes.get("catalog"))
         names = {f.name for f in fields(self)}
         on = tuple(value for key, value in result.items() if key not in names and value is not None)
         return replace(self, **{key: value for key, value in result.items() if key in names}, pieces=on)
@@ -239,32 +270,46 @@ class SessionConfig:
                 world[key] = value if plain else _section(key, value, world.get(key))
         return {**world, "catalog": replace(self.catalog, **catalog)}
 
-    def to_json(self) -> str:
-        """Return the canonical JSON text: sorted keys, no spaces."""
-        return json.dumps(self.to_dict(), sort_keys=True, separators=(",", ":"))
+    def to_json(self, *, paths: bool = True) -> str:
+        """Return the canonical JSON text: sorted keys, no spaces; see `to_dict`."""
+        return json.dumps(self.to_dict(paths=paths), sort_keys=True, separators=(",", ":"))
 
     @staticmethod
-    def from_json(text: str, allow_imports: Iterable[str] = ()) -> SessionConfig:
+    def from_json(
+        text: str, allow_imports: Iterable[str] = (), *, items: Catalog | str | Path | None = None
+    ) -> SessionConfig:
         """Return the config of a JSON text.
 
         Args:
             text: as `to_json` returns it.
             allow_imports: see `from_dict`.
+            items: see there.
 
         Raises:
             InvalidInput: if the text is not a JSON object of known fields in range, or names a module that is not
                 allowed.
         """
-        values = parse_json(text, "config", "pass what SessionConfig.to_json() wrote")
-        require(isinstance(values, dict), "config is not a JSON object; pass what SessionConfig.to_json() wrote")
-        return SessionConfig.from_dict(values, allow_imports)
+        return SessionConfig.from_dict(parse_config(text), allow_imports, items=items)
 
     def world_hash(self) -> str:
         """Return the SHA-256 of all that fixes the world and its sessions: 64 hex digits.
 
-        `expose_user_state` is left out: it changes what is shown to tests, not what happens.
+        `expose_user_state` is left out: it changes what is shown to tests, not what happens. Of own items it counts
+        which they are, and not where they lie.
         """
-        return hashlib.sha256(replace(self, expose_user_state=False).to_json().encode()).hexdigest()
+        shown = replace(self, expose_user_state=False)
+        return hashlib.sha256(shown.to_json(paths=False).encode()).hexdigest()
+
+
+def parse_config(text: str) -> dict[str, Any]:
+    """Return the values of a config's JSON text, unchecked.
+
+    Raises:
+        InvalidInput: if the text is not a JSON object.
+    """
+    values = parse_json(text, "config", "pass what SessionConfig.to_json() wrote")
+    require(isinstance(values, dict), "config is not a JSON object; pass what SessionConfig.to_json() wrote")
+    return values
 
 
 _NAMED: Final[dict[str, Registry[Any]]] = {"user_model": USER_MODELS, "choice": CHOICE_MODELS}

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
+from pathlib import Path
 
 import numpy as np
 
@@ -13,8 +14,8 @@ from recenv.dynamics.choice_models.base import ChoiceModel
 from recenv.dynamics.kernel_groups import State
 from recenv.dynamics.session_pieces import SessionPieces
 from recenv.dynamics.user_models.base import UserModel
-from recenv.errors import require
 from recenv.families import USER_MODELS
+from recenv.given_items import given_items, same_items
 from recenv.session_config import SessionConfig
 
 
@@ -96,24 +97,24 @@ class World:
         return extras
 
 
-def make_world(config: SessionConfig, items: Catalog | None = None) -> World:
-    """Return the world of a config; worlds of a synthetic catalogue are made once a process and shared.
+def make_world(config: SessionConfig, items: Catalog | str | Path | None = None) -> World:
+    """Return the world of a config; worlds of drawn items are made once a process and shared.
 
     Args:
         config: what fixes the world.
-        items: the caller's own items instead of synthetic ones; `num_items` and `embedding_dim` follow them.
+        items: items of one's own, a catalogue or its file, in place of those that the config draws; `num_items` and
+            `embedding_dim` follow them.
 
     Raises:
-        InvalidInput: if `items` is not a `Catalog`, or has fewer items than the slate.
+        InvalidInput: if `items` are none, others than the config's own, or fewer than the slate.
     """
-    if items is None:
-        return _synthetic_world(config)
-    require(isinstance(items, Catalog), f"items={items!r} is not a Catalog; build one with Catalog.from_arrays(...)")
-    return _assemble(config.override(num_items=items.num_items, embedding_dim=items.embedding_dim), items)
+    if items is not None:
+        config = replace(config, items=same_items(config.items, given_items(items)))
+    return _drawn_world(config) if config.items is None else _assemble(config, config.items)
 
 
 @lru_cache(maxsize=8)
-def _synthetic_world(config: SessionConfig) -> World:
+def _drawn_world(config: SessionConfig) -> World:
     return _assemble(config, Catalog.generate(config.catalog, config.world_seed))
 
 

@@ -6,17 +6,14 @@ import contextlib
 import dataclasses
 import io
 import json
-import zipfile
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final, TypeAlias, TypeVar
 
 import docstring_parser
-import numpy as np
 import tyro
 
-from recenv.catalog import Catalog
 from recenv.errors import InvalidInput, require
 from recenv.json_text import parse_json, read_json
 from recenv.registry import reading
@@ -93,10 +90,8 @@ def refuse_given(options: Any, names: Collection[str], why: str) -> None:
     require(not given, f"{why}; leave out {' and '.join(given)}")
 
 
-def given_world(
-    config: Path | None, words: SetWords, base: SessionConfig | None = None
-) -> tuple[SessionConfig, Catalog | None]:
-    """Return the config that `--config` and `--set` mean, and the items that the file brings, if any.
+def given_config(config: Path | None, words: SetWords, base: SessionConfig | None = None) -> SessionConfig:
+    """Return the config that `--config` and `--set` mean.
 
     Args:
         config: a JSON file of a session config, or what `recsession fit` writes; None for `base`.
@@ -106,28 +101,25 @@ def given_world(
     Raises:
         InvalidInput: for a file that holds something else, an unknown option, or a value out of range.
     """
-    start, items = (base or SessionConfig(), None) if config is None else _read_world(config)
-    return start.override(**world_options(words)), items
+    options = world_options(words)
+    start = (base or SessionConfig()) if config is None else _read_config(config, options.get("items"))
+    return start.override(**options)
 
 
-def _read_world(file: Path) -> tuple[SessionConfig, Catalog | None]:
+def _read_config(file: Path, given_items: Any) -> SessionConfig:
+    """Return the config in a file; its own items are the given ones, if any, or lie where the file says."""
     remedy = "pass what SessionConfig.to_json() or `recsession fit` wrote"
     values = read_json(file, f"--config {file}", remedy)
     fitted = isinstance(values, dict) and "config" in values
     plain = values["config"] if fitted else values
     require(isinstance(plain, dict), f"--config {file} holds no session config; {remedy}")
+    # An older fit names its items beside the config.
+    items = plain.get("items", values.get("items"))
+    items = {"path": items} if isinstance(items, str) else items
+    if isinstance(items, dict) and isinstance(items.get("path"), str):
+        plain = {**plain, "items": {**items, "path": str(file.parent / items["path"])}}
     with reading(f"--config {file}"):
-        config = SessionConfig.from_dict(plain)
-    if not fitted or "items" not in values:
-        return config, None
-    items = file.parent / str(values["items"])
-    try:
-        with np.load(items) as arrays:
-            return config, Catalog.from_arrays(**arrays)
-    except (ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:
-        raise InvalidInput(
-            f"--config {file} names the items {items}, which are not a catalogue's ({error}); fit again"
-        ) from error
+        return SessionConfig.from_dict(plain, items=None if items is None else given_items)
 
 
 def world_options(words: SetWords) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from recenv.errors import InvalidInput, require, unknown_name
 from recenv.json_text import parse_json
 from recenv.outside_code import home_of
 from recenv.registry import import_class
-from recenv.world import World, make_world
+from recenv.world import World
 
 
 def given_behavior(option: str, text: str, world: World, action_kind: ActionKind | None) -> Mapping[str, Any] | str:
@@ -117,7 +117,7 @@ def _trained_policy(name: str, deterministic: bool, device: str) -> tuple[Behavi
             f"policy {name} was trained on a log of no simulated world and cannot be rolled out; estimate its worth "
             "from its log with `recsession ope`"
         )
-    world = make_world(actor.space.session)
+    world = actor.space.world()
     return AgentBehavior(world, AgentConfig(deterministic=deterministic), actor=actor), world
 
 

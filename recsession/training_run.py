@@ -38,7 +38,6 @@ from offline_data.store.folder_claim import FolderClaim, as_json
 from recenv.errors import require, require_range, shown
 from recenv.plain_config import to_plain
 from recenv.statistics import Interval
-from recenv.world import make_world
 from recsession.inputs import parse
 from recsession.lines import say
 
@@ -160,7 +159,7 @@ def _fit_and_train(name: str, dataset: LoggedDataset, chosen: Any, out: Path) ->
     if not dataset.has_world:
         say(f"{out / 'policy'}: judge it with `recsession ope --log {chosen.log} --policy {out / 'policy'}`")
         return
-    returns = roll_out(run.actor, make_world(dataset.config), 1000, chosen.seed, deterministic=True)
+    returns = roll_out(run.actor, dataset.world, 1000, chosen.seed, deterministic=True)
     say(f"{out / 'policy'}: session return {Interval.of(returns)} over 1,000 simulated sessions")
     say(f"judge it with `recsession evaluate --policy {out / 'policy'}`")
 

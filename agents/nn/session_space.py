@@ -80,7 +80,7 @@ class SessionSpace:
             InvalidInput: for an imported log without embeddings of its items.
         """
         if dataset.has_world:
-            return SessionSpace.of_world(make_world(dataset.config))
+            return SessionSpace.of_world(dataset.world)
         require(
             "embeddings" in dataset.catalog,
             f"{dataset.path} has no embeddings of its items, by which a policy tells them apart; import it again with "
@@ -101,6 +101,23 @@ class SessionSpace:
             max_steps=dataset.max_steps,
             has_profile="profile" in dataset.sessions,
         )
+
+    def world(self) -> World:
+        """Return the simulated world that it is of, with its own items.
+
+        Raises:
+            InvalidInput: for a log that was read in, or where the world's items are not these.
+        """
+        if self.session is None:
+            raise InvalidInput("a log that was read in has no simulated world; use one that `recsession collect` wrote")
+        world = make_world(self.session)
+        # Machines differ in the last bit.
+        require(
+            np.allclose(world.catalog.embeddings, self.embeddings, rtol=1e-4, atol=1e-6),
+            "the items of the policy are not those that its world draws, and an older RecSession kept no more of items "
+            "of one's own; train a policy among them again",
+        )
+        return world
 
     @property
     def num_items(self) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import asdict
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,7 +16,9 @@ from agents.families import POLICIES
 from agents.nn.session_space import SessionSpace
 from agents.nn.tensor_files import load_tensors, save_tensors
 from agents.policies.base import Policy, make_policy
+from recenv.catalog import Catalog
 from recenv.errors import InvalidInput, require
+from recenv.item_columns import TEXTS
 from recenv.json_text import parse_json
 from recenv.plain_config import from_plain, to_plain
 from recenv.registry import reading
@@ -42,9 +44,13 @@ def save_policy(path: Path, policy: Policy) -> None:
         part is type(policy),
         f"{type(policy).__name__} has the config of {part.__name__}, and would be read back as one; give it its own",
     )
-    space = policy.space
-    facts = asdict(space) | {"session": None if space.session is None else space.session.to_dict()}
-    items = {name: torch.from_numpy(np.array(facts.pop(name))) for name in ("embeddings", "popularity")}
+    space, session = policy.space, policy.space.session
+    facts = {field.name: getattr(space, field.name) for field in fields(space)}
+    items = {name: facts.pop(name) for name in ("embeddings", "popularity")}
+    facts["session"] = None if session is None else session.to_dict(paths=False)
+    if session is not None and session.items is not None:
+        items = session.items.arrays()
+    items = {name: _as_tensor(values) for name, values in items.items()}
     header = {"format": FORMAT_VERSION, "policy": to_plain(policy.config, POLICIES), "space": facts}
     save_tensors(path, _KIND, {"header": json.dumps(header), "weights": policy.state_dict(), "items": items})
 
@@ -73,18 +79,19 @@ def load_policy(path: str | Path, device: str = "cpu", *, allow_imports: Iterabl
             header["format"] == FORMAT_VERSION,
             f"its format is {header['format']!r}, not {FORMAT_VERSION}; {_REMEDY}",
         )
-        items = {name: values.numpy() for name, values in content["items"].items()}
-        facts = header["space"]
+        items = {name: _as_column(name, values) for name, values in content["items"].items()}
+        facts = header["space"] | {name: items[name] for name in ("embeddings", "popularity")}
         with reading(path, allow_imports):
             if facts["session"] is not None:
-                facts["session"] = SessionConfig.from_dict(facts["session"])
+                own = Catalog(**items) if "items" in facts["session"] else None
+                facts["session"] = SessionConfig.from_dict(facts["session"], items=own)
                 facts.setdefault("max_steps", facts["session"].max_steps)
             require(
                 "max_steps" in facts,
                 "it does not say of how many steps `clock` is a share, as an older RecSession wrote it; train one on "
                 "the log again",
             )
-            policy = make_policy(SessionSpace(**items, **facts), from_plain(POLICIES, header["policy"] | changes))
+            policy = make_policy(SessionSpace(**facts), from_plain(POLICIES, header["policy"] | changes))
         floating = [values.dtype for values in content["weights"].values() if values.is_floating_point()]
         policy.to(floating[0])
         _take_weights(policy, content["weights"])
@@ -94,6 +101,19 @@ def load_policy(path: str | Path, device: str = "cpu", *, allow_imports: Iterabl
         raise InvalidInput(f"{path} is not a policy file ({type(error).__name__}); {_REMEDY}") from error
     policy.to(device)
     return policy.eval()
+
+
+def _as_tensor(values: np.ndarray) -> Tensor:
+    """Return a column of items as a tensor; of texts the code points, [N, characters] int32."""
+    return torch.from_numpy(
+        np.array(values.view(np.int32).reshape(len(values), -1) if values.dtype.kind == "U" else values)
+    )
+
+
+def _as_column(name: str, values: Tensor) -> np.ndarray:
+    """Return what `_as_tensor` was given."""
+    array = values.numpy()
+    return array.view(f"<U{array.shape[1]}").reshape(-1) if name in TEXTS and array.ndim == 2 else array
 
 
 def _take_weights(policy: Policy, weights: dict[str, Tensor]) -> None:

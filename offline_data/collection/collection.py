@@ -42,6 +42,7 @@ from offline_data.store.dataset_writer import consumed_events, fill_folder, vers
 from offline_data.store.folder_claim import FolderClaim, as_json, first_difference
 from offline_data.store.stored_arrays import StoredArray, chained_offsets, store_arrays
 from offline_data.units import Progress, run_units
+from recenv.catalog import Catalog
 from recenv.errors import require, require_range, unknown_name
 from recenv.plain_config import from_plain, to_plain
 from recenv.random_streams import derive_seeds
@@ -92,16 +93,24 @@ class LogRequest:
 
     def to_dict(self) -> dict[str, Any]:
         """Return nested plain values, without `quality`: that follows from them."""
-        return {name: value for name, value in to_plain(self).items() if name != "quality"}
+        plain = {name: value for name, value in to_plain(self).items() if name != "quality"}
+        return {**plain, "config": self.config.to_dict(paths=False)}
 
     @staticmethod
-    def from_dict(values: Mapping[str, Any]) -> LogRequest:
+    def from_dict(values: Mapping[str, Any], *, items: Catalog | str | Path | None = None) -> LogRequest:
         """Return the request of nested plain values, as a manifest holds them.
 
+        Args:
+            values: what `to_dict` returns, or a part of it.
+            items: the items of the world, where it has its own; see `SessionConfig.from_dict`.
+
         Raises:
-            InvalidInput: for an unknown field, or a value out of range.
+            InvalidInput: for an unknown field, a value out of range, or own items that are not at hand.
         """
-        return from_plain(LogRequest, values)
+        request = from_plain(LogRequest, {name: value for name, value in values.items() if name != "config"})
+        plain = values.get("config", {})
+        require(isinstance(plain, Mapping), f"config={plain!r} is not an object; pass the values of a SessionConfig")
+        return replace(request, config=SessionConfig.from_dict(plain, items=items))
 
     def policy(self, world: World) -> BehaviorPolicy:
         """Return the behavior policy over `world`."""

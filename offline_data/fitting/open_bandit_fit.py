@@ -40,9 +40,7 @@ class OpenBanditFit:
     """A fitted click model of a campaign."""
 
     config: SessionConfig
-    """One step, three positions, position-based clicks on the items' appeal."""
-    items: Catalog
-    """The items, their effects for appeal."""
+    """One step, three positions, position-based clicks on the appeal of its own items, which are their effects."""
     estimates: dict[str, ParameterEstimate]
     """`position_decay`, `relevance_midpoint` (minus the mean) and `effect_spread`, which has no interval."""
     effects: tuple[ParameterEstimate, ...]
@@ -54,8 +52,14 @@ class OpenBanditFit:
     held_out: HeldOut
     """How it predicts the others; each counts as a session of one step."""
 
+    @property
+    def items(self) -> Catalog:
+        """The config's own items."""
+        assert self.config.items is not None
+        return self.config.items
+
     def as_dict(self) -> dict[str, Any]:
-        """Return nested plain values, `items` excepted, which `recsession fit` writes beside them."""
+        """Return nested plain values; of the items their SHA-256, `recsession fit` writes them beside."""
         spread, notes = self.estimates["effect_spread"].value, [str(note) for note in NOTES]
         if spread < 1.1 * _SPREADS[0]:
             notes.append(f"effect_spread={spread:.3f} is the least that is tried: the clicks do not tell items apart")
@@ -111,8 +115,7 @@ def fit_open_bandit(path: str | Path, campaign: str, *, holdout_fraction: float 
     chance = np.exp(log_decay * position[drawn]) / (1.0 + np.exp(-mean - effects[item[drawn]]))
     fitted, constant = _log_chance(chance, click[drawn]), _log_chance(np.full(len(chance), clicks / rows), click[drawn])
     return OpenBanditFit(
-        config=_config(num_items, estimates),
-        items=Catalog.from_arrays(np.eye(num_items), appeal=effects),
+        config=_config(Catalog.from_arrays(np.eye(num_items), appeal=effects), estimates),
         estimates=estimates,
         effects=tuple(ParameterEstimate.wald(*pair) for pair in zip(effects, errors[2:], strict=True)),
         positions=tuple(_rate(k, shown[:, k].sum(), clicked[:, k].sum()) for k in range(NUM_POSITIONS)),
@@ -182,12 +185,11 @@ def _spread(shown: np.ndarray, clicked: np.ndarray) -> float:
     return math.exp(float(minimize_scalar(lost, bounds=(low, high), method="bounded").x))  # type: ignore[attr-defined]
 
 
-def _config(num_items: int, estimates: dict[str, ParameterEstimate]) -> SessionConfig:
+def _config(items: Catalog, estimates: dict[str, ParameterEstimate]) -> SessionConfig:
     return SessionConfig().override(
         slate_size=NUM_POSITIONS,
         max_steps=1,
-        num_items=num_items,
-        embedding_dim=num_items,
+        items=items,
         profile_noise=0.0,
         satiation=None,
         time_budget=None,

@@ -36,6 +36,8 @@ BLOCK_BYTES: Final = 1 << 26
 MANIFEST_KEY: Final = "recsession_manifest"
 
 DATA_FILE: Final = "main_data.hdf5"
+ITEMS_FILE: Final = "items.npz"
+"""Beside it, where the world has items of its own."""
 # What infos have of each step, with the value of the entry that no step gave; and of each session.
 OF_STEPS: Final = {
     "behavior_log_prob": np.nan,
@@ -63,7 +65,7 @@ def export_minari(
     `minari.load_dataset(dataset_id)` opens it; its spaces are the environment's, and `recover_environment()` gives the
     environment: `RecSession-v0`, for proto-actions under `ProtoAction`. An episode's `seed` is that of its user. Infos
     have what is in `OF_STEPS`, as far as the log has it, the `slate` of proto-actions, `session_id` and what is in
-    `OF_SESSIONS`. Memory does not grow with the log.
+    `OF_SESSIONS`. Items of one's own lie beside the data, in `items.npz`. Memory does not grow with the log.
 
     Args:
         dataset: the log.
@@ -88,7 +90,11 @@ def export_minari(
                 _write_sessions(store, dataset, builder, block, environment.action_space.dtype)
                 if progress:
                     progress(len(block.lengths))
-        metadata = _metadata(dataset, dataset_id, environment)
+        own = dataset.config.items
+        if own is not None:
+            own.save(file.with_name(ITEMS_FILE))
+        items = None if own is None else path.absolute() / "data" / ITEMS_FILE
+        metadata = _metadata(dataset, dataset_id, environment, items)
         metadata["dataset_size"] = round(file.stat().st_size / 1e6, 1)
         write_json(file.with_name("metadata.json"), metadata)
         for namespace in list(path.parents)[: dataset_id.count("/")]:
@@ -149,16 +155,21 @@ def _rows_at_once(dataset: LoggedDataset) -> int:
 
 
 def _environment(dataset: LoggedDataset) -> gymnasium.Env[Any, Any]:
-    environment = gymnasium.make("recenv:RecSession-v0", config=dataset.config.to_json())
+    own: dict[str, Any] = {} if dataset.config.items is None else {"items": dataset.items}
+    environment = gymnasium.make("recenv:RecSession-v0", config=dataset.config.to_json(paths=False), **own)
     return ProtoAction(environment) if dataset.action_kind == "proto" else environment
 
 
-def _metadata(dataset: LoggedDataset, dataset_id: str, environment: gymnasium.Env[Any, Any]) -> dict[str, Any]:
+def _metadata(
+    dataset: LoggedDataset, dataset_id: str, environment: gymnasium.Env[Any, Any], items: Path | None
+) -> dict[str, Any]:
     from minari.serialization import serialize_space
 
     spec = environment.spec
     if spec is None:
         raise ValueError(f"{environment} has no spec; make it by gymnasium.make")
+    if items is not None:
+        spec.kwargs["items"] = str(items)
     behavior = dataset.manifest["source"].get("request", {}).get("behavior", "unknown")
     manifest = {name: value for name, value in dataset.manifest.items() if name != "schema"}
     return {

@@ -12,7 +12,7 @@ import numpy as np
 
 from offline_data.interop.foreign_log import ImportOptions, import_interactions
 from offline_data.interop.interactions import Ids, Interactions
-from offline_data.interop.minari import DATA_FILE, MANIFEST_KEY, OF_SESSIONS, OF_STEPS
+from offline_data.interop.minari import DATA_FILE, ITEMS_FILE, MANIFEST_KEY, OF_SESSIONS, OF_STEPS
 from offline_data.store.atomic_files import require_free
 from offline_data.store.dataset import LoggedDataset, file_digest
 from offline_data.store.dataset_writer import consumed_events, write_dataset
@@ -110,8 +110,9 @@ def _own(
     """Return the columns and the manifest of what `export_minari` wrote."""
     lengths = np.array([len(episode) for episode in episodes])
     offsets = np.concatenate([[0], np.cumsum(lengths)])
+    own = data / ITEMS_FILE if "items" in manifest["config"] else None
     with reading(data, allow_imports):
-        world = make_world(SessionConfig.from_dict(manifest["config"]))
+        world = make_world(SessionConfig.from_dict(manifest["config"], items=own))
     action = np.concatenate([episode.actions for episode in episodes])
 
     def of_steps(name: str) -> np.ndarray:

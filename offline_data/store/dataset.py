@@ -18,16 +18,20 @@ import json
 import tokenize
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
 from offline_data.store.session_blocks import session_blocks
+from recenv.catalog import Catalog
 from recenv.errors import InvalidInput, require
+from recenv.item_columns import NUMBERS, TEXTS
 from recenv.json_text import read_json
 from recenv.registry import reading
 from recenv.session_config import SessionConfig
+from recenv.world import World, make_world
 
 FORMAT: Final = "recsession-log"
 FORMAT_VERSION: Final = 2
@@ -71,6 +75,8 @@ COLUMN_MEANINGS: Final = {
     "catalog/popularity": "prior of the item, they sum to one",
     "catalog/age": "days",
     "catalog/source_id": "the item's id in the source",
+    "catalog/names": "what the item is called",
+    "catalog/topic_names": "what the item's topic is called",
     LATENT_LABELS.removesuffix(".npy"): "which component of the mixture acted; never for learning",
 }
 """What each column is."""
@@ -140,7 +146,7 @@ class LoggedDataset:
         del columns["latent"]
         dataset = LoggedDataset(path, manifest, **columns, allow_imports=tuple(allow_imports))
         if dataset.has_world:
-            dataset.config  # noqa: B018 (a world that cannot be made is refused here)
+            dataset._config(None)  # a world that cannot be made is refused here
         if verify:
             dataset.verify()
         return dataset
@@ -206,8 +212,50 @@ class LoggedDataset:
             f"{self.path} was read in by {self.manifest['source'].get('reader')!r} and has no simulated world; "
             "use a log that `recsession collect` wrote",
         )
+        return self._config(self.items if "items" in self.manifest["config"] else None)
+
+    def _config(self, items: Catalog | None) -> SessionConfig:
+        """Return the manifest's config among these items, which are read for it; None leaves out its own."""
+        values = {name: value for name, value in self.manifest["config"].items() if items or name != "items"}
         with reading(self.path, self.allow_imports):
-            return SessionConfig.from_dict(self.manifest["config"])
+            return SessionConfig.from_dict(values, items=items)
+
+    @cached_property
+    def items(self) -> Catalog:
+        """The items of a simulated log, checked.
+
+        Raises:
+            InvalidInput: if a column of theirs is missing, or holds what no item can have.
+        """
+        columns = {name: np.asarray(values) for name, values in self.catalog.items()}
+        known, needed = {"embeddings", *NUMBERS, *TEXTS}, {"embeddings", *NUMBERS}
+        require(
+            needed <= columns.keys() <= known,
+            f"{self.path}/catalog has the columns {', '.join(columns)}, and items have {', '.join(sorted(needed))}; "
+            "collect the dataset again",
+        )
+        try:
+            return Catalog(**columns)
+        except InvalidInput as error:
+            raise InvalidInput(f"{self.path}/catalog: {error}; collect the dataset again") from error
+
+    @cached_property
+    def world(self) -> World:
+        """The simulated world that the log came from, with the log's own items.
+
+        Raises:
+            InvalidInput: if it came from none, or its items are not those of its config.
+        """
+        world, items = make_world(self.config), self.items.arrays()
+        for name, values in world.catalog.arrays().items() if world.config.items is None else ():
+            # Machines differ in the last bit.
+            same = items[name].shape == values.shape and np.allclose(items[name], values, rtol=1e-4, atol=1e-6)
+            require(
+                same,
+                f"{self.path}/catalog/{name}.npy holds other items than those of the manifest's config; collect the "
+                "dataset again",
+            )
+        return world
 
     @property
     def offsets(self) -> np.ndarray:

@@ -14,7 +14,6 @@ import numpy as np
 from numba import njit
 
 from offline_data.store.dataset import LoggedDataset
-from recenv.catalog import Catalog
 from recenv.dynamics.candidates import ItemSupply
 from recenv.dynamics.session_pieces import SessionPieces
 from recenv.engine.session_batch import Observation, tell_time
@@ -131,8 +130,7 @@ class _Offer:
 
     def __init__(self, dataset: LoggedDataset) -> None:
         config, rows = dataset.config, dataset.rows
-        columns = {name: np.asarray(values) for name, values in dataset.catalog.items()}
-        self._pieces = SessionPieces(config.piece_configs(), Catalog(**columns))
+        self._pieces = SessionPieces(config.piece_configs(), dataset.items)
         self._day = _column(dataset, "rows", "day") if self._pieces.has_calendar else None
         self._number: np.ndarray | None = None
         if config.retention is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, ClassVar
 
 import gymnasium
@@ -13,44 +14,43 @@ from recenv.catalog import Catalog
 from recenv.engine.session_batch import Observation, SessionBatch
 from recenv.engine.slates import check_slates
 from recenv.errors import InvalidInput, require
+from recenv.given_items import given_items, same_items
 from recenv.render.frame import Frame
 from recenv.render.rendering import RENDER_FPS, RENDER_MODES, SessionRecorder, check_render_mode, render
-from recenv.session_config import SessionConfig
+from recenv.session_config import SessionConfig, parse_config
 from recenv.world import World, make_world
 
 
 def resolve_config(
-    config: SessionConfig | Mapping[str, Any] | str | None, overrides: Mapping[str, Any], items: Catalog | None = None
+    config: SessionConfig | Mapping[str, Any] | str | None,
+    overrides: Mapping[str, Any],
+    items: Catalog | str | Path | None = None,
 ) -> SessionConfig:
     """Return the config that an environment's keywords mean.
 
     Args:
         config: a config, its dict, its JSON text, or None for the defaults.
         overrides: further fields, as `SessionConfig.override` takes them.
-        items: the caller's own items, which an override must not contradict.
+        items: the caller's own items or their file, which config and overrides must not contradict.
 
     Raises:
-        InvalidInput: for an unknown option, a value out of range, or another number or dimension than the items have.
+        InvalidInput: for an unknown option, a value out of range, or other items, or another number or dimension of
+            them, than the config or an override says.
         TypeError: for the keyword `frameskip`.
     """
     if "frameskip" in overrides:
         # TorchRL's GymEnv tries this keyword on every environment and leaves it out at Python's own error alone.
         raise TypeError("got an unexpected keyword argument 'frameskip'; a session has no frames")
-    for name in ("num_items", "embedding_dim"):
-        given, own = overrides.get(name), getattr(items, name, None)
-        require(
-            given is None or own is None or given == own,
-            f"{name}={given!r} beside items that have {own}; leave {name} out: it follows the items",
-        )
+    items = None if items is None else given_items(items)
     if config is None:
         config = SessionConfig()
-    elif isinstance(config, Mapping):
-        config = SessionConfig.from_dict(config)
-    elif isinstance(config, str):
-        config = SessionConfig.from_json(config)
+    elif isinstance(config, Mapping | str):
+        values = parse_config(config) if isinstance(config, str) else config
+        config = SessionConfig.from_dict(values, items=items if values.get("items") is not None else None)
     elif not isinstance(config, SessionConfig):
         raise InvalidInput(f"config={config!r} is not a SessionConfig; pass one, its to_dict() or to_json(), or None")
-    return config.override(**overrides)
+    own = {} if items is None else {"items": same_items(config.items, items)}
+    return config.override(**overrides, **own)
 
 
 def observation_space(world: World) -> spaces.Dict:
@@ -106,7 +106,8 @@ class RecSessionEnv(gymnasium.Env[Any, np.ndarray]):
 
     Args:
         config: a `SessionConfig`, its dict, its JSON text, or None for the defaults.
-        items: the caller's own items instead of synthetic ones; `num_items` and `embedding_dim` follow them.
+        items: the caller's own items, a `Catalog` or its file, instead of drawn ones; `num_items` and `embedding_dim`
+            follow them.
         render_mode: what `render()` returns: "ansi", a text; "rgb_array", a picture; None, nothing, at no cost.
         **overrides: any session option, as in `slate_size=5`; see `SessionConfig.override`.
 
@@ -128,13 +129,13 @@ class RecSessionEnv(gymnasium.Env[Any, np.ndarray]):
         self,
         config: SessionConfig | Mapping[str, Any] | str | None = None,
         *,
-        items: Catalog | None = None,
+        items: Catalog | str | Path | None = None,
         render_mode: str | None = None,
         **overrides: Any,
     ) -> None:
         check_render_mode(render_mode)
         self.render_mode = render_mode
-        self.world = make_world(resolve_config(config, overrides, items), items)
+        self.world = make_world(resolve_config(config, overrides, items))
         self.observation_space = observation_space(self.world)
         self.action_space = action_space(self.world)
         self._slate_shape = (self.world.config.slate_size,)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -26,7 +27,8 @@ class RecSessionVectorEnv(VectorEnv[Observation, np.ndarray, np.ndarray]):
     Args:
         num_envs: B.
         config: a `SessionConfig`, its dict, its JSON text, or None for the defaults.
-        items: the caller's own items instead of synthetic ones; `num_items` and `embedding_dim` follow them.
+        items: the caller's own items, a `Catalog` or its file, instead of drawn ones; `num_items` and `embedding_dim`
+            follow them.
         autoreset_mode: "NextStep" (the step after an end starts the next episode and ignores its action), "SameStep"
             (the ending step returns the next episode's first observation, the last one in `info["final_obs"]`), or
             "Disabled" (the caller resets, by `reset(options={"reset_mask": mask})`); also the enum or its name.
@@ -63,7 +65,7 @@ class RecSessionVectorEnv(VectorEnv[Observation, np.ndarray, np.ndarray]):
         num_envs: int = 1,
         config: SessionConfig | Mapping[str, Any] | str | None = None,
         *,
-        items: Catalog | None = None,
+        items: Catalog | str | Path | None = None,
         autoreset_mode: str | AutoresetMode = AutoresetMode.NEXT_STEP,
         max_episode_steps: int | None = None,
         num_threads: int = 1,
@@ -84,7 +86,7 @@ class RecSessionVectorEnv(VectorEnv[Observation, np.ndarray, np.ndarray]):
         self.autoreset_mode = autoreset_mode
         self._limit = None if max_episode_steps in (None, -1) else np.uint64(max_episode_steps)
         self.metadata = {**self.metadata, "autoreset_mode": autoreset_mode}
-        self.world = make_world(resolve_config(config, overrides, items), items)
+        self.world = make_world(resolve_config(config, overrides, items))
         self.single_observation_space = observation_space(self.world)
         self.single_action_space = action_space(self.world)
         self.observation_space = batch_space(self.single_observation_space, num_envs)

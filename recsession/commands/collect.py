@@ -19,7 +19,7 @@ from offline_data.dial.quality import Reference, Spec, mixture_spec
 from offline_data.dial.target_score import at_target_score
 from recenv.errors import InvalidInput, require
 from recenv.world import make_world
-from recsession.inputs import SetWords, given_world
+from recsession.inputs import SetWords, given_config
 from recsession.lines import say
 from recsession.policy_names import given_behavior
 
@@ -101,11 +101,7 @@ class Collect:
         say(f"look at it with `recsession inspect {out}`")
 
     def _request(self) -> LogRequest:
-        config, items = given_world(self.config, self.set)
-        require(
-            items is None,
-            f"--config {self.config} brings items of its own, and a log holds synthetic ones; pass another config",
-        )
+        config = given_config(self.config, self.set)
         given: dict[str, Any] = {} if self.num_sessions is None else {"num_sessions": self.num_sessions}
         given |= {} if self.seed is None else {"dataset_seed": self.seed}
         request = LogRequest(

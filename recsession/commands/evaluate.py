@@ -12,7 +12,7 @@ from offline_data.dial.quality import evaluate_returns, reference_returns
 from recenv.errors import require_range
 from recenv.statistics import Interval
 from recenv.world import make_world
-from recsession.inputs import SetWords, given_world, refuse_given
+from recsession.inputs import SetWords, given_config, refuse_given
 from recsession.lines import say
 from recsession.policy_names import find_policy, given_behavior
 
@@ -51,7 +51,7 @@ class Evaluate:
         require_range("seed", self.seed, 0, 2**31 - 1, integer=True)
         policy, world = find_policy(
             self.policy,
-            make_world(*given_world(self.config, self.set)),
+            make_world(given_config(self.config, self.set)),
             {"--config": self.config is not None, "--set": bool(self.set)},
             deterministic=not self.stochastic,
             device=self.device,

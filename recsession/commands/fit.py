@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
 
-import numpy as np
 from tqdm import tqdm
 
 from offline_data.fitting.held_out import HeldOut
@@ -17,7 +17,9 @@ from offline_data.fitting.open_bandit_fit import fit_open_bandit
 from offline_data.fitting.user_fit import fit_user_model
 from offline_data.store.atomic_files import claimed_file, replacing, write_json
 from offline_data.store.dataset import LoggedDataset
+from recenv.catalog import Catalog
 from recenv.errors import InvalidInput
+from recenv.item_files import write_columns
 from recsession.inputs import refuse_given
 from recsession.lines import say
 
@@ -55,12 +57,28 @@ class Fit:
     def _fit(self) -> None:
         if self.log == "open-bandit":
             refuse_given(self, ("interest",), "--log open-bandit has clicks of single items, and no hidden interest")
-            items = self.out.with_suffix(".items.npz")
-            with claimed_file(items):
-                self._open_bandit(items)
+            with claimed_file(self._items_file):
+                self._open_bandit()
             return
         refuse_given(self, ("path", "campaign"), f"--log {self.log} is a dataset's folder, not open-bandit")
         dataset = LoggedDataset.open(self.log, verify=True)
+        own = dataset.config.items is not None
+        with claimed_file(self._items_file) if own else nullcontext():
+            self._user_model(dataset)
+
+    @property
+    def _items_file(self) -> Path:
+        return self.out.with_suffix(".items.npz")
+
+    def _write(self, result: dict[str, Any], log: str, items: Catalog | None) -> None:
+        if items is not None:
+            with replacing(self._items_file) as temporary, temporary.open("wb") as stream:
+                write_columns(stream, self._items_file.suffix, items.arrays())
+            # The two lie side by side, wherever they are moved.
+            result["config"]["items"]["path"] = result["items"] = self._items_file.name
+        write_json(self.out, {**result, "log": log}, mark=_MARK)
+
+    def _user_model(self, dataset: LoggedDataset) -> None:
         with tqdm(unit="row", unit_scale=True, delay=0.1) as bar:
             fit = fit_user_model(
                 dataset,
@@ -69,7 +87,7 @@ class Fit:
                 interest=self.interest,
                 progress=bar.update,
             )
-        write_json(self.out, {**fit.as_dict(), "log": self.log}, mark=_MARK)
+        self._write(fit.as_dict(), self.log, fit.config.items)
         if not fit.exact:
             say(
                 f"warning: the fit is approximate ({'; '.join(fit.approximations)}): the intervals are of the best "
@@ -81,14 +99,11 @@ class Fit:
         say(f"{self.out}: the user model; `config` in it is a session config")
         self._print_use()
 
-    def _open_bandit(self, items: Path) -> None:
+    def _open_bandit(self) -> None:
         if self.path is None:
             raise InvalidInput("--log open-bandit has no --path; give the folder that holds random/ and bts/")
         fit = fit_open_bandit(self.path, self.campaign, holdout_fraction=self.holdout_fraction, seed=self.seed)
-        arrays: dict[str, Any] = fit.items.arrays()
-        with replacing(items) as temporary, temporary.open("wb") as stream:
-            np.savez(stream, **arrays)
-        write_json(self.out, {**fit.as_dict(), "log": f"open-bandit {self.campaign}", "items": items.name}, mark=_MARK)
+        self._write(fit.as_dict(), f"open-bandit {self.campaign}", fit.items)
         _print_estimates(fit.estimates)
         say("", f"{'position':<10}{'shown':>8}{'clicks':>8}{'rate':>10}   95 % interval")
         for row in fit.positions:
@@ -98,7 +113,7 @@ class Fit:
                 f"[{row['low']:.5f}, {row['high']:.5f}]"
             )
         _print_held_out(fit.held_out, fit.as_dict()["notes"])
-        say(f"{self.out}: the click model; {items}: its items, for Catalog.from_arrays(**numpy.load(...))")
+        say(f"{self.out}: the click model; {self._items_file}: its items, for Catalog.load(...)")
         self._print_use()
 
     def _print_use(self) -> None:

@@ -20,7 +20,6 @@ from offline_data.store.atomic_files import claimed_file
 from offline_data.store.dataset import LoggedDataset
 from recenv.errors import shown
 from recenv.registry import reading
-from recenv.world import make_world
 from recsession.lines import say
 from recsession.policy_names import given_behavior
 
@@ -79,7 +78,7 @@ class Inspect:
 
 def _references(log: LoggedDataset, noise: str) -> dict[str, Any]:
     """Return what 0 and 1 are measured by: `noise`, and the log's own expert or its world's; both are played."""
-    world, kind = make_world(log.config), cast(ActionKind, log.action_kind)
+    world, kind = log.world, cast(ActionKind, log.action_kind)
     given = as_spec(given_behavior("--quality-of", noise, world, kind))
     expert = (log.manifest.get("quality") or {}).get("expert") or expert_spec(world.config)
     make_behavior(world, given, kind)  # the user's word, which is imported as such; the expert is named by the log

@@ -16,7 +16,6 @@ from tqdm import tqdm
 
 from offline_data.behavior.base import BehaviorPolicy, SessionView
 from offline_data.store.atomic_files import claimed_file, replacing
-from recenv.catalog import Catalog
 from recenv.envs.session_env import RecSessionEnv, resolve_config
 from recenv.envs.session_views import SUBSETS
 from recenv.errors import require, require_range, unknown_name
@@ -27,7 +26,7 @@ from recenv.render.session_text import ansi
 from recenv.session_config import SessionConfig
 from recenv.world import World, make_world
 from recsession.experiments.myopic_gap import OracleFamily, Spec, myopic_gap
-from recsession.inputs import SetWords, given_world, refuse_given
+from recsession.inputs import SetWords, given_config, refuse_given
 from recsession.lines import say
 from recsession.policy_names import find_policy
 
@@ -86,7 +85,7 @@ class Simulate:
         require_range("seed", self.seed, 0, 2**63 - num_sessions, integer=True)
         if self.gap:
             refuse_given(self, ("policy", "render", "out"), "--gap plays the world's oracles, and shows no session")
-            _print_gap(make_world(*self._given_world()), num_sessions, self.seed)
+            _print_gap(make_world(self._given_config()), num_sessions, self.seed)
             return
         self._check_out()
         if self.out is None:
@@ -99,7 +98,6 @@ class Simulate:
         policy, world = self._resolve()
         env = RecSessionEnv(
             world.config.override(expose_user_state=True),
-            items=world.catalog,
             render_mode=None if self.render == "none" else self.render,
         )
         frames: list[Frame] = []
@@ -136,7 +134,7 @@ class Simulate:
 
     def _resolve(self) -> tuple[BehaviorPolicy, World]:
         """Return the policy that the options mean, and the world that it acts in."""
-        world = make_world(*self._given_world())
+        world = make_world(self._given_config())
         given = {"--env": self._names_env, "--config": self.config is not None, "--set": bool(self.set)}
         return find_policy(self.policy, world, given)
 
@@ -144,8 +142,8 @@ class Simulate:
     def _names_env(self) -> bool:
         return self.env != Simulate.env
 
-    def _given_world(self) -> tuple[SessionConfig, Catalog | None]:
-        """Return the config and the items that --env, --config and --set mean."""
+    def _given_config(self) -> SessionConfig:
+        """Return the config that --env, --config and --set mean."""
         environments = _environments()
         if self.env not in environments:
             raise unknown_name("environment", self.env, environments)
@@ -155,7 +153,7 @@ class Simulate:
             f"--config and --env {self.env} are two worlds; leave one of them out",
         )
         base = resolve_config(kwargs.pop("config", None), kwargs)
-        return given_world(self.config, self.set, base)
+        return given_config(self.config, self.set, base)
 
 
 def _print_gap(world: World, num_sessions: int, seed: int) -> None:

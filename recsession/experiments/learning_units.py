@@ -151,7 +151,7 @@ class LearningUnit:
 
     def _learn_and_judge(self, progress: Progress) -> dict[str, Any]:
         method, dataset = self.comparison.methods[self.name], self._learning_log()
-        log_scores, world = load_scores(self.folder / "scores.npy", dataset.num_rows), make_world(dataset.config)
+        log_scores, world = load_scores(self.folder / "scores.npy", dataset.num_rows), dataset.world
 
         def quick_score(actor: Any) -> float:
             count = max(self.comparison.num_evaluation_sessions // 8, 10)

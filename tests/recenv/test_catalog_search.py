@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recenv.catalog import Catalog, CatalogConfig
+from recenv.catalog import Catalog
 from recenv.errors import InvalidInput
+from recenv.synthetic_items import CatalogConfig
 
 pytestmark = pytest.mark.kernels
 

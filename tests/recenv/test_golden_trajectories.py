@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -88,7 +88,7 @@ def numbers(world: World, recorded: dict[str, np.ndarray]) -> dict[str, Any]:
     steps = np.where(ended.any(axis=0), ended.argmax(axis=0) + 1, NUM_STEPS)
     totals = recorded["reward_vector"].sum(axis=(0, 1), dtype=np.float64)
     return {
-        "config": world.config.world_hash(),
+        "config": replace(world.config, items=None).world_hash(),
         "clicks of each session": line(recorded["feedback"][..., 0].sum(axis=(0, 2))[:12]),
         "steps of each session": line(steps[:12]),
         "users who left": int(recorded["terminated"].sum()),

@@ -23,7 +23,13 @@ from tests.strategies.worlds import SESSION_OPTIONS, session_configs
 
 
 def test_options_of_the_strategies_are_all_options():
-    own = {f.name for f in fields(SessionConfig)} - {*SECTIONS, "pieces", "expose_user_state", "num_candidates"}
+    own = {f.name for f in fields(SessionConfig)} - {
+        *SECTIONS,
+        "pieces",
+        "items",
+        "expose_user_state",
+        "num_candidates",
+    }
     in_sections = [f.name for kind in SECTIONS.values() for f in fields(kind)]
     assert sorted([*own, *in_sections]) == sorted(SESSION_OPTIONS)  # sorted lists: no flat name is ambiguous
 

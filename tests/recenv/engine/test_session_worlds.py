@@ -30,7 +30,7 @@ def test_own_items_take_the_place_of_synthetic_ones():
     ("items", "message"),
     [
         (Catalog.from_arrays(np.eye(3)), "slate_size=4 exceeds num_items=3; lower slate_size or raise num_items"),
-        (np.eye(5), "is not a Catalog; build one with Catalog.from_arrays(...)"),
+        (np.eye(5), "is not a Catalog; build one with Catalog.from_arrays(...), or pass the path of its file"),
     ],
 )
 def test_bad_own_items_are_refused(items: Any, message: str):

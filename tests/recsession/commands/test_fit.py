@@ -102,10 +102,10 @@ def test_open_bandit(run, tmp_path):
     code, out, _ = run("fit", "--log", "open-bandit", "--path", tmp_path, "--campaign", "men", "--out", "shop.json")
     assert code == 0
     written = json.loads((tmp_path / "shop.json").read_text())
-    with np.load(tmp_path / written["items"]) as arrays:
-        items = Catalog.from_arrays(**arrays)
+    items = Catalog.load(tmp_path / written["items"])
     np.testing.assert_allclose(items.appeal, [effect["value"] for effect in written["effects"]], rtol=1e-6)
-    world = make_world(SessionConfig.from_dict(written["config"]), items)
+    world = make_world(SessionConfig.from_dict(written["config"]))
+    assert world.catalog == items
     assert (world.config.slate_size, world.config.catalog.num_items) == (3, 4)
     assert "the config is partial" in out
     assert out.splitlines()[-1] == "use it with `recsession simulate --config shop.json`"

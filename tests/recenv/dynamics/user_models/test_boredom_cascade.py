@@ -76,10 +76,10 @@ def item_of(catalog: Catalog, item_id: int) -> dict[str, Any]:
 
 @st.composite
 def topical_catalogs(draw: st.DrawFn, dim: int) -> Catalog:
-    """Draw a few items whose topics are the caller's own numbers, with gaps and below zero."""
+    """Draw a few items whose topics are the caller's own numbers, with gaps."""
     count = draw(st.integers(1, 6))
     rows = st.lists(st.integers(-4, 4), min_size=dim, max_size=dim).filter(any)
-    topics = st.sampled_from([-7, 0, 3, 1_000_000])
+    topics = st.sampled_from([0, 3, 7, 1_000_000])
     return Catalog.from_arrays(
         np.array(draw(st.lists(rows, min_size=count, max_size=count)), np.float64),
         np.array(draw(st.lists(topics, min_size=count, max_size=count))),
