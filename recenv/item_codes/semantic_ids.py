@@ -7,6 +7,7 @@ quantiser. Theirs is balanced, ours is not. Both as summaries tell them; the ful
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol
@@ -83,6 +84,16 @@ class SemanticIds:
     """[L - 1, codebook_size, d] float32; zeros at tokens that nothing needed."""
     tree: PrefixTree
     """The codes as a prefix tree."""
+    embeddings_sha256: str | None = None
+    """Of which items they are, by `embeddings_sha256`; None, of an older pickle say, fits no items."""
+
+    def are_of(self, items: EmbeddedItems) -> bool:
+        """Return whether these are the codes of the items, in this order.
+
+        Args:
+            items: a `Catalog`, or what else has embeddings.
+        """
+        return self.embeddings_sha256 is not None and self.embeddings_sha256 == embeddings_sha256(items)
 
     @property
     def level_sizes(self) -> tuple[int, ...]:
@@ -179,7 +190,17 @@ class SemanticIds:
         codes = np.column_stack([tokens, ranks])
         codes.setflags(write=False)
         sizes = [config.codebook_size] * config.num_codebooks + [int(ranks.max()) + 1]
-        return SemanticIds(config, codes, codebooks, PrefixTree(codes, sizes))
+        return SemanticIds(config, codes, codebooks, PrefixTree(codes, sizes), embeddings_sha256(catalog))
+
+
+def embeddings_sha256(items: EmbeddedItems) -> str:
+    """Return the SHA-256 of the items' embeddings in single precision, 64 hex digits.
+
+    Args:
+        items: a `Catalog`, or what else has embeddings.
+    """
+    rows = np.ascontiguousarray(items.embeddings, np.float32)
+    return hashlib.sha256(str(rows.shape).encode() + rows.tobytes()).hexdigest()
 
 
 def offered_items(

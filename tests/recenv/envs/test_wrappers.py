@@ -180,6 +180,14 @@ def test_step_before_reset_is_the_environments_to_refuse():
             "ids of type SemanticIds are not the codes of these 40 items; pass what SemanticIds.fit(catalog, config)",
         ),
         (
+            lambda: SemanticIdAction(single(), SemanticIds.fit(single(world_seed=5).world.catalog)),
+            "ids of type SemanticIds are not the codes of these 40 items; pass what SemanticIds.fit(catalog, config)",
+        ),
+        (
+            lambda: HistoryTokens(single(), "semantic", SemanticIds.fit(single(world_seed=5).world.catalog)),
+            "ids of type SemanticIds are not the codes of these 40 items; pass what SemanticIds.fit(catalog, config)",
+        ),
+        (
             lambda: SemanticIdAction(single(), SemanticIds.fit(single().world.catalog), seed=1),
             "options={'seed': 1} were given beside ids, which have their own; leave one of the two out",
         ),

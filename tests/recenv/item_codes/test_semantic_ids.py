@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import pickle
 from typing import Any
 
@@ -132,12 +133,22 @@ def test_one_item_and_only_copies():
         assert fitted.tree.next_tokens(np.array([[0, 0, 0]])).all()
 
 
+def test_codes_know_their_items(items: Catalog, ids: SemanticIds):
+    assert ids.are_of(items)
+    others = [items.embeddings[::-1], items.embeddings[:-1], -items.embeddings]
+    assert not any(ids.are_of(Catalog.from_arrays(rows)) for rows in others)
+    # What is hidden is not coded.
+    assert ids.are_of(Catalog.from_arrays(items.embeddings, quality=np.ones(80)))
+    assert not dataclasses.replace(ids, embeddings_sha256=None).are_of(items)
+
+
 def test_codes_are_read_only_and_survive_pickling(ids: SemanticIds):
     with pytest.raises(ValueError, match="read-only"):
         ids.codes[0, 0] = 1
     assert (ids.codes.dtype, ids.codes.shape) == (np.int32, (80, 3))
     again = pickle.loads(pickle.dumps(ids))
     np.testing.assert_array_equal(again.tree.items(ids.codes), np.arange(80))
+    assert again.embeddings_sha256 == ids.embeddings_sha256
     assert (again.config, again.level_sizes, again.num_collisions) == (ids.config, ids.level_sizes, ids.num_collisions)
 
 
