@@ -214,12 +214,7 @@ class Catalog:
 
     @staticmethod
     def from_embeddings(
-        embeddings: Any,
-        config: CatalogConfig | None = None,
-        world_seed: int = 0,
-        *,
-        topics: Any = None,
-        **texts: Any,
+        embeddings: Any, config: CatalogConfig | None = None, world_seed: int = 0, *, topics: Any = None, **columns: Any
     ) -> Catalog:
         """Return a catalogue of the caller's own embeddings, whose other columns are drawn as `generate` draws them.
 
@@ -232,18 +227,18 @@ class Catalog:
             world_seed: root of the draws, in [0, 2**63).
             topics: [N] whole numbers or texts; None takes the nearest of the `num_topics` centroids that `generate`
                 would draw.
-            **texts: `source_id`, `names` or `topic_names`, as `from_arrays` takes them.
+            **columns: further columns of the caller's own, as `from_arrays` takes them.
 
         Raises:
             InvalidInput: as `from_arrays` does.
         """
         require_range("world_seed", world_seed, 0, 2**63 - 1, integer=True)
-        items = Catalog.from_arrays(embeddings, topics, **texts)
-        config = replace(config or CatalogConfig(), num_items=items.num_items, embedding_dim=items.embedding_dim)
-        rows = items.embeddings.astype(np.float64)
+        rows = _unit_rows(matrix(embeddings))
+        doubles = rows.astype(np.float64)
+        config = replace(config or CatalogConfig(), num_items=rows.shape[0], embedding_dim=rows.shape[1])
         if topics is None:
-            topics = np.argmax(rows @ draw_centroids(config, world_seed).T, axis=1)
-        return Catalog.from_arrays(items.embeddings, topics, **draw_hidden(rows, config, world_seed), **texts)
+            topics = np.argmax(doubles @ draw_centroids(config, world_seed).T, axis=1)
+        return Catalog.from_arrays(rows, topics, **{**draw_hidden(doubles, config, world_seed), **columns})
 
     @staticmethod
     def from_arrays(
@@ -305,9 +300,9 @@ class Catalog:
         """Return the catalogue in a file, as `from_arrays` makes it of the columns there.
 
         Args:
-            file: `.npz` or Parquet. Embeddings stand in `embeddings`, [N, d] or a list column, or in embedding_0,
-                embedding_1, ...; `topic`, `name`, `topic_name` and `item_id` are other words for `topics`, `names`,
-                `topic_names` and `source_id`.
+            file: `.npy`, embeddings alone; or `.npz` or Parquet, an entry an item: embeddings in `embeddings`,
+                [N, d] or a list column, or in embedding_0, embedding_1, ...; `topic`, `name`, `topic_name` and
+                `item_id` are other words for `topics`, `names`, `topic_names` and `source_id`.
 
         Raises:
             InvalidInput: for a file that is missing, damaged or too large, or a column that is missing, unknown or

@@ -10,7 +10,7 @@ from typing import Any, BinaryIO, Final
 
 import numpy as np
 
-from recenv.array_files import PARQUET, read_arrays
+from recenv.array_files import PARQUET, map_npy, read_arrays
 from recenv.errors import InvalidInput, require, unknown_name
 from recenv.item_columns import NUMBERS, TEXTS
 
@@ -23,9 +23,9 @@ def read_columns(file: str | Path) -> dict[str, np.ndarray]:
     """Return the columns of an items file, by the names that `Catalog.from_arrays` takes.
 
     Args:
-        file: `.npz` or Parquet. Embeddings stand in `embeddings`, [N, d] or a list column, or in embedding_0,
-            embedding_1, ...; `topic`, `name`, `topic_name` and `item_id` are other words for `topics`, `names`,
-            `topic_names` and `source_id`.
+        file: `.npy`, embeddings alone; or `.npz` or Parquet with an entry an item: embeddings in `embeddings`,
+            [N, d] or a list column, or in embedding_0, embedding_1, ...; `topic`, `name`, `topic_name` and `item_id`
+            are other words for `topics`, `names`, `topic_names` and `source_id`.
 
     Raises:
         InvalidInput: for a file that is missing, damaged or too large, has no embeddings, or a column that no catalogue
@@ -33,7 +33,8 @@ def read_columns(file: str | Path) -> dict[str, np.ndarray]:
     """
     columns: dict[str, np.ndarray] = {}
     dimensions: dict[int, np.ndarray] = {}
-    for given, values in read_arrays(file).items():
+    alone = Path(file).suffix.lower() == ".npy"
+    for given, values in ({"embeddings": map_npy(file)} if alone else read_arrays(file)).items():
         dimension = _DIMENSION.fullmatch(given)
         name = _SYNONYMS.get(given, given)
         if dimension:

@@ -26,6 +26,7 @@ COMMANDS: Final = {
     "export": "write a log for Minari, as Parquet, or its card in Markdown; a policy as an ONNX model",
     "train": "train a policy on a logged dataset with a registered objective",
     "evaluate": "roll a policy out in the simulator",
+    "items": "say what is in a file of your own items, and draw the columns that it lacks",
     "options": "list the options of a session: what each means, and its default",
     "fit": "fit a user model to a log, with intervals and a held-out judgement",
     "theory": "check the theory of repulsion in controlled experiments, with a page",
