@@ -181,6 +181,7 @@ class SessionConfig:
             InvalidInput: for an unknown field or name, a value out of range, a module that is not allowed, or own items
                 that are not at hand, or others than `values` say.
         """
+        require(isinstance(values, Mapping), f"config={values!r} is not an object; pass what to_dict() returned")
         if items is not None:
             values = {**values, "items": same_items(values.get("items"), given_items(items))}
         with reading(being_read() or "the config", allow_imports):

@@ -108,9 +108,7 @@ class LogRequest:
             InvalidInput: for an unknown field, a value out of range, or own items that are not at hand.
         """
         request = from_plain(LogRequest, {name: value for name, value in values.items() if name != "config"})
-        plain = values.get("config", {})
-        require(isinstance(plain, Mapping), f"config={plain!r} is not an object; pass the values of a SessionConfig")
-        return replace(request, config=SessionConfig.from_dict(plain, items=items))
+        return replace(request, config=SessionConfig.from_dict(values.get("config", {}), items=items))
 
     def policy(self, world: World) -> BehaviorPolicy:
         """Return the behavior policy over `world`."""
