@@ -27,7 +27,7 @@ import numpy as np
 from offline_data.store.session_blocks import session_blocks
 from recenv.catalog import Catalog
 from recenv.errors import InvalidInput, require
-from recenv.item_columns import NUMBERS, TEXTS
+from recenv.item_columns import NUMBERS
 from recenv.json_text import read_json
 from recenv.registry import reading
 from recenv.session_config import SessionConfig
@@ -228,15 +228,11 @@ class LoggedDataset:
             InvalidInput: if a column of theirs is missing, or holds what no item can have.
         """
         columns = {name: np.asarray(values) for name, values in self.catalog.items()}
-        known, needed = {"embeddings", *NUMBERS, *TEXTS}, {"embeddings", *NUMBERS}
-        require(
-            needed <= columns.keys() <= known,
-            f"{self.path}/catalog has the columns {', '.join(columns)}, and items have {', '.join(sorted(needed))}; "
-            "collect the dataset again",
-        )
+        lacking = {"embeddings", *NUMBERS} - columns.keys()
         try:
+            require(not lacking, f"it lacks {', '.join(sorted(lacking))}")
             return Catalog(**columns)
-        except InvalidInput as error:
+        except (InvalidInput, TypeError) as error:  # a column that no items have
             raise InvalidInput(f"{self.path}/catalog: {error}; collect the dataset again") from error
 
     @cached_property
@@ -247,14 +243,11 @@ class LoggedDataset:
             InvalidInput: if it came from none, or its items are not those of its config.
         """
         world, items = make_world(self.config), self.items.arrays()
-        for name, values in world.catalog.arrays().items() if world.config.items is None else ():
+        for name, values in world.catalog.arrays().items():
             # Machines differ in the last bit.
-            same = items[name].shape == values.shape and np.allclose(items[name], values, rtol=1e-4, atol=1e-6)
-            require(
-                same,
-                f"{self.path}/catalog/{name}.npy holds other items than those of the manifest's config; collect the "
-                "dataset again",
-            )
+            text, same = values.dtype.kind == "U", items[name].shape == values.shape
+            same = same and (text or np.allclose(items[name], values, rtol=1e-4, atol=1e-6))
+            require(same, f"{self.path}/catalog/{name}.npy is not of the items that its config means; collect it again")
         return world
 
     @property

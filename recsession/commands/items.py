@@ -10,12 +10,13 @@ import tyro
 
 from offline_data.store.atomic_files import claimed_file, replacing
 from recenv.catalog import Catalog
-from recenv.errors import require, shown
+from recenv.errors import require
 from recenv.given_items import require_sizes
 from recenv.item_columns import NUMBERS
 from recenv.item_files import check_kind, read_columns, write_columns
 from recenv.session_config import SessionConfig
 from recsession.inputs import SetWords, refuse_given, world_options
+from recsession.lines import say
 
 _SHOWN = 5
 
@@ -56,7 +57,7 @@ class Items:
             with replacing(self.out) as temporary, temporary.open("wb") as stream:
                 write_columns(stream, self.out.suffix, items.arrays())
         self._print(items)
-        print(f"{self.out}: the items, for `--set items={self.out}`")
+        say(f"{self.out}: the items, for `--set items={self.out}`")
 
     def _read(self) -> Catalog:
         if not self.draw_hidden:
@@ -72,11 +73,11 @@ class Items:
 
     def _print(self, items: Catalog) -> None:
         topics = f"{len(np.unique(items.topics)):,} topics"
-        print(f"{self.file}: {items.num_items:,} items in {items.embedding_dim:,} dimensions, {topics}")
-        print(f"{'sha256':<16}{items.sha256}")
+        say(f"{self.file}: {items.num_items:,} items in {items.embedding_dim:,} dimensions, {topics}")
+        say(f"{'sha256':<16}{items.sha256}")
         for name, values in items.arrays().items():
             if name in NUMBERS and name != "topics":
                 low, middle, high = np.quantile(values, [0.0, 0.5, 1.0])
-                print(f"{name:<16}{low:.4g} to {high:.4g}, median {middle:.4g}")
+                say(f"{name:<16}{low:.4g} to {high:.4g}, median {middle:.4g}")
             elif name not in ("embeddings", "topics"):
-                print(f"{name:<16}{', '.join(map(shown, values[:_SHOWN]))}{', ...' if len(values) > _SHOWN else ''}")
+                say(f"{name:<16}{', '.join(map(str, values[:_SHOWN]))}{', ...' if len(values) > _SHOWN else ''}")
