@@ -12,7 +12,8 @@ import zlib
 from typing import Final
 
 import numpy as np
-from numba import njit
+
+from recenv.kernels import njit
 
 # Streams: the first word of a draw's address. A new kind of draw takes a new number and never reuses one.
 USER: Final = 0

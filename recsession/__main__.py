@@ -6,6 +6,7 @@ ours would run to say so.
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import warnings
@@ -31,7 +32,17 @@ def main() -> int:
 
     from recsession.cli import main as run
 
+    _print_what_kernels_log()
     return run()
+
+
+def _print_what_kernels_log() -> None:
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("recsession: %(message)s"))
+    logger = logging.getLogger("recenv.kernels")  # which is not imported for it
+    logger.setLevel(logging.INFO)
+    logger.addHandler(handler)
+    logger.propagate = False
 
 
 def _leave_working_folder() -> None:

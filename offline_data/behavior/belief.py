@@ -21,7 +21,6 @@ from functools import cached_property
 from typing import Final
 
 import numpy as np
-from numba import njit
 
 from offline_data.behavior.base import ActionKind, SessionView
 from offline_data.families import BEHAVIORS
@@ -30,6 +29,7 @@ from offline_data.ranking.ranking import RankingConfig, RankingPolicy, ridge, un
 from recenv.dynamics.choice_models.multinomial_logit import MultinomialLogit
 from recenv.errors import InvalidInput, require_range
 from recenv.families import CHOICE_MODELS
+from recenv.kernels import njit
 from recenv.random_streams import INITIAL, derive_seeds, uniforms
 from recenv.world import World
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from numba import njit
 
 from offline_data.behavior.base import Decision, SessionView
 from offline_data.families import BEHAVIORS
@@ -15,6 +14,7 @@ from offline_data.ranking.plackett_luce import Utilities, log_softmax
 from offline_data.ranking.ranking import RankingConfig, RankingPolicy, unit
 from recenv.engine.slates import check_slates
 from recenv.errors import require_range
+from recenv.kernels import njit
 
 
 @dataclass(frozen=True)

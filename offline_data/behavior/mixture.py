@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 import numpy as np
-from numba import njit
 
 from offline_data.behavior.base import ActionKind, BehaviorPolicy, Decision, SessionView, make_behavior
 from offline_data.families import BEHAVIORS
 from recenv.engine.slates import check_slates
 from recenv.errors import require, require_range, unknown_name
+from recenv.kernels import njit
 from recenv.world import World
 
 MIXINGS: Final = ("step", "session", "position")

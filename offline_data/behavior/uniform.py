@@ -6,12 +6,12 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 
 from offline_data.behavior.base import BehaviorPolicy, Decision, SessionView
 from offline_data.families import BEHAVIORS
 from offline_data.ranking.ranking import gaussian_log_prob
 from recenv.engine.slates import check_slates
+from recenv.kernels import njit
 from recenv.random_streams import normals
 
 

@@ -126,9 +126,21 @@ def find_named(name: str) -> NamedDataset:
 
 
 def default_path(name: str) -> Path:
-    """Return where a named dataset lies: below $RECSESSION_DATASETS, or else ~/.recsession/datasets."""
+    """Return where a named dataset lies: below $RECSESSION_DATASETS, or else ~/.recsession/datasets.
+
+    Raises:
+        InvalidInput: if there is neither that variable nor a home.
+    """
     root = os.environ.get("RECSESSION_DATASETS")
-    return (Path(root) if root else Path.home() / ".recsession" / "datasets") / name
+    if root:
+        return Path(root) / name
+    try:
+        return Path.home() / ".recsession" / "datasets" / name
+    except RuntimeError as error:
+        raise InvalidInput(
+            f"there is no home folder for the dataset {name}; set RECSESSION_DATASETS to a folder, or say which (path, "
+            "--out)"
+        ) from error
 
 
 def load_named(

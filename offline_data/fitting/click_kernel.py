@@ -6,7 +6,8 @@ import math
 from typing import Final, NamedTuple
 
 import numpy as np
-from numba import njit
+
+from recenv.kernels import njit
 
 PARAMETERS: Final = ("affinity", "appeal", "satiation", "constant", "log_decay", "retention")
 FAMILIES: Final = {"multinomial_logit": 0, "position_based": 1, "exponential_cascade": 2}

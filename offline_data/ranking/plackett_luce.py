@@ -14,7 +14,8 @@ import math
 from typing import Final, NamedTuple
 
 import numpy as np
-from numba import njit
+
+from recenv.kernels import njit
 
 
 class Utilities(NamedTuple):

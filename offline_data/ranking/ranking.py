@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from numba import njit
 
 from offline_data.behavior.base import BehaviorPolicy, Decision, SessionView
 from offline_data.ranking.plackett_luce import (
@@ -26,6 +25,7 @@ from offline_data.ranking.plackett_luce import (
 )
 from recenv.engine.slates import check_slates
 from recenv.errors import require_range
+from recenv.kernels import njit
 from recenv.random_streams import normals
 
 

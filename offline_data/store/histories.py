@@ -11,13 +11,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 
 from offline_data.store.dataset import LoggedDataset
 from recenv.dynamics.candidates import ItemSupply
 from recenv.dynamics.session_pieces import SessionPieces
 from recenv.engine.session_batch import Observation, tell_time
 from recenv.errors import InvalidInput, require
+from recenv.kernels import njit
 
 
 class ObservationBuilder:

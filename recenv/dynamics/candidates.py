@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numba import njit
 
 from recenv.errors import require
+from recenv.kernels import njit
 from recenv.random_streams import CANDIDATES, fill_uniforms
 
 if TYPE_CHECKING:

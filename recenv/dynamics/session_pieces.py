@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
-from numba import njit
 
 from recenv.catalog import Catalog
 from recenv.dynamics.kernel_groups import Response, State
 from recenv.dynamics.pieces.base import Piece, Stage
 from recenv.dynamics.user_models.base import UserModel
 from recenv.families import PIECES
+from recenv.kernels import njit
 
 if TYPE_CHECKING:
     from recenv.dynamics.pieces.freshness import Freshness

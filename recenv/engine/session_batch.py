@@ -9,12 +9,12 @@ from dataclasses import dataclass, fields
 from typing import Any, Final
 
 import numpy as np
-from numba import njit
 
 from recenv.dynamics.kernel_groups import Response, State
 from recenv.engine.session_history import SessionHistory
 from recenv.engine.slates import check_slates, fill_taste, fill_utilities, show
 from recenv.errors import require
+from recenv.kernels import njit
 from recenv.outside_code import home_of, is_outside
 from recenv.random_streams import INITIAL, USER, fill_uniforms, normals, uniforms
 from recenv.world import World

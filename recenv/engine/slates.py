@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Final
 
 import numpy as np
-from numba import njit
 
 from recenv.errors import InvalidInput
+from recenv.kernels import njit
 
 # The dtypes that a kernel takes as they are; `in` compares objects, where `!=` makes a dtype of a type each time.
 _READY: Final = (np.dtype(np.int32), np.dtype(np.int64))

@@ -11,11 +11,11 @@ import numpy as np
 from gymnasium import spaces
 from gymnasium.vector import VectorEnv
 from gymnasium.vector.utils import batch_space
-from numba import njit
 
 from recenv.engine.session_batch import Observation
 from recenv.errors import InvalidInput, require, unknown_name
 from recenv.item_codes.semantic_ids import SemanticIdConfig, SemanticIds, offered_items
+from recenv.kernels import njit
 from recenv.world import World
 
 # Observations that name the items which a step may show; candidates are available.

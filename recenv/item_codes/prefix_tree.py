@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from numba import njit
 
 from recenv.errors import InvalidInput, require, require_range
+from recenv.kernels import njit
 
 
 class PrefixTree:

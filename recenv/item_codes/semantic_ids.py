@@ -13,10 +13,10 @@ from functools import cached_property
 from typing import Protocol
 
 import numpy as np
-from numba import njit
 
 from recenv.errors import InvalidInput, require, require_range
 from recenv.item_codes.prefix_tree import PrefixTree
+from recenv.kernels import njit
 from recenv.random_streams import WORLD, derive_seeds, uniforms
 
 

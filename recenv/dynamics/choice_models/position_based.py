@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
-from numba import njit
 
 from recenv.dynamics.choice_models.base import ChoiceModel
 from recenv.dynamics.exponential import exp_all
 from recenv.errors import require_range
 from recenv.families import CHOICE_MODELS
+from recenv.kernels import njit
 
 
 @CHOICE_MODELS.register("position_based")

@@ -16,13 +16,13 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Final, NamedTuple
 
 import numpy as np
-from numba import njit
 
 from recenv.catalog import Catalog
 from recenv.dynamics.kernel_groups import Response, State
 from recenv.dynamics.pieces.base import Piece, Stage
 from recenv.errors import require_range
 from recenv.families import PIECES
+from recenv.kernels import njit
 
 _NOWHERE: Final = np.empty(0, np.float32)
 

@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
-from numba import njit
 
 from recenv.catalog import Catalog
 from recenv.dynamics.kernel_groups import Response, State
 from recenv.dynamics.pieces.base import Piece
 from recenv.errors import require_range
 from recenv.families import PIECES
+from recenv.kernels import njit
 
 
 @dataclass(frozen=True)

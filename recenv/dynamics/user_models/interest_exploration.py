@@ -30,12 +30,12 @@ from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
-from numba import njit
 
 from recenv.dynamics.kernel_groups import Response, State
 from recenv.dynamics.user_models.base import UserModel
 from recenv.errors import require, require_range
 from recenv.families import USER_MODELS
+from recenv.kernels import njit
 from recenv.random_streams import normals
 
 

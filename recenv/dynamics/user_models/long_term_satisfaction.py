@@ -26,12 +26,12 @@ from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
-from numba import njit
 
 from recenv.dynamics.kernel_groups import Response, State
 from recenv.dynamics.user_models.base import UserModel, expert_oracle
 from recenv.errors import require_range
 from recenv.families import USER_MODELS
+from recenv.kernels import njit
 
 
 @dataclass(frozen=True)

@@ -89,6 +89,13 @@ def test_a_dataset_lies_below_the_folder_that_the_environment_names(monkeypatch)
         monkeypatch.setenv("RECSESSION_DATASETS", "") if nothing == "" else monkeypatch.delenv("RECSESSION_DATASETS")
         assert default_path(NAME) == Path.home() / ".recsession" / "datasets" / NAME
 
+    def homeless() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", homeless)
+    with pytest.raises(InvalidInput, match=r"no home folder for the dataset .*; set RECSESSION_DATASETS to a folder"):
+        default_path(NAME)
+
 
 # --- what they are
 
