@@ -33,7 +33,7 @@ class LogStorage(Storage):
             that was read in also `shown`, the positions that the next step's slate has [B, K].
 
     Raises:
-        InvalidInput: for a column that the log does not have.
+        InvalidInput: for a column that the log does not have, or a log that contradicts itself.
 
     Examples:
         >>> import torch
@@ -46,6 +46,7 @@ class LogStorage(Storage):
     """
 
     def __init__(self, dataset: LoggedDataset, *, columns: tuple[str, ...] = (), with_next: bool = False) -> None:
+        dataset.require_sound()
         super().__init__(max_size=dataset.num_rows)
         self.dataset = dataset
         self.observations = ObservationBuilder(dataset)

@@ -86,6 +86,7 @@ class SessionSpace:
             f"{dataset.path} has no embeddings of its items, by which a policy tells them apart; import it again with "
             "a file of items that has them: a list column `embeddings`, or columns embedding_0, embedding_1, ...",
         )
+        dataset.require_sound()
         counts = np.ones(dataset.num_items)
         for start in range(0, dataset.num_rows, _ROWS_AT_ONCE):
             rows = slice(start, start + _ROWS_AT_ONCE)

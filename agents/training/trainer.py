@@ -140,12 +140,14 @@ def train(
         progress: called with the number of steps done since the last call.
 
     Raises:
-        InvalidInput: for an unknown objective, a config of another one, a log without what the objective needs or
-            of another kind of action than the policy's, or a checkpoint of another call or that is damaged.
+        InvalidInput: for an unknown objective, a config of another one, a log without what the objective needs, of
+            another kind of action than the policy's, or that has changed or contradicts itself, or a checkpoint of
+            another call or that is damaged.
     """
     objective_class = OBJECTIVES.resolve(objective_name)
     objective_name = OBJECTIVES.name_of(objective_class)
     check_needs(objective_name, objective_class, dataset)
+    dataset.verify(again=False)
     config = config or TrainerConfig()
     if config.policy is None:
         config = replace(config, policy=default_policy(dataset, objective_class))

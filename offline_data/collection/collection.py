@@ -37,7 +37,8 @@ from offline_data.store.atomic_files import (
     kind_at,
     place_folder,
 )
-from offline_data.store.dataset import LATENT_LABELS, LoggedDataset
+from offline_data.store.columns import LATENT_LABELS
+from offline_data.store.dataset import LoggedDataset
 from offline_data.store.dataset_writer import consumed_events, fill_folder, versions
 from offline_data.store.folder_claim import FolderClaim, as_json, first_difference
 from offline_data.store.stored_arrays import StoredArray, chained_offsets, store_arrays

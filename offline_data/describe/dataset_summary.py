@@ -12,7 +12,6 @@ from typing import Any, Final
 
 import numpy as np
 
-from offline_data.describe.log_checks import contradictions
 from offline_data.describe.streamed_statistics import (
     Distribution,
     EffectiveSampleSize,
@@ -24,7 +23,8 @@ from offline_data.dial.quality import Reference
 from offline_data.families import BEHAVIORS
 from offline_data.ope.base import TRUSTED_SAMPLE_SIZE
 from offline_data.ranking.ranking import gaussian_log_prob
-from offline_data.store.dataset import COLUMN_MEANINGS, LATENT_LABELS, LoggedDataset
+from offline_data.store.columns import COLUMNS, LATENT_LABELS
+from offline_data.store.dataset import LoggedDataset
 from offline_data.store.session_blocks import SessionBlock, session_blocks
 from recenv.errors import require
 from recenv.families import USER_MODELS
@@ -50,7 +50,11 @@ def summarize(dataset: LoggedDataset, quality: Mapping[str, Any] | None = None) 
         `session_return` and `session_length` (a `Distribution` with an `interval` of the mean that allows for users
         with several sessions), `ends`, `rewards`, `feedback`, `normalized_score`, `propensity`, `overlap`, `coverage`,
         `injected`, `latent`, `checks` and `columns`.
+
+    Raises:
+        InvalidInput: if the log contradicts itself.
     """
+    dataset.require_sound()
     quality = dataset.manifest.get("quality") if quality is None else quality
     session_return = _session_distribution(dataset, lambda block: _returns(dataset, block))
     return {
@@ -70,7 +74,7 @@ def summarize(dataset: LoggedDataset, quality: Mapping[str, Any] | None = None) 
         "coverage": _coverage(dataset),
         "injected": dataset.manifest["injected"],
         "latent": _latent(dataset),
-        "checks": contradictions(dataset),
+        "checks": dataset.contradictions,
         "columns": _columns(dataset),
     }
 
@@ -120,7 +124,7 @@ def _columns(dataset: LoggedDataset) -> list[dict[str, Any]]:
     for file, entry in dataset.manifest["schema"].items():
         name = file.removesuffix(".npy")
         facts = {key: entry[key] for key in ("dtype", "shape", "bytes")}
-        columns.append({"name": name, **facts, "meaning": COLUMN_MEANINGS.get(name, "")})
+        columns.append({"name": name, **facts, "meaning": COLUMNS[name].meaning if name in COLUMNS else ""})
     return columns
 
 

@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from offline_data.describe.dataset_summary import policy_name
-from offline_data.describe.log_checks import CHECKS
 from offline_data.describe.number_words import bytes_text, count_text, interval_text, readable, share_text
 from offline_data.interop.times import range_text
+from offline_data.store.log_checks import CHECKS
 
 _LONGEST: Final = 480  # letters of a behavior policy's spec
 

@@ -108,10 +108,11 @@ def fit_user_model(
 
     Raises:
         InvalidInput: for a value out of range, a user model whose utility is not linear in affinity, a log too small,
-            or without clicks.
+            without clicks or that contradicts itself.
     """
     require_range("holdout_fraction", holdout_fraction, 0.0, 1.0, low_open=True, high_open=True)
     require_range("seed", seed, 0, 2**63 - 1, integer=True)
+    dataset.require_sound()
     config = dataset.config
     if interest not in INTEREST_PATHS:
         raise unknown_name("interest", interest, INTEREST_PATHS)

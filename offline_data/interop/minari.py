@@ -81,6 +81,7 @@ def export_minari(
     import h5py
 
     environment = _environment(dataset)
+    dataset.require_sound()
     builder = ObservationBuilder(dataset)
     with new_folder(path) as folder:
         file = folder / "data" / DATA_FILE

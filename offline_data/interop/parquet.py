@@ -46,11 +46,12 @@ def export_parquet(dataset: LoggedDataset, out: str | Path, *, progress: Callabl
         progress: called with the number of steps of each batch.
 
     Raises:
-        InvalidInput: if `out` exists or cannot be written.
+        InvalidInput: if `out` exists or cannot be written, or the log contradicts itself.
     """
     from pyarrow import parquet
 
     out = Path(out)
+    dataset.require_sound()
     manifest = {name: value for name, value in dataset.manifest.items() if name != "schema"}
     metadata = {b"recsession": json.dumps(manifest, sort_keys=True).encode()}
     with new_folder(out) as folder:

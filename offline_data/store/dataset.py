@@ -14,9 +14,7 @@ latent/component.npy   which component of a mixture acted: for diagnosis only, o
 from __future__ import annotations
 
 import hashlib
-import json
-import tokenize
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -24,68 +22,18 @@ from typing import Any, Final
 
 import numpy as np
 
+from offline_data.store.columns import FOLDERS, LATENT_LABELS, axis_sizes, open_column, shape_faults, size_fault
+from offline_data.store.log_checks import CHECKS, REMARKS_OF_IMPORTS, contradictions, require_offsets
+from offline_data.store.manifest import agreement_faults, checksum_faults, field_faults, read_manifest, world_faults
 from offline_data.store.session_blocks import session_blocks
 from recenv.catalog import Catalog
 from recenv.errors import InvalidInput, require
 from recenv.item_columns import NUMBERS
-from recenv.json_text import read_json
 from recenv.registry import reading
 from recenv.session_config import SessionConfig
 from recenv.world import World, make_world
 
-FORMAT: Final = "recsession-log"
-FORMAT_VERSION: Final = 2
-LATENT_LABELS: Final = "latent/component.npy"
-FOLDERS: Final = ("rows", "sessions", "events", "catalog", "latent")
-
-COLUMN_MEANINGS: Final = {
-    "rows/session_id": "index of the row's session",
-    "rows/step": "step within the session, from 0",
-    "rows/consumed": "items consumed in the session before this row",
-    "rows/slate": "item ids as submitted, by position",
-    "rows/shown": "whether the position was shown; a repeated or unavailable item leaves it empty",
-    "rows/feedback": "the user's answer by position and channel (manifest: feedback_names); the first is the click",
-    "rows/reward_vector": "reward by component (manifest: reward_names, reward_weights)",
-    "rows/terminated": "the user left",
-    "rows/truncated": "the time limit of the session was reached",
-    "rows/behavior_log_prob": "log-probability or -density of the action under the logging policy, nats; NaN: missing",
-    "rows/prefix_log_prob": "log-probability of the slate's first 1, 2, ... items, nats; NaN: missing",
-    "rows/proto": "the proto-action, a point of embedding space whose nearest items are the slate",
-    "rows/day": "day before the action",
-    "rows/session_number": "number of the visit before the action",
-    "rows/position": "position at which the row's one item stood, from 0",
-    "rows/is_rand": "whether the item was put there at random",
-    "rows/timestamp": "when, seconds since 1970",
-    "sessions/offsets": "session s has the rows offsets[s] to offsets[s + 1]",
-    "sessions/event_offsets": "session s has the events event_offsets[s] to event_offsets[s + 1]",
-    "sessions/user_id": "index of the user",
-    "sessions/group_id": "sessions of one group share the user under different behavior seeds",
-    "sessions/episode_id": "number of the user's episode",
-    "sessions/profile": "the seen profile, a noisy view of the interest",
-    "sessions/session_seed": "seed of the user",
-    "sessions/behavior_seed": "seed of the logging policy",
-    "sessions/source_user_id": "the user's id in the source",
-    "events/item": "item id of each consumed item, in order",
-    "events/feedback": "channels of feedback beyond the click",
-    "catalog/embeddings": "the item's point of embedding space, a unit vector",
-    "catalog/topics": "the item's topic",
-    "catalog/quality": "what a consumed item gives back to the user; hidden from agents",
-    "catalog/appeal": "what attracts the click; hidden from agents",
-    "catalog/length": "minutes",
-    "catalog/popularity": "prior of the item, they sum to one",
-    "catalog/age": "days",
-    "catalog/source_id": "the item's id in the source",
-    "catalog/names": "what the item is called",
-    "catalog/topic_names": "what the item's topic is called",
-    LATENT_LABELS.removesuffix(".npy"): "which component of the mixture acted; never for learning",
-}
-"""What each column is."""
-
-_ENTRY_FIELDS: Final = {"dtype", "shape", "bytes", "sha256"}
-_NEEDED: Final = {
-    *("schema", "source", "config", "action_kind", "num_rows", "num_sessions", "num_items", "history_length"),
-    *("max_steps", "feedback_names", "reward_names", "reward_weights", "propensities", "injected", "checksum"),
-}
+_MOST_TOLD: Final = 3
 
 
 @dataclass(frozen=True, repr=False)
@@ -106,7 +54,7 @@ class LoggedDataset:
     manifest: dict[str, Any]
     """What `manifest.json` says."""
     rows: dict[str, np.ndarray]
-    """Columns of the N rows, memory-mapped, by name; `COLUMN_MEANINGS` says what each is. Always there: `session_id`
+    """Columns of the N rows, memory-mapped, by name; `columns.COLUMNS` says what each is. Always there: `session_id`
     int64, `step`, `consumed` int32, `slate` [N, K] int32, `shown` [N, K] bool, `feedback` [N, K, F] and `reward_vector`
     [N, M] float32, `terminated`, `truncated` bool, `behavior_log_prob` float64. By the kind of action `prefix_log_prob`
     [N, K] float64 or `proto` [N, d] float32; in a world of days `day` float32 and `session_number` int32."""
@@ -134,22 +82,63 @@ class LoggedDataset:
             InvalidInput: if the folder is missing, foreign, of another format, or lacks a file or part of one, or its
                 world needs a module that is not allowed.
         """
-        path = Path(path)
-        manifest = _read_manifest(path)
-        columns: dict[str, dict[str, np.ndarray]] = {folder: {} for folder in FOLDERS}
-        for name, entry in manifest["schema"].items():
-            folder, file = name.split("/")
-            if folder == "latent":
-                _check_size(path / name, entry)
-            else:
-                columns[folder][file.removesuffix(".npy")] = _open_column(path / name, entry)
-        del columns["latent"]
-        dataset = LoggedDataset(path, manifest, **columns, allow_imports=tuple(allow_imports))
-        if dataset.has_world:
-            dataset._config(None)  # a world that cannot be made is refused here
+        dataset, faults = LoggedDataset.look_into(path, allow_imports=allow_imports)
+        if dataset is None or faults:
+            told, more = "; ".join(faults[:_MOST_TOLD]), len(faults) - _MOST_TOLD
+            rest = f"; and {more} more" if more > 0 else ""
+            raise InvalidInput(
+                f"{path} contradicts itself: {told}{rest}; `recsession inspect` lists it all, collect the dataset again"
+            )
         if verify:
             dataset.verify()
         return dataset
+
+    @staticmethod
+    def look_into(path: str | Path, *, allow_imports: Iterable[str] = ()) -> tuple[LoggedDataset | None, list[str]]:
+        """Return the dataset in a folder, and where its manifest and its columns' headers contradict one another.
+
+        Args:
+            path: the folder.
+            allow_imports: see `open`.
+
+        Returns:
+            The dataset, None where its columns cannot be told; and a sentence for each contradiction. Values are left
+            to `require_sound`, checksums to `verify`.
+
+        Raises:
+            InvalidInput: if the folder is missing, foreign or of another format, or its world needs a module that is
+                not allowed.
+        """
+        path = Path(path)
+        manifest = read_manifest(path)
+        fields = field_faults(manifest)
+        faults = [*checksum_faults(manifest), *fields.values()]
+        if "schema" in fields:
+            return None, faults
+        columns: dict[str, np.ndarray] = {}
+        for name, entry in manifest["schema"].items():
+            try:
+                columns[name.removesuffix(".npy")] = open_column(path / name, entry)
+            except InvalidInput as error:
+                faults.append(str(error))
+        faults += shape_faults(columns, axis_sizes({**manifest, **dict.fromkeys(fields)}))
+        if fields or len(columns) < len(manifest["schema"]):
+            return None, faults
+        parts: dict[str, dict[str, np.ndarray]] = {folder: {} for folder in FOLDERS}
+        for name, values in columns.items():
+            folder, column = name.split("/")
+            parts[folder][column] = values
+        del parts["latent"]
+        dataset = LoggedDataset(path, manifest, **parts, allow_imports=tuple(allow_imports))
+        faults += agreement_faults(manifest)
+        if dataset.has_world:
+            try:
+                faults += world_faults(manifest, dataset._config(None), columns)
+            except InvalidInput as error:
+                if not faults:
+                    raise
+                faults.append(str(error))
+        return dataset, faults
 
     def __repr__(self) -> str:
         size = f"{self.num_sessions:,} sessions, {self.num_rows:,} steps, slates of {self.slate_size:,} from"
@@ -217,8 +206,11 @@ class LoggedDataset:
     def _config(self, items: Catalog | None) -> SessionConfig:
         """Return the manifest's config among these items, which are read for it; None leaves out its own."""
         values = {name: value for name, value in self.manifest["config"].items() if items or name != "items"}
-        with reading(self.path, self.allow_imports):
-            return SessionConfig.from_dict(values, items=items)
+        try:
+            with reading(self.path, self.allow_imports):
+                return SessionConfig.from_dict(values, items=items)
+        except (TypeError, AttributeError, KeyError, OverflowError) as error:
+            raise InvalidInput(f"{self.path}: its world cannot be ({error}); collect the dataset again") from error
 
     @cached_property
     def items(self) -> Catalog:
@@ -283,10 +275,15 @@ class LoggedDataset:
         total = np.zeros(len(vector))
         for index, weight in enumerate(self.reward_weights):
             total += weight * vector[:, index].astype(np.float64)
+        require(
+            bool(np.isfinite(total).all()),
+            f"{self.path} has a reward that is not finite; see `recsession inspect` and collect the dataset again",
+        )
         return total
 
     def session_returns(self) -> np.ndarray:
         """Return the undiscounted sum of rewards of each session, [S] float64."""
+        require_offsets(self)
         returns = np.empty(self.num_sessions)
         for block in session_blocks(self):
             returns[block.sessions] = np.add.reduceat(self.reward(block.rows), block.first)
@@ -304,95 +301,59 @@ class LoggedDataset:
         entry = self.manifest["schema"].get(LATENT_LABELS)
         if entry is None:
             raise InvalidInput(f"{self.path} has no latent labels; only simulated logs have them")
-        return _open_column(self.path / LATENT_LABELS, entry)
+        labels = open_column(self.path / LATENT_LABELS, entry)
+        return labels
 
-    def verify(self) -> None:
+    def require_sound(self) -> None:
+        """Read every value, once for this object, and refuse a log that contradicts itself in them.
+
+        What learns from the values, exports or summarises them calls it first; opening a log does not.
+
+        Raises:
+            InvalidInput: naming the contradictions, of `log_checks.CHECKS`.
+        """
+        wrong = self.contradicting_values()
+        require(not wrong, f"{self.path} contradicts itself: {'; '.join(wrong)}; collect the dataset again")
+
+    def contradicting_values(self) -> list[str]:
+        """Return how many values contradict one another and how, for each way in which they do; see `require_sound`."""
+        remarks = set() if self.has_world else REMARKS_OF_IMPORTS
+        found = ((name, count) for name, count in self.contradictions.items() if count and name not in remarks)
+        return [f"{count:,} {CHECKS[name]}" for name, count in found]
+
+    @cached_property
+    def contradictions(self) -> dict[str, int]:
+        """How often the values contradict one another, by the names of `log_checks.CHECKS`; see `require_sound`."""
+        return contradictions(self)
+
+    def verify(self, *, again: bool = True) -> None:
         """Compare every file with its checksum.
+
+        Args:
+            again: also where this object has done so before.
 
         Raises:
             InvalidInput: naming the first file that is missing or whose bytes have changed.
         """
+        if not again and vars(self).get("_verified"):
+            return
+        for fault in self.changed_files():
+            raise InvalidInput(f"{fault}, or collect the dataset again")
+        vars(self)["_verified"] = True  # no field: it is of this object, not of what it is equal to
+
+    def changed_files(self) -> Iterator[str]:
+        """Yield a sentence for each file that is missing, or whose bytes have changed."""
         for name, entry in self.manifest["schema"].items():
-            _check_size(self.path / name, entry)
-            digest = file_digest(self.path / name)
-            require(
-                digest == entry["sha256"],
-                f"{self.path / name} has SHA-256 {digest[:12]}..., the manifest says {entry['sha256'][:12]}...; "
-                "the file has changed, collect the dataset again",
-            )
+            file = self.path / name
+            fault = size_fault(file, entry)
+            if fault is None and (digest := file_digest(file)) != entry["sha256"]:
+                said = f"the manifest says {entry['sha256'][:12]}..."
+                fault = f"{file} has SHA-256 {digest[:12]}..., {said}; the file has changed, restore it"
+            if fault is not None:
+                yield fault
 
 
 def file_digest(path: Path) -> str:
     """Return the SHA-256 of a file, 64 hex digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def manifest_checksum(manifest: Mapping[str, Any]) -> str:
-    """Return the SHA-256 of what a manifest says besides its own checksum, 64 hex digits."""
-    said = {name: value for name, value in manifest.items() if name != "checksum"}
-    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
-
-
-def _read_manifest(path: Path) -> dict[str, Any]:
-    file = path / "manifest.json"
-    require(not path.is_file(), f"{path} is a file; pass the dataset's folder")
-    require(path.is_dir(), f"dataset folder {path} does not exist; make one with `recsession collect --out {path}`")
-    require(
-        file.is_file(),
-        f"{path} is not a RecSession dataset (no manifest.json); pass a folder that `recsession collect` wrote",
-    )
-    manifest = read_json(file, remedy="it is damaged, collect the dataset again")
-    try:
-        version = int(manifest["format_version"]) if manifest["format"] == FORMAT else 0
-    except (ValueError, KeyError, TypeError) as error:
-        raise InvalidInput(f"{file} is not a RecSession manifest ({error!r}); collect the dataset again") from error
-    require(
-        version > 0,
-        f"{file} has format {manifest['format']!r}, not {FORMAT!r}; pass a folder that `recsession collect` wrote",
-    )
-    require(
-        version <= FORMAT_VERSION,
-        f"{file} has format version {version}, this RecSession reads version {FORMAT_VERSION}; upgrade RecSession",
-    )
-    require(
-        version == FORMAT_VERSION,
-        f"{file} has format version {version}, this RecSession reads version {FORMAT_VERSION}; collect the dataset "
-        "again, at another path",
-    )
-    absent = sorted(_NEEDED - manifest.keys())
-    require(not absent, f"{file} lacks {', '.join(absent)}; collect the dataset again")
-    found = manifest_checksum(manifest)
-    require(
-        found == manifest["checksum"],
-        f"{file} has the checksum {found[:12]}... and says {str(manifest['checksum'])[:12]}...; it has changed, "
-        "collect the dataset again",
-    )
-    for name, entry in manifest["schema"].items():
-        folder, slash, column = name.partition("/")
-        whole = folder in FOLDERS and slash and "/" not in column and entry.keys() >= _ENTRY_FIELDS
-        require(whole, f"{file} does not describe a column by {name!r}; it is damaged, collect the dataset again")
-    return manifest
-
-
-def _check_size(path: Path, entry: dict[str, Any]) -> None:
-    require(path.is_file(), f"{path} is missing; restore it or collect the dataset again")
-    size = path.stat().st_size
-    require(
-        size == entry["bytes"],
-        f"{path} has {size} bytes, the manifest says {entry['bytes']}; it is damaged, collect again",
-    )
-
-
-def _open_column(path: Path, entry: dict[str, Any]) -> np.ndarray:
-    _check_size(path, entry)
-    try:
-        column = np.load(path, mmap_mode="r")
-    except (ValueError, TypeError, SyntaxError, tokenize.TokenError) as error:  # what a damaged header gives
-        raise InvalidInput(f"{path} is not a .npy file ({error}); it is damaged, collect the dataset again") from error
-    found = (str(column.dtype), list(column.shape))
-    require(
-        found == (entry["dtype"], entry["shape"]),
-        f"{path} holds {found[0]} {found[1]}, the manifest says {entry['dtype']} {entry['shape']}; collect again",
-    )
-    return column

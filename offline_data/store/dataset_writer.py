@@ -18,7 +18,8 @@ from typing import Any, Final
 import numpy as np
 
 from offline_data.store.atomic_files import make_folder, new_folder, unwritable, write_json
-from offline_data.store.dataset import FORMAT, FORMAT_VERSION, LoggedDataset, manifest_checksum
+from offline_data.store.dataset import LoggedDataset
+from offline_data.store.manifest import FORMAT, FORMAT_VERSION, manifest_checksum
 from offline_data.store.stored_arrays import ShiftedOffsets, StoredArray, as_bytes
 
 _BYTES_AT_ONCE: Final = 1 << 22
@@ -40,10 +41,11 @@ def write_dataset(
         workers: columns written at the same time.
 
     Raises:
-        InvalidInput: if something is at `path`, or it cannot be written.
+        InvalidInput: if something is at `path`, it cannot be written, or the columns and facts contradict one another.
     """
     with new_folder(Path(path)) as folder:
         fill_folder(folder, columns, facts, workers=workers)
+        LoggedDataset.open(folder).require_sound()
     return LoggedDataset.open(path)
 
 

@@ -18,7 +18,7 @@ from offline_data.describe.summary_rows import summary_rows
 from offline_data.dial.quality import as_spec, precise_reference
 from offline_data.store.atomic_files import claimed_file
 from offline_data.store.dataset import LoggedDataset
-from recenv.errors import shown
+from recenv.errors import require, shown
 from recenv.registry import reading
 from recsession.lines import say
 from recsession.policy_names import given_behavior
@@ -65,15 +65,30 @@ class Inspect:
 
     def _summarize(self) -> dict[str, Any]:
         """Return the numbers, and write the page before anything is printed: who reads that may stop reading."""
-        log = LoggedDataset.open(self.dataset)
-        if self.verify:
-            log.verify()
+        log = self._sound_log()
         summary = summarize(log, None if self.quality_of is None else _references(log, self.quality_of))
         if self.html is not None:
             from offline_data.describe.dataset_page import write_dataset_page  # matplotlib, for who wants figures
 
             write_dataset_page(log, summary, self.html, verified=self.verify)
         return summary
+
+    def _sound_log(self) -> LoggedDataset:
+        """Return the dataset, or print each contradiction that it holds and refuse it.
+
+        Raises:
+            InvalidInput: if there is one.
+        """
+        log, found = LoggedDataset.look_into(self.dataset)
+        if log is not None:
+            found += log.contradicting_values() if not found else []
+            found += log.changed_files() if self.verify else []
+        for sentence in found:
+            print(shown(sentence))
+        told = f"{self.dataset} contradicts itself, in {len(found)} ways that are listed"
+        require(not found, f"{told}; collect the dataset again")
+        assert log is not None
+        return log
 
 
 def _references(log: LoggedDataset, noise: str) -> dict[str, Any]:

@@ -12,7 +12,8 @@ from torchrl.data import TensorDictReplayBuffer
 from torchrl.data.replay_buffers import SamplerWithoutReplacement
 
 from agents.batches.replay import LogStorage, SequenceStorage, make_replay, mapped_column
-from offline_data.store.dataset import LATENT_LABELS, LoggedDataset
+from offline_data.store.columns import LATENT_LABELS
+from offline_data.store.dataset import LoggedDataset
 from offline_data.store.histories import ObservationBuilder
 from recenv.errors import InvalidInput
 

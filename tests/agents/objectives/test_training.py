@@ -15,7 +15,8 @@ from agents.policies.base import make_policy
 from agents.testing.objective_cases import objective_case
 from agents.training.evaluation import roll_out
 from agents.training.trainer import TrainerConfig, train
-from offline_data.store.dataset import LATENT_LABELS, LoggedDataset
+from offline_data.store.columns import LATENT_LABELS
+from offline_data.store.dataset import LoggedDataset
 from recenv.testing.contract import examples_of
 from recenv.world import make_world
 from tests.agents.objectives.objective_cases import every_objective, every_other_pair, every_pair

@@ -21,7 +21,8 @@ from offline_data.behavior.base import SessionView, make_behavior
 from offline_data.collection import collection
 from offline_data.collection.collection import LogRequest, collect
 from offline_data.collection.rollout import play_sessions
-from offline_data.store.dataset import LATENT_LABELS, LoggedDataset
+from offline_data.store.columns import LATENT_LABELS
+from offline_data.store.dataset import LoggedDataset
 from recenv.engine.session_batch import SessionBatch
 from recenv.errors import InvalidInput
 from recenv.random_streams import derive_seeds

@@ -13,12 +13,12 @@ from offline_data.collection.collection import collect
 from offline_data.collection.corruption import Corruption
 from offline_data.describe import dataset_summary
 from offline_data.describe.dataset_summary import policy_name, summarize
-from offline_data.describe.log_checks import CHECKS
 from offline_data.describe.streamed_statistics import QUANTILES
 from offline_data.dial.quality import mixture_spec
 from offline_data.ranking.ranking import gaussian_log_prob
 from offline_data.store import session_blocks
-from offline_data.store.dataset import COLUMN_MEANINGS
+from offline_data.store.columns import COLUMNS
+from offline_data.store.log_checks import CHECKS
 from recenv.errors import InvalidInput
 from recenv.statistics import Interval
 
@@ -190,7 +190,7 @@ def test_columns_are_explained(log):
     columns = summarize(log)["columns"]
     assert {f"{each['name']}.npy" for each in columns} == set(log.manifest["schema"])
     for each in columns:
-        assert each["meaning"] == COLUMN_MEANINGS[each["name"]]
+        assert each["meaning"] == COLUMNS[each["name"]].meaning
         entry = log.manifest["schema"][f"{each['name']}.npy"]
         assert (each["dtype"], each["shape"], each["bytes"]) == (entry["dtype"], entry["shape"], entry["bytes"])
 

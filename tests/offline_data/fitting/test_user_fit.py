@@ -318,6 +318,14 @@ def test_refusals(logged):
         fit_user_model(log, holdout_fraction=1.0)
     with pytest.raises(InvalidInput, match="did you mean 'profile'"):
         fit_user_model(log, interest="profil")  # type: ignore[arg-type]
-    silent = dataclasses.replace(log, rows={**log.rows, "feedback": np.zeros_like(log.rows["feedback"])})
+    silent = dataclasses.replace(
+        log,
+        rows={
+            name: np.zeros_like(log.rows[name]) if name in ("feedback", "consumed") else log.rows[name]
+            for name in log.rows
+        },
+        sessions={**log.sessions, "event_offsets": np.zeros_like(log.sessions["event_offsets"])},
+        events={name: values[:0] for name, values in log.events.items()},
+    )
     with pytest.raises(InvalidInput, match="0 clicks in"):
         fit_user_model(silent)

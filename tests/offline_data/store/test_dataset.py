@@ -12,7 +12,9 @@ import pytest
 
 from offline_data.collection.collection import collect
 from offline_data.store.atomic_files import write_json
-from offline_data.store.dataset import COLUMN_MEANINGS, FORMAT_VERSION, LoggedDataset, manifest_checksum
+from offline_data.store.columns import COLUMNS
+from offline_data.store.dataset import LoggedDataset
+from offline_data.store.manifest import FORMAT_VERSION, manifest_checksum
 from recenv import Catalog
 from recenv.errors import InvalidInput
 from recenv.world import make_world
@@ -87,7 +89,7 @@ def test_columns_dtypes_and_shapes(small_request, tmp_path, kind):
     assert dataset.action_kind == kind
     files = {str(file.relative_to(dataset.path)) for file in dataset.path.rglob("*") if file.is_file()}
     schema = dataset.manifest["schema"]
-    known = {*COLUMN_MEANINGS, *(f"catalog/{name}" for name in catalog)}
+    known = {*COLUMNS, *(f"catalog/{name}" for name in catalog)}
     assert {name.removesuffix(".npy") for name in schema} <= known
     assert files == {*schema, "manifest.json", "run.json"}
     labels = dataset.open_latent_labels()
@@ -176,7 +178,10 @@ def test_it_is_one_line_in_a_console(whole):
 
 
 def test_a_log_that_was_read_in_has_no_world(path):
-    edit_manifest(path, config=None, source={"kind": "import", "reader": "kuairand"})
+    schema = json.loads((path / "manifest.json").read_text())["schema"]
+    del schema["latent/component.npy"]
+    source = {"kind": "import", "reader": "kuairand"}
+    edit_manifest(path, config=None, world_hash=None, source=source, schema=schema)
     dataset = LoggedDataset.open(path)
     assert not dataset.has_world
     with pytest.raises(InvalidInput, match="was read in by 'kuairand' and has no simulated world; use a log that"):
@@ -307,11 +312,14 @@ def other_dtype(path):
             older_version,
             "manifest.json has format version 1, this RecSession reads version 2; collect the dataset again",
         ),
-        (manifest_without_shapes, "manifest.json lacks num_rows, reward_names; collect the dataset again"),
-        (entry_without_size, "manifest.json does not describe a column by 'rows/step.npy'; it is damaged, collect"),
-        (entry_elsewhere, "manifest.json does not describe a column by '../rows/step.npy'; it is damaged, collect"),
-        (missing_column, "{path}/rows/slate.npy is missing; restore it or collect the dataset again"),
-        (missing_labels, "{path}/latent/component.npy is missing; restore it or collect the dataset again"),
+        (
+            manifest_without_shapes,
+            "{path} contradicts itself: manifest.json lacks num_rows; manifest.json lacks reward_names; `recsession",
+        ),
+        (entry_without_size, "manifest.json does not describe a column by 'rows/step.npy'; `recsession inspect`"),
+        (entry_elsewhere, "manifest.json does not describe a column by '../rows/step.npy'; `recsession inspect`"),
+        (missing_column, "{path}/rows/slate.npy is missing, restore it; `recsession inspect`"),
+        (missing_labels, "{path}/latent/component.npy is missing, restore it; `recsession inspect`"),
         (truncated_column, "rows/feedback.npy has "),
         (truncated_labels, "latent/component.npy has "),
         (empty_column, "{path}/sessions/profile.npy has 0 bytes, the manifest says "),
@@ -345,7 +353,7 @@ def test_a_flipped_bit_is_found_by_verify(path, name):
     assert str(refusal.value).startswith(f"{file} has SHA-256 ")
     with pytest.raises(InvalidInput, match="has SHA-256"):
         LoggedDataset.open(path, verify=True)
-    assert "the file has changed, collect the dataset again" in str(refusal.value)
+    assert "the file has changed, restore it, or collect the dataset again" in str(refusal.value)
 
 
 def test_no_flipped_bit_of_the_manifest_is_read(path):
@@ -365,14 +373,14 @@ def test_a_changed_number_of_the_manifest_is_named(path):
     manifest = json.loads(file.read_text())
     name = manifest["reward_names"][0]
     file.write_text(json.dumps({**manifest, "reward_weights": {**manifest["reward_weights"], name: 9.0}}))
-    with pytest.raises(InvalidInput, match=r"manifest\.json has the checksum .* it has changed, collect the dataset"):
+    with pytest.raises(InvalidInput, match=r"manifest\.json has the checksum .* it has changed; .*collect the dataset"):
         LoggedDataset.open(path)
 
 
 def test_a_file_lost_since_it_was_opened_is_named_by_verify(path):
     dataset = LoggedDataset.open(path)
     (path / "rows" / "step.npy").unlink()
-    with pytest.raises(InvalidInput, match=r"rows/step\.npy is missing; restore it or collect"):
+    with pytest.raises(InvalidInput, match=r"rows/step\.npy is missing, restore it, or collect"):
         dataset.verify()
 
 

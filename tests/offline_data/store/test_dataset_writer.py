@@ -46,6 +46,8 @@ def columns(num_rows=5, slate_size=2):
         "rows/behavior_log_prob": np.full(num_rows, np.nan),
         "sessions/offsets": offsets,
         "sessions/user_id": np.arange(2),
+        "sessions/group_id": np.arange(2),
+        "sessions/episode_id": np.zeros(2, np.int64),
         **consumed_events(slate, feedback, offsets),
     }
 
@@ -53,9 +55,9 @@ def columns(num_rows=5, slate_size=2):
 def test_bytes_are_those_of_numpy(tmp_path):
     arrays = columns() | {
         "catalog/source_id": np.array(["a", "bcd", "", "é"]),
-        "catalog/empty": np.zeros((0, 3), np.float32),
-        "catalog/fortran": np.asfortranarray(np.arange(12.0).reshape(3, 4)),
-        "catalog/strided": np.arange(20)[::3],
+        "catalog/empty": np.zeros((4, 0), np.float32),
+        "catalog/fortran": np.asfortranarray(np.arange(12.0).reshape(4, 3)),
+        "catalog/strided": np.arange(20)[::5],
     }
     log = write_dataset(tmp_path / "log", arrays, FACTS)
     assert [file.name for file in tmp_path.iterdir()] == ["log"]

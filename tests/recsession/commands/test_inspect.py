@@ -15,11 +15,11 @@ from offline_data.collection.corruption import Corruption
 from offline_data.describe.dataset_card import card
 from offline_data.describe.dataset_page import lead, session_charts, write_dataset_page
 from offline_data.describe.dataset_summary import summarize
-from offline_data.describe.log_checks import CHECKS
 from offline_data.describe.number_words import count_text, readable, share_text, typeset
 from offline_data.describe.summary_rows import summary_rows
 from offline_data.dial.quality import mixture_spec
 from offline_data.store.dataset import LoggedDataset
+from offline_data.store.log_checks import CHECKS
 from recsession.cli import main
 from recsession.commands.inspect import Inspect
 from tests.page_parser import PageParser
