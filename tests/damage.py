@@ -1,10 +1,16 @@
-"""Files that something has happened to: a bit flipped, an end cut off, bytes added."""
+"""Files that something has happened to: a bit flipped, an end cut off; datasets that are wrong, but whole."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+
+from offline_data.store.dataset import file_digest
+from offline_data.store.sealed_files import json_checksum
 
 
 def flipped_bits(whole: bytes, count: int, seed: int = 0) -> Iterator[bytes]:
@@ -20,3 +26,19 @@ def cut_or_added_to(whole: bytes) -> Iterator[bytes]:
     """Yield what is empty, foreign, cut at either end or has something added at either end."""
     yield from (b"", b"\n", b"something else\n", whole[:-1], whole[: len(whole) // 2], whole[1:])
     yield from (whole + b"\n", whole + b"\0" * 4096, b"\0" + whole, whole + whole)
+
+
+def alter_manifest(folder: Path, **changes: Any) -> None:
+    """Change fields of a dataset's manifest, with its checksum: as another writer would, not as a disk spoils it."""
+    file = folder / "manifest.json"
+    manifest = {**json.loads(file.read_text()), **changes}
+    file.write_text(json.dumps({**manifest, "checksum": json_checksum(manifest)}))
+
+
+def alter_column(folder: Path, name: str, values: Any) -> None:
+    """Change a column of a dataset, such as "rows/slate", with what its manifest says of it."""
+    file, values = folder / f"{name}.npy", np.asarray(values)
+    np.save(file, values)
+    entry = {"dtype": str(values.dtype), "shape": list(values.shape), "bytes": file.stat().st_size}
+    schema = json.loads((folder / "manifest.json").read_text())["schema"]
+    alter_manifest(folder, schema={**schema, f"{name}.npy": {**entry, "sha256": file_digest(file)}})

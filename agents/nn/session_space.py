@@ -11,7 +11,7 @@ import torch
 from tensordict import TensorDict
 
 from offline_data.store.dataset import LoggedDataset
-from recenv.errors import InvalidInput, require
+from recenv.errors import InvalidInput, require, require_range
 from recenv.families import USER_MODELS
 from recenv.session_config import SessionConfig
 from recenv.world import World, make_world
@@ -51,6 +51,48 @@ class SessionSpace:
     """Which entry of the observation says what the step may show; None where that is every item."""
     session: SessionConfig | None = None
     """The simulated world's config; None for a log that was read in."""
+
+    def __post_init__(self) -> None:
+        require_range("history_length", self.history_length, 1, 4096, integer=True)
+        require_range("num_channels", self.num_channels, 0, 1023, integer=True)
+        require_range("slate_size", self.slate_size, 1, 1024, integer=True)
+        require_range("max_steps", self.max_steps, 1, 2**31 - 1, integer=True)
+        require(
+            isinstance(self.has_profile, bool) and isinstance(self.has_calendar, bool),
+            f"has_profile={self.has_profile!r}, has_calendar={self.has_calendar!r}: pass True or False for each",
+        )
+        require(
+            self.offer in (None, "candidates", "available"),
+            f"offer={self.offer!r} is no entry of an observation; pass None, 'candidates' or 'available'",
+        )
+        for name, values, axes in (("embeddings", self.embeddings, 2), ("popularity", self.popularity, 1)):
+            require(
+                values.ndim == axes
+                and min(values.shape) > 0
+                and values.dtype.kind == "f"
+                and len(values) == len(self.embeddings),
+                f"{name} of the items is {values.dtype} of shape {values.shape}; pass one row of numbers an item",
+            )
+            require(bool(np.isfinite(values).all()), f"{name} of the items holds a number that is not finite; mend it")
+        require(bool((self.popularity >= 0.0).all()), "popularity of the items holds a number below 0; mend it")
+        if self.session is not None:
+            self._require_session(self.session)
+
+    def _require_session(self, config: SessionConfig) -> None:
+        """Refuse sizes that are not those of the space's own world."""
+        catalog, limited = config.catalog, "available" if config.freshness is not None else None
+        said = {
+            "num_items": (self.num_items, catalog.num_items),
+            "embedding_dim": (self.embedding_dim, catalog.embedding_dim),
+            "history_length": (self.history_length, config.history_length),
+            "slate_size": (self.slate_size, config.slate_size),
+            "max_steps": (self.max_steps, config.max_steps),
+            "num_channels": (self.num_channels, len(USER_MODELS.part_of(config.user_model).feedback_names) - 1),
+            "offer": (self.offer, "candidates" if config.num_candidates is not None else limited),
+            "has_profile": (self.has_profile, True),
+        }
+        for name, (own, worlds) in said.items():
+            require(own == worlds, f"{name}={own!r} is not that of the space's own world, {worlds!r}; pass its own")
 
     @staticmethod
     def of_world(world: World) -> SessionSpace:

@@ -11,6 +11,7 @@ from typing import Any, Final
 import numpy as np
 import torch
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
 from agents.families import POLICIES
 from agents.nn.session_space import SessionSpace
@@ -27,6 +28,10 @@ from recenv.session_config import SessionConfig
 FORMAT_VERSION: Final = 2
 _KIND: Final = "policy"
 _REMEDY: Final = "train one with `recsession train`"
+_SEEN: Final = ("embeddings", "popularity")
+_PARTS: Final = {"header", "weights", "items"}
+_MAKERS: Final = {"empty", "zeros", "ones", "full", "rand", "randn", "arange", "eye", "tensor"}
+_SPARE_NUMBERS: Final = 1 << 22
 
 
 def save_policy(path: Path, policy: Policy) -> None:
@@ -46,7 +51,7 @@ def save_policy(path: Path, policy: Policy) -> None:
     )
     space, session = policy.space, policy.space.session
     facts = {field.name: getattr(space, field.name) for field in fields(space)}
-    items = {name: facts.pop(name) for name in ("embeddings", "popularity")}
+    items = {name: facts.pop(name) for name in _SEEN}
     facts["session"] = None if session is None else session.to_dict(paths=False)
     if session is not None and session.items is not None:
         items = session.items.arrays()
@@ -74,27 +79,32 @@ def load_policy(path: str | Path, device: str = "cpu", *, allow_imports: Iterabl
     require(path.exists(), f"policy file {path} does not exist; {_REMEDY}")
     content = load_tensors(path, _KIND, _REMEDY)
     try:
+        require(content.keys() == _PARTS, f"it holds {', '.join(map(str, content))}")
         header = parse_json(content["header"], "its header")
         require(
             header["format"] == FORMAT_VERSION,
             f"its format is {header['format']!r}, not {FORMAT_VERSION}; {_REMEDY}",
         )
         items = {name: _as_column(name, values) for name, values in content["items"].items()}
-        facts = header["space"] | {name: items[name] for name in ("embeddings", "popularity")}
-        with reading(path, allow_imports):
+        facts = header["space"] | {name: items[name] for name in _SEEN}
+        plain, weights = header["policy"], content["weights"]
+        dtype = _check_weights(weights)
+        room = 4 * sum(values.numel() for values in (*weights.values(), *content["items"].values()))
+        with reading(path, allow_imports), _Room(room + _SPARE_NUMBERS):
+            own = None
             if facts["session"] is not None:
                 own = Catalog(**items) if "items" in facts["session"] else None
                 facts["session"] = SessionConfig.from_dict(facts["session"], items=own)
-                facts.setdefault("max_steps", facts["session"].max_steps)
             require(
-                "max_steps" in facts,
-                "it does not say of how many steps `clock` is a share, as an older RecSession wrote it; train one on "
-                "the log again",
+                own is not None or items.keys() == set(_SEEN),
+                "it holds items of somebody's own, and says nothing of it",
             )
-            policy = make_policy(SessionSpace(**facts), from_plain(POLICIES, header["policy"] | changes))
-        floating = [values.dtype for values in content["weights"].values() if values.is_floating_point()]
-        policy.to(floating[0])
-        _take_weights(policy, content["weights"])
+            told = as_json(to_plain(from_plain(POLICIES, plain), POLICIES))
+            require(told == plain, f"its config lacks or adds something to that of a {told['name']} policy")
+            space = SessionSpace(**facts)
+            policy = make_policy(space, from_plain(POLICIES, plain | changes))
+        policy.to(dtype)
+        _take_weights(policy, weights)
     except InvalidInput as error:
         raise InvalidInput(f"{path} is not a policy file that can be read: {error}") from error
     except Exception as error:
@@ -114,6 +124,36 @@ def _as_column(name: str, values: Tensor) -> np.ndarray:
     """Return what `_as_tensor` was given."""
     array = values.numpy()
     return array.view(f"<U{array.shape[1]}").reshape(-1) if name in TEXTS and array.ndim == 2 else array
+
+
+class _Room(TorchFunctionMode):
+    """Refuses to make tensors of more numbers, all together, than a file has: its config may ask for any sizes.
+
+    Args:
+        left: how many numbers may be made.
+    """
+
+    def __init__(self, left: int) -> None:
+        super().__init__()
+        self.left = left
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Count what is made; memory is taken when it is first written, which is later."""
+        made = func(*args, **(kwargs or {}))
+        if isinstance(made, Tensor) and getattr(func, "__name__", "") in _MAKERS:
+            self.left -= made.numel()
+            require(self.left >= 0, "its config asks for networks far larger than its weights")
+        return made
+
+
+def _check_weights(weights: dict[str, Tensor]) -> torch.dtype:
+    """Return the one dtype of a policy's weights, or refuse them."""
+    floating = [values for values in weights.values() if values.is_floating_point()]
+    dtypes = {values.dtype for values in floating}
+    require(len(dtypes) == 1, f"its weights are of {len(dtypes)} kinds of floats, not of one")
+    for name, values in weights.items():
+        require(bool(torch.isfinite(values).all()), f"its weight {name} holds a number that is not finite")
+    return dtypes.pop()
 
 
 def _take_weights(policy: Policy, weights: dict[str, Tensor]) -> None:

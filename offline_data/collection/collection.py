@@ -51,6 +51,7 @@ from recenv.session_config import SessionConfig
 from recenv.world import World, make_world
 
 SESSIONS_PER_RANGE: Final = 4096
+_CHAINED: Final = {"sessions/offsets", "sessions/event_offsets"}
 
 
 @dataclass(frozen=True)
@@ -147,6 +148,7 @@ def collect(
         units = [_RangeUnit(writer, sessions) for sessions in writer.request.ranges()]
         run_units(units, workers=workers, folder=partial, progress=progress)
         _join(partial / "whole", writer, workers)
+        LoggedDataset.open(partial / "whole")  # a range that somebody has altered is found before it has a place
         place_folder(partial / "whole", path)
         shutil.rmtree(partial, ignore_errors=True)  # another process may be looking in
     return LoggedDataset.open(path)
@@ -269,6 +271,15 @@ class RangeWriter:
             temporary.replace(file)
 
 
+def manifest_request(request: LogRequest) -> dict[str, Any]:
+    """Return a request as the manifest of its dataset holds it.
+
+    Raises:
+        InvalidInput: for a behavior that the world refuses.
+    """
+    return as_json(_pinned(request).to_dict())
+
+
 def _pinned(request: LogRequest) -> LogRequest:
     return replace(request, behavior=pinned_spec(request.config, request.behavior))
 
@@ -285,8 +296,8 @@ def _finished(path: Path, partial: Path, request: LogRequest, progress: Progress
     _require_dataset(path)
     dataset = LoggedDataset.open(path)
     source, quality = dataset.manifest["source"], as_json(request.quality)
-    there = {**source["request"], "quality": dataset.manifest["quality"]} if "request" in source else None
-    plain = {**as_json(_pinned(request).to_dict()), "quality": quality}
+    there = {**source["request"], "quality": dataset.manifest.get("quality")} if "request" in source else None
+    plain = {**manifest_request(request), "quality": quality}
     require(
         there == plain,
         f"{path} holds a dataset of another request{first_difference(there, plain)}; choose another --out or remove it",
@@ -378,8 +389,13 @@ class _RangeUnit:
 def _join(whole: Path, writer: RangeWriter, workers: int) -> None:
     request, world, plain = writer.request, writer.world, writer.plain
     parts = [part for sessions in request.ranges() for part in writer.parts(sessions)]
+    kinds = [{name: (array.dtype, array.shape[1:]) for name, array in part.items()} for part in parts]
+    require(
+        all(kind == kinds[0] and kind.keys() >= _CHAINED for kind in kinds),
+        f"{writer.partial} holds ranges of different columns; remove it and run the same command again",
+    )
     columns: dict[str, Any] = {name: [part[name] for part in parts] for name in parts[0]}
-    for name in ("sessions/offsets", "sessions/event_offsets"):
+    for name in sorted(_CHAINED):
         columns[name] = chained_offsets(columns[name])
     columns |= {f"catalog/{name}": values for name, values in world.catalog.arrays().items()}
     facts = {

@@ -26,7 +26,6 @@ from offline_data.ranking.ranking import gaussian_log_prob
 from offline_data.store.columns import COLUMNS, LATENT_LABELS
 from offline_data.store.dataset import LoggedDataset
 from offline_data.store.session_blocks import SessionBlock, session_blocks
-from recenv.errors import require
 from recenv.families import USER_MODELS
 
 NUM_TOP_ITEMS: Final = 10
@@ -157,18 +156,12 @@ def time_range(dataset: LoggedDataset) -> dict[str, float] | None:
 def _session_distribution(
     dataset: LoggedDataset, values: Callable[[SessionBlock], np.ndarray], *, whole: bool = False
 ) -> dict[str, Any]:
-    def finite() -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    def by_user() -> Iterator[tuple[np.ndarray, np.ndarray]]:
         for block in session_blocks(dataset):
-            each, user = values(block), np.asarray(dataset.sessions["user_id"][block.sessions])
-            sound = np.isfinite(each)
-            yield each[sound], user[sound]
+            yield values(block), np.asarray(dataset.sessions["user_id"][block.sessions])
 
-    require(
-        any(len(each) for each, _ in finite()),
-        f"{dataset.path} has no session whose rewards are finite; mend its reward column and import it again",
-    )
-    distribution = Distribution.of(lambda: (each for each, _ in finite()), whole=whole)
-    interval = clustered_interval(finite, _num_users(dataset))
+    distribution = Distribution.of(lambda: (each for each, _ in by_user()), whole=whole)
+    interval = clustered_interval(by_user, _num_users(dataset))
     return {**distribution.as_dict(), "interval": interval.as_dict()}
 
 

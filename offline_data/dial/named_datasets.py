@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import Final
 
 from offline_data.behavior.base import ActionKind
-from offline_data.collection.collection import LogRequest, collect
-from offline_data.dial.target_score import at_fraction, at_target_score
+from offline_data.collection.collection import LogRequest, collect, manifest_request
+from offline_data.dial.quality import as_spec
+from offline_data.dial.target_score import at_fraction, at_target_score, dial_request
 from offline_data.store.dataset import LoggedDataset
 from recenv.envs.registration import model_variants
 from recenv.errors import InvalidInput, require
@@ -94,13 +95,34 @@ class NamedDataset:
         Args:
             progress: called with the number of sessions of each batch that is played.
         """
-        seed = int.from_bytes(hashlib.sha256(self.name.encode()).digest()[:8], "big") >> 1
-        log = LogRequest(self.config, action_kind=ACTION_KIND, num_sessions=NUM_SESSIONS, dataset_seed=seed)
+        log = self._log
         if self.level == MEDIUM:
             log = at_target_score(log, MEDIUM_TARGET_SCORE, self.noise, progress=progress)
         else:
             log = at_fraction(log, GOOD_FRACTIONS[self.level], self.noise, progress=progress)
         return replace(log, quality={**(log.quality or {}), "dataset": self.name})
+
+    def fits(self, dataset: LoggedDataset) -> bool:
+        """Return whether a dataset was collected by what `request` returns, but for what is measured for that.
+
+        Args:
+            dataset: of a simulated world.
+        """
+        quality = dataset.manifest.get("quality") or {}
+        fraction = GOOD_FRACTIONS.get(self.level, quality.get("good_fraction"))
+        if fraction is None or "request" not in dataset.manifest["source"]:
+            return False
+        request = dial_request(self._log, fraction, self.noise)
+        target = MEDIUM_TARGET_SCORE if self.level == MEDIUM else None
+        told = {"noise": as_spec(self.noise), "good_fraction": fraction, "target_score": target}
+        same = all(quality.get(name) == value for name, value in told.items())
+        return same and dataset.manifest["source"]["request"] == manifest_request(request)
+
+    @property
+    def _log(self) -> LogRequest:
+        """What is logged, but for who acts."""
+        seed = int.from_bytes(hashlib.sha256(self.name.encode()).digest()[:8], "big") >> 1
+        return LogRequest(self.config, action_kind=ACTION_KIND, num_sessions=NUM_SESSIONS, dataset_seed=seed)
 
 
 @cache
@@ -168,8 +190,12 @@ def load_named(
         there = (dataset.manifest.get("quality") or {}).get("dataset")
         require(there == name, f"{path} holds {there or 'a dataset without a name'}, not {name}; choose another --out")
         require(
-            dataset.manifest["world_hash"] == named.config.world_hash(),
+            dataset.manifest.get("world_hash") == named.config.world_hash(),
             f"{path} was collected in a world that is no longer that of {name}; remove it and collect it again",
+        )
+        require(
+            named.fits(dataset),
+            f"{path} has the name {name}, and was collected otherwise; remove it and collect it again",
         )
     else:
         dataset = collect(path, named.request(progress), workers=workers, progress=progress)

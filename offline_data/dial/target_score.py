@@ -110,6 +110,19 @@ def at_target_score(
     return dial.setting(good_fraction, target_score=target_score)
 
 
+def dial_request(
+    request: LogRequest,
+    good_fraction: float,
+    noise: Spec | str,
+    *,
+    mixing: str = "step",
+    expert: Spec | str | None = None,
+) -> LogRequest:
+    """Return the request with the dial at a good fraction; nothing is measured for it. See `at_fraction`."""
+    good = in_world(request.config, as_spec(expert or WORLD_EXPERT))
+    return replace(request, behavior=mixture_spec(good_fraction, as_spec(noise), mixing, expert=good))
+
+
 @dataclass
 class _Dial:
     """A log whose behavior is a mixture of expert and noise, by its good fraction; see `at_fraction`."""
@@ -162,8 +175,7 @@ class _Dial:
         return replace(self._at(good_fraction), quality=quality)
 
     def _at(self, good_fraction: float) -> LogRequest:
-        behavior = mixture_spec(good_fraction, self.noise, self.mixing, expert=self.expert)
-        return replace(self.request, behavior=behavior)
+        return dial_request(self.request, good_fraction, self.noise, mixing=self.mixing, expert=self.expert)
 
 
 def _nearest(

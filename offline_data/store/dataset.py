@@ -14,7 +14,7 @@ latent/component.npy   which component of a mixture acted: for diagnosis only, o
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -84,11 +84,7 @@ class LoggedDataset:
         """
         dataset, faults = LoggedDataset.look_into(path, allow_imports=allow_imports)
         if dataset is None or faults:
-            told, more = "; ".join(faults[:_MOST_TOLD]), len(faults) - _MOST_TOLD
-            rest = f"; and {more} more" if more > 0 else ""
-            raise InvalidInput(
-                f"{path} contradicts itself: {told}{rest}; `recsession inspect` lists it all, collect the dataset again"
-            )
+            raise contradicting(path, faults)
         if verify:
             dataset.verify()
         return dataset
@@ -313,7 +309,8 @@ class LoggedDataset:
             InvalidInput: naming the contradictions, of `log_checks.CHECKS`.
         """
         wrong = self.contradicting_values()
-        require(not wrong, f"{self.path} contradicts itself: {'; '.join(wrong)}; collect the dataset again")
+        if wrong:
+            raise contradicting(self.path, wrong)
 
     def contradicting_values(self) -> list[str]:
         """Return how many values contradict one another and how, for each way in which they do; see `require_sound`."""
@@ -351,6 +348,20 @@ class LoggedDataset:
                 fault = f"{file} has SHA-256 {digest[:12]}..., {said}; the file has changed, restore it"
             if fault is not None:
                 yield fault
+
+
+def contradicting(path: str | Path, faults: Sequence[str]) -> InvalidInput:
+    """Return the error for a dataset that contradicts itself.
+
+    Args:
+        path: the folder.
+        faults: a sentence for each contradiction; the first few are told.
+    """
+    told, more = "; ".join(faults[:_MOST_TOLD]), len(faults) - _MOST_TOLD
+    rest = f"; and {more} more" if more > 0 else ""
+    return InvalidInput(
+        f"{path} contradicts itself: {told}{rest}; `recsession inspect` lists it all, collect the dataset again"
+    )
 
 
 def file_digest(path: Path) -> str:

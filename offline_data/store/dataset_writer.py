@@ -19,7 +19,8 @@ import numpy as np
 
 from offline_data.store.atomic_files import make_folder, new_folder, unwritable, write_json
 from offline_data.store.dataset import LoggedDataset
-from offline_data.store.manifest import FORMAT, FORMAT_VERSION, manifest_checksum
+from offline_data.store.manifest import FORMAT, FORMAT_VERSION
+from offline_data.store.sealed_files import json_checksum
 from offline_data.store.stored_arrays import ShiftedOffsets, StoredArray, as_bytes
 
 _BYTES_AT_ONCE: Final = 1 << 22
@@ -72,7 +73,7 @@ def fill_folder(
         "versions": versions(),
         "schema": schema,
     }
-    manifest["checksum"] = manifest_checksum(manifest)
+    manifest["checksum"] = json_checksum(manifest)
     write_json(folder / "manifest.json", manifest)
     run = {"finished": time.time(), "host": platform.node(), "python": platform.python_version()}
     write_json(folder / "run.json", run)

@@ -6,7 +6,6 @@ allocated, imported or played by what it says before it is looked at here.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import re
@@ -19,6 +18,7 @@ import numpy as np
 from offline_data.behavior.base import ACTION_KINDS
 from offline_data.collection.corruption import Corruption
 from offline_data.store.columns import LATENT_LABELS, NEEDED
+from offline_data.store.sealed_files import json_checksum
 from recenv.errors import InvalidInput, require
 from recenv.families import PIECES, USER_MODELS
 from recenv.json_text import read_json
@@ -34,12 +34,6 @@ _DIGEST: Final = re.compile(r"[0-9a-f]{64}")
 _REQUEST: Final = ("config", "behavior", "action_kind", "num_sessions", "dataset_seed", "group_size", "corruption")
 _SPECS: Final = ("expert", "noise")
 _RETURNS: Final = ("expert_return", "noise_return")
-
-
-def manifest_checksum(manifest: Mapping[str, Any]) -> str:
-    """Return the SHA-256 of what a manifest says besides its own checksum, 64 hex digits."""
-    said = {name: value for name, value in manifest.items() if name != "checksum"}
-    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
 
 
 def read_manifest(path: Path) -> dict[str, Any]:
@@ -172,7 +166,7 @@ _OPTIONAL: Final = {"world_hash": None, "quality": None, "versions": {}}
 
 def checksum_faults(manifest: Mapping[str, Any]) -> Iterator[str]:
     """Yield that a manifest is not as it was written, if it is not."""
-    found = manifest_checksum(manifest)
+    found = json_checksum(manifest)
     if found != manifest.get("checksum"):
         said = str(manifest.get("checksum"))[:12]
         yield f"manifest.json has the checksum {found[:12]}... and says {said}...: it has changed"

@@ -7,13 +7,15 @@ what has changed by chance, not of who wrote it: what a sealed file says is chec
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
-from offline_data.store.atomic_files import replacing
+from offline_data.store.atomic_files import replacing, write_json
 from recenv.errors import InvalidInput, require
+from recenv.json_text import read_json
 
 _DIGITS: Final = 64
 
@@ -81,6 +83,39 @@ def read_sealed(path: Path, kind: str, remedy: str) -> memoryview:
         f"{path} has the SHA-256 {digest[:12]}..., and its seal says {found[:12]}...: it has changed; {remedy}",
     )
     return memoryview(contents)
+
+
+def json_checksum(values: Mapping[str, Any]) -> str:
+    """Return the SHA-256 of what an object says besides its own checksum, 64 hex digits."""
+    said = {name: value for name, value in values.items() if name != "checksum"}
+    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
+
+
+def write_sealed_json(path: Path, values: Mapping[str, Any]) -> None:
+    """Write an object as JSON, with its `checksum` in it, atomically.
+
+    Raises:
+        InvalidInput: if the file cannot be written.
+    """
+    write_json(path, {**values, "checksum": json_checksum(values)})
+
+
+def read_sealed_json(path: Path, remedy: str) -> dict[str, Any]:
+    """Return the object that `write_sealed_json` wrote.
+
+    Args:
+        path: the file.
+        remedy: ends the refusal's sentence.
+
+    Raises:
+        InvalidInput: if the file is missing or damaged, or says something else than it did.
+    """
+    require(path.is_file(), f"{path} is missing, or is no file; {remedy}")
+    values = read_json(path, remedy=remedy, non_finite=True)
+    require(isinstance(values, dict) and "checksum" in values, f"{path} has no checksum of its own; {remedy}")
+    said = values.pop("checksum")
+    require(json_checksum(values) == said, f"{path} has changed since it was written; {remedy}")
+    return values
 
 
 def _seal(kind: str, digest: str) -> bytes:

@@ -6,6 +6,8 @@ NumPy's .npz would do but for its speed: collection writes and reads every row o
 from __future__ import annotations
 
 import json
+import math
+import operator
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +20,7 @@ from recenv.errors import InvalidInput
 from recenv.json_text import parse_json
 
 _BUFFER_BYTES: Final = 1 << 19
+_LONGEST_LINE: Final = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -43,15 +46,19 @@ class StoredArray:
             InvalidInput: if the file is damaged or cut.
         """
         with file.open("rb") as stream:
-            line = stream.readline()
+            line = stream.readline(_LONGEST_LINE)
         checksum, _, text = line.partition(b" ")
         if checksum != b"%08x" % zlib.crc32(text):
             raise _damaged(file)
         arrays, offset = {}, len(line)
-        for name, (kind, shape, crc) in parse_json(text, str(file)).items():
-            array = StoredArray(file, offset, np.dtype(kind), tuple(shape), crc)
-            arrays[name] = array
-            offset += array.num_bytes
+        try:
+            for name, (kind, shape, crc) in parse_json(text, str(file)).items():
+                array = StoredArray(file, offset, np.dtype(kind), tuple(map(operator.index, shape)), crc)
+                whole = array.dtype.kind in "biufSU" and min(array.shape) >= 0
+                arrays[name] = array
+                offset += array.num_bytes if whole else math.nan
+        except (InvalidInput, AttributeError, TypeError, ValueError) as error:
+            raise _damaged(file) from error
         if file.stat().st_size != offset:
             raise _damaged(file)
         return arrays
@@ -59,7 +66,7 @@ class StoredArray:
     @property
     def num_bytes(self) -> int:
         """Bytes of its elements."""
-        return int(np.prod(self.shape, dtype=np.int64)) * self.dtype.itemsize
+        return math.prod(self.shape) * self.dtype.itemsize
 
     def chunks(self) -> Iterator[memoryview]:
         """Yield the bytes, piece after piece, in one buffer: each is gone when the next is asked for.

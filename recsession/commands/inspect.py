@@ -17,8 +17,8 @@ from offline_data.describe.dataset_summary import summarize
 from offline_data.describe.summary_rows import summary_rows
 from offline_data.dial.quality import as_spec, precise_reference
 from offline_data.store.atomic_files import claimed_file
-from offline_data.store.dataset import LoggedDataset
-from recenv.errors import require, shown
+from offline_data.store.dataset import LoggedDataset, contradicting
+from recenv.errors import shown
 from recenv.registry import reading
 from recsession.lines import say
 from recsession.policy_names import given_behavior
@@ -85,9 +85,8 @@ class Inspect:
             found += log.changed_files() if self.verify else []
         for sentence in found:
             print(shown(sentence))
-        told = f"{self.dataset} contradicts itself, in {len(found)} ways that are listed"
-        require(not found, f"{told}; collect the dataset again")
-        assert log is not None
+        if log is None or found:
+            raise contradicting(self.dataset, found)
         return log
 
 

@@ -24,8 +24,8 @@ from offline_data.behavior.base import WORLD_EXPERT
 from offline_data.collection.collection import LogRequest, collect
 from offline_data.dial.quality import Reference, mixture_spec
 from offline_data.ope.base import estimate
-from offline_data.store.atomic_files import write_json
 from offline_data.store.dataset import LoggedDataset
+from offline_data.store.sealed_files import read_sealed_json, write_sealed_json
 from offline_data.units import Progress
 from recenv.session_config import SessionConfig
 from recenv.statistics import Interval
@@ -81,10 +81,18 @@ class LearningUnit:
         """Return whether the result is there."""
         return self.result_file.exists()
 
+    def result(self) -> dict[str, Any]:
+        """Return the result.
+
+        Raises:
+            InvalidInput: if its file is damaged.
+        """
+        return read_sealed_json(self.result_file, "remove it, and run the same command again to find it anew")
+
     def run(self, progress: Progress) -> None:
         """Do the work and write the result file."""
         work = {PREPARE: self._prepare, CEILING: self._ceiling}.get(self.name, self._learn_and_judge)
-        write_json(self.result_file, work(progress))
+        write_sealed_json(self.result_file, work(progress))
 
     @property
     def _settings(self) -> dict[str, Any]:

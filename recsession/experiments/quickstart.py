@@ -15,9 +15,9 @@ from agents.training.trainer import check_device
 from offline_data.dial.quality import Reference, reference_returns
 from offline_data.store.atomic_files import write_json
 from offline_data.store.folder_claim import FolderClaim
+from offline_data.store.sealed_files import read_sealed_json, write_sealed_json
 from offline_data.units import run_units
 from recenv.errors import InvalidInput, require_range
-from recenv.json_text import read_json
 from recenv.session_config import SessionConfig
 from recenv.world import make_world
 from recsession.experiments.comparison import Comparison
@@ -76,16 +76,19 @@ def run_quickstart(request: Quickstart) -> dict[str, Any]:
     with claim.alone() as going_on:
         reference = _reference(request, going_on=going_on)  # what it refuses leaves the folder as it was
         claim.begin()
-        write_json(request.out / "reference.json", reference.as_dict())
+        write_sealed_json(request.out / "reference.json", reference.as_dict())
         names = (PREPARE, *request.methods, CEILING)
         units = [request.unit(reference, seed, name) for seed in request.seeds for name in names]
         with tqdm(total=sum(unit.cost for unit in units), unit="step", smoothing=0.05, mininterval=0.5) as bar:
             workers = request.workers if request.device == "cpu" else 1
             show = bar.set_description
             run_units(units, workers=workers, folder=request.out, progress=bar.update, describe=show)
-        results = _results(request, reference)
-        write_json(request.out / "results.json", results)
-        write_report(results, request.out / "report.html")
+        try:
+            results = _results(request, reference)
+            write_json(request.out / "results.json", results)
+            write_report(results, request.out / "report.html")
+        except (KeyError, TypeError, IndexError, AttributeError) as error:  # of results that are whole, but not ours
+            raise InvalidInput(f"{request.out} holds results of something else ({error!r}); {remedy}") from error
     say(*format_table(results).splitlines())
     say(f"report: {request.out / 'report.html'}")
     return results
@@ -95,10 +98,11 @@ def _reference(request: Quickstart, *, going_on: bool) -> Reference:
     """Return the reference, stored or measured."""
     stored = request.out / "reference.json"
     if going_on and stored.exists():
+        values = read_sealed_json(stored, "pass --fresh to start over")
         try:
-            return Reference.of(read_json(stored))
-        except (ValueError, KeyError) as error:
-            raise InvalidInput(f"{stored} is damaged ({error}); pass --fresh to start over") from error
+            return Reference.of(values)
+        except (ValueError, KeyError, TypeError) as error:
+            raise InvalidInput(f"{stored} holds no references ({error}); pass --fresh to start over") from error
     sessions = max(2 * request.num_evaluation_sessions, 100)
     return reference_returns(
         make_world(SessionConfig()), request.noise, "proto", num_sessions=sessions, seed=request.seed
@@ -116,8 +120,7 @@ def seed_interval(values: list[float]) -> dict[str, Any]:
 
 def _results(request: Quickstart, reference: Reference) -> dict[str, Any]:
     def read(name: str) -> list[dict[str, Any]]:
-        files = [request.unit(reference, seed, name).result_file for seed in request.seeds]
-        return [read_json(file, remedy="pass --fresh to start over", non_finite=True) for file in files]
+        return [request.unit(reference, seed, name).result() for seed in request.seeds]
 
     def over_seeds(units: list[dict[str, Any]]) -> dict[str, Any]:
         keys = ("normalized_score", "normalized_score_sampled")

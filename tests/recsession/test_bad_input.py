@@ -154,7 +154,7 @@ NEAREST = "did you mean "
         ("inspect {tmp}/absent", ["dataset folder {tmp}/absent does not exist", "recsession collect --out"]),
         ("inspect {tmp}/foreign", ["{tmp}/foreign is not a RecSession dataset (no manifest.json)"]),
         ("inspect {tmp}/other_format", ["other_format/manifest.json has format 'parquet', not 'recsession-log'"]),
-        ("inspect {tmp}/truncated", ["truncated/rows/proto.npy has", "it is damaged, collect again"]),
+        ("inspect {tmp}/truncated", ["truncated/rows/proto.npy has", "collect the dataset again"]),
         ("inspect {tmp}/changed", ["changed/rows/proto.npy has SHA-256", "the file has changed"]),
         ("train bc --log {tmp}/absent --out {tmp}/new", ["dataset folder {tmp}/absent does not exist"]),
         ("train bc --log {tmp}/truncated --out {tmp}/new", ["truncated/rows/proto.npy has"]),

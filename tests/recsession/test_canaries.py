@@ -28,7 +28,7 @@ from offline_data import LoggedDataset
 from offline_data.collection.collection import LogRequest
 from offline_data.interop.minari import MANIFEST_KEY, export_minari
 from offline_data.interop.minari_import import import_minari
-from offline_data.store.dataset import manifest_checksum
+from offline_data.store.dataset import json_checksum
 from recenv import InvalidInput, SessionConfig, make_world
 from recsession.cli import main
 
@@ -152,7 +152,7 @@ def test_manifests_do_not_import(sang, made, tmp_path, capsys, way, value):
         }
         value = {**(manifest["quality"] or {}), **ends, **value}
     set_in(manifest, way, value)
-    manifest["checksum"] = manifest_checksum(manifest)
+    manifest["checksum"] = json_checksum(manifest)
     (log / "manifest.json").write_text(json.dumps(manifest))
     commands = [
         "inspect LOG --html page.html",
@@ -201,7 +201,7 @@ def test_pickles_do_not_sing(sang, made, tmp_path):
     np.save(log / "rows" / "step.npy", objects)
     manifest["schema"]["rows/step.npy"] |= {"dtype": "object", "shape": [1]}
     manifest["schema"]["rows/step.npy"]["bytes"] = (log / "rows" / "step.npy").stat().st_size
-    manifest["checksum"] = manifest_checksum(manifest)
+    manifest["checksum"] = json_checksum(manifest)
     (log / "manifest.json").write_text(json.dumps(manifest))
     for file in run.iterdir():
         if file.name in ("policy", "checkpoint"):

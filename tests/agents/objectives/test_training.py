@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import shutil
 
-import numpy as np
 import pytest
 import torch
 
@@ -20,6 +19,7 @@ from offline_data.store.dataset import LoggedDataset
 from recenv.testing.contract import examples_of
 from recenv.world import make_world
 from tests.agents.objectives.objective_cases import every_objective, every_other_pair, every_pair
+from tests.damage import alter_column
 
 _CLONING_STEPS = 20  # instead of half of the run
 
@@ -88,7 +88,7 @@ def test_it_does_not_see_the_latent_labels(name, tmp_path):
     config, folder = TrainerConfig(20, 32, log_interval=10, policy=case.policy), tmp_path / "log"
     labels = case.log.open_latent_labels()
     shutil.copytree(case.log.path, folder)
-    np.save(folder / LATENT_LABELS, 1 - labels)
+    alter_column(folder, LATENT_LABELS.removesuffix(".npy"), 1 - labels)
     others = LoggedDataset.open(folder)
     assert (others.open_latent_labels() != labels).all()
     expected, found = (train(log, case.scores, name, own, config).actor.state_dict() for log in (case.log, others))

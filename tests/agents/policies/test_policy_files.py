@@ -186,17 +186,6 @@ def test_codes_that_the_items_do_not_have_now_are_refused(tmp_path):
         load_policy(file)
 
 
-def test_what_the_clock_is_a_share_of_follows_from_the_world_where_an_older_file_does_not_say_it(tmp_path):
-    content = torch.load(saved("gaussian", tmp_path), weights_only=True)
-    header = json.loads(content["header"])
-    assert header["space"].pop("max_steps") == 6
-    older = rewritten(tmp_path / "older", content, header=json.dumps(header))
-    assert load_policy(older).space.max_steps == 6
-    header["space"]["session"] = None
-    with pytest.raises(InvalidInput, match="it does not say of how many steps `clock` is a share, as an older Rec"):
-        load_policy(rewritten(tmp_path / "imported", content, header=json.dumps(header)))
-
-
 def test_missing_files_are_refused(tmp_path):
     for missing, why in ((tmp_path / "missing", "does not exist"), (tmp_path, "is no file")):
         with pytest.raises(InvalidInput, match=f"{why}; train one with `recsession train`"):

@@ -137,8 +137,9 @@ def test_a_foreign_log_claims_no_license_and_no_simulator(foreign_log):
 
 
 def test_a_contradiction_is_told(foreign_log):
-    text = card(foreign_log(rows__shown=np.array([[0], [1], [1], [1], [1], [1], [1]], np.bool_)))
-    assert "It contradicts itself: 1 positions with feedback that were not shown." in text
+    log = foreign_log()
+    vars(log)["contradictions"] = {**log.contradictions, "items_shown_twice": 1}
+    assert "It contradicts itself: 1 shown positions whose item stands at an earlier position too." in card(log)
 
 
 def test_equal_datasets_have_equal_cards(log, small_request, tmp_path):

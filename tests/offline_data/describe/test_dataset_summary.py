@@ -16,7 +16,7 @@ from offline_data.describe.dataset_summary import policy_name, summarize
 from offline_data.describe.streamed_statistics import QUANTILES
 from offline_data.dial.quality import mixture_spec
 from offline_data.ranking.ranking import gaussian_log_prob
-from offline_data.store import session_blocks
+from offline_data.store import log_checks, session_blocks
 from offline_data.store.columns import COLUMNS
 from offline_data.store.log_checks import CHECKS
 from recenv.errors import InvalidInput
@@ -203,6 +203,7 @@ def test_summary_is_plain_json(log):
 def test_memory_does_not_grow_with_the_rows(log, monkeypatch):
     """No reading of a column of rows is longer than the longest session, where blocks hold one session."""
     monkeypatch.setattr(session_blocks, "ROWS_AT_ONCE", 1)
+    monkeypatch.setattr(log_checks, "_ROWS_AT_ONCE", 1)
     longest = int(np.diff(log.offsets).max())
     read: list[int] = []
 
@@ -296,16 +297,11 @@ def test_overlap_of_a_foreign_log(foreign_log):
     assert found["uniform"]["sessions"] == pytest.approx(whole.sum() ** 2 / (whole**2).sum())
 
 
-def test_sessions_with_a_number_that_is_none_are_left_out(foreign_log):
-    found = summarize(foreign_log(rows__reward_vector=np.array([[0], [0], [np.inf], [1], [1], [1], [1]], np.float32)))
-    assert found["session_return"]["count"] == 3
-    assert found["session_length"]["count"] == 4
-
-
-def test_a_log_without_a_finite_return_is_refused(foreign_log):
-    log = foreign_log(rows__reward_vector=np.full((7, 1), np.nan, np.float32))
-    with pytest.raises(InvalidInput, match="no session whose rewards are finite; mend its reward column"):
-        summarize(log)
+def test_a_log_that_contradicts_itself_is_refused(log):
+    reward = np.array(log.rows["reward_vector"])
+    reward[3] = np.nan
+    with pytest.raises(InvalidInput, match=f"contradicts itself: 1 {CHECKS['numbers_not_finite']}; "):
+        summarize(replace(log, rows={**log.rows, "reward_vector": reward}))
 
 
 def test_policies_are_named_with_their_options():

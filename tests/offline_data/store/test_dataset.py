@@ -11,13 +11,14 @@ import numpy as np
 import pytest
 
 from offline_data.collection.collection import collect
-from offline_data.store.atomic_files import write_json
 from offline_data.store.columns import COLUMNS
 from offline_data.store.dataset import LoggedDataset
-from offline_data.store.manifest import FORMAT_VERSION, manifest_checksum
+from offline_data.store.manifest import FORMAT_VERSION
+from offline_data.store.sealed_files import json_checksum
 from recenv import Catalog
 from recenv.errors import InvalidInput
 from recenv.world import make_world
+from tests.damage import alter_manifest
 
 NUM_SESSIONS, NUM_ITEMS, SLATE_SIZE, DIM, CHANNELS, REWARDS = 40, 12, 3, 3, 3, 3
 
@@ -36,14 +37,9 @@ def path(whole, tmp_path):
     return shutil.copytree(whole, tmp_path / "log")
 
 
-def edit_manifest(path, **changes):
-    file = path / "manifest.json"
-    write_json(file, sealed({**json.loads(file.read_text()), **changes}))
-
-
 def sealed(manifest):
     """With the checksum of what it says: as another writer would make it, not as a disk would spoil it."""
-    return {**manifest, "checksum": manifest_checksum(manifest)}
+    return {**manifest, "checksum": json_checksum(manifest)}
 
 
 # --- what is in it
@@ -125,7 +121,7 @@ def test_manifest_tells_what_was_asked_and_where_it_came_from(whole, small_reque
 
 
 def test_reward_weights_of_the_manifest_are_the_rewards(path):
-    edit_manifest(path, reward_weights={"click": 100.0, "watch_minutes": 10.0, "like": -1.0})
+    alter_manifest(path, reward_weights={"click": 100.0, "watch_minutes": 10.0, "like": -1.0})
     dataset = LoggedDataset.open(path)
     vector = np.asarray(dataset.rows["reward_vector"], np.float64)
     assert vector.any(axis=0).all()
@@ -166,7 +162,7 @@ def test_latent_labels_are_nowhere_but_in_their_file(whole):
 def test_a_log_without_labels_says_so(path):
     schema = json.loads((path / "manifest.json").read_text())["schema"]
     del schema["latent/component.npy"]
-    edit_manifest(path, schema=schema)
+    alter_manifest(path, schema=schema)
     with pytest.raises(InvalidInput, match="has no latent labels; only simulated logs have them"):
         LoggedDataset.open(path).open_latent_labels()
 
@@ -181,7 +177,7 @@ def test_a_log_that_was_read_in_has_no_world(path):
     schema = json.loads((path / "manifest.json").read_text())["schema"]
     del schema["latent/component.npy"]
     source = {"kind": "import", "reader": "kuairand"}
-    edit_manifest(path, config=None, world_hash=None, source=source, schema=schema)
+    alter_manifest(path, config=None, world_hash=None, source=source, schema=schema)
     dataset = LoggedDataset.open(path)
     assert not dataset.has_world
     with pytest.raises(InvalidInput, match="was read in by 'kuairand' and has no simulated world; use a log that"):
@@ -226,19 +222,19 @@ def foreign_manifest(path):
 
 
 def other_format(path):
-    edit_manifest(path, format="minari")
+    alter_manifest(path, format="minari")
 
 
 def newer_version(path):
-    edit_manifest(path, format_version=FORMAT_VERSION + 1)
+    alter_manifest(path, format_version=FORMAT_VERSION + 1)
 
 
 def older_version(path):
-    edit_manifest(path, format_version=1)
+    alter_manifest(path, format_version=1)
 
 
 def garbled_version(path):
-    edit_manifest(path, format_version=None)
+    alter_manifest(path, format_version=None)
 
 
 def manifest_without_shapes(path):
@@ -250,12 +246,12 @@ def manifest_without_shapes(path):
 def entry_without_size(path):
     schema = json.loads((path / "manifest.json").read_text())["schema"]
     del schema["rows/step.npy"]["bytes"]
-    edit_manifest(path, schema=schema)
+    alter_manifest(path, schema=schema)
 
 
 def entry_elsewhere(path):
     schema = json.loads((path / "manifest.json").read_text())["schema"]
-    edit_manifest(path, schema={**schema, "../rows/step.npy": schema["rows/step.npy"]})
+    alter_manifest(path, schema={**schema, "../rows/step.npy": schema["rows/step.npy"]})
 
 
 def missing_column(path):

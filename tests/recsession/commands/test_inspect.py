@@ -22,6 +22,7 @@ from offline_data.store.dataset import LoggedDataset
 from offline_data.store.log_checks import CHECKS
 from recsession.cli import main
 from recsession.commands.inspect import Inspect
+from tests.damage import alter_column, alter_manifest
 from tests.page_parser import PageParser
 
 QUALITY = {
@@ -123,8 +124,23 @@ def test_foreign_log(run, foreign_log):
 
 
 def test_contradictions_are_told(run, foreign_log):
-    log = foreign_log(rows__step=np.array([0, 2, 1, 0, 0, 1, 0], np.int32))
-    assert rows(run("inspect", log.path)[1])["contradictions"] == f"2 {CHECKS['steps_out_of_order']}"
+    log = foreign_log()
+    alter_column(log.path, "rows/step", np.array([0, 2, 1, 0, 0, 1, 0], np.int32))
+    alter_column(log.path, "sessions/user_id", np.array([0, 0, -1, 2]))
+    code, out, err = run("inspect", log.path)
+    assert code == 2
+    assert out.splitlines() == [f"2 {CHECKS['steps_out_of_order']}", f"1 {CHECKS['users_out_of_range']}"]
+    assert err.startswith(f"recsession: {log.path} contradicts itself: {'; '.join(out.splitlines())}; `recsession in")
+    file = log.path / "rows" / "reward_vector.npy"
+    file.write_bytes(file.read_bytes()[:-1])
+    alter_manifest(log.path, num_items=5, max_steps=-1)
+    code, out, _ = run("inspect", log.path)
+    assert code == 2
+    assert [line.partition(" ")[0] for line in out.splitlines()] == [
+        "manifest.json",
+        str(file),
+        "catalog/source_id.npy",
+    ]
 
 
 def test_the_page_is_written_though_nobody_reads_the_table(spoilt, tmp_path, monkeypatch):
