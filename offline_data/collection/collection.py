@@ -41,7 +41,7 @@ from offline_data.store.columns import LATENT_LABELS
 from offline_data.store.dataset import LoggedDataset
 from offline_data.store.dataset_writer import consumed_events, fill_folder, versions
 from offline_data.store.folder_claim import FolderClaim, as_json, first_difference
-from offline_data.store.stored_arrays import StoredArray, chained_offsets, store_arrays
+from offline_data.store.stored_arrays import StoredArray, chained_offsets, require_alike, store_arrays
 from offline_data.units import Progress, run_units
 from recenv.catalog import Catalog
 from recenv.errors import require, require_range, unknown_name
@@ -51,7 +51,6 @@ from recenv.session_config import SessionConfig
 from recenv.world import World, make_world
 
 SESSIONS_PER_RANGE: Final = 4096
-_CHAINED: Final = {"sessions/offsets", "sessions/event_offsets"}
 
 
 @dataclass(frozen=True)
@@ -272,11 +271,7 @@ class RangeWriter:
 
 
 def manifest_request(request: LogRequest) -> dict[str, Any]:
-    """Return a request as the manifest of its dataset holds it.
-
-    Raises:
-        InvalidInput: for a behavior that the world refuses.
-    """
+    """Return a request as the manifest of its dataset holds it."""
     return as_json(_pinned(request).to_dict())
 
 
@@ -389,13 +384,9 @@ class _RangeUnit:
 def _join(whole: Path, writer: RangeWriter, workers: int) -> None:
     request, world, plain = writer.request, writer.world, writer.plain
     parts = [part for sessions in request.ranges() for part in writer.parts(sessions)]
-    kinds = [{name: (array.dtype, array.shape[1:]) for name, array in part.items()} for part in parts]
-    require(
-        all(kind == kinds[0] and kind.keys() >= _CHAINED for kind in kinds),
-        f"{writer.partial} holds ranges of different columns; remove it and run the same command again",
-    )
+    require_alike(parts, writer.partial)
     columns: dict[str, Any] = {name: [part[name] for part in parts] for name in parts[0]}
-    for name in sorted(_CHAINED):
+    for name in ("sessions/offsets", "sessions/event_offsets"):
         columns[name] = chained_offsets(columns[name])
     columns |= {f"catalog/{name}": values for name, values in world.catalog.arrays().items()}
     facts = {

@@ -123,6 +123,18 @@ def chained_offsets(parts: Sequence[StoredArray]) -> list[np.ndarray | ShiftedOf
     return pieces
 
 
+def require_alike(parts: Sequence[Mapping[str, StoredArray]], folder: Path) -> None:
+    """Raise `InvalidInput` unless the parts of a whole have the same columns, of the same dtypes and shapes.
+
+    Args:
+        parts: by name.
+        folder: where they lie.
+    """
+    kinds = [{name: (array.dtype, array.shape[1:]) for name, array in part.items()} for part in parts]
+    if any(kind != kinds[0] for kind in kinds) or "sessions/event_offsets" not in kinds[0]:
+        raise InvalidInput(f"{folder} holds parts of different columns; remove it and run the same command again")
+
+
 def store_arrays(stream: BinaryIO, arrays: Mapping[str, np.ndarray]) -> None:
     """Write arrays of plain dtypes to an empty file.
 

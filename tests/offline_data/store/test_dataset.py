@@ -10,7 +10,7 @@ import shutil
 import numpy as np
 import pytest
 
-from offline_data.collection.collection import collect
+from offline_data.collection.collection import collect, manifest_request
 from offline_data.store.columns import COLUMNS
 from offline_data.store.dataset import LoggedDataset
 from offline_data.store.manifest import FORMAT_VERSION
@@ -97,11 +97,11 @@ def test_manifest_tells_what_was_asked_and_where_it_came_from(whole, small_reque
     manifest = dataset.manifest
     assert manifest["source"] == {
         "kind": "simulator",
-        "request": json.loads(json.dumps(small_request.to_dict())),
+        "request": manifest_request(small_request),
     }
     assert manifest["config"] == small_request.config.to_dict()
     assert manifest["world_hash"] == small_request.config.world_hash()
-    assert manifest["source"]["request"]["behavior"] == small_request.behavior
+    assert manifest["source"]["request"]["behavior"]["components"][1] == {"name": "clickbait"}
     assert manifest["source"]["request"]["dataset_seed"] == 5
     assert manifest["propensities"] == dataset.propensities == "exact"
     assert manifest["injected"] == {}

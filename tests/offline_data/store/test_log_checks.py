@@ -72,7 +72,7 @@ def test_a_contradiction_is_counted_and_refused(foreign_log, name):
         columns[column] = np.array(values, dtype)
     found = contradictions(altered)
     assert {key: count for key, count in found.items() if count} == {name: COUNTS.get(name, 1)}
-    with pytest.raises(InvalidInput, match=f"contradicts itself: .*{re.escape(CHECKS[name])}.*; collect the dataset"):
+    with pytest.raises(InvalidInput, match=f"contradicts itself: .*{re.escape(CHECKS[name])}.*collect the dataset"):
         altered.require_sound()
 
 
