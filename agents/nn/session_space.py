@@ -52,7 +52,12 @@ class SessionSpace:
     session: SessionConfig | None = None
     """The simulated world's config; None for a log that was read in."""
 
-    def __post_init__(self) -> None:
+    def require_whole(self) -> None:
+        """Refuse sizes and items that no log and no world has, as a stranger's file may say them.
+
+        Raises:
+            InvalidInput: naming what cannot be, or is not that of the space's own world.
+        """
         require_range("history_length", self.history_length, 1, 4096, integer=True)
         require_range("num_channels", self.num_channels, 0, 1023, integer=True)
         require_range("slate_size", self.slate_size, 1, 1024, integer=True)

@@ -17,6 +17,7 @@ from agents.families import POLICIES
 from agents.nn.session_space import SessionSpace
 from agents.nn.tensor_files import load_tensors, save_tensors
 from agents.policies.base import Policy, make_policy
+from offline_data.store.folder_claim import as_json
 from recenv.catalog import Catalog
 from recenv.errors import InvalidInput, require
 from recenv.item_columns import TEXTS
@@ -102,6 +103,7 @@ def load_policy(path: str | Path, device: str = "cpu", *, allow_imports: Iterabl
             told = as_json(to_plain(from_plain(POLICIES, plain), POLICIES))
             require(told == plain, f"its config lacks or adds something to that of a {told['name']} policy")
             space = SessionSpace(**facts)
+            space.require_whole()
             policy = make_policy(space, from_plain(POLICIES, plain | changes))
         policy.to(dtype)
         _take_weights(policy, weights)

@@ -107,7 +107,10 @@ def test_a_log_is_counted_in_blocks(tmp_path, monkeypatch):
         shape = log.rows["slate"].shape
 
     monkeypatch.setattr("agents.nn.session_space._ROWS_AT_ONCE", 2)
-    SessionSpace.of_log(dataclasses.replace(log, rows={**log.rows, "slate": Column()}))
+    watched = dataclasses.replace(log, rows={**log.rows, "slate": Column()})
+    watched.require_sound()
+    sizes.clear()
+    SessionSpace.of_log(watched)
     assert sizes == [2, 2, 2]
 
 
