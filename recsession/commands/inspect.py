@@ -83,8 +83,7 @@ class Inspect:
         if log is not None:
             found += log.contradicting_values() if not found else []
             found += log.changed_files() if self.verify else []
-        for sentence in found:
-            print(shown(sentence))
+        say(*found)
         if log is None or found:
             raise contradicting(self.dataset, found)
         return log
