@@ -26,7 +26,7 @@ import numpy as np
 
 from offline_data.behavior.base import ACTION_KINDS, ActionKind, BehaviorPolicy, make_behavior, pinned_spec
 from offline_data.collection.corruption import Corruption
-from offline_data.collection.rollout import TooManyRows, halves, play_sessions
+from offline_data.collection.rollout import TooManyRows, check_propensities, halves, play_sessions
 from offline_data.store.atomic_files import (
     A_FOLDER,
     claimed_file,
@@ -320,7 +320,7 @@ def play_range(world: World, policy: BehaviorPolicy, request: LogRequest, sessio
     played = play_sessions(world, policy, session_seed, behavior_seed)
     lengths = np.diff(played.offsets)
     rows = dict(played.columns)
-    _check_propensities(request, rows)
+    check_propensities(request.behavior, rows)
     del rows["reward"]
     component = rows.pop("component")
     request.corruption.apply(world, rows, lengths, derive_seeds(request.dataset_seed, "corruption", session_id))
@@ -338,24 +338,6 @@ def play_range(world: World, policy: BehaviorPolicy, request: LogRequest, sessio
         "sessions/behavior_seed": behavior_seed,
         LATENT_LABELS.removesuffix(".npy"): component,
     }
-
-
-def _check_propensities(request: LogRequest, rows: dict[str, np.ndarray]) -> None:
-    """Refuse what a behavior policy of a caller's own cannot mean by its log-probabilities."""
-    log_prob, prefix = rows["behavior_log_prob"], rows.get("prefix_log_prob")
-    require(
-        bool(np.isfinite(log_prob).all()),
-        f"behavior {request.behavior!r} acts, and gives log_prob={log_prob[~np.isfinite(log_prob)][:1]} for it; "
-        "return the log-probability of what was done, in nats",
-    )
-    if prefix is not None:
-        # A probability of 1 may come out of a log-sum-exp an ulp above it.
-        wrong = (log_prob > 1e-9) | (log_prob != prefix[:, -1]) | (np.diff(prefix, axis=1, prepend=0.0) > 1e-9).any(1)
-        require(
-            not wrong.any(),
-            f"behavior {request.behavior!r} gives log_prob={log_prob[wrong][:1]} with prefix_log_prob="
-            f"{prefix[wrong][:1]}; return what falls from item to item and ends at log_prob, both at most 0",
-        )
 
 
 @dataclass(frozen=True)

@@ -232,3 +232,29 @@ def _in_order(pieces: list[dict[str, np.ndarray]], num_sessions: int, profile: n
         for piece, places in zip(pieces, rows, strict=True):
             columns[name][places] = piece.pop(name)
     return SessionRows(offsets, profile, columns)
+
+
+def check_propensities(behavior: Any, rows: dict[str, np.ndarray]) -> None:
+    """Refuse what a behavior policy of a caller's own cannot mean by its log-probabilities.
+
+    Args:
+        behavior: its spec, for messages.
+        rows: what was played, by name.
+
+    Raises:
+        InvalidInput: naming the first that cannot be.
+    """
+    log_prob, prefix = rows["behavior_log_prob"], rows.get("prefix_log_prob")
+    require(
+        bool(np.isfinite(log_prob).all()),
+        f"behavior {behavior!r} acts, and gives log_prob={log_prob[~np.isfinite(log_prob)][:1]} for it; "
+        "return the log-probability of what was done, in nats",
+    )
+    if prefix is not None:
+        # A probability of 1 may come out of a log-sum-exp an ulp above it.
+        wrong = (log_prob > 1e-9) | (log_prob != prefix[:, -1]) | (np.diff(prefix, axis=1, prepend=0.0) > 1e-9).any(1)
+        require(
+            not wrong.any(),
+            f"behavior {behavior!r} gives log_prob={log_prob[wrong][:1]} with prefix_log_prob="
+            f"{prefix[wrong][:1]}; return what falls from item to item and ends at log_prob, both at most 0",
+        )
