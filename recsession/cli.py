@@ -89,6 +89,7 @@ def _answer(words: list[str]) -> int:
 
         print(f"recsession {version('recsession')}")
     else:
+        _check_words(words)
         words, allowed = _allowed_imports(words)
         if (allowed or any(map(_MODULE_CLASS.search, words))) and str(Path.cwd()) not in sys.path:
             sys.path.append(str(Path.cwd()))  # last, so that nothing there hides a package
@@ -98,6 +99,17 @@ def _answer(words: list[str]) -> int:
         with permit_imports(allowed), blaming_outside_code():
             return _run(name, words[1:])
     return 0
+
+
+def _check_words(words: list[str]) -> None:
+    """Refuse what a shell makes of a variable that is not set, and what no file can be called or hold."""
+    for place, word in enumerate(words, 1):
+        empty = word == "" or (word.startswith("--") and word.endswith("="))
+        require(not empty, f"word {place}, {word!r}, has no value; give one, or leave the option out")
+        require("\0" not in word, f"word {place}, {word!r}, has a NUL in it; leave it out")
+        # Of what is no UTF-8, Python makes halves of surrogate pairs.
+        halves = not word.isascii() and re.search("[\ud800-\udfff]", word)
+        require(not halves, f"word {place}, {word!r}, is no UTF-8; rename it")
 
 
 def _check_streams() -> None:

@@ -38,7 +38,7 @@ from offline_data.store.folder_claim import FolderClaim, as_json
 from recenv.errors import require, require_range, shown
 from recenv.plain_config import to_plain
 from recenv.statistics import Interval
-from recsession.inputs import parse
+from recsession.inputs import parse, refuse_given
 from recsession.lines import say
 
 _POLICY_HELP: Final = f"One of {', '.join(POLICIES.registered())}; by default what the log's actions ask for."
@@ -87,6 +87,8 @@ def run_training(name: str, words: Sequence[str]) -> None:
     chosen: Any = parse(options, f"train {name}", words, description)
     check_device(chosen.device)
     require_range("seed", chosen.seed, 0, 2**31 - 1, integer=True)
+    if not reads_scores(objective):
+        refuse_given(chosen, ("score", "critic"), f"the objective {name!r} reads no score")
     SCORES.resolve(chosen.score)
     dataset = LoggedDataset.open(chosen.log)
     check_needs(name, objective, dataset)

@@ -59,8 +59,9 @@ class TrainerConfig:
     """The policy, and its options; None for the one of `default_policy`, which the log asks for."""
 
     def __post_init__(self) -> None:
-        for name in ("num_steps", "batch_size", "log_interval", "evaluate_interval", "checkpoint_interval"):
+        for name in ("num_steps", "log_interval", "evaluate_interval", "checkpoint_interval"):
             require_range(name, getattr(self, name), 1, 10**9, integer=True)
+        require_range("batch_size", self.batch_size, 1, 10**6, integer=True)
         require_range("learning_rate", self.learning_rate, 0.0, 1.0, low_open=True)
         if self.divergence_bound is not None:
             require_range("divergence_bound", self.divergence_bound, 0.0, low_open=True)

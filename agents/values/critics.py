@@ -81,7 +81,7 @@ class CriticConfig:
     def __post_init__(self) -> None:
         require_range("num_rounds", self.num_rounds, 1, 10_000, integer=True)
         require_range("steps_per_round", self.steps_per_round, 1, 10**7, integer=True)
-        require_range("batch_size", self.batch_size, 1, 10**7, integer=True)
+        require_range("batch_size", self.batch_size, 1, 10**6, integer=True)
         require_range("learning_rate", self.learning_rate, 0.0, 1.0, low_open=True)
         require_range("trace_decay", self.trace_decay, 0.0, 1.0)
         require_range("discount", self.discount, 0.0, 1.0, low_open=True)

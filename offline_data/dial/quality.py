@@ -17,6 +17,7 @@ from recenv.statistics import Interval
 from recenv.world import World
 
 SESSIONS_PER_BATCH = 4096
+MAX_SESSIONS: Final = 10**8
 MAX_REFERENCE_SESSIONS: Final = 1_000_000
 
 Spec = Mapping[str, Any]
@@ -142,7 +143,7 @@ def evaluate_returns(
     Raises:
         InvalidInput: for a number of sessions below 1.
     """
-    require_range("num_sessions", num_sessions, 1, 2**32, integer=True)
+    require_range("num_sessions", num_sessions, 1, MAX_SESSIONS, integer=True)
     returns = np.empty(num_sessions)
     for start in range(0, num_sessions, SESSIONS_PER_BATCH):
         index = np.arange(start, min(start + SESSIONS_PER_BATCH, num_sessions))

@@ -17,6 +17,8 @@ from offline_data.ope.sessions import LoggedSessions, SessionStatistics
 from recenv.errors import require_range
 from recenv.registry import own_config
 
+MAX_BOOTSTRAP = 10**6
+"""Replicates of an interval, at most."""
 TRUSTED_SAMPLE_SIZE = 100.0
 """Effective sessions below which an estimate is marked untrusted."""
 
@@ -118,7 +120,7 @@ def estimate(
         sessions: the log and the evaluated policy's log-probabilities on it.
         config: of the estimator; None for its defaults.
         confidence: coverage of the interval, in (0, 1).
-        num_bootstrap: replicates, each a resample of whole sessions; at least 2.
+        num_bootstrap: replicates, each a resample of whole sessions; in [2, `MAX_BOOTSTRAP`].
         seed: of the bootstrap's own generator; not negative.
 
     Raises:
@@ -126,7 +128,7 @@ def estimate(
             estimator needs and the log lacks, or a log in which the evaluated policy never takes the logged actions.
     """
     require_range("confidence", confidence, 0.0, 1.0, low_open=True, high_open=True)
-    require_range("num_bootstrap", num_bootstrap, 2, integer=True)
+    require_range("num_bootstrap", num_bootstrap, 2, MAX_BOOTSTRAP, integer=True)
     require_range("seed", seed, 0, integer=True)
     estimator = ESTIMATORS.resolve(name)
     statistics = estimator(config)(sessions)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from offline_data.behavior.base import expert_spec
 from offline_data.describe.dataset_summary import policy_name
-from offline_data.dial.quality import evaluate_returns, reference_returns
+from offline_data.dial.quality import MAX_SESSIONS, evaluate_returns, reference_returns
 from recenv.errors import require_range
 from recenv.statistics import Interval
 from recenv.world import make_world
@@ -42,13 +42,16 @@ class Evaluate:
     """Options of the world as NAME=VALUE, for example `--set slate_size=5 choice.no_click_utility=1`; `recsession
     options` lists them."""
 
+    def __post_init__(self) -> None:
+        require_range("num_sessions", self.num_sessions, 1, MAX_SESSIONS, integer=True)
+        require_range("seed", self.seed, 0, 2**31 - 1, integer=True)
+
     def run(self) -> None:
         """Evaluate and print."""
         if self.device != "cpu":
             from agents.training.trainer import check_device  # a behavior policy needs no torch
 
             check_device(self.device)
-        require_range("seed", self.seed, 0, 2**31 - 1, integer=True)
         policy, world = find_policy(
             self.policy,
             make_world(given_config(self.config, self.set)),
@@ -57,7 +60,9 @@ class Evaluate:
             device=self.device,
         )
         if not os.path.isfile(self.policy):
-            refuse_given(self, ("stochastic",), f"--policy {self.policy} is no trained policy, and acts as it does")
+            refuse_given(
+                self, ("stochastic", "device"), f"--policy {self.policy} is no trained policy, and acts as it does"
+            )
         kind = policy.action_kind
         noise = given_behavior("--noise", self.noise, world, kind)
         expert = expert_spec(world.config)

@@ -18,7 +18,7 @@ from offline_data.fitting.user_fit import fit_user_model
 from offline_data.store.atomic_files import claimed_file, replacing, write_json
 from offline_data.store.dataset import LoggedDataset
 from recenv.catalog import Catalog
-from recenv.errors import InvalidInput
+from recenv.errors import InvalidInput, require_range
 from recenv.item_files import write_columns
 from recsession.inputs import refuse_given
 from recsession.lines import say
@@ -48,6 +48,10 @@ class Fit:
     """What stands for the hidden interest: the observed profile, or the mean path from there."""
     seed: int = 0
     """Of the split."""
+
+    def __post_init__(self) -> None:
+        require_range("holdout_fraction", self.holdout_fraction, 0.0, 1.0, low_open=True, high_open=True)
+        require_range("seed", self.seed, 0, 2**63 - 1, integer=True)
 
     def run(self) -> None:
         """Fit, write and print."""

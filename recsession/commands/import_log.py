@@ -65,9 +65,9 @@ def _import(reader: LogReader, out: Path) -> None:
     source: dict[str, Any] = log.manifest["source"]
     times = time_range(log)
     if times is not None:
-        print(f"times: {range_text(times['first'], times['last'])}{_future(times['last'])}")
+        say(f"times: {range_text(times['first'], times['last'])}{_future(times['last'])}")
     for remark in source.get("remarks", ()):
-        print(remark if remark.startswith("warning: ") else f"note: {remark}")
+        say(remark if remark.startswith("warning: ") else f"note: {remark}")
     if source["lacking"]:
         say(f"the source does not say: {'; '.join(source['lacking'])}")
     report = source.get("propensity_estimate")

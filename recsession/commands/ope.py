@@ -13,7 +13,7 @@ from agents.training.trainer import check_device
 from agents.values.critics import FITTED_Q, CriticConfig
 from offline_data.families import ESTIMATORS
 from offline_data.interop.readers.open_bandit import open_bandit_comparison
-from offline_data.ope.base import Estimate, estimate
+from offline_data.ope.base import MAX_BOOTSTRAP, Estimate, estimate
 from offline_data.store.dataset import LoggedDataset
 from recenv.errors import InvalidInput, require_range
 from recsession.inputs import refuse_given
@@ -43,13 +43,16 @@ class Ope:
     critic: CriticConfig = FITTED_Q
     """The fitted Q evaluation that `dm`, `dr` and `wdr` read."""
 
+    def __post_init__(self) -> None:
+        require_range("seed", self.seed, 0, 2**31 - 1, integer=True)
+        require_range("num_bootstrap", self.num_bootstrap, 2, MAX_BOOTSTRAP, integer=True)
+
     def run(self) -> None:
         """Estimate and print."""
         check_device(self.device)
-        require_range("seed", self.seed, 0, 2**31 - 1, integer=True)
-        require_range("num_bootstrap", self.num_bootstrap, 2, integer=True)
         if self.log == "open-bandit":
-            refuse_given(self, ("policy", "estimators", "critic"), "--log open-bandit compares its own two policies")
+            unread = ("policy", "estimators", "critic", "device")
+            refuse_given(self, unread, "--log open-bandit compares its own two policies")
             if self.path is None:
                 raise InvalidInput("--log open-bandit has no --path; give the folder that holds random/ and bts/")
             for row in open_bandit_comparison(

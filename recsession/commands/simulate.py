@@ -76,13 +76,18 @@ class Simulate:
     """Options of the world as NAME=VALUE, for example `--set slate_size=5 choice.no_click_utility=1`; `recsession
     options` lists them."""
 
+    def __post_init__(self) -> None:
+        require_range("num_sessions", self._num_sessions, 1, 10**6, integer=True)
+        require_range("seed", self.seed, 0, 2**63 - self._num_sessions, integer=True)
+
+    @property
+    def _num_sessions(self) -> int:
+        usual = _GAP_USERS if self.gap else 1
+        return usual if self.num_sessions is None else self.num_sessions
+
     def run(self) -> None:
         """Play, show and sum up."""
-        num_sessions = self.num_sessions
-        if num_sessions is None:
-            num_sessions = _GAP_USERS if self.gap else 1
-        require_range("num_sessions", num_sessions, 1, 2**31 - 1, integer=True)
-        require_range("seed", self.seed, 0, 2**63 - num_sessions, integer=True)
+        num_sessions = self._num_sessions
         if self.gap:
             refuse_given(self, ("policy", "render", "out"), "--gap plays the world's oracles, and shows no session")
             _print_gap(make_world(self._given_config()), num_sessions, self.seed)

@@ -27,9 +27,11 @@ class Theory:
     seed: int = 0
     """Of the actions that are drawn."""
 
+    def __post_init__(self) -> None:
+        require_range("seed", self.seed, 0, 2**31 - 1, integer=True)
+
     def run(self) -> None:
         """Measure, write and print."""
-        require_range("seed", self.seed, 0, 2**31 - 1, integer=True)
         with claimed_file(self.out / "theory.json"), claimed_file(self.out / "theory.html"):
             self._measure()
 

@@ -192,6 +192,11 @@ NEAREST = "did you mean "
         ("ope --log {tmp} --path x", ["not open-bandit; leave out --path"]),
         ("ope --log open-bandit --policy x --estimators dm", ["leave out --policy and --estimators"]),
         ("evaluate --policy greedy --stochastic", ["--policy greedy is no trained policy", "leave out --stochastic"]),
+        ("evaluate --policy greedy --device cuda", ["device='cuda' needs CUDA"]),
+        (
+            "train bc --log {made}/log --out {tmp}/new --score return --critic.num-rounds 2",
+            ["the objective 'bc' reads no score; leave out --score and --critic"],
+        ),
         ("ope --log open-bandit", ["--log open-bandit has no --path"]),
         ("ope --log open-bandit --path {tmp}/absent", ["{tmp}/absent", "random/all"]),
         ("ope --log open-bandit --path {tmp} --campaign mens", ["'mens'", NEAREST + "'men'?"]),
@@ -262,10 +267,10 @@ OUTSIDE = {
     Collect: {
         "num_sessions": 0, "good_fraction": 1.5, "target_score": 1e4, "seed": -1, "group_size": 0, "workers": 0,
     },
-    Evaluate: {"num_sessions": 0, "seed": -1},
+    Evaluate: {"num_sessions": 10**9, "seed": -1},
     Fit: {"holdout_fraction": 1.5, "seed": -1},
-    Ope: {"num_bootstrap": 1, "seed": -1},
-    Simulate: {"seed": -1, "num_sessions": 0},
+    Ope: {"num_bootstrap": 10**20, "seed": -1},
+    Simulate: {"seed": -1, "num_sessions": 10**9},
     Quickstart: {
         "seed": -1, "workers": 0, "num_seeds": 0, "num_sessions": 9, "good_fraction": 0.0, "num_judge_sessions": 9,
         "num_evaluation_sessions": 0,
@@ -325,6 +330,35 @@ def test_number_out_of_range_is_one_line(run, made, tmp_path, folder_tree, start
     assert_refused(run(*words, f"{option}={value}"), f"{field}={value!r} is outside", f"{field} to a")
     assert not any(tmp_path.iterdir())
     assert folder_tree(made) == before
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["inspect", ""], "word 2, '', has no value; give one, or leave the option out"),
+        (["collect", "--out="], "word 2, '--out=', has no value"),
+        (["collect", "--out", "a\0b"], r"word 3, 'a\x00b', has a NUL in it"),
+        (["inspect", "caf\udce9"], r"word 2, 'caf\udce9', is no UTF-8; rename it"),
+        (["\0"], r"word 1, '\x00', has a NUL in it"),
+        (["evaluate", "--policy", "greedy", "--num-sessions", "9" * 5000], "'999"),
+        (
+            ["collect", "--out", "x", "--set", f"num_items={'9' * 5000}"],
+            "--set num_items is not JSON that is read here",
+        ),
+        (["collect", "--out", "x", "--set", f"num_items={'9' * 300}"], "num_items=999"),
+        (["collect", "--out", "x", "--set", "choice=" + "[" * 5000], "brackets are open at once"),
+        (["collect", "--out", "x", "--behavior", '{"name":"greedy","name":"uniform"}'], "it says 'name' twice"),
+        (["inspect", "x" * 5000], "File name too long"),
+        (
+            ["train", "bc", "--log", "{made}/log", "--out", "x", "--trainer.batch-size", "1000000000"],
+            "batch_size=1000000000",
+        ),
+    ],
+    ids=lambda value: "" if isinstance(value, list) else value,
+)
+def test_what_no_command_can_read_is_one_line(run, made, tmp_path, words, message):
+    assert_refused(run(*(word.replace("{made}", str(made)) for word in words)), message)
+    assert not any(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("option", SESSION_OPTIONS)

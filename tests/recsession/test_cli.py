@@ -157,7 +157,7 @@ def test_from_a_log_to_an_estimate(run, tmp_path, world_options):
 
 
 def test_commands_can_be_given_again(run, made, tmp_path, folder_tree):
-    words = ("train", "bc", "--log", made / "log", "--out", "run", *FIT, *BUDGET)
+    words = ("train", "bc", "--log", made / "log", "--out", "run", *BUDGET)
     assert run(*words)[0] == 0
     before = folder_tree(tmp_path / "run")
     assert run(*words)[0] == 0

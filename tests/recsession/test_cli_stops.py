@@ -21,12 +21,12 @@ def test_control_c_is_told_and_gives_130(run, made, tmp_path, monkeypatch):
         raise KeyboardInterrupt
 
     monkeypatch.setattr("recsession.training_run.train", stopped)
-    code, _, err = run("train", "bc", "--log", made / "log", "--out", "run", *FIT, *BUDGET)
+    code, _, err = run("train", "bc", "--log", made / "log", "--out", "run", *BUDGET)
     assert code == 130
     assert err.splitlines()[-1] == "recsession: stopped; run the same command again to go on"
     monkeypatch.undo()
     monkeypatch.chdir(tmp_path)
-    code, _, err = run("train", "bc", "--log", made / "log", "--out", "run", *FIT, *BUDGET)
+    code, _, err = run("train", "bc", "--log", made / "log", "--out", "run", *BUDGET)
     assert code == 0
 
 
@@ -38,7 +38,7 @@ def test_control_c_is_told_where_tensordict_makes_another_error_of_it(run, made,
             raise RuntimeError("Converting a tensordict to boolean value is not permitted")
 
     monkeypatch.setattr("recsession.training_run.train", stopped)
-    code, _, err = run("train", "bc", "--log", made / "log", "--out", "run", *FIT, *BUDGET)
+    code, _, err = run("train", "bc", "--log", made / "log", "--out", "run", *BUDGET)
     assert code == 130
     assert err.splitlines()[-1] == "recsession: stopped; run the same command again to go on"
 
@@ -47,7 +47,7 @@ def test_control_c_is_told_where_tensordict_makes_another_error_of_it(run, made,
 
     monkeypatch.setattr("recsession.training_run.train", failed)
     with pytest.raises(RuntimeError, match="a mistake of ours"):
-        run("train", "bc", "--log", made / "log", "--out", "run", *FIT, *BUDGET)
+        run("train", "bc", "--log", made / "log", "--out", "run", *BUDGET)
 
 
 def test_stop_in_the_middle_of_training_leaves_the_same_policy(run, made, tmp_path, monkeypatch):
