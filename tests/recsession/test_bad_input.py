@@ -111,7 +111,7 @@ NEAREST = "did you mean "
             ["--config {tmp}/file is not JSON", "SessionConfig.to_json() or `recsession"],
         ),
         (COLLECT + "--config {tmp}/list", ["--config {tmp}/list holds no session config; pass what"]),
-        (COLLECT + "--config {tmp}/bad_items", ["{tmp}/file, which are not a catalogue's", "fit again"]),
+        (COLLECT + "--config {tmp}/bad_items", ["{tmp}/file is none of .npz, .parquet, .pq"]),
         (COLLECT + "--set slate_size", ["--set 'slate_size' has no '='"]),
         (COLLECT + "--set slate_size=five", ["slate_size='five' is not an integer"]),
         (COLLECT + "--set slate_size=60 num_items=50", ["slate_size=60 exceeds num_items=50; lower slate_size"]),
@@ -340,7 +340,7 @@ def test_number_out_of_range_is_one_line(run, made, tmp_path, folder_tree, start
         (["collect", "--out", "a\0b"], r"word 3, 'a\x00b', has a NUL in it"),
         (["inspect", "caf\udce9"], r"word 2, 'caf\udce9', is no UTF-8; rename it"),
         (["\0"], r"word 1, '\x00', has a NUL in it"),
-        (["evaluate", "--policy", "greedy", "--num-sessions", "9" * 5000], "'999"),
+        (["evaluate", "--policy", "greedy", "--num-sessions", "9" * 5000], "--num-sessions: Exceeds the limit"),
         (
             ["collect", "--out", "x", "--set", f"num_items={'9' * 5000}"],
             "--set num_items is not JSON that is read here",
