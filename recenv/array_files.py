@@ -13,6 +13,7 @@ import re
 import zipfile
 import zlib
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final
@@ -158,25 +159,43 @@ def _read_header(stream: IO[bytes], size: int, what: str) -> _Header:
     return header
 
 
+def check_parquet(path: Path, columns: Collection[str] | None = None) -> pa.Schema:
+    """Return the schema of a Parquet file whose columns, read whole, do not outgrow it; nothing of them is read yet.
+
+    Args:
+        path: the file.
+        columns: those that are to be read; None for all.
+
+    Raises:
+        InvalidInput: for a file that unpacks to far more than its size.
+        pyarrow.ArrowException: for a damaged file.
+    """
+    from pyarrow import parquet
+
+    with parquet.ParquetFile(path) as source:
+        schema, facts = source.schema_arrow, source.metadata
+        groups = [facts.row_group(i) for i in range(facts.num_row_groups)]
+        chunks = [group.column(i) for group in groups for i in range(group.num_columns)]
+    chunks = [chunk for chunk in chunks if columns is None or chunk.path_in_schema.split(".")[0] in columns]
+    # A run of equal values takes no room in the file, and eight bytes each here.
+    numbers = [(chunk.num_values, chunk.total_uncompressed_size) for chunk in chunks]
+    require(
+        min([facts.num_rows, *(least for pair in numbers for least in pair)]) >= 0,
+        f"{path} says that it holds less than nothing; it is damaged, copy it again",
+    )
+    _require_room(sum(8 * count + unpacked for count, unpacked in numbers), path.stat().st_size, str(path))
+    return schema
+
+
 def _read_parquet(path: Path) -> dict[str, np.ndarray]:
     import pyarrow as pa
     from pyarrow import parquet
 
     try:
-        with parquet.ParquetFile(path) as source:
-            schema, facts = source.schema_arrow, source.metadata
-            groups = [facts.row_group(i) for i in range(facts.num_row_groups)]
-            chunks = [group.column(i) for group in groups for i in range(group.num_columns)]
+        schema = check_parquet(path)
         _require_names(schema.names, path)
         for field in schema:
             _require_plain(field.type, f"{path}, column {field.name!r}")
-        # A run of equal values takes no room in the file, and eight bytes each here.
-        numbers = [(chunk.num_values, chunk.total_uncompressed_size) for chunk in chunks]
-        require(
-            min([facts.num_rows, *(least for pair in numbers for least in pair)]) >= 0,
-            f"{path} says that it holds less than nothing; it is damaged, copy it again",
-        )
-        _require_room(sum(8 * count + unpacked for count, unpacked in numbers), path.stat().st_size, str(path))
         texts = [field.name for field in schema if pa.types.is_string(field.type)]
         with parquet.ParquetFile(path, read_dictionary=texts) as source:
             table = source.read()

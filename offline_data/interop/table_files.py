@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from recenv.array_files import check_parquet
 from recenv.errors import InvalidInput, require
 
 if TYPE_CHECKING:
@@ -162,7 +163,10 @@ def read_parquet(file: Path) -> pa.Table | None:
     from pyarrow import parquet
 
     with _problems(file, PLAIN):
-        return parquet.read_table(file) if is_parquet(file) else None
+        if not is_parquet(file):
+            return None
+        check_parquet(file)
+        return parquet.read_table(file)
 
 
 def _header(file: Path, text: TextFormat, block: int) -> list[str]:

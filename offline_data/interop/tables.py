@@ -23,6 +23,7 @@ from offline_data.interop.table_files import (
 )
 from offline_data.interop.table_ids import LARGEST_EXACT, POINT_ZERO, encoded, ids_of, whole_numbers
 from offline_data.interop.times import PER_SECOND, TimeUnit, parsed_times
+from recenv.array_files import check_parquet
 from recenv.errors import InvalidInput, require
 
 if TYPE_CHECKING:
@@ -236,6 +237,7 @@ def _parquet_batches(file: Path, types: Mapping[str, pa.DataType]) -> Iterator[p
 
     schema = pa.schema(list(types.items()))
     try:
+        check_parquet(file, types)
         with parquet.ParquetFile(file) as source:
             for batch in source.iter_batches(columns=list(types)):
                 columns = [_cast(file, name, batch.column(name), kind) for name, kind in types.items()]

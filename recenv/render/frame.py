@@ -60,6 +60,17 @@ class Frame:
         """How the session ended, or an empty text while it goes on."""
         return ending(self.terminated, self.truncated)
 
+    @property
+    def names_items(self) -> bool:
+        """Whether items or topics have names."""
+        return self.world.catalog.names is not None or self.world.catalog.topic_names is not None
+
+    def name_of(self, item: int) -> str:
+        """Return what an item is called and of which topic it is, on one line; "" where neither has a name."""
+        catalog = self.world.catalog
+        topic = "" if catalog.topic_names is None else catalog.topic_name(int(catalog.topics[item]))
+        return ", ".join(name for name in (catalog.item_name(item), topic) if name)
+
     def absence(self, k: int) -> str:
         """Return why position k shows nothing: its item stands further up, or is not on offer; "" before any step."""
         item = self.slate[k]

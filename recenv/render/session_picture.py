@@ -125,7 +125,8 @@ def _draw_small_card(canvas: Canvas, frame: Frame, k: int, limit: float, box: Bo
     _draw_card(canvas, bool(frame.feedback[k, 0]), box)
     left, top, right = box[0] + 7, box[1], box[2] - 7
     canvas.text(left, top + 15, str(item), 13 if item < 100_000 else 10, bold=True)
-    canvas.text(left, top + 29, f"topic {catalog.topics[item]}", 9, _FAINT, room=right - left)
+    below = frame.name_of(item) or f"topic {catalog.topics[item]}"
+    canvas.text(left, top + 29, below, 9, _FAINT, room=right - left)
     _draw_signed(canvas, float(catalog.quality[item]) / limit, (left, top + 37, right, top + 42))
     for channel, share in enumerate(frame.feedback[k].tolist()):
         y = top + 48 + 6 * channel
@@ -137,7 +138,9 @@ def _draw_labelled_card(canvas: Canvas, frame: Frame, k: int, limits: list[float
     _draw_card(canvas, bool(frame.feedback[k, 0]), box)
     left, top, right = box[0] + 10, box[1], box[2] - 10
     canvas.text(left, top + 17, str(item), 17 if item < 100_000 else 12, bold=True)
-    canvas.text(right, top + 18, f"topic {catalog.topics[item]}", 11, _FAINT, align="r", room=60)
+    beside = frame.name_of(item) or f"topic {catalog.topics[item]}"
+    room = right - left - text_width(str(item), 17) - 8 if frame.names_items else 60
+    canvas.text(right, top + 18, beside, 11, _FAINT, align="r", room=room)
     traits = {
         "quality": float(catalog.quality[item]) / limits[0],
         "appeal": float(catalog.appeal[item]) / limits[1],

@@ -15,6 +15,7 @@ _BLOCKS: Final = "▁▂▃▄▅▆▇█"
 _GAUGE_WIDTH: Final = 32
 _STRIP_WIDTH: Final = 48
 _MAX_ROWS: Final = 50
+_MAX_NAME: Final = 60
 _BOLD, _FAINT, _CLICKED, _ENDED = "1", "2", "1;32", "1;33"
 
 
@@ -50,7 +51,9 @@ def ansi(frame: Frame, *, color: bool = False) -> str:
         lines.append(f"{shown(name):<{margin}}{bar}  {number(history[-1])}  ({number(low)} to {number(high)})")
     for name, values in strips.items():
         best = int(values.argmax())
-        label = f"topic {frame.topics[best]}" if name == "interest by topic" else f"at {best}"
+        label = f"at {best}"
+        if name == "interest by topic":
+            label = f"topic {frame.world.catalog.topic_name(int(frame.topics[best]))}"
         low, high = frame.strip_range(name)
         lines.append(
             f"{shown(name):<{margin}}{_blocks(pooled(values, _STRIP_WIDTH), low, high)}"
@@ -64,8 +67,9 @@ def ansi(frame: Frame, *, color: bool = False) -> str:
 def _slate_lines(frame: Frame, paint: Callable[[str, str], str]) -> list[str]:
     """Return the table of the slate and its answer."""
     names = [shown(name) for name in frame.world.user_model.feedback_names]
-    titles = ("position", "item", "topic", "quality", "appeal", "affinity", *names)
-    widths = [8, 9, 6, 8, 7, 9, *(len(name) + 2 for name in names)]
+    called = frame.names_items
+    titles = ("position", "item", "topic", "quality", "appeal", "affinity", *names, *(["  what it is"] * called))
+    widths = [8, 9, 6, 8, 7, 9, *(len(name) + 2 for name in names), *([0] * called)]
     rows = [_slate_row(frame, k) for k in range(len(frame.slate))]
     answered = np.flatnonzero(frame.feedback.any(axis=1))
     listed = range(len(rows)) if len(rows) <= _MAX_ROWS else sorted({*range(_MAX_ROWS), *answered.tolist()})
@@ -86,7 +90,12 @@ def _slate_row(frame: Frame, k: int) -> list[str]:
     answers = zip(frame.feedback[k].tolist(), frame.shares.tolist(), strict=True)
     answer = ["·" if value == 0.0 else number(value) if share else "●" for value, share in answers]
     qualities = (catalog.quality[item], catalog.appeal[item], frame.affinity[k])
-    return [str(k + 1), str(item), str(catalog.topics[item]), *map(number, qualities), *answer]
+    called = [f"  {_cut(frame.name_of(item))}"] if frame.names_items else []
+    return [str(k + 1), str(item), str(catalog.topics[item]), *map(number, qualities), *answer, *called]
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _MAX_NAME else f"{text[: _MAX_NAME - 1]}…"
 
 
 def _gauge(value: float, low: float, high: float) -> str:

@@ -20,7 +20,12 @@ from agents.policies.base import make_policy
 from agents.policies.files import load_policy, save_policy
 from agents.policies.gaussian import GaussianPolicy, GaussianPolicyConfig
 from agents.testing.policy_cases import perturb, policy_case, policy_config, world_of
+from agents.training.evaluation import roll_out
+from recenv.catalog import Catalog
 from recenv.errors import InvalidInput
+from recenv.given_items import _TOLD
+from recenv.session_config import SessionConfig
+from recenv.world import make_world
 from tests.agents.policies.policy_cases import every_case, every_policy
 from tests.damage import flipped_bits
 
@@ -44,6 +49,39 @@ def test_an_heir_with_its_parents_config_is_not_saved_as_its_parent(tmp_path):
     with pytest.raises(InvalidInput, match="Heir has the config of GaussianPolicy, and would be read back as one"):
         save_policy(tmp_path / "policy", policy)
     assert not (tmp_path / "policy").exists()
+
+
+@every_policy
+def test_a_policy_carries_its_own_items(name, tmp_path):
+    rng = np.random.default_rng(0)
+    items = Catalog.from_arrays(
+        rng.normal(size=(30, 4)),
+        [f"topic {n % 3}" for n in range(30)],
+        quality=rng.normal(size=30),
+        length=rng.uniform(1, 9, 30),
+        names=[f"film {n}" for n in range(30)],
+        source_id=np.arange(30) + 2**40,
+    ).save(tmp_path / "items.npz")
+    world = make_world(SessionConfig().override(slate_size=3, max_steps=5), items)
+    save_policy(tmp_path / "policy", make_policy(SessionSpace.of_world(world), policy_config(name), seed=0))
+    (tmp_path / "items.npz").unlink()
+    _TOLD.clear()
+    loaded = load_policy(tmp_path / "policy")
+    found = loaded.space.world()
+    assert found.catalog == items
+    assert found.config == world.config
+    expected, returns = (roll_out(loaded, each, 5, seed=0, deterministic=True) for each in (world, found))
+    np.testing.assert_array_equal(returns, expected)
+
+
+def test_a_policy_of_own_items_that_an_older_version_wrote_has_no_world(tmp_path):
+    space = SessionSpace.of_world(world_of("plain"))
+    assert space.world().config == world_of("plain").config
+    assert space.session is not None
+    other = dataclasses.replace(space, embeddings=-space.embeddings)
+    save_policy(tmp_path / "policy", make_policy(other, policy_config("gaussian")))
+    with pytest.raises(InvalidInput, match="the items of the policy are not those that its world draws"):
+        load_policy(tmp_path / "policy").space.world()
 
 
 @every_case

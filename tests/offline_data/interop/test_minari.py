@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import warnings
 from typing import Any
@@ -16,6 +17,8 @@ from offline_data.interop.column_map import ColumnMap, import_table
 from offline_data.interop.foreign_log import ImportOptions
 from offline_data.interop.minari import export_minari
 from offline_data.interop.minari_import import import_minari
+from recenv.catalog import Catalog
+from recenv.envs.session_env import RecSessionEnv
 from recenv.errors import InvalidInput
 from tests.strategies.worlds import small_worlds
 
@@ -57,6 +60,27 @@ def test_loads_with_the_spaces_of_the_environment(log, loaded):
     assert environment.unwrapped.config == log.config
     assert (loaded.total_episodes, loaded.total_steps) == (log.num_sessions, log.num_rows)
     assert loaded.spec.dataset_id == ID
+
+
+def test_a_log_among_own_items_brings_its_environment_and_its_items_back(small_request, tmp_path, monkeypatch):
+    import minari
+
+    rng = np.random.default_rng(0)
+    items = Catalog.from_arrays(rng.normal(size=(9, 3)), ["a", "b", "c"] * 3, quality=rng.normal(size=9))
+    config = small_request.config.override(items=items)
+    log = collect(tmp_path / "log", dataclasses.replace(small_request, config=config, num_sessions=6))
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path))
+    export_minari(log, ID, tmp_path)
+    environment = minari.load_dataset(ID).recover_environment()
+    assert isinstance(environment.unwrapped, RecSessionEnv)
+    assert environment.unwrapped.world.catalog == items
+    assert environment.unwrapped.config == log.config == config
+    back = import_minari(ID, tmp_path / "back")
+    assert back.world.catalog == items
+    assert back.manifest["world_hash"] == log.manifest["world_hash"]
+    (tmp_path / ID / "data" / "items.npz").unlink()
+    with pytest.raises(InvalidInput, match=r"items.npz does not exist"):
+        import_minari(ID, tmp_path / "again")
 
 
 def test_episodes_are_what_the_environment_gives(log, loaded):

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from offline_data.interop.table_files import TextFormat, column_names
+from offline_data.interop.table_files import TextFormat, column_names, read_parquet
 from offline_data.interop.tables import TimeFormat, read_tables
 from recenv.errors import InvalidInput
 
@@ -205,3 +205,15 @@ def test_a_number_is_no_flag_unless_it_is_0_or_1(tmp_path, flags):
 def test_two_columns_of_one_name_are_refused(tmp_path):
     with pytest.raises(InvalidInput, match="several columns named a; rename them"):
         read_tables([write(tmp_path, "a,b,a\n1,2,3\n")], {"a": "id"})
+
+
+def test_a_table_that_outgrows_its_file_is_refused_before_it_is_read(tmp_path):
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    file = tmp_path / "log.parquet"
+    parquet.write_table(pa.table({"a": np.zeros(20_000_000, np.int8), "b": np.zeros(20_000_000, np.int8)}), file)
+    with pytest.raises(InvalidInput, match=r"log.parquet unpacks to 160,"):
+        read_tables([file], {"a": "whole"})
+    with pytest.raises(InvalidInput, match=r"log.parquet unpacks to 320,"):
+        read_parquet(file)

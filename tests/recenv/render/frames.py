@@ -16,7 +16,13 @@ def frame_of(traits: np.ndarray, feedback_names: tuple[str, ...], max_steps: int
     """Return a frame of a world of items with traits [3, N], their quality, appeal and topic; the rest is `given`."""
     quality, appeal, topics = traits
     catalog = SimpleNamespace(
-        quality=quality.astype(np.float32), appeal=appeal.astype(np.float32), topics=topics.astype(np.int32)
+        quality=quality.astype(np.float32),
+        appeal=appeal.astype(np.float32),
+        topics=topics.astype(np.int32),
+        names=None,
+        topic_names=None,
+        item_name=lambda item: "",
+        topic_name=str,
     )
     config = SimpleNamespace(max_steps=max_steps, user_model=SimpleNamespace(name="made_up"))
     model = SimpleNamespace(feedback_names=feedback_names)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import numpy as np
 import pytest
@@ -28,6 +29,20 @@ def test_text_to_the_letter():
         "interest           ▁▅█▅  most at 2: 0.90  (-1.00 to 1.00)",
         "return             ▁▃▃█",
     ]
+
+
+def test_names_stand_behind_the_answer_and_do_nothing():
+    frame = hand_made()
+    catalog: Any = frame.world.catalog
+    catalog.names, catalog.topic_names = np.array(["film"] * 6), np.array(["drama"] * 6)
+    catalog.item_name = lambda item: {4: "Heat\\x1b[2J"}.get(item, "x" * 99)
+    catalog.topic_name = {0: "drama", 7: "crime"}.get
+    lines = ansi(frame).splitlines()
+    assert lines[2].endswith("share_watched  what it is")
+    assert lines[3].endswith("0.50  Heat\\x1b[2J, crime")
+    assert lines[4].endswith("·  " + "x" * 59 + "…")
+    assert lines[5].endswith("repeated")
+    assert "most topic crime: 1.00" in lines[9]
 
 
 def test_text_before_the_first_step_and_at_the_end():
