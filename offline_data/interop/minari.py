@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import json
+import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -141,11 +142,11 @@ def _as_os_errors() -> Iterator[None]:
     """Raise as the file system's error what HDF5 tells of it in words."""
     try:
         yield
-    except RuntimeError as error:
-        told = re.search(r"errno = (\d+), error message = '([^']*)'", str(error))
+    except (OSError, RuntimeError) as error:
+        told = re.search(r"errno = (\d+)", str(error))
         if told is None:
             raise
-        raise OSError(int(told[1]), told[2]) from error
+        raise OSError(int(told[1]), os.strerror(int(told[1]))) from error
 
 
 def _rows_at_once(dataset: LoggedDataset) -> int:
