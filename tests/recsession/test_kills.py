@@ -9,6 +9,7 @@ import sys
 import time
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -110,8 +111,25 @@ class Command:
         assert process.returncode in (0, -signal.SIGKILL)
         return process.pid
 
-    def left(self) -> dict[str, bytes | None]:
-        return {name: text for name, text in tree(self.folder).items() if Path(name).name not in _NOT_COMPARED}
+    def left(self) -> dict[str, object]:
+        """Return every path with what is in it."""
+        found: dict[str, object] = dict(tree(self.folder))
+        found |= {name: hdf5(self.folder / name) for name in found if name.endswith(".hdf5")}
+        return {name: content for name, content in found.items() if Path(name).name not in _NOT_COMPARED}
+
+
+def hdf5(file: Path) -> dict[str, object]:
+    """Return the arrays and attributes of a file, which has the times of its making in it besides."""
+    import h5py
+
+    found: dict[str, object] = {}
+    with h5py.File(file) as store:
+        store.visititems(lambda name, each: found.update({name: (value_of(each), dict(each.attrs))}))
+    return found
+
+
+def value_of(each: Any) -> bytes | None:
+    return each[()].tobytes() if hasattr(each, "dtype") else None
 
 
 def shared_memory_of(number: int) -> list[str]:
