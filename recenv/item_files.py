@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any, BinaryIO, Final
 import numpy as np
 
 from recenv.array_files import PARQUET, map_npy, read_arrays
+from recenv.atomic_files import replacing
 from recenv.errors import InvalidInput, require, unknown_name
 from recenv.item_columns import NUMBERS, TEXTS
 
@@ -93,17 +93,8 @@ def replace_file(path: Path, columns: Mapping[str, np.ndarray]) -> None:
     """Write columns as an items file beside its place, and rename it there.
 
     Raises:
-        InvalidInput: for a file of another kind, or a path that is no regular file or cannot be written.
+        InvalidInput: for a file of another kind, or as `replacing` does.
     """
     check_kind(path)
-    taken = os.path.lexists(path) and (path.is_symlink() or not path.is_file())
-    require(not taken, f"{path} is no regular file; choose another path")
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with temporary.open("xb") as stream:
-            write_columns(stream, path.suffix, columns)
-        os.replace(temporary, path)
-    except OSError as error:
-        raise InvalidInput(f"cannot write {path} ({error.strerror or error}); choose another path") from error
-    finally:
-        temporary.unlink(missing_ok=True)
+    with replacing(path) as temporary, temporary.open("wb") as stream:
+        write_columns(stream, path.suffix, columns)

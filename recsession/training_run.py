@@ -32,9 +32,9 @@ from agents.training.trainer import (
 from agents.values.critics import CriticConfig
 from agents.values.score_files import load_scores, save_scores
 from agents.values.scores.base import score_log
-from offline_data.store.atomic_files import replacing
 from offline_data.store.dataset import LoggedDataset
 from offline_data.store.folder_claim import FolderClaim, as_json
+from recenv.atomic_files import replacing
 from recenv.errors import require, require_range, shown
 from recenv.plain_config import to_plain
 from recenv.statistics import Interval

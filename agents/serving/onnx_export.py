@@ -17,7 +17,7 @@ from torch._dynamo.exc import UserError
 from agents.nn.rows import take_rows
 from agents.policies.base import Policy
 from agents.policies.gaussian import GaussianPolicy
-from offline_data.store.atomic_files import replacing
+from recenv.atomic_files import replacing
 from recenv.extras import require_extra
 
 OPSET: Final = 20

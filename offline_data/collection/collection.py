@@ -27,7 +27,13 @@ import numpy as np
 from offline_data.behavior.base import ACTION_KINDS, ActionKind, BehaviorPolicy, make_behavior, pinned_spec
 from offline_data.collection.corruption import Corruption
 from offline_data.collection.rollout import TooManyRows, check_propensities, halves, play_sessions
-from offline_data.store.atomic_files import (
+from offline_data.store.columns import LATENT_LABELS
+from offline_data.store.dataset import LoggedDataset
+from offline_data.store.dataset_writer import consumed_events, fill_folder, versions
+from offline_data.store.folder_claim import FolderClaim, as_json, first_difference
+from offline_data.store.stored_arrays import StoredArray, chained_offsets, require_alike, store_arrays
+from offline_data.units import Progress, run_units
+from recenv.atomic_files import (
     A_FOLDER,
     claimed_file,
     claimed_folder,
@@ -37,12 +43,6 @@ from offline_data.store.atomic_files import (
     kind_at,
     place_folder,
 )
-from offline_data.store.columns import LATENT_LABELS
-from offline_data.store.dataset import LoggedDataset
-from offline_data.store.dataset_writer import consumed_events, fill_folder, versions
-from offline_data.store.folder_claim import FolderClaim, as_json, first_difference
-from offline_data.store.stored_arrays import StoredArray, chained_offsets, require_alike, store_arrays
-from offline_data.units import Progress, run_units
 from recenv.catalog import Catalog
 from recenv.errors import require, require_range, unknown_name
 from recenv.plain_config import from_plain, to_plain

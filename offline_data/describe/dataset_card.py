@@ -11,9 +11,9 @@ from typing import Any, Final
 
 from offline_data.describe.dataset_summary import policy_name, summarize
 from offline_data.describe.pages import make_environment
-from offline_data.store.atomic_files import replacing
 from offline_data.store.dataset import LoggedDataset
 from offline_data.store.log_checks import CHECKS
+from recenv.atomic_files import replacing
 from recenv.errors import shown
 
 # What begins code, emphasis, a link, a column, struck text, mathematics, and an address that is made a link of.

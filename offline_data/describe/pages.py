@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 
 from offline_data.describe.number_words import typeset
-from offline_data.store.atomic_files import replacing
+from recenv.atomic_files import replacing
 from recenv.errors import shown
 
 if TYPE_CHECKING:  # a page without figures needs no matplotlib

@@ -17,9 +17,9 @@ from offline_data.interop.interactions import Interactions
 from offline_data.interop.propensities import PropensityEstimate, estimate_propensities
 from offline_data.interop.repeats import repeated_entries
 from offline_data.interop.times import require_plausible
-from offline_data.store.atomic_files import require_free
 from offline_data.store.dataset import LoggedDataset, file_digest
 from offline_data.store.dataset_writer import consumed_events, write_dataset
+from recenv.atomic_files import require_free
 from recenv.errors import InvalidInput, require, require_range, unknown_name
 
 # By so much a sum of single-precision numbers may differ.

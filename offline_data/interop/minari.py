@@ -21,10 +21,10 @@ from typing import TYPE_CHECKING, Any, Final
 import gymnasium
 import numpy as np
 
-from offline_data.store.atomic_files import forget_killed, is_taken, new_folder, unwritable, write_json
 from offline_data.store.dataset import LoggedDataset
 from offline_data.store.histories import ObservationBuilder
 from offline_data.store.session_blocks import SessionBlock, session_blocks
+from recenv.atomic_files import forget_killed, is_taken, new_folder, unwritable, write_json
 from recenv.envs.action_wrappers import ProtoAction
 from recenv.errors import InvalidInput
 from recenv.extras import require_extra

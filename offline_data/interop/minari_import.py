@@ -13,9 +13,9 @@ import numpy as np
 from offline_data.interop.foreign_log import ImportOptions, import_interactions
 from offline_data.interop.interactions import Ids, Interactions
 from offline_data.interop.minari import DATA_FILE, ITEMS_FILE, MANIFEST_KEY, OF_SESSIONS, OF_STEPS
-from offline_data.store.atomic_files import require_free
 from offline_data.store.dataset import LoggedDataset, file_digest
 from offline_data.store.dataset_writer import consumed_events, write_dataset
+from recenv.atomic_files import require_free
 from recenv.errors import InvalidInput, require
 from recenv.extras import require_extra
 from recenv.registry import reading

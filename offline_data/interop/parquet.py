@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from offline_data.store.atomic_files import new_folder
 from offline_data.store.dataset import LoggedDataset
+from recenv.atomic_files import new_folder
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from offline_data.store.atomic_files import check_output, folder_made, kind_at, locked, write_json
+from recenv.atomic_files import check_output, folder_made, kind_at, locked, write_json
 from recenv.errors import InvalidInput, require
 from recenv.json_text import read_json
 

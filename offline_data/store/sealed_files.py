@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
-from offline_data.store.atomic_files import replacing, write_json
+from recenv.atomic_files import replacing, write_json
 from recenv.errors import InvalidInput, require
 from recenv.json_text import read_json
 

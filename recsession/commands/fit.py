@@ -15,8 +15,8 @@ from offline_data.fitting.held_out import HeldOut
 from offline_data.fitting.maximum_likelihood import ParameterEstimate
 from offline_data.fitting.open_bandit_fit import fit_open_bandit
 from offline_data.fitting.user_fit import fit_user_model
-from offline_data.store.atomic_files import claimed_file, replacing, write_json
 from offline_data.store.dataset import LoggedDataset
+from recenv.atomic_files import claimed_file, replacing, write_json
 from recenv.catalog import Catalog
 from recenv.errors import InvalidInput, require_range
 from recenv.item_files import write_columns

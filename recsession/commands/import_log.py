@@ -15,8 +15,8 @@ from offline_data.describe.dataset_summary import time_range
 from offline_data.families import READERS
 from offline_data.interop.readers.base import LogReader
 from offline_data.interop.times import range_text
-from offline_data.store.atomic_files import claimed_folder
 from offline_data.store.dataset import LoggedDataset
+from recenv.atomic_files import claimed_folder
 from recenv.errors import shown
 from recsession.inputs import parse
 from recsession.lines import say

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import tyro
 
-from offline_data.store.atomic_files import claimed_file, replacing
+from recenv.atomic_files import claimed_file, replacing
 from recenv.catalog import Catalog
 from recenv.errors import require
 from recenv.given_items import require_sizes

@@ -15,7 +15,7 @@ from gymnasium.envs.registration import EnvSpec
 from tqdm import tqdm
 
 from offline_data.behavior.base import BehaviorPolicy, SessionView
-from offline_data.store.atomic_files import claimed_file, replacing
+from recenv.atomic_files import claimed_file, replacing
 from recenv.envs.session_env import RecSessionEnv, resolve_config
 from recenv.envs.session_views import SUBSETS
 from recenv.errors import require, require_range, unknown_name

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from offline_data.store.atomic_files import claimed_file, write_json
+from recenv.atomic_files import claimed_file, write_json
 from recenv.errors import require_range
 from recsession.experiments.theory.comparison import DEVIATION_HEADER, deviation_rows, verdict
 from recsession.experiments.theory.experiments import EXPERIMENTS

@@ -6,8 +6,8 @@ import threading
 
 import pytest
 
-from offline_data.store.atomic_files import claimed
 from offline_data.store.folder_claim import sole_writer
+from recenv.atomic_files import claimed
 from tests.obstacles import KINDS, PRECIOUS, seen, stand_in_the_way
 from tests.recsession.cli_cases import BUDGET, FIT, split
 

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from offline_data.store.atomic_files import (
+from offline_data.store.folder_claim import FolderClaim, sole_writer
+from recenv.atomic_files import (
     check_output,
     claimed,
     claimed_file,
@@ -24,7 +25,6 @@ from offline_data.store.atomic_files import (
     require_free,
     write_json,
 )
-from offline_data.store.folder_claim import FolderClaim, sole_writer
 from recenv.errors import InvalidInput
 from tests.folder_tree import tree
 from tests.obstacles import KINDS, PRECIOUS, seen, stand_in_the_way
@@ -184,7 +184,7 @@ def enter(writer, path) -> str:
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from offline_data.store import atomic_files
+from recenv import atomic_files
 
 def die(*_):
     os.kill(os.getpid(), signal.SIGKILL)

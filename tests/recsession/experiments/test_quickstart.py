@@ -17,9 +17,9 @@ from agents.policies.gaussian import GaussianPolicyConfig
 from agents.training.evaluation import roll_out
 from agents.training.trainer import TrainerConfig
 from agents.values.critics import CriticConfig
-from offline_data.store.atomic_files import write_json
 from offline_data.store.dataset import LoggedDataset
 from offline_data.store.folder_claim import sole_writer
+from recenv.atomic_files import write_json
 from recenv.errors import InvalidInput
 from recenv.session_config import SessionConfig
 from recenv.world import make_world

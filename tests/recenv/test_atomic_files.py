@@ -8,7 +8,7 @@ import stat
 
 import pytest
 
-from offline_data.store.atomic_files import (
+from recenv.atomic_files import (
     check_output,
     make_folder,
     new_folder,
