@@ -187,8 +187,8 @@ class Arrangement:
             prefix = self.repeated(log.prefix_log_prob)
         elif log.item_log_prob is not None:
             prefix = np.cumsum(self.slates(log.item_log_prob, 0.0), axis=1)
-            if self.has_gaps:  # an empty slot at the beginning repeats the first item, and has its choice
-                prefix = np.take_along_axis(prefix, self.slot[self.holder], axis=1)
+        if prefix is not None and self.has_gaps:  # before the first item nothing was chosen
+            prefix = np.where(self.slot[self.holder] > np.arange(self.slate_size), 0.0, prefix)
         if log.step_log_prob is not None:
             whole = self.steps(log.step_log_prob)
             return whole, whole[:, None] if prefix is None and self.slot.max() == 0 else prefix

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -74,17 +73,13 @@ def varying_log(path: Path) -> LoggedDataset:
         feedback={"click": np.zeros(len(entry))},
         session=entry // 2,
         step=entry % 2,
-        position=np.concatenate([range(len(row)) for row in rows]),
+        position=np.concatenate([(0, 2) if len(row) == 2 else range(len(row)) for row in rows]),
         reward={"points": np.array([varying_reward(row) for row in rows])[entry]},
         step_log_prob=-np.log(np.array([4.0, 12.0, 24.0]))[sizes[entry] - 1],
         terminated=entry % 2 == 1,
         catalog={"embeddings": EMBEDDINGS},
     )
-    dataset = import_interactions(path, log, "table", options=ImportOptions(history_length=3))
-    slate, shown = (np.array(dataset.rows[column]) for column in ("slate", "shown"))
-    pairs = sizes == 2
-    slate[pairs, 2], shown[pairs] = slate[pairs, 1], [True, False, True]
-    return replace(dataset, rows={**dataset.rows, "slate": slate, "shown": shown})
+    return import_interactions(path, log, "table", options=ImportOptions(history_length=3))
 
 
 def varying_reward(items: tuple[int, ...]) -> float:

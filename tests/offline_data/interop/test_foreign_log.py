@@ -262,3 +262,16 @@ def test_a_session_of_more_than_max_steps_is_named(tmp_path):
     assert not (tmp_path / "log").exists()
     with pytest.raises(InvalidInput, match="max_steps=0 is outside"):
         ImportOptions(max_steps=0)
+
+
+def test_prefixes_of_slates_with_empty_positions(tmp_path):
+    """An empty position adds nothing to what was chosen before it; before the first item that is nothing."""
+    steps, position = np.array([0, 0, 1, 2, 2]), np.array([1, 3, 2, 0, 1])
+    items = Ids(np.array([0, 1, 2, 0, 1]), np.arange(3))
+    expected = [[0.0, -1.0, -1.0, -3.0], [0.0, 0.0, -4.0, -4.0], [-1.0, -2.0, -2.0, -2.0]]
+    for name, values in (("item_log_prob", [-1, -2, -4, -1, -1]), ("prefix_log_prob", [-1, -3, -4, -1, -2])):
+        log = log_of(5, item=items, step=steps, position=position, **{name: np.array(values, float)})
+        dataset = imported(tmp_path / name, log)
+        np.testing.assert_array_equal(dataset.rows["prefix_log_prob"], expected)
+        np.testing.assert_array_equal(dataset.rows["behavior_log_prob"], [-3.0, -4.0, -2.0])
+        np.testing.assert_array_equal(dataset.slates(np.arange(3)), [[-1, 0, -1, 1], [-1, -1, 2, -1], [0, 1, -1, -1]])
