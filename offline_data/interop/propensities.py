@@ -299,7 +299,8 @@ def _judged(model: _Model, popularity: _Model, choices: _Choices, rows: np.ndarr
     weights = np.exp(logits - logits.max(axis=1, keepdims=True))
     first = (1.0 - model.smoothing) * weights / weights.sum(axis=1, keepdims=True)
     first += model.smoothing / choices.num_items
-    curve = reliability(first.ravel(), (np.arange(choices.num_items) == choices.slate[few, :1]).ravel())
+    begins = np.take_along_axis(choices.slate[few], choices.chosen[few].argmax(axis=1)[:, None], axis=1)
+    curve = reliability(first.ravel(), (np.arange(choices.num_items) == begins).ravel())
     return {
         "judged_rows": len(rows),
         "log_loss": _log_loss(model, choices, rows),

@@ -275,3 +275,22 @@ def test_prefixes_of_slates_with_empty_positions(tmp_path):
         np.testing.assert_array_equal(dataset.rows["prefix_log_prob"], expected)
         np.testing.assert_array_equal(dataset.rows["behavior_log_prob"], [-3.0, -4.0, -2.0])
         np.testing.assert_array_equal(dataset.slates(np.arange(3)), [[-1, 0, -1, 1], [-1, -1, 2, -1], [0, 1, -1, -1]])
+
+
+def test_estimated_propensities_know_no_empty_positions(tmp_path):
+    """The same slates, with gaps between their items and before them, have the same estimates, judged alike."""
+    rng, sizes = np.random.default_rng(0), np.tile([1, 2, 3], 40)
+    row, number = np.repeat(np.arange(120), sizes), np.concatenate([np.arange(size) for size in sizes])
+    items = np.concatenate([rng.choice(5, size, replace=False, p=[0.4, 0.3, 0.1, 0.1, 0.1]) for size in sizes])
+    columns = {"item": Ids(items, np.arange(5)), "user": Ids.of(row), "step": np.zeros(len(row), np.int64)}
+    dense, sparse = (
+        imported(tmp_path / name, log_of(len(row), **columns, position=position), estimate_propensities=True)
+        for name, position in (("dense", number), ("sparse", 2 * number + row % 2))
+    )
+    assert sparse.slate_size == 6
+    reports = [log.manifest["source"]["propensity_estimate"] for log in (dense, sparse)]
+    assert reports[0] == pytest.approx(reports[1])
+    np.testing.assert_allclose(sparse.rows["behavior_log_prob"], dense.rows["behavior_log_prob"], rtol=1e-9)
+    prefix, shown = sparse.rows["prefix_log_prob"], sparse.rows["shown"]
+    np.testing.assert_allclose(prefix[shown], dense.rows["prefix_log_prob"][dense.rows["shown"]], rtol=1e-9)
+    assert (prefix[~np.logical_or.accumulate(shown, axis=1)] == 0.0).all()
