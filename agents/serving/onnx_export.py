@@ -30,7 +30,7 @@ def export_onnx(policy: Policy, path: str | Path) -> None:
     `history_items` and `candidates` int32, `available` int8, all else float32. Its outputs are `slate` [batch, K] int64
     and, of a policy over proto-actions, `proto` [batch, d] float32, whose nearest items the slate is: by a matrix
     product, which for items that are equally near up to rounding may choose another one than `Policy.act`. A policy in
-    bfloat16 is written in float32.
+    bfloat16 is written in float32. Its metadata has `max_steps`, which `clock` is a share of.
 
     Args:
         policy: a policy of a world, whose config says how many candidates a step has.
@@ -62,6 +62,7 @@ def _model(policy: Policy, names: tuple[str, ...]) -> Any:
         )
     if model is None:
         raise RuntimeError(f"torch.onnx.export returned no model of opset {OPSET}; update onnxscript")
+    model.model.metadata_props["max_steps"] = str(policy.space.max_steps)
     graph: Any = model.model.graph
     for value in (*graph.inputs, *graph.outputs):
         value.shape = type(value.shape)(["batch", *list(value.shape)[1:]])

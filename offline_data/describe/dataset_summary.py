@@ -133,6 +133,7 @@ def _source(dataset: LoggedDataset) -> dict[str, Any]:
         "name": quality.get("dataset", dataset.path.name),
         "kind": dataset.manifest["source"].get("kind"),
         "reader": dataset.manifest["source"].get("reader"),
+        "max_steps": dataset.max_steps,
         "lacking": dataset.manifest["source"].get("lacking", []),
         "remarks": dataset.manifest["source"].get("remarks", []),
         "user_model": USER_MODELS.name_of(type(dataset.config.user_model)) if dataset.has_world else None,

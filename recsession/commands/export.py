@@ -93,4 +93,5 @@ class Export:
             policy = load_policy(self.source)
             export_onnx(policy, file)
         say(f"{file}: from {', '.join(policy.space.observed)} to slate [batch, {policy.space.slate_size}]")
+        say(f"its clock is a share of max_steps={policy.space.max_steps}, as the model's metadata says")
         say(f'run it with `onnxruntime.InferenceSession("{file}")`')

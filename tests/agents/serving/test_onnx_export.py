@@ -71,6 +71,7 @@ def test_the_model_shows_what_the_policy_shows(name: str, limit: str, tmp_path: 
     assert {entry.shape[0] for entry in (*session.get_inputs(), *session.get_outputs())} == {"batch"}
     outputs = ["slate", "proto"] if name == "gaussian" else ["slate"]
     assert [entry.name for entry in session.get_outputs()] == outputs
+    assert session.get_modelmeta().custom_metadata_map["max_steps"] == str(world.config.max_steps)
     for count in (1, 7, 1000):
         sessions, seeds = SessionBatch(world, count), np.arange(count)
         sessions.start(seeds, seeds.astype(np.uint64), np.zeros(count, np.uint64))

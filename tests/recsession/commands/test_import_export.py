@@ -184,11 +184,12 @@ def test_a_policy_becomes_a_model(run, made):
     code, out, _ = run("export", made / "policy", "--to", "onnx", "--out", "deep/policy.onnx")
     assert code == 0
     assert out.startswith("deep/policy.onnx: from profile, history_items, history_feedback, clock to slate [batch, 3]")
+    assert "its clock is a share of max_steps=" in out
     session = onnxruntime.InferenceSession("deep/policy.onnx")
     assert [entry.name for entry in session.get_outputs()] == ["slate", "proto"]
     code, _, error = run("export", made / "log", "--to", "onnx")
     assert code == 2
-    assert "log does not exist; train one" in error
+    assert "log is missing, or is no file; train one" in error
 
 
 def test_an_imported_log_with_short_slates_is_learned_from_and_weighed(run, tmp_path):
