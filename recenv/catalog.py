@@ -113,6 +113,10 @@ class Catalog:
     def __reduce__(self) -> tuple[Any, ...]:
         return _of_columns, (self.arrays(), self.path)
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        # Of a pickle by an older version; this one's goes through the constructor.
+        self.__init__(**{name: state[name] for name in ("embeddings", *NUMBERS)})  # type: ignore[misc]
+
     def item_name(self, item: int) -> str:
         """Return what an item is called, on one line; "" where it has no name."""
         return "" if self.names is None else shown(self.names[item])

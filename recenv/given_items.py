@@ -70,11 +70,12 @@ def same_items(said: Any, items: Catalog) -> Catalog:
     """
     if said is None or said is items:
         return items
-    sha256 = said["sha256"] if isinstance(said, Mapping) and "sha256" in said else given_items(said).sha256
+    sha256 = said.sha256 if isinstance(said, Catalog) else said.get("sha256") if isinstance(said, Mapping) else None
+    # A file that a config only names is not opened for it: it may be a stranger's config.
     require(
         sha256 == items.sha256,
-        f"{items} has the SHA-256 {items.sha256[:12]}..., and the config is of items of {sha256[:12]}...; pass those "
-        "that it was written with",
+        f"{items} has the SHA-256 {items.sha256[:12]}..., and the config is of items of {str(sha256)[:12]}...; pass "
+        "those that it was written with",
     )
     return items
 

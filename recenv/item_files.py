@@ -33,6 +33,7 @@ def read_columns(file: str | Path) -> dict[str, np.ndarray]:
     """
     columns: dict[str, np.ndarray] = {}
     dimensions: dict[int, np.ndarray] = {}
+    rows: np.ndarray | None = None
     alone = Path(file).suffix.lower() == ".npy"
     for given, values in ({"embeddings": map_npy(file)} if alone else read_arrays(file)).items():
         dimension = _DIMENSION.fullmatch(given)
@@ -43,8 +44,13 @@ def read_columns(file: str | Path) -> dict[str, np.ndarray]:
         known = ("embeddings", *NUMBERS, *TEXTS)
         if name not in known:
             raise InvalidInput(f"{file}: {unknown_name('column of items', given, known)}, or leave it out")
+        if name == "source_id" and given != name and np.array_equal(values, np.arange(len(values))):
+            rows = values  # as a log's items are exported, beside the ids of their source
+            continue
         require(name not in columns, f"{file} has {name} twice, once as {given}; leave one of them out")
         columns[name] = values
+    if rows is not None:
+        columns.setdefault("source_id", rows)
     if dimensions:
         require("embeddings" not in columns, f"{file} has embeddings and embedding_0; leave one of them out")
         missing = sorted(set(range(max(dimensions) + 1)) - set(dimensions))

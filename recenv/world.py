@@ -14,6 +14,7 @@ from recenv.dynamics.choice_models.base import ChoiceModel
 from recenv.dynamics.kernel_groups import State
 from recenv.dynamics.session_pieces import SessionPieces
 from recenv.dynamics.user_models.base import UserModel
+from recenv.errors import require
 from recenv.families import USER_MODELS
 from recenv.given_items import given_items, same_items
 from recenv.session_config import SessionConfig
@@ -42,6 +43,14 @@ class World:
     """How utilities become clicks."""
     pieces: SessionPieces
     """What else moves."""
+
+    def __post_init__(self) -> None:
+        config, catalog = self.config.catalog, self.catalog
+        require(
+            getattr(self.user_model, "catalog", catalog) is catalog
+            and (catalog.num_items, catalog.embedding_dim) == (config.num_items, config.embedding_dim),
+            "a world's items are those of its config and of its user model; make the world by make_world",
+        )
 
     @cached_property
     def num_feedback(self) -> int:

@@ -197,7 +197,12 @@ class LoggedDataset:
             f"{self.path} was read in by {self.manifest['source'].get('reader')!r} and has no simulated world; "
             "use a log that `recsession collect` wrote",
         )
-        return self._config(self.items if "items" in self.manifest["config"] else None)
+        if "items" not in self.manifest["config"]:
+            return self._config(None)
+        try:
+            return self._config(self.items)
+        except InvalidInput as error:
+            raise InvalidInput(f"{self.path} holds other items than its config says: {error}") from error
 
     def _config(self, items: Catalog | None) -> SessionConfig:
         """Return the manifest's config among these items, which are read for it; None leaves out its own."""

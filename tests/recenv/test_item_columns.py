@@ -141,3 +141,12 @@ def test_the_sha256_tells_every_column_apart():
     others = [replace(ITEMS, **{name: values}) for name, values in changes.items()]
     assert len({ITEMS.sha256, *(other.sha256 for other in others)}) == 1 + len(others)
     assert replace(ITEMS, names=np.array(changes["names"], "<U99")) == replace(ITEMS, names=changes["names"])
+
+
+def test_a_pickle_of_an_older_version_is_checked_too():
+    made, columns = Catalog.__new__(Catalog), {name: np.array(values) for name, values in ITEMS.arrays().items()}
+    made.__setstate__(columns)
+    assert made == ITEMS
+    assert not made.quality.flags.writeable
+    with pytest.raises(InvalidInput, match="topics has shape"):
+        Catalog.__new__(Catalog).__setstate__({**columns, "topics": np.arange(3)})

@@ -156,6 +156,20 @@ def test_another_user_model_keeps_the_items(items: Catalog):
     assert (config.catalog.num_items, config.catalog.embedding_dim) == (12, 4)
 
 
+def test_a_world_is_of_its_items(items: Catalog):
+    world = make_world(SessionConfig().override(slate_size=3), items)
+    for change in ({"catalog": own_items(1)}, {"catalog": own_items(0, 30)}, {"config": SessionConfig()}):
+        with pytest.raises(InvalidInput, match="make the world by make_world"):
+            replace(world, **change)
+
+
+def test_a_config_opens_no_file_for_items_that_are_at_hand(items: Catalog, tmp_path: Path):
+    own_items(1).save(tmp_path / "others.npz")
+    for said in (str(tmp_path / "others.npz"), {"path": str(tmp_path / "others.npz")}, {"sha256": "0" * 64}, [1]):
+        with pytest.raises(InvalidInput, match="and the config is of items of "):
+            SessionConfig.from_dict({"items": said, "slate_size": 3}, items=items)
+
+
 # --- files of a shop
 
 

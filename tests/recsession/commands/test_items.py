@@ -108,6 +108,8 @@ def test_own_items_go_through_every_command(run, items, tmp_path):
     assert "holds a dataset of another request" in err
 
     assert run("inspect", "log")[0] == 0
+    assert run("export", "log", "--to", "parquet", "--out", "tables")[0] == 0
+    assert Catalog.load(tmp_path / "tables" / "items.parquet") == items
     assert run("simulate", "--policy", "greedy", "--render", "none", *moved)[0] == 0
     assert run("fit", "--log", "log", "--out", "fit.json")[0] == 0
     fitted = json.loads((tmp_path / "fit.json").read_text())
