@@ -65,27 +65,6 @@ def read_columns(file: str | Path) -> dict[str, np.ndarray]:
     return columns
 
 
-def write_columns(stream: BinaryIO, suffix: str, columns: Mapping[str, np.ndarray]) -> None:
-    """Write columns to a stream as an items file of a kind.
-
-    Args:
-        stream: an empty file.
-        suffix: `.npz`, or `.parquet` or `.pq`.
-        columns: by name.
-    """
-    if suffix.lower() not in PARQUET:
-        np.savez(stream, **dict[str, Any](columns))
-        return
-    import pyarrow as pa
-    from pyarrow import parquet
-
-    def column(values: np.ndarray) -> pa.Array:
-        flat = pa.array(values.reshape(-1))
-        return flat if values.ndim == 1 else pa.FixedSizeListArray.from_arrays(flat, values.shape[1])
-
-    parquet.write_table(pa.table({name: column(values) for name, values in columns.items()}), stream)
-
-
 def check_kind(path: Path) -> None:
     """Refuse a path that does not say by its end what kind of file it is.
 
@@ -103,4 +82,18 @@ def replace_file(path: Path, columns: Mapping[str, np.ndarray]) -> None:
     """
     check_kind(path)
     with replacing(path) as temporary, temporary.open("wb") as stream:
-        write_columns(stream, path.suffix, columns)
+        if path.suffix.lower() == ".npz":
+            np.savez(stream, **dict[str, Any](columns))
+        else:
+            _write_parquet(stream, columns)
+
+
+def _write_parquet(stream: BinaryIO, columns: Mapping[str, np.ndarray]) -> None:
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    def column(values: np.ndarray) -> pa.Array:
+        flat = pa.array(values.reshape(-1))
+        return flat if values.ndim == 1 else pa.FixedSizeListArray.from_arrays(flat, values.shape[1])
+
+    parquet.write_table(pa.table({name: column(values) for name, values in columns.items()}), stream)

@@ -16,10 +16,9 @@ from offline_data.fitting.maximum_likelihood import ParameterEstimate
 from offline_data.fitting.open_bandit_fit import fit_open_bandit
 from offline_data.fitting.user_fit import fit_user_model
 from offline_data.store.dataset import LoggedDataset
-from recenv.atomic_files import claimed_file, replacing, write_json
+from recenv.atomic_files import claimed_file, write_json
 from recenv.catalog import Catalog
 from recenv.errors import InvalidInput, require_range
-from recenv.item_files import write_columns
 from recsession.inputs import refuse_given
 from recsession.lines import say
 
@@ -76,8 +75,7 @@ class Fit:
 
     def _write(self, result: dict[str, Any], log: str, items: Catalog | None) -> None:
         if items is not None:
-            with replacing(self._items_file) as temporary, temporary.open("wb") as stream:
-                write_columns(stream, self._items_file.suffix, items.arrays())
+            items.save(self._items_file)
             # The two lie side by side, wherever they are moved.
             result["config"]["items"]["path"] = result["items"] = self._items_file.name
         write_json(self.out, {**result, "log": log}, mark=_MARK)

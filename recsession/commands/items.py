@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import tyro
 
-from recenv.atomic_files import claimed_file, replacing
+from recenv.atomic_files import claimed_file
 from recenv.catalog import Catalog
 from recenv.errors import require
 from recenv.given_items import require_sizes
 from recenv.item_columns import NUMBERS
-from recenv.item_files import check_kind, read_columns, write_columns
+from recenv.item_files import check_kind, read_columns
 from recenv.session_config import SessionConfig
 from recsession.inputs import SetWords, refuse_given, world_options
 from recsession.lines import say
@@ -54,8 +54,7 @@ class Items:
         check_kind(self.out)
         with claimed_file(self.out):
             items = self._read()
-            with replacing(self.out) as temporary, temporary.open("wb") as stream:
-                write_columns(stream, self.out.suffix, items.arrays())
+            items.save(self.out)
         self._print(items)
         say(f"{self.out}: the items, for `--set items={self.out}`")
 

@@ -223,9 +223,9 @@ def test_save_refuses_what_is_no_file_of_its_own(items: Catalog, tmp_path: Path)
     (tmp_path / "link.npz").symlink_to(tmp_path / "real.npz")
     for name, message in (
         ("items.csv", "is none of .npz"),
-        ("items.npz", "is no regular file"),
-        ("link.npz", "is no regular file"),
-        ("none/items.npz", "cannot write"),
+        ("items.npz", "it is a folder"),
+        ("link.npz", "it is a symbolic link"),
+        ("real.npz/items.npz", "cannot write"),
     ):
         with pytest.raises(InvalidInput, match=message):
             items.save(tmp_path / name)
