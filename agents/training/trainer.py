@@ -27,6 +27,7 @@ from agents.training.checkpoint import restore_checkpoint, save_checkpoint
 from agents.training.diagnostics import measure
 from agents.training.log_columns import check_needs, make_storage
 from offline_data.store.dataset import LoggedDataset
+from recenv.atomic_files import check_output
 from recenv.errors import InvalidInput, require, require_range
 from recenv.plain_config import to_plain
 
@@ -145,6 +146,8 @@ def train(
             another kind of action than the policy's, or that has changed or contradicts itself, or a checkpoint of
             another call or that is damaged.
     """
+    if checkpoint is not None:
+        check_output(checkpoint)
     objective_class = OBJECTIVES.resolve(objective_name)
     objective_name = OBJECTIVES.name_of(objective_class)
     check_needs(objective_name, objective_class, dataset)

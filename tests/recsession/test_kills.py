@@ -147,8 +147,9 @@ def check_kills(command: str, folder: Path, num_kills: int) -> None:
     rng = np.random.default_rng(zlib.crc32(command.encode()))
     for kill in range(num_kills):
         killed = Command(COMMANDS[command], folder / f"kill-{kill}")
-        moment = {"at": int(rng.integers(1, changes + 1))} if kill % 2 else {"after": float(rng.uniform(0.0, seconds))}
-        number = killed.kill(**moment)
+        at, after = int(rng.integers(1, changes + 1)), float(rng.uniform(0.0, seconds))
+        moment = f"change {at} of {changes}" if kill % 2 else f"{after} of {seconds} s"
+        number = killed.kill(at=at if kill % 2 else 0, after=after)
         code, _, err = killed.run()
         # What was made is not made over: an export or import that had ended is told so.
         assert code == 0 or (code == 2 and "exists" in err), (moment, err)

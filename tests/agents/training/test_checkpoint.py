@@ -13,6 +13,7 @@ from agents.nn.tensor_files import save_tensors
 from agents.training.trainer import train
 from recenv.errors import InvalidInput
 from tests.damage import cut_or_added_to, flipped_bits
+from tests.obstacles import KINDS, seen, stand_in_the_way
 
 
 @pytest.fixture
@@ -86,3 +87,12 @@ def test_whole_checkpoints_that_no_run_leaves_are_refused(call, trap, tmp_path):
     assert not trap.folder.exists()
     save_tensors(file, "checkpoint", whole)
     call()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_no_file_is_refused_before_the_run(call, tmp_path, kind):
+    stand_in_the_way(tmp_path / "checkpoint", kind)
+    before = seen(tmp_path)
+    with pytest.raises(InvalidInput, match=r"cannot write .*checkpoint: it is a .*; choose another path"):
+        call()
+    assert seen(tmp_path) == before
