@@ -7,6 +7,7 @@ import dataclasses
 import io
 import json
 from collections.abc import Collection, Sequence
+from itertools import pairwise
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final, TypeAlias, TypeVar
@@ -60,7 +61,9 @@ def parse(options: type[Options], command: str, words: Sequence[str], descriptio
     said = io.StringIO()
     try:
         with contextlib.redirect_stderr(said), _HELP if {"-h", "--help"} & set(words) else contextlib.nullcontext():
-            return tyro.cli(options, args=words, prog=f"recsession {command}", description=description)
+            parsed = tyro.cli(options, args=words, prog=f"recsession {command}", description=description)
+        _require_files(getattr(parsed, "files", ()), words)
+        return parsed
     except SystemExit as stop:
         if not stop.code:
             raise
@@ -72,6 +75,14 @@ def parse(options: type[Options], command: str, words: Sequence[str], descriptio
     near = [line.split()[0] for line in body[rule:] if line.startswith("--") and line.strip("-")]
     hint = f"did you mean {near[0]}? " if near and body[0].startswith("Unrecognized") else ""
     raise InvalidInput(f"{' '.join(body[:rule])}; {hint}see `recsession {command} --help`")
+
+
+def _require_files(options: Collection[str], words: Sequence[str]) -> None:
+    """Refuse a path that ends as a folder's does, which `Path` forgets, where a file is to be written."""
+    for before, word in pairwise(("", *words)):
+        option, _, value = word.partition("=") if word.startswith("--") else (before, "=", word)
+        if option.removeprefix("--") in options and value.endswith("/"):
+            raise InvalidInput(f"{option} {value} is the path of a folder; give that of a file, as in {value}x")
 
 
 def refuse_given(options: Any, names: Collection[str], why: str) -> None:

@@ -39,6 +39,11 @@ class Export:
     id: str | None = None
     """With minari: the id, (namespace/)name-v(version), such as recsession/my-log-v0."""
 
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Options that are the path of a file."""
+        return ("out",) if self.to in ("card", "onnx") else ()
+
     def run(self) -> None:
         """Export and say how to open it."""
         require(

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, ClassVar, Final, Literal
 
 from tqdm import tqdm
 
@@ -51,6 +51,8 @@ class Fit:
     def __post_init__(self) -> None:
         require_range("holdout_fraction", self.holdout_fraction, 0.0, 1.0, low_open=True, high_open=True)
         require_range("seed", self.seed, 0, 2**63 - 1, integer=True)
+
+    files: ClassVar = ("out",)
 
     def run(self) -> None:
         """Fit, write and print."""

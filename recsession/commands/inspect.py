@@ -7,7 +7,7 @@ import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import tyro
 from tqdm import tqdm
@@ -46,6 +46,8 @@ class Inspect:
     and the expert are played in the simulator, a matter of a minute."""
     verify: bool = True
     """Compare every file with its checksum, which reads them whole."""
+
+    files: ClassVar = ("html",)
 
     def run(self) -> None:
         """Verify, count and print."""

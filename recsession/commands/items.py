@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import tyro
@@ -45,6 +46,8 @@ class Items:
     set: SetWords = ()
     """Options of the draws as NAME=VALUE, for example `--set clickbait=0.5`; `recsession options catalog` lists
     them."""
+
+    files: ClassVar = ("out",)
 
     def run(self) -> None:
         """Read, draw, write and print."""

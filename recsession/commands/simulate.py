@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Final, Literal
+from typing import TYPE_CHECKING, BinaryIO, ClassVar, Final, Literal
 
 import gymnasium
 import numpy as np
@@ -84,6 +84,8 @@ class Simulate:
     def _num_sessions(self) -> int:
         usual = _GAP_USERS if self.gap else 1
         return usual if self.num_sessions is None else self.num_sessions
+
+    files: ClassVar = ("out",)
 
     def run(self) -> None:
         """Play, show and sum up."""

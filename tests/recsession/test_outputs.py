@@ -164,3 +164,13 @@ def test_a_run_goes_on_over_what_a_killed_one_has_left(command, tmp_path):
     (tmp_path / "out" / "checkpoint").unlink()
     assert command(words)[0] == 0
     assert seen(tmp_path / "out") == whole
+
+
+@pytest.mark.parametrize("case", ["inspect", "simulate", "fit", "card", "onnx"])
+def test_a_folders_path_is_none_of_a_file(command, idle, tmp_path, case):
+    words, written = (FILES | FOLDERS)[case]
+    before = seen(tmp_path)
+    code, out, err = command(words.replace(written, f"{written}/"))
+    assert (code, out) == (2, "")
+    assert f"{written}/ is the path of a folder; give that of a file" in err
+    assert seen(tmp_path) == before
