@@ -102,7 +102,7 @@ def _read_npz(path: Path) -> dict[str, np.ndarray]:
         with zipfile.ZipFile(path) as archive:
             members = archive.infolist()
             _require_names([member.filename for member in members], path)
-            _require_room(sum(member.file_size for member in members), path.stat().st_size, str(path))
+            require_room(sum(member.file_size for member in members), path.stat().st_size, str(path))
             for member in members:
                 what = f"{path}, array {member.filename.removesuffix('.npy')!r}"
                 require(member.filename.endswith(".npy"), f"{what} is no .npy; write the file by numpy.savez")
@@ -183,7 +183,7 @@ def check_parquet(path: Path, columns: Collection[str] | None = None) -> pa.Sche
         min([facts.num_rows, *(least for pair in numbers for least in pair)]) >= 0,
         f"{path} says that it holds less than nothing; it is damaged, copy it again",
     )
-    _require_room(sum(8 * count + unpacked for count, unpacked in numbers), path.stat().st_size, str(path))
+    require_room(sum(8 * count + unpacked for count, unpacked in numbers), path.stat().st_size, str(path))
     return schema
 
 
@@ -245,7 +245,7 @@ def _column(column: pa.ChunkedArray, size: int, what: str) -> np.ndarray:
     if texts.dtype != object:
         return texts[column.indices.to_numpy()]
     longest = max((len(text) for text in texts), default=0)
-    _require_room(4 * longest * len(column), size, what)
+    require_room(4 * longest * len(column), size, what)
     return texts.astype(np.str_)[column.indices.to_numpy()]
 
 
@@ -255,19 +255,29 @@ def _require_names(names: list[str], path: Path) -> None:
     require(len(names) <= _MEMBERS, f"{path} has {len(names):,} arrays; a file has at most {_MEMBERS:,}")
 
 
-def _require_room(num_bytes: int, size: int, what: str) -> None:
-    """Refuse what unpacks to more than a file of its size would, or than half of the machine's memory."""
+def require_room(num_bytes: int, size: int, what: str) -> None:
+    """Refuse what unpacks to more than a file of its size would, or than half of the machine's memory.
+
+    Args:
+        num_bytes: what it unpacks to.
+        size: of the file, bytes.
+        what: the file, for messages.
+
+    Raises:
+        InvalidInput: naming both sizes.
+    """
     most = _UNPACKED + _UNPACKED_A_BYTE * size
     require(
         num_bytes <= most,
         f"{what} unpacks to {num_bytes:,} bytes from {size:,}, of which no more than {most:,} are expected; write it "
         "without compression, if it is no bomb",
     )
-    memory = _half_of_memory()
+    memory = half_of_memory()
     require(num_bytes <= memory, f"{what} unpacks to {num_bytes:,} bytes, and half of the memory is {memory:,}")
 
 
-def _half_of_memory() -> int:
+def half_of_memory() -> int:
+    """Return half of the bytes of the machine's memory."""
     try:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
     except (AttributeError, ValueError, OSError):  # not everywhere known

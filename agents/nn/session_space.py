@@ -74,7 +74,7 @@ class SessionSpace:
             require(
                 values.ndim == axes
                 and min(values.shape) > 0
-                and values.dtype.kind == "f"
+                and values.dtype == np.float32
                 and len(values) == len(self.embeddings),
                 f"{name} of the items is {values.dtype} of shape {values.shape}; pass one row of numbers an item",
             )

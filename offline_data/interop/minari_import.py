@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -13,8 +14,9 @@ import numpy as np
 from offline_data.interop.foreign_log import ImportOptions, import_interactions
 from offline_data.interop.interactions import Ids, Interactions
 from offline_data.interop.minari import DATA_FILE, ITEMS_FILE, MANIFEST_KEY, OF_SESSIONS, OF_STEPS
-from offline_data.store.dataset import LoggedDataset, file_digest
+from offline_data.store.dataset import ContradictoryLog, LoggedDataset, file_digest
 from offline_data.store.dataset_writer import consumed_events, write_dataset
+from recenv.array_files import half_of_memory, require_room
 from recenv.atomic_files import require_free
 from recenv.errors import InvalidInput, require
 from recenv.extras import require_extra
@@ -67,9 +69,11 @@ def import_minari(
         (data / "metadata.json").is_file(), f"{path} is no Minari dataset; give its folder, or the id of a local one"
     )
     require_free(Path(out))
-    try:
+    with _told_of(data):
+        _check_room(data)
         source = minari.MinariDataset(data)
         manifest = source.storage.metadata.get(MANIFEST_KEY)
+        require(manifest is None or isinstance(manifest, dict), f"its {MANIFEST_KEY} is no object")
         episodes = []
         # The storage's own iterator opens the file once, not once an episode.
         for values in source.storage.get_episodes(range(source.total_episodes)):
@@ -78,30 +82,51 @@ def import_minari(
             episodes.append(replace(episode, observations=profile))
             if progress:
                 progress(1)
-    except (OSError, ValueError, KeyError, AssertionError) as error:
-        raise InvalidInput(f"{data} is damaged or of another version of Minari ({error}); copy it again") from error
-    require(len(episodes) > 0, f"{data} has no episode; give one that has")
-    for index, episode in enumerate(episodes):
-        parts = (episode.actions, episode.rewards, episode.terminations, episode.truncations)
-        require(
-            len({len(part) for part in parts}) == 1,
-            f"{data}: episode {index} has not as many actions as rewards and ends; copy it again",
-        )
+        require(len(episodes) > 0, "it has no episode")
+        for index, episode in enumerate(episodes):
+            parts = (episode.actions, episode.rewards, episode.terminations, episode.truncations)
+            whole = len({len(part) for part in parts}) == 1
+            require(whole, f"episode {index} has not as many actions as rewards and ends")
+        if manifest is None:
+            log, lacking = _foreign(source, episodes, data)
+        else:
+            columns, facts = _own(episodes, manifest, data, allow_imports)
+            lengths = np.array([len(episode) for episode in episodes])
+            _require_items(columns["rows/slate"], lengths, facts["num_items"], 0, data)
+    options = options or ImportOptions()
     if manifest is None:
-        return _import_foreign(source, episodes, data, Path(out), options or ImportOptions())
-    given = None if options is None else options.max_steps
+        return import_interactions(out, log, "minari", options=options, lacking=lacking)
     require(
-        given in (None, manifest.get("max_steps")),
-        f"max_steps={given} is not the {manifest.get('max_steps')} of {data}, whose world comes back with it; leave "
-        "out --max-steps",
+        options.max_steps in (None, manifest.get("max_steps")),
+        f"max_steps={options.max_steps} is not the {manifest.get('max_steps')} of {data}, whose world comes back with "
+        "it; leave out --max-steps",
     )
     try:
-        columns, facts = _own(episodes, manifest, data, allow_imports)
-    except (KeyError, IndexError, TypeError, ValueError) as error:
-        raise InvalidInput(f"{data} is damaged or of another version of RecSession ({error}); copy it again") from error
-    lengths = np.array([len(episode) for episode in episodes])
-    _require_items(columns["rows/slate"], lengths, facts["num_items"], 0, data)
-    return write_dataset(out, columns, facts)
+        return write_dataset(out, columns, facts)
+    except ContradictoryLog as error:
+        raise InvalidInput(f"{data} is damaged or of another RecSession ({error}); copy it again") from error
+
+
+@contextmanager
+def _told_of(data: Path) -> Iterator[None]:
+    """Tell in one sentence what libraries raise over a stranger's file, of whatever kind."""
+    try:
+        yield
+    except Exception as error:
+        why = error if isinstance(error, InvalidInput) else f"{type(error).__name__}: {error}"
+        raise InvalidInput(f"{data} is damaged or of another version ({why}); copy it again") from error
+
+
+def _check_room(data: Path) -> None:
+    """Refuse a file whose arrays unpack to far more than it holds, before any is read."""
+    import h5py
+
+    sizes: list[int] = []
+    file = data / DATA_FILE
+    if file.is_file():  # Minari has another storage, too
+        with h5py.File(file) as store:
+            store.visititems(lambda _, node: sizes.append(node.nbytes) if isinstance(node, h5py.Dataset) else None)
+        require_room(sum(sizes), file.stat().st_size, str(file))
 
 
 def _own(
@@ -112,7 +137,9 @@ def _own(
     offsets = np.concatenate([[0], np.cumsum(lengths)])
     own = data / ITEMS_FILE if "items" in manifest["config"] else None
     with reading(data, allow_imports):
-        world = make_world(SessionConfig.from_dict(manifest["config"], items=own))
+        config = SessionConfig.from_dict(manifest["config"], items=own)
+    _require_drawable(config.catalog.num_items, config.catalog.embedding_dim)
+    world = make_world(config)
     action = np.concatenate([episode.actions for episode in episodes])
 
     def of_steps(name: str) -> np.ndarray:
@@ -156,10 +183,16 @@ def _require_items(slates: np.ndarray, lengths: np.ndarray, count: int, low: int
         )
 
 
-def _import_foreign(
-    source: MinariDataset, episodes: list[EpisodeData], data: Path, out: Path, options: ImportOptions
-) -> LoggedDataset:
+def _require_drawable(count: int, dim: int) -> None:
+    """Refuse items that memory does not hold, whose number nothing but a text in the file says."""
+    need, room = 16 * count * dim, half_of_memory()
+    require(need <= room, f"it says {count:,} items, which take {need:,} bytes, and half of the memory is {room:,}")
+
+
+def _foreign(source: MinariDataset, episodes: list[EpisodeData], data: Path) -> tuple[Interactions, list[str]]:
+    """Return what a dataset of others logged, and what it lacks."""
     low, count, size = _catalogue(source.spec.action_space)
+    _require_drawable(count, 1)
     lengths = np.array([len(episode) for episode in episodes])
     total = int(lengths.sum())
     session = np.repeat(np.arange(len(episodes)), lengths * size)
@@ -182,7 +215,7 @@ def _import_foreign(
         step_log_prob=np.repeat(np.concatenate(known), size) if len(known) == len(logged) else None,
         truncated=np.repeat(np.concatenate([episode.truncations for episode in episodes]), size),
     )
-    return import_interactions(out, log, "minari", options=options, lacking=lacking)
+    return log, lacking
 
 
 def _catalogue(space: gymnasium.Space[Any]) -> tuple[int, int, int]:

@@ -297,12 +297,18 @@ class LoggedDataset:
             [N], or [N, K] where a component was drawn for each position.
 
         Raises:
-            InvalidInput: if the dataset has no labels.
+            InvalidInput: if the dataset has no labels, or labels of no component.
         """
         entry = self.manifest["schema"].get(LATENT_LABELS)
         if entry is None:
             raise InvalidInput(f"{self.path} has no latent labels; only simulated logs have them")
-        labels = open_column(self.path / LATENT_LABELS, entry)
+        labels, spec = open_column(self.path / LATENT_LABELS, entry), self.manifest["source"].get("request", {})
+        parts = spec["behavior"].get("components") if isinstance(spec.get("behavior"), dict) else None
+        most = 127 if parts is None else len(parts) - 1
+        require(
+            bool(labels.min() >= 0 and labels.max() <= most),
+            f"{self.path / LATENT_LABELS} has labels outside [0, {most}]; collect the dataset again",
+        )
         return labels
 
     def require_sound(self) -> None:
@@ -355,7 +361,11 @@ class LoggedDataset:
                 yield fault
 
 
-def contradicting(path: str | Path, faults: Sequence[str]) -> InvalidInput:
+class ContradictoryLog(InvalidInput):
+    """A dataset that is whole, and says what cannot be."""
+
+
+def contradicting(path: str | Path, faults: Sequence[str]) -> ContradictoryLog:
     """Return the error for a dataset that contradicts itself.
 
     Args:
@@ -364,7 +374,7 @@ def contradicting(path: str | Path, faults: Sequence[str]) -> InvalidInput:
     """
     told, more = "; ".join(faults[:_MOST_TOLD]), len(faults) - _MOST_TOLD
     rest = f"; and {more} more" if more > 0 else ""
-    return InvalidInput(
+    return ContradictoryLog(
         f"{path} contradicts itself: {told}{rest}; `recsession inspect` lists it all, collect the dataset again"
     )
 

@@ -17,6 +17,7 @@ import numpy as np
 
 from offline_data.behavior.base import ACTION_KINDS
 from offline_data.collection.corruption import Corruption
+from offline_data.families import BEHAVIORS
 from offline_data.store.columns import LATENT_LABELS, NEEDED
 from offline_data.store.sealed_files import json_checksum
 from recenv.errors import InvalidInput, require
@@ -32,6 +33,7 @@ PROPENSITIES: Final = ("exact", "estimated", "partial", "missing")
 _COLUMN_NAME: Final = re.compile(r"(rows|sessions|events|catalog|latent)/[A-Za-z0-9_]{1,100}\.npy")
 _DIGEST: Final = re.compile(r"[0-9a-f]{64}")
 _REQUEST: Final = ("config", "behavior", "action_kind", "num_sessions", "dataset_seed", "group_size", "corruption")
+_ULPS: Final = 1e-9
 _SPECS: Final = ("expert", "noise")
 _RETURNS: Final = ("expert_return", "noise_return")
 
@@ -98,7 +100,19 @@ def _object(value: Any, of: Callable[[Any], bool] = lambda _: True) -> bool:
 
 
 def _spec(value: Any) -> bool:
-    return (isinstance(value, str) and value != "") or (isinstance(value, dict) and isinstance(value.get("name"), str))
+    """Return whether a value may be a behavior policy's name or spec; options are left to who makes the policy."""
+    spec = {"name": value} if isinstance(value, str) else value
+    name = spec.get("name") if isinstance(spec, dict) else None
+    # What is not ours is not imported for this.
+    if not isinstance(name, str) or not (name in BEHAVIORS.registered() or ":" in name):
+        return False
+    if name != "mixture":
+        return True
+    parts, weights = spec.get("components"), spec.get("weights")
+    if not (isinstance(parts, list) and isinstance(weights, list) and len(parts) == len(weights)):
+        return False
+    shares = all(_number(weight) and 0.0 <= weight <= 1.0 for weight in weights) and abs(sum(weights) - 1.0) < _ULPS
+    return shares and all(map(_spec, parts)) and isinstance(spec.get("mixing", ""), str)
 
 
 def _digest(value: Any) -> bool:
@@ -243,6 +257,9 @@ def _request_faults(manifest: Mapping[str, Any], request: Mapping[str, Any]) -> 
         yield f"its request's group_size is {request['group_size']!r}, no divisor of num_sessions"
     if not _spec(request["behavior"]):
         yield f"its request's behavior is {json.dumps(request['behavior']):.100}, not a policy's name or spec"
+    fraction, behavior = (manifest.get("quality") or {}).get("good_fraction"), request["behavior"]
+    if fraction is not None and isinstance(behavior, dict) and behavior.get("weights", [fraction])[:1] != [fraction]:
+        yield f"quality has good_fraction={fraction}, which is not the weight of its request's expert"
     try:
         corruption = from_plain(Corruption, request["corruption"])
     except (InvalidInput, TypeError, AttributeError) as error:

@@ -262,7 +262,7 @@ def test_missing_and_broken_datasets(tmp_path, monkeypatch):
     name = create(monkeypatch, tmp_path, gymnasium.spaces.Discrete(4), [([1], [0.0], False)])
     metadata = tmp_path / name / "data" / "metadata.json"
     metadata.write_text(json.dumps({**json.loads(metadata.read_text()), "minari_version": "99.0"}))
-    with pytest.raises(InvalidInput, match="of another version of Minari"):
+    with pytest.raises(InvalidInput, match="of another version"):
         import_minari(name, tmp_path / "out")
     (tmp_path / name / "data" / "main_data.hdf5").write_bytes(b"not hdf5")
     with pytest.raises(InvalidInput, match="is damaged"):
@@ -273,11 +273,11 @@ def test_missing_and_broken_datasets(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (lambda manifest, episode: manifest.pop("injected"), "of another version of RecSession ('injected')"),
-        (lambda manifest, episode: manifest.update(config=None), "of another version of RecSession ("),
-        (lambda manifest, episode: episode["infos"].pop("shown"), "of another version of RecSession ('shown')"),
+        (lambda manifest, episode: manifest.pop("injected"), "of another version (KeyError: 'injected')"),
+        (lambda manifest, episode: manifest.update(config=None), "of another version (TypeError"),
+        (lambda manifest, episode: episode["infos"].pop("shown"), "of another version (KeyError: 'shown')"),
         (lambda manifest, episode: episode["infos/slate"].__setitem__((1, 0), 99), "episode 1 has the action [99, "),
-        (lambda manifest, episode: episode.pop("rewards"), "is damaged or of another version of Minari"),
+        (lambda manifest, episode: episode.pop("rewards"), "is damaged or of another version"),
         (lambda manifest, episode: shorten(episode), "episode 1 has not as many actions as rewards and ends"),
     ],
 )
