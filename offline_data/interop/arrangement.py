@@ -113,10 +113,10 @@ class Arrangement:
         )
         twice = np.flatnonzero((np.diff(self.row) == 0) & (np.diff(self.slot) == 0))
         if len(twice):
-            one, other = sorted(log.place(int(self.order[twice[0] + n])) for n in (0, 1))
+            one, other = sorted(int(self.order[twice[0] + n]) for n in (0, 1))
             raise InvalidInput(
-                f"{other}: position={self.slot[twice[0]]} from 0 is taken in this slate by {one}; leave repeated rows "
-                f"out with --duplicates drop, or {_UNPLACED}"
+                f"{log.place(other)}: its position in the slate is that of {log.place(one).rpartition(': ')[2]}; leave "
+                f"out what is repeated, with --duplicates drop if the whole row is, or {_UNPLACED}"
             )
 
     def steps(self, values: np.ndarray) -> np.ndarray:

@@ -174,6 +174,7 @@ def import_table(
     Raises:
         InvalidInput: for a file, column or value that cannot be read; the message names it.
     """
+    delimiter = "\t" if delimiter == "\\t" else delimiter  # as a command line writes it
     options, text = options or ImportOptions(), TextFormat(delimiter, encoding)
     require_time_unit(time_unit)
     if time_format is not None:

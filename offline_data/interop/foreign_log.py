@@ -126,6 +126,7 @@ def import_interactions(
             "options": {**_told(options), **(facts or {})},
             "lacking": [*_lacking(log), *lacking],
             "remarks": remarks,
+            "item_rewards": list(log.item_reward or {}),
             **repeats,
         },
         "config": None,
@@ -218,20 +219,24 @@ def _with_propensities(log: Interactions, arrangement: Arrangement, of: str | No
     if values is None or of == "item" or size.max() == 1:
         return log, []
     if of == "slate":
+        same = _as_first(values, arrangement)
+        told = "that of its slate's first item, as --propensity-of slate has it"
+        log.require_all("propensity", np.exp(values), same, told)
         return replace(log, item_log_prob=None, step_log_prob=values), []
     several = np.flatnonzero(size > 1)
-    if not all(_is_constant(values, arrangement, rows) for rows in (several[:_LOOKED_AT], several)):
+    if _constants(values, arrangement, several[:_LOOKED_AT]) is None:  # which is soon seen of most logs
         return log, []
-    firsts = arrangement.steps(values)[several]
-    each = np.unique(firsts[~np.isnan(firsts)])
-    if len(each) == 0:
+    constants = _constants(values, arrangement, several)
+    known = np.empty(0, np.int64) if constants is None else np.flatnonzero(~np.isnan(constants))
+    if constants is None or len(known) == 0:
         return log, []
+    each = np.unique(constants[known])
     if len(each) == 1:
         return log, [
             f"warning: every propensity of a slate's items is {np.exp(each[0]):.6g}, and is taken as the item's; say "
             "--propensity-of slate if it is the slate's"
         ]
-    entry = int(arrangement.order[arrangement.first[several[np.argmax(~np.isnan(firsts))]]])
+    entry = int(arrangement.order[arrangement.first[several[known[0]]]])
     raise InvalidInput(
         f"{log.place(entry)}: propensity is the same throughout each slate, here {np.exp(values[entry]):.6g}, and "
         "differs between slates; say --propensity-of slate if it is the whole slate's, or --propensity-of item if it "
@@ -239,14 +244,14 @@ def _with_propensities(log: Interactions, arrangement: Arrangement, of: str | No
     )
 
 
-def _is_constant(values: np.ndarray, arrangement: Arrangement, rows: np.ndarray) -> bool:
-    """Return whether values [n] are the same throughout each of these rows, but for those that lack one."""
+def _constants(values: np.ndarray, arrangement: Arrangement, rows: np.ndarray) -> np.ndarray | None:
+    """Return the value [n] that is the same throughout each of these rows, NaN where one lacks; None if they differ."""
     ends = np.append(arrangement.first[1:], len(arrangement.order))[rows]
-    spans = np.concatenate([arrangement.first[rows], ends]).reshape(2, -1).T.ravel()
+    spans = np.stack([arrangement.first[rows], ends], axis=1).ravel()
     spans = spans[:-1] if spans[-1] == len(values) else spans
     ordered = values[arrangement.order]
     least, most = (each.reduceat(ordered, spans)[::2] for each in (np.minimum, np.maximum))
-    return bool(((least == most) | np.isnan(least)).all())
+    return least if ((least == most) | np.isnan(least)).all() else None
 
 
 def _disorder(log: Interactions, arrangement: Arrangement, columns: Mapping[str, np.ndarray]) -> list[str]:
@@ -265,7 +270,7 @@ def _disorder(log: Interactions, arrangement: Arrangement, columns: Mapping[str,
     ]
 
 
-def _named(log: Interactions, entry: np.integer) -> str:
+def _named(log: Interactions, entry: Any) -> str:
     """Return where an entry was read, without the folder: equal files are to give equal manifests."""
     return Path(log.place(int(entry))).name
 

@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from offline_data.interop.interactions import Ids
-from offline_data.interop.table_files import TextFormat, column_names, read_csv, read_parquet, require_columns
+from offline_data.interop.table_files import (
+    PLAIN,
+    TextFormat,
+    column_names,
+    kernels,
+    read_csv,
+    read_parquet,
+    require_columns,
+    unlike,
+)
 from offline_data.interop.table_ids import alike
 from offline_data.interop.tables import read_tables
 from recenv.errors import InvalidInput, require
@@ -56,8 +65,9 @@ def with_items(
     columns, left = _numbers(_joined_embeddings(_arrays(file, text, (name, "source_id")), file))
     for column in columns:
         require(_FILE_NAME.fullmatch(column) is not None, f"{file}: column {column!r} makes no file name; rename it")
-    if "embeddings" in columns:
-        fine = columns["embeddings"].ndim == 2 and bool(np.isfinite(columns["embeddings"]).all())
+    if "embeddings" in (*columns, *left):
+        held = columns.get("embeddings", np.empty(0))
+        fine = held.ndim == 2 and held.shape[1] > 0 and bool(np.isfinite(held).all())
         require(fine, f"{file}, column embeddings: it holds no lists of finite numbers; mend or rename it")
     remarks = [f"of the items: {remark}" for remark in read.remarks]
     if left:
@@ -73,19 +83,22 @@ def _named_twice(file: Path, name: str, given: Ids) -> str:
 
 def _arrays(file: Path, text: TextFormat, but: tuple[str, ...]) -> dict[str, np.ndarray]:
     """Return the columns of a file, lists of the same number of numbers as [n, d]."""
-    table = read_parquet(file) or read_csv(file, text)
+    parquet = read_parquet(file)
+    table = read_csv(file, text) if parquet is None else parquet
     return {
-        name: _array(column, name, file)
+        name: _array(column, name, file, text if parquet is None else None)
         for name, column in zip(table.column_names, table.columns, strict=True)
         if name not in but
     }
 
 
-def _array(column: pa.ChunkedArray, name: str, file: Path) -> np.ndarray:
+def _array(column: pa.ChunkedArray, name: str, file: Path, text: TextFormat | None) -> np.ndarray:
     import pyarrow as pa
-    from pyarrow import compute
 
+    compute = kernels()
     kind: Any = column.type
+    # What is no text in the file's encoding is read as bytes.
+    require(not pa.types.is_binary(kind) or text is None, f"{file}, column {name} {unlike(text or PLAIN)}")
     if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
         inner = kind.value_type
         if not (pa.types.is_integer(inner) or pa.types.is_floating(inner)):

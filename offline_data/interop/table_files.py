@@ -74,6 +74,13 @@ class TextFormat:
 PLAIN: Final = TextFormat()
 
 
+def kernels() -> Any:
+    """Return `pyarrow.compute`, whose functions are made when it is imported and are known to no type checker."""
+    from pyarrow import compute
+
+    return compute
+
+
 def is_parquet(file: Path) -> bool:
     """Return whether a file is Parquet, by its first bytes; the others are CSV.
 
@@ -221,26 +228,33 @@ def _require_text(file: Path, text: TextFormat) -> None:
     require(_JSON.match(head) is None, f"{file} is JSON and no table; write it as CSV or Parquet")
 
 
+def unlike(text: TextFormat) -> str:
+    """Return what is wrong with what is written in another encoding, and the remedy."""
+    return f"is not written in {text.encoding}; say how it is, as in --encoding latin-1 or --encoding cp1252"
+
+
 @contextmanager
 def _problems(file: Path, text: TextFormat) -> Iterator[None]:
     """Turn what pyarrow says about a file into one sentence that names the file, the row and the remedy."""
     import pyarrow as pa
 
-    unlike = f"is not written in {text.encoding}; say how it is, as in --encoding latin-1 or --encoding cp1252"
     try:
         yield
     except UnicodeError as error:
         at = (
             f"{file}: the header" if text.encoding == PLAIN.encoding else file
         )  # of the others, arrow checks the values
-        raise InvalidInput(f"{at} {unlike}") from error
+        raise InvalidInput(f"{at} {unlike(text)}") from error
     except (pa.ArrowException, OSError) as error:
         said, found = str(error), _ROW.search(str(error))
         at = f"{file}: data row {int(found[1]) - (text.names is None)}" if found else str(file)
-        require("invalid UTF8" not in said, f"{at} {unlike}")
+        require("invalid UTF8" not in said, f"{at} {unlike(text)}")
         if width := _WIDTH.search(said):
             told = f"{at} has {width[2]} columns and the table {width[1]}; mend the row, or its quotes"
             raise InvalidInput(told) from error
+        require(
+            "Empty CSV file" not in said, f"{file} has no line that ends; copy it again, or end it with a line break"
+        )
         wrong = _CONVERSION.search(said)
         if wrong is None:
             kind, reason = "Parquet" if is_parquet(file) else "CSV", said.partition("\n")[0]

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from offline_data.interop.interactions import Ids
-from offline_data.interop.table_files import MISSING
-from recenv.errors import require
+from offline_data.interop.table_files import MISSING, kernels
+from recenv.errors import InvalidInput
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -16,7 +17,8 @@ if TYPE_CHECKING:
 LARGEST_EXACT: Final = 2**53
 """Beyond it, floating numbers are no longer every whole number."""
 _LONGEST: Final = 1000
-POINT_ZERO: Final = "were whole numbers with .0, as pandas writes them beside missing values, and are read as whole"
+_ROUNDED: Final = r"^\d\.\d+[eE]\+\d\d+$"
+POINT_ZERO: Final = "has whole numbers with .0, as pandas writes them beside missing values: they are read as whole"
 
 
 def encoded(column: pa.ChunkedArray) -> tuple[np.ndarray, pa.Array, np.ndarray | None]:
@@ -25,8 +27,8 @@ def encoded(column: pa.ChunkedArray) -> tuple[np.ndarray, pa.Array, np.ndarray |
     The gaps [n] are where it has no value; None if there are none.
     """
     import pyarrow as pa
-    from pyarrow import compute
 
+    compute = kernels()
     table = column.combine_chunks().dictionary_encode()
     values, codes = table.dictionary, table.indices
     gaps = codes.null_count > 0
@@ -40,20 +42,21 @@ def encoded(column: pa.ChunkedArray) -> tuple[np.ndarray, pa.Array, np.ndarray |
     return codes, values, codes < 0 if gaps else None
 
 
-def ids_of(codes: np.ndarray, values: pa.Array, what: str) -> tuple[Ids, str | None]:
+def ids_of(codes: np.ndarray, values: pa.Array, what: str, place: Callable[[int], str]) -> tuple[Ids, str | None]:
     """Return ids, and a remark on how they were read, if there is one.
 
     Args:
         codes: [n] into `values`; -1, no value, stays.
         values: the different ids, whole numbers or text.
         what: they are, for a message.
+        place: where one of `values` stands, for a message.
 
     Raises:
         InvalidInput: for an id that holds a NUL or is longer than 1,000 characters.
     """
     import pyarrow as pa
-    from pyarrow import compute
 
+    compute = kernels()
     remark, source = None, None
     if pa.types.is_large_string(values.type):
         if (same := _whole(values)) is not None:
@@ -64,10 +67,15 @@ def ids_of(codes: np.ndarray, values: pa.Array, what: str) -> tuple[Ids, str | N
     if source is None:
         source = values.to_numpy(zero_copy_only=False)
     if source.dtype == object:
-        longest = compute.max(compute.utf8_length(values)).as_py() or 0
-        require(longest <= _LONGEST, f"{what}: an id of {longest:,} characters; the longest allowed has {_LONGEST:,}")
-        nul = compute.any(compute.match_substring(values, "\0")).as_py()
-        require(not nul, f"{what}: an id holds a NUL byte, as no text does; write it again")
+        for bad, why in (
+            (compute.greater(compute.utf8_length(values), _LONGEST), f"has more than {_LONGEST:,} characters"),
+            (compute.match_substring(values, "\0"), "holds a NUL byte, as no text does"),
+        ):
+            found = compute.index(bad, True).as_py()
+            if found >= 0:
+                raise InvalidInput(f"{place(found)}, column {what}: the id {why}; mend it, or map another column")
+        if compute.any(compute.match_substring_regex(values, _ROUNDED)).as_py():
+            remark = f"{what} has ids such as 1.23E+12, as spreadsheets write long numbers: they have lost digits"
         source = source.astype(np.str_)
     order = np.argsort(source, kind="stable")
     rank = np.empty(len(order) + 1, np.int64)
@@ -90,8 +98,8 @@ def alike(*each: Ids) -> tuple[Ids, ...]:
 def whole_numbers(values: pa.Array) -> np.ndarray | None:
     """Return the whole numbers that texts are, 1 and 1.0 and 01 alike, or None if some are none."""
     import pyarrow as pa
-    from pyarrow import compute
 
+    compute = kernels()
     digits = compute.replace_substring_regex(values, r"^\s*(-?\d+)(\.0*)?\s*$", r"\1")
     if not compute.all(compute.match_substring_regex(digits, r"^-?\d+$")).as_py():
         return None
@@ -104,8 +112,8 @@ def whole_numbers(values: pa.Array) -> np.ndarray | None:
 def _whole(values: pa.Array) -> np.ndarray | None:
     """Return the whole numbers that texts are if each is written as its number is, and else None."""
     import pyarrow as pa
-    from pyarrow import compute
 
+    compute = kernels()
     try:
         numbers = values.cast(pa.int64())
     except pa.ArrowInvalid:

@@ -18,6 +18,7 @@ from offline_data.interop.table_files import (
     column_names,
     csv_batches,
     is_parquet,
+    kernels,
     parquet_types,
     require_columns,
 )
@@ -211,6 +212,12 @@ def _is_floating(held: pa.DataType | None) -> bool:
     return held is not None and pa.types.is_floating(held)
 
 
+def _is_moment(held: pa.DataType) -> bool:
+    import pyarrow as pa
+
+    return pa.types.is_timestamp(held) or pa.types.is_date(held)
+
+
 def _types(kind: Kind, held: Sequence[pa.DataType | None], formatted: bool) -> list[pa.DataType]:
     import pyarrow as pa
 
@@ -218,7 +225,8 @@ def _types(kind: Kind, held: Sequence[pa.DataType | None], formatted: bool) -> l
     moments = [pa.timestamp("us"), pa.timestamp("us", "UTC"), text]
     # Numbers of a Parquet file are no text that may say more.
     numbers = all(_is_whole(each) or _is_floating(each) for each in held)
-    dates = all(each is not None and (pa.types.is_timestamp(each) or pa.types.is_date(each)) for each in held)
+    if kind == "time" and all(each is not None and _is_moment(each) for each in held):
+        return [pa.timestamp("us", "UTC")] if all(getattr(each, "tz", None) for each in held) else moments
     return {
         "id": [pa.int64(), text] if numbers else [text],
         "step": [pa.int64(), text],
@@ -226,7 +234,7 @@ def _types(kind: Kind, held: Sequence[pa.DataType | None], formatted: bool) -> l
         "number": [pa.float64(), pa.bool_()],
         "single": [pa.float32(), pa.bool_()],
         "flag": [pa.bool_()],
-        "time": moments if dates else [text] if formatted else [pa.float64(), *moments],
+        "time": [text] if formatted else [pa.float64(), *moments],
         "text": [text],
     }[kind]
 
@@ -248,15 +256,15 @@ def _parquet_batches(file: Path, types: Mapping[str, pa.DataType]) -> Iterator[p
 
 def _cast(file: Path, name: str, column: pa.Array, wanted: pa.DataType) -> pa.Array:
     import pyarrow as pa
-    from pyarrow import compute
 
+    compute = kernels()
     try:
         if pa.types.is_dictionary(column.type):
             column = column.dictionary_decode()
         held = column.type
         # A date that is a number, or a truth that is neither 0 nor 1, is not what it is taken for.
         written = pa.types.is_string(held) or pa.types.is_large_string(held) or pa.types.is_string_view(held)
-        moment = pa.types.is_timestamp(held) or pa.types.is_date(held)
+        moment = _is_moment(held)
         if moment != pa.types.is_timestamp(wanted) and not (written and pa.types.is_timestamp(wanted)):
             raise pa.ArrowInvalid(f"it holds {held}")
         if pa.types.is_nested(held) or pa.types.is_binary(held) or pa.types.is_large_binary(held):
@@ -282,8 +290,8 @@ def _cast(file: Path, name: str, column: pa.Array, wanted: pa.DataType) -> pa.Ar
 def _without_fraction(column: pa.Array, file: Path, name: str, wanted: pa.DataType) -> pa.Array:
     """Return floating numbers as whole ones where all are; the others stay, to be written as text."""
     import pyarrow as pa
-    from pyarrow import compute
 
+    compute = kernels()
     whole = compute.all(compute.equal(compute.floor(column), column)).as_py()
     if whole is False:
         return column
@@ -318,7 +326,7 @@ def _values(
                 return np.append(whole, 0)[codes], gap
             _require_names(kind, name, different, place)
             return Ids(codes.astype(np.int64), different.to_numpy(zero_copy_only=False)), gap
-        ids, remark = ids_of(codes, different, name)
+        ids, remark = ids_of(codes, different, name, place)
         if remark:
             table.remarks.append(remark)
         if kind == "text":
@@ -330,7 +338,7 @@ def _values(
         return (column if gap is None else column.fill_null(False if kind == "flag" else 0)).to_numpy(), gap
     if pa.types.is_timestamp(column.type):
         _note_zone(name, column.type.tz is not None, table)
-        return column.cast(pa.int64()).cast(pa.float64()).to_numpy() / 1e6, gap
+        return column.cast(pa.int64()).cast(pa.float64(), safe=False).to_numpy() / 1e6, gap
     numbers = column.cast(pa.float32() if kind == "single" else pa.float64()).to_numpy()
     gap = np.isnan(numbers)
     return numbers / PER_SECOND[times.unit] if kind == "time" and times.unit != "seconds" else numbers, gap

@@ -24,7 +24,17 @@ _LATEST: Final = datetime(2100, 1, 1, tzinfo=UTC).timestamp()
 _FIRST_COUNT: Final = 10_000.0
 """Times that begin below it, in their own unit, are counted from the log's beginning: they are no dates."""
 _LONGEST_COUNT: Final = 10 * 365.25 * 86_400.0
-_DIGITS: Final = {8: "%Y%m%d", 10: "%Y%m%d%H", 12: "%Y%m%d%H%M", 14: "%Y%m%d%H%M%S"}
+_DIGITS: Final = {
+    4: ("%Y",),
+    6: ("%Y%m", "%y%m%d"),
+    8: ("%Y%m%d",),
+    10: ("%Y%m%d%H", "%y%m%d%H%M"),
+    12: ("%Y%m%d%H%M", "%y%m%d%H%M%S"),
+    14: ("%Y%m%d%H%M%S",),
+}
+"""Dates as numbers spell them, by how many digits they have."""
+_FAR: Final = datetime(2033, 1, 1, tzinfo=UTC).timestamp()
+"""From it on, a number that spells a date is one."""
 _FORMS: Final = "times are numbers since 1970, ISO 8601 as in 2020-01-31T12:00:00Z, or what --time-format says"
 
 
@@ -62,6 +72,8 @@ def parsed_times(texts: Sequence[str], form: str | None, place: Callable[[int], 
     Raises:
         InvalidInput: for a text of another form, or a mixture of forms; the message shows one of each.
     """
+    if form is not None and "." not in form and all(text.endswith(".0") for text in texts):
+        texts = [text[:-2] for text in texts]  # numbers beside missing ones, as pandas writes them
     times = np.empty(len(texts))
     seen: dict[str, int] = {}
     for index, text in enumerate(texts):
@@ -116,10 +128,11 @@ def require_plausible(
     """
     entries = int(np.argmin(seconds)), int(np.argmax(seconds))
     first, last = (float(seconds[entry]) for entry in entries)
-    if counted or is_dated(first, last) or _is_counted(first, last, unit):
-        return
     scale = PER_SECOND[unit] if unit else 1.0
     numbers = [_number_text(time * scale) for time in (first, last)]
+    spelled = _spelled(numbers) if unit and not _EARLIEST <= first < _FAR else None
+    if counted or (spelled is None and (is_dated(first, last) or _is_counted(first, last, unit))):
+        return
     told = [
         moment_text(time) + (f" ({number})" if unit else "")
         for time, number in zip((first, last), numbers, strict=True)
@@ -170,12 +183,12 @@ def _remedy(first: float, last: float, unit: TimeUnit | None, numbers: Sequence[
     if unit is None:
         return f"mend them; {unknown}"
     raw = first * PER_SECOND[unit], last * PER_SECOND[unit]
+    form = _spelled(numbers)
+    if form is not None:
+        return f"they look like dates: say --time-format {form}, or --counted-times if they count from no date"
     for other, scale in PER_SECOND.items():
         if is_dated(raw[0] / scale, raw[1] / scale):
             return f"say --time-unit {other}"
-    form = _DIGITS.get(len(numbers[1]))
-    if form is not None and all(_is_date(number, form) for number in numbers):
-        return f"they look like dates: say --time-format {form}"
     units = [[other for other, scale in PER_SECOND.items() if is_dated(time / scale, time / scale)] for time in raw]
     if all(units):
         return f"{units[0][0]} and {units[1][0]} are mixed: write them alike"
@@ -185,6 +198,12 @@ def _remedy(first: float, last: float, unit: TimeUnit | None, numbers: Sequence[
         f"say their --time-unit ({', '.join(PER_SECOND)}) or --time-format, as in %Y%m%d, or --counted-times if they "
         "count from no date"
     )
+
+
+def _spelled(numbers: Sequence[str]) -> str | None:
+    """Return the format of dates that both numbers spell, or None."""
+    forms = _DIGITS.get(len(numbers[0]), ()) if len(numbers[0]) == len(numbers[1]) else ()
+    return next((form for form in forms if all(_is_date(number, form) for number in numbers)), None)
 
 
 def _is_date(number: str, form: str) -> bool:

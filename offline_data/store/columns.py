@@ -24,7 +24,7 @@ class Column:
     """Its dtype; or kinds of dtype, as in "kinds iU"."""
     axes: str
     """N rows, S sessions, T = S + 1, E events, I items; K items of a slate, F channels of feedback, G = F - 1, M
-    components of the reward, d coordinates of an embedding; by a space or two forms that it may have."""
+    components of the reward, R of the items' own, d coordinates of an embedding; by a space or two forms that it may have."""
     meaning: str
     """In words."""
 
@@ -49,6 +49,9 @@ COLUMNS: Final = {
         "the user's answer by position and channel (manifest: feedback_names); the first is the click",
     ),
     "rows/reward_vector": Column("float32", "NM", "reward by component (manifest: reward_names, reward_weights)"),
+    "rows/item_reward": Column(
+        "float32", "NKR", "reward of the item itself by position and component (manifest: source.item_rewards)"
+    ),
     "rows/terminated": Column("bool", "N", "the user left"),
     "rows/truncated": Column("bool", "N", "the time limit of the session was reached"),
     "rows/behavior_log_prob": Column(

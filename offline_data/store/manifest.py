@@ -152,7 +152,8 @@ def _source(value: Any) -> bool:
         return isinstance(value.get("request"), dict)
     whole = value.get("kind") == "import" and isinstance(value.get("reader"), str) and "request" not in value
     whole = whole and _object(value.get("files", {}), _digest) and _object(value.get("options", {}))
-    return whole and _texts(value.get("lacking", [])) and _object(value.get("propensity_estimate", {}))
+    told = (value.get(name, []) for name in ("lacking", "remarks", "item_rewards"))
+    return whole and all(map(_texts, told)) and _object(value.get("propensity_estimate", {}))
 
 
 _FIELDS: Final[dict[str, tuple[Callable[[Any], bool], str]]] = {

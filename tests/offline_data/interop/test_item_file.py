@@ -1,0 +1,129 @@
+"""The file of a log's items: the same id by the same rule, and lists of one length wherever they are read."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from offline_data.interop.column_map import ColumnMap, import_table
+from recenv.errors import InvalidInput
+
+ROLES = ColumnMap.of({"user_id": "user", "item_id": "item", "feedback.click": "click"})
+
+
+@pytest.fixture
+def imported(tmp_path):
+    """Imports a log of these items with this file of items, text or a table of Parquet."""
+
+    def build(logged, items, **options):
+        from pyarrow import parquet
+
+        log, file = tmp_path / "log.csv", tmp_path / "items"
+        log.write_text("user,item,click\n" + "".join(f"u,{item},0\n" for item in logged))
+        if isinstance(items, bytes):
+            file.write_bytes(items)
+        elif isinstance(items, str):
+            file.write_text(items)
+        else:
+            parquet.write_table(items, file)
+        return import_table(log, tmp_path / "out", ROLES, items=file, **options)
+
+    return build
+
+
+def shown(log):
+    return log.catalog["source_id"][log.rows["slate"][:, 0]].tolist()
+
+
+def test_the_same_id_by_the_same_rule(imported):
+    """00124 among the items makes theirs text; the log's whole numbers mean the same ids as they do."""
+    log = imported(["123", "124"], "item,price\n123,1\n00124,2\n124,3\n")
+    assert shown(log) == ["123", "124"]
+    np.testing.assert_array_equal(log.catalog["price"], [2, 1, 3])
+
+
+def test_whole_numbers_of_either_file(imported):
+    assert shown(imported(["7.0", "8.0"], "item,price\n7,1\n8,2\n")) == [7, 8]
+
+
+def test_text_of_the_log_and_numbers_of_parquet(imported):
+    import pyarrow as pa
+
+    assert shown(imported(["7", "x8"], pa.table({"item": ["x8", "7"], "price": [1, 2]}))) == ["7", "x8"]
+
+
+def test_numbers_of_parquet(imported):
+    import pyarrow as pa
+
+    assert shown(imported(["7", "8"], pa.table({"item": [8, 7], "price": [1, 2]}))) == [7, 8]
+
+
+def test_an_id_that_the_items_write_otherwise_is_lacking(imported):
+    with pytest.raises(InvalidInput, match=r"has no item=00123, which the log shows \(1 of 2 items are lacking\)"):
+        imported(["00123", "7"], "item,price\n123,1\n7,2\n")
+
+
+@pytest.mark.parametrize(
+    ("column", "message"),
+    [
+        ([[1.0, 2.0, 3.0], [4.0], [5.0, 6.0]], "lists of different length, 3 in data row 1 and 1 in data row 2"),
+        ([[1.0], [2.0], None], "lists of different length, 1 in data row 1 and none in data row 3"),
+        ([[1.0], [2.0], [None]], "it holds no lists of finite numbers"),
+        ([[], [], []], "column embeddings"),
+        ([[[1.0]], [[2.0]], [[3.0]]], "it holds no lists of finite numbers"),
+        ([1.0, 2.0, 3.0], "it holds no lists of finite numbers"),
+        (["[1, 2]", "[3]", "[4, 5]"], "lists of different length, 2 in data row 1 and 1 in data row 2"),
+        (["[1. 2.]", "[3. 4.]", "[5. 6.]"], "column embeddings, data row 1"),
+        (["red", "blue", "green"], "data row 1: it holds no list of finite numbers"),
+    ],
+)
+def test_lists_of_embeddings_that_are_refused(imported, column, message):
+    import pyarrow as pa
+
+    with pytest.raises(InvalidInput, match=message):
+        imported("abc", pa.table({"item": ["a", "b", "c"], "embeddings": column}))
+
+
+def test_lists_that_are_not_read_may_be_ragged(imported):
+    import pyarrow as pa
+
+    tags = [["x"], ["y", "z"], []]
+    log = imported("abc", pa.table({"item": ["a", "b", "c"], "tags": tags, "place": [[1, 2], [3, 4], [5, 6]]}))
+    np.testing.assert_array_equal(log.catalog["place"], [[1, 2], [3, 4], [5, 6]])
+    assert log.manifest["source"]["remarks"] == ["columns of the items that hold no numbers were left out: tags"]
+
+
+@pytest.mark.parametrize("lists", [[[1, 2], [3]], [[1], [2], [5, 6]], [[1, 2], []]])
+def test_every_list_of_numbers_that_is_read_has_one_length(imported, lists):
+    import pyarrow as pa
+
+    with pytest.raises(InvalidInput, match="column place: lists of different length"):
+        imported("ab", pa.table({"item": list("abc")[: len(lists)], "place": lists}))
+
+
+def test_lists_in_csv(imported):
+    log = imported("ab", 'item,embeddings\na,"[1, 2]"\nb,"[3, 4.5]"\n')
+    np.testing.assert_array_equal(log.catalog["embeddings"], [[1, 2], [3, 4.5]])
+
+
+@pytest.mark.parametrize(
+    ("items", "message"),
+    [
+        ("item,category\na,chaussé\nb,x\n".encode("latin-1"), "column category is not written in utf-8; say how it is"),
+        ("item,catégorie\na,x\nb,x\n".encode("latin-1"), "the header is not written in utf-8"),
+        ("item;price\na;1\nb;2\n", "say --delimiter ';'"),
+        ("item,price,price\na,1,2\nb,2,3\n", "several columns named price"),
+        ("item,price\na,1\na,2\nb,3\n", "names an item twice in item: a"),
+        ("item,price\na,1\nNULL,2\nb,3\n", "data row 2 has no item, which is missing in 1 of 3 rows"),
+        ("item,embedding_0\na,x\nb,2\n", "column embedding_0: it holds no numbers"),
+        ("", "is empty"),
+    ],
+)
+def test_files_that_are_refused(imported, items, message):
+    with pytest.raises(InvalidInput, match=message):
+        imported("ab", items)
+
+
+def test_items_of_another_encoding(imported):
+    log = imported("ab", "item,catégorie,price\na,chaussé,1\nb,x,2\n".encode("latin-1"), encoding="latin-1")
+    np.testing.assert_array_equal(log.catalog["price"], [1, 2])
