@@ -24,7 +24,8 @@ class Column:
     """Its dtype; or kinds of dtype, as in "kinds iU"."""
     axes: str
     """N rows, S sessions, T = S + 1, E events, I items; K items of a slate, F channels of feedback, G = F - 1, M
-    components of the reward, R of the items' own, d coordinates of an embedding; by a space or two forms that it may have."""
+    components of the reward, R of the items' own, d coordinates of an embedding; by a space or two forms that it may
+    have."""
     meaning: str
     """In words."""
 

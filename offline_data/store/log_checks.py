@@ -126,7 +126,9 @@ def _row_contradictions(
             yield "items_shown_twice", (twice & shown[:, :k]).any(axis=1) & shown[:, k]
     if not shown.all():
         yield "answers_where_nothing_was_shown", (feedback[~shown] != 0).any(axis=1)
-    numbers = [rows[name] for name in ("reward_vector", "item_reward", "feedback", "proto", "day", "timestamp") if name in rows]
+    numbers = [
+        rows[name] for name in ("reward_vector", "item_reward", "feedback", "proto", "day", "timestamp") if name in rows
+    ]
     infinite = np.zeros(count, np.bool_)
     for values in numbers:
         if not np.isfinite(values).all():  # by rows only where there is something to find: that is slow
