@@ -80,8 +80,8 @@ REVENUE = ("10,1,0,0", "11,1,1,19.99", "12,2,0,0", "13,2,0,-5")
 
 def test_a_reward_of_an_item_is_kept_by_item_and_summed_over_the_slate(imported):
     log = imported(REVENUE, "item_reward.revenue")
-    np.testing.assert_array_equal(log.rows["item_reward"][:, :, 0], np.float32([[0, 19.99], [0, -5]]))
-    np.testing.assert_array_equal(log.reward(), np.float32([19.99, -5]))
+    np.testing.assert_array_equal(log.rows["item_reward"][:, :, 0], np.array([[0, 19.99], [0, -5]], np.float32))
+    np.testing.assert_array_equal(log.reward(), np.array([19.99, -5], np.float32))
     assert (log.manifest["reward_weights"], log.manifest["feedback_names"]) == ({"revenue": 1.0}, ["click"])
     assert log.manifest["source"]["item_rewards"] == ["revenue"]
     assert log.manifest["source"]["options"]["columns"]["item_reward"] == {"revenue": "more"}

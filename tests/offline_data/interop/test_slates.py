@@ -84,7 +84,7 @@ def test_positions_stay_what_they_are(imported):
     # An empty position repeats an item, which is then no choice of its own: the one before, or else the first.
     np.testing.assert_array_equal(log.catalog["source_id"][log.rows["slate"]], [[10, 10, 11], [12, 12, 13]])
     np.testing.assert_array_equal(log.rows["feedback"][:, :, 0], [[0, 0, 1], [0, 1, 0]])
-    np.testing.assert_allclose(np.exp(log.rows["prefix_log_prob"]), [[0.5, 0.5, 0.125], [0.2, 0.2, 0.02]])
+    np.testing.assert_allclose(np.exp(log.rows["prefix_log_prob"]), [[0.5, 0.5, 0.125], [1.0, 0.2, 0.02]])
     np.testing.assert_allclose(np.exp(log.rows["behavior_log_prob"]), [0.125, 0.02])
     assert log.events["item"].tolist() == [1, 2]
     assert "positions count from 1" in log.manifest["source"]["remarks"]

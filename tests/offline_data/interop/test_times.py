@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,7 +25,7 @@ def place(entry: int) -> str:
     return f"log.csv: data row {entry + 1}"
 
 
-def refusal(*numbers, unit="seconds"):
+def refusal(*numbers, unit: Any = "seconds"):
     """The sentence with which numbers in a unit are refused."""
     with pytest.raises(InvalidInput) as caught:
         require_plausible(np.array(numbers, np.float64) / PER_SECOND[unit or "seconds"], place, unit)
