@@ -6,7 +6,6 @@ ours would run to say so.
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
 import warnings
@@ -15,8 +14,19 @@ _HOME = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 
 def main() -> int:
-    """Run the command line and return its exit code; 2 if another package stands in the way."""
-    _leave_working_folder()
+    """Run the command line and return its exit code; 2 if another package stands in the way, 130 after Ctrl-C."""
+    _leave_working_folder()  # before anything is imported
+    from recsession.ctrl_c import heeded
+
+    try:
+        with heeded():
+            return _main()
+    except KeyboardInterrupt:  # before the command began, or after its last word
+        print("\nrecsession: stopped", file=sys.stderr)
+        return 130
+
+
+def _main() -> int:
     with warnings.catch_warnings():
         # Importing recenv may warn of the clash that is an error here.
         warnings.simplefilter("ignore", UserWarning)
@@ -37,6 +47,8 @@ def main() -> int:
 
 
 def _print_what_kernels_log() -> None:
+    import logging
+
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter("recsession: %(message)s"))
     logger = logging.getLogger("recenv.kernels")  # which is not imported for it

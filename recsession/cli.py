@@ -15,6 +15,7 @@ from recenv.errors import InvalidInput, require, shown, unknown_name
 from recenv.extras import require_extra
 from recenv.outside_code import blaming_outside_code
 from recenv.registry import permit_imports
+from recsession.ctrl_c import is_stop
 
 COMMANDS: Final = {
     "quickstart": "simulate, log, learn and judge: the main job end to end, with a report",
@@ -61,24 +62,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
             sys.stdout.flush()
             raise
         sys.stdout.flush()
-    except InvalidInput as error:
-        _tell(f"recsession: {error}")
-        return 2
-    except BrokenPipeError:
-        _stdout_is_lost()  # whoever reads, such as `head`, has seen enough
-        return 141
-    except OSError as error:
-        what = error.filename or ("standard output" if _stdout_is_lost() else "file system")
-        _tell(f"recsession: {shown(what)}: {shown(error.strerror or error)}")
-        return 2
-    except KeyboardInterrupt:
-        return _stopped()
-    except RuntimeError as error:
-        # tensordict turns a Ctrl-C that meets it between two modules into an error of its own.
-        if not isinstance(error.__context__, KeyboardInterrupt):
+    except BaseException as error:
+        ended = _stopped() if is_stop(error) else _failed(error)
+        if ended is None:
             raise
-        return _stopped()
+        return ended
     return code
+
+
+def _failed(error: BaseException) -> int | None:
+    """Say in a sentence what is no fault of ours, and return the exit code; None of any other error."""
+    match error:
+        case InvalidInput():
+            _tell(f"recsession: {error}")
+            return 2
+        case BrokenPipeError():
+            _stdout_is_lost()  # whoever reads, such as `head`, has seen enough
+            return 141
+        case OSError():
+            what = error.filename or ("standard output" if _stdout_is_lost() else "file system")
+            _tell(f"recsession: {shown(what)}: {shown(error.strerror or error)}")
+            return 2
+    return None
 
 
 def _answer(words: list[str]) -> int:
