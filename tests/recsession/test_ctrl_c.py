@@ -119,7 +119,7 @@ def of_files(path: Path) -> dict[str, str]:
 
 @pytest.mark.parametrize(
     ("name", "count"),
-    [("collect", 2), *(pytest.param(name, 6, marks=pytest.mark.nightly) for name in COMMANDS)],
+    [("collect", 1), *(pytest.param(name, 6, marks=pytest.mark.nightly) for name in COMMANDS)],
 )
 def test_a_control_c_at_any_moment_leaves_what_the_same_command_goes_on_from(name, count, tmp_path):
     def start(place: str, words: str) -> subprocess.Popen[str]:
