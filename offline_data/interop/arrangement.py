@@ -37,21 +37,28 @@ class Arrangement:
     """[S + 1]."""
     cut_off: np.ndarray
     """[S] whether the session may go on after the log's end; none where sessions are the log's own."""
+    begun_anew: np.ndarray
+    """The entries, if any, at which a visit was cut because a step came back that it had left."""
 
     @staticmethod
     def of(log: Interactions, gap: float) -> Arrangement:
         """Return the arrangement of a log.
 
         Where the log has no sessions of its own, a user's entries are first cut into visits by their times, and then
-        ordered by step: steps may begin anew with each visit.
+        ordered by step: steps may begin anew with each visit. A number of a step that comes back after another begins
+        a visit, too.
 
         Args:
             log: the log.
             gap: seconds without an event after which a session has ended, where the log has no sessions of its own.
         """
-        session, step, order = log.session, log.step, None
+        session, step, order, begun_anew = log.session, log.step, None, np.empty(0, np.int64)
         if session is None and log.timestamp is not None:
-            order, new = _visits(log.user.codes, log.timestamp, gap)
+            numbers = None if isinstance(step, Ids) else step
+            order, new = _visits(log.user.codes, log.timestamp, gap, numbers)
+            if numbers is not None:
+                returns = _returns(new, numbers[order])
+                new[returns - 1], begun_anew = True, order[returns]
             if step is not None:
                 session = np.empty(len(order), np.int64)
                 session[order] = np.cumsum(np.append(0, new))
@@ -79,7 +86,7 @@ class Arrangement:
         cut_off = np.zeros(len(offsets) - 1, np.bool_)
         if log.session is None and time is not None:
             cut_off = time.max() - np.maximum.reduceat(time, first[offsets[:-1]]) <= gap
-        return Arrangement(order, row, slot, has_gaps, time, first, offsets, cut_off)
+        return Arrangement(order, row, slot, has_gaps, time, first, offsets, cut_off, begun_anew)
 
     @cached_property
     def slate_size(self) -> int:
@@ -195,13 +202,38 @@ class Arrangement:
         return (np.full(len(self.first), np.nan), None) if prefix is None else (prefix[:, -1].copy(), prefix)
 
 
-def _visits(user: np.ndarray, timestamp: np.ndarray, gap: float) -> tuple[np.ndarray, np.ndarray]:
-    """Return the entries by user and time, [n], and which of them but the first begin a visit, [n - 1].
+def _visits(
+    user: np.ndarray, timestamp: np.ndarray, gap: float, step: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the entries by user and time, then by step, [n], and which of them but the first begin a visit, [n - 1].
 
     A user's entries are cut where nothing happened for more than `gap` seconds.
     """
-    order = np.lexsort([timestamp, user])
+    order = np.lexsort([timestamp, user] if step is None else [step, timestamp, user])
     return order, (np.diff(user[order]) != 0) | (np.diff(timestamp[order]) > gap)
+
+
+def _returns(new: np.ndarray, step: np.ndarray) -> np.ndarray:
+    """Return the entries at which a step comes back that the visit, or what is left of it there, had left.
+
+    Args:
+        new: [n - 1] which entries but the first begin a visit.
+        step: [n] their steps, by visit and time.
+    """
+    if (new | (np.diff(step) >= 0)).all():
+        return np.empty(0, np.int64)
+    code = joint_codes(np.cumsum(np.append(0, new)), step)
+    begin = np.flatnonzero(np.append(True, np.diff(code) != 0))
+    by_code = np.argsort(code[begin], kind="stable")
+    before = np.full(len(begin), -1)
+    same = np.diff(code[begin][by_code]) == 0
+    before[by_code[1:][same]] = by_code[:-1][same]
+    returns, last = [], 0
+    for run in np.flatnonzero(before >= 0).tolist():
+        if before[run] >= last:
+            returns.append(begin[run])
+            last = run
+    return np.array(returns, np.int64)
 
 
 def _beginnings(log: Interactions) -> np.ndarray | None:

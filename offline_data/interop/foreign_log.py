@@ -255,18 +255,25 @@ def _constants(values: np.ndarray, arrangement: Arrangement, rows: np.ndarray) -
 
 
 def _disorder(log: Interactions, arrangement: Arrangement, columns: Mapping[str, np.ndarray]) -> list[str]:
-    """Return a remark if the order of steps is not that of their times."""
+    """Return remarks if steps come back, or if their order is not that of their times."""
     if log.timestamp is None or not isinstance(log.step, np.ndarray):
         return []
+    told, anew = [], arrangement.begun_anew
+    if len(anew):
+        told.append(
+            f"{len(anew):,} of {len(arrangement.offsets) - 1:,} sessions begin where a step's number comes back after "
+            f"another's (the first: {_named(log, anew.min())}); map session_id if they are no visits of their own"
+        )
     times = columns["rows/timestamp"]
     back = np.diff(times) < 0.0
     back[arrangement.offsets[1:-1] - 1] = False
     if not back.any():
-        return []
+        return told
     row = int(np.argmax(back)) + 1
     return [
+        *told,
         f"{int(back.sum()):,} steps of {len(times):,} are earlier than the one before them (the first: "
-        f"{_named(log, arrangement.order[arrangement.first[row]])}): the steps' numbers order them, not their times"
+        f"{_named(log, arrangement.order[arrangement.first[row]])}): the steps' numbers order them, not their times",
     ]
 
 

@@ -11,10 +11,19 @@ def sessions_of(entries, gap):
     timed = entries[0]["time"] is not None
     visits = {}
     if entries[0]["session"] is None and timed:
-        last, visit = None, 0
-        for entry in sorted(entries, key=lambda entry: (entry["user"], entry["time"], entry["index"])):
-            if last is not None and (entry["user"] != last["user"] or entry["time"] - last["time"] > gap):
-                visit += 1
+        numbered = entries[0]["step"] is not None and not entries[0].get("named")
+        last, visit, left = None, 0, set()
+
+        def by_time(entry):
+            return entry["user"], entry["time"], entry["step"] if numbered else 0, entry["index"]
+
+        for entry in sorted(entries, key=by_time):
+            if last is not None:
+                if entry["step"] != last["step"]:
+                    left.add(last["step"])
+                gone = entry["user"] != last["user"] or entry["time"] - last["time"] > gap
+                if gone or (numbered and entry["step"] in left):
+                    visit, left = visit + 1, set()
             visits[entry["index"]], last = visit, entry
 
     def session(entry):

@@ -37,6 +37,22 @@ def test_a_user_comes_back_and_the_pages_begin_anew(imported):
     np.testing.assert_array_equal(log.rows["timestamp"], [1714550000, 1714550030, 1714900000, 1714900030])
 
 
+def test_a_step_that_comes_back_begins_a_visit_however_soon(imported):
+    log = imported(
+        "user_id,step,item_id,timestamp,click\n"
+        "7,1,10,1714550000,0\n7,2,12,1714550030,1\n7,1,20,1714550600,0\n7,2,22,1714550630,0\n7,2,23,1714550640,0\n"
+    )
+    slates = [
+        log.catalog["source_id"][slate[shown]].tolist()
+        for slate, shown in zip(log.rows["slate"], log.rows["shown"], strict=True)
+    ]
+    assert (log.num_sessions, slates) == (2, [[10], [12], [20], [22, 23]])
+    assert (
+        "1 of 2 sessions begin where a step's number comes back after another's (the first: log.csv: data row 3)"
+        in ("".join(log.manifest["source"]["remarks"]))
+    )
+
+
 def test_steps_order_a_visit_and_what_contradicts_their_times_is_said(imported):
     log = imported("user_id,step,item_id,timestamp,click\n7,2,10,1714550000,0\n7,1,11,1714550030,0\n")
     np.testing.assert_array_equal(log.catalog["source_id"][log.rows["slate"][:, 0]], [11, 10])
