@@ -38,7 +38,10 @@ class PolicyDistribution(Protocol):
     """What the distribution of every policy answers, for a batch [B] of observations; all in float32, nats."""
 
     def log_prob(self, action: Tensor, /) -> Tensor:
-        """Return the log-probability of whole actions, [..., B]; gradients reach the policy's parameters."""
+        """Return the log-probability of actions, [..., B]; gradients reach the policy's parameters.
+
+        In an empty position of a slate stands -1, which counts nothing.
+        """
         ...
 
     def sample(self, sample_shape: Any = ()) -> Tensor:
@@ -203,9 +206,11 @@ class Policy(ProbabilisticActor):
     def judge(self, batch: TensorDictBase, action: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
         """Return the log-probability of any actions, [B] float64, and of their prefixes [B, K], or None for protos.
 
+        A slate with empty positions, as read-in logs have them, is as probable as its items, in order.
+
         Args:
             batch: holds the observations, on the policy's device.
-            action: [B, K] integer slates or [B, d] proto-actions.
+            action: [B, K] integer slates, -1 in an empty position, or [B, d] proto-actions.
         """
 
     def next_item_log_prob(self, batch: TensorDictBase, prefix: np.ndarray) -> np.ndarray:

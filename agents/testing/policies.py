@@ -220,6 +220,31 @@ def logged_actions_are_judged_as_by_the_distribution(part: Any, where: str) -> N
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
 
 
+@check_policy.promise_each(every_space)
+def an_empty_position_counts_nothing(part: Any, where: str) -> None:
+    """A slate with -1 in some positions, as read-in logs have it, is as probable as its items before others."""
+    case = policy_case(part, where)
+    if case.policy.action_kind != "slate":
+        pytest.skip("its actions are no slates, and have no positions")
+    played = case.policy.play(case.batch, case.uniforms())
+    assert played.prefix_log_prob is not None
+    none, first, second = np.zeros(ROWS), played.prefix_log_prob[:, 0], played.prefix_log_prob[:, 1]
+    a, b, empty = played.action[:, 0], played.action[:, 1], np.full(ROWS, -1, np.int32)
+    for slate, expected in (
+        ((a, empty, empty), (first, first, first)),
+        ((empty, a, empty), (none, first, first)),
+        ((a, empty, b), (first, first, second)),
+        ((empty, a, b), (none, first, second)),
+    ):
+        action = np.stack(slate, axis=1)
+        judged, prefix = case.policy.judge(case.batch, action)
+        np.testing.assert_allclose(prefix, np.stack(expected, axis=1), atol=1e-5, rtol=0)
+        np.testing.assert_array_equal(judged, prefix[:, -1])
+        with torch.no_grad():
+            found = case.distribution().log_prob(torch.from_numpy(action)).numpy()
+        np.testing.assert_allclose(found, judged, rtol=1e-5, atol=1e-5)
+
+
 # --- in objectives
 
 
