@@ -164,6 +164,8 @@ def test_a_step_limit_truncates_as_around_single_environments_and_changes_nothin
         if done.any() and mode is not AutoresetMode.DISABLED:
             for name in ("r", "l"):
                 assert_equal_bits(mine[4]["episode"][name], others[4]["episode"][name])
+        rest = [{key: values for key, values in step[4].items() if key != "episode"} for step in (mine, others)]
+        assert_equal_bits(*rest)
         both += (terminated & truncated).sum()
         for env in (ours, theirs):
             start_over(env, mode, done)

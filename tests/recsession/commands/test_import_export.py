@@ -37,6 +37,7 @@ def test_help_lists_the_readers_and_what_each_takes(run, capsys):
         out = capsys.readouterr().out
         assert "--estimate-propensities" in out
         assert "--session-gap" in out
+        assert "--max-steps" in out
 
 
 def test_a_table_and_what_it_lacks(run):
