@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from offline_data.behavior.base import ActionKind, BehaviorPolicy, Decision, SessionView, make_behavior
+from offline_data.behavior.base import WORLD_EXPERT, ActionKind, BehaviorPolicy, Decision, SessionView, make_behavior
 from offline_data.families import BEHAVIORS
 from recenv.engine.slates import check_slates
 from recenv.errors import InvalidInput, require, unknown_name
@@ -63,12 +63,13 @@ def find_policy(
         "--policy mixture names no components; pass its spec, as in "
         """--policy '{"name": "mixture", "components": ["expert", "clickbait"], "weights": [0.5, 0.5]}'""",
     )
-    if name in BEHAVIORS.registered():
+    known = (*BEHAVIORS.registered(), WORLD_EXPERT)
+    if name in known:
         return make_behavior(world, name, None), world
     file = Path(name)
     require(not (file / "policy").exists(), f"--policy {name} is a folder; pass the file in it, {file / 'policy'}")
     if not file.exists() and ":" not in name:
-        error = unknown_name("policy", name, BEHAVIORS.registered())
+        error = unknown_name("policy", name, known)
         raise InvalidInput(f"{error}, or pass a JSON spec, a policy file or MODULE:CLASS")
     too_much = " and ".join(option for option, present in given.items() if present)
     if file.exists():

@@ -6,10 +6,10 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from offline_data.behavior.base import expert_spec
+from offline_data.behavior.base import WORLD_EXPERT, expert_spec
 from offline_data.describe.dataset_summary import policy_name
 from offline_data.dial.quality import MAX_SESSIONS, evaluate_returns, reference_returns
-from recenv.errors import require_range
+from recenv.errors import InvalidInput, require_range
 from recenv.statistics import Interval
 from recenv.world import make_world
 from recsession.inputs import SetWords, given_config, refuse_given
@@ -65,14 +65,19 @@ class Evaluate:
             )
         kind = policy.action_kind
         noise = given_behavior("--noise", self.noise, world, kind)
-        expert = expert_spec(world.config)
-        if self.expert is not None:
-            expert = given_behavior("--expert", self.expert, world, kind)
-        returns = evaluate_returns(world, policy, self.num_sessions, self.seed, "evaluation")
+        expert = WORLD_EXPERT if self.expert is None else given_behavior("--expert", self.expert, world, kind)
+        value = Interval.of(evaluate_returns(world, policy, self.num_sessions, self.seed, "evaluation"))
+        told = f"{'session return':<20}{value}   ({self.num_sessions:,} sessions)"
+        if expert == WORLD_EXPERT:
+            try:
+                expert = expert_spec(world.config)
+            except InvalidInput as error:  # the return needs none
+                say(told)
+                say(f"{'normalised score':<20}none: {error}")
+                return
         reference = reference_returns(world, noise, kind, expert=expert, num_sessions=self.num_sessions, seed=self.seed)
-        value = Interval.of(returns)
         normalized = reference.estimated_normalized_score(value)
-        say(f"{'session return':<20}{value}   ({self.num_sessions:,} sessions)")
+        say(told)
         zero, one = policy_name(noise), policy_name(expert)
         say(f"{'normalised score':<20}{normalized:.3f}   ({zero} = 0, {one} = 1, as {kind} actions)")
         say(f"{one:<20}{reference.expert_return}")

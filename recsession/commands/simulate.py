@@ -56,9 +56,9 @@ class Simulate:
     env: str = "RecSession-v0"
     """Id of an environment of recenv: RecSession-v0, or a variant of it."""
     policy: str = "greedy"
-    """A behavior policy by name (greedy is the oracle of the next click, expert looks beyond it; uniform and clickbait
-    are noise) or as a JSON spec, for example '{"name": "belief", "optimism": 1}', a policy file of `recsession train`,
-    or MODULE:CLASS, your own act(observation)."""
+    """A behavior policy by name (greedy is the oracle of the next click, expert looks beyond it, world_expert is the
+    one that the world's user model names, uniform and clickbait are noise) or as a JSON spec, for example '{"name":
+    "belief", "optimism": 1}', a policy file of `recsession train`, or MODULE:CLASS, your own act(observation)."""
     render: Literal["ansi", "rgb_array", "none"] = "ansi"
     """Print every step as text, draw every step into --out, or show nothing but the summary."""
     seed: int = 0

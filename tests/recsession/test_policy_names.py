@@ -25,6 +25,28 @@ from recsession.policy_names import find_policy
 
 WORLD = make_world(SessionConfig())
 
+
+def test_the_expert_of_the_world_is_a_policy_and_where_there_is_none_a_return_is_told_all_the_same(run):
+    small = ("--set", "num_items=30", "slate_size=3", "max_steps=6")
+    told = [
+        run("evaluate", "--policy", policy, "--num-sessions", 20, *small, "user_model=boredom_cascade")
+        for policy in ("world_expert", "diversified")
+    ]
+    assert told[0] == told[1]
+    assert "diversified = 1" in told[0][1]
+    shopper = "user_model=tests.outside_parts.window_shopper:WindowShopper"
+    code, out, err = run("evaluate", "--policy", "uniform", "--num-sessions", 20, *small, shopper)
+    assert (code, err) == (0, "")
+    first, second = out.splitlines()
+    assert first.startswith("session return")
+    assert second.startswith(
+        "normalised score    none: the user model WindowShopper names no expert, and no score has a"
+    )
+    code, out, _ = run("evaluate", "--policy", "uniform", "--num-sessions", 20, *small, shopper, "--expert", "expert")
+    assert code == 0
+    assert "expert = 1" in out
+
+
 OWN_POLICIES = """
 import numpy as np
 from offline_data.behavior.base import BehaviorPolicy
