@@ -1,8 +1,8 @@
 """Numba's `njit` for kernels of ours: a cache that cannot be read or written costs time, and never the program.
 
 Numba refuses a cached kernel where neither the package's folder, nor a home, nor `NUMBA_CACHE_DIR` can be written, and
-a call of one where the disk is full. Here it is compiled in memory then, with one warning a run. The first kernel of a
-process that no cache holds is logged, too: what follows may take a minute. The command line prints both.
+a call of one where the disk is full. Here it is compiled in memory then, with one warning a run. That no cache holds
+what a process needs is logged, too: what follows may take a minute. The command line prints both.
 """
 
 from __future__ import annotations
@@ -14,10 +14,13 @@ from typing import Any, Final
 
 from numba import njit as numba_njit
 
+MANY: Final = 5
+"""Kernels that are compiled one after another before it is told: fewer are done by the time that it is read."""
 COMPILING: Final = "compiling on first use, which takes up to a minute; the next start is quick"
 
 _logger: Final = logging.getLogger(__name__)
 _told: Final[set[int]] = set()
+_missed = 0
 
 
 def njit(**options: Any) -> Callable[[Callable[..., Any]], Any]:
@@ -69,7 +72,7 @@ class _Cache:
         if not self._has_folder:
             _tell_of_no_cache("no folder for them can be written")
         elif found is None:
-            _tell(logging.INFO, COMPILING)
+            _miss()
         return found
 
     def save_overload(self, *call: Any) -> None:
@@ -83,6 +86,13 @@ class _Cache:
 def _tell_of_no_cache(why: str) -> None:
     remedy = "set NUMBA_CACHE_DIR to a folder that can be written"
     _tell(logging.WARNING, f"kernels are compiled anew in every run, which takes up to a minute: {why}; {remedy}")
+
+
+def _miss() -> None:
+    global _missed
+    _missed += 1
+    if _missed >= MANY:
+        _tell(logging.INFO, COMPILING)
 
 
 def _tell(level: int, sentence: str) -> None:
