@@ -41,14 +41,15 @@ def parse_json(
     try:
         if len(text) > MAX_BYTES:
             raise ValueError(f"it is longer than {MAX_BYTES:,} bytes")
+        text = text if isinstance(text, str) else text.decode("utf-8-sig")
         values = json.loads(
-            text if isinstance(text, str) else text.decode("utf-8-sig"),
+            text,
             object_pairs_hook=_unique,
             parse_int=_short(int),
             parse_float=_short(float if non_finite else _finite),
             parse_constant=float if non_finite else _refused_constant,
         )
-        _check(values)
+        _check(values, doubted="\\u" in text or not text.isascii())
     except RecursionError as error:
         raise InvalidInput(f"{what} is not JSON that is read here ({_TOO_DEEP}); {remedy}") from error
     except UnicodeDecodeError as error:
@@ -105,17 +106,21 @@ def _refused_constant(text: str) -> float:
     raise ValueError(f"{text} is no number")
 
 
-def _check(values: Any) -> None:
-    """Refuse what lies too deep, and texts that cannot be written to a file or handed to the system."""
+def _check(values: Any, doubted: bool) -> None:
+    """Refuse what lies too deep and, if doubted, texts that cannot be written to a file or handed to the system."""
     level = [values]
     for _ in range(MAX_DEPTH + 1):
-        for text in (each for each in level if isinstance(each, str)):
+        for text in (each for each in level if doubted and isinstance(each, str)):
             if "\0" in text or not _is_encodable(text):
                 raise ValueError(f"the text {text!r} has a NUL or half a surrogate pair in it")
         nested = [each for each in level if isinstance(each, dict | list)]
         if not nested:
             return
-        level = [part for each in nested for part in (each if isinstance(each, list) else [*each, *each.values()])]
+        level = []
+        for each in nested:
+            if isinstance(each, dict):
+                level += each if doubted else ()
+            level += each.values() if isinstance(each, dict) else each
     raise ValueError(_TOO_DEEP)
 
 

@@ -85,19 +85,25 @@ def _require_files(options: Collection[str], words: Sequence[str]) -> None:
             raise InvalidInput(f"{option} {value} is the path of a folder; give that of a file, as in {value}x")
 
 
-def refuse_given(options: Any, names: Collection[str], why: str) -> None:
+def refuse_given(options: Any, names: Collection[str], why: str, *, prefix: str = "", usual: Any = None) -> None:
     """Refuse options that nobody would read.
 
     Args:
         options: of a command.
         names: fields of it that are to be at their defaults.
         why: begins the message.
+        prefix: what stands before a field's name on the command line, such as "critic.".
+        usual: an instance that has the defaults; None for those of the class.
 
     Raises:
         InvalidInput: naming those that are not.
     """
     entries = (entry for entry in dataclasses.fields(options) if entry.name in names)
-    given = [f"--{e.name.replace('_', '-')}" for e in entries if getattr(options, e.name) != e.default]
+    given = [
+        f"--{prefix}{entry.name.replace('_', '-')}"
+        for entry in entries
+        if getattr(options, entry.name) != (entry.default if usual is None else getattr(usual, entry.name))
+    ]
     require(not given, f"{why}; leave out {' and '.join(given)}")
 
 

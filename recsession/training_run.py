@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Sequence
-from dataclasses import field, make_dataclass, replace
+from dataclasses import field, fields, make_dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -89,7 +89,10 @@ def run_training(name: str, words: Sequence[str]) -> None:
     require_range("seed", chosen.seed, 0, 2**31 - 1, integer=True)
     if not reads_scores(objective):
         refuse_given(chosen, ("score", "critic"), f"the objective {name!r} reads no score")
-    SCORES.resolve(chosen.score)
+    read = SCORES.resolve(chosen.score).critic_fields
+    if read is not None:
+        unread = {entry.name for entry in fields(critic)} - set(read)
+        refuse_given(chosen.critic, unread, f"--score {chosen.score} fits no critic", prefix="critic.", usual=critic)
     dataset = LoggedDataset.open(chosen.log)
     check_needs(name, objective, dataset)
     check_policy(chosen.trainer.policy, dataset)

@@ -18,7 +18,7 @@ from offline_data.interop.times import range_text
 from offline_data.store.dataset import LoggedDataset
 from recenv.atomic_files import claimed_folder
 from recenv.errors import shown
-from recsession.inputs import parse
+from recsession.inputs import parse, refuse_given
 from recsession.lines import say
 
 
@@ -58,6 +58,8 @@ def run(words: Sequence[str]) -> None:
 
 def _import(reader: LogReader, out: Path) -> None:
     """Import and say what was written."""
+    if not reader.options.estimate_propensities:
+        refuse_given(reader.options, ("seed",), "without --estimate-propensities nothing is drawn")
     with claimed_folder(out), tqdm(unit=shown(reader.unit), unit_scale=True, delay=0.1) as bar:
         log = reader.read(out, bar.update)
     say(f"{out}: {log.num_sessions:,} sessions, {log.num_rows:,} steps, {log.num_items:,} items")

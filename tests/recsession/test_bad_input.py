@@ -197,6 +197,14 @@ NEAREST = "did you mean "
             "train bc --log {made}/log --out {tmp}/new --score return --critic.num-rounds 2",
             ["the objective 'bc' reads no score; leave out --score and --critic"],
         ),
+        (
+            TRAIN + "--score return --critic.num-rounds 2 --critic.discount 0.9",
+            ["--score return fits no critic; leave out --critic.num-rounds"],
+        ),
+        (
+            "import movielens --path {tmp} --out {tmp}/new --seed 3",
+            ["without --estimate-propensities nothing is drawn; leave out --seed"],
+        ),
         ("ope --log open-bandit", ["--log open-bandit has no --path"]),
         ("ope --log open-bandit --path {tmp}/absent", ["{tmp}/absent", "random/all"]),
         ("ope --log open-bandit --path {tmp} --campaign mens", ["'mens'", NEAREST + "'men'?"]),

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from offline_data.store.dataset import manifest_checksum
+from offline_data.store.sealed_files import json_checksum
 from recsession.lines import say
 from tests.recsession.cli_cases import ROOT
 
@@ -54,7 +54,7 @@ def evil_log(made, tmp_path) -> Path:
     manifest["source"]["reader"] = EVIL
     manifest["source"]["lacking"] = [EVIL]
     manifest["source"]["request"]["behavior"] = {"name": EVIL, "x": EVIL}
-    manifest["checksum"] = manifest_checksum(manifest)
+    manifest["checksum"] = json_checksum(manifest)
     (log / "manifest.json").write_text(json.dumps(manifest))
     return log
 

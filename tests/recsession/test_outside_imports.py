@@ -19,7 +19,7 @@ SOURCE = '''
 from dataclasses import dataclass
 from typing import ClassVar
 from agents.nn.encoders.pooled import PooledConfig, PooledEncoder
-from agents.objectives.bc import BcConfig, BcObjective
+from agents.objectives.awr import AwrObjective
 from agents.values.scores.returns import ReturnScore
 from offline_data.behavior.uniform import UniformPolicy
 from offline_data.ope.importance import Snips
@@ -34,8 +34,8 @@ class MeanConfig(PooledConfig):
     name: ClassVar[str] = "mean"
 class Mean(PooledEncoder):
     Config = MeanConfig
-class Cloning(BcObjective):
-    """Cloning by another name."""
+class Cloning(AwrObjective):
+    """AWR by another name."""
 class ToGo(ReturnScore):
     """The return by another name."""
 class Plain(Snips):

@@ -57,6 +57,8 @@ class Score(ABC):
 
     Config: ClassVar[type] = ScoreConfig
     """The frozen dataclass of the parameters."""
+    critic_fields: ClassVar[tuple[str, ...] | None] = None
+    """Fields of the critic's config that it reads; None for all, of a score that fits one."""
 
     def __init__(self, config: Any = None) -> None:
         self.config = own_config(type(self), config)

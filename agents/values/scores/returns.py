@@ -15,6 +15,8 @@ from offline_data.store.dataset import LoggedDataset
 class ReturnScore(Score):
     """sum_l gamma^l r_{t+l}, to the end of the logged session."""
 
+    critic_fields = ("discount",)
+
     def rows(
         self, dataset: LoggedDataset, config: CriticConfig, seed: int, device: str, progress: Progress | None
     ) -> Tensor:
