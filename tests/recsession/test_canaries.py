@@ -28,7 +28,7 @@ from offline_data import LoggedDataset
 from offline_data.collection.collection import LogRequest
 from offline_data.interop.minari import MANIFEST_KEY, export_minari
 from offline_data.interop.minari_import import import_minari
-from offline_data.store.dataset import json_checksum
+from offline_data.store.sealed_files import json_checksum
 from recenv import InvalidInput, SessionConfig, make_world
 from recsession.cli import main
 
