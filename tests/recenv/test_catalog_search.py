@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from recenv.catalog import Catalog
 from recenv.errors import InvalidInput
+from recenv.nearest_items import nearest_of_all, nearest_of_offered
 from recenv.synthetic_items import CatalogConfig
 
 pytestmark = pytest.mark.kernels
@@ -24,6 +25,17 @@ def default() -> Catalog:
 
 
 # --- nearest items
+
+
+def test_both_kernels_find_the_same_where_all_are_offered(default):
+    """Their sums have one order, hence the same bits and the same ties."""
+    protos = np.random.default_rng(2).normal(size=(20, default.embedding_dim)).astype(np.float32)
+    found = [np.empty((20, 7), np.int32) for _ in range(2)]
+    columns = np.ascontiguousarray(default.embeddings.T)
+    nearest_of_all(columns, protos, np.empty(default.num_items, np.float32), found[0])
+    everything = np.arange(default.num_items, dtype=np.int32)[None]
+    nearest_of_offered(default.embeddings, protos, everything, np.ones(everything.shape, np.bool_), found[1])
+    np.testing.assert_array_equal(found[1], found[0])
 
 
 def brute_nearest(catalog: Catalog, proto: np.ndarray, num_nearest: int) -> list[int]:
