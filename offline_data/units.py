@@ -212,6 +212,8 @@ class _Call(threading.Thread):
             signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
             # One thread in each process: OpenMP, MKL, OpenBLAS and Numba read it from the environment as they start.
             loky: dict[str, Any] = {"backend": "loky", "inner_max_num_threads": 1, "initializer": _end_with_parent}
+            # A unit comes as bytes: no array is to be shared, for which joblib would make a folder in /dev/shm.
+            loky |= {"max_nbytes": None, "temp_folder": str(self._tasks[0][1].parent.parent)}
             try:
                 with parallel_config(**loky if self._on_loky else {"backend": self._backend}):
                     Parallel(n_jobs=self._workers, batch_size=cast(Any, 1), pre_dispatch="n_jobs")(self._given_out())

@@ -20,6 +20,7 @@ import pytest
 from offline_data.units import DEATHS_BORNE, Progress, run_units
 from recenv.errors import InvalidInput
 from recenv.registry import permit_imports, permitted_imports
+from tests.folder_tree import shared_memory_of
 
 ROOT = Path(__file__).parents[2]
 
@@ -215,6 +216,7 @@ def test_ctrl_c_in_a_terminal_ends_all_at_once(tmp_path, presses):
     _, status = os.waitpid(pid, 0)
     assert os.waitstatus_to_exitcode(status) == -signal.SIGINT
     assert gone_soon(workers)
+    assert not shared_memory_of(pid)
     if presses == 1:  # more may also fall into what this process does on its way out
         assert shown.count(b"Traceback") == 1
         assert not (tmp_path / "under-way").exists()
@@ -224,10 +226,15 @@ def test_ctrl_c_in_a_terminal_ends_all_at_once(tmp_path, presses):
 @pytest.mark.parametrize("seconds", [0.0, 0.2, 0.5, 1.0, 1.5, 2.0, 3.0])
 def test_a_killed_parent_leaves_no_worker(tmp_path, seconds):
     """While workers start, while they are idle, while they work."""
-    with subprocess.Popen([sys.executable, "-c", SCRIPT, str(tmp_path)], stdout=subprocess.DEVNULL) as script:
+    (tmp_path / "tmp").mkdir()
+    environment = {**os.environ, "TMPDIR": str(tmp_path / "tmp")}
+    words = [sys.executable, "-c", SCRIPT, str(tmp_path)]
+    with subprocess.Popen(words, env=environment, stdout=subprocess.DEVNULL) as script:
         while len(workers := children(script.pid)) < 2 + 2 * (seconds > 1.0):
             time.sleep(0.01)
         time.sleep(seconds)
         workers = children(script.pid)
         script.kill()
     assert gone_soon(workers)
+    assert not shared_memory_of(script.pid)
+    assert not list((tmp_path / "tmp").iterdir())

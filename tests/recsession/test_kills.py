@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.folder_tree import tree
+from tests.folder_tree import shared_memory_of, tree
 from tests.recsession.cli_cases import BUDGET, FIT, ROOT, split
 
 # The modules come first, and the numbers of the threads: what is killed is the work.
@@ -130,12 +130,6 @@ def hdf5(file: Path) -> dict[str, object]:
 
 def value_of(each: Any) -> bytes | None:
     return each[()].tobytes() if hasattr(each, "dtype") else None
-
-
-def shared_memory_of(number: int) -> list[str]:
-    """Return the names of semaphores and folders of joblib in shared memory that a process has made."""
-    folder = Path("/dev/shm")
-    return [path.name for path in folder.iterdir() if f"-{number}-" in path.name or f"_{number}_" in path.name]
 
 
 def check_kills(command: str, folder: Path, num_kills: int) -> None:
