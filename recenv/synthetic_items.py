@@ -7,10 +7,13 @@ from typing import Final
 
 import numpy as np
 
-from recenv.errors import require_range
+from recenv.array_files import half_of_memory
+from recenv.errors import require, require_range
 from recenv.random_streams import WORLD, normals, uniforms
 
 QUALITY_LIMIT: Final = 3.3
+_BYTES_A_NUMBER: Final = 24  # as measured: what is at hand at once of each coordinate and draw
+_DRAWS_AN_ITEM: Final = 32
 
 
 @dataclass(frozen=True)
@@ -67,8 +70,17 @@ def draw_items(config: CatalogConfig, world_seed: int) -> dict[str, np.ndarray]:
 
     Quality is a direction of the embedding space plus noise, which in RecSim's one-hot space is a mean quality a topic;
     appeal is negatively correlated with quality, so that clickbait exists.
+
+    Raises:
+        InvalidInput: before anything is drawn, if drawing takes more than half of the machine's memory.
     """
     dim, count = config.embedding_dim, config.num_items
+    needed, memory = _BYTES_A_NUMBER * count * (dim + _DRAWS_AN_ITEM), half_of_memory()
+    require(
+        needed <= memory,
+        f"num_items={count:,} of embedding_dim={dim:,} take {needed:,} bytes to draw, and half of the memory is "
+        f"{memory:,}; lower one of them",
+    )
     centroids, item_draws = draw_centroids(config, world_seed), _of_items(config, world_seed)
     topics = np.minimum((item_draws[:, 0] * config.num_topics).astype(np.int32), config.num_topics - 1)
     scatter = normals(_draw(world_seed, 3, count, dim + dim % 2))[:, :dim] * (config.topic_spread / np.sqrt(dim))

@@ -260,3 +260,12 @@ def test_bad_items_are_refused_in_one_line(embeddings: Any, columns: dict[str, A
         Catalog.from_arrays(embeddings, **columns)
     assert str(caught.value).startswith(message)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "sizes", [{"num_items": 2**31 - 1}, {"num_items": 10**9}, {"embedding_dim": 4096, "num_items": 10**8}]
+)
+def test_more_items_than_the_memory_holds_are_refused_before_any_is_drawn(sizes):
+    config = CatalogConfig(**sizes)
+    with pytest.raises(InvalidInput, match=r"bytes to draw, and half of the memory is .*; lower one of them"):
+        Catalog.generate(config, 0)
