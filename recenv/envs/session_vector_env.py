@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
+from recenv.array_files import half_of_memory
 from recenv.catalog import Catalog
 from recenv.engine.session_batch import Observation, SessionBatch
 from recenv.envs.session_env import action_space, check_seed, observation_space, resolve_config
@@ -17,6 +19,8 @@ from recenv.errors import InvalidInput, require, require_range, unknown_name
 from recenv.render.rendering import RENDER_FPS, RENDER_MODES, SessionRecorder, check_render_mode
 from recenv.session_config import SessionConfig
 from recenv.world import make_world
+
+_BYTES_A_NUMBER: Final = 32  # of an observation, as measured: in spaces, sessions and what a step returns
 
 
 class RecSessionVectorEnv(VectorEnv[Observation, np.ndarray, np.ndarray]):
@@ -89,6 +93,13 @@ class RecSessionVectorEnv(VectorEnv[Observation, np.ndarray, np.ndarray]):
         self.world = make_world(resolve_config(config, overrides, items))
         self.single_observation_space = observation_space(self.world)
         self.single_action_space = action_space(self.world)
+        numbers = sum(math.prod(space.shape or ()) for space in self.single_observation_space.values())
+        needed, memory = _BYTES_A_NUMBER * numbers * num_envs, half_of_memory()
+        require(
+            needed <= memory,
+            f"num_envs={num_envs:,} observations of {numbers:,} numbers take {needed:,} bytes, and half of the memory is "
+            f"{memory:,}; lower num_envs",
+        )
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
         self._batch = SessionBatch(self.world, num_envs, num_threads)

@@ -115,3 +115,8 @@ def test_bad_options_are_refused(options: dict[str, Any], message: str):
     with pytest.raises(InvalidInput) as caught:
         RecSessionVectorEnv(**{"num_envs": 2, **options})
     assert str(caught.value).startswith(message)
+
+
+def test_more_sessions_than_the_memory_holds_are_refused_before_any_is_made():
+    with pytest.raises(InvalidInput, match="num_envs=1,000,000,000 observations of .* half of the memory is"):
+        RecSessionVectorEnv(10**9)
