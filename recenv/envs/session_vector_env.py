@@ -97,8 +97,8 @@ class RecSessionVectorEnv(VectorEnv[Observation, np.ndarray, np.ndarray]):
         needed, memory = _BYTES_A_NUMBER * numbers * num_envs, half_of_memory()
         require(
             needed <= memory,
-            f"num_envs={num_envs:,} observations of {numbers:,} numbers take {needed:,} bytes, and half of the memory is "
-            f"{memory:,}; lower num_envs",
+            f"num_envs={num_envs:,} observations of {numbers:,} numbers take {needed:,} bytes, and half of the memory "
+            f"is {memory:,}; lower num_envs",
         )
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)

@@ -118,5 +118,5 @@ def test_bad_options_are_refused(options: dict[str, Any], message: str):
 
 
 def test_more_sessions_than_the_memory_holds_are_refused_before_any_is_made():
-    with pytest.raises(InvalidInput, match="num_envs=1,000,000,000 observations of .* half of the memory is"):
+    with pytest.raises(InvalidInput, match=r"num_envs=1,000,000,000 observations of .* half of the memory is"):
         RecSessionVectorEnv(10**9)
