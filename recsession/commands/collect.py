@@ -17,12 +17,20 @@ from offline_data.describe.dataset_summary import policy_name
 from offline_data.dial.named_datasets import default_path, load_named
 from offline_data.dial.quality import Reference, Spec, mixture_spec
 from offline_data.dial.target_score import at_target_score
-from recenv.errors import InvalidInput, require
+from recenv.errors import InvalidInput, require, require_range
 from recenv.world import make_world
 from recsession.inputs import SetWords, given_config
 from recsession.lines import say
 from recsession.policy_names import given_behavior
 
+_RANGES: Final = {
+    "num_sessions": (1, 2**32, True),
+    "good_fraction": (0.0, 1.0, False),
+    "target_score": (-1e3, 1e3, False),
+    "seed": (0, 2**63 - 1, True),
+    "group_size": (1, 2**20, True),
+    "workers": (1, 1024, True),
+}
 _DIAL: Final = ("--good-fraction", "--target-score", "--noise", "--mixing", "--expert")
 
 
@@ -70,6 +78,12 @@ class Collect:
     options` lists them."""
     workers: int = 1
     """Processes that log at the same time; the bytes are the same for any number."""
+
+    def __post_init__(self) -> None:
+        # At once: a request comes to be after an hour of seeking, if need be.
+        for name, (low, high, integer) in _RANGES.items():
+            if getattr(self, name) is not None:
+                require_range(name, getattr(self, name), low, high, integer=integer)
 
     def run(self) -> None:
         """Collect and say what was written."""

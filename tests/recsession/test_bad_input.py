@@ -14,6 +14,7 @@ import pytest
 from agents.families import ENCODERS, OBJECTIVES, POLICIES
 from agents.training.trainer import TrainerConfig
 from agents.values.critics import CriticConfig
+from offline_data.collection.collection import LogRequest
 from offline_data.collection.corruption import Corruption
 from recenv.item_codes.semantic_ids import SemanticIdConfig
 from recenv.testing.ranges import declared_ranges, number_fields
@@ -66,6 +67,7 @@ NEAREST = "did you mean "
             ["--dataset fixes what is logged; leave out --seed and --label-flips, or --dataset itself"],
         ),
         ("datasets boredm", ["no dataset's name holds boredm; leave the words out to list all"]),
+        (COLLECT + "--target-score 0.5 --workers 1000000", ["workers=1000000 is outside [1, 1024]"]),
         (COLLECT + "--action-kind prto", ["'prto'", "('slate', 'proto')"]),
         (COLLECT + "--seed", ["'--seed'"]),
         (COLLECT + "stray", ["stray"]),
@@ -328,6 +330,13 @@ def numbers_out_of_range() -> Iterator[Any]:
 @pytest.mark.parametrize("command", OUTSIDE)
 def test_table_of_values_out_of_range_has_every_number(command):
     assert set(number_fields(command)) == set(OUTSIDE[command])
+
+
+def test_collect_takes_what_a_request_takes():
+    own, asked = declared_ranges(Collect), declared_ranges(LogRequest)
+    for name in ("num_sessions", "group_size"):
+        assert own[name] == asked[name]
+    assert own["seed"] == asked["dataset_seed"]
 
 
 @pytest.mark.parametrize(("start", "prefix", "field", "value"), [*numbers_out_of_range()])
