@@ -197,7 +197,8 @@ class RecSessionVectorEnv(VectorEnv[Observation, np.ndarray, np.ndarray]):
                 self._start(places, None)
                 active, num_active = ~done, self.num_envs - len(places)
         if num_active:
-            infos |= _told(answer, active)
+            infos.update(answer)
+            infos["_reward_vector"], infos["_feedback"], infos["_shown"] = active, active.copy(), active.copy()
         if self.config.expose_user_state:
             infos |= self._user_state(np.ones(self.num_envs, np.bool_))
         return batch.observe(), outcome.reward, outcome.terminated, outcome.truncated, infos
