@@ -138,6 +138,7 @@ def _source(dataset: LoggedDataset) -> dict[str, Any]:
         "remarks": dataset.manifest["source"].get("remarks", []),
         "user_model": USER_MODELS.name_of(type(dataset.config.user_model)) if dataset.has_world else None,
         "world_hash": dataset.manifest.get("world_hash"),
+        "own_items": ((dataset.manifest["config"] or {}).get("items") or {}).get("sha256"),
         "action_kind": dataset.action_kind,
         "behavior": dataset.manifest["source"].get("request", {}).get("behavior"),
     }

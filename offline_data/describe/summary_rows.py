@@ -43,6 +43,7 @@ def _source_rows(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
     told = {
         "world hash": source["world_hash"],
         "user model": source["user_model"],
+        "own items": None if source["own_items"] is None else f"SHA-256 {source['own_items']}",
         "read in by": source["reader"],
         "lacking": "; ".join(source["lacking"]) or None,
         "remarks": "; ".join(source["remarks"]) or None,

@@ -107,7 +107,7 @@ def test_own_items_go_through_every_command(run, items, tmp_path):
     assert code == 2
     assert "holds a dataset of another request" in err
 
-    assert run("inspect", "log")[0] == 0
+    assert f"own items           SHA-256 {items.sha256}" in run("inspect", "log")[1].splitlines()
     assert run("export", "log", "--to", "parquet", "--out", "tables")[0] == 0
     assert Catalog.load(tmp_path / "tables" / "items.parquet") == items
     assert run("simulate", "--policy", "greedy", "--render", "none", *moved)[0] == 0
