@@ -21,6 +21,7 @@ from typing import IO, TYPE_CHECKING, Any, Final
 import numpy as np
 
 from recenv.errors import InvalidInput, require
+from recenv.parquet_footer import read_footer
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -30,6 +31,9 @@ _MAGIC: Final = b"\x93NUMPY"
 _LONGEST_HEADER: Final = 10_000
 _PLAIN: Final = re.compile(r"[<>|=]?[biufSU][0-9]{1,6}")
 _MEMBERS: Final = 1000
+# Of a zip archive, bytes before a member's name, and at most so many behind it and behind what it holds.
+_LOCAL_HEADER: Final = 30
+_LONGEST_EXTRA: Final = 128
 # Arrays of numbers shrink little, those of a few equal items much: both are admitted, a bomb is not.
 _UNPACKED: Final = 1 << 26
 _UNPACKED_A_BYTE: Final = 64
@@ -103,6 +107,7 @@ def _read_npz(path: Path) -> dict[str, np.ndarray]:
             members = archive.infolist()
             _require_names([member.filename for member in members], path)
             require_room(sum(member.file_size for member in members), path.stat().st_size, str(path))
+            _require_side_by_side(members, archive.start_dir, path)
             for member in members:
                 what = f"{path}, array {member.filename.removesuffix('.npy')!r}"
                 require(member.filename.endswith(".npy"), f"{what} is no .npy; write the file by numpy.savez")
@@ -121,6 +126,15 @@ def _read_npz(path: Path) -> dict[str, np.ndarray]:
     except (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError, RuntimeError) as error:
         raise InvalidInput(f"{path} is damaged or no .npz file ({error}); write it by numpy.savez") from error
     return arrays
+
+
+def _require_side_by_side(members: list[zipfile.ZipInfo], end: int, path: Path) -> None:
+    """Refuse an archive whose members lie one upon another, or whose list of them leaves one out."""
+    members = sorted(members, key=lambda member: member.header_offset)
+    starts = [*(member.header_offset for member in members), end]
+    for member, start in zip(members, starts[1:], strict=True):
+        gap = start - member.header_offset - _LOCAL_HEADER - len(member.filename.encode()) - member.compress_size
+        require(0 <= gap <= _LONGEST_EXTRA, f"{path} is damaged: its list of arrays is not of those it holds")
 
 
 def _read_header(stream: IO[bytes], size: int, what: str) -> _Header:
@@ -172,19 +186,11 @@ def check_parquet(path: Path, columns: Collection[str] | None = None) -> pa.Sche
     """
     from pyarrow import parquet
 
-    with parquet.ParquetFile(path) as source:
-        schema, facts = source.schema_arrow, source.metadata
-        groups = [facts.row_group(i) for i in range(facts.num_row_groups)]
-        chunks = [group.column(i) for group in groups for i in range(group.num_columns)]
-    chunks = [chunk for chunk in chunks if columns is None or chunk.path_in_schema.split(".")[0] in columns]
+    footer = read_footer(path)
+    chunks = [chunk for chunk in footer.chunks if columns is None or chunk[0] in columns]
     # A run of equal values takes no room in the file, and eight bytes each here.
-    numbers = [(chunk.num_values, chunk.total_uncompressed_size) for chunk in chunks]
-    require(
-        min([facts.num_rows, *(least for pair in numbers for least in pair)]) >= 0,
-        f"{path} says that it holds less than nothing; it is damaged, copy it again",
-    )
-    require_room(sum(8 * count + unpacked for count, unpacked in numbers), path.stat().st_size, str(path))
-    return schema
+    require_room(sum(8 * count + unpacked for _, count, unpacked in chunks), path.stat().st_size, str(path))
+    return parquet.read_schema(path)
 
 
 def _read_parquet(path: Path) -> dict[str, np.ndarray]:
@@ -197,13 +203,15 @@ def _read_parquet(path: Path) -> dict[str, np.ndarray]:
         for field in schema:
             _require_plain(field.type, f"{path}, column {field.name!r}")
         texts = [field.name for field in schema if pa.types.is_string(field.type)]
-        with parquet.ParquetFile(path, read_dictionary=texts) as source:
+        with parquet.ParquetFile(path, read_dictionary=texts, page_checksum_verification=True) as source:
             table = source.read()
-    except (pa.ArrowException, OSError) as error:
+        columns = zip(table.column_names, table.columns, strict=True)
+        size = path.stat().st_size
+        return {name: _column(column, size, f"{path}, column {name!r}") for name, column in columns}
+    except InvalidInput:
+        raise
+    except (pa.ArrowException, OSError, ValueError, IndexError) as error:  # what pyarrow makes of damaged texts
         raise InvalidInput(f"{path} is damaged or no Parquet file ({error}); write it again") from error
-    columns = zip(table.column_names, table.columns, strict=True)
-    size = path.stat().st_size
-    return {name: _column(column, size, f"{path}, column {name!r}") for name, column in columns}
 
 
 def _require_plain(kind: pa.DataType, what: str) -> None:

@@ -96,4 +96,5 @@ def _write_parquet(stream: BinaryIO, columns: Mapping[str, np.ndarray]) -> None:
         flat = pa.array(values.reshape(-1))
         return flat if values.ndim == 1 else pa.FixedSizeListArray.from_arrays(flat, values.shape[1])
 
-    parquet.write_table(pa.table({name: column(values) for name, values in columns.items()}), stream)
+    table = pa.table({name: column(values) for name, values in columns.items()})
+    parquet.write_table(table, stream, write_page_checksum=True)

@@ -15,6 +15,7 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
+from recenv import Catalog
 from recenv.array_files import map_npy, read_arrays
 from recenv.errors import InvalidInput
 
@@ -131,6 +132,14 @@ def flipped(file: Path) -> None:
     file.write_bytes(bytes(content))
 
 
+def forgotten(file: Path) -> None:
+    """A list of members whose first has a comment that is longer than the rest of the list."""
+    np.savez(file, quality=np.zeros(3), names=np.array(["a", "b", "c"]))
+    content = bytearray(file.read_bytes())
+    content[content.find(b"PK\x01\x02") + 33] = 8
+    file.write_bytes(bytes(content))
+
+
 def run_of_equals(file: Path) -> None:
     parquet.write_table(pa.table({"quality": pa.array(np.zeros(20_000_000, np.float32))}), file)
 
@@ -172,6 +181,7 @@ def text(file: Path) -> None:
         (twice, "a.npz", "twice; name each array once"),
         (flipped, "a.npz", "is damaged or no .npz file"),
         (text, "a.npz", "is damaged or no .npz file"),
+        (forgotten, "a.npz", "its list of arrays is not of those it holds"),
         (text, "a.parquet", "is damaged or no Parquet file"),
         (text, "a.csv", "is none of .npz, .parquet, .pq"),
         (run_of_equals, "a.parquet", "unpacks to 160,"),
@@ -194,3 +204,20 @@ def test_a_file_that_is_none_or_too_much_is_refused(
         assert tracemalloc.get_traced_memory()[1] < 20_000_000
     finally:
         tracemalloc.stop()
+
+
+@pytest.mark.parametrize("kind", ["npz", "parquet"])
+def test_a_file_that_changed_is_refused_or_says_the_same(tmp_path: Path, kind: str):
+    numbers = np.random.default_rng(0)
+    file = tmp_path / f"items.{kind}"
+    items = Catalog.from_arrays(numbers.normal(size=(20, 4)), [f"topic {n % 3}" for n in range(20)]).save(file)
+    content, refused = file.read_bytes(), 0
+    for count in range(150):
+        changed, place = bytearray(content), int(numbers.integers(len(content)))
+        changed[place] ^= 1 << int(numbers.integers(8))
+        file.write_bytes(bytes(changed if count % 5 else changed[:place]))
+        try:
+            assert Catalog.load(file) == items
+        except InvalidInput:
+            refused += 1
+    assert refused > 75
