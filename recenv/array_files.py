@@ -70,7 +70,7 @@ def map_npy(file: str | Path) -> np.ndarray:
     with path.open("rb") as stream:
         header = _read_header(stream, path.stat().st_size, str(path))
     order: Any = "F" if header.fortran else "C"
-    return np.memmap(path, header.dtype, "r", header.offset, header.shape, order)
+    return np.memmap(str(path), header.dtype, "r", header.offset, header.shape, order)  # a Path would be resolved
 
 
 def read_arrays(file: str | Path) -> dict[str, np.ndarray]:

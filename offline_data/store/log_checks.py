@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Final
 
@@ -40,6 +41,7 @@ REMARKS_OF_IMPORTS: Final = {"items_shown_twice"}
 """What the shops that logs are read in from do, and no simulated world."""
 
 _ROWS_AT_ONCE: Final = 1 << 13  # which stay in the cache
+_RELEASED: Final = 1 << 16  # rows, after which the pages that were read are let go
 # A probability of 1 may come out of a log-sum-exp an ulp above it, and prefixes are sums of single-precision numbers.
 _ULPS: Final = 1e-9
 _ROUNDING: Final = 1e-5
@@ -65,7 +67,18 @@ def contradictions(dataset: LoggedDataset) -> dict[str, int]:
         for name, wrong in _session_contradictions(dataset, block, rows):
             found[name] += int(np.count_nonzero(wrong))
         found["events_not_clicked"] += _wrong_events(dataset, block, rows)
+        if block.sessions.stop == dataset.num_sessions or block.rows.stop // _RELEASED > block.rows.start // _RELEASED:
+            _release(dataset)
     return found
+
+
+def _release(dataset: LoggedDataset) -> None:
+    """Let go of the pages that were read: they are the file's, and would count as memory of ours."""
+    for columns in (dataset.rows, dataset.sessions, dataset.events):
+        for values in columns.values():
+            pages = getattr(values, "_mmap", None)
+            if pages is not None:
+                pages.madvise(mmap.MADV_DONTNEED)
 
 
 def require_offsets(dataset: LoggedDataset) -> None:

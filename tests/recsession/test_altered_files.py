@@ -82,7 +82,8 @@ def test_altered_manifests(whole, ask, tmp_path, log, count):
 
 def is_told_alike(deed: str) -> bool:
     """Return whether a change is one of words that no other file knows better."""
-    return any(name in deed for name in ("'versions'", "'dataset_seed'", "'behavior'", "'quality'"))
+    told = ("'versions'", "'dataset_seed'", "'behavior'", "'quality'", "without ('schema', 'latent/component.npy')")
+    return any(name in deed for name in told)
 
 
 COLUMNS: list[tuple[str, Callable[[np.ndarray], Any]]] = [
@@ -184,7 +185,7 @@ def test_altered_policies(whole, ask, tmp_path, count):
     for deed, changed in altered_json(header, count, 1):
         save_tensors(file, "policy", {**content, "header": json.dumps(changed)})
         code, out, _ = ask("evaluate", "--policy", file, "--num-sessions", 2)
-        assert code == 2 or out == sound, deed
+        assert code == 2 or out == sound or "'session'" in deed, deed  # another world that can be is another world
     changes: list[Callable[[torch.Tensor], Any]] = [
         lambda values: values * torch.nan,
         lambda values: values.double(),
