@@ -133,7 +133,8 @@ def collect(
         progress: called with the number of sessions of each range as it is done.
 
     Raises:
-        InvalidInput: if `path` holds something else, cannot be written, or is being written by another process.
+        InvalidInput: if `path` holds something else or what has changed, cannot be written, or is being written by
+            another process.
     """
     require_range("workers", workers, 1, 1024, integer=True)
     path = Path(path)
@@ -297,6 +298,8 @@ def _finished(path: Path, partial: Path, request: LogRequest, progress: Progress
         there == plain,
         f"{path} holds a dataset of another request{first_difference(there, plain)}; choose another --out or remove it",
     )
+    dataset.verify(again=False)
+    dataset.require_sound()
     shutil.rmtree(partial, ignore_errors=True)  # what a stop between the last two steps has left
     forget_killed(path)
     if progress:

@@ -197,6 +197,8 @@ def load_named(
             named.fits(dataset),
             f"{path} has the name {name}, and was collected otherwise; remove it and collect it again",
         )
+        dataset.verify(again=False)
+        dataset.require_sound()
     else:
         dataset = collect(path, named.request(progress), workers=workers, progress=progress)
     return dataset

@@ -177,7 +177,8 @@ def _estimate(path: Path, columns: Mapping[str, Any], manifest: dict[str, Any], 
     for name, values in columns.items():
         folder, column = name.split("/")
         parts[folder][column] = values
-    return estimate_propensities(LoggedDataset(path, manifest, **parts), seed=seed)
+    sizes = {"num_rows": len(columns["rows/step"]), "num_sessions": len(columns["sessions/offsets"]) - 1}
+    return estimate_propensities(LoggedDataset(path, {**manifest, **sizes}, **parts), seed=seed)
 
 
 def _told(options: ImportOptions) -> dict[str, Any]:

@@ -58,13 +58,14 @@ def estimate_propensities(dataset: LoggedDataset, *, seed: int = 0) -> Propensit
         seed: of the split of users, or of sessions where there are fewer than 10 users.
 
     Raises:
-        InvalidInput: for a log of proto-actions, or one with fewer than 10 sessions.
+        InvalidInput: for a log of proto-actions, one with fewer than 10 sessions, or one that contradicts itself.
     """
     require(
         dataset.action_kind == "slate",
         f"action_kind={dataset.action_kind!r} of {dataset.path}: only propensities of slates are estimated; leave out "
         "--estimate-propensities",
     )
+    dataset.require_sound()
     choices = _Choices.of(dataset)
     fitted, calibrated, judged = _split(dataset, np.random.default_rng(seed))
     popularity = _popularity(choices, fitted)

@@ -10,6 +10,7 @@ import numpy as np
 
 from offline_data.store.session_blocks import SessionBlock, session_blocks
 from recenv.errors import InvalidInput, require
+from recenv.random_streams import derive_seeds
 
 if TYPE_CHECKING:
     from offline_data.store.dataset import LoggedDataset
@@ -23,7 +24,7 @@ CHECKS: Final = {
     "items_shown_twice": "shown positions whose item stands at an earlier position too",
     "answers_where_nothing_was_shown": "positions with feedback that were not shown",
     "numbers_not_finite": "rows whose reward, feedback or proto-action is not finite",
-    "numbers_out_of_range": "rows whose feedback is outside [0, 1], or whose day, visit or position is below 0",
+    "numbers_out_of_range": "rows whose feedback is outside [0, 1], or whose day, visit or position cannot be",
     "consumed_not_clicked": "rows whose count of consumed items is not that of the clicks before them",
     "events_not_clicked": "events that are not the clicks of the rows, in order",
     "probabilities_out_of_range": "rows whose propensity is zero, infinite, or of a slate and above one",
@@ -32,6 +33,7 @@ CHECKS: Final = {
     "rows_after_the_end": "rows after the user left or time was up",
     "sessions_of_wrong_length": "sessions longer than max_steps, or simulated ones that end before user and time do",
     "users_out_of_range": "sessions of users, groups or episodes that cannot be",
+    "seeds_of_another_request": "sessions whose seed, or whose policy's, is not that of the manifest's request",
     "profiles_not_finite": "profiles that are not finite",
     "items_of_another_world": "columns of the items, or weights of the reward, that are not their world's",
 }
@@ -60,9 +62,10 @@ def contradictions(dataset: LoggedDataset) -> dict[str, int]:
     if found["sessions_out_of_place"]:
         return found
     found["items_of_another_world"] = _foreign_items(dataset)
+    most = {} if found["items_of_another_world"] else _latest(dataset)
     for block in session_blocks(dataset, _ROWS_AT_ONCE):
         rows = {name: np.asarray(values[block.rows]) for name, values in dataset.rows.items()}
-        for name, wrong in _row_contradictions(dataset, block, rows):
+        for name, wrong in _row_contradictions(dataset, block, rows, most):
             found[name] += int(np.count_nonzero(wrong))
         for name, wrong in _session_contradictions(dataset, block, rows):
             found[name] += int(np.count_nonzero(wrong))
@@ -70,6 +73,14 @@ def contradictions(dataset: LoggedDataset) -> dict[str, int]:
         if block.sessions.stop == dataset.num_sessions or block.rows.stop // _RELEASED > block.rows.start // _RELEASED:
             _release(dataset)
     return found
+
+
+def _latest(dataset: LoggedDataset) -> dict[str, float]:
+    """Return the latest day, and the number of the last visit, of a world that has them."""
+    if not dataset.has_world:
+        return {}
+    visits = getattr(dataset.world.config.retention, "max_sessions", 1)
+    return {"day": dataset.world.pieces.last_day, "session_number": visits}
 
 
 def _release(dataset: LoggedDataset) -> None:
@@ -119,7 +130,7 @@ def _foreign_items(dataset: LoggedDataset) -> int:
 
 
 def _row_contradictions(
-    dataset: LoggedDataset, block: SessionBlock, rows: dict[str, np.ndarray]
+    dataset: LoggedDataset, block: SessionBlock, rows: dict[str, np.ndarray], most: dict[str, float]
 ) -> Iterator[tuple[str, np.ndarray]]:
     count = len(rows["step"])
     session = np.repeat(np.arange(block.sessions.start, block.sessions.stop), block.lengths)
@@ -153,6 +164,8 @@ def _row_contradictions(
     for name in ("day", "session_number", "position"):
         if name in rows:
             outside |= rows[name] < 0
+    for name in most.keys() & rows.keys():
+        outside |= rows[name] > most[name]
     yield "numbers_out_of_range", outside
     clicks = np.append(0, np.count_nonzero(feedback[:, :, 0] > 0, axis=1).cumsum())[:-1]
     yield "consumed_not_clicked", rows["consumed"] != clicks - clicks[begin]
@@ -187,7 +200,7 @@ def _session_contradictions(
         left, stopped = rows["terminated"][block.last], rows["truncated"][block.last]
         wrong |= ~left & ~(stopped & (block.lengths == dataset.max_steps))
     yield "sessions_of_wrong_length", wrong
-    ids = ("user_id", "group_id", "episode_id", "profile")
+    ids = ("user_id", "group_id", "episode_id", "profile", "session_seed", "behavior_seed")
     sessions = {name: np.asarray(dataset.sessions[name][block.sessions]) for name in ids if name in dataset.sessions}
     outside = sessions["episode_id"] < 0
     for name in ("user_id", "group_id"):
@@ -196,6 +209,11 @@ def _session_contradictions(
         group = np.arange(block.sessions.start, block.sessions.stop)
         group //= dataset.manifest["source"]["request"]["group_size"]
         outside |= (sessions["user_id"] != group) | (sessions["group_id"] != group) | (sessions["episode_id"] != 0)
+        root = dataset.manifest["source"]["request"]["dataset_seed"]
+        yield "seeds_of_another_request", sessions["session_seed"] != derive_seeds(root, "session", group)
+        if "behavior_seed" in sessions:
+            drawn = derive_seeds(root, "behavior", np.arange(block.sessions.start, block.sessions.stop))
+            yield "seeds_of_another_request", sessions["behavior_seed"] != drawn
     yield "users_out_of_range", outside
     if "profile" in sessions:
         yield "profiles_not_finite", ~np.isfinite(sessions["profile"]).all(axis=1)

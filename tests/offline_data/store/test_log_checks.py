@@ -93,11 +93,14 @@ def test_what_is_not_the_worlds_is_counted(log):
     ended = np.zeros(log.num_rows, np.bool_)
     group = np.array(log.sessions["group_id"])
     group[:] = 0
+    seeds = np.array(log.sessions["session_seed"])
+    seeds[7] += np.uint64(1)
     for altered, name, count in (
         (replace(log, catalog={**log.catalog, "quality": quality}), "items_of_another_world", 1),
         (replace(log, manifest={**log.manifest, "reward_weights": weights}), "items_of_another_world", 1),
         (replace(log, rows={**log.rows, "terminated": ended, "truncated": ended}), "sessions_of_wrong_length", 40),
         (replace(log, sessions={**log.sessions, "group_id": group}), "users_out_of_range", 38),
+        (replace(log, sessions={**log.sessions, "session_seed": seeds}), "seeds_of_another_request", 1),
     ):
         found = contradictions(altered)
         assert {key: value for key, value in found.items() if value} == {name: count}
@@ -117,7 +120,7 @@ def test_an_item_shown_twice_is_counted(log):
 
 
 def test_every_contradiction_can_be_found():
-    assert {*CONTRADICTIONS, "items_shown_twice", "bytes_that_are_no_truth"} == set(CHECKS)
+    assert {*CONTRADICTIONS, "items_shown_twice", "bytes_that_are_no_truth", "seeds_of_another_request"} == set(CHECKS)
 
 
 @pytest.mark.parametrize("rows_at_once", [1, 7, 10_000])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from recenv.world import make_world
 from recsession.experiments import quickstart
 from recsession.experiments.quickstart import Quickstart, run_quickstart, seed_interval
 from recsession.experiments.report import format_table
+from tests.damage import cut_or_added_to, flipped_bits
 from tests.folder_tree import tree
 
 NETWORK = NetworkConfig((16,))
@@ -315,6 +317,19 @@ def test_damaged_reference_is_told(tmp_path, text):
     (tmp_path / "reference.json").write_text(text)
     with pytest.raises(InvalidInput, match=r"reference.json (is not|has no) .*; pass --fresh to start over"):
         run_quickstart(request(tmp_path))
+
+
+def test_results_that_have_changed_are_refused(finished, tmp_path):
+    out = shutil.copytree(finished, tmp_path / "run")
+    for name in ("reference.json", "seed-0/prepare.json", "seed-0/bc.json", "seed-1/ceiling.json"):
+        sound = (out / name).read_bytes()
+        for changed in (*flipped_bits(sound, 3), *cut_or_added_to(sound)):
+            (out / name).write_bytes(changed)
+            if changed.split() != sound.split():
+                with pytest.raises(InvalidInput, match=rf"{name}.*; (remove it|pass --fresh)"):
+                    run_quickstart(request(out))
+        (out / name).write_bytes(sound)
+    assert run_quickstart(request(out)) == json.loads(results_of(finished))
 
 
 @pytest.mark.parametrize("noise", ["expert", "mixture"])
