@@ -279,7 +279,8 @@ class _Block:
         num_response = world.user_model.num_response_draws()
         self.draws = np.empty((count, num_choice + num_response + world.pieces.num_draws))
         self.response_draws = self.draws[:, num_choice:]
-        self.is_doubted = is_outside(type(world.choice).__module__)
+        parts = (world.choice, world.user_model, *world.pieces.on.values())
+        self.doubted = [type(part) for part in parts if is_outside(type(part).__module__)]
 
     def step(self, slates: np.ndarray, outcome: StepOutcome) -> None:
         world, state = self.world, self.state
@@ -295,7 +296,7 @@ class _Block:
         model.adjust(state, shown_items, utilities)
         fill_uniforms(self.seeds, _USER, self.episodes, self.steps, self.draws)
         world.choice.choose(utilities, self.draws, clicked)
-        if self.is_doubted and clicked.size:  # kernels take positions as they are, and would write anywhere
+        if self.doubted and clicked.size:  # kernels take positions as they are, and would write anywhere
             low, high, last = clicked.min(), clicked.max(), utilities.shape[1] - 1
             what = f"{home_of(type(world.choice))} clicks at positions {low} to {high}"
             require(low >= -1 and high <= last, f"{what}; choose from [0, {last}], or -1 for none")
@@ -313,6 +314,10 @@ class _Block:
         )
         model.respond(state, response)
         pieces.settle(state, response)
+        if self.doubted:
+            is_sound = np.isfinite(outcome.reward_vector).all() and np.isfinite(outcome.feedback).all()
+            what = f"a reward or an answer is no number in a world of {' and '.join(map(home_of, self.doubted))}"
+            require(bool(is_sound), f"{what}; write finite ones")
         if pieces.has_calendar and np.count_nonzero(self.returned):
             pieces.resume(state, self.returned)
             model.resume(state, self.returned)

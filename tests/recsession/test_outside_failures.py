@@ -137,6 +137,16 @@ class User(InterestEvolution):
         raise ZeroDivisionError("no answer")
 
 @dataclass(frozen=True)
+class NanConfig(InterestEvolutionConfig):
+    name: ClassVar[str] = "nan user"
+
+class Nan(InterestEvolution):
+    Config = NanConfig
+    def respond(self, state, response):
+        super().respond(state, response)
+        response.rewards[:] = float("nan")
+
+@dataclass(frozen=True)
 class Choice(MultinomialLogit):
     name: ClassVar[str] = "failing choice"
     def choose(self, utilities, draws, clicked):
@@ -192,7 +202,7 @@ class Reader(LogReader):
         raise UnicodeDecodeError("utf-8", b"x", 0, 1, "no text")
 '''
 TINY = "--set num_items=30 slate_size=3 max_steps=4 embedding_dim=4 num_topics=3 history_length=3"
-TRAIN = "--trainer.num-steps=1 --trainer.batch-size=8 --critic.num-rounds=1 --critic.steps-per-round=1"
+TRAIN = "--trainer.num-steps=1 --trainer.batch-size=8"
 SIMULATE = f"simulate --render none {TINY} --policy "
 COLLECT = f"collect --out new --num-sessions 20 --action-kind slate {TINY} --behavior "
 
@@ -287,13 +297,17 @@ def test_a_worker_tells_what_a_process_tells(told, probe, name, said, workers):
     [
         (SIMULATE + "uniform --set user_model=PROBE:User", "PROBE:User failed (ZeroDivisionError: no answer, at "),
         (COLLECT + "uniform --set user_model=PROBE:User", "PROBE:User failed (ZeroDivisionError: no answer, at "),
+        (
+            COLLECT + "uniform --set user_model=PROBE:Nan",
+            "a reward or an answer is no number in a world of PROBE:Nan (",
+        ),
         (SIMULATE + "uniform --set choice=PROBE:Choice", "clicks at positions 3000 to 3000; choose from [0, 2]"),
         (SIMULATE + 'uniform --set pieces={"PROBE:Piece":{}}', "PROBE:Piece failed (SystemExit: 4, at "),
         (f"train bc --log LOG --out new --encoder PROBE:Encoder {TRAIN}", "PROBE:Encoder ("),
         (f"train PROBE:Objective --log LOG --out new {TRAIN}", "PROBE:Objective failed (RuntimeError: no loss, at "),
         (f"train PROBE:Vectors --log LOG --out new {TRAIN}", "returns {'loss_actor': (3,)"),
         (f"train PROBE:Lossless --log LOG --out new {TRAIN}", "returns no loss_...; give at least one"),
-        (f"train awr --score PROBE:Scores --log LOG --out new {TRAIN}", "score"),
+        (f"train awr --score PROBE:Scores --log LOG --out new {TRAIN}", "has shape (3,)"),
         ("ope --log LOG --policy POLICY --critic.num-rounds 1 --estimators PROBE:Estimator", "PROBE:Estimator ("),
         ("import PROBE:Reader --path here --out new", "PROBE:Reader failed (UnicodeDecodeError: 'utf-8' codec "),
     ],
