@@ -9,7 +9,7 @@ import pytest
 from offline_data.store.folder_claim import sole_writer
 from recenv.atomic_files import claimed
 from tests.obstacles import KINDS, PRECIOUS, seen, stand_in_the_way
-from tests.recsession.cli_cases import BUDGET, FIT, split
+from tests.recsession.cli_cases import BUDGET, split
 
 MAP = "--path log.csv --map user_id=uid item_id=vid timestamp=ts feedback.click=clicked"
 # Words, with {log}, {policy} and {out}; then what is written, below `out`.
@@ -155,7 +155,7 @@ def test_what_a_killed_run_has_left_is_gone_after_the_next(command, tmp_path, ca
 
 
 def test_a_run_goes_on_over_what_a_killed_one_has_left(command, tmp_path):
-    words = " ".join(["train bc --log {log} --out {out}", *FIT, *BUDGET])
+    words = " ".join(["train bc --log {log} --out {out}", *BUDGET])
     assert command(words)[0] == 0
     whole = seen(tmp_path / "out")
     for name in ("policy", "checkpoint", "metrics.jsonl", "request.json"):
