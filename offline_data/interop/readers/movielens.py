@@ -8,6 +8,7 @@ nowhere.
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -114,8 +115,9 @@ def _films(rated: Ids, films: list[tuple[int, str]], file: Path) -> tuple[Ids, I
     """Return the rated films as codes into all films, and the genres of each, joined."""
     genres = dict(films)
     require(len(genres) == len(films), f"{file} names a film twice; copy it from the published dataset")
-    text = [str(film) for film in rated.source if not str(film).lstrip("-").isdecimal()]
-    require(not text, f"the ratings beside {file} have a film {text[:1]}, which is no number; copy them again")
+    if rated.source.dtype.kind == "U":  # one of them is no whole number as that is written
+        odd = [str(film) for film in rated.source if not re.fullmatch(r"0|-?[1-9]\d*", film)]
+        raise InvalidInput(f"the ratings beside {file} have a film {odd[:1]}, which is no number; copy them again")
     unknown = [int(film) for film in rated.source if int(film) not in genres]
     require(not unknown, f"{file} has no film {unknown[:1]}, which is rated; copy it from the published dataset")
     source = np.array(sorted(genres), np.int64)
