@@ -20,6 +20,8 @@ from recenv.errors import InvalidInput, require, require_range, unknown_name
 
 _NAMED: Final = ("feedback", "reward", "item_reward")
 _PROBABILITIES: Final = ("propensity", "prefix_log_prob", "behavior_log_prob")
+_DEFAULTS: Final = (",", "utf-8", "refuse")
+"""Of a table's delimiter, encoding, and way with what is missing: not told again."""
 _KINDS: Final[Mapping[str, Kind]] = {
     "user_id": "id",
     "item_id": "id",
@@ -194,10 +196,11 @@ def import_table(
         remarks += told
         files = [*files, (Path(items), 0)]
     if position is not None:
-        if first_position is None:
-            first_position = 0 if position.min() <= 0 else 1
-            remarks.append(f"positions count from {first_position}")
-        position = position - first_position
+        first = first_position
+        if first is None:
+            first = 0 if position.min() <= 0 else 1
+            remarks.append(f"positions count from {first}")
+        position = position - first
     if columns.timestamp is not None:
         unit = None if columns.timestamp in read.dated else time_unit
         _check_times(values["timestamp"], read, unit, options)
@@ -233,13 +236,10 @@ def import_table(
     facts = {
         "columns": {k: dict(v) if isinstance(v, Mapping) else v for k, v in plain.items()},
         "time_unit": time_unit,
-        "time_format": time_format,
-        "delimiter": delimiter,
-        "encoding": encoding,
-        "missing": missing,
-        "first_position": first_position,
-        "left_out": read.left_out,
     }
+    asked = {"time_format": time_format, "delimiter": delimiter, "encoding": encoding, "missing": missing}
+    asked |= {"first_position": first_position, "left_out": read.left_out}
+    facts |= {name: value for name, value in asked.items() if value not in (None, *_DEFAULTS, {})}
     return import_interactions(out, log, "table", options=options, lacking=lacking, remarks=remarks, facts=facts)
 
 

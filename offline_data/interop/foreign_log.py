@@ -6,7 +6,7 @@ What a log does not say is said in the manifest, under `source.lacking`, and lef
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -182,9 +182,10 @@ def _estimate(path: Path, columns: Mapping[str, Any], manifest: dict[str, Any], 
 
 
 def _told(options: ImportOptions) -> dict[str, Any]:
-    """Return what was asked, for the manifest."""
-    names = ("session_gap", "propensity_of", "duplicates", "counted_times")
-    return {name: getattr(options, name) for name in names}
+    """Return what was asked of how the log is read, for the manifest: the gap of sessions, and what is no default."""
+    told = {name: getattr(options, name) for name in ("propensity_of", "duplicates", "counted_times")}
+    defaults = {each.name: each.default for each in fields(options)}
+    return {"session_gap": options.session_gap} | {n: value for n, value in told.items() if value != defaults[n]}
 
 
 def _without_repeats(

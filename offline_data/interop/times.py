@@ -21,9 +21,14 @@ PER_SECOND: Final[Mapping[TimeUnit, float]] = {
 _EARLIEST: Final = datetime(1990, 1, 1, tzinfo=UTC).timestamp()
 """No log of a recommender is older."""
 _LATEST: Final = datetime(2100, 1, 1, tzinfo=UTC).timestamp()
-_FIRST_COUNT: Final = 10_000.0
+_FIRST_COUNT: Final = 1e6
 """Times that begin below it, in their own unit, are counted from the log's beginning: they are no dates."""
 _LONGEST_COUNT: Final = 10 * 365.25 * 86_400.0
+_UNSAID: Final = {
+    "days since 1970, or those of a spreadsheet": (7_305.0, 73_050.0),
+    "hours since 1970": (175_320.0, 1.14e6),
+}
+"""Units that nobody can say, and the numbers that they give from 1990 to 2100: what lies there is no count."""
 _DIGITS: Final = {
     4: ("%Y",),
     6: ("%Y%m", "%y%m%d"),
@@ -175,7 +180,13 @@ def _shorter(place: str, other: str) -> str:
 
 
 def _is_counted(first: float, last: float, unit: TimeUnit | None) -> bool:
-    return unit is not None and 0.0 <= first * PER_SECOND[unit] < _FIRST_COUNT and last < _LONGEST_COUNT
+    if unit is None or last >= _LONGEST_COUNT or _unsaid(first * PER_SECOND[unit], last * PER_SECOND[unit]):
+        return False
+    return 0.0 <= first * PER_SECOND[unit] < _FIRST_COUNT
+
+
+def _unsaid(first: float, last: float) -> str | None:
+    return next((name for name, (low, high) in _UNSAID.items() if low <= first and last <= high), None)
 
 
 def _remedy(first: float, last: float, unit: TimeUnit | None, numbers: Sequence[str]) -> str:
@@ -189,6 +200,8 @@ def _remedy(first: float, last: float, unit: TimeUnit | None, numbers: Sequence[
     for other, scale in PER_SECOND.items():
         if is_dated(raw[0] / scale, raw[1] / scale):
             return f"say --time-unit {other}"
+    if unsaid := _unsaid(*raw):
+        return f"they look like {unsaid}: write them as dates, or say --counted-times if they count from no date"
     units = [[other for other, scale in PER_SECOND.items() if is_dated(time / scale, time / scale)] for time in raw]
     if all(units):
         return f"{units[0][0]} and {units[1][0]} are mixed: write them alike"

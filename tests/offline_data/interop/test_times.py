@@ -74,6 +74,10 @@ def test_numbers_that_spell_dates_are_named_with_their_format(numbers, form):
         ((-1, 1_700_000_000), "seconds", "leave empty what is unknown, and say --missing drop"),
         ((-5, -3), "seconds", "--counted-times if they count from no date"),
         ((19_844, 19_850), "seconds", "from 1970-01-01 05:30:44 (19844), here, to 1970-01-01 05:30:50"),
+        ((19_844, 19_850), "milliseconds", "they look like days since 1970, or those of a spreadsheet: write them as"),
+        ((45_413.5, 45_414.25), "seconds", "they look like days since 1970, or those of a spreadsheet"),
+        ((472_222, 472_300), "seconds", "they look like hours since 1970: write them as dates, or say --counted-times"),
+        ((28_333_333, 28_333_999), "seconds", "--counted-times if they count from no date"),
         ((1.7e9, 2.5e11), "seconds", "the timestamps go from 2023-11-14 22:13:20"),
         ((-2e9, 1.7e9), None, "go from 1906-08-16 20:26:40, here, to 2023-11-14 22:13:20, in data row 2"),
         ((5.0, 9.0), None, "go from 1970-01-01 00:00:05"),
@@ -84,7 +88,7 @@ def test_what_no_log_does(numbers, unit, message):
 
 
 def test_times_that_count_from_the_beginning_are_no_dates():
-    for numbers in ((0.0, 1.0, 2.0), (1_000.0, 99_000.0), (60.0, 3e7)):
+    for numbers in ((0.0, 1.0, 2.0), (1_000.0, 99_000.0), (60.0, 3e7), (91_010.0, 420_000.0)):
         require_plausible(np.array(numbers), place)
     with pytest.raises(InvalidInput):
         require_plausible(np.array([20_000.0, 20_100.0]), place)
