@@ -109,8 +109,9 @@ class Interactions:
                 return {name: each[keep] for name, each in value.items()}
             return value[keep] if isinstance(value, np.ndarray) else value
 
-        parts = {each.name: part(getattr(self, each.name)) for each in fields(self)}
-        return Interactions(**parts | {"data_row": data_row, "catalog": self.catalog, "files": self.files})
+        names = {each.name for each in fields(self)} - {"files", "catalog", "data_row"}
+        parts = {name: part(getattr(self, name)) for name in names}
+        return Interactions(files=self.files, catalog=self.catalog, data_row=data_row, **parts)
 
     def require_all(self, name: str, values: np.ndarray, allowed: np.ndarray, meaning: str) -> None:
         """Refuse the log if a value [n] is not `allowed` [n]; the message says where it stands."""

@@ -325,6 +325,9 @@ def _values(
             if whole is not None:
                 return np.append(whole, 0)[codes], gap
             _require_names(kind, name, different, place)
+            if kind == "whole":  # however they are written: +1, 1e3
+                whole = np.array([float(text) for text in different.to_pylist()], np.float64).astype(np.int64)
+                return np.append(whole, 0)[codes], gap
             return Ids(codes.astype(np.int64), different.to_numpy(zero_copy_only=False)), gap
         ids, remark = ids_of(codes, different, name, place)
         if remark:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from offline_data.interop.column_map import ColumnMap, import_table
+from offline_data.interop.foreign_log import ImportOptions
 from recenv.errors import InvalidInput
 
 ROLES = ColumnMap.of({"user_id": "user", "item_id": "item", "feedback.click": "click"})
@@ -44,6 +45,11 @@ def test_the_same_id_by_the_same_rule(imported):
 
 def test_whole_numbers_of_either_file(imported):
     assert shown(imported(["7.0", "8.0"], "item,price\n7,1\n8,2\n")) == [7, 8]
+
+
+def test_items_stay_where_rows_of_the_log_are_left_out(imported):
+    log = imported("aab", "item,price\nb,1\na,2\nc,3\n", options=ImportOptions(duplicates="drop"))
+    assert (shown(log), log.catalog["price"].tolist()) == (["a", "b"], [2, 1, 3])
 
 
 def test_text_of_the_log_and_numbers_of_parquet(imported):

@@ -71,6 +71,11 @@ def test_names_of_requests_are_in_the_order_of_time_or_of_appearance(imported, t
     assert (log.num_sessions, log.catalog["source_id"][log.rows["slate"]].tolist()) == (1, slates)
 
 
+def test_positions_that_are_whole_numbers_however_they_are_written(imported):
+    log = imported("user_id,item_id,step,position,click\n1,10,1,+1,0\n1,11,1,3e0,0\n")
+    np.testing.assert_array_equal(log.rows["shown"], [[1, 0, 1]])
+
+
 @pytest.mark.parametrize("steps", [("1.0", "1.0", "2.0"), ("1", "1.0", "2"), ("01", "1", "02")])
 def test_steps_that_are_whole_numbers_however_they_are_written(imported, steps):
     rows = "".join(f"1,1{n},{step},{n}.0,0\n" for n, step in enumerate(steps))
