@@ -188,6 +188,7 @@ def import_table(
     if items is not None:
         column_names(Path(items), text)  # before the log is read, which may take long
     read = _read(Path(path), columns.kinds(), text, TimeFormat(time_unit, time_format), missing, progress)
+    require(sum(count for _, count in read.counts) > 0, f"{path} has a header and no rows; copy it again")
     values, remarks, mapped = read.values, read.remarks, read.values.get
     item, session, position = values["item_id"], mapped("session_id"), mapped("position")
     files, catalog = read.counts, {}

@@ -179,6 +179,17 @@ def test_bad_values_name_file_row_and_column_and_leave_nothing(table, tmp_path, 
     assert [file.name for file in tmp_path.iterdir()] == ["log.csv"]
 
 
+@pytest.mark.parametrize("items", [False, True])
+def test_a_header_without_rows(tmp_path, items):
+    roles = {**ROLES, "step": "page", "position": "rank", "propensity": "p"}
+    for name in ("log.csv", "items.csv"):
+        (tmp_path / name).write_text(TABLE.partition("\n")[0] + "\n")
+    with pytest.raises(InvalidInput, match=r"log\.csv has a header and no rows; copy it again"):
+        import_table(
+            tmp_path / "log.csv", tmp_path / "out", ColumnMap.of(roles), items=tmp_path / "items.csv" if items else None
+        )
+
+
 def test_unknown_unit_and_column(table, tmp_path):
     with pytest.raises(InvalidInput, match="unknown time unit 'second'; did you mean 'seconds'"):
         import_table(table, tmp_path / "out", ColumnMap.of(ROLES), time_unit="second")  # type: ignore[arg-type]
