@@ -26,11 +26,12 @@ Index = Tensor | np.ndarray | slice | int
 class LogStorage(Storage):
     """A read-only TorchRL storage over a log; rows are gathered, histories rebuilt, nothing is copied beforehand.
 
+    Of a log that was read in, an observation says by `shown` [B, K] which positions the step's slate has.
+
     Args:
         dataset: the log.
         columns: row columns of a batch besides the observation.
-        with_next: add `next` with the following observation, reward, `terminated`, `truncated` and `done`; of a log
-            that was read in also `shown`, the positions that the next step's slate has [B, K].
+        with_next: add `next` with the following observation, reward, `terminated`, `truncated` and `done`.
 
     Raises:
         InvalidInput: for a column that the log does not have, or a log that contradicts itself.
@@ -130,10 +131,12 @@ class LogStorage(Storage):
                 "truncated": truncated,
                 "done": terminated | truncated,
             }
-            if self._shown is not None:
-                batch["next"]["shown"] = self._shown.take(rows + 1, axis=0, mode="clip")
         else:
             batch["observation"] = self.observations.observe(rows)
+        if self._shown is not None:
+            batch["observation"]["shown"] = self._shown.take(rows, axis=0)
+            if self._with_next:
+                batch["next"]["observation"]["shown"] = self._shown.take(rows + 1, axis=0, mode="clip")
         for name, (values, via) in self._columns.items():
             where = rows if via is None else via.take(rows, axis=0)
             batch[name] = self.actions(where) if values is None else values.take(where, axis=0)

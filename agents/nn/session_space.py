@@ -49,6 +49,8 @@ class SessionSpace:
     """Whether it has `calendar`."""
     offer: Literal["candidates", "available"] | None = None
     """Which entry of the observation says what the step may show; None where that is every item."""
+    varied: bool = False
+    """Whether slates of the log have empty positions: what a step is worth depends on how many items it shows."""
     session: SessionConfig | None = None
     """The simulated world's config; None for a log that was read in."""
 
@@ -134,11 +136,13 @@ class SessionSpace:
             "a file of items that has them: a list column `embeddings`, or columns embedding_0, embedding_1, ...",
         )
         dataset.require_sound()
-        counts = np.ones(dataset.num_items)
+        counts, varied = np.ones(dataset.num_items), False
         for start in range(0, dataset.num_rows, _ROWS_AT_ONCE):
             rows = slice(start, start + _ROWS_AT_ONCE)
             # A short slate repeats its last item, which is not shown again.
-            items = dataset.rows["slate"][rows][dataset.rows["shown"][rows]]
+            shown = dataset.rows["shown"][rows]
+            varied = varied or not shown.all()
+            items = dataset.rows["slate"][rows][shown]
             counts += np.bincount(items, minlength=dataset.num_items)
         return SessionSpace(
             embeddings=np.asarray(dataset.catalog["embeddings"], np.float32),
@@ -148,6 +152,7 @@ class SessionSpace:
             slate_size=dataset.slate_size,
             max_steps=dataset.max_steps,
             has_profile="profile" in dataset.sessions,
+            varied=varied,
         )
 
     def world(self) -> World:

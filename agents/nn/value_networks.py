@@ -34,7 +34,7 @@ class ObservationFeatures(nn.Module):
 
 
 class StateNetwork(nn.Module):
-    """v(o), in the unit of its `ValueEnsemble`.
+    """v(o), in the unit of its `ValueEnsemble`; where slates vary in size, of an observation that has `shown`.
 
     Args:
         space: fixes the observation and the items.
@@ -44,11 +44,15 @@ class StateNetwork(nn.Module):
     def __init__(self, space: SessionSpace, config: NetworkConfig) -> None:
         super().__init__()
         self.features = ObservationFeatures(space, config)
-        self.body = mlp(self.features.num_features, config.hidden_sizes, 1)
+        self.varied = space.varied
+        self.body = mlp(self.features.num_features + space.varied * space.slate_size, config.hidden_sizes, 1)
 
     def forward(self, observation: TensorDictBase) -> Tensor:
         """Return v, [B]."""
-        return self.body(self.features(observation)).squeeze(-1)
+        features = self.features(observation)
+        if self.varied:
+            features = torch.cat([features, observation["shown"].to(features.dtype)], dim=-1)
+        return self.body(features).squeeze(-1)
 
 
 class ActionNetwork(nn.Module):

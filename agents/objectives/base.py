@@ -112,9 +112,7 @@ class Objective(LossModule):
         done: NestedKey = ("next", "done")
         """[B, 1] bool, whether the session ended after the action: nothing is earned after it."""
         next_observation: NestedKey = ("next", "observation")
-        """The entries of the observation that follows."""
-        next_shown: NestedKey = ("next", "shown")
-        """[B, K] bool, which positions the next step's slate has; a batch whose slates are all full has none."""
+        """The entries of the observation that follows; `shown` among them where its slate may have empty positions."""
         feedback: NestedKey = "feedback"
         """[B, K, F], of each item of the slate; the first channel is the click."""
         rejected: NestedKey = "rejected"

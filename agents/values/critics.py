@@ -312,8 +312,10 @@ def observe(storage: LogStorage, rows: np.ndarray, device: str, *, after: bool =
         device: where the tensors go.
         after: the observation that follows a row's action instead of the one before it.
     """
-    observation = storage.observations.observe(rows, after=after)
-    return TensorDict({k: torch.from_numpy(v) for k, v in observation.items()}, batch_size=[len(rows)]).to(device)
+    observation = {k: torch.from_numpy(v) for k, v in storage.observations.observe(rows, after=after).items()}
+    shown = storage.shown(rows + after)
+    observation |= {} if shown is None else {"shown": shown}
+    return TensorDict(observation, batch_size=[len(rows)]).to(device)
 
 
 def map_rows(block: slice, function: Callable[[np.ndarray], Tensor]) -> np.ndarray:

@@ -24,7 +24,7 @@ from agents.training.evaluation import off_policy_sessions
 from agents.training.log_columns import make_storage
 from agents.training.pairs import rejected_rows
 from agents.values import fitted_q
-from agents.values.critics import CriticConfig
+from agents.values.critics import CriticConfig, fit_critic, score_rows
 from agents.values.fitted_q import fit_action_value
 from offline_data.ope.base import estimate
 from recenv.item_codes.semantic_ids import SemanticIdConfig
@@ -128,7 +128,7 @@ def test_values_are_of_slates_of_the_rows_sizes(log, name, monkeypatch):
     losses = objective(batch)
     assert losses["loss_actor"].isfinite()
     assert losses["loss_qvalue"].isfinite()
-    here, after = batch["slate"] != EMPTY, batch["next", "shown"]
+    here, after = batch["slate"] != EMPTY, batch["next", "observation", "shown"]
     for actions in asked["members"]:
         assert ((actions != EMPTY) == here).all()
     assert asked["slow"]
@@ -151,6 +151,20 @@ def test_slateq_searches_among_slates_of_the_rows_sizes(log):
         chances = choice[row][every].softmax(dim=-1)
         assert worth[row].item() == pytest.approx((chances * value[row][every]).sum(dim=-1).max().item(), rel=1e-5)
     assert objective(batch)["loss_actor"].isfinite()
+
+
+@pytest.mark.parametrize("expectile", [None, 0.7])
+def test_scores_compare_slates_with_slates_of_their_size(log, expectile):
+    """Longer slates earn more here, which no policy has chosen: their scores are no higher, those of the best are."""
+    config = CriticConfig(NETWORK, num_rounds=2, steps_per_round=200, learning_rate=1e-2, expectile=expectile)
+    scores = score_rows(fit_critic(log, config), log).numpy()
+    sizes, reward = log.rows["shown"].sum(axis=1), log.reward()
+    rows = [np.flatnonzero(sizes == size) for size in (1, 2, 3)]
+    means = np.array([[values[mine].mean() for mine in rows] for values in (reward, scores)])
+    assert np.ptp(means[0]) > 2.0
+    assert np.ptp(means[1]) < 0.2
+    for mine in rows:
+        assert np.corrcoef(scores[mine], reward[mine])[0, 1] > 0.8
 
 
 def test_pairs_are_of_slates_of_one_size(log):
