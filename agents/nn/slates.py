@@ -37,7 +37,7 @@ def packed(slate: Tensor) -> tuple[Tensor, Tensor]:
     """
     items = slate != EMPTY
     order = (~items).to(torch.int8).argsort(dim=-1, stable=True)
-    return slate.gather(-1, order), items.cumsum(-1) - 1
+    return _laid_out(slate.gather(-1, order), slate), items.cumsum(-1) - 1
 
 
 def unpacked(values: Tensor, index: Tensor) -> Tensor:
@@ -48,7 +48,13 @@ def unpacked(values: Tensor, index: Tensor) -> Tensor:
         index: [..., K], as `packed` returned it.
     """
     deep = index.reshape(*index.shape, *[1] * (values.dim() - index.dim()))
-    return torch.where(deep < 0, 0, values.gather(index.dim() - 1, deep.clamp_min(0).expand_as(values)))
+    found = values.gather(index.dim() - 1, deep.clamp_min(0).expand_as(values))
+    return _laid_out(torch.where(deep < 0, 0, found), values)
+
+
+def _laid_out(values: Tensor, model: Tensor) -> Tensor:
+    """Return values with the strides of another tensor: what is computed of them then rounds alike."""
+    return torch.empty_like(model).copy_(values)
 
 
 def cut_to(actions: Tensor, shown: Tensor | None) -> Tensor:

@@ -146,16 +146,17 @@ class SlateFeatures(nn.Module):
 
     def __init__(self, space: SessionSpace, item_width: int) -> None:
         super().__init__()
-        # The last row is of an empty position.
-        embeddings = torch.from_numpy(np.pad(space.embeddings, ((0, 1), (0, 0)))).float()
+        # Where slates vary in size, the last row is of an empty position.
+        embeddings = torch.from_numpy(np.pad(space.embeddings, ((0, space.varied), (0, 0)))).float()
         self.register_buffer("embeddings", embeddings, persistent=False)
-        self.learned = nn.Parameter(torch.zeros(space.num_items + 1, item_width))
+        self.learned = nn.Parameter(torch.zeros(len(embeddings), item_width))
+        self.varied = space.varied
         self.has_profile = space.has_profile
         self.num_features = space.slate_size * (space.embedding_dim + item_width + space.has_profile)
 
     def forward(self, observation: TensorDictBase, action: Tensor) -> Tensor:
         """Return features, [..., B, num_features]; see `ActionNetwork.forward`."""
-        action = action.remainder(len(self.embeddings))
+        action = action.remainder(len(self.embeddings)) if self.varied else action
         items = nn.functional.embedding(action, self.embeddings)
         parts = [items, nn.functional.embedding(action, self.learned)]
         if self.has_profile:

@@ -88,7 +88,7 @@ def read_transition(objective: Objective, tensordict: TensorDictBase) -> Transit
         tensordict: [B].
     """
     key = getattr(objective.actor_network, "observation_key", "observation")
-    after = objective.column(tensordict, "next_observation")
+    after: Any = objective.column(tensordict, "next_observation")
     return Transition(
         observation=tensordict.get(key),
         action=tensordict.get(objective.tensor_keys.action).detach(),

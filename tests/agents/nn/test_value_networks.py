@@ -123,15 +123,26 @@ def test_only_shown_items_learn(batches):
     value(observation, slate).sum().backward()
     network: Any = value.networks[0]
     learned = network.action.learned
-    shown = np.isin(np.arange(space.num_items + 1), slate.numpy())
+    shown = np.isin(np.arange(space.num_items), slate.numpy())
     assert np.array_equal((learned.grad != 0).any(dim=1).numpy(), shown)
     assert not shown.all()
-    # The last row is of an empty position.
-    slate = slate.clone()
-    slate[0, 0] = -1
-    learned.grad = None
-    value(observation, slate).sum().backward()
+
+
+def test_an_empty_position_has_what_is_learned_of_it(batches):
+    space, kind, observation, slate = batches["imported"]
+    value, slate = action_value(replace(space, varied=True), kind), slate.clone()
+    slate[:, 1] = -1
+    network: Any = value.networks[0]
+    expected = value(observation, slate)
+    expected.sum().backward()
+    learned = network.action.learned
+    assert learned.shape[0] == space.num_items + 1
     assert learned.grad[-1].any()
+    with torch.no_grad():
+        learned[-1] += 1.0
+    assert (value(observation, slate) != expected).all()
+    with pytest.raises(IndexError):
+        action_value(space, kind)(observation, slate)
 
 
 def test_what_the_step_offers_is_not_read(config):
