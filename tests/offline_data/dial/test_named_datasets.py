@@ -175,7 +175,12 @@ def test_a_dataset_of_an_earlier_world_is_refused(tmp_path, small_world):
 def test_a_dataset_of_another_request_under_the_name_is_refused(small_ones, tmp_path):
     """Name and world are right: of other sessions, another dial, another seed."""
     request = find_named(NAME).request()
-    others = {"num_sessions": 29, "dataset_seed": 1, "behavior": mixture_spec(0.2, "clickbait"), "action_kind": "slate"}
+    others = {
+        "num_sessions": 29,
+        "dataset_seed": 1,
+        "behavior": mixture_spec(0.1, "clickbait", "session"),
+        "action_kind": "slate",
+    }
     for name, value in others.items():
         collect(tmp_path / name, dataclasses.replace(request, **{name: value}))
         with pytest.raises(InvalidInput, match=f"has the name {NAME}, and was collected otherwise; remove it"):
