@@ -102,10 +102,6 @@ def run_training(name: str, words: Sequence[str]) -> None:
         "--objective.kappa auto cannot read --score return, whose peaks tell of the time left and not of the action; "
         "choose --score q_minus_v, or give the kappa",
     )
-    require(
-        not (chosen.out / "manifest.json").exists(),
-        f"--out {chosen.out} is a logged dataset; choose another folder for policy and metrics",
-    )
     files = ("policy", "scores.npy", "metrics.jsonl", "checkpoint")
     claim = FolderClaim(chosen.out, _request(name, dataset, chosen), files=files)
     with claim.alone():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -42,6 +43,8 @@ class FolderClaim:
         """
         file, kind = self.folder / REQUEST, kind_at(self.folder)
         require(kind is None or self.folder.is_dir(), f"cannot write {self.folder}: it is {kind}; choose another path")
+        dataset = os.path.lexists(self.folder / "manifest.json")
+        require(not dataset, f"{self.folder} is a logged dataset; choose another folder")
         for name in (REQUEST, *self.files):
             check_output(self.folder / name)
         if self.fresh:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from offline_data.store.dataset import LoggedDataset
 
 ROWS_AT_ONCE: Final = 1 << 18
-BLOCK_BYTES: Final = 1 << 28
+BLOCK_BYTES: Final = 1 << 27
 """Of the columns of a block's rows."""
 
 

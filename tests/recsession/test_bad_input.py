@@ -236,7 +236,11 @@ NEAREST = "did you mean "
         ("collect --out {tmp}/file/new", ["cannot write", "choose a path in a folder that you can write"]),
         ("collect --out {tmp}/file", ["{tmp}/file is a file; choose another --out"]),
         ("fit --log {made}/log --out {tmp}/file/new", ["cannot write {tmp}/file"]),
-        ("train bc --log {made}/log --out {made}/log", ["--out {made}/log is a logged dataset; choose another folder"]),
+        ("train bc --log {made}/log --out {made}/log", ["{made}/log is a logged dataset; choose another folder"]),
+        (
+            "quickstart --num-evaluation-sessions 10 --out {made}/log",
+            ["{made}/log is a logged dataset; choose another"],
+        ),
         ("train bc --log {made}/log --out {tmp}/file/new", ["cannot write {tmp}/file/new"]),
         ("train bc --log {made}/log --out {tmp}/file", ["cannot write {tmp}/file"]),
         ("quickstart --num-evaluation-sessions 10 --out {tmp}/file/new", ["cannot write {tmp}/file/new"]),

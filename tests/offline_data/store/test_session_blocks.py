@@ -15,7 +15,7 @@ def log(small_request, tmp_path_factory):
     return collect(tmp_path_factory.mktemp("log") / "log", small_request)
 
 
-@pytest.mark.parametrize("block_bytes", [1, 1000, 1 << 28])
+@pytest.mark.parametrize("block_bytes", [1, 1000, 1 << 27])
 def test_blocks_cover_the_log_in_the_memory_that_is_given(log, monkeypatch, block_bytes):
     whole = np.add.reduceat(log.reward(), log.offsets[:-1])
     monkeypatch.setattr(module, "BLOCK_BYTES", block_bytes)
@@ -25,5 +25,5 @@ def test_blocks_cover_the_log_in_the_memory_that_is_given(log, monkeypatch, bloc
     each = sum(column.nbytes for column in log.rows.values()) // log.num_rows
     for block in blocks:
         assert len(block.lengths) == 1 or block.lengths.sum() * each <= block_bytes
-    assert len(blocks) == {1: log.num_sessions, 1 << 28: 1}.get(block_bytes, len(blocks))
+    assert len(blocks) == {1: log.num_sessions, 1 << 27: 1}.get(block_bytes, len(blocks))
     np.testing.assert_array_equal(log.session_returns(), whole)
