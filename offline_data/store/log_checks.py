@@ -131,7 +131,7 @@ def _foreign_items(dataset: LoggedDataset) -> int:
 
 def _row_contradictions(
     dataset: LoggedDataset, block: SessionBlock, rows: dict[str, np.ndarray], most: dict[str, float]
-) -> Iterator[tuple[str, np.ndarray]]:
+) -> Iterator[tuple[str, Any]]:
     count = len(rows["step"])
     session = np.repeat(np.arange(block.sessions.start, block.sessions.stop), block.lengths)
     begin = np.repeat(block.first, block.lengths)
@@ -175,7 +175,7 @@ def _row_contradictions(
     yield "rows_after_the_end", ended
 
 
-def _wrong_probabilities(dataset: LoggedDataset, rows: dict[str, np.ndarray]) -> Iterator[tuple[str, np.ndarray]]:
+def _wrong_probabilities(dataset: LoggedDataset, rows: dict[str, np.ndarray]) -> Iterator[tuple[str, Any]]:
     log_prob, prefix = rows["behavior_log_prob"], rows.get("prefix_log_prob")
     missing = np.isnan(log_prob)
     # A density may be above 1.
@@ -194,7 +194,7 @@ def _wrong_probabilities(dataset: LoggedDataset, rows: dict[str, np.ndarray]) ->
 
 def _session_contradictions(
     dataset: LoggedDataset, block: SessionBlock, rows: dict[str, np.ndarray]
-) -> Iterator[tuple[str, np.ndarray]]:
+) -> Iterator[tuple[str, Any]]:
     wrong = block.lengths > dataset.max_steps
     if dataset.has_world:
         left, stopped = rows["terminated"][block.last], rows["truncated"][block.last]

@@ -63,7 +63,7 @@ def read_manifest(path: Path) -> dict[str, Any]:
         manifest["format"] == FORMAT,
         f"{file} has format {manifest['format']!r}, not {FORMAT!r}; pass a folder that `recsession collect` wrote",
     )
-    version = manifest.get("format_version")
+    version: Any = manifest.get("format_version")
     require(
         type(version) is int and version > 0,
         f"{file} is not a RecSession manifest (format_version={version!r}); collect the dataset again",

@@ -54,9 +54,10 @@ class StoredArray:
         try:
             for name, (kind, shape, crc) in parse_json(text, str(file)).items():
                 array = StoredArray(file, offset, np.dtype(kind), tuple(map(operator.index, shape)), crc)
-                whole = array.dtype.kind in "biufSU" and min(array.shape) >= 0
+                if array.dtype.kind not in "biufSU" or min(array.shape) < 0:
+                    raise _damaged(file)
                 arrays[name] = array
-                offset += array.num_bytes if whole else math.nan
+                offset += array.num_bytes
         except (InvalidInput, AttributeError, TypeError, ValueError) as error:
             raise _damaged(file) from error
         if file.stat().st_size != offset:
