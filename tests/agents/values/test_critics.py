@@ -24,6 +24,7 @@ from agents.values.critics import (
     trace_returns,
 )
 from agents.values.fitted_q import fit_action_value
+from offline_data.store import log_checks
 from offline_data.store.dataset import LoggedDataset
 from recenv.errors import InvalidInput
 from tests.agents.slate_table import EMBEDDINGS, REWARD, SLATES, numbers, table_log
@@ -354,6 +355,7 @@ def test_members_agree_on_what_the_log_shows(table):
 def test_memory_does_not_grow_with_the_log(make_log, uniform_actor, monkeypatch, kind):
     monkeypatch.setattr(critics, "_ROWS_AT_ONCE", 64)
     monkeypatch.setattr(critics, "_ROWS_A_BLOCK", 128)
+    monkeypatch.setattr(log_checks, "_ROWS_AT_ONCE", 128)
     config = dataclasses.replace(HASTY, steps_per_round=2, batch_size=16, ensemble_size=3)
     peaks = []
     for count in (20, 20, 20, 4000, 4000):  # the first warms up

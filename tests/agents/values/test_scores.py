@@ -14,7 +14,7 @@ from agents.values.critics import fit_critic, score_members, score_rows
 from agents.values.scores import lower_confidence_bound as bounds
 from agents.values.scores.base import score_log
 from agents.values.scores.lower_confidence_bound import lower_confidence_bound
-from offline_data.store import session_blocks
+from offline_data.store import log_checks, session_blocks
 from recenv.errors import InvalidInput
 from tests.agents.slate_table import table_log
 from tests.reference.score_reference import generalized_advantages, lower_bounds, returns_to_go
@@ -88,6 +88,7 @@ def test_an_unknown_name_is_told_the_nearest(log):
 def test_memory_does_not_grow_with_the_log(make_log, monkeypatch, name):
     monkeypatch.setattr(critics, "_ROWS_AT_ONCE", 64)
     monkeypatch.setattr(critics, "_ROWS_A_BLOCK", 128)
+    monkeypatch.setattr(log_checks, "_ROWS_AT_ONCE", 128)
     monkeypatch.setattr(session_blocks, "ROWS_AT_ONCE", 128)
     monkeypatch.setattr(bounds, "ROWS_AT_ONCE", 128)
     config = dataclasses.replace(HASTY, steps_per_round=2, batch_size=16, ensemble_size=2)
