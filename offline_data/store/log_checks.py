@@ -42,7 +42,7 @@ CHECKS: Final = {
 REMARKS_OF_IMPORTS: Final = {"items_shown_twice"}
 """What the shops that logs are read in from do, and no simulated world."""
 
-_ROWS_AT_ONCE: Final = 1 << 13  # which stay in the cache
+_ROWS_AT_ONCE: Final = 1 << 11  # which stay in the cache, and are less than a critic reads at once
 _RELEASED: Final = 1 << 16  # rows, after which the pages that were read are let go
 # A probability of 1 may come out of a log-sum-exp an ulp above it, and prefixes are sums of single-precision numbers.
 _ULPS: Final = 1e-9
