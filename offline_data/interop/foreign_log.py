@@ -143,7 +143,7 @@ def import_interactions(
     }
     if options.estimate_propensities and manifest["propensities"] != "exact":
         add_estimates(columns, manifest, _estimate(Path(path), columns, manifest, options.seed))
-    return write_dataset(path, columns, manifest)
+    return write_dataset(path, columns, manifest, sound=True)
 
 
 def _max_steps(log: Interactions, arrangement: Arrangement, given: int | None) -> int:
