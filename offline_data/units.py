@@ -23,8 +23,8 @@ from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Any, Final, Protocol, cast
 
-from recenv.atomic_files import make_folder
 from recenv.errors import InvalidInput
+from recenv.files.atomic_files import make_folder
 from recenv.outside_code import blaming_outside_code, outside_code
 from recenv.registry import permit_imports, permitted_imports
 

@@ -1,6 +1,5 @@
 """What `recenv` offers."""
 
-from .catalog import Catalog as Catalog
 from .dynamics.choice_models.base import ChoiceModel as ChoiceModel
 from .dynamics.kernel_groups import Response as Response
 from .dynamics.kernel_groups import State as State
@@ -29,12 +28,13 @@ from .families import USER_MODELS as USER_MODELS
 from .item_codes.prefix_tree import PrefixTree as PrefixTree
 from .item_codes.semantic_ids import SemanticIdConfig as SemanticIdConfig
 from .item_codes.semantic_ids import SemanticIds as SemanticIds
+from .items.catalog import Catalog as Catalog
+from .items.synthetic_items import CatalogConfig as CatalogConfig
 from .random_streams import normals as normals
 from .random_streams import uniforms as uniforms
 from .registry import Registry as Registry
 from .registry import permit_imports as permit_imports
 from .session_config import SessionConfig as SessionConfig
 from .statistics import Interval as Interval
-from .synthetic_items import CatalogConfig as CatalogConfig
 from .world import World as World
 from .world import make_world as make_world

@@ -9,14 +9,14 @@ from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
-from recenv.catalog import Catalog
 from recenv.errors import InvalidInput, require, require_range, unknown_name
 from recenv.families import CHOICE_MODELS, PIECES, USER_MODELS
-from recenv.given_items import SIZES, given_items, require_sizes, same_items, tell_items
-from recenv.json_text import parse_json
+from recenv.files.json_text import parse_json
+from recenv.items.catalog import Catalog
+from recenv.items.given_items import SIZES, given_items, require_sizes, same_items, tell_items
+from recenv.items.synthetic_items import CatalogConfig
 from recenv.plain_config import to_plain
 from recenv.registry import Registry, being_read, config_of, reading
-from recenv.synthetic_items import CatalogConfig
 
 SECTION_PIECES: Final = ("satiation", "time_budget", "satisfaction", "leave_hazard", "retention", "freshness")
 """The pieces that have a field of their own in `SessionConfig`; any other stands in `pieces`."""

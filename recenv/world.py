@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 
-from recenv.catalog import Catalog
 from recenv.dynamics.candidates import ItemSupply
 from recenv.dynamics.choice_models.base import ChoiceModel
 from recenv.dynamics.kernel_groups import State
@@ -16,7 +15,8 @@ from recenv.dynamics.session_pieces import SessionPieces
 from recenv.dynamics.user_models.base import UserModel
 from recenv.errors import require
 from recenv.families import USER_MODELS
-from recenv.given_items import given_items, same_items
+from recenv.items.catalog import Catalog
+from recenv.items.given_items import given_items, same_items
 from recenv.session_config import SessionConfig
 
 

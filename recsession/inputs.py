@@ -16,7 +16,7 @@ import docstring_parser
 import tyro
 
 from recenv.errors import InvalidInput, require
-from recenv.json_text import parse_json, read_json
+from recenv.files.json_text import parse_json, read_json
 from recenv.registry import reading
 from recenv.session_config import SessionConfig
 

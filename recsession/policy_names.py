@@ -12,7 +12,7 @@ from offline_data.behavior.base import WORLD_EXPERT, ActionKind, BehaviorPolicy,
 from offline_data.families import BEHAVIORS
 from recenv.engine.slates import check_slates
 from recenv.errors import InvalidInput, require, unknown_name
-from recenv.json_text import parse_json
+from recenv.files.json_text import parse_json
 from recenv.outside_code import home_of
 from recenv.registry import import_class
 from recenv.world import World

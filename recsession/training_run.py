@@ -34,8 +34,8 @@ from agents.values.score_files import load_scores, save_scores
 from agents.values.scores.base import score_log
 from offline_data.store.dataset import LoggedDataset
 from offline_data.store.folder_claim import FolderClaim, as_json
-from recenv.atomic_files import replacing
 from recenv.errors import require, require_range, shown
+from recenv.files.atomic_files import replacing
 from recenv.plain_config import to_plain
 from recenv.statistics import Interval
 from recsession.inputs import parse, refuse_given

@@ -18,10 +18,10 @@ from agents.nn.session_space import SessionSpace
 from agents.nn.tensor_files import load_tensors, save_tensors
 from agents.policies.base import Policy, make_policy
 from offline_data.store.folder_claim import as_json
-from recenv.catalog import Catalog
 from recenv.errors import InvalidInput, require
-from recenv.item_columns import TEXTS
-from recenv.json_text import parse_json
+from recenv.files.json_text import parse_json
+from recenv.items.catalog import Catalog
+from recenv.items.item_columns import TEXTS
 from recenv.plain_config import from_plain, to_plain
 from recenv.registry import reading
 from recenv.session_config import SessionConfig

@@ -10,8 +10,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from recenv.catalog import Catalog
 from recenv.errors import require_range
+from recenv.items.catalog import Catalog
 
 EXACT_UP_TO: Final = 100_000
 NUM_QUERIES: Final = 256

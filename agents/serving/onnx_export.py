@@ -17,8 +17,8 @@ from torch._dynamo.exc import UserError
 from agents.nn.rows import take_rows
 from agents.policies.base import Policy
 from agents.policies.gaussian import GaussianPolicy
-from recenv.atomic_files import replacing
 from recenv.extras import require_extra
+from recenv.files.atomic_files import replacing
 
 OPSET: Final = 20
 

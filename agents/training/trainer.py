@@ -27,8 +27,8 @@ from agents.training.checkpoint import restore_checkpoint, save_checkpoint
 from agents.training.diagnostics import measure
 from agents.training.log_columns import check_needs, make_storage
 from offline_data.store.dataset import LoggedDataset
-from recenv.atomic_files import check_output
 from recenv.errors import InvalidInput, require, require_range
+from recenv.files.atomic_files import check_output
 from recenv.plain_config import to_plain
 
 

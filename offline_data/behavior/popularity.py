@@ -8,7 +8,7 @@ import numpy as np
 
 from offline_data.families import BEHAVIORS
 from offline_data.ranking.item_ranking import ItemRankingPolicy
-from recenv.catalog import Catalog
+from recenv.items.catalog import Catalog
 
 
 @BEHAVIORS.register("popularity")

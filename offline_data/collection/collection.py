@@ -33,7 +33,8 @@ from offline_data.store.dataset_writer import consumed_events, fill_folder, vers
 from offline_data.store.folder_claim import FolderClaim, as_json, first_difference
 from offline_data.store.stored_arrays import StoredArray, chained_offsets, require_alike, store_arrays
 from offline_data.units import Progress, run_units
-from recenv.atomic_files import (
+from recenv.errors import require, require_range, unknown_name
+from recenv.files.atomic_files import (
     A_FOLDER,
     claimed_file,
     claimed_folder,
@@ -43,8 +44,7 @@ from recenv.atomic_files import (
     kind_at,
     place_folder,
 )
-from recenv.catalog import Catalog
-from recenv.errors import require, require_range, unknown_name
+from recenv.items.catalog import Catalog
 from recenv.plain_config import from_plain, to_plain
 from recenv.random_streams import derive_seeds
 from recenv.session_config import SessionConfig

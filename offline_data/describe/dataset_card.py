@@ -13,8 +13,8 @@ from offline_data.describe.dataset_summary import policy_name, summarize
 from offline_data.describe.pages import make_environment
 from offline_data.store.dataset import LoggedDataset
 from offline_data.store.log_checks import CHECKS
-from recenv.atomic_files import replacing
 from recenv.errors import shown
+from recenv.files.atomic_files import replacing
 
 # What begins code, emphasis, a link, a column, struck text, mathematics, and an address that is made a link of.
 _MARKS: Final = re.compile(r"[\\`*\[\]|~$]|(?<![^\W_])_|_(?![^\W_])|:(?=//)")

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 
 from offline_data.describe.number_words import typeset
-from recenv.atomic_files import replacing
 from recenv.errors import shown
+from recenv.files.atomic_files import replacing
 
 if TYPE_CHECKING:  # a page without figures needs no matplotlib
     from offline_data.describe.figures import Chart

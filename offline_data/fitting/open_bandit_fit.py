@@ -21,8 +21,8 @@ from scipy.optimize import minimize_scalar
 from offline_data.fitting.held_out import HeldOut
 from offline_data.fitting.maximum_likelihood import Evaluation, Optimum, ParameterEstimate, maximize
 from offline_data.interop.readers.open_bandit import NUM_POSITIONS, POLICIES, read_open_bandit
-from recenv.catalog import Catalog
 from recenv.errors import require, require_range
+from recenv.items.catalog import Catalog
 from recenv.random_streams import derive_seeds
 from recenv.session_config import SessionConfig
 from recenv.statistics import Interval, reliability, wilson

@@ -19,8 +19,8 @@ from offline_data.interop.repeats import repeated_entries
 from offline_data.interop.times import require_plausible
 from offline_data.store.dataset import LoggedDataset, file_digest
 from offline_data.store.dataset_writer import consumed_events, write_dataset
-from recenv.atomic_files import require_free
 from recenv.errors import InvalidInput, require, require_range, unknown_name
+from recenv.files.atomic_files import require_free
 
 # By so much a sum of single-precision numbers may differ.
 _ROUNDING: Final = 1e-5

@@ -22,7 +22,7 @@ from offline_data.interop.table_files import (
 from offline_data.interop.table_ids import alike
 from offline_data.interop.tables import read_tables
 from recenv.errors import InvalidInput, require
-from recenv.json_text import parse_json
+from recenv.files.json_text import parse_json
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -24,10 +24,10 @@ import numpy as np
 from offline_data.store.dataset import LoggedDataset
 from offline_data.store.histories import ObservationBuilder
 from offline_data.store.session_blocks import SessionBlock, session_blocks
-from recenv.atomic_files import forget_killed, is_taken, new_folder, unwritable, write_json
 from recenv.envs.action_wrappers import ProtoAction
 from recenv.errors import InvalidInput
 from recenv.extras import require_extra
+from recenv.files.atomic_files import forget_killed, is_taken, new_folder, unwritable, write_json
 
 if TYPE_CHECKING:
     import h5py

@@ -16,10 +16,10 @@ from offline_data.interop.interactions import Ids, Interactions
 from offline_data.interop.minari import DATA_FILE, ITEMS_FILE, MANIFEST_KEY, OF_SESSIONS, OF_STEPS
 from offline_data.store.dataset import ContradictoryLog, LoggedDataset, file_digest
 from offline_data.store.dataset_writer import consumed_events, write_dataset
-from recenv.array_files import half_of_memory, require_room
-from recenv.atomic_files import require_free
 from recenv.errors import InvalidInput, require
 from recenv.extras import require_extra
+from recenv.files.array_files import half_of_memory, require_room
+from recenv.files.atomic_files import require_free
 from recenv.registry import reading
 from recenv.session_config import SessionConfig
 from recenv.world import make_world

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from offline_data.store.dataset import LoggedDataset
-from recenv.atomic_files import new_folder
+from recenv.files.atomic_files import new_folder
 
 if TYPE_CHECKING:
     import pyarrow as pa

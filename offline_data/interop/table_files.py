@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from recenv.array_files import check_parquet
 from recenv.errors import InvalidInput, require
+from recenv.files.array_files import check_parquet
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -24,8 +24,8 @@ from offline_data.interop.table_files import (
 )
 from offline_data.interop.table_ids import LARGEST_EXACT, POINT_ZERO, encoded, ids_of, whole_numbers
 from offline_data.interop.times import PER_SECOND, TimeUnit, parsed_times
-from recenv.array_files import check_parquet
 from recenv.errors import InvalidInput, require
+from recenv.files.array_files import check_parquet
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -9,8 +9,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from recenv.array_files import map_npy
 from recenv.errors import InvalidInput
+from recenv.files.array_files import map_npy
 
 FOLDERS: Final = ("rows", "sessions", "events", "catalog", "latent")
 LATENT_LABELS: Final = "latent/component.npy"

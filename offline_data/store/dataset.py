@@ -26,9 +26,9 @@ from offline_data.store.columns import FOLDERS, LATENT_LABELS, axis_sizes, open_
 from offline_data.store.log_checks import CHECKS, REMARKS_OF_IMPORTS, contradictions, require_offsets
 from offline_data.store.manifest import agreement_faults, checksum_faults, field_faults, read_manifest, world_faults
 from offline_data.store.session_blocks import session_blocks
-from recenv.catalog import Catalog
 from recenv.errors import InvalidInput, require
-from recenv.item_columns import NUMBERS
+from recenv.items.catalog import Catalog
+from recenv.items.item_columns import NUMBERS
 from recenv.registry import reading
 from recenv.session_config import SessionConfig
 from recenv.world import World, make_world

@@ -21,7 +21,7 @@ from offline_data.store.dataset import LoggedDataset
 from offline_data.store.manifest import FORMAT, FORMAT_VERSION
 from offline_data.store.sealed_files import json_checksum
 from offline_data.store.stored_arrays import ShiftedOffsets, StoredArray, as_bytes
-from recenv.atomic_files import make_folder, new_folder, unwritable, write_json
+from recenv.files.atomic_files import make_folder, new_folder, unwritable, write_json
 
 _BYTES_AT_ONCE: Final = 1 << 22
 

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from recenv.atomic_files import check_output, folder_made, kind_at, locked, write_json
 from recenv.errors import InvalidInput, require
-from recenv.json_text import read_json
+from recenv.files.atomic_files import check_output, folder_made, kind_at, locked, write_json
+from recenv.files.json_text import read_json
 
 REQUEST: Final = "request.json"
 LOCK: Final = "lock"

@@ -22,7 +22,7 @@ from offline_data.store.columns import LATENT_LABELS, NEEDED
 from offline_data.store.sealed_files import json_checksum
 from recenv.errors import InvalidInput, require
 from recenv.families import PIECES, USER_MODELS
-from recenv.json_text import read_json
+from recenv.files.json_text import read_json
 from recenv.plain_config import from_plain
 from recenv.session_config import SessionConfig
 

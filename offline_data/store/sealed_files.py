@@ -13,9 +13,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
-from recenv.atomic_files import replacing, write_json
 from recenv.errors import InvalidInput, require
-from recenv.json_text import read_json
+from recenv.files.atomic_files import replacing, write_json
+from recenv.files.json_text import read_json
 
 _DIGITS: Final = 64
 

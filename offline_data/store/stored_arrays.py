@@ -17,7 +17,7 @@ from typing import BinaryIO, Final
 import numpy as np
 
 from recenv.errors import InvalidInput
-from recenv.json_text import parse_json
+from recenv.files.json_text import parse_json
 
 _BUFFER_BYTES: Final = 1 << 19
 _LONGEST_LINE: Final = 1 << 20

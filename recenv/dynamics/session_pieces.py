@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from recenv.catalog import Catalog
 from recenv.dynamics.kernel_groups import Response, State
 from recenv.dynamics.pieces.base import Piece, Stage
 from recenv.dynamics.user_models.base import UserModel
 from recenv.families import PIECES
+from recenv.items.catalog import Catalog
 from recenv.kernels import njit
 
 if TYPE_CHECKING:

@@ -10,11 +10,11 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces
 
-from recenv.catalog import Catalog
 from recenv.engine.session_batch import Observation, SessionBatch
 from recenv.engine.slates import check_slates
 from recenv.errors import InvalidInput, require
-from recenv.given_items import given_items, same_items
+from recenv.items.catalog import Catalog
+from recenv.items.given_items import given_items, same_items
 from recenv.render.frame import Frame
 from recenv.render.rendering import RENDER_FPS, RENDER_MODES, SessionRecorder, check_render_mode, render
 from recenv.session_config import SessionConfig, parse_config

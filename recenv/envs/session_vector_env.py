@@ -11,11 +11,11 @@ import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
-from recenv.array_files import half_of_memory
-from recenv.catalog import Catalog
 from recenv.engine.session_batch import Observation, SessionBatch
 from recenv.envs.session_env import action_space, check_seed, observation_space, resolve_config
 from recenv.errors import InvalidInput, require, require_range, unknown_name
+from recenv.files.array_files import half_of_memory
+from recenv.items.catalog import Catalog
 from recenv.render.rendering import RENDER_FPS, RENDER_MODES, SessionRecorder, check_render_mode
 from recenv.session_config import SessionConfig
 from recenv.world import make_world

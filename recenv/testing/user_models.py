@@ -13,11 +13,11 @@ import pytest
 from gymnasium.utils.env_checker import check_env
 from hypothesis import given
 
-from recenv.catalog import Catalog
 from recenv.dynamics.kernel_groups import State
 from recenv.envs.session_env import observation_space
 from recenv.errors import InvalidInput
 from recenv.families import USER_MODELS
+from recenv.items.catalog import Catalog
 from recenv.session_config import SECTION_PIECES, SessionConfig
 from recenv.testing.contract import Contract, quick, where
 from recenv.testing.worlds import CLICK_ALL, EVERY_PIECE, catalogs, copies, played, response_to, small_world

@@ -9,9 +9,9 @@ from typing import Any, Final
 import numpy as np
 from hypothesis import strategies as st
 
-from recenv.catalog import Catalog
 from recenv.dynamics.kernel_groups import Response, State
 from recenv.engine.session_batch import SessionBatch, StepOutcome
+from recenv.items.catalog import Catalog
 from recenv.session_config import SessionConfig
 from recenv.world import World
 

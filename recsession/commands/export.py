@@ -14,8 +14,8 @@ from offline_data.describe.dataset_card import CARD_MARK, write_card
 from offline_data.interop.minari import export_minari, minari_folder
 from offline_data.interop.parquet import export_parquet
 from offline_data.store.dataset import LoggedDataset
-from recenv.atomic_files import claimed_file, claimed_folder
 from recenv.errors import InvalidInput, require
+from recenv.files.atomic_files import claimed_file, claimed_folder
 from recsession.lines import say
 
 

@@ -16,9 +16,9 @@ from offline_data.fitting.maximum_likelihood import ParameterEstimate
 from offline_data.fitting.open_bandit_fit import fit_open_bandit
 from offline_data.fitting.user_fit import fit_user_model
 from offline_data.store.dataset import LoggedDataset
-from recenv.atomic_files import claimed_file, write_json
-from recenv.catalog import Catalog
 from recenv.errors import InvalidInput, require_range
+from recenv.files.atomic_files import claimed_file, write_json
+from recenv.items.catalog import Catalog
 from recsession.inputs import refuse_given
 from recsession.lines import say
 

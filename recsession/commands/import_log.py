@@ -16,8 +16,8 @@ from offline_data.families import READERS
 from offline_data.interop.readers.base import LogReader
 from offline_data.interop.times import range_text
 from offline_data.store.dataset import LoggedDataset
-from recenv.atomic_files import claimed_folder
 from recenv.errors import shown
+from recenv.files.atomic_files import claimed_folder
 from recsession.inputs import parse, refuse_given
 from recsession.lines import say
 

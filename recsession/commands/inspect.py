@@ -17,8 +17,8 @@ from offline_data.describe.dataset_summary import summarize
 from offline_data.describe.summary_rows import summary_rows
 from offline_data.dial.quality import as_spec, precise_reference
 from offline_data.store.dataset import LoggedDataset, contradicting
-from recenv.atomic_files import claimed_file
 from recenv.errors import shown
+from recenv.files.atomic_files import claimed_file
 from recenv.registry import reading
 from recsession.lines import say
 from recsession.policy_names import given_behavior

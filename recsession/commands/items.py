@@ -9,12 +9,12 @@ from typing import ClassVar
 import numpy as np
 import tyro
 
-from recenv.atomic_files import claimed_file
-from recenv.catalog import Catalog
 from recenv.errors import require
-from recenv.given_items import require_sizes
-from recenv.item_columns import NUMBERS
-from recenv.item_files import check_kind, read_columns
+from recenv.files.atomic_files import claimed_file
+from recenv.items.catalog import Catalog
+from recenv.items.given_items import require_sizes
+from recenv.items.item_columns import NUMBERS
+from recenv.items.item_files import check_kind, read_columns
 from recenv.session_config import SessionConfig
 from recsession.inputs import SetWords, refuse_given, world_options
 from recsession.lines import say

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from recenv.atomic_files import claimed_file, write_json
 from recenv.errors import require_range
+from recenv.files.atomic_files import claimed_file, write_json
 from recsession.experiments.theory.comparison import DEVIATION_HEADER, deviation_rows, verdict
 from recsession.experiments.theory.experiments import EXPERIMENTS
 from recsession.lines import say

@@ -16,8 +16,8 @@ from offline_data.dial.quality import Reference, reference_returns
 from offline_data.store.folder_claim import FolderClaim
 from offline_data.store.sealed_files import read_sealed_json, write_sealed_json
 from offline_data.units import run_units
-from recenv.atomic_files import write_json
 from recenv.errors import InvalidInput, require_range
+from recenv.files.atomic_files import write_json
 from recenv.session_config import SessionConfig
 from recenv.world import make_world
 from recsession.experiments.comparison import Comparison

@@ -22,10 +22,10 @@ from agents.policies.gaussian import GaussianPolicyConfig
 from agents.policies.generative import GenerativePolicyConfig
 from agents.policies.item_search import ItemSearch
 from agents.policies.plackett_luce import PlackettLucePolicyConfig
-from recenv.catalog import Catalog
 from recenv.engine.session_batch import SessionBatch
+from recenv.items.catalog import Catalog
+from recenv.items.synthetic_items import CatalogConfig
 from recenv.session_config import SessionConfig
-from recenv.synthetic_items import CatalogConfig
 from recenv.world import make_world
 
 ROUNDS = 7

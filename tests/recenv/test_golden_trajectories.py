@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from recenv.catalog import Catalog
 from recenv.engine.session_batch import SessionBatch
+from recenv.items.catalog import Catalog
 from recenv.session_config import SessionConfig
 from recenv.world import World, make_world
 from tests.strategies.worlds import small_worlds

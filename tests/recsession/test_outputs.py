@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from offline_data.store.folder_claim import sole_writer
-from recenv.atomic_files import claimed
+from recenv.files.atomic_files import claimed
 from tests.obstacles import KINDS, PRECIOUS, seen, stand_in_the_way
 from tests.recsession.cli_cases import BUDGET, split
 

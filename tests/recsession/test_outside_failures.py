@@ -364,7 +364,7 @@ def test_our_own_faults_are_not_blamed_on_anyone(run, monkeypatch):
 
 def _fail_as(spec: str) -> None:
     with blaming_outside_code():
-        note_outside_code("recenv.catalog:Catalog")  # ours is not from outside
+        note_outside_code("recenv.items.catalog:Catalog")  # ours is not from outside
         note_outside_code(spec)
         raise ValueError("odd")
 

@@ -13,7 +13,7 @@ from offline_data.interop.readers.base import LogReader, Progress
 from offline_data.interop.times import TimeUnit
 from offline_data.store.dataset import LoggedDataset
 from recenv.errors import require
-from recenv.json_text import read_json
+from recenv.files.json_text import read_json
 
 
 @READERS.register("table")

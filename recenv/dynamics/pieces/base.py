@@ -11,8 +11,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from recenv.catalog import Catalog
 from recenv.dynamics.kernel_groups import Response, State
+from recenv.items.catalog import Catalog
 
 
 class Stage(IntEnum):

@@ -15,11 +15,11 @@ from typing import Any, ClassVar, Final
 
 import numpy as np
 
-from recenv.catalog import Catalog
 from recenv.dynamics.kernel_groups import Response, State
 from recenv.dynamics.pieces.base import Piece, Stage
 from recenv.errors import require_range
 from recenv.families import PIECES
+from recenv.items.catalog import Catalog
 from recenv.kernels import njit
 
 _NOWHERE: Final = np.empty(0, np.float32)

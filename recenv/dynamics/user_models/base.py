@@ -13,8 +13,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from recenv.catalog import Catalog
 from recenv.dynamics.kernel_groups import Response, State, numbers_of
+from recenv.items.catalog import Catalog
 
 
 def expert_oracle(quality_weight: float) -> Mapping[str, Any]:

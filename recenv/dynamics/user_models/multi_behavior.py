@@ -31,11 +31,11 @@ from typing import Any, ClassVar, Final
 
 import numpy as np
 
-from recenv.catalog import Catalog
 from recenv.dynamics.kernel_groups import Response, State
 from recenv.dynamics.user_models.base import UserModel, expert_oracle
 from recenv.errors import require_range
 from recenv.families import USER_MODELS
+from recenv.items.catalog import Catalog
 from recenv.kernels import njit
 from recenv.random_streams import WORLD, derive_seeds, normals, uniforms
 

@@ -11,8 +11,8 @@ from agents.nn.session_space import SessionSpace
 from agents.policies.base import make_policy
 from agents.policies.gaussian import GaussianPolicy, GaussianPolicyConfig
 from agents.policies.item_search import ItemSearch
-from recenv.catalog import Catalog
 from recenv.errors import InvalidInput
+from recenv.items.catalog import Catalog
 from recenv.session_config import SessionConfig
 from recenv.world import make_world
 

@@ -21,9 +21,9 @@ from agents.policies.files import load_policy, save_policy
 from agents.policies.gaussian import GaussianPolicy, GaussianPolicyConfig
 from agents.testing.policy_cases import perturb, policy_case, policy_config, world_of
 from agents.training.evaluation import roll_out
-from recenv.catalog import Catalog
 from recenv.errors import InvalidInput
-from recenv.given_items import _TOLD
+from recenv.items.catalog import Catalog
+from recenv.items.given_items import _TOLD
 from recenv.session_config import SessionConfig
 from recenv.world import make_world
 from tests.agents.policies.policy_cases import every_case, every_policy

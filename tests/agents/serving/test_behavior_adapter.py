@@ -14,9 +14,9 @@ from agents.serving.behavior_adapter import AgentBehavior, AgentConfig
 from offline_data.behavior.base import SessionView, make_behavior, pinned_spec
 from offline_data.collection.collection import LogRequest, collect
 from offline_data.collection.rollout import play_sessions
-from recenv.catalog import Catalog
 from recenv.engine.session_batch import SessionBatch
 from recenv.errors import InvalidInput
+from recenv.items.catalog import Catalog
 from recenv.random_streams import derive_seeds
 from recenv.session_config import SessionConfig
 from recenv.world import make_world

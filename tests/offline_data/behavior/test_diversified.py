@@ -16,9 +16,9 @@ from scipy import stats
 from offline_data.behavior.base import ActionKind, SessionView, make_behavior
 from offline_data.behavior.diversified import DiversifiedConfig, DiversifiedPolicy
 from offline_data.ranking.plackett_luce import Utilities
-from recenv.catalog import Catalog
 from recenv.dynamics.user_models.boredom_cascade import BoredomCascade
 from recenv.errors import InvalidInput
+from recenv.items.catalog import Catalog
 from recenv.session_config import SessionConfig
 from recenv.world import World, make_world
 from tests.reference import behavior_reference, boredom_cascade_reference

@@ -7,7 +7,7 @@ import pytest
 
 from offline_data.behavior.base import SessionView, make_behavior
 from offline_data.behavior.popularity import PopularityPolicy, log_popularity
-from recenv.catalog import Catalog
+from recenv.items.catalog import Catalog
 
 pytestmark = pytest.mark.kernels
 

@@ -17,9 +17,9 @@ from offline_data.interop.column_map import ColumnMap, import_table
 from offline_data.interop.foreign_log import ImportOptions
 from offline_data.interop.minari import export_minari
 from offline_data.interop.minari_import import import_minari
-from recenv.catalog import Catalog
 from recenv.envs.session_env import RecSessionEnv
 from recenv.errors import InvalidInput
+from recenv.items.catalog import Catalog
 from tests.strategies.worlds import small_worlds
 
 ID = "recsession/tests/small-v0"

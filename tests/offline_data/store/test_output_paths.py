@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from offline_data.store.folder_claim import FolderClaim, sole_writer
-from recenv.atomic_files import (
+from recenv.errors import InvalidInput
+from recenv.files.atomic_files import (
     check_output,
     claimed,
     claimed_file,
@@ -25,7 +26,6 @@ from recenv.atomic_files import (
     require_free,
     write_json,
 )
-from recenv.errors import InvalidInput
 from tests.folder_tree import tree
 from tests.obstacles import KINDS, PRECIOUS, seen, stand_in_the_way
 

@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recenv.catalog import Catalog
 from recenv.errors import InvalidInput
 from recenv.item_codes.prefix_tree import PrefixTree
 from recenv.item_codes.semantic_ids import SemanticIdConfig, SemanticIds
-from recenv.synthetic_items import CatalogConfig
+from recenv.items.catalog import Catalog
+from recenv.items.synthetic_items import CatalogConfig
 from tests.reference import semantic_id_reference as reference
 
 pytestmark = pytest.mark.kernels

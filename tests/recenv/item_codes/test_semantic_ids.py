@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recenv.catalog import Catalog
 from recenv.errors import InvalidInput
 from recenv.item_codes.semantic_ids import SemanticIdConfig, SemanticIds
+from recenv.items.catalog import Catalog
+from recenv.items.synthetic_items import CatalogConfig
 from recenv.random_streams import WORLD, derive_seeds, uniforms
-from recenv.synthetic_items import CatalogConfig
 from recenv.testing.worlds import catalogs
 from tests.reference import semantic_id_reference as reference
 

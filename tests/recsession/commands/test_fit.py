@@ -9,7 +9,7 @@ import pytest
 
 from offline_data.collection.collection import LogRequest, collect
 from offline_data.fitting.user_fit import fit_user_model
-from recenv.catalog import Catalog
+from recenv.items.catalog import Catalog
 from recenv.session_config import SessionConfig
 from recenv.world import make_world
 

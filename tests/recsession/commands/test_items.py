@@ -10,7 +10,7 @@ import pytest
 
 from offline_data.store.dataset import LoggedDataset
 from recenv import Catalog, CatalogConfig, SessionConfig
-from recenv.given_items import _TOLD
+from recenv.items.given_items import _TOLD
 
 WORLD = ("--set", "items=items.npz", "slate_size=3", "max_steps=4")
 

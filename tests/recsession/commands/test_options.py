@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 
 from offline_data.store.dataset import LoggedDataset
-from recenv.catalog import Catalog
 from recenv.families import CHOICE_MODELS, PIECES, USER_MODELS
+from recenv.items.catalog import Catalog
+from recenv.items.synthetic_items import CatalogConfig
 from recenv.plain_config import field_meanings
 from recenv.registry import config_of
 from recenv.session_config import SessionConfig
-from recenv.synthetic_items import CatalogConfig
 from recsession.inputs import given_config, world_options
 
 # --- --set

@@ -20,8 +20,8 @@ from agents.training.trainer import TrainerConfig
 from agents.values.critics import CriticConfig
 from offline_data.store.dataset import LoggedDataset
 from offline_data.store.folder_claim import sole_writer
-from recenv.atomic_files import write_json
 from recenv.errors import InvalidInput
+from recenv.files.atomic_files import write_json
 from recenv.session_config import SessionConfig
 from recenv.world import make_world
 from recsession.experiments import quickstart

@@ -10,12 +10,12 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from recenv.catalog import Catalog
 from recenv.dynamics.choice_models.position_based import PositionBased
 from recenv.dynamics.kernel_groups import Response
 from recenv.dynamics.user_models.boredom_cascade import BoredomCascade, BoredomCascadeConfig
 from recenv.engine.slates import fill_utilities
 from recenv.errors import InvalidInput
+from recenv.items.catalog import Catalog
 from recenv.session_config import SessionConfig
 from tests.reference import boredom_cascade_reference as reference
 

@@ -14,13 +14,13 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from recenv.catalog import Catalog
 from recenv.dynamics.kernel_groups import Response
 from recenv.dynamics.pieces.satiation import SatiationConfig
 from recenv.dynamics.pieces.time_budget import TimeBudgetConfig
 from recenv.dynamics.session_pieces import SessionPieces
 from recenv.dynamics.user_models.interest_evolution import InterestEvolution, InterestEvolutionConfig
 from recenv.engine.slates import fill_utilities
+from recenv.items.catalog import Catalog
 from recenv.session_config import SessionConfig
 from recenv.testing.worlds import catalogs
 from tests.reference import interest_evolution_reference as reference

@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recenv.catalog import Catalog
 from recenv.dynamics.kernel_groups import Response
 from recenv.dynamics.user_models.long_term_satisfaction import LongTermSatisfaction, LongTermSatisfactionConfig
 from recenv.engine.session_batch import SessionBatch
 from recenv.errors import InvalidInput
+from recenv.items.catalog import Catalog
 from recenv.random_streams import USER, normals, uniforms
 from recenv.session_config import SessionConfig
 from recenv.testing.worlds import catalogs

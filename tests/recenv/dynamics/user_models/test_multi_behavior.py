@@ -12,10 +12,10 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from recenv.catalog import Catalog
 from recenv.dynamics.kernel_groups import Response
 from recenv.dynamics.user_models.multi_behavior import AFTER_CLICK, MultiBehavior, MultiBehaviorConfig
 from recenv.errors import InvalidInput
+from recenv.items.catalog import Catalog
 from recenv.random_streams import WORLD, normals, uniforms
 from recenv.testing.worlds import catalogs
 from tests.reference import multi_behavior_reference as reference

@@ -7,8 +7,8 @@ from typing import Final
 
 import numpy as np
 
-from recenv.array_files import half_of_memory
 from recenv.errors import require, require_range
+from recenv.files.array_files import half_of_memory
 from recenv.random_streams import WORLD, normals, uniforms
 
 QUALITY_LIMIT: Final = 3.3

@@ -16,8 +16,8 @@ import pytest
 from pyarrow import parquet
 
 from recenv import Catalog
-from recenv.array_files import map_npy, read_arrays
 from recenv.errors import InvalidInput
+from recenv.files.array_files import map_npy, read_arrays
 
 RIGHT = {
     "floats": np.arange(12.0).reshape(3, 4),

@@ -9,10 +9,10 @@ from typing import Any, BinaryIO, Final
 
 import numpy as np
 
-from recenv.array_files import PARQUET, map_npy, read_arrays
-from recenv.atomic_files import replacing
 from recenv.errors import InvalidInput, require, unknown_name
-from recenv.item_columns import NUMBERS, TEXTS
+from recenv.files.array_files import PARQUET, map_npy, read_arrays
+from recenv.files.atomic_files import replacing
+from recenv.items.item_columns import NUMBERS, TEXTS
 
 _SYNONYMS: Final = {"topic": "topics", "name": "names", "item_id": "source_id", "topic_name": "topic_names"}
 _KINDS: Final = (".npz", *PARQUET)

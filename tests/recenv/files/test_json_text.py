@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from recenv import SessionConfig
 from recenv.errors import InvalidInput
-from recenv.json_text import MAX_BYTES, MAX_DEPTH, MAX_DIGITS, parse_json, read_json
+from recenv.files.json_text import MAX_BYTES, MAX_DEPTH, MAX_DIGITS, parse_json, read_json
 
 PLAIN = st.recursive(
     st.none()

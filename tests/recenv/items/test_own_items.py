@@ -16,7 +16,7 @@ import pytest
 from gymnasium.envs.registration import EnvSpec
 
 from recenv import Catalog, CatalogConfig, InvalidInput, RecSessionEnv, RecSessionVectorEnv, SessionConfig, make_world
-from recenv.given_items import _TOLD
+from recenv.items.given_items import _TOLD
 
 
 def own_items(seed: int = 0, count: int = 12, dim: int = 4) -> Catalog:

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from recenv.catalog import Catalog
 from recenv.errors import InvalidInput
-from recenv.synthetic_items import QUALITY_LIMIT, CatalogConfig
+from recenv.items.catalog import Catalog
+from recenv.items.synthetic_items import QUALITY_LIMIT, CatalogConfig
 
 pytestmark = pytest.mark.kernels
 

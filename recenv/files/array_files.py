@@ -21,7 +21,7 @@ from typing import IO, TYPE_CHECKING, Any, Final
 import numpy as np
 
 from recenv.errors import InvalidInput, require
-from recenv.parquet_footer import read_footer
+from recenv.files.parquet_footer import read_footer
 
 if TYPE_CHECKING:
     import pyarrow as pa

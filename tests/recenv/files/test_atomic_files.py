@@ -8,7 +8,8 @@ import stat
 
 import pytest
 
-from recenv.atomic_files import (
+from recenv.errors import InvalidInput
+from recenv.files.atomic_files import (
     check_output,
     make_folder,
     new_folder,
@@ -17,7 +18,6 @@ from recenv.atomic_files import (
     unwritable,
     write_json,
 )
-from recenv.errors import InvalidInput
 
 
 def test_a_file_appears_whole(tmp_path):

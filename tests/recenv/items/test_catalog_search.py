@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recenv.catalog import Catalog
 from recenv.errors import InvalidInput
-from recenv.nearest_items import nearest_of_all, nearest_of_offered
-from recenv.synthetic_items import CatalogConfig
+from recenv.items.catalog import Catalog
+from recenv.items.nearest_items import nearest_of_all, nearest_of_offered
+from recenv.items.synthetic_items import CatalogConfig
 
 pytestmark = pytest.mark.kernels
 

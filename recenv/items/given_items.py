@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any, Final
 from weakref import WeakValueDictionary
 
-from recenv.catalog import Catalog
 from recenv.errors import InvalidInput, require
+from recenv.items.catalog import Catalog
 
 SIZES: Final = ("num_items", "embedding_dim")
 """What a config says of its items that follows from them."""

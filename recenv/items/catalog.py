@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 
 from recenv.errors import InvalidInput, require, require_range, shown
-from recenv.item_columns import NUMBERS, TEXTS, checked, is_text, matrix, numbers
-from recenv.item_files import read_columns, replace_file
-from recenv.nearest_items import nearest_of_all, nearest_of_offered
-from recenv.synthetic_items import CatalogConfig, draw_centroids, draw_hidden, draw_items
+from recenv.items.item_columns import NUMBERS, TEXTS, checked, is_text, matrix, numbers
+from recenv.items.item_files import read_columns, replace_file
+from recenv.items.nearest_items import nearest_of_all, nearest_of_offered
+from recenv.items.synthetic_items import CatalogConfig, draw_centroids, draw_hidden, draw_items
 
 _DEFAULTS = {"topics": 0, "quality": 0.0, "appeal": 0.0, "length": 4.0, "popularity": 1.0, "age": 0.0}
 _ALREADY_SCALED = 1e-6

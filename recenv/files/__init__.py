@@ -1,0 +1,1 @@
+"""What is read from files of strangers, and written whole or not at all."""

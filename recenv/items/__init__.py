@@ -1,0 +1,1 @@
+"""The items of a world: columns, files, draws, and which are nearest."""
