@@ -96,7 +96,7 @@ def read_transition(objective: Objective, tensordict: TensorDictBase) -> Transit
         going_on=~objective.column(tensordict, "done").squeeze(-1),
         following=TensorDict({}, batch_size=tensordict.batch_size).set(key, after),
         next_observation=after,
-        next_shown=after.get("shown", None),
+        next_shown=after.get("shown", None) if isinstance(after, TensorDictBase) else None,
     )
 
 

@@ -68,11 +68,11 @@ def test_exact_search_equals_brute_force(seed, num_items, dim, limit, data):
 
 
 def test_unit_rows_keep_their_bits_and_others_are_scaled():
-    items = unit(np.random.default_rng(0), 500, 16) * np.float32(1.0 + 1e-6)
+    items = unit(np.random.default_rng(0), 500, 16) * np.float32(1.0 + 5e-6)
     assert not np.array_equal(Catalog.from_arrays(items).embeddings, items)
     np.testing.assert_array_equal(ItemSearch(items, 3).catalog.embeddings, items)
     scaled = ItemSearch(items * np.linspace(0.1, 9.0, 500, dtype=np.float32)[:, None], 3).catalog.embeddings
-    np.testing.assert_allclose(scaled, items, atol=1e-6)
+    np.testing.assert_allclose(scaled, items, atol=1e-5)
 
 
 def test_the_index_reaches_its_recall_on_other_queries(large):

@@ -46,7 +46,7 @@ VARIANTS = [None, "candidates", "available"]
 def variant(request, space) -> tuple[Any, TensorDict]:
     """A policy in evaluation mode, of each kind of offer and size, and a batch of it."""
     offer, config = request.param
-    space = dataclasses.replace(space, offer=offer)
+    space = dataclasses.replace(space, offer=offer, session=None)
     return noisy(make_policy(space, config)).eval(), observations(space)
 
 

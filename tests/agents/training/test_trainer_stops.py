@@ -63,15 +63,12 @@ def test_finished_run_can_be_asked_for_again(log, scores, build_trainer_config, 
     assert_same_run(train(log, scores, "drpo", config=config, checkpoint=file), first)
 
 
-def test_checkpoint_of_another_call_is_refused(log, scores, build_trainer_config, tmp_path):
+def test_checkpoint_of_another_call_is_refused(log, make_log, scores, build_trainer_config, tmp_path):
     config, file = build_trainer_config(num_steps=30), tmp_path / "checkpoint"
     train(log, scores, "awr", AwrConfig(), config, checkpoint=file)
     before = file.read_bytes()
-    schema = {
-        **log.manifest["schema"],
-        "rows/step.npy": {**log.manifest["schema"]["rows/step.npy"], "sha256": "0" * 64},
-    }
-    other_log = dataclasses.replace(log, manifest={**log.manifest, "schema": schema})
+    other_log = make_log("uniform", 60)
+    other_scores = torch.zeros(other_log.num_rows)
     others = {
         "objective": lambda: train(log, scores, "bc", None, config, checkpoint=file),
         "objective's config": lambda: train(log, scores, "awr", AwrConfig(temperature=2.0), config, checkpoint=file),
@@ -80,7 +77,7 @@ def test_checkpoint_of_another_call_is_refused(log, scores, build_trainer_config
         ),
         "seed": lambda: train(log, scores, "awr", AwrConfig(), config, seed=1, checkpoint=file),
         "scores": lambda: train(log, scores * 2, "awr", AwrConfig(), config, checkpoint=file),
-        "log": lambda: train(other_log, scores, "awr", AwrConfig(), config, checkpoint=file),
+        "log": lambda: train(other_log, other_scores, "awr", AwrConfig(), config, checkpoint=file),
     }
     for what, call in others.items():
         with pytest.raises(InvalidInput, match="is a checkpoint of another run; remove it to start over"):

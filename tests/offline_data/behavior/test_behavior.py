@@ -85,7 +85,7 @@ def test_a_policy_of_whole_slates_says_that_it_has_no_positions(world, view):
         (
             "offline_data.collection.rollout:SessionRows",
             "slate",
-            "no class of that name that is a BehaviorPolicy; name one",
+            "no class of that name that is a BehaviorPolicy",
         ),
         (
             {"name": "offline_data.behavior.uniform:UniformPolicy", "tem": 1},

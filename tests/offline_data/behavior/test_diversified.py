@@ -172,7 +172,7 @@ def test_slates_worked_by_hand(diversified):
 def boredom_world():
     rng = np.random.default_rng(3)
     # The caller's own topics have gaps.
-    catalog = Catalog.from_arrays(rng.normal(size=(9, 3)), np.array([5, 5, 5, -2, -2, 40, 40, 40, 40]))
+    catalog = Catalog.from_arrays(rng.normal(size=(9, 3)), np.array([5, 5, 5, 2, 2, 40, 40, 40, 40]))
     options = {"user_model": "boredom_cascade", "slate_size": 3, "history_length": 6, "max_steps": 9}
     return make_world(SessionConfig().override(**options, boredom_threshold=2, relevance_midpoint=-0.5), catalog)
 

@@ -184,7 +184,7 @@ def enter(writer, path) -> str:
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from recenv import atomic_files
+from recenv.files import atomic_files
 
 def die(*_):
     os.kill(os.getpid(), signal.SIGKILL)

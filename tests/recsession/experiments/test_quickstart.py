@@ -166,7 +166,7 @@ def test_logs_are_as_asked_and_no_two_share_a_session(finished):
         assert (log["mixing"], log["weights"][0]) == ("step", 0.1)
         assert [component["name"] for component in log["components"]] == ["expert", "clickbait"]
         assert (judge["mixing"], judge["weights"][0]) == ("session", 0.5)
-        assert logs["good-log"].manifest["source"]["request"]["behavior"] == "expert"
+        assert logs["good-log"].manifest["source"]["request"]["behavior"] == {"name": "expert"}
         seeds += [int(s) for log in logs.values() for s in log.sessions["session_seed"]]
     assert len(set(seeds)) == len(seeds) == 2 * 290
 
