@@ -28,7 +28,7 @@ def distribution_of(problem: TokenProblem, seed: int = 0, **options: Any) -> Tok
 
 def short_slates(offered: np.ndarray, slate_size: int) -> dict[tuple[int, ...], tuple[int, ...]]:
     """Return every slate that has empty positions, those behind its items as copies of the last too, and its items."""
-    found = {(-1,) * slate_size: ()}
+    found: dict[tuple[int, ...], tuple[int, ...]] = {(-1,) * slate_size: ()}
     for length in range(1, slate_size):
         positions = itertools.combinations(range(slate_size), length)
         for items, kept in itertools.product(all_slates(offered, length), positions):

@@ -86,17 +86,17 @@ def test_every_estimator_finds_the_enumerated_value(log, name):
 def test_a_short_slate_is_as_probable_as_its_items_wherever_they_stand(log, name):
     policy = policy_of(log, name)
     batch = LogStorage(log, columns=("slate",)).get(slice(None))
-    slates = batch["slate"].numpy()
+    slates = np.asarray(batch["slate"])
     assert ((slates == EMPTY) == ~log.rows["shown"]).all()
     assert {tuple(row) for row in log.rows["shown"].tolist()} == {(1, 0, 0), (1, 0, 1), (1, 1, 1)}
     log_prob, prefix = policy.judge(batch, slates)
     with torch.no_grad():
         np.testing.assert_allclose(policy.get_dist(batch).log_prob(batch["slate"]), log_prob, atol=1e-5)
     for size, positions in POSITIONS.items():
-        rows = np.flatnonzero((slates != EMPTY).sum(axis=1) == size)
+        rows = np.flatnonzero(np.count_nonzero(slates != EMPTY, axis=1) == size)
         items = slates[rows][:, positions]
         front = np.concatenate([items, np.full((len(rows), 3 - size), EMPTY)], axis=1)
-        expected = policy.judge(batch[rows], front)
+        expected = policy.judge(batch[torch.from_numpy(rows)], front)
         np.testing.assert_allclose(log_prob[rows], expected[0], atol=1e-5)
         np.testing.assert_allclose(prefix[rows][:, positions], expected[1][:, :size], atol=1e-5)
 
