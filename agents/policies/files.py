@@ -159,6 +159,12 @@ def _check_weights(weights: dict[str, Tensor]) -> torch.dtype:
 
 
 def _take_weights(policy: Policy, weights: dict[str, Tensor]) -> None:
+    own = policy.state_dict()
+    for name in own.keys() & weights.keys():  # which torch would convert
+        require(
+            weights[name].dtype == own[name].dtype,
+            f"its weights {name} are of {weights[name].dtype}, and a policy's are of {own[name].dtype}; {_REMEDY}",
+        )
     try:
         policy.load_state_dict(weights)
     except RuntimeError as error:
