@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import subprocess
@@ -115,6 +116,7 @@ class Command:
         """Return every path with what is in it."""
         found: dict[str, object] = dict(tree(self.folder))
         found |= {name: hdf5(self.folder / name) for name in found if name.endswith(".hdf5")}
+        found |= {name: tensors(self.folder / name) for name in found if Path(name).name == "checkpoint"}
         return {name: content for name, content in found.items() if Path(name).name not in _NOT_COMPARED}
 
 
@@ -126,6 +128,16 @@ def hdf5(file: Path) -> dict[str, object]:
     with h5py.File(file) as store:
         store.visititems(lambda name, each: found.update({name: (value_of(each), dict(each.attrs))}))
     return found
+
+
+def tensors(file: Path) -> str:
+    """Return what is in a checkpoint; its bytes tell which of its words were one object, too."""
+    import torch
+    from torch.utils._pytree import tree_map
+
+    content = torch.load(io.BytesIO(file.read_bytes()), weights_only=True)
+    with np.printoptions(threshold=sys.maxsize, floatmode="unique"):
+        return repr(tree_map(lambda each: each.numpy() if isinstance(each, torch.Tensor) else each, content))
 
 
 def value_of(each: Any) -> bytes | None:
