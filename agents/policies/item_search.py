@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from functools import cached_property
 from typing import Any, Final
 
@@ -69,12 +68,7 @@ class ItemSearch:
     @cached_property
     def catalog(self) -> Catalog:
         """The items, unit rows, to the bit as they were given where they are that already."""
-        catalog = Catalog.from_arrays(self._given)
-        own = np.array(self._given, np.float32)
-        if np.allclose(np.linalg.norm(own, axis=1), 1.0, rtol=0.0, atol=1e-5):
-            own.setflags(write=False)
-            catalog = replace(catalog, embeddings=own)
-        return catalog
+        return Catalog.from_arrays(self._given)
 
     @cached_property
     def recall(self) -> float:

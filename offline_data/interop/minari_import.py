@@ -18,8 +18,9 @@ from offline_data.store.dataset import ContradictoryLog, LoggedDataset, file_dig
 from offline_data.store.dataset_writer import consumed_events, write_dataset
 from recenv.errors import InvalidInput, require
 from recenv.extras import require_extra
-from recenv.files.array_files import half_of_memory, require_room
+from recenv.files.array_files import require_room
 from recenv.files.atomic_files import require_free
+from recenv.memory import require_memory
 from recenv.registry import reading
 from recenv.session_config import SessionConfig
 from recenv.world import make_world
@@ -185,8 +186,7 @@ def _require_items(slates: np.ndarray, lengths: np.ndarray, count: int, low: int
 
 def _require_drawable(count: int, dim: int) -> None:
     """Refuse items that memory does not hold, whose number nothing but a text in the file says."""
-    need, room = 16 * count * dim, half_of_memory()
-    require(need <= room, f"it says {count:,} items, which take {need:,} bytes, and half of the memory is {room:,}")
+    require_memory(16 * count * dim, f"a catalogue of the {count:,} items that it says", "copy it again")
 
 
 def _foreign(source: MinariDataset, episodes: list[EpisodeData], data: Path) -> tuple[Interactions, list[str]]:

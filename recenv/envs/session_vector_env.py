@@ -14,8 +14,8 @@ from gymnasium.vector.utils import batch_space
 from recenv.engine.session_batch import Observation, SessionBatch
 from recenv.envs.session_env import action_space, check_seed, observation_space, resolve_config
 from recenv.errors import InvalidInput, require, require_range, unknown_name
-from recenv.files.array_files import half_of_memory
 from recenv.items.catalog import Catalog
+from recenv.memory import require_memory
 from recenv.render.rendering import RENDER_FPS, RENDER_MODES, SessionRecorder, check_render_mode
 from recenv.session_config import SessionConfig
 from recenv.world import make_world
@@ -94,12 +94,8 @@ class RecSessionVectorEnv(VectorEnv[Observation, np.ndarray, np.ndarray]):
         self.single_observation_space = observation_space(self.world)
         self.single_action_space = action_space(self.world)
         numbers = sum(math.prod(space.shape or ()) for space in self.single_observation_space.values())
-        needed, memory = _BYTES_A_NUMBER * numbers * num_envs, half_of_memory()
-        require(
-            needed <= memory,
-            f"num_envs={num_envs:,} observations of {numbers:,} numbers take {needed:,} bytes, and half of the memory "
-            f"is {memory:,}; lower num_envs",
-        )
+        what = f"num_envs={num_envs:,} observations of {numbers:,} numbers"
+        require_memory(_BYTES_A_NUMBER * numbers * num_envs, what, "lower num_envs")
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
         self._batch = SessionBatch(self.world, num_envs, num_threads)

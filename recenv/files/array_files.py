@@ -8,7 +8,6 @@ more than the machine does, is refused.
 from __future__ import annotations
 
 import ast
-import os
 import re
 import zipfile
 import zlib
@@ -22,6 +21,7 @@ import numpy as np
 
 from recenv.errors import InvalidInput, require
 from recenv.files.parquet_footer import read_footer
+from recenv.memory import require_memory
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -280,13 +280,4 @@ def require_room(num_bytes: int, size: int, what: str) -> None:
         f"{what} unpacks to {num_bytes:,} bytes from {size:,}, of which no more than {most:,} are expected; write it "
         "without compression, if it is no bomb",
     )
-    memory = half_of_memory()
-    require(num_bytes <= memory, f"{what} unpacks to {num_bytes:,} bytes, and half of the memory is {memory:,}")
-
-
-def half_of_memory() -> int:
-    """Return half of the bytes of the machine's memory."""
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
-    except (AttributeError, ValueError, OSError):  # not everywhere known
-        return 2**62
+    require_memory(num_bytes, f"unpacking {what}", "take another machine, or fewer items")

@@ -18,7 +18,7 @@ from recenv.items.nearest_items import nearest_of_all, nearest_of_offered
 from recenv.items.synthetic_items import CatalogConfig, draw_centroids, draw_hidden, draw_items
 
 _DEFAULTS = {"topics": 0, "quality": 0.0, "appeal": 0.0, "length": 4.0, "popularity": 1.0, "age": 0.0}
-_ALREADY_SCALED = 1e-6
+_ALREADY_SCALED = 1e-5  # from 1, as sums in single precision are
 
 
 @dataclass(frozen=True, eq=False, repr=False)

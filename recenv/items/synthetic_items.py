@@ -7,8 +7,8 @@ from typing import Final
 
 import numpy as np
 
-from recenv.errors import require, require_range
-from recenv.files.array_files import half_of_memory
+from recenv.errors import require_range
+from recenv.memory import require_memory
 from recenv.random_streams import WORLD, normals, uniforms
 
 QUALITY_LIMIT: Final = 3.3
@@ -75,12 +75,8 @@ def draw_items(config: CatalogConfig, world_seed: int) -> dict[str, np.ndarray]:
         InvalidInput: before anything is drawn, if drawing takes more than half of the machine's memory.
     """
     dim, count = config.embedding_dim, config.num_items
-    needed, memory = _BYTES_A_NUMBER * count * (dim + _DRAWS_AN_ITEM), half_of_memory()
-    require(
-        needed <= memory,
-        f"num_items={count:,} of embedding_dim={dim:,} take {needed:,} bytes to draw, and half of the memory is "
-        f"{memory:,}; lower one of them",
-    )
+    needed = _BYTES_A_NUMBER * count * (dim + _DRAWS_AN_ITEM)
+    require_memory(needed, f"drawing num_items={count:,} of embedding_dim={dim:,}", "lower one of them")
     centroids, item_draws = draw_centroids(config, world_seed), _of_items(config, world_seed)
     topics = np.minimum((item_draws[:, 0] * config.num_topics).astype(np.int32), config.num_topics - 1)
     scatter = normals(_draw(world_seed, 3, count, dim + dim % 2))[:, :dim] * (config.topic_spread / np.sqrt(dim))

@@ -267,5 +267,5 @@ def test_bad_items_are_refused_in_one_line(embeddings: Any, columns: dict[str, A
 )
 def test_more_items_than_the_memory_holds_are_refused_before_any_is_drawn(sizes):
     config = CatalogConfig(**sizes)
-    with pytest.raises(InvalidInput, match=r"bytes to draw, and half of the memory is .*; lower one of them"):
+    with pytest.raises(InvalidInput, match=r"^drawing num_items=.* half of the memory is .*; lower one of them"):
         Catalog.generate(config, 0)
