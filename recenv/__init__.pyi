@@ -13,6 +13,7 @@ from .envs.action_wrappers import ProtoAction as ProtoAction
 from .envs.action_wrappers import SemanticIdAction as SemanticIdAction
 from .envs.action_wrappers import VectorProtoAction as VectorProtoAction
 from .envs.action_wrappers import VectorSemanticIdAction as VectorSemanticIdAction
+from .envs.flat_features import FlatFeatures as FlatFeatures
 from .envs.observation_wrappers import FlatObservation as FlatObservation
 from .envs.observation_wrappers import HistoryTokens as HistoryTokens
 from .envs.observation_wrappers import VectorFlatObservation as VectorFlatObservation

@@ -17,7 +17,8 @@ from gymnasium.vector import VectorEnv
 from gymnasium.vector.utils import batch_space
 
 from recenv.engine.session_batch import Observation
-from recenv.envs.session_views import FlatFeatures, TokenHistory
+from recenv.envs.flat_features import FlatFeatures
+from recenv.envs.session_views import TokenHistory
 from recenv.envs.wrapper_parts import Task, VectorForm, check_wrapped, rows_of_one
 from recenv.item_codes.semantic_ids import SemanticIds
 
@@ -40,14 +41,18 @@ class _ObservationView(gymnasium.ObservationWrapper):
 class FlatObservation(_ObservationView, RecordConstructorArgs):
     """Observe one array of features, [n] float32 with finite bounds.
 
-    First come the observation's own numbers, each flat, in the order of its space (`profile`, `clock`, and what else is
-    a float Box), then the history. Item ids (`candidates`, `available`) are no features and left out.
+    First come the observation's own numbers, each flat, in the order of its space (`calendar`, `clock`, `profile`, and
+    what else is a float Box), then the history. Item ids (`candidates`, `available`) are no features and left out.
+    `recsession export --to minari --flat` writes the same numbers in the same order.
 
     Args:
         env: a `RecSessionEnv`, perhaps wrapped.
         history: "pooled" for the mean embedding [d] and mean feedback [F - 1] of the consumed items and the share of
             the history that they fill; "embedded" for each item's embedding, [H * d], and feedback, [H * (F - 1)].
             Zeros where nothing was consumed.
+
+    Attributes:
+        layout: where each part lies, in order: (first, end) by name.
 
     Raises:
         InvalidInput: for another environment, one whose history a wrapper has taken away, or an unknown `history`.
@@ -64,7 +69,9 @@ class FlatObservation(_ObservationView, RecordConstructorArgs):
     def __init__(self, env: gymnasium.Env, history: str = "pooled") -> None:
         check_wrapped("FlatObservation", "observations", env)
         RecordConstructorArgs.__init__(self, history=history)
-        _ObservationView.__init__(self, env, FlatFeatures(env, history))
+        view = FlatFeatures.of(env, history)
+        self.layout = view.layout
+        _ObservationView.__init__(self, env, view)
 
 
 class HistoryTokens(_ObservationView, RecordConstructorArgs):
@@ -151,7 +158,7 @@ class VectorFlatObservation(_VectorObservationView):
 
     def __init__(self, env: VectorEnv, history: str = "pooled") -> None:
         check_wrapped("FlatObservation", "observations", env, vector=True)
-        super().__init__(env, FlatFeatures(env, history))
+        super().__init__(env, FlatFeatures.of(env, history))
 
 
 class VectorHistoryTokens(_VectorObservationView):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import fields
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import gymnasium
 import numpy as np
@@ -15,7 +15,6 @@ from gymnasium.vector.utils import batch_space
 from recenv.engine.session_batch import Observation
 from recenv.errors import InvalidInput, require, unknown_name
 from recenv.item_codes.semantic_ids import SemanticIdConfig, SemanticIds, offered_items
-from recenv.kernels import njit
 from recenv.world import World
 
 # Observations that name the items which a step may show; candidates are available.
@@ -33,7 +32,7 @@ class NearestItems:
     """
 
     def __init__(self, env: gymnasium.Env | VectorEnv) -> None:
-        self._world = _world(env)
+        self._world = env_world(env)
         _require_subsets(env)
         self.space = spaces.Box(-1.0, 1.0, (self._world.catalog.embedding_dim,), np.float32)
 
@@ -69,7 +68,7 @@ class CodedItems:
     ) -> None:
         if invalid not in ("raise", "nearest"):
             raise unknown_name("invalid", invalid, ("raise", "nearest"))
-        world = _world(env)
+        world = env_world(env)
         _require_subsets(env)
         self.ids = _resolve_ids(world, ids, options)
         self._refuses = invalid == "raise"
@@ -124,65 +123,6 @@ class CodedItems:
         return np.tile(masks, (1, self._slate_size))
 
 
-class FlatFeatures:
-    """The numbers of an observation and its history in embedding space, as one array.
-
-    Args:
-        env: a `RecSessionEnv` or `RecSessionVectorEnv`, perhaps wrapped.
-        history: "pooled" or "embedded".
-
-    Attributes:
-        space: of one session's features.
-    """
-
-    def __init__(self, env: gymnasium.Env | VectorEnv, history: str) -> None:
-        if history not in ("pooled", "embedded"):
-            raise unknown_name("history", history, ("pooled", "embedded"))
-        given = _single_spaces(env, "history_items", "history_feedback")
-        self._embeddings = _world(env).catalog.embeddings
-        self._pooled = history == "pooled"
-        numbers = {
-            name: space
-            for name, space in given.items()
-            if name != "history_feedback" and isinstance(space, spaces.Box) and space.dtype.kind == "f"
-        }
-        self._numbers = list(numbers)
-        feedback = cast("spaces.Box", given["history_feedback"])
-        length, channels = feedback.shape
-        dim = self._embeddings.shape[1]
-        self._pooled_width = dim + channels + 1
-        # Zeros stand where nothing was consumed.
-        least, most = np.minimum(feedback.low, 0.0), np.maximum(feedback.high, 0.0)
-        if self._pooled:
-            history_low = [np.full(dim, -1.0), least.min(axis=0), np.zeros(1)]
-            history_high = [np.full(dim, 1.0), most.max(axis=0), np.ones(1)]
-        else:
-            history_low = [np.full(length * dim, -1.0), least.reshape(-1)]
-            history_high = [np.full(length * dim, 1.0), most.reshape(-1)]
-        low = np.concatenate([*(box.low.reshape(-1) for box in numbers.values()), *history_low], dtype=np.float32)
-        high = np.concatenate([*(box.high.reshape(-1) for box in numbers.values()), *history_high], dtype=np.float32)
-        self.space = spaces.Box(low, high)
-
-    def observe(self, observation: Observation) -> np.ndarray:
-        """Return the features: [B, n] float32.
-
-        Args:
-            observation: of B sessions.
-        """
-        items, feedback = observation["history_items"], observation["history_feedback"]
-        batch_size = len(items)
-        if self._pooled:
-            pooled = np.empty((batch_size, self._pooled_width), np.float32)
-            _pool_history(self._embeddings, items, feedback, np.empty(self._pooled_width), pooled)
-            history = [pooled]
-        else:
-            embedded = self._embeddings[np.maximum(items, 0)]
-            embedded[items < 0] = 0.0
-            history = [embedded, feedback]
-        numbers = [observation[name] for name in self._numbers]
-        return np.concatenate([part.reshape(batch_size, -1) for part in (*numbers, *history)], axis=1, dtype=np.float32)
-
-
 class TokenHistory:
     """The observation with `history_tokens` in the place of `history_items`.
 
@@ -203,8 +143,8 @@ class TokenHistory:
     ) -> None:
         if tokens not in ("items", "semantic"):
             raise unknown_name("tokens", tokens, ("items", "semantic"))
-        given = _single_spaces(env, "history_items")
-        world = _world(env)
+        given = single_spaces(env, "history_items")
+        world = env_world(env)
         self.ids: SemanticIds | None = None
         # [N + 1, tokens of an item]: the last row, which -1 picks, is the padding.
         if tokens == "items":
@@ -322,7 +262,8 @@ def _leaves(mask: Any) -> Iterator[np.ndarray]:
         yield np.reshape(mask, -1)
 
 
-def _world(env: gymnasium.Env | VectorEnv) -> World:
+def env_world(env: gymnasium.Env | VectorEnv) -> World:
+    """Return the world of a `RecSessionEnv` or `RecSessionVectorEnv`, perhaps wrapped, or refuse others."""
     world = getattr(env.unwrapped, "world", None)
     if not isinstance(world, World):
         raise InvalidInput(
@@ -332,7 +273,7 @@ def _world(env: gymnasium.Env | VectorEnv) -> World:
     return world
 
 
-def _single_spaces(env: gymnasium.Env | VectorEnv, *names: str) -> dict[str, spaces.Space]:
+def single_spaces(env: gymnasium.Env | VectorEnv, *names: str) -> dict[str, spaces.Space]:
     """Return the spaces of an observation by name, which must have `names`."""
     space = env.single_observation_space if isinstance(env, VectorEnv) else env.observation_space
     given = dict(space.spaces) if isinstance(space, spaces.Dict) else {}
@@ -346,7 +287,7 @@ def _single_spaces(env: gymnasium.Env | VectorEnv, *names: str) -> dict[str, spa
 
 def _require_subsets(env: gymnasium.Env | VectorEnv) -> None:
     """Refuse an environment that limits what a step may show where a wrapper hides the limits."""
-    _single_spaces(env, *(name for name in SUBSETS if name in _single_spaces(env.unwrapped)))
+    single_spaces(env, *(name for name in SUBSETS if name in single_spaces(env.unwrapped)))
 
 
 def _resolve_ids(world: World, ids: SemanticIds | None, options: dict[str, Any]) -> SemanticIds:
@@ -363,25 +304,3 @@ def _resolve_ids(world: World, ids: SemanticIds | None, options: dict[str, Any])
         "SemanticIds.fit(catalog, config) returned",
     )
     return ids
-
-
-@njit(cache=True, error_model="numpy", nogil=True)
-def _pool_history(embeddings, items, feedback, sums, out):
-    # Means over the consumed items in float64 and the order of the history, then the share of the history they fill.
-    batch_size, length = items.shape
-    dim, channels = embeddings.shape[1], feedback.shape[2]
-    for b in range(batch_size):
-        sums[:] = 0.0
-        count = 0
-        for h in range(length):
-            item = items[b, h]
-            if item < 0:
-                continue
-            count += 1
-            for j in range(dim):
-                sums[j] += np.float64(embeddings[item, j])
-            for f in range(channels):
-                sums[dim + f] += np.float64(feedback[b, h, f])
-        for j in range(dim + channels):
-            out[b, j] = sums[j] / max(count, 1)
-        out[b, dim + channels] = count / length
