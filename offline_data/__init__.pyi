@@ -46,3 +46,4 @@ from .ope.sessions import SessionStatistics as SessionStatistics
 from .ranking.item_ranking import ItemRankingPolicy as ItemRankingPolicy
 from .ranking.ranking import RankingPolicy as RankingPolicy
 from .store.dataset import LoggedDataset as LoggedDataset
+from .store.session_sketch import SessionSketch as SessionSketch

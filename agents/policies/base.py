@@ -27,6 +27,7 @@ from agents.families import POLICIES
 from agents.nn.networks import seeded
 from agents.nn.session_space import SessionSpace
 from offline_data.behavior.base import ActionKind
+from offline_data.store.session_sketch import SessionSketch
 from recenv.engine.session_batch import Observation
 from recenv.errors import InvalidInput, require
 
@@ -99,6 +100,8 @@ class Policy(ProbabilisticActor):
         examples: optional, options of a small policy with which `agents.testing.check_policy` makes it.
         score_coordinates: which of `parameters` the distribution's `score_function_norm` is in; None where it is in
             none of them, and not checked.
+        learned_from: which sessions it learned from, as `train` sets it and its file keeps it; None where that is not
+            known.
 
     Examples:
         >>> from agents import GaussianPolicyConfig, SessionSpace, make_policy
@@ -113,6 +116,7 @@ class Policy(ProbabilisticActor):
     Config: ClassVar[type]
     action_kind: ClassVar[ActionKind]
     score_coordinates: ClassVar[str | None] = None
+    learned_from: SessionSketch | None = None
 
     def __init__(
         self,

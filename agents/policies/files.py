@@ -18,6 +18,7 @@ from agents.nn.session_space import SessionSpace
 from agents.nn.tensor_files import load_tensors, save_tensors
 from agents.policies.base import Policy, make_policy
 from offline_data.store.folder_claim import as_json
+from offline_data.store.session_sketch import SessionSketch
 from recenv.errors import InvalidInput, require
 from recenv.files.json_text import parse_json
 from recenv.items.catalog import Catalog
@@ -31,6 +32,7 @@ _KIND: Final = "policy"
 _REMEDY: Final = "train one with `recsession train`"
 _SEEN: Final = ("embeddings", "popularity")
 _PARTS: Final = {"header", "weights", "items"}
+_LEARNED_FROM: Final = "learned_from"
 _MAKERS: Final = {"empty", "zeros", "ones", "full", "rand", "randn", "arange", "eye", "tensor"}
 _SPARE_NUMBERS: Final = 1 << 22
 
@@ -58,7 +60,10 @@ def save_policy(path: Path, policy: Policy) -> None:
         items = session.items.arrays()
     items = {name: _as_tensor(values) for name, values in items.items()}
     header = {"format": FORMAT_VERSION, "policy": to_plain(policy.config, POLICIES), "space": facts}
-    save_tensors(path, _KIND, {"header": json.dumps(header), "weights": policy.state_dict(), "items": items})
+    content = {"header": json.dumps(header), "weights": policy.state_dict(), "items": items}
+    if policy.learned_from is not None:
+        content[_LEARNED_FROM] = _sketch_tensors(policy.learned_from)
+    save_tensors(path, _KIND, content)
 
 
 def load_policy(path: str | Path, device: str = "cpu", *, allow_imports: Iterable[str] = (), **changes: Any) -> Policy:
@@ -80,7 +85,7 @@ def load_policy(path: str | Path, device: str = "cpu", *, allow_imports: Iterabl
     require(path.exists(), f"policy file {path} does not exist; {_REMEDY}")
     content = load_tensors(path, _KIND, _REMEDY)
     try:
-        require(content.keys() == _PARTS, f"it holds {', '.join(map(str, content))}")
+        require(content.keys() - {_LEARNED_FROM} == _PARTS, f"it holds {', '.join(map(str, content))}")
         header = parse_json(content["header"], "its header")
         require(
             header["format"] == FORMAT_VERSION,
@@ -107,6 +112,8 @@ def load_policy(path: str | Path, device: str = "cpu", *, allow_imports: Iterabl
             policy = make_policy(space, from_plain(POLICIES, plain | changes))
         policy.to(dtype)
         _take_weights(policy, weights)
+        if _LEARNED_FROM in content:
+            policy.learned_from = _as_sketch(content[_LEARNED_FROM])
     except InvalidInput as error:
         raise InvalidInput(f"{path} is not a policy file that can be read: {error}") from error
     except Exception as error:
@@ -126,6 +133,21 @@ def _as_column(name: str, values: Tensor) -> np.ndarray:
     """Return what `_as_tensor` was given."""
     array = values.numpy()
     return array.view(f"<U{array.shape[1]}").reshape(-1) if name in TEXTS and array.ndim == 2 else array
+
+
+def _sketch_tensors(sketch: SessionSketch) -> dict[str, Any]:
+    """Return a sketch as tensors and plain values; of hashes the bits, which PyTorch knows as int64."""
+    return {
+        **vars(sketch),
+        "hashes": torch.from_numpy(sketch.hashes.view(np.int64)),
+        "counts": torch.from_numpy(sketch.counts),
+    }
+
+
+def _as_sketch(values: dict[str, Any]) -> SessionSketch:
+    """Return what `_sketch_tensors` was given."""
+    arrays = {name: values[name].numpy() for name in ("hashes", "counts")}
+    return SessionSketch(**{**values, **arrays, "hashes": arrays["hashes"].view(np.uint64)})
 
 
 class _Room(TorchFunctionMode):

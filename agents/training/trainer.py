@@ -27,6 +27,7 @@ from agents.training.checkpoint import restore_checkpoint, save_checkpoint
 from agents.training.diagnostics import measure
 from agents.training.log_columns import check_needs, make_storage
 from offline_data.store.dataset import LoggedDataset
+from offline_data.store.session_sketch import SessionSketch
 from recenv.errors import InvalidInput, require, require_range
 from recenv.files.atomic_files import check_output
 from recenv.plain_config import to_plain
@@ -158,6 +159,7 @@ def train(
     check_policy(config.policy, dataset)
     check_encoder(objective_name, objective_class, config.policy)
     actor = make_policy(SessionSpace.of_log(dataset), config.policy, seed=seed)
+    actor.learned_from = SessionSketch.of_log(dataset)
     actor.to(device)
     with seeded(seed):  # networks of values
         objective = objective_class(actor, config=objective_config).to(device)

@@ -17,10 +17,11 @@ from agents.nn.networks import NetworkConfig
 from agents.nn.session_space import SessionSpace
 from agents.nn.tensor_files import save_tensors
 from agents.policies.base import make_policy
-from agents.policies.files import load_policy, save_policy
+from agents.policies.files import _sketch_tensors, load_policy, save_policy
 from agents.policies.gaussian import GaussianPolicy, GaussianPolicyConfig
 from agents.testing.policy_cases import perturb, policy_case, policy_config, world_of
 from agents.training.evaluation import roll_out
+from offline_data.store.session_sketch import SessionSketch
 from recenv.errors import InvalidInput
 from recenv.items.catalog import Catalog
 from recenv.items.given_items import _TOLD
@@ -214,6 +215,28 @@ def test_a_refusal_says_what_would_do(tmp_path):
         file = rewritten(tmp_path / "bad", content, header=json.dumps(json.loads(content["header"]) | {field: value}))
         with pytest.raises(InvalidInput, match=f"^{file} is not a policy file that can be read: {message}"):
             load_policy(file)
+
+
+def test_a_file_keeps_which_sessions_its_policy_learned_from(tmp_path):
+    policy = make_policy(SessionSpace.of_world(world_of("plain")), policy_config("gaussian"))
+    sketch = SessionSketch(np.array([3, 2**63 + 7], np.uint64), np.array([1, 4]), 9, told_apart=True)
+    policy.learned_from = sketch
+    save_policy(tmp_path / "policy", policy)
+    found = load_policy(tmp_path / "policy").learned_from
+    assert found is not None
+    assert found.hashes.tolist() == [3, 2**63 + 7]
+    assert found.counts.tolist() == [1, 4]
+    assert (found.num_sessions, found.told_apart) == (9, True)
+    assert load_policy(saved("gaussian", tmp_path)).learned_from is None  # as files from before
+    content = torch.load(saved("gaussian", tmp_path), weights_only=True)
+    for wrong in (
+        3,
+        {},
+        {**_sketch_tensors(sketch), "counts": torch.tensor([0, 1])},
+        {**_sketch_tensors(sketch), "a": 1},
+    ):
+        with pytest.raises(InvalidInput, match="is not a policy file"):
+            load_policy(rewritten(tmp_path / "bad", content, learned_from=wrong))
 
 
 def test_codes_that_the_items_do_not_have_now_are_refused(tmp_path):
