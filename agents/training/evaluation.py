@@ -79,6 +79,7 @@ def off_policy_sessions(
         discount=1.0 if config is None else config.discount,
         q_value=q_value,
         state_value=state_value,
+        user_id=np.asarray(dataset.sessions["user_id"]),
     )
 
 

@@ -2,7 +2,7 @@
 
 Arrays in, numbers out: no network and no environment. An estimator is one module of this folder that registers a
 class; it turns `LoggedSessions` into `SessionStatistics`, per-session numerators and denominators, so that the point
-value, its bootstrap interval (of the ratio, by session) and its effective sample size are computed once, here.
+value, its bootstrap interval (of the ratio, by user) and its effective sample size are computed once, here.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from offline_data.families import ESTIMATORS
-from offline_data.ope.bootstrap import bootstrap_ratio_sum, percentile_interval, ratio_sum
+from offline_data.ope.bootstrap import bootstrap_ratio_sum, by_user, percentile_interval, ratio_sum
 from offline_data.ope.sessions import LoggedSessions, SessionStatistics
 from recenv.errors import require_range
 from recenv.registry import own_config
@@ -120,7 +120,8 @@ def estimate(
         sessions: the log and the evaluated policy's log-probabilities on it.
         config: of the estimator; None for its defaults.
         confidence: coverage of the interval, in (0, 1).
-        num_bootstrap: replicates, each a resample of whole sessions; in [2, `MAX_BOOTSTRAP`].
+        num_bootstrap: replicates, each a resample of the users with all of their sessions, or of the sessions where
+            they have no `user_id`; in [2, `MAX_BOOTSTRAP`].
         seed: of the bootstrap's own generator; not negative.
 
     Raises:
@@ -133,7 +134,8 @@ def estimate(
     estimator = ESTIMATORS.resolve(name)
     statistics = estimator(config)(sessions)
     numerator, denominator = statistics.numerator, statistics.denominator
-    replicates = bootstrap_ratio_sum(numerator, denominator, num_bootstrap=num_bootstrap, seed=seed)
+    drawn = [by_user(table, sessions.user_id) for table in (numerator, denominator)]
+    replicates = bootstrap_ratio_sum(*drawn, num_bootstrap=num_bootstrap, seed=seed)
     low, high = percentile_interval(replicates, confidence)
     value = float(ratio_sum(numerator.sum(axis=0), denominator.sum(axis=0)))
     size = statistics.effective_sample_size()

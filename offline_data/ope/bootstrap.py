@@ -1,4 +1,4 @@
-"""Bootstrap intervals of a sum of ratios, resampling whole sessions.
+"""Bootstrap intervals of a sum of ratios, resampling whole users, or whole sessions where nobody says whose they are.
 
 Numerator and denominator are resampled together: holding a self-normalised estimator's denominator fixed, as if it
 were a constant, doubles the interval's width where the mean reward is high.
@@ -36,7 +36,7 @@ def bootstrap_ratio_sum(numerator: Floats, denominator: Floats, *, num_bootstrap
     weight was drawn, keeps the whole sample's ratio there.
 
     Args:
-        numerator: `[S, C]`.
+        numerator: `[S, C]`, of sessions that are independent; see `by_user`.
         denominator: `[S, C]`, not negative.
         num_bootstrap: number of replicates.
         seed: of the generator.
@@ -56,6 +56,28 @@ def bootstrap_ratio_sum(numerator: Floats, denominator: Floats, *, num_bootstrap
         totals = counts.astype(np.float64) @ terms
         replicates[start : start + size] = ratio_sum(totals[:, :num_columns], totals[:, num_columns:], ratios)
     return replicates
+
+
+def by_user(table: Floats, user_id: NDArray[np.int64] | None) -> Floats:
+    """Return the sums of a table over the sessions of each user, in the order of their first ones, `[U, C]`.
+
+    A user's sessions are alike, and not as much evidence as sessions of different users. Where each has one session,
+    where one user has them all, and where nothing is known of users, the table is returned as it is.
+
+    Args:
+        table: `[S, C]`.
+        user_id: `[S]`, or None.
+    """
+    if user_id is None:
+        return table
+    _, first, user = np.unique(user_id, return_index=True, return_inverse=True)
+    if len(first) in (1, len(table)):
+        return table
+    place = np.empty(len(first), np.int64)
+    place[np.argsort(first)] = np.arange(len(first))
+    sums = np.zeros((len(first), table.shape[1]))
+    np.add.at(sums, place[user], table)
+    return sums
 
 
 def percentile_interval(replicates: Floats, confidence: float) -> tuple[float, float]:

@@ -54,6 +54,8 @@ class LoggedSessions:
     """A model's Q(o_t, logged a_t) under the evaluated policy, `[N]` float64, finite; None without a model."""
     state_value: Floats | None = None
     """E over the evaluated policy's actions of Q(o_t, a), `[N]` float64, finite; None without a model."""
+    user_id: NDArray[np.int64] | None = None
+    """Whose each session is, `[S]` integers: a user's sessions are resampled together. None: each is a user's own."""
 
     def __post_init__(self) -> None:
         """Convert the columns to their dtypes and refuse what no estimator can use."""
@@ -75,6 +77,14 @@ class LoggedSessions:
             if getattr(self, name) is not None or name not in ("q_value", "state_value"):
                 object.__setattr__(self, name, _checked_column(name, getattr(self, name), int(offsets[-1])))
         require_range("discount", self.discount, 0.0, 1.0)
+        if self.user_id is not None:
+            user_id = np.asarray(self.user_id)
+            require(
+                user_id.dtype.kind in "iu" and user_id.shape == (self.num_sessions,),
+                f"user_id has dtype {user_id.dtype} and shape {user_id.shape}; pass integers of shape "
+                f"({self.num_sessions},), one a session",
+            )
+            object.__setattr__(self, "user_id", user_id.astype(np.int64))
 
     @property
     def num_sessions(self) -> int:

@@ -35,7 +35,7 @@ class Ope:
     estimators: tuple[str, ...] = ()
     """Names of registered estimators, or MODULE:CLASS; all of the registered by default."""
     num_bootstrap: int = 1000
-    """Resamplings of the sessions for an interval."""
+    """Resamplings for an interval, of users with all of their sessions."""
     seed: int = 0
     """Of the bootstrap and of the fitted Q evaluation."""
     device: str = "cpu"

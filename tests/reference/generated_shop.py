@@ -18,7 +18,7 @@ from __future__ import annotations
 import csv
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
@@ -159,7 +159,9 @@ def make_shop(seed: int) -> Shop:
         sku=np.array([f"{number:05d}" for number in rng.choice(3000, NUM_ITEMS, replace=False)]),
         category=category,
         price=np.round(np.exp(rng.normal(3.0, 0.5, NUM_ITEMS) + 0.2 * (category - 2.5)), 2),
-        title=np.array([f"{COLOURS[c]} {CATEGORIES[k]} no. {i}" for i, (c, k) in enumerate(zip(colour, category))]),
+        title=np.array(
+            [f"{COLOURS[c]} {CATEGORIES[k]} no. {i}" for i, (c, k) in enumerate(zip(colour, category, strict=True))]
+        ),
         delisted=rng.permutation(NUM_ITEMS) < NUM_DELISTED,
         appeal=appeal,
         style=style,
