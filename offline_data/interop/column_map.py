@@ -13,6 +13,7 @@ from offline_data.interop.foreign_log import ImportOptions, import_interactions
 from offline_data.interop.interactions import Ids, Interactions, joint_codes
 from offline_data.interop.item_file import with_items
 from offline_data.interop.table_files import TextFormat, column_names
+from offline_data.interop.table_parts import parts_of
 from offline_data.interop.tables import Kind, Missing, Progress, Table, TimeFormat, read_columns
 from offline_data.interop.times import TimeUnit, require_plausible, require_time_format, require_time_unit
 from offline_data.store.dataset import LoggedDataset
@@ -195,7 +196,7 @@ def import_table(
     if items is not None:
         item, catalog, told = with_items(item, Path(items), columns.item_id, text)
         remarks += told
-        files = [*files, (Path(items), 0)]
+        files = [*files, *((part.file, 0) for part in parts_of(Path(items)))]
     if position is not None:
         first = first_position
         if first is None:

@@ -16,6 +16,7 @@ from offline_data.interop.arrangement import Arrangement
 from offline_data.interop.interactions import Interactions
 from offline_data.interop.propensities import PropensityEstimate, estimate_propensities
 from offline_data.interop.repeats import repeated_entries
+from offline_data.interop.table_parts import part_names
 from offline_data.interop.times import require_plausible
 from offline_data.store.dataset import LoggedDataset, file_digest
 from offline_data.store.dataset_writer import consumed_events, write_dataset
@@ -118,11 +119,12 @@ def import_interactions(
     slate, offsets = columns["rows/slate"], columns["sessions/offsets"]
     columns |= consumed_events(slate, columns["rows/feedback"], offsets)
     columns |= {"catalog/source_id": log.item.source, **{f"catalog/{name}": v for name, v in log.catalog.items()}}
+    files = [file for file, _ in log.files]
     manifest = {
         "source": {
             "kind": "import",
             "reader": reader,
-            "files": {file.name: file_digest(file) for file, _ in log.files},
+            "files": dict(zip(part_names(files), map(file_digest, files), strict=True)),
             "options": {**_told(options), **(facts or {})},
             "lacking": [*_lacking(log), *lacking],
             "remarks": remarks,

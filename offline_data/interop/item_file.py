@@ -10,14 +10,11 @@ import numpy as np
 
 from offline_data.interop.interactions import Ids
 from offline_data.interop.table_files import (
-    PLAIN,
     TextFormat,
     column_names,
     kernels,
-    read_csv,
-    read_parquet,
+    read_whole,
     require_columns,
-    unlike,
 )
 from offline_data.interop.table_ids import alike
 from offline_data.interop.tables import read_tables
@@ -83,22 +80,19 @@ def _named_twice(file: Path, name: str, given: Ids) -> str:
 
 def _arrays(file: Path, text: TextFormat, but: tuple[str, ...]) -> dict[str, np.ndarray]:
     """Return the columns of a file, lists of the same number of numbers as [n, d]."""
-    parquet = read_parquet(file)
-    table = read_csv(file, text) if parquet is None else parquet
+    table = read_whole(file, text)
     return {
-        name: _array(column, name, file, text if parquet is None else None)
+        name: _array(column, name, file)
         for name, column in zip(table.column_names, table.columns, strict=True)
         if name not in but
     }
 
 
-def _array(column: pa.ChunkedArray, name: str, file: Path, text: TextFormat | None) -> np.ndarray:
+def _array(column: pa.ChunkedArray, name: str, file: Path) -> np.ndarray:
     import pyarrow as pa
 
     compute = kernels()
     kind: Any = column.type
-    # What is no text in the file's encoding is read as bytes.
-    require(not pa.types.is_binary(kind) or text is None, f"{file}, column {name} {unlike(text or PLAIN)}")
     if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
         inner = kind.value_type
         if not (pa.types.is_integer(inner) or pa.types.is_floating(inner)):

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from offline_data.interop.file_forms import DAMAGED, FileForm, form_of, opened
+from offline_data.interop.table_parts import Part, parts_of
 from recenv.errors import InvalidInput, require
 from recenv.files.array_files import check_parquet
 
@@ -21,23 +23,10 @@ MISSING: Final = (
 )
 """What stands for no value, as databases, pandas, R and spreadsheets write it."""
 
-_COMPRESSIONS: Final = {b"\x1f\x8b": "gzip", b"BZh": "bz2", b"\x28\xb5\x2f\xfd": "zstd", b"\x04\x22\x4d\x18": "lz4"}
-_OTHERS: Final = {
-    b"PK\x03\x04": "a zip archive or a workbook; unpack it, or save it as CSV",
-    b"\xd0\xcf\x11\xe0": "a workbook; save it as CSV",
-    b"\xfd7zXZ": "packed by xz; unpack it",
-    b"7z\xbc\xaf": "a 7z archive; unpack it",
-    b"\x89HDF": "HDF5; write it as CSV or Parquet",
-    b"ARROW1": "Arrow IPC; write it as CSV or Parquet",
-    b"ORC": "ORC; write it as CSV or Parquet",
-    b"SQLite format 3": "a database of SQLite; write its table as CSV or Parquet",
-    b"\x93NUMPY": "an array of NumPy; write it as CSV or Parquet",
-}
-_UTF16: Final = (b"\xff\xfe", b"\xfe\xff")
 _CONVERSION: Final = re.compile(r"In CSV column #(\d+): .*conversion error", re.DOTALL)
 _ROW: Final = re.compile(r"Row #(\d+): ")
 _WIDTH: Final = re.compile(r"Expected (\d+) columns, got (\d+)")
-_JSON: Final = re.compile(rb"(\xef\xbb\xbf)?\s*(\[\s*)?\{\s*\"")
+_TOLD: Final = {"csv": "CSV", "json": "JSON lines", "parquet": "Parquet"}
 _BLOCK: Final = 1 << 22
 _LOOKED_AT: Final = 1 << 16
 _NAMES_SHOWN: Final = 30
@@ -81,49 +70,42 @@ def kernels() -> Any:
     return compute
 
 
-def is_parquet(file: Path) -> bool:
-    """Return whether a file is Parquet, by its first bytes; the others are CSV.
-
-    Raises:
-        InvalidInput: for a file that is missing, empty, or of a known format of another kind.
-    """
-    require(file.is_file(), f"{file} does not exist; give the path of a CSV or Parquet file")
-    try:
-        with file.open("rb") as stream:
-            head = stream.read(16)
-    except OSError as error:
-        raise InvalidInput(f"{file} cannot be read ({error.strerror}); give a file that can") from error
-    require(len(head) > 0, f"{file} is empty; copy it again")
-    for magic, what in _OTHERS.items():
-        require(not head.startswith(magic), f"{file} is {what}")
-    named = file.suffix in (".parquet", ".pq")
-    require(head[:4] == b"PAR1" or not named, f"{file} is no Parquet file, though it is named so; copy it again")
-    return head[:4] == b"PAR1"
-
-
-def column_names(file: Path, text: TextFormat = PLAIN) -> list[str]:
-    """Return the names of a file's columns.
+def column_names(path: Path, text: TextFormat = PLAIN) -> list[str]:
+    """Return the names of a table's columns, in a folder those of its first file.
 
     Args:
-        file: CSV, plain or compressed, or Parquet.
+        path: as in `parts_of`: of CSV or JSON lines, plain or packed, or Parquet.
         text: how it is written if it is CSV.
 
     Raises:
-        InvalidInput: if the file is missing, empty or unreadable.
+        InvalidInput: if a file is missing, empty, unreadable, or no table.
     """
-    import pyarrow as pa
-    from pyarrow import parquet
+    return part_columns(parts_of(path)[0], text)
 
-    with _problems(file, text):
-        if is_parquet(file):
-            return list(parquet.read_schema(file).names)
-        _require_text(file, text)
+
+def part_columns(part: Part, text: TextFormat) -> list[str]:
+    """Return the names of the columns of a part: the file's own, and those that its folders say."""
+    own = _file_columns(part.file, text)
+    both = [name for name in part.held if name in own]
+    require(not both, f"{part.file} has a column {', '.join(both)}, and so has its folder's name; rename the folder")
+    return [*own, *part.held]
+
+
+def _file_columns(file: Path, text: TextFormat) -> list[str]:
+    import pyarrow as pa
+
+    form = form_of(file, text.encoding)
+    with _problems(file, form, text):
+        if form.kind == "parquet":
+            return list(_parquet_schema(file).names)
+        if form.kind == "json":
+            return list(_json_schema(file, form).names)
         if text.names is not None:
             return list(text.names)
         try:
-            return _header(file, text, _LOOKED_AT)
+            return _header(file, form, text, _LOOKED_AT)
         except pa.ArrowInvalid:  # of a row that is longer
-            return _header(file, text, _BLOCK)
+            return _header(file, form, text, _BLOCK)
 
 
 def require_columns(file: Path, there: Sequence[str], wanted: Sequence[str], text: TextFormat) -> None:
@@ -138,61 +120,152 @@ def require_columns(file: Path, there: Sequence[str], wanted: Sequence[str], tex
     require(not double, f"{file} has several columns named {', '.join(double)}; rename them")
 
 
-def csv_batches(file: Path, types: Mapping[str, pa.DataType], text: TextFormat) -> Iterator[pa.RecordBatch]:
-    """Return a CSV file's columns of these types, batch by batch.
+def file_types(file: Path, names: Collection[str], text: TextFormat = PLAIN) -> dict[str, pa.DataType]:
+    """Return the types of a file's columns, of lists of labels that of the labels; none of a CSV file."""
+    import pyarrow as pa
+
+    form = form_of(file, text.encoding)
+    if form.kind == "csv":
+        return {}
+    with _problems(file, form, text):
+        schema = _parquet_schema(file) if form.kind == "parquet" else _json_schema(file, form)
+    types = {name: schema.field(name).type for name in names}
+    return {name: held.value_type if pa.types.is_dictionary(held) else held for name, held in types.items()}
+
+
+def file_batches(file: Path, types: Mapping[str, pa.DataType], text: TextFormat) -> Iterator[pa.RecordBatch]:
+    """Return a file's columns batch by batch: those of a CSV file of these types, others of the types they are held in.
 
     Raises:
         InvalidInput: for a damaged file, naming the row.
-        Unconverted: for a value that is not of its column's type.
+        Unconverted: for a value of a CSV file that is not of its column's type.
     """
-    with _problems(file, text), _csv_reader(file, text, types) as reader:
-        yield from reader
+    form = form_of(file, text.encoding)
+    with _problems(file, form, text):
+        if form.kind == "csv":
+            with _csv_reader(file, form, text, types) as reader:
+                yield from reader
+        elif form.kind == "json":
+            with _json_reader(file, form, _json_schema(file, form)) as reader:
+                for batch in reader:
+                    yield batch.select(list(types))
+        else:
+            from pyarrow import parquet
+
+            check_parquet(file, types)
+            with parquet.ParquetFile(file) as source:
+                yield from source.iter_batches(columns=list(types))
 
 
-def read_csv(file: Path, text: TextFormat) -> pa.Table:
-    """Return a small CSV file whole, its columns of the types that they seem to have.
+def read_whole(path: Path, text: TextFormat = PLAIN) -> pa.Table:
+    """Return a small table whole, its columns of the types that they have, or, in a text, seem to have.
+
+    Args:
+        path: as in `parts_of`.
+        text: how it is written if it is CSV.
 
     Raises:
-        InvalidInput: for a damaged file, naming the row.
+        InvalidInput: for a damaged file, naming the row, and for a part that has other columns than the first.
     """
-    from pyarrow import csv
+    import pyarrow as pa
 
-    with _problems(file, text):
-        return csv.read_csv(*_csv_source(file, text))
+    parts = parts_of(path)
+    tables = []
+    for part in parts:
+        table = _read_file(part.file, text)
+        for name, value in part.held.items():
+            table = table.append_column(name, pa.repeat(pa.scalar(value, pa.string()), table.num_rows))
+        other = sorted(set(table.column_names) ^ set((tables or [table])[0].column_names))
+        require(
+            not other, f"{part.file} and {parts[0].file} differ in the columns {', '.join(other)}; write them alike"
+        )
+        tables.append(table)
+    try:
+        return pa.concat_tables(tables, promote_options="permissive")
+    except pa.ArrowException as error:
+        raise InvalidInput(f"{path}: its files have columns of different types ({error}); write them alike") from error
 
 
-def read_parquet(file: Path) -> pa.Table | None:
-    """Return a small Parquet file whole; None for one that is CSV.
+def _read_file(file: Path, text: TextFormat) -> pa.Table:
+    import pyarrow as pa
+    from pyarrow import csv, parquet
 
-    Raises:
-        InvalidInput: for a damaged file.
-    """
+    form = form_of(file, text.encoding)
+    with _problems(file, form, text):
+        if form.kind == "csv":
+            table = csv.read_csv(*_csv_source(file, form, text))
+            odd = [field.name for field in table.schema if pa.types.is_binary(field.type)]  # what is no text
+            require(not odd, f"{file}, column {', '.join(odd)} {unlike(form.encoding)}")
+            return table
+        if form.kind == "json":
+            with _json_reader(file, form, _json_schema(file, form)) as reader:
+                return reader.read_all()
+        check_parquet(file)
+        return parquet.ParquetFile(file).read()
+
+
+def _parquet_schema(file: Path) -> pa.Schema:
     from pyarrow import parquet
 
-    with _problems(file, PLAIN):
-        if not is_parquet(file):
-            return None
-        check_parquet(file)
-        return parquet.read_table(file)
+    return parquet.read_schema(file)
 
 
-def _header(file: Path, text: TextFormat, block: int) -> list[str]:
-    with _csv_reader(file, text, block=block) as reader:
+def _json_schema(file: Path, form: FileForm) -> pa.Schema:
+    """Return the columns that the first objects of a file have; what looks like a time is left as it is written."""
+    import pyarrow as pa
+
+    with _json_reader(file, form, None) as reader:
+        fields = list(reader.schema)
+    as_text = [pa.types.is_timestamp(field.type) or pa.types.is_null(field.type) for field in fields]
+    return pa.schema(
+        [field.with_type(pa.string()) if text else field for field, text in zip(fields, as_text, strict=True)]
+    )
+
+
+def _json_reader(file: Path, form: FileForm, schema: pa.Schema | None) -> Any:
+    from pyarrow import json
+
+    return json.open_json(
+        _unpacked(file, form),
+        json.ReadOptions(use_threads=False, block_size=_BLOCK),
+        json.ParseOptions(explicit_schema=schema, unexpected_field_behavior="infer" if schema is None else "ignore"),
+    )
+
+
+def _unpacked(file: Path, form: FileForm) -> Any:
+    """Return a stream of UTF-8."""
+    import pyarrow as pa
+
+    stream = opened(file, form.packing)
+    if form.encoding == PLAIN.encoding:
+        return stream
+    return pa.transcoding_input_stream(stream, form.encoding, "utf-8")
+
+
+def _header(file: Path, form: FileForm, text: TextFormat, block: int) -> list[str]:
+    with _csv_reader(file, form, text, block=block) as reader:
         return list(reader.schema.names)
 
 
 def _csv_reader(
-    file: Path, text: TextFormat, types: Mapping[str, pa.DataType] | None = None, block: int = _BLOCK
+    file: Path,
+    form: FileForm,
+    text: TextFormat,
+    types: Mapping[str, pa.DataType] | None = None,
+    block: int = _BLOCK,
 ) -> Any:
     from pyarrow import csv
 
-    return csv.open_csv(*_csv_source(file, text, types, block))
+    return csv.open_csv(*_csv_source(file, form, text, types, block))
 
 
 def _csv_source(
-    file: Path, text: TextFormat, types: Mapping[str, pa.DataType] | None = None, block: int = _BLOCK
+    file: Path,
+    form: FileForm,
+    text: TextFormat,
+    types: Mapping[str, pa.DataType] | None = None,
+    block: int = _BLOCK,
 ) -> tuple[Any, ...]:
-    import pyarrow as pa
     from pyarrow import csv
 
     convert = csv.ConvertOptions(
@@ -202,39 +275,20 @@ def _csv_source(
         strings_can_be_null=True,
     )
     return (
-        pa.input_stream(str(file), compression=_compression(file)),
-        csv.ReadOptions(use_threads=False, column_names=text.names, block_size=block, encoding=text.encoding),
+        _unpacked(file, form),
+        csv.ReadOptions(use_threads=False, column_names=text.names, block_size=block),
         csv.ParseOptions(delimiter=text.delimiter, newlines_in_values=True),
         convert,
     )
 
 
-def _compression(file: Path) -> str | None:
-    with file.open("rb") as stream:
-        head = stream.read(4)
-    return next((name for magic, name in _COMPRESSIONS.items() if head.startswith(magic)), None)
-
-
-def _require_text(file: Path, text: TextFormat) -> None:
-    """Refuse a file that begins as no table does, naming the remedy."""
-    import pyarrow as pa
-
-    with pa.input_stream(str(file), compression=_compression(file)) as stream:
-        head = stream.read(_LOOKED_AT)
-    require(len(head) > 0, f"{file} is empty; copy it again")
-    wide = "16" in text.encoding or "32" in text.encoding
-    require(not head.startswith(_UTF16) or wide, f"{file} is written in UTF-16; say --encoding utf-16")
-    require(b"\0" not in head or wide, f"{file} holds NUL bytes, as no text does; copy or write it again")
-    require(_JSON.match(head) is None, f"{file} is JSON and no table; write it as CSV or Parquet")
-
-
-def unlike(text: TextFormat) -> str:
+def unlike(encoding: str) -> str:
     """Return what is wrong with what is written in another encoding, and the remedy."""
-    return f"is not written in {text.encoding}; say how it is, as in --encoding latin-1 or --encoding cp1252"
+    return f"is not written in {encoding}; say how it is, as in --encoding latin-1 or --encoding cp1252"
 
 
 @contextmanager
-def _problems(file: Path, text: TextFormat) -> Iterator[None]:
+def _problems(file: Path, form: FileForm, text: TextFormat) -> Iterator[None]:
     """Turn what pyarrow says about a file into one sentence that names the file, the row and the remedy."""
     import pyarrow as pa
 
@@ -242,13 +296,13 @@ def _problems(file: Path, text: TextFormat) -> Iterator[None]:
         yield
     except UnicodeError as error:
         at = (
-            f"{file}: the header" if text.encoding == PLAIN.encoding else file
+            f"{file}: the header" if form.encoding == PLAIN.encoding else file
         )  # of the others, arrow checks the values
-        raise InvalidInput(f"{at} {unlike(text)}") from error
-    except (pa.ArrowException, OSError) as error:
+        raise InvalidInput(f"{at} {unlike(form.encoding)}") from error
+    except (pa.ArrowException, OSError, *DAMAGED) as error:
         said, found = str(error), _ROW.search(str(error))
         at = f"{file}: data row {int(found[1]) - (text.names is None)}" if found else str(file)
-        require("invalid UTF8" not in said, f"{at} {unlike(text)}")
+        require("invalid UTF8" not in said, f"{at} {unlike(form.encoding)}")
         if width := _WIDTH.search(said):
             told = f"{at} has {width[2]} columns and the table {width[1]}; mend the row, or its quotes"
             raise InvalidInput(told) from error
@@ -257,20 +311,8 @@ def _problems(file: Path, text: TextFormat) -> Iterator[None]:
         )
         wrong = _CONVERSION.search(said)
         if wrong is None:
-            kind, reason = "Parquet" if is_parquet(file) else "CSV", said.partition("\n")[0]
-            raise InvalidInput(f"{at} is damaged or no {kind} file ({reason}); copy it again") from error
-        column = column_names(file, text)[int(wrong[1])]
+            reason = said.partition("\n")[0] or "it ends too early"
+            raise InvalidInput(f"{at} is damaged or no {_TOLD[form.kind]} file ({reason}); copy it again") from error
+        column = _file_columns(file, text)[int(wrong[1])]
         problem = InvalidInput(f"{at}, column {column}: {said.rsplit(': ', 1)[-1]}; mend it, or map another column")
         raise Unconverted(column, problem) from error
-
-
-def parquet_types(file: Path, names: Collection[str]) -> dict[str, pa.DataType]:
-    """Return the types of a Parquet file's columns, of lists of labels that of the labels; none of a CSV file."""
-    import pyarrow as pa
-    from pyarrow import parquet
-
-    if not is_parquet(file):
-        return {}
-    schema = parquet.read_schema(file)
-    types = {name: schema.field(name).type for name in names}
-    return {name: held.value_type if pa.types.is_dictionary(held) else held for name, held in types.items()}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -10,22 +10,19 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 import numpy as np
 
 from offline_data.interop.interactions import Ids, place_of
-from offline_data.interop.table_files import (
-    MISSING,
-    PLAIN,
-    TextFormat,
-    Unconverted,
-    column_names,
-    csv_batches,
-    is_parquet,
-    kernels,
-    parquet_types,
-    require_columns,
-)
-from offline_data.interop.table_ids import LARGEST_EXACT, POINT_ZERO, encoded, ids_of, whole_numbers
+from offline_data.interop.table_files import PLAIN, TextFormat, Unconverted, file_types
+from offline_data.interop.table_ids import POINT_ZERO, encoded, ids_of, whole_numbers
+from offline_data.interop.table_parts import parts_of
 from offline_data.interop.times import PER_SECOND, TimeUnit, parsed_times
+from offline_data.interop.typed_columns import (
+    is_floating,
+    is_moment,
+    is_whole,
+    read_parts,
+    require_alike,
+    require_types,
+)
 from recenv.errors import InvalidInput, require
-from recenv.files.array_files import check_parquet
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -139,7 +136,7 @@ def read_columns(
     """Return columns of files that follow one another.
 
     Args:
-        files: CSV, plain or compressed, or Parquet.
+        files: as in `parts_of`: of CSV or JSON lines, plain or packed, or Parquet.
         kinds: of the columns to read, by name.
         text: how the CSV files are written.
         times: how times are written.
@@ -153,10 +150,11 @@ def read_columns(
             column's kind; the message names file, row and column.
     """
     times = times or TimeFormat()
-    for file in files:
-        require_columns(file, column_names(file, text), list(kinds), text)
+    parts = [part for file in files for part in parts_of(file)]
+    remarks = require_alike(parts, kinds, text)
     # What each kind may be written as; the first that every value of the column can be read as is taken.
-    held = [parquet_types(file, kinds) for file in files]
+    held = [file_types(part.file, kinds.keys() - part.held.keys(), text) for part in parts]
+    require_types(parts, held)
     choices = {
         name: _types(kind, [types.get(name) for types in held], times.form is not None) for name, kind in kinds.items()
     }
@@ -164,58 +162,22 @@ def read_columns(
     while True:
         types = {name: allowed[0] for name, allowed in choices.items()}
         try:
-            table, counts = _read_all(files, types, text, progress)
+            table, counts = read_parts(parts, types, text, progress)
             break
         except Unconverted as problem:
             failed.setdefault(problem.column, problem.error)
             del choices[problem.column][0]
             if not choices[problem.column]:
                 raise failed[problem.column] from None
-    read = Table(counts)
+    read = Table(counts, remarks=remarks)
     for name, kind in kinds.items():
         read.values[name], gap = _values(table.column(name), kind, name, times, read)
         if gap is not None and gap.any():
             read.gaps[name] = gap
-        if kind == "id" and any(_is_floating(types.get(name)) for types in held) and _is_whole(types[name]):
+        if kind == "id" and any(is_floating(types.get(name)) for types in held) and is_whole(types[name]):
             read.remarks.append(f"{name} {POINT_ZERO}")
         table = table.drop_columns([name])  # what was read of it is let go: a big log is held once
     return read
-
-
-def _read_all(
-    files: Sequence[Path], types: Mapping[str, pa.DataType], text: TextFormat, progress: Progress | None
-) -> tuple[pa.Table, list[tuple[Path, int]]]:
-    import pyarrow as pa
-
-    pieces: list[pa.RecordBatch] = []
-    counts: list[tuple[Path, int]] = []
-    for file in files:
-        count = 0
-        for batch in _parquet_batches(file, types) if is_parquet(file) else csv_batches(file, types, text):
-            pieces.append(batch)
-            count += batch.num_rows
-            if progress:
-                progress(batch.num_rows)
-        counts.append((file, count))
-    return pa.Table.from_batches(pieces, pa.schema(list(types.items()))), counts
-
-
-def _is_whole(held: pa.DataType | None) -> bool:
-    import pyarrow as pa
-
-    return held is not None and pa.types.is_integer(held)
-
-
-def _is_floating(held: pa.DataType | None) -> bool:
-    import pyarrow as pa
-
-    return held is not None and pa.types.is_floating(held)
-
-
-def _is_moment(held: pa.DataType) -> bool:
-    import pyarrow as pa
-
-    return pa.types.is_timestamp(held) or pa.types.is_date(held)
 
 
 def _types(kind: Kind, held: Sequence[pa.DataType | None], formatted: bool) -> list[pa.DataType]:
@@ -224,8 +186,8 @@ def _types(kind: Kind, held: Sequence[pa.DataType | None], formatted: bool) -> l
     text = pa.large_string()
     moments = [pa.timestamp("us"), pa.timestamp("us", "UTC"), text]
     # Numbers of a Parquet file are no text that may say more.
-    numbers = all(_is_whole(each) or _is_floating(each) for each in held)
-    if kind == "time" and all(each is not None and _is_moment(each) for each in held):
+    numbers = all(is_whole(each) or is_floating(each) for each in held)
+    if kind == "time" and all(each is not None and is_moment(each) for each in held):
         return [pa.timestamp("us", "UTC")] if all(getattr(each, "tz", None) for each in held) else moments
     return {
         "id": [pa.int64(), text] if numbers else [text],
@@ -237,70 +199,6 @@ def _types(kind: Kind, held: Sequence[pa.DataType | None], formatted: bool) -> l
         "time": [text] if formatted else [pa.float64(), *moments],
         "text": [text],
     }[kind]
-
-
-def _parquet_batches(file: Path, types: Mapping[str, pa.DataType]) -> Iterator[pa.RecordBatch]:
-    import pyarrow as pa
-    from pyarrow import parquet
-
-    schema = pa.schema(list(types.items()))
-    try:
-        check_parquet(file, types)
-        with parquet.ParquetFile(file) as source:
-            for batch in source.iter_batches(columns=list(types)):
-                columns = [_cast(file, name, batch.column(name), kind) for name, kind in types.items()]
-                yield pa.record_batch(columns, schema=schema)
-    except (pa.ArrowException, OSError) as error:
-        raise InvalidInput(f"{file} is damaged ({error}); copy it again") from error
-
-
-def _cast(file: Path, name: str, column: pa.Array, wanted: pa.DataType) -> pa.Array:
-    import pyarrow as pa
-
-    compute = kernels()
-    try:
-        if pa.types.is_dictionary(column.type):
-            column = column.dictionary_decode()
-        held = column.type
-        # A date that is a number, or a truth that is neither 0 nor 1, is not what it is taken for.
-        written = pa.types.is_string(held) or pa.types.is_large_string(held) or pa.types.is_string_view(held)
-        moment = _is_moment(held)
-        if moment != pa.types.is_timestamp(wanted) and not (written and pa.types.is_timestamp(wanted)):
-            raise pa.ArrowInvalid(f"it holds {held}")
-        if pa.types.is_nested(held) or pa.types.is_binary(held) or pa.types.is_large_binary(held):
-            raise pa.ArrowInvalid(f"it holds {held}")
-        if written and not pa.types.is_large_string(wanted):
-            empty = compute.is_in(column, pa.array(MISSING, held))
-            column = compute.if_else(empty, pa.scalar(None, held), column)
-        if pa.types.is_boolean(wanted) and (pa.types.is_integer(held) or pa.types.is_floating(held)):
-            values = column.drop_null().to_numpy(zero_copy_only=False)
-            if not np.isin(values[values == values], (0, 1)).all():
-                raise pa.ArrowInvalid("it holds other numbers than 0 and 1")
-        if _is_floating(held) and not _is_floating(wanted):
-            column = pa.array(column.to_numpy(zero_copy_only=False), from_pandas=True)
-        if _is_floating(held) and (_is_whole(wanted) or pa.types.is_large_string(wanted)):
-            column = _without_fraction(column, file, name, wanted)
-        # Below a microsecond, times are rounded down.
-        return column.cast(wanted, safe=not (pa.types.is_timestamp(held) and held.unit == "ns"))
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-        problem = InvalidInput(f"{file}, column {name}: {error}; map another column")
-        raise Unconverted(name, problem) from error
-
-
-def _without_fraction(column: pa.Array, file: Path, name: str, wanted: pa.DataType) -> pa.Array:
-    """Return floating numbers as whole ones where all are; the others stay, to be written as text."""
-    import pyarrow as pa
-
-    compute = kernels()
-    whole = compute.all(compute.equal(compute.floor(column), column)).as_py()
-    if whole is False:
-        return column
-    largest = compute.max(compute.abs(column)).as_py() or 0.0
-    require(
-        largest <= LARGEST_EXACT,
-        f"{file}, column {name}: {largest:.0f} as a floating number has lost digits; write whole numbers, or text",
-    )
-    return column.cast(pa.int64())
 
 
 def _values(

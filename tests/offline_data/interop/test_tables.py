@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from offline_data.interop.table_files import TextFormat, column_names, read_parquet
+from offline_data.interop.table_files import TextFormat, column_names, read_whole
 from offline_data.interop.tables import TimeFormat, read_tables
 from recenv.errors import InvalidInput
 
@@ -216,4 +216,4 @@ def test_a_table_that_outgrows_its_file_is_refused_before_it_is_read(tmp_path):
     with pytest.raises(InvalidInput, match=r"log.parquet unpacks to 160,"):
         read_tables([file], {"a": "whole"})
     with pytest.raises(InvalidInput, match=r"log.parquet unpacks to 320,"):
-        read_parquet(file)
+        read_whole(file)

@@ -145,7 +145,7 @@ def test_truncated_and_foreign_files(root):
     for broken, message in (
         (content[: len(content) // 2], "is damaged"),
         (b"not gzip at all", "has no line that ends"),
-        (gzip.compress(b"\xff\xfe\x00\xff" * 50), "is written in UTF-16"),
+        (gzip.compress(b"\xff\xfe\x00\xff" * 50), "has no line that ends"),
         (gzip.compress(b"\xff\x00\xff" * 50), "holds NUL bytes"),
         (gzip.compress(b""), "is empty"),
     ):
