@@ -13,12 +13,12 @@ import numpy as np
 
 from offline_data.interop.foreign_log import ImportOptions, import_interactions
 from offline_data.interop.interactions import Ids, Interactions
-from offline_data.interop.minari import DATA_FILE, ITEMS_FILE, MANIFEST_KEY, OF_SESSIONS, OF_STEPS
+from offline_data.interop.minari import CATALOG_FILE, COLUMNS_KEY, DATA_FILE, FLAT_KEY, ITEMS_FILE, MANIFEST_KEY
 from offline_data.store.dataset import ContradictoryLog, LoggedDataset, file_digest
 from offline_data.store.dataset_writer import consumed_events, write_dataset
 from recenv.errors import InvalidInput, require
 from recenv.extras import require_extra
-from recenv.files.array_files import require_room
+from recenv.files.array_files import read_arrays, require_room
 from recenv.files.atomic_files import require_free
 from recenv.memory import require_memory
 from recenv.registry import reading
@@ -28,6 +28,12 @@ from recenv.world import make_world
 if TYPE_CHECKING:
     from minari import EpisodeData, MinariDataset
 
+# What an export says of its infos where it is older than the list of their columns.
+_COLUMNS: Final = (
+    *("rows/behavior_log_prob", "rows/prefix_log_prob", "rows/shown", "rows/feedback", "rows/reward_vector"),
+    *("rows/day", "rows/session_number", "sessions/user_id", "sessions/group_id", "sessions/episode_id"),
+    *("sessions/session_seed", "sessions/behavior_seed", "rows/slate"),
+)
 _FACTS: Final = (
     *("source", "config", "action_kind", "num_items", "history_length", "max_steps"),
     *("feedback_names", "reward_names", "reward_weights", "propensities", "injected"),
@@ -44,9 +50,9 @@ def import_minari(
 ) -> LoggedDataset:
     """Read a Minari dataset whose actions are items or slates and return it as a dataset.
 
-    What `export_minari` wrote comes back whole, its world with it. Of any other the actions, rewards, ends and, if the
-    infos have it, `behavior_log_prob` are kept; its observations are not, since histories follow from the clicks. A
-    click is there a positive reward where the action is one item, and unknown where it is a slate.
+    What `export_minari` wrote comes back whole, its world or its items with it. Of any other the actions, rewards, ends
+    and, if the infos have it, `behavior_log_prob` are kept; its observations are not, since histories follow from the
+    clicks. A click is there a positive reward where the action is one item, and unknown where it is a slate.
 
     Args:
         path: the dataset's folder, or its id in Minari's own folder.
@@ -79,7 +85,7 @@ def import_minari(
         # The storage's own iterator opens the file once, not once an episode.
         for values in source.storage.get_episodes(range(source.total_episodes)):
             episode = minari.EpisodeData(**values)
-            profile = None if manifest is None else episode.observations["profile"][0].copy()
+            profile = None if manifest is None else _profile(episode, source.storage.metadata)
             episodes.append(replace(episode, observations=profile))
             if progress:
                 progress(1)
@@ -91,7 +97,9 @@ def import_minari(
         if manifest is None:
             log, lacking = _foreign(source, episodes, data)
         else:
-            columns, facts = _own(episodes, manifest, data, allow_imports)
+            told = [column for column in _COLUMNS if column.split("/")[1] in (episodes[0].infos or {})]
+            named = source.storage.metadata.get(COLUMNS_KEY, told)
+            columns, facts = _own(episodes, manifest, named, data, allow_imports)
             lengths = np.array([len(episode) for episode in episodes])
             _require_items(columns["rows/slate"], lengths, facts["num_items"], 0, data)
     options = options or ImportOptions()
@@ -99,8 +107,8 @@ def import_minari(
         return import_interactions(out, log, "minari", options=options, lacking=lacking)
     require(
         options.max_steps in (None, manifest.get("max_steps")),
-        f"max_steps={options.max_steps} is not the {manifest.get('max_steps')} of {data}, whose world comes back with "
-        "it; leave out --max-steps",
+        f"max_steps={options.max_steps} is not the {manifest.get('max_steps')} of {data}, which comes back with it; "
+        "leave out --max-steps",
     )
     try:
         return write_dataset(out, columns, facts)
@@ -130,47 +138,60 @@ def _check_room(data: Path) -> None:
         require_room(sum(sizes), file.stat().st_size, str(file))
 
 
+def _profile(episode: EpisodeData, metadata: dict[str, Any]) -> np.ndarray | None:
+    """Return the profile [d] that the observations of one of our episodes hold; None of a log that has none."""
+    observations = episode.observations
+    if isinstance(observations, dict):
+        return observations["profile"][0].copy() if "profile" in observations else None
+    layout = metadata[FLAT_KEY]["layout"]
+    return observations[0, slice(*layout["profile"])].copy() if "profile" in layout else None
+
+
 def _own(
-    episodes: list[EpisodeData], manifest: dict[str, Any], data: Path, allow_imports: Iterable[str]
+    episodes: list[EpisodeData], manifest: dict[str, Any], named: list[str], data: Path, allow_imports: Iterable[str]
 ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """Return the columns and the manifest of what `export_minari` wrote."""
     lengths = np.array([len(episode) for episode in episodes])
     offsets = np.concatenate([[0], np.cumsum(lengths)])
+    action = np.concatenate([episode.actions for episode in episodes])
+    columns = {
+        "rows/session_id": np.repeat(np.arange(len(episodes)), lengths),
+        "rows/step": np.concatenate([np.arange(length, dtype=np.int32) for length in lengths]),
+        "rows/slate": action.reshape(len(action), -1).astype(np.int32),
+        "rows/terminated": np.concatenate([episode.terminations for episode in episodes]),
+        "rows/truncated": np.concatenate([episode.truncations for episode in episodes]),
+        "sessions/offsets": offsets,
+    }
+    if manifest["action_kind"] == "proto":
+        columns["rows/proto"] = action.astype(np.float32)
+    if episodes[0].observations is not None:
+        columns["sessions/profile"] = np.stack([episode.observations for episode in episodes])
+    infos = [episode.infos for episode in episodes]
+    for column in named:
+        folder, name = column.split("/")
+        if folder == "rows":
+            values = np.concatenate([info[name][1:] for info in infos])
+        else:
+            values = np.array([info[name][0] for info in infos])
+        columns[column] = np.char.decode(values, "utf-8") if values.dtype.kind == "S" else values
+    columns |= consumed_events(columns["rows/slate"], columns["rows/feedback"], offsets)
+    columns |= {f"catalog/{name}": values for name, values in _catalog_of(manifest, data, allow_imports).items()}
+    facts = {name: manifest[name] for name in _FACTS}
+    facts |= {name: value for name, value in manifest.items() if name not in ("num_rows", "num_sessions", "versions")}
+    source = manifest["source"] if manifest["config"] is None else {"lacking": ["latent labels"], "options": {}}
+    facts["source"] = {**source, **_source(data), "exported": manifest["source"]}
+    return columns, facts
+
+
+def _catalog_of(manifest: dict[str, Any], data: Path, allow_imports: Iterable[str]) -> dict[str, np.ndarray]:
+    """Return the columns of the items: those beside the data, or those of the world that the manifest tells of."""
+    if manifest["config"] is None:
+        return read_arrays(data / CATALOG_FILE)
     own = data / ITEMS_FILE if "items" in manifest["config"] else None
     with reading(data, allow_imports):
         config = SessionConfig.from_dict(manifest["config"], items=own)
     _require_drawable(config.catalog.num_items, config.catalog.embedding_dim)
-    world = make_world(config)
-    action = np.concatenate([episode.actions for episode in episodes])
-
-    def of_steps(name: str) -> np.ndarray:
-        return np.concatenate([episode.infos[name][1:] for episode in episodes])
-
-    infos = episodes[0].infos
-    proto = manifest["action_kind"] == "proto"
-    columns = {f"rows/{name}": of_steps(name) for name in OF_STEPS if name in infos}
-    columns |= {
-        "rows/session_id": np.repeat(np.arange(len(episodes)), lengths),
-        "rows/step": np.concatenate([np.arange(length, dtype=np.int32) for length in lengths]),
-        "rows/slate": of_steps("slate") if proto else action.astype(np.int32),
-        "rows/terminated": np.concatenate([episode.terminations for episode in episodes]),
-        "rows/truncated": np.concatenate([episode.truncations for episode in episodes]),
-        "sessions/offsets": offsets,
-        "sessions/profile": np.stack([episode.observations for episode in episodes]),
-    }
-    if proto:
-        columns["rows/proto"] = action.astype(np.float32)
-    columns |= {
-        f"sessions/{name}": np.array([episode.infos[name][0] for episode in episodes])
-        for name in OF_SESSIONS
-        if name in infos
-    }
-    columns |= consumed_events(columns["rows/slate"], columns["rows/feedback"], offsets)
-    columns |= {f"catalog/{name}": values for name, values in world.catalog.arrays().items()}
-    facts = {name: manifest[name] for name in _FACTS}
-    facts |= {name: value for name, value in manifest.items() if name not in ("num_rows", "num_sessions", "versions")}
-    facts["source"] = {**_source(data), "lacking": ["latent labels"], "exported": manifest["source"]}
-    return columns, facts
+    return make_world(config).catalog.arrays()
 
 
 def _require_items(slates: np.ndarray, lengths: np.ndarray, count: int, low: int, data: Path) -> None:
@@ -243,4 +264,4 @@ def _log_probs(episode: EpisodeData) -> np.ndarray | None:
 
 def _source(data: Path) -> dict[str, Any]:
     files = {file.name: file_digest(file) for file in sorted(data.iterdir()) if file.is_file()}
-    return {"kind": "import", "reader": "minari", "files": files, "options": {}}
+    return {"kind": "import", "reader": "minari", "files": files}

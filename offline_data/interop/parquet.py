@@ -2,6 +2,7 @@
 
 ```
 interactions.parquet   one row a shown item
+steps.parquet          one row a step, by session_id and step
 sessions.parquet       one row a session, by session_id
 items.parquet          one row an item, by item_id
 ```
@@ -11,12 +12,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from offline_data.store.dataset import LoggedDataset
+from offline_data.store.session_blocks import SessionBlock, session_blocks
 from recenv.files.atomic_files import new_folder
 
 if TYPE_CHECKING:
@@ -24,21 +27,31 @@ if TYPE_CHECKING:
 
 SHOWN_AT_ONCE: Final = 1 << 17
 BATCH_BYTES: Final = 1 << 26
-_STEP_COLUMNS: Final = ("terminated", "truncated", "behavior_log_prob", "timestamp", "day", "session_number", "proto")
-_OWN_NAMES: Final = frozenset(
-    ("session_id", "step", "position", "item_id", "user_id", "reward", "prefix_log_prob", *_STEP_COLUMNS)
+# Of rows, what the files have under other names, or by item, or not at all.
+_OF_ITEMS: Final = ("slate", "shown", "feedback", "item_reward", "prefix_log_prob", "position")
+_TOLD: Final = ("session_id", "step", "consumed", "reward_vector", *_OF_ITEMS)
+# What feedback may not be called: a name is the same in every file, and a join tells them apart.
+_OWN_NAMES: Final = (
+    *("session_id", "step", "position", "item_id", "user_id", "reward", "prefix_log_prob", "terminated", "truncated"),
+    *("behavior_log_prob", "timestamp", "day", "session_number", "proto", "context", "candidates", "is_rand"),
 )
 
 
 def export_parquet(dataset: LoggedDataset, out: str | Path, *, progress: Callable[[int], object] | None = None) -> Path:
     """Write a log as Parquet files to a new folder, and return the folder.
 
-    Memory does not grow with the log. `interactions.parquet` has, for each shown item: `session_id`, `step`, `position`
-    (from 0), `item_id`, `user_id`; the item's feedback by channel, as `feedback_NAME` where that is a name of ours; of
-    its step, repeated on each of its items, `reward` (scalar), `reward_NAME` of each component, `terminated`,
-    `truncated`, `behavior_log_prob` (of the whole slate, nats, empty where missing) and, where the log has them,
-    `timestamp`, `day`, `session_number`, `proto`; and `prefix_log_prob`, of the slate up to the item. The manifest is
-    in the file's metadata, under `recsession`.
+    Each number stands once, in the file of what it is of, so that a sum over a file is right:
+
+    * `interactions.parquet`, of shown items: `session_id`, `step`, `position` (from 0), `item_id`, `user_id`; the
+      item's feedback by channel, as `feedback_NAME` where that is a name of ours; `item_reward_NAME`, rewards of the
+      item itself; `prefix_log_prob`, of the slate up to the item, nats; `timestamp`.
+    * `steps.parquet`: `session_id`, `step`, `user_id`; `reward` (scalar), `reward_NAME` of each component,
+      `terminated`, `truncated`, `behavior_log_prob` of the whole slate (nats, empty where missing) and what else the
+      log has of its rows, such as `timestamp`, `day`, `proto`, `context`, `candidates` (-1 for none).
+    * `sessions.parquet`: the log's columns of sessions, `num_steps` and `return`.
+    * `items.parquet`: the catalogue, by `item_id`.
+
+    Memory does not grow with the log. The manifest is in the metadata of interactions and steps, under `recsession`.
 
     Args:
         dataset: the log.
@@ -48,38 +61,45 @@ def export_parquet(dataset: LoggedDataset, out: str | Path, *, progress: Callabl
     Raises:
         InvalidInput: if `out` exists or cannot be written, or the log contradicts itself.
     """
-    from pyarrow import parquet
-
     out = Path(out)
     dataset.require_sound()
     manifest = {name: value for name, value in dataset.manifest.items() if name != "schema"}
     metadata = {b"recsession": json.dumps(manifest, sort_keys=True).encode()}
     with new_folder(out) as folder:
-        schema = _table(_interactions(dataset, range(0))).schema.with_metadata(metadata)
-        with parquet.ParquetWriter(folder / "interactions.parquet", schema, compression="zstd") as writer:
-            for rows in _row_ranges(dataset):
-                writer.write_table(_table(_interactions(dataset, rows)).cast(schema))
-                if progress:
-                    progress(len(rows))
-        parquet.write_table(_table(_sessions(dataset)), folder / "sessions.parquet", compression="zstd")
+        ranges = _row_ranges(dataset, progress)
+        _write(folder / "interactions.parquet", (_interactions(dataset, rows) for rows in ranges), metadata)
+        _write(folder / "steps.parquet", (_steps(dataset, rows) for rows in _row_ranges(dataset)), metadata)
+        _write(folder / "sessions.parquet", (_sessions(dataset, block) for block in session_blocks(dataset)))
         items = {"item_id": np.arange(dataset.num_items, dtype=np.int32)}
         items |= {f"catalog_{name}" if name == "item_id" else name: each for name, each in dataset.catalog.items()}
-        parquet.write_table(_table(items), folder / "items.parquet", compression="zstd")
+        _write(folder / "items.parquet", iter([items]))
     return out
 
 
-def _row_ranges(dataset: LoggedDataset) -> Iterator[range]:
-    # A proto-action is written with every item of its slate.
-    wide = dataset.rows["proto"].shape[1] if "proto" in dataset.rows else 0
-    size = max(min(SHOWN_AT_ONCE, BATCH_BYTES // (4 * wide + 128)) // dataset.slate_size, 1)
-    return (range(start, min(start + size, dataset.num_rows)) for start in range(0, dataset.num_rows, size))
+def _write(file: Path, parts: Iterator[dict[str, np.ndarray]], metadata: dict[bytes, bytes] | None = None) -> None:
+    """Write parts of a table, one at least, that follow one another."""
+    from pyarrow import parquet
+
+    first = _table(next(parts))
+    schema = first.schema.with_metadata(metadata)
+    with parquet.ParquetWriter(file, schema, compression="zstd") as writer:
+        for table in chain([first], map(_table, parts)):
+            writer.write_table(table.cast(schema))
 
 
-def _interactions(dataset: LoggedDataset, rows: range) -> dict[str, np.ndarray]:
-    span = slice(rows.start, rows.stop)
+def _row_ranges(dataset: LoggedDataset, progress: Callable[[int], object] | None = None) -> Iterator[slice]:
+    wide = sum(values.nbytes for values in dataset.rows.values()) // dataset.num_rows
+    size = max(min(SHOWN_AT_ONCE // dataset.slate_size, BATCH_BYTES // (wide + 128)), 1)
+    for start in range(0, dataset.num_rows, size):
+        stop = min(start + size, dataset.num_rows)
+        yield slice(start, stop)
+        if progress:
+            progress(stop - start)
+
+
+def _interactions(dataset: LoggedDataset, span: slice) -> dict[str, np.ndarray]:
     row, position = np.nonzero(dataset.rows["shown"][span])
     session = np.asarray(dataset.rows["session_id"][span])[row]
-    feedback = dataset.rows["feedback"][span][row, position]
     columns: dict[str, np.ndarray] = {
         "session_id": session,
         "step": dataset.rows["step"][span][row],
@@ -87,16 +107,31 @@ def _interactions(dataset: LoggedDataset, rows: range) -> dict[str, np.ndarray]:
         "item_id": dataset.rows["slate"][span][row, position],
         "user_id": dataset.sessions["user_id"][session],
     }
+    feedback = dataset.rows["feedback"][span][row, position]
     for channel, name in enumerate(dataset.manifest["feedback_names"]):
-        taken = name in _OWN_NAMES or name.startswith(("reward_", "feedback_"))
+        taken = name in _OWN_NAMES or name.startswith(("reward_", "item_reward_", "feedback_"))
         columns[f"feedback_{name}" if taken else name] = feedback[:, channel]
-    columns["reward"] = dataset.reward(span)[row]
-    for index, name in enumerate(dataset.manifest["reward_names"]):
-        columns[f"reward_{name}"] = dataset.rows["reward_vector"][span][row, index]
-    columns |= {name: dataset.rows[name][span][row] for name in _STEP_COLUMNS if name in dataset.rows}
+    for index, name in enumerate(dataset.manifest["source"].get("item_rewards", ())):
+        columns[f"item_reward_{name}"] = dataset.rows["item_reward"][span][row, position, index]
     if "prefix_log_prob" in dataset.rows:
         columns["prefix_log_prob"] = dataset.rows["prefix_log_prob"][span][row, position]
+    if "timestamp" in dataset.rows:
+        columns["timestamp"] = dataset.rows["timestamp"][span][row]
     return columns
+
+
+def _steps(dataset: LoggedDataset, span: slice) -> dict[str, np.ndarray]:
+    session = np.asarray(dataset.rows["session_id"][span])
+    columns = {
+        "session_id": session,
+        "step": dataset.rows["step"][span],
+        "user_id": dataset.sessions["user_id"][session],
+        "reward": dataset.reward(span),
+    }
+    for index, name in enumerate(dataset.manifest["reward_names"]):
+        columns[f"reward_{name}"] = dataset.rows["reward_vector"][span][:, index]
+    rest = {name: values[span] for name, values in dataset.rows.items() if name not in _TOLD}
+    return columns | {f"row_{name}" if name in columns else name: values for name, values in rest.items()}
 
 
 def _stood_at(dataset: LoggedDataset, span: slice, row: np.ndarray) -> np.ndarray:
@@ -105,10 +140,11 @@ def _stood_at(dataset: LoggedDataset, span: slice, row: np.ndarray) -> np.ndarra
     return np.zeros(len(row), np.int32) if known is None else known[span][row]
 
 
-def _sessions(dataset: LoggedDataset) -> dict[str, np.ndarray]:
-    columns = {name: values for name, values in dataset.sessions.items() if not name.endswith("offsets")}
-    sizes = {"num_steps": np.diff(dataset.offsets), "return": dataset.session_returns()}
-    return {"session_id": np.arange(dataset.num_sessions), **columns, **sizes}
+def _sessions(dataset: LoggedDataset, block: SessionBlock) -> dict[str, np.ndarray]:
+    span = block.sessions
+    columns = {name: values[span] for name, values in dataset.sessions.items() if not name.endswith("offsets")}
+    sizes = {"num_steps": block.lengths, "return": np.add.reduceat(dataset.reward(block.rows), block.first)}
+    return {"session_id": np.arange(span.start, span.stop), **columns, **sizes}
 
 
 def _table(columns: dict[str, np.ndarray]) -> pa.Table:

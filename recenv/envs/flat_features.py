@@ -26,6 +26,7 @@ class FlatFeatures:
         history: "pooled" or "embedded"; see `FlatObservation`.
 
     Attributes:
+        history: "pooled" or "embedded".
         space: of one session's features.
         layout: where each part lies, in order: (first, end) by name.
 
@@ -48,6 +49,7 @@ class FlatFeatures:
         if history not in ("pooled", "embedded"):
             raise unknown_name("history", history, ("pooled", "embedded"))
         self._embeddings = np.ascontiguousarray(embeddings, np.float32)
+        self.history = history
         self._pooled = history == "pooled"
         boxes = {
             name: space

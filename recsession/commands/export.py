@@ -11,6 +11,7 @@ import tyro
 from tqdm import tqdm
 
 from offline_data.describe.dataset_card import CARD_MARK, write_card
+from offline_data.interop.log_spaces import flat_features
 from offline_data.interop.minari import export_minari, minari_folder
 from offline_data.interop.parquet import export_parquet
 from offline_data.store.dataset import LoggedDataset
@@ -30,14 +31,19 @@ class Export:
     """The source, a folder that `recsession collect` or `recsession import` wrote; with onnx: a policy file of
     `recsession train`."""
     to: Literal["minari", "parquet", "card", "onnx"]
-    """Minari (one episode a session), parquet (one row a shown item), card (what it is, in one Markdown file), or onnx
-    (a policy's most probable slates)."""
+    """Minari (one episode a session), parquet (tables of shown items, of steps with their rewards, of sessions and of
+    items), card (what it is, in one Markdown file), or onnx (a policy's most probable slates)."""
     out: Path | None = None
     """With parquet: the new folder; with minari: the folder of Minari's datasets, its own by default; with card: the
     file, README.md in the dataset's own folder by default; with onnx: the file, the policy's with the ending .onnx by
     default."""
     id: str | None = None
     """With minari: the id, (namespace/)name-v(version), such as recsession/my-log-v0."""
+    flat: bool = False
+    """With minari: one array of numbers an observation, as d3rlpy takes them, and Discrete actions where a slate is one
+    item. It holds, in this order and as far as the log has them, calendar, clock, context and profile, then the mean
+    embedding and the mean feedback of the consumed items, and the share of the history that they fill: what
+    recenv.FlatObservation gives online. Item ids (candidates, available) are left out."""
 
     @property
     def files(self) -> tuple[str, ...]:
@@ -49,6 +55,7 @@ class Export:
         require(
             self.to == "minari" or self.id is None, f"--id {self.id} is of Minari; leave it out with --to {self.to}"
         )
+        require(self.to == "minari" or not self.flat, f"--flat is of Minari; leave it out with --to {self.to}")
         if self.to == "onnx":
             self._write_model()
             return
@@ -74,7 +81,8 @@ class Export:
             log = LoggedDataset.open(self.source, verify=True)
             with tqdm(total=log.num_rows, unit="step", unit_scale=True, delay=0.1) as bar:
                 folder = export_parquet(log, self.out, progress=bar.update)
-        say(f"{folder}: interactions.parquet (one row a shown item), sessions.parquet, items.parquet")
+        say(f"{folder}: interactions.parquet (one row a shown item), steps.parquet (one row a step, with its reward)")
+        say("beside them sessions.parquet and items.parquet; join by session_id and step, or item_id")
         say(f'open it with `pandas.read_parquet("{folder / "interactions.parquet"}")`')
 
     def _write_minari(self) -> None:
@@ -83,8 +91,12 @@ class Export:
         with claimed_folder(minari_folder(self.id, self.out)):
             log = LoggedDataset.open(self.source, verify=True)
             with tqdm(total=log.num_sessions, unit="session", unit_scale=True, delay=0.1) as bar:
-                folder = export_minari(log, self.id, self.out, progress=bar.update)
+                flat = "pooled" if self.flat else None
+                folder = export_minari(log, self.id, self.out, flat=flat, progress=bar.update)
         say(f"{folder}: {log.num_sessions:,} episodes, {log.num_rows:,} steps")
+        if self.flat:
+            parts = flat_features(log).layout.items()
+            say(f"observations: {', '.join(f'{name} [{first}:{end}]' for name, (first, end) in parts)}")
         where = "" if self.out is None else f" with MINARI_DATASETS_PATH={shlex.quote(str(self.out))}"
         say(f'open it with `minari.load_dataset("{self.id}")`{where}')
 

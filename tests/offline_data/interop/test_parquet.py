@@ -7,11 +7,13 @@ import json
 
 import numpy as np
 import pytest
+from pyarrow import parquet
 
 from offline_data.collection.collection import LogRequest, collect
 from offline_data.interop import parquet as exporter
 from offline_data.interop.column_map import ColumnMap, import_table
 from offline_data.interop.parquet import export_parquet
+from offline_data.store import session_blocks
 from recenv.errors import InvalidInput
 
 WAY_BACK = {
@@ -38,8 +40,6 @@ def folder(log, tmp_path_factory):
 
 
 def read(folder, name):
-    from pyarrow import parquet
-
     return parquet.read_table(folder / f"{name}.parquet")
 
 
@@ -55,15 +55,31 @@ def test_a_row_is_a_shown_item(log, folder):
         "user_id": log.sessions["user_id"][log.rows["session_id"]][row],
         "click": log.rows["feedback"][row, position, 0],
         "like": log.rows["feedback"][row, position, 2],
-        "reward": log.reward()[row],
-        "reward_watch_minutes": log.rows["reward_vector"][row, log.manifest["reward_names"].index("watch_minutes")],
-        "behavior_log_prob": log.rows["behavior_log_prob"][row],
         "prefix_log_prob": log.rows["prefix_log_prob"][row, position],
-        "terminated": log.rows["terminated"][row],
     }.items():
         np.testing.assert_array_equal(table[name].to_numpy(), wanted, err_msg=name)
+    # What is of a step is not repeated on its items.
+    assert not {"reward", "terminated", "truncated", "behavior_log_prob"} & set(table.column_names)
     manifest = json.loads(table.schema.metadata[b"recsession"])
     assert manifest["config"] == log.manifest["config"]
+
+
+def test_a_step_is_told_once(log, folder):
+    table = read(folder, "steps")
+    assert len(table) == log.num_rows
+    for name, wanted in {
+        "session_id": log.rows["session_id"],
+        "step": log.rows["step"],
+        "user_id": log.sessions["user_id"][log.rows["session_id"]],
+        "reward": log.reward(),
+        "reward_watch_minutes": log.rows["reward_vector"][:, log.manifest["reward_names"].index("watch_minutes")],
+        "behavior_log_prob": log.rows["behavior_log_prob"],
+        "terminated": log.rows["terminated"],
+        "truncated": log.rows["truncated"],
+    }.items():
+        np.testing.assert_array_equal(table[name].to_numpy(), wanted, err_msg=name)
+    assert table["reward"].to_numpy().sum() == pytest.approx(log.session_returns().sum())
+    assert json.loads(table.schema.metadata[b"recsession"])["config"] == log.manifest["config"]
 
 
 def test_sessions_and_items_join(log, folder):
@@ -77,17 +93,21 @@ def test_sessions_and_items_join(log, folder):
 
 def test_files_do_not_depend_on_the_batches(log, folder, tmp_path, monkeypatch):
     monkeypatch.setattr(exporter, "SHOWN_AT_ONCE", 7)
+    monkeypatch.setattr(session_blocks, "ROWS_AT_ONCE", 40)
     seen: list[int] = []
     small = export_parquet(log, tmp_path / "out", progress=seen.append)
     assert sum(seen) == log.num_rows
     assert len(seen) > 10
-    assert read(small, "interactions").equals(read(folder, "interactions"))
+    for name in ("interactions", "steps", "sessions"):
+        assert read(small, name).equals(read(folder, name))
 
 
 def test_round_trip_through_the_column_map(log, folder, tmp_path):
     assert log.rows["shown"].all(), "an item that was not shown is not in the file"
+    joined = read(folder, "interactions").join(read(folder, "steps").drop_columns("user_id"), ["session_id", "step"])
+    parquet.write_table(joined, tmp_path / "joined.parquet")
     back = import_table(
-        folder / "interactions.parquet", tmp_path / "back", ColumnMap.of(WAY_BACK), items=folder / "items.parquet"
+        tmp_path / "joined.parquet", tmp_path / "back", ColumnMap.of(WAY_BACK), items=folder / "items.parquet"
     )
     for name in ("slate", "shown", "feedback", "step", "terminated", "truncated", "session_id", "consumed"):
         np.testing.assert_array_equal(back.rows[name], log.rows[name], err_msg=name)
@@ -105,10 +125,9 @@ def test_round_trip_through_the_column_map(log, folder, tmp_path):
 def test_proto_actions_are_lists(small_request, tmp_path):
     request = LogRequest(**{**vars(small_request), "action_kind": "proto"})
     log = collect(tmp_path / "log", request)
-    table = read(export_parquet(log, tmp_path / "out"), "interactions")
-    row, _ = np.nonzero(log.rows["shown"])
-    np.testing.assert_array_equal(np.stack(table["proto"].to_numpy()), log.rows["proto"][row])
-    assert "prefix_log_prob" not in table.column_names
+    out = export_parquet(log, tmp_path / "out")
+    np.testing.assert_array_equal(np.stack(read(out, "steps")["proto"].to_numpy()), log.rows["proto"])
+    assert not {"proto", "prefix_log_prob"} & set(read(out, "interactions").column_names)
 
 
 def test_missing_propensities_are_empty(tmp_path):
@@ -116,8 +135,7 @@ def test_missing_propensities_are_empty(tmp_path):
     table_file.write_text("u,i,c\n1,2,1\n1,3,0\n")
     columns = ColumnMap.of({"user_id": "u", "item_id": "i", "feedback.click": "c"})
     log = import_table(table_file, tmp_path / "log", columns)
-    table = read(export_parquet(log, tmp_path / "out"), "interactions")
-    assert table["behavior_log_prob"].null_count == 2
+    assert read(export_parquet(log, tmp_path / "out"), "steps")["behavior_log_prob"].null_count == 2
     assert read(tmp_path / "out", "items")["source_id"].to_pylist() == [2, 3]
     assert read(tmp_path / "out", "sessions")["source_user_id"].to_pylist() == [1]
 
@@ -130,8 +148,9 @@ def test_names_of_others_do_not_hide_ours(tmp_path):
     columns = ColumnMap.of({"user_id": "u", "item_id": "i", "reward.x": "r", **channels})
     log = import_table(table_file, tmp_path / "log", columns, items=items)
     table = read(export_parquet(log, tmp_path / "out"), "interactions")
-    assert table["behavior_log_prob"].null_count == 2
-    assert table["reward_x"].to_pylist() == [7, 8]
+    steps = read(tmp_path / "out", "steps")
+    assert steps["behavior_log_prob"].null_count == 2
+    assert steps["reward_x"].to_pylist() == [7, 8]
     for name in ("click", "feedback_behavior_log_prob", "feedback_prefix_log_prob", "feedback_reward_x"):
         assert table[name].to_pylist() == [1, 0]
     assert read(tmp_path / "out", "items")["item_id"].to_pylist() == [0, 1]
@@ -150,14 +169,35 @@ def test_refuses_what_is_there_and_leaves_nothing_half_written(log, folder, tmp_
     assert not list(tmp_path.iterdir())
 
 
+TOTALS = {
+    "pandas": lambda pandas, file, column: pandas.read_parquet(file)[column].sum(),
+    "polars": lambda polars, file, column: polars.read_parquet(file)[column].sum(),
+    "duckdb": lambda duckdb, file, column: duckdb.sql(f"select sum({column}) from '{file}'").fetchall()[0][0],
+}
+
+
 @pytest.mark.clients
-@pytest.mark.parametrize("library", ["pandas", "polars", "duckdb"])
-def test_readers_of_others(log, folder, library):
+@pytest.mark.parametrize("library", TOTALS)
+def test_sums_of_others_are_the_logs(log, folder, library):
     module = importlib.import_module(library)
-    file = str(folder / "interactions.parquet")
-    count = (
-        module.sql(f"select count(*) from '{file}'").fetchall()[0][0]
-        if library == "duckdb"
-        else len(module.read_parquet(file))
-    )
-    assert count == log.rows["shown"].sum()
+    for file, column, wanted in (
+        ("steps", "reward", log.reward().sum()),
+        ("steps", "cast(terminated as int)" if library == "duckdb" else "terminated", log.rows["terminated"].sum()),
+        ("sessions", "num_steps", log.num_rows),
+        ("interactions", "click", log.rows["feedback"][..., 0][log.rows["shown"]].sum()),
+    ):
+        assert TOTALS[library](module, str(folder / f"{file}.parquet"), column) == pytest.approx(wanted)
+
+
+def test_rewards_of_items_stay_with_their_items(tmp_path):
+    table = tmp_path / "log.csv"
+    table.write_text("u,s,i,c,eur\n1,1,a,0,0\n1,1,b,1,19.99\n1,2,a,1,5\n1,2,c,0,1\n")
+    columns = {"user_id": "u", "step": "s", "item_id": "i", "feedback.click": "c", "item_reward.revenue": "eur"}
+    log = import_table(table, tmp_path / "log", ColumnMap.of(columns))
+    out = export_parquet(log, tmp_path / "out")
+    interactions = read(out, "interactions").to_pydict()
+    assert np.float32(interactions["item_reward_revenue"]).tolist() == np.float32([0, 19.99, 5, 1]).tolist()
+    assert sum(interactions["item_reward_revenue"]) == pytest.approx(25.99)
+    steps = read(out, "steps").to_pydict()
+    assert sum(steps["reward_revenue"]) == pytest.approx(25.99)
+    assert sum(steps["reward"]) == pytest.approx(log.reward().sum())

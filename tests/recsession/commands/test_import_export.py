@@ -129,8 +129,9 @@ def test_export_to_parquet_and_back(run):
     code, out, _ = run("export", "log", "--to", "parquet", "--out", "files")
     assert code == 0
     assert 'pandas.read_parquet("files/interactions.parquet")' in out
+    assert "steps.parquet (one row a step, with its reward)" in out
     roles = ["user_id=user_id", "item_id=item_id", "session_id=session_id", "step=step", "position=position"]
-    roles += ["prefix_log_prob=prefix_log_prob", "feedback.click=click", "reward=reward"]
+    roles += ["prefix_log_prob=prefix_log_prob", "feedback.click=click"]
     words = ["import", "table", "--path", "files/interactions.parquet", "--out", "back", "--map", *roles]
     assert run(*words)[0] == 0
     np.testing.assert_array_equal(
@@ -157,6 +158,7 @@ def test_export_to_minari_and_back(run, monkeypatch):
         (["--to", "minari"], "--to minari has no --id"),
         (["--to", "parquet"], "--to parquet has no --out"),
         (["--to", "parquet", "--out", "x", "--id", "a-v0"], "--id a-v0 is of Minari"),
+        (["--to", "parquet", "--out", "x", "--flat"], "--flat is of Minari"),
         (["--to", "minari", "--id", "a", "--out", "x"], "Minari dataset id 'a' is not"),
     ],
 )
