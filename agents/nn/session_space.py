@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 import numpy as np
 import torch
 from tensordict import TensorDict
 
+from agents.nn.space_checks import require_like, require_readable
 from offline_data.store.dataset import LoggedDataset
-from recenv.errors import InvalidInput, require, require_range
-from recenv.families import USER_MODELS
+from recenv.errors import InvalidInput, require
 from recenv.session_config import SessionConfig
 from recenv.world import World, make_world
 
@@ -53,53 +53,10 @@ class SessionSpace:
     """Whether slates of the log have empty positions: what a step is worth depends on how many items it shows."""
     session: SessionConfig | None = None
     """The simulated world's config; None for a log that was read in."""
-
-    def require_whole(self) -> None:
-        """Refuse sizes and items that no log and no world has, as a stranger's file may say them.
-
-        Raises:
-            InvalidInput: naming what cannot be, or is not that of the space's own world.
-        """
-        require_range("history_length", self.history_length, 1, 4096, integer=True)
-        require_range("num_channels", self.num_channels, 0, 1023, integer=True)
-        require_range("slate_size", self.slate_size, 1, 1024, integer=True)
-        require_range("max_steps", self.max_steps, 1, 2**31 - 1, integer=True)
-        require(
-            isinstance(self.has_profile, bool) and isinstance(self.has_calendar, bool),
-            f"has_profile={self.has_profile!r}, has_calendar={self.has_calendar!r}: pass True or False for each",
-        )
-        require(
-            self.offer in (None, "candidates", "available"),
-            f"offer={self.offer!r} is no entry of an observation; pass None, 'candidates' or 'available'",
-        )
-        for name, values, axes in (("embeddings", self.embeddings, 2), ("popularity", self.popularity, 1)):
-            require(
-                values.ndim == axes
-                and min(values.shape) > 0
-                and values.dtype == np.float32
-                and len(values) == len(self.embeddings),
-                f"{name} of the items is {values.dtype} of shape {values.shape}; pass one row of numbers an item",
-            )
-            require(bool(np.isfinite(values).all()), f"{name} of the items holds a number that is not finite; mend it")
-        require(bool((self.popularity >= 0.0).all()), "popularity of the items holds a number below 0; mend it")
-        if self.session is not None:
-            self._require_session(self.session)
-
-    def _require_session(self, config: SessionConfig) -> None:
-        """Refuse sizes that are not those of the space's own world."""
-        catalog, limited = config.catalog, "available" if config.freshness is not None else None
-        said = {
-            "num_items": (self.num_items, catalog.num_items),
-            "embedding_dim": (self.embedding_dim, catalog.embedding_dim),
-            "history_length": (self.history_length, config.history_length),
-            "slate_size": (self.slate_size, config.slate_size),
-            "max_steps": (self.max_steps, config.max_steps),
-            "num_channels": (self.num_channels, len(USER_MODELS.part_of(config.user_model).feedback_names) - 1),
-            "offer": (self.offer, "candidates" if config.num_candidates is not None else limited),
-            "has_profile": (self.has_profile, True),
-        }
-        for name, (own, worlds) in said.items():
-            require(own == worlds, f"{name}={own!r} is not that of the space's own world, {worlds!r}; pass its own")
+    feedback_names: tuple[str, ...] | None = None
+    """[F] the click's name and those of the channels, in order; None in a policy that an older version wrote."""
+    item_ids: np.ndarray | None = None
+    """[N] int64 or text, what the source calls the items: their SKUs; None where it has no names of its own."""
 
     @staticmethod
     def of_world(world: World) -> SessionSpace:
@@ -116,6 +73,8 @@ class SessionSpace:
             has_calendar=world.pieces.has_calendar,
             offer="candidates" if config.num_candidates is not None else limited,
             session=config,
+            feedback_names=tuple(world.user_model.feedback_names),
+            item_ids=world.catalog.source_id,
         )
 
     @staticmethod
@@ -153,6 +112,8 @@ class SessionSpace:
             max_steps=dataset.max_steps,
             has_profile="profile" in dataset.sessions,
             varied=varied,
+            feedback_names=tuple(dataset.manifest["feedback_names"]),
+            item_ids=_ids(dataset.catalog.get("source_id")),
         )
 
     def world(self) -> World:
@@ -202,70 +163,15 @@ class SessionSpace:
                 that is not finite or a clock outside [0, 1]; or where the step shows a part of the items and the space
                 has no `offer`.
         """
-        self._check(observation)
+        require_readable(self, observation)
         count = len(observation[self.observed[0]])
         tensors = {name: torch.from_numpy(np.ascontiguousarray(observation[name])) for name in self.observed}
         return TensorDict({"observation": TensorDict(tensors, [count])}, [count]).to(device)
 
-    def _check(self, observation: Mapping[str, np.ndarray]) -> None:
-        """Refuse observations that a policy of this space would misread; see `batch`."""
-        for name in self.observed:
-            if name not in observation:
-                raise InvalidInput(
-                    f"the observation has no {name!r}; the policy reads {', '.join(self.observed)}: pass what its own "
-                    "environment gives"
-                )
-        limits = {"candidates", "available"} & set(observation)
-        require(
-            self.offer is not None or not limits,
-            f"the observation has {' and '.join(sorted(limits))}: the step shows a part of the items, and the policy "
-            "was made where it shows any; train one in this world",
-        )
-        count = len(np.atleast_1d(observation[self.observed[0]]))
-        shapes = self._shapes()
-        shapes["history_feedback"] = (*np.shape(observation["history_items"])[1:2], self.num_channels)
-        for name in self.observed:
-            values = np.asarray(observation[name])
-            expected = (count, *shapes[name])
-            fits = values.ndim == len(expected)
-            fits = fits and all(b in (None, a) for a, b in zip(values.shape, expected, strict=True))
-            require(
-                fits,
-                f"observation {name!r} has shape {values.shape}; the policy reads "
-                f"({', '.join('any' if size is None else str(size) for size in expected)})",
-            )
-            if name in ("history_items", "candidates"):
-                require(
-                    values.dtype.kind in "iu"
-                    and bool((values.max(initial=-1) < self.num_items) & (values.min(initial=-1) >= -1)),
-                    f"observation {name!r} has dtype {values.dtype} and holds {_range(values)}; item ids are integers "
-                    f"in [0, {self.num_items - 1}], and -1 is none",
-                )
-            elif name == "clock":
-                require(
-                    bool(((values >= 0.0) & (values <= 1.0)).all()),
-                    f"observation 'clock' holds {_range(values)}; it is steps and consumed items, both divided by the "
-                    f"policy's max_steps={self.max_steps}, and at most 1",
-                )
-            else:
-                require(
-                    bool(np.isfinite(values).all()),
-                    f"observation {name!r} holds a number that is not finite; pass what the environment gives",
-                )
-
-    def _shapes(self) -> dict[str, tuple[int | None, ...]]:
-        return {
-            "profile": (self.embedding_dim,),
-            "history_items": (None,),
-            "history_feedback": (None, self.num_channels),
-            "clock": (2,),
-            "calendar": (2,),
-            "candidates": (None,),
-            "available": (self.num_items,),
-        }
-
     def require_like(self, other: SessionSpace, own: str, others: str, *, slate_size: bool = False) -> None:
         """Refuse another space whose observations or items a policy made for this one would misread.
+
+        Items are compared by what their source calls them, and by their embeddings.
 
         Args:
             other: the space that the policy meets.
@@ -276,37 +182,9 @@ class SessionSpace:
         Raises:
             InvalidInput: naming what differs and what would fit.
         """
-        mine, found = self._facts(), other._facts()
-        if slate_size:
-            mine["slate_size"], found["slate_size"] = self.slate_size, other.slate_size
-        for name, value in mine.items():
-            # The one fact that an option alone mends: of a read-in log, or of a world.
-            option = "import the log with --max-steps " if other.session is None else "set max_steps="
-            remedy = f"{option}{value}" if name == "max_steps" else "use a log and a world of the policy's own"
-            require(
-                value == found[name],
-                f"{own} was made for {name}={value!r}, and {others} has {found[name]!r}; {remedy}, or train a policy "
-                "on these",
-            )
-        require(
-            np.array_equal(self.embeddings, other.embeddings),
-            f"{own} was made for other items than those of {others}; train a policy on these",
-        )
-
-    def _facts(self) -> dict[str, Any]:
-        model = "none, an imported log"
-        if self.session is not None:
-            model = USER_MODELS.name_of(type(self.session.user_model))
-        return {
-            "user_model": model,
-            "history_length": self.history_length,
-            "max_steps": self.max_steps,
-            "num_channels": self.num_channels,
-            "observed": self.observed,
-            "num_items": self.num_items,
-            "embedding_dim": self.embedding_dim,
-        }
+        require_like(self, other, own, others, slate_size=slate_size)
 
 
-def _range(values: np.ndarray) -> str:
-    return f"{values.min()} to {values.max()}" if values.size else "nothing"
+def _ids(source_id: np.ndarray | None) -> np.ndarray | None:
+    """Return a log's ids of its items as a policy keeps them, whole numbers as int64."""
+    return None if source_id is None else np.asarray(source_id, np.int64 if source_id.dtype.kind in "iu" else None)

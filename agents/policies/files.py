@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterable
 from dataclasses import fields
 from pathlib import Path
@@ -15,6 +16,7 @@ from torch.overrides import TorchFunctionMode
 
 from agents.families import POLICIES
 from agents.nn.session_space import SessionSpace
+from agents.nn.space_checks import require_whole
 from agents.nn.tensor_files import load_tensors, save_tensors
 from agents.policies.base import Policy, make_policy
 from offline_data.store.folder_claim import as_json
@@ -31,6 +33,7 @@ FORMAT_VERSION: Final = 2
 _KIND: Final = "policy"
 _REMEDY: Final = "train one with `recsession train`"
 _SEEN: Final = ("embeddings", "popularity")
+_IDS: Final = "source_id"
 _PARTS: Final = {"header", "weights", "items"}
 _LEARNED_FROM: Final = "learned_from"
 _MAKERS: Final = {"empty", "zeros", "ones", "full", "rand", "randn", "arange", "eye", "tensor"}
@@ -54,11 +57,11 @@ def save_policy(path: Path, policy: Policy) -> None:
     )
     space, session = policy.space, policy.space.session
     facts = {field.name: getattr(space, field.name) for field in fields(space)}
-    items = {name: facts.pop(name) for name in _SEEN}
+    items = {name: facts.pop(name) for name in _SEEN} | {_IDS: facts.pop("item_ids")}
     facts["session"] = None if session is None else session.to_dict(paths=False)
     if session is not None and session.items is not None:
         items = session.items.arrays()
-    items = {name: _as_tensor(values) for name, values in items.items()}
+    items = {name: _as_tensor(values) for name, values in items.items() if values is not None}
     header = {"format": FORMAT_VERSION, "policy": to_plain(policy.config, POLICIES), "space": facts}
     content = {"header": json.dumps(header), "weights": policy.state_dict(), "items": items}
     if policy.learned_from is not None:
@@ -92,7 +95,9 @@ def load_policy(path: str | Path, device: str = "cpu", *, allow_imports: Iterabl
             f"its format is {header['format']!r}, not {FORMAT_VERSION}; {_REMEDY}",
         )
         items = {name: _as_column(name, values) for name, values in content["items"].items()}
-        facts = header["space"] | {name: items[name] for name in _SEEN}
+        facts = header["space"] | {name: items[name] for name in _SEEN} | {"item_ids": items.get(_IDS)}
+        names = facts.get("feedback_names")
+        facts["feedback_names"] = None if names is None else tuple(names)
         plain, weights = header["policy"], content["weights"]
         dtype = _check_weights(weights)
         room = 4 * sum(values.numel() for values in (*weights.values(), *content["items"].values()))
@@ -102,13 +107,13 @@ def load_policy(path: str | Path, device: str = "cpu", *, allow_imports: Iterabl
                 own = Catalog(**items) if "items" in facts["session"] else None
                 facts["session"] = SessionConfig.from_dict(facts["session"], items=own)
             require(
-                own is not None or items.keys() == set(_SEEN),
+                own is not None or items.keys() - {_IDS} == set(_SEEN),
                 "it holds items of somebody's own, and says nothing of it",
             )
             told = as_json(to_plain(from_plain(POLICIES, plain), POLICIES))
             require(told == plain, f"its config lacks or adds something to that of a {told['name']} policy")
             space = SessionSpace(**facts)
-            space.require_whole()
+            require_whole(space)
             policy = make_policy(space, from_plain(POLICIES, plain | changes))
         policy.to(dtype)
         _take_weights(policy, weights)
@@ -123,16 +128,20 @@ def load_policy(path: str | Path, device: str = "cpu", *, allow_imports: Iterabl
 
 
 def _as_tensor(values: np.ndarray) -> Tensor:
-    """Return a column of items as a tensor; of texts the code points, [N, characters] int32."""
-    return torch.from_numpy(
-        np.array(values.view(np.int32).reshape(len(values), -1) if values.dtype.kind == "U" else values)
-    )
+    """Return a column of items as a tensor; of texts the code points, [N, characters] int32, or uint8 if these do."""
+    if values.dtype.kind == "U":
+        values = values.view(np.int32).reshape(len(values), -1)
+        values = values.astype(np.uint8) if values.max() <= 255 else values
+    return torch.from_numpy(np.array(values))
 
 
 def _as_column(name: str, values: Tensor) -> np.ndarray:
     """Return what `_as_tensor` was given."""
     array = values.numpy()
-    return array.view(f"<U{array.shape[1]}").reshape(-1) if name in TEXTS and array.ndim == 2 else array
+    if name not in TEXTS or array.ndim != 2:
+        return array
+    require(bool((array >= 0).all() and (array <= sys.maxunicode).all()), f"its {name} hold what is no character")
+    return array.astype(np.int32).view(f"<U{array.shape[1]}").reshape(-1)
 
 
 def _sketch_tensors(sketch: SessionSketch) -> dict[str, Any]:
