@@ -46,5 +46,7 @@ from .ope.sessions import LoggedSessions as LoggedSessions
 from .ope.sessions import SessionStatistics as SessionStatistics
 from .ranking.item_ranking import ItemRankingPolicy as ItemRankingPolicy
 from .ranking.ranking import RankingPolicy as RankingPolicy
+from .store.context import ContextColumn as ContextColumn
+from .store.context import encode_context as encode_context
 from .store.dataset import LoggedDataset as LoggedDataset
 from .store.session_sketch import SessionSketch as SessionSketch

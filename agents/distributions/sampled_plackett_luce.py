@@ -52,7 +52,7 @@ def observation_key(observation: dict[str, Tensor], history_length: int) -> Tens
     items = observation["history_items"][:, -history_length:].flip(1).long() + 1
     feedback = observation["history_feedback"][:, -history_length:].flip(1).float()
     parts = [items, torch.where(items.unsqueeze(-1) > 0, feedback, 0.0).flatten(1)]
-    parts += [observation[name].float() for name in ("profile", "clock", "calendar") if name in observation]
+    parts += [observation[name].float() for name in ("profile", "clock", "calendar", "context") if name in observation]
     key = torch.zeros_like(items[:, 0])
     for part in parts:
         numbers = (part / _ROUNDED_TO).round().long() if part.is_floating_point() else part

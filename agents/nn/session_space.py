@@ -11,6 +11,7 @@ import torch
 from tensordict import TensorDict
 
 from agents.nn.space_checks import require_like, require_readable
+from offline_data.store.context import ContextColumn
 from offline_data.store.dataset import LoggedDataset
 from recenv.errors import InvalidInput, require
 from recenv.session_config import SessionConfig
@@ -47,6 +48,8 @@ class SessionSpace:
     """Whether an observation has `profile`; imported logs have none."""
     has_calendar: bool = False
     """Whether it has `calendar`."""
+    context: tuple[ContextColumn, ...] = ()
+    """What source columns its `context` is made of, and how a raw value is encoded; empty where there is none."""
     offer: Literal["candidates", "available"] | None = None
     """Which entry of the observation says what the step may show; None where that is every item."""
     varied: bool = False
@@ -111,6 +114,7 @@ class SessionSpace:
             slate_size=dataset.slate_size,
             max_steps=dataset.max_steps,
             has_profile="profile" in dataset.sessions,
+            context=dataset.context,
             varied=varied,
             feedback_names=tuple(dataset.manifest["feedback_names"]),
             item_ids=_ids(dataset.catalog.get("source_id")),
@@ -149,7 +153,8 @@ class SessionSpace:
         profile = ("profile",) if self.has_profile else ()
         calendar = ("calendar",) if self.has_calendar else ()
         offer = (self.offer,) if self.offer else ()
-        return (*profile, "history_items", "history_feedback", "clock", *calendar, *offer)
+        context = ("context",) if self.context else ()
+        return (*profile, "history_items", "history_feedback", "clock", *calendar, *context, *offer)
 
     def batch(self, observation: Mapping[str, np.ndarray], device: str | torch.device = "cpu") -> TensorDict:
         """Return observations as the batch that a policy reads: a TensorDict [B] with the key `observation`.

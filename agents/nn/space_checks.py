@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from offline_data.store.context import context_width
 from recenv.errors import InvalidInput, require, require_range
 from recenv.families import USER_MODELS
 from recenv.items.item_columns import texts
@@ -77,6 +78,7 @@ def _require_session(space: SessionSpace, config: SessionConfig) -> None:
         "feedback_names": (space.feedback_names or feedback_names, feedback_names),
         "offer": (space.offer, "candidates" if config.num_candidates is not None else limited),
         "has_profile": (space.has_profile, True),
+        "context": (space.context, ()),
     }
     for name, (own, worlds) in said.items():
         require(own == worlds, f"{name}={own!r} is not that of the space's own world, {worlds!r}; pass its own")
@@ -104,6 +106,11 @@ def require_like(space: SessionSpace, other: SessionSpace, own: str, others: str
             "on these",
         )
     require(
+        space.context == other.context,
+        f"{own} was made for a context encoded otherwise than that of {others} ({_difference(space, other)}); import "
+        "the log with --context-of the log that the policy learned from, or train a policy on these",
+    )
+    require(
         np.array_equal(space.embeddings, other.embeddings),
         f"{own} was made for other items than those of {others}; train a policy on these"
         if space.item_ids is None or other.item_ids is None
@@ -125,6 +132,13 @@ def _facts(space: SessionSpace) -> dict[str, Any]:
         "num_items": space.num_items,
         "embedding_dim": space.embedding_dim,
     }
+
+
+def _difference(one: SessionSpace, other: SessionSpace) -> str:
+    for mine, theirs in zip(one.context, other.context, strict=False):
+        if mine != theirs:
+            return f"{mine!r:.150} and {theirs!r:.150}"
+    return f"{len(one.context)} columns and {len(other.context)}"
 
 
 def _require_same_ids(space: SessionSpace, other: SessionSpace, own: str, others: str) -> None:
@@ -230,6 +244,7 @@ def _shapes(space: SessionSpace) -> dict[str, tuple[int | None, ...]]:
         "history_feedback": (None, space.num_channels),
         "clock": (2,),
         "calendar": (2,),
+        "context": (context_width(space.context),),
         "candidates": (None,),
         "available": (space.num_items,),
     }

@@ -19,6 +19,7 @@ from agents.nn.session_space import SessionSpace
 from agents.nn.space_checks import require_whole
 from agents.nn.tensor_files import load_tensors, save_tensors
 from agents.policies.base import Policy, make_policy
+from offline_data.store.context import context_columns
 from offline_data.store.folder_claim import as_json
 from offline_data.store.session_sketch import SessionSketch
 from recenv.errors import InvalidInput, require
@@ -58,6 +59,7 @@ def save_policy(path: Path, policy: Policy) -> None:
     space, session = policy.space, policy.space.session
     facts = {field.name: getattr(space, field.name) for field in fields(space)}
     items = {name: facts.pop(name) for name in _SEEN} | {_IDS: facts.pop("item_ids")}
+    facts["context"] = [to_plain(column) for column in space.context]
     facts["session"] = None if session is None else session.to_dict(paths=False)
     if session is not None and session.items is not None:
         items = session.items.arrays()
@@ -112,7 +114,7 @@ def load_policy(path: str | Path, device: str = "cpu", *, allow_imports: Iterabl
             )
             told = as_json(to_plain(from_plain(POLICIES, plain), POLICIES))
             require(told == plain, f"its config lacks or adds something to that of a {told['name']} policy")
-            space = SessionSpace(**facts)
+            space = SessionSpace(**facts | {"context": context_columns(facts.get("context", []))})
             require_whole(space)
             policy = make_policy(space, from_plain(POLICIES, plain | changes))
         policy.to(dtype)

@@ -17,6 +17,7 @@ from torch._dynamo.exc import UserError
 from agents.nn.rows import take_rows
 from agents.policies.base import Policy
 from agents.policies.gaussian import GaussianPolicy
+from offline_data.store.context import context_width
 from recenv.extras import require_extra
 from recenv.files.atomic_files import replacing
 
@@ -136,6 +137,7 @@ def _example(policy: Policy, count: int) -> Iterator[Tensor]:
         "history_feedback": ((space.history_length, space.num_channels), torch.float32),
         "clock": ((2,), torch.float32),
         "calendar": ((2,), torch.float32),
+        "context": ((context_width(space.context),), torch.float32),
         "candidates": ((num_candidates,), torch.int32),
         "available": ((space.num_items,), torch.int8),
     }

@@ -15,6 +15,7 @@ from torch.nn import functional
 
 from agents import ENCODERS, NetworkConfig, SessionEncoder, SessionSpace, make_encoder
 from agents.testing.policy_cases import compiling
+from offline_data.store.context import ContextColumn
 from offline_data.testing.histories import PaddedHistories, padded_histories
 from recenv.engine.session_batch import SessionBatch
 from recenv.session_config import SessionConfig
@@ -26,6 +27,8 @@ check_encoder: Final = Contract("check_encoder", ENCODERS)
 """The contract of encoders."""
 
 LENGTH, DIM, CHANNELS, ITEMS = 5, 4, 3, 7
+CONTEXT: Final = (ContextColumn("age", "number"), ContextColumn("city", "category", values=("Berlin",)))
+"""Of three coordinates."""
 # Measured over 200 seeds of weights: |difference| / (1 + |value|) was at most 0.0173 (transformer), else 0.0037.
 BF16: Final = 0.02
 
@@ -40,7 +43,15 @@ def space(**changes: Any) -> SessionSpace:
     return replace(SessionSpace(embeddings, np.full(ITEMS, 1 / ITEMS, np.float32), LENGTH, CHANNELS, 2, 9), **changes)
 
 
-def observe(events: int, *, count: int = 4, seed: int = 1, profile: bool = True, calendar: bool = False) -> dict:
+def observe(
+    events: int,
+    *,
+    count: int = 4,
+    seed: int = 1,
+    profile: bool = True,
+    calendar: bool = False,
+    context: bool = False,
+) -> dict:
     """Return random observations of `count` sessions with `events` consumed items each."""
     generator = torch.Generator().manual_seed(seed)
     observation = {
@@ -51,8 +62,10 @@ def observe(events: int, *, count: int = 4, seed: int = 1, profile: bool = True,
     extra = {
         "profile": torch.randn(count, DIM, generator=generator),
         "calendar": torch.rand(count, 2, generator=generator),
+        "context": torch.randn(count, 3, generator=generator),
     }
-    return observation | {key: extra[key] for key, wanted in (("profile", profile), ("calendar", calendar)) if wanted}
+    wanted = {"profile": profile, "calendar": calendar, "context": context}
+    return observation | {key: values for key, values in extra.items() if wanted[key]}
 
 
 def pad(observation: dict[str, Tensor], padding: int, garbage: float) -> dict[str, Tensor]:
@@ -131,6 +144,19 @@ def sessions_of_a_world_are_read(part: Any, options: dict[str, Any]) -> None:
         seen.append(real.sum(1))
         sessions.step(rng.integers(own.num_items, size=(12, own.slate_size)))
     assert len(seen[-1].unique()) > 2
+
+
+@check_encoder.promise
+def context_of_a_step_is_read(part: Any) -> None:
+    """The context of a step is read: each of its coordinates counts, in every session."""
+    own = space(context=CONTEXT, has_profile=False)
+    encoder, observation = build(part, own), observe(3, profile=False, context=True)
+    features = encoder(**observation)
+    assert features.shape == (4, encoder.num_features)
+    for place in range(3):
+        changed = observation["context"].clone()
+        changed[:, place] += 1.0
+        assert ((encoder(**observation | {"context": changed}) - features).abs().amax(1) > 1e-3).all(), place
 
 
 @check_encoder.promise

@@ -24,6 +24,7 @@ from offline_data.families import BEHAVIORS
 from offline_data.ope.base import TRUSTED_SAMPLE_SIZE
 from offline_data.ranking.ranking import gaussian_log_prob
 from offline_data.store.columns import COLUMNS, LATENT_LABELS
+from offline_data.store.context import ContextColumn
 from offline_data.store.dataset import LoggedDataset
 from offline_data.store.session_blocks import SessionBlock, session_blocks
 from recenv.families import USER_MODELS
@@ -135,6 +136,7 @@ def _source(dataset: LoggedDataset) -> dict[str, Any]:
         "reader": dataset.manifest["source"].get("reader"),
         "max_steps": dataset.max_steps,
         "lacking": dataset.manifest["source"].get("lacking", []),
+        "context": [f"{column.name} ({_encoding(column)})" for column in dataset.context],
         "remarks": dataset.manifest["source"].get("remarks", []),
         "user_model": USER_MODELS.name_of(type(dataset.config.user_model)) if dataset.has_world else None,
         "world_hash": dataset.manifest.get("world_hash"),
@@ -142,6 +144,12 @@ def _source(dataset: LoggedDataset) -> dict[str, Any]:
         "action_kind": dataset.action_kind,
         "behavior": dataset.manifest["source"].get("request", {}).get("behavior"),
     }
+
+
+def _encoding(column: ContextColumn) -> str:
+    if column.kind == "category":
+        return f"{len(column.values):,} values and others"
+    return f"mean {column.mean:.4g}, sd {column.sd:.4g}{', or missing' * column.has_missing}"
 
 
 def time_range(dataset: LoggedDataset) -> dict[str, float] | None:

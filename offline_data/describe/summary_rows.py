@@ -47,6 +47,7 @@ def _source_rows(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
         "read in by": source["reader"],
         "lacking": "; ".join(source["lacking"]) or None,
         "remarks": "; ".join(source["remarks"]) or None,
+        "context": ", ".join(source["context"]) or None,
         "clock": None if source["reader"] is None else f"a share of max_steps={source['max_steps']}",
         "times": None if times is None else range_text(times["first"], times["last"]),
         "slate, catalogue": f"{size['slate_size']:,} of {size['items']:,} items a step",

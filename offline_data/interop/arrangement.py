@@ -130,6 +130,13 @@ class Arrangement:
         """Return the value of each row's first entry."""
         return values[self.order[self.first]]
 
+    def as_first(self, values: np.ndarray) -> np.ndarray:
+        """Return whether each entry has the value of its step's first one, [n]; NaN equals NaN."""
+        entries, first = values[self.order], self.steps(values)[self.row]
+        same = np.empty(len(values), np.bool_)
+        same[self.order] = (entries == first) | ((entries != entries) & (first != first))
+        return same
+
     def slates(self, values: np.ndarray, fill: Any) -> np.ndarray:
         """Return values by row and slot, [N, K]."""
         shape = len(self.first), self.slate_size

@@ -19,7 +19,8 @@ from offline_data.interop.times import TimeUnit, require_plausible, require_time
 from offline_data.store.dataset import LoggedDataset
 from recenv.errors import InvalidInput, require, require_range, unknown_name
 
-_NAMED: Final = ("feedback", "reward", "item_reward")
+_CONTEXTS: Final = ("context", "category")
+_NAMED: Final = ("feedback", "reward", "item_reward", *_CONTEXTS)
 _PROBABILITIES: Final = ("propensity", "prefix_log_prob", "behavior_log_prob")
 _DEFAULTS: Final = (",", "utf-8", "refuse")
 """Of a table's delimiter, encoding, and way with what is missing: not told again."""
@@ -79,6 +80,11 @@ class ColumnMap:
     item_reward: Mapping[str, str] = field(default_factory=dict)
     """Column of each reward of the item itself, as revenue is, by its name, without bounds; a step's is the sum over
     its slate. Kept by item in `rows/item_reward`."""
+    context: Mapping[str, str] = field(default_factory=dict)
+    """Column of each part of the step's context, by its name: what is known of user and moment before the slate is
+    chosen, the same for each item of a slate. Numbers and truths are standardised, texts are categories, one-hot."""
+    category: Mapping[str, str] = field(default_factory=dict)
+    """The same for columns whose values are labels though they may be numbers, as codes of cities are."""
 
     def __post_init__(self) -> None:
         require(
@@ -88,6 +94,8 @@ class ColumnMap:
         )
         given = [name for name in ("propensity", "prefix_log_prob") if getattr(self, name) is not None]
         require(len(given) < 2, f"the column map has both {' and '.join(given)}; leave one of them out")
+        twice = sorted(self.context.keys() & self.category.keys())
+        require(not twice, f"the column map has {', '.join(twice)} as context and as category; leave one of them out")
 
     @staticmethod
     def of(roles: Mapping[str, Any]) -> ColumnMap:
@@ -109,6 +117,8 @@ class ColumnMap:
                 values[role] = column
             elif isinstance(column, Mapping):
                 values[role] |= column
+            elif channel == "" and role in _CONTEXTS:
+                raise InvalidInput(f"{role}={column!r} in the column map has no name; write {role}.NAME={column}")
             else:
                 values[role][channel or role] = column
         for role in ("user_id", "item_id"):
@@ -133,6 +143,8 @@ class ColumnMap:
             kinds[f"feedback.{name}"] = column, "number" if column in rewards else "single"
         kinds |= {f"reward.{name}": (column, "number") for name, column in self.reward.items()}
         kinds |= {f"item_reward.{name}": (column, "number") for name, column in self.item_reward.items()}
+        kinds |= {f"context.{name}": (column, "value") for name, column in self.context.items()}
+        kinds |= {f"category.{name}": (column, "id") for name, column in self.category.items()}
         return kinds
 
 
@@ -232,6 +244,7 @@ def import_table(
         step_log_prob=mapped("behavior_log_prob"),
         terminated=mapped("terminated"),
         truncated=mapped("truncated"),
+        context={name: values[f"{kind}.{name}"] for kind in _CONTEXTS for name in getattr(columns, kind)},
         catalog=catalog,
     )
     plain = {each.name: getattr(columns, each.name) for each in fields(columns) if getattr(columns, each.name)}
@@ -261,8 +274,9 @@ def _read(
             free = [{}]
             readings += free
         free[0][column] = kind
+    may_lack = {role for role in roles if role in _PROBABILITIES or role.partition(".")[0] in _CONTEXTS}
     optional = {column for role, (column, _) in roles.items() if role in _PROBABILITIES}
-    needed = {column for role, (column, _) in roles.items() if role not in _PROBABILITIES}
+    needed = {column for role, (column, _) in roles.items() if role not in may_lack}
     both = Table([])
     for reading in readings:
         read = read_columns([file], reading, text=text, times=times, progress=None if both.counts else progress)

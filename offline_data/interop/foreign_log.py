@@ -17,11 +17,14 @@ from offline_data.interop.interactions import Interactions
 from offline_data.interop.propensities import PropensityEstimate, estimate_propensities
 from offline_data.interop.repeats import repeated_entries
 from offline_data.interop.table_parts import part_names
+from offline_data.interop.step_context import step_context
 from offline_data.interop.times import require_plausible
+from offline_data.store.context import ContextColumn
 from offline_data.store.dataset import LoggedDataset, file_digest
 from offline_data.store.dataset_writer import consumed_events, write_dataset
 from recenv.errors import InvalidInput, require, require_range, unknown_name
 from recenv.files.atomic_files import require_free
+from recenv.plain_config import to_plain
 
 # By so much a sum of single-precision numbers may differ.
 _ROUNDING: Final = 1e-5
@@ -56,6 +59,9 @@ class ImportOptions:
     be said where it is the same throughout each slate and differs between slates, which may mean either."""
     duplicates: Literal["keep", "drop"] = "keep"
     """What is done with a row that repeats an earlier one in every column that is read; they are counted."""
+    context_of: Path | None = None
+    """Another log, whose encoding of the context (means, categories) is taken over: what a policy of that log reads. By
+    default one is fitted on all steps of this log."""
     counted_times: bool = False
     """Times count from another moment than 1970, such as the log's beginning, and are no dates."""
     seed: int = 0
@@ -116,6 +122,10 @@ def import_interactions(
     columns = arrangement.columns(log)
     remarks += _disorder(log, arrangement, columns)
     weights = _reward_columns(columns, log, arrangement, options.reward_weights, default_weights)
+    context: tuple[ContextColumn, ...] = ()
+    if log.context:
+        columns["rows/context"], context, told = step_context(log, arrangement, options.context_of)
+        remarks += told
     slate, offsets = columns["rows/slate"], columns["sessions/offsets"]
     columns |= consumed_events(slate, columns["rows/feedback"], offsets)
     columns |= {"catalog/source_id": log.item.source, **{f"catalog/{name}": v for name, v in log.catalog.items()}}
@@ -141,6 +151,7 @@ def import_interactions(
         "reward_names": list(weights),
         "reward_weights": weights,
         "propensities": _propensities(columns["rows/behavior_log_prob"]),
+        "context": [to_plain(column) for column in context],
         "injected": {},
     }
     if options.estimate_propensities and manifest["propensities"] != "exact":
@@ -223,7 +234,7 @@ def _with_propensities(log: Interactions, arrangement: Arrangement, of: str | No
     if values is None or of == "item" or size.max() == 1:
         return log, []
     if of == "slate":
-        same = _as_first(values, arrangement)
+        same = arrangement.as_first(values)
         told = "that of its slate's first item, as --propensity-of slate has it"
         log.require_all("propensity", np.exp(values), same, told)
         return replace(log, item_log_prob=None, step_log_prob=values), []
@@ -315,21 +326,13 @@ def _check_steps(log: Interactions, arrangement: Arrangement) -> None:
     """Refuse log-probabilities of slates that differ within a slate, or of prefixes that grow along it."""
     whole, prefix = log.step_log_prob, log.prefix_log_prob
     if whole is not None:
-        same = _as_first(whole, arrangement)
+        same = arrangement.as_first(whole)
         log.require_all("behavior_log_prob", whole, same, "that of its step's first item; it is of the whole slate")
     if prefix is not None:
         grows = (np.diff(prefix[arrangement.order]) > _ROUNDING) & (np.diff(arrangement.row) == 0)
         falls = np.ones(len(prefix), np.bool_)
         falls[arrangement.order[1:]] = ~grows
         log.require_all("prefix_log_prob", prefix, falls, "at most that of the slate up to the item before")
-
-
-def _as_first(values: np.ndarray, arrangement: Arrangement) -> np.ndarray:
-    """Return whether each entry has the value of its step's first one, [n]; NaN equals NaN."""
-    entries, first = values[arrangement.order], arrangement.steps(values)[arrangement.row]
-    same = np.empty(len(values), np.bool_)
-    same[arrangement.order] = (entries == first) | (np.isnan(entries) & np.isnan(first))
-    return same
 
 
 def _reward_columns(
@@ -346,7 +349,7 @@ def _reward_columns(
     )
     components: dict[str, np.ndarray] = {}
     for name, values in (log.reward or {}).items():
-        same = _as_first(values, arrangement)
+        same = arrangement.as_first(values)
         log.require_all(
             name,
             values,

@@ -89,6 +89,9 @@ class Interactions:
     """[n] bool of the step: the user left, and else the session was cut off; only its last step counts."""
     truncated: np.ndarray | None = None
     """[n] bool of the step: the session was cut off, and else the user left."""
+    context: Mapping[str, np.ndarray | Ids] = field(default_factory=dict)
+    """[n] what is known of user and moment, by name, the same for each item of a step: numbers, NaN where missing, or
+    categories, with a code of -1 where missing."""
     row_columns: Mapping[str, np.ndarray] = field(default_factory=dict)
     """Further [n] columns that are kept, by name; a step takes its first item's."""
     catalog: Mapping[str, np.ndarray] = field(default_factory=dict)
@@ -106,7 +109,7 @@ class Interactions:
             if isinstance(value, Ids):
                 return Ids(value.codes[keep], value.source)
             if isinstance(value, Mapping):
-                return {name: each[keep] for name, each in value.items()}
+                return {name: part(each) for name, each in value.items()}
             return value[keep] if isinstance(value, np.ndarray) else value
 
         names = {each.name for each in fields(self)} - {"files", "catalog", "data_row"}

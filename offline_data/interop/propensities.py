@@ -105,6 +105,8 @@ class _Choices:
     """[N, p], or None."""
     history: np.ndarray | None
     """[N, d] mean embedding of the items consumed last, or None."""
+    given: np.ndarray | None
+    """[N, C] the step's own context, or None."""
 
     @staticmethod
     def of(dataset: LoggedDataset) -> _Choices:
@@ -134,11 +136,12 @@ class _Choices:
             embeddings,
             None if profile is None else np.asarray(profile)[session],
             history,
+            dataset.rows.get("context"),
         )
 
     def context(self, rows: np.ndarray) -> np.ndarray:
-        """Return x of rows, [B, p + d] float64."""
-        parts = [part[rows] for part in (self.profile, self.history) if part is not None]
+        """Return x of rows, [B, p + d + C] float64."""
+        parts = [part[rows] for part in (self.profile, self.history, self.given) if part is not None]
         return np.concatenate(parts, axis=1, dtype=np.float64)
 
     def left(self, rows: np.ndarray) -> np.ndarray:

@@ -44,12 +44,12 @@ def repeated_entries(log: Interactions, arrangement: Arrangement) -> tuple[np.nd
 def _columns(log: Interactions) -> Iterator[np.ndarray]:
     for each in fields(log):
         values = getattr(log, each.name)
-        if isinstance(values, Ids):
-            yield values.codes
-        elif isinstance(values, Mapping) and each.name != "catalog":
-            yield from values.values()
-        elif isinstance(values, np.ndarray) and each.name != "data_row":
-            yield values
+        of_entries = each.name not in ("catalog", "data_row")
+        for column in (values.values() if isinstance(values, Mapping) else [values]) if of_entries else ():
+            if isinstance(column, Ids):
+                yield column.codes
+            elif isinstance(column, np.ndarray):
+                yield column
 
 
 def _bits(values: np.ndarray) -> np.ndarray:

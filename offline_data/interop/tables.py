@@ -27,9 +27,9 @@ from recenv.errors import InvalidInput, require
 if TYPE_CHECKING:
     import pyarrow as pa
 
-Kind = Literal["id", "step", "whole", "number", "single", "flag", "time", "text"]
+Kind = Literal["id", "step", "whole", "number", "single", "flag", "time", "text", "value"]
 """What a column holds: ids are whole numbers or text, steps whole numbers that order or text that names; times are
-numbers since 1970, or dates; single is a number held in single precision."""
+numbers since 1970, or dates; single is a number held in single precision; a value is a number, or else a label."""
 Progress = Callable[[int], object]
 Missing = Literal["refuse", "drop"]
 
@@ -94,8 +94,8 @@ class Table:
         require(bool(keep.any()), f"{self.counts[0][0]}: every row lacks {' or '.join(counts)}; map other columns")
         for name, values in self.values.items():
             if isinstance(values, Ids):
-                used, codes = np.unique(values.codes[keep], return_inverse=True)
-                self.values[name] = Ids(codes.reshape(-1), values.source[used])
+                used, codes = np.unique(np.append(-1, values.codes[keep]), return_inverse=True)
+                self.values[name] = Ids(codes.reshape(-1)[1:] - 1, values.source[used[1:]])
             else:
                 self.values[name] = values[keep]
         self.rows = np.flatnonzero(keep)
@@ -198,6 +198,7 @@ def _types(kind: Kind, held: Sequence[pa.DataType | None], formatted: bool) -> l
         "flag": [pa.bool_()],
         "time": [text] if formatted else [pa.float64(), *moments],
         "text": [text],
+        "value": [pa.float64(), pa.bool_(), text],
     }[kind]
 
 

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from offline_data.store.context import context_columns, context_width
 from recenv.errors import InvalidInput
 from recenv.files.array_files import map_npy
 
@@ -24,8 +25,8 @@ class Column:
     """Its dtype; or kinds of dtype, as in "kinds iU"."""
     axes: str
     """N rows, S sessions, T = S + 1, E events, I items; K items of a slate, F channels of feedback, G = F - 1, M
-    components of the reward, R of the items' own, d coordinates of an embedding; by a space or two forms that it may
-    have."""
+    components of the reward, R of the items' own, d coordinates of an embedding, C of the context; by a space or two
+    forms that it may have."""
     meaning: str
     """In words."""
 
@@ -60,6 +61,9 @@ COLUMNS: Final = {
     ),
     "rows/prefix_log_prob": Column(
         "float64", "NK", "log-probability of the slate's first 1, 2, ... items, nats; NaN: missing"
+    ),
+    "rows/context": Column(
+        "float32", "NC", "what is known of user and moment, encoded as the manifest's context says for each column"
     ),
     "rows/proto": Column(
         "float32", "Nd", "the proto-action, a point of embedding space whose nearest items are the slate"
@@ -115,6 +119,7 @@ def axis_sizes(manifest: Mapping[str, Any]) -> dict[str, int]:
     for axis, name in (("F", "feedback_names"), ("M", "reward_names")):
         sizes[axis] = None if manifest[name] is None else len(manifest[name])
     sizes["T"] = None if sizes["S"] is None else sizes["S"] + 1
+    sizes["C"] = None if manifest.get("context") is None else context_width(context_columns(manifest["context"]))
     sizes["G"] = None if sizes["F"] is None else sizes["F"] - 1
     return {axis: size for axis, size in sizes.items() if size is not None}
 

@@ -23,6 +23,7 @@ from typing import Any, Final
 import numpy as np
 
 from offline_data.store.columns import FOLDERS, LATENT_LABELS, axis_sizes, open_column, shape_faults, size_fault
+from offline_data.store.context import ContextColumn, context_columns
 from offline_data.store.log_checks import CHECKS, REMARKS_OF_IMPORTS, contradictions, require_offsets
 from offline_data.store.manifest import agreement_faults, checksum_faults, field_faults, read_manifest, world_faults
 from offline_data.store.session_blocks import session_blocks
@@ -179,6 +180,11 @@ class LoggedDataset:
     def propensities(self) -> str:
         """What `behavior_log_prob` is: "exact", "estimated", "partial" (missing of some sessions) or "missing"."""
         return self.manifest["propensities"]
+
+    @cached_property
+    def context(self) -> tuple[ContextColumn, ...]:
+        """How the coordinates of `rows/context` were made of source columns; empty where there are none."""
+        return context_columns(self.manifest.get("context", []))
 
     @property
     def has_world(self) -> bool:

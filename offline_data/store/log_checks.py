@@ -25,6 +25,7 @@ CHECKS: Final = {
     "answers_where_nothing_was_shown": "positions with feedback that were not shown",
     "numbers_not_finite": "rows whose reward, feedback or proto-action is not finite",
     "numbers_out_of_range": "rows whose feedback is outside [0, 1], or whose day, visit or position cannot be",
+    "context_not_as_said": "rows whose context is no value of the columns that the manifest tells of",
     "consumed_not_clicked": "rows whose count of consumed items is not that of the clicks before them",
     "events_not_clicked": "events that are not the clicks of the rows, in order",
     "probabilities_out_of_range": "rows whose propensity is zero, infinite, or of a slate and above one",
@@ -167,6 +168,11 @@ def _row_contradictions(
     for name in most.keys() & rows.keys():
         outside |= rows[name] > most[name]
     yield "numbers_out_of_range", outside
+    start = 0
+    for column in dataset.context:
+        encoded = rows["context"][:, start : start + column.width]
+        yield "context_not_as_said", column.unlike(encoded)
+        start += column.width
     clicks = np.append(0, np.count_nonzero(feedback[:, :, 0] > 0, axis=1).cumsum())[:-1]
     yield "consumed_not_clicked", rows["consumed"] != clicks - clicks[begin]
     yield from _wrong_probabilities(dataset, rows)

@@ -19,6 +19,7 @@ from offline_data.behavior.base import ACTION_KINDS
 from offline_data.collection.corruption import Corruption
 from offline_data.families import BEHAVIORS
 from offline_data.store.columns import LATENT_LABELS, NEEDED
+from offline_data.store.context import context_columns
 from offline_data.store.sealed_files import json_checksum
 from recenv.errors import InvalidInput, require
 from recenv.families import PIECES, USER_MODELS
@@ -156,6 +157,14 @@ def _source(value: Any) -> bool:
     return whole and all(map(_texts, told)) and _object(value.get("propensity_estimate", {}))
 
 
+def _context(value: Any) -> bool:
+    try:
+        context_columns(value)
+    except InvalidInput:
+        return False
+    return True
+
+
 _FIELDS: Final[dict[str, tuple[Callable[[Any], bool], str]]] = {
     "schema": (lambda v: _object(v, _entry), "an object of columns, each with dtype, shape, bytes and sha256"),
     "source": (_source, "a simulator's request, or an import's reader with files, options and what is lacking"),
@@ -171,12 +180,13 @@ _FIELDS: Final[dict[str, tuple[Callable[[Any], bool], str]]] = {
     "reward_names": (_names, "a list of different names"),
     "reward_weights": (lambda v: _object(v, _number), "an object of finite numbers"),
     "propensities": (lambda v: v in PROPENSITIES, f"one of {', '.join(PROPENSITIES)}"),
+    "context": (_context, "a list of columns, each a number or a category with its encoding"),
     "injected": (_object, "an object of what was spoilt"),
     "quality": (_quality, "null, or expert and noise with their returns, the expert's the higher"),
     "versions": (lambda v: _object(v, lambda each: isinstance(each, str)), "an object of versions"),
     "checksum": (_digest, "64 hex digits"),
 }
-_OPTIONAL: Final = {"world_hash": None, "quality": None, "versions": {}}
+_OPTIONAL: Final = {"world_hash": None, "quality": None, "versions": {}, "context": []}
 
 
 def checksum_faults(manifest: Mapping[str, Any]) -> Iterator[str]:
@@ -237,6 +247,8 @@ def agreement_faults(manifest: Mapping[str, Any]) -> Iterator[str]:
         yield "action_kind is proto, and its schema lacks rows/proto.npy"
     if manifest["action_kind"] == "slate" and "rows/proto.npy" in manifest["schema"]:
         yield "action_kind is slate, and its schema has rows/proto.npy"
+    if bool(manifest.get("context")) != ("rows/context.npy" in manifest["schema"]):
+        yield "context tells of columns without rows/context.npy, or that is there and context tells of none"
     if manifest["source"]["kind"] == "simulator":
         yield from _request_faults(manifest, manifest["source"]["request"])
     elif manifest["config"] is None and manifest["injected"]:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from agents.nn.rows import take_rows
 from agents.nn.session_space import SessionSpace
+from offline_data.store.context import context_width
 
 
 class SessionEncoder(nn.Module):
@@ -55,7 +56,8 @@ class SessionEncoder(nn.Module):
         self.register_buffer("embeddings", table, persistent=False)
         self.history_length = space.history_length
         self.num_event = space.embedding_dim + space.num_channels + 1
-        self.num_context = space.embedding_dim * space.has_profile + 2 + 2 * space.has_calendar + len(self.conditions)
+        self.num_context = space.embedding_dim * space.has_profile + 2 + 2 * space.has_calendar
+        self.num_context += context_width(space.context) + len(self.conditions)
 
     @abstractmethod
     def forward(self, **observation: Tensor) -> Tensor:
@@ -63,16 +65,17 @@ class SessionEncoder(nn.Module):
 
         Args:
             **observation: `history_items` [B, h] integers, -1 for padding in front; `history_feedback` [B, h, F - 1];
-                `clock` [B, 2]; by the space `profile` [B, d] and `calendar` [B, 2]; what else there is, is not read.
+                `clock` [B, 2]; by the space `profile` [B, d], `calendar` [B, 2] and `context` [B, C]; what else there
+                is, is not read.
         """
 
     def context(self, observation: dict[str, Tensor]) -> Tensor:
-        """Return what is no history: profile, clock and calendar, and the conditions, [B, num_context].
+        """Return what is no history: profile, clock, calendar, the step's context, the conditions, [B, num_context].
 
         Args:
             observation: as `forward` takes it.
         """
-        names = [name for name in ("profile", "clock", "calendar") if name in observation]
+        names = [name for name in ("profile", "clock", "calendar", "context") if name in observation]
         return torch.cat([observation[name].to(self.embeddings.dtype) for name in names], dim=-1)
 
     def events(self, observation: dict[str, Tensor]) -> tuple[Tensor, Tensor]:

@@ -48,7 +48,7 @@ class DecisionEncoder(TransformerEncoder):
     conditions = ("wanted",)
 
     def context(self, observation: dict[str, Tensor]) -> Tensor:
-        """Return profile, clock, calendar, and last the wanted outcome, [B, num_context].
+        """Return profile, clock, calendar, the context, and last the wanted outcome, [B, num_context].
 
         Args:
             observation: as `forward` takes it; `wanted` is [B] standard deviations, or None for the config's target.

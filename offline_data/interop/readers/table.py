@@ -25,8 +25,10 @@ class TableReader(LogReader):
     """NAME=COLUMN each, or a JSON file of them. Names: user_id, item_id, session_id, step (entries of one step are a
     slate), position, timestamp, propensity, prefix_log_prob, behavior_log_prob, terminated, truncated, feedback.CHANNEL
     in [0, 1], the click first, reward or reward.COMPONENT of the step, and item_reward or item_reward.COMPONENT of the
-    item, as revenue is, whose sum over the slate is the step's; `--reward-weights` weigh these and feedback. As in
-    `--map user_id=uid item_id=vid timestamp=ts feedback.click=clicked item_reward.revenue=paid`."""
+    item, as revenue is, whose sum over the slate is the step's; `--reward-weights` weigh these and feedback.
+    context.NAME is what is known of user and moment, which policies read: a number, a truth or a text; category.NAME
+    the same for labels that are numbers. As in `--map user_id=uid item_id=vid timestamp=ts feedback.click=clicked
+    context.age=age`."""
     items: Path | None = None
     """CSV or Parquet file of the items, by the same id: its columns of numbers are kept; embedding_0, embedding_1, ...
     (or a list column `embeddings`) is what policies tell items apart by."""
