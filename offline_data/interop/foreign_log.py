@@ -16,8 +16,8 @@ from offline_data.interop.arrangement import Arrangement
 from offline_data.interop.interactions import Interactions
 from offline_data.interop.propensities import PropensityEstimate, estimate_propensities
 from offline_data.interop.repeats import repeated_entries
-from offline_data.interop.table_parts import part_names
 from offline_data.interop.step_context import step_context
+from offline_data.interop.table_parts import part_names
 from offline_data.interop.times import require_plausible
 from offline_data.store.context import ContextColumn
 from offline_data.store.dataset import LoggedDataset, file_digest
