@@ -9,8 +9,10 @@ from .dynamics.user_models.base import UserModel as UserModel
 from .engine.session_batch import Observation as Observation
 from .engine.session_batch import SessionBatch as SessionBatch
 from .engine.session_batch import StepOutcome as StepOutcome
+from .envs.action_wrappers import CandidateAction as CandidateAction
 from .envs.action_wrappers import ProtoAction as ProtoAction
 from .envs.action_wrappers import SemanticIdAction as SemanticIdAction
+from .envs.action_wrappers import VectorCandidateAction as VectorCandidateAction
 from .envs.action_wrappers import VectorProtoAction as VectorProtoAction
 from .envs.action_wrappers import VectorSemanticIdAction as VectorSemanticIdAction
 from .envs.flat_features import FlatFeatures as FlatFeatures
@@ -20,6 +22,8 @@ from .envs.observation_wrappers import VectorFlatObservation as VectorFlatObserv
 from .envs.observation_wrappers import VectorHistoryTokens as VectorHistoryTokens
 from .envs.session_env import RecSessionEnv as RecSessionEnv
 from .envs.session_vector_env import RecSessionVectorEnv as RecSessionVectorEnv
+from .envs.single_item import SingleItemAction as SingleItemAction
+from .envs.single_item import VectorSingleItemAction as VectorSingleItemAction
 from .errors import InvalidInput as InvalidInput
 from .errors import require as require
 from .errors import require_range as require_range

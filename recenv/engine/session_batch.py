@@ -240,6 +240,18 @@ class SessionBatch:
             observation["available"] = world.supply.available(self.state["day"])
         return observation
 
+    def offered(self) -> np.ndarray:
+        """Return which items each session's next step may show: [B, N] bool."""
+        supply = self.world.supply
+        if self.candidates is not None:
+            offered = np.zeros((self.num_sessions, supply.num_items), _BOOL)
+            sessions, places = np.nonzero(self.candidates >= 0)
+            offered[sessions, self.candidates[sessions, places]] = True
+            return offered
+        if supply.freshness is not None:
+            return supply.available(self.state["day"]).astype(_BOOL)
+        return np.ones((self.num_sessions, supply.num_items), _BOOL)
+
     def take(self, indices: np.ndarray) -> SessionBatch:
         """Return a batch of copies of the sessions at `indices`, an index array or a mask."""
         taken = object.__new__(SessionBatch)

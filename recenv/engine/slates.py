@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
@@ -11,6 +11,34 @@ from recenv.kernels import njit
 
 # The dtypes that a kernel takes as they are; `in` compares objects, where `!=` makes a dtype of a type each time.
 _READY: Final = (np.dtype(np.int32), np.dtype(np.int64))
+
+
+def as_array(action: Any, remedy: str) -> np.ndarray:
+    """Return an action as an array: tensors without their graph and in main memory, bfloat16 and float8 as float32.
+
+    Args:
+        action: what the caller passed, an array, a tensor, or nested lists of numbers or tensors.
+        remedy: what it should have been, for messages.
+
+    Raises:
+        InvalidInput: for what no array can be made of.
+    """
+    try:
+        if isinstance(action, list | tuple) and any(hasattr(entry, "detach") for entry in action):
+            return np.stack([_of_tensor(entry) for entry in action])
+        return _of_tensor(action) if hasattr(action, "detach") else np.asarray(action)
+    except ValueError as error:
+        raise InvalidInput(f"action is ragged; {remedy}") from error
+    except (TypeError, RuntimeError) as error:
+        raise InvalidInput(f"action of type {type(action).__name__} makes no array ({error}); {remedy}") from error
+
+
+def _of_tensor(tensor: Any) -> np.ndarray:
+    plain = tensor.detach().cpu() if hasattr(tensor, "detach") else tensor
+    try:
+        return np.asarray(plain)
+    except TypeError:  # a dtype that numpy has not
+        return np.asarray(plain.float())
 
 
 def check_slates(slates: np.ndarray, shape: tuple[int, ...], num_items: int) -> np.ndarray:
@@ -24,10 +52,7 @@ def check_slates(slates: np.ndarray, shape: tuple[int, ...], num_items: int) -> 
     Raises:
         InvalidInput: for a wrong shape, a dtype that is not an integer, or an id outside the catalogue.
     """
-    try:
-        array = np.asarray(slates)
-    except ValueError as error:
-        raise InvalidInput(f"action is ragged; pass integer item ids of shape {shape}") from error
+    array = slates if isinstance(slates, np.ndarray) else as_array(slates, f"pass integer item ids of shape {shape}")
     if array.shape != shape:
         raise InvalidInput(f"action has shape {array.shape}; pass integer item ids of shape {shape}")
     if array.dtype.kind not in "iu":

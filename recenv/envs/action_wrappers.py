@@ -1,4 +1,4 @@
-"""Other actions for RecSession's environments, single and vector: a point of embedding space, or semantic IDs.
+"""Other actions for RecSession's environments, single and vector: a point of embedding space, places, semantic IDs.
 
 A vector form under `Vector...` gives a session the same bits and works under every autoreset mode. Action wrappers read
 the observation's `candidates` and `available`, where there are any, so they go inside those that change observations:
@@ -8,7 +8,6 @@ the observation's `candidates` and `available`, where there are any, so they go 
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import Any, ClassVar
 
 import gymnasium
@@ -18,13 +17,61 @@ from gymnasium.vector import VectorEnv
 from gymnasium.vector.utils import batch_space
 
 from recenv.engine.session_batch import Observation
-from recenv.envs.session_views import SUBSETS, CodedItems, NearestItems
-from recenv.envs.wrapper_parts import Task, VectorForm, check_wrapped, rows_of_one
-from recenv.errors import InvalidInput, require
+from recenv.engine.slates import as_array
+from recenv.envs.slate_views import CandidatePlaces, CodedItems, MaskedView, NearestItems, SlateView
+from recenv.envs.wrapper_parts import SUBSETS, Task, VectorForm, check_wrapped, rows_of_one
+from recenv.errors import require
 from recenv.item_codes.semantic_ids import SemanticIds
+from recenv.plain_config import to_plain
 
 
-class ProtoAction(gymnasium.Wrapper, RecordConstructorArgs):
+class _SlateWrapper(gymnasium.Wrapper):
+    """An action wrapper of a single environment by what makes slates of a batch of actions."""
+
+    task: ClassVar[Task] = "actions"
+
+    def __init__(self, env: gymnasium.Env, view: SlateView) -> None:
+        gymnasium.Wrapper.__init__(self, env)
+        self._view: Any = view
+        self._subset: Observation = {}
+        self.action_space = view.space
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        """Start an episode; see `RecSessionEnv.reset`."""
+        observation, info = self.env.reset(seed=seed, options=options)
+        return observation, self._told(observation, info)
+
+    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+        """Show what the action means.
+
+        Args:
+            action: of the action space's shape.
+
+        Raises:
+            InvalidInput: for a wrong shape or dtype, or an action that means no slate.
+        """
+        actions = _checked(action, self._view.space.shape, self._view.takes[0], self._view.kinds)[None]
+        slate = self._view.slates(actions, rows_of_one(self._subset))[0]
+        observation, *outcome, info = self.env.step(slate)
+        return observation, *outcome, self._told(observation, info)  # type: ignore[return-value]
+
+    def _told(self, observation: Observation, info: dict[str, Any]) -> dict[str, Any]:
+        self._subset = _subset(observation)
+        return info
+
+
+class _MaskedSlateWrapper(_SlateWrapper):
+    """One that knows which actions the step allows."""
+
+    def action_masks(self) -> np.ndarray:
+        """Return the mask of the next action, as `info["action_mask"]`; sb3-contrib asks for it by this name."""
+        return self._view.masks(rows_of_one(self._subset), 1)[0]
+
+    def _told(self, observation: Observation, info: dict[str, Any]) -> dict[str, Any]:
+        return {**super()._told(observation, info), "action_mask": self.action_masks()}
+
+
+class ProtoAction(_SlateWrapper, RecordConstructorArgs):
     """Act by a point of the items' embedding space: the slate is its K nearest items, nearest first.
 
     Only the point's direction matters, and [-1, 1]^d holds every direction; a point outside is taken too. Where the
@@ -47,39 +94,52 @@ class ProtoAction(gymnasium.Wrapper, RecordConstructorArgs):
         (10, 3)
     """
 
-    task: ClassVar[Task] = "actions"
-
     def __init__(self, env: gymnasium.Env) -> None:
         check_wrapped("ProtoAction", "actions", env)
         RecordConstructorArgs.__init__(self)
-        gymnasium.Wrapper.__init__(self, env)
-        self._nearest = NearestItems(env)
-        self._subset: Observation = {}
-        self.action_space = self._nearest.space
-
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
-        """Start an episode; see `RecSessionEnv.reset`."""
-        observation, info = self.env.reset(seed=seed, options=options)
-        self._subset = _subset(observation)
-        return observation, info
-
-    def step(self, action: np.ndarray) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
-        """Show the items nearest to a point.
-
-        Args:
-            action: [d] finite numbers.
-
-        Raises:
-            InvalidInput: for a wrong shape, or a number that is not finite.
-        """
-        protos = _action(action, self._nearest.space.shape, "a proto-action", "iuf")[None]
-        slate = self._nearest.slates(protos, rows_of_one(self._subset))[0]
-        observation, *outcome, info = self.env.step(slate)
-        self._subset = _subset(observation)
-        return observation, *outcome, info  # type: ignore[return-value]
+        _SlateWrapper.__init__(self, env, NearestItems(env))
 
 
-class SemanticIdAction(gymnasium.Wrapper, RecordConstructorArgs):
+class CandidateAction(_MaskedSlateWrapper, RecordConstructorArgs):
+    """Act by K places among the step's candidates, [K] integers in [0, C): place c is item `candidates[c]`.
+
+    Without `num_candidates` C is N and a place is an item's id. A place that a position before has taken, or that
+    holds no item, gives way to the next free one, past the last to the first. So a learner that draws its positions
+    apart from one another, as Stable-Baselines3's `MultiDiscrete` policies do, fills all of them; among item ids or
+    places that stay as they are, it repeats items, whose later positions stay empty.
+
+    Several actions then show one slate. A policy's probability is that of its own action, the K places, which is
+    what methods that act and learn by it need, PPO's ratio say; it is not the slate's, and nothing to log as a slate's
+    propensity: policies of `agents` have those.
+
+    `info["action_mask"]`, [K * C] bool, has the layout of a flat `MultiDiscrete` mask, as `action_masks()` has for
+    sb3-contrib's MaskablePPO: places that hold an item. Candidates change from step to step, and a place says nothing
+    of its item: observe `candidates`, or by `FlatObservation(env, candidates=True)` their embeddings.
+
+    Args:
+        env: a `RecSessionEnv`, perhaps wrapped.
+
+    Raises:
+        InvalidInput: for another environment, or one whose `candidates` or `available` a wrapper has taken away.
+
+    Examples:
+        >>> import gymnasium
+        >>> from recenv import CandidateAction
+        >>> env = CandidateAction(gymnasium.make("RecSession-v0", num_candidates=20))
+        >>> observation, info = env.reset(seed=0)
+        >>> env.action_space.nvec.tolist(), info["action_mask"].shape
+        ([20, 20, 20, 20, 20, 20, 20, 20, 20, 20], (200,))
+        >>> bool(env.step([3] * 10)[4]["shown"].all())
+        True
+    """
+
+    def __init__(self, env: gymnasium.Env) -> None:
+        check_wrapped("CandidateAction", "actions", env)
+        RecordConstructorArgs.__init__(self)
+        _MaskedSlateWrapper.__init__(self, env, CandidatePlaces(env))
+
+
+class SemanticIdAction(_MaskedSlateWrapper, RecordConstructorArgs):
     """Act by one semantic ID a position: [K * L] tokens, the L tokens of the first position first.
 
     A policy that chooses the tokens one after another gets a valid code from `ids.tree`, which says what may follow any
@@ -121,52 +181,85 @@ class SemanticIdAction(gymnasium.Wrapper, RecordConstructorArgs):
         ((8,), (110,))
     """
 
-    task: ClassVar[Task] = "actions"
-
     def __init__(
         self, env: gymnasium.Env, ids: SemanticIds | None = None, *, invalid: str = "raise", **options: Any
     ) -> None:
         check_wrapped("SemanticIdAction", "actions", env)
         coded = CodedItems(env, ids, invalid, options)
         # The config fixes the codes and, unlike them, is JSON.
-        RecordConstructorArgs.__init__(self, invalid=invalid, **asdict(coded.ids.config))
-        gymnasium.Wrapper.__init__(self, env)
-        self._coded = coded
-        self._subset: Observation = {}
-        self._mask = coded.masks({}, 1)[0]
+        RecordConstructorArgs.__init__(self, invalid=invalid, **to_plain(coded.ids.config))
+        _MaskedSlateWrapper.__init__(self, env, coded)
         self.ids = coded.ids
-        self.action_space = coded.space
 
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
-        """Start an episode; see `RecSessionEnv.reset`; `info` has `action_mask` besides."""
-        observation, info = self.env.reset(seed=seed, options=options)
-        return observation, self._with_mask(observation, info)
 
-    def step(self, action: np.ndarray) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
-        """Show the items that the codes name.
+class _VectorSlateWrapper(VectorForm):
+    """An action wrapper of a vector environment by what makes slates of a batch of actions."""
 
-        Args:
-            action: [K * L] integers.
+    task: ClassVar[Task] = "actions"
 
-        Raises:
-            InvalidInput: for a wrong shape or dtype, a code that names no item (with `invalid="raise"`), or a token
-                out of range.
-        """
-        codes = _action(action, self._coded.space.shape, "integer tokens", "iu")[None]
-        observation, *outcome, info = self.env.step(self._coded.slates(codes, rows_of_one(self._subset))[0])
-        return observation, *outcome, self._with_mask(observation, info)  # type: ignore[return-value]
+    def __init__(self, env: VectorEnv, view: SlateView) -> None:
+        super().__init__(env)
+        self._view: Any = view
+        self._subset: Observation = {}
+        self.single_action_space = view.space
+        self.action_space = batch_space(view.space, env.num_envs)
+
+    def reset(self, *, seed: Any = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        """Start episodes; see `RecSessionVectorEnv.reset`."""
+        observations, infos = self.env.reset(seed=seed, options=options)
+        self._subset = _subset(observations)
+        return observations, infos
+
+    def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
+        """Show every session what its action means; see the single form."""
+        actions = _checked(actions, (self.num_envs, *self._view.space.shape), self._view.takes[1], self._view.kinds)
+        observations, *outcome, infos = self.env.step(self._view.slates(actions, self._subset))
+        self._subset = _subset(observations)
+        return observations, *outcome, infos  # type: ignore[return-value]
+
+
+class _VectorMaskedSlateWrapper(_VectorSlateWrapper):
+    """One that knows which actions the step allows."""
+
+    _view: MaskedView
 
     def action_masks(self) -> np.ndarray:
-        """Return the mask of the next action, as `info["action_mask"]`; sb3-contrib asks for it by this name."""
-        return self._mask.copy()
+        """Return the masks of the next actions, as `infos["action_mask"]`: a row a session."""
+        return self._view.masks(self._subset, self.num_envs)
 
-    def _with_mask(self, observation: Observation, info: dict[str, Any]) -> dict[str, Any]:
-        self._subset = _subset(observation)
-        self._mask = self._coded.masks(rows_of_one(self._subset), 1)[0]
-        return {**info, "action_mask": self._mask.copy()}
+    def reset(self, *, seed: Any = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        """Start episodes; see `RecSessionVectorEnv.reset`; `infos` has `action_mask` besides."""
+        rows = np.array((options or {}).get("reset_mask", np.ones(self.num_envs, np.bool_)))
+        observations, infos = super().reset(seed=seed, options=options)
+        subset = {name: values[rows] for name, values in self._subset.items()}
+        return observations, infos | self._masks(subset, rows)
+
+    def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
+        """Show every session what its action means; see the single form; `infos` has `action_mask` besides."""
+        observations, *outcome, infos = super().step(actions)
+        infos = infos | self._masks(self._subset, np.ones(self.num_envs, np.bool_))
+        if "final_info" in infos:
+            done, final = infos["_final_info"], infos["final_obs"]
+            last = {name: np.stack([final[b][name] for b in np.flatnonzero(done)]) for name in self._subset}
+            infos["final_info"] = infos["final_info"] | self._masks(last, done)
+        return observations, *outcome, infos  # type: ignore[return-value]
+
+    def _masks(self, subset: Observation, rows: np.ndarray) -> dict[str, Any]:
+        """Return the infos of the sessions in a mask; see `RecSessionVectorEnv.step`.
+
+        Args:
+            subset: what is offered to those.
+            rows: the mask, [B].
+        """
+        masks = self._view.masks(subset, int(np.count_nonzero(rows)))
+        if len(masks) < self.num_envs:
+            whole = np.zeros((self.num_envs, masks.shape[1]), np.bool_)
+            whole[rows] = masks
+            masks = whole
+        return {"action_mask": masks, "_action_mask": rows.copy()}
 
 
-class VectorProtoAction(VectorForm):
+class VectorProtoAction(_VectorSlateWrapper):
     """`ProtoAction` of a `RecSessionVectorEnv`: [B, d].
 
     Examples:
@@ -177,31 +270,28 @@ class VectorProtoAction(VectorForm):
         (3, 16)
     """
 
-    task: ClassVar[Task] = "actions"
-
     def __init__(self, env: VectorEnv) -> None:
         check_wrapped("ProtoAction", "actions", env, vector=True)
-        super().__init__(env)
-        self._nearest = NearestItems(env)
-        self._subset: Observation = {}
-        self.single_action_space = self._nearest.space
-        self.action_space = batch_space(self._nearest.space, env.num_envs)
-
-    def reset(self, *, seed: Any = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
-        """Start episodes; see `RecSessionVectorEnv.reset`."""
-        observations, infos = self.env.reset(seed=seed, options=options)
-        self._subset = _subset(observations)
-        return observations, infos
-
-    def step(self, actions: np.ndarray) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
-        """Show every session the items nearest to its point; see `ProtoAction.step`."""
-        protos = _action(actions, (self.num_envs, *self._nearest.space.shape), "proto-actions", "iuf")
-        observations, *outcome, infos = self.env.step(self._nearest.slates(protos, self._subset))
-        self._subset = _subset(observations)
-        return observations, *outcome, infos  # type: ignore[return-value]
+        super().__init__(env, NearestItems(env))
 
 
-class VectorSemanticIdAction(VectorForm):
+class VectorCandidateAction(_VectorMaskedSlateWrapper):
+    """`CandidateAction` of a `RecSessionVectorEnv`: [B, K]; `infos["action_mask"]` is [B, K * C].
+
+    Examples:
+        >>> from recenv import RecSessionVectorEnv, VectorCandidateAction
+        >>> env = VectorCandidateAction(RecSessionVectorEnv(3, num_candidates=20))
+        >>> observations, infos = env.reset(seed=0)
+        >>> env.action_space.shape, infos["action_mask"].shape
+        ((3, 10), (3, 200))
+    """
+
+    def __init__(self, env: VectorEnv) -> None:
+        check_wrapped("CandidateAction", "actions", env, vector=True)
+        super().__init__(env, CandidatePlaces(env))
+
+
+class VectorSemanticIdAction(_VectorMaskedSlateWrapper):
     """`SemanticIdAction` of a `RecSessionVectorEnv`: [B, K * L]; `infos["action_mask"]` is [B, K * (sum of sizes)].
 
     Examples:
@@ -213,53 +303,13 @@ class VectorSemanticIdAction(VectorForm):
         (3, 550)
     """
 
-    task: ClassVar[Task] = "actions"
-
     def __init__(
         self, env: VectorEnv, ids: SemanticIds | None = None, *, invalid: str = "raise", **options: Any
     ) -> None:
         check_wrapped("SemanticIdAction", "actions", env, vector=True)
-        super().__init__(env)
-        self._coded = CodedItems(env, ids, invalid, options)
-        self._subset: Observation = {}
-        self.ids = self._coded.ids
-        self.single_action_space = self._coded.space
-        self.action_space = batch_space(self._coded.space, env.num_envs)
-
-    def reset(self, *, seed: Any = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
-        """Start episodes; see `RecSessionVectorEnv.reset`; `infos` has `action_mask` besides."""
-        rows = np.array((options or {}).get("reset_mask", np.ones(self.num_envs, np.bool_)))
-        observations, infos = self.env.reset(seed=seed, options=options)
-        return observations, infos | self._masks(observations, rows)
-
-    def step(self, actions: np.ndarray) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
-        """Show every session the items that its codes name; see `SemanticIdAction.step`."""
-        codes = _action(actions, (self.num_envs, *self._coded.space.shape), "integer tokens", "iu")
-        observations, *outcome, infos = self.env.step(self._coded.slates(codes, self._subset))
-        infos = infos | self._masks(observations, np.ones(self.num_envs, np.bool_))
-        if "final_info" in infos:
-            done, final = infos["_final_info"], infos["final_obs"]
-            last = {name: np.stack([final[b][name] for b in np.flatnonzero(done)]) for name in self._subset}
-            infos["final_info"] = infos["final_info"] | self._told(last, done)
-        return observations, *outcome, infos  # type: ignore[return-value]
-
-    def _masks(self, observations: Observation, rows: np.ndarray) -> dict[str, Any]:
-        self._subset = _subset(observations)
-        return self._told({name: values[rows] for name, values in self._subset.items()}, rows)
-
-    def _told(self, subset: Observation, rows: np.ndarray) -> dict[str, Any]:
-        """Return the infos of the sessions in a mask; see `RecSessionVectorEnv.step`.
-
-        Args:
-            subset: what is offered to those.
-            rows: the mask, [B].
-        """
-        masks = self._coded.masks(subset, int(np.count_nonzero(rows)))
-        if len(masks) < self.num_envs:
-            whole = np.zeros((self.num_envs, masks.shape[1]), np.bool_)
-            whole[rows] = masks
-            masks = whole
-        return {"action_mask": masks, "_action_mask": rows.copy()}
+        coded = CodedItems(env, ids, invalid, options)
+        super().__init__(env, coded)
+        self.ids = coded.ids
 
 
 def _subset(observation: Observation) -> Observation:
@@ -268,13 +318,10 @@ def _subset(observation: Observation) -> Observation:
     return {} if name is None else {name: observation[name].copy()}
 
 
-def _action(action: Any, shape: tuple[int, ...], kind: str, dtype_kinds: str) -> np.ndarray:
-    try:
-        array = np.asarray(action)
-    except ValueError as error:
-        raise InvalidInput(f"action is ragged; pass {kind} of shape {shape}") from error
+def _checked(action: Any, shape: tuple[int, ...], takes: str, kinds: str) -> np.ndarray:
+    array = as_array(action, f"pass {takes} of shape {shape}")
     require(
-        array.shape == shape and array.dtype.kind in dtype_kinds,
-        f"action has shape {array.shape} and dtype {array.dtype}; pass {kind} of shape {shape}",
+        array.shape == shape and array.dtype.kind in kinds,
+        f"action has shape {array.shape} and dtype {array.dtype}; pass {takes} of shape {shape}",
     )
     return array

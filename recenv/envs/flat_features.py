@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from itertools import accumulate, pairwise
 from typing import Any, cast
@@ -12,18 +13,19 @@ from gymnasium import spaces
 from gymnasium.vector import VectorEnv
 
 from recenv.engine.session_batch import Observation
-from recenv.envs.session_views import env_world, single_spaces
-from recenv.errors import unknown_name
+from recenv.envs.wrapper_parts import single_spaces, world_of
+from recenv.errors import require, unknown_name
 from recenv.kernels import njit
 
 
 class FlatFeatures:
-    """The numbers of an observation and its history in embedding space, as one array.
+    """The numbers of an observation, its history in embedding space, and its candidates there, as one array.
 
     Args:
         given: the spaces of one session's observation, by name; those of floats and the history are read.
         embeddings: [N, d] of the items.
         history: "pooled" or "embedded"; see `FlatObservation`.
+        candidates: whether the candidates' embeddings are features.
 
     Attributes:
         history: "pooled" or "embedded".
@@ -31,7 +33,7 @@ class FlatFeatures:
         layout: where each part lies, in order: (first, end) by name.
 
     Raises:
-        InvalidInput: for an unknown `history`.
+        InvalidInput: for an unknown `history`, or `candidates` where there are none.
 
     Examples:
         >>> import gymnasium
@@ -45,9 +47,22 @@ class FlatFeatures:
         (1, 37)
     """
 
-    def __init__(self, given: Mapping[str, spaces.Space[Any]], embeddings: np.ndarray, history: str = "pooled") -> None:
+    def __init__(
+        self,
+        given: Mapping[str, spaces.Space[Any]],
+        embeddings: np.ndarray,
+        history: str = "pooled",
+        candidates: bool = False,
+    ) -> None:
         if history not in ("pooled", "embedded"):
             raise unknown_name("history", history, ("pooled", "embedded"))
+        require(isinstance(candidates, bool), f"candidates={candidates!r} is not a bool; use True or False")
+        require(
+            not candidates or "candidates" in given,
+            "candidates=True, and no observation is named 'candidates'; make the world with num_candidates=C, put this "
+            "wrapper inside the one that took them away, or leave the option out",
+        )
+        self._offered = candidates
         self._embeddings = np.ascontiguousarray(embeddings, np.float32)
         self.history = history
         self._pooled = history == "pooled"
@@ -70,24 +85,29 @@ class FlatFeatures:
         else:
             bounds["history_embeddings"] = -np.ones(length * dim), np.ones(length * dim)
             bounds["history_feedback"] = least.reshape(-1), most.reshape(-1)
+        if candidates:
+            width = dim * math.prod(given["candidates"].shape or ())
+            bounds["candidate_embeddings"] = -np.ones(width), np.ones(width)
         ends = accumulate((len(low) for low, _ in bounds.values()), initial=0)
         self.layout = dict(zip(bounds, pairwise(ends), strict=True))
         low, high = (np.concatenate(each, dtype=np.float32) for each in zip(*bounds.values(), strict=True))
         self.space = spaces.Box(low, high)
 
     @staticmethod
-    def of(env: gymnasium.Env | VectorEnv, history: str = "pooled") -> FlatFeatures:
+    def of(env: gymnasium.Env | VectorEnv, history: str = "pooled", candidates: bool = False) -> FlatFeatures:
         """Return the features of an environment's sessions.
 
         Args:
             env: a `RecSessionEnv` or `RecSessionVectorEnv`, perhaps wrapped.
             history: "pooled" or "embedded".
+            candidates: whether the candidates' embeddings are features.
 
         Raises:
-            InvalidInput: for another environment, one whose history a wrapper has taken away, or an unknown `history`.
+            InvalidInput: for another environment, one whose history a wrapper has taken away, an unknown `history`, or
+                `candidates` where there are none.
         """
         given = single_spaces(env, "history_items", "history_feedback")
-        return FlatFeatures(given, env_world(env).catalog.embeddings, history)
+        return FlatFeatures(given, world_of(env).catalog.embeddings, history, candidates)
 
     def observe(self, observation: Observation) -> np.ndarray:
         """Return the features: [B, n] float32.
@@ -102,11 +122,17 @@ class FlatFeatures:
             _pool_history(self._embeddings, items, feedback, np.empty(self._pooled_width), pooled)
             history = [pooled]
         else:
-            embedded = self._embeddings[np.maximum(items, 0)]
-            embedded[items < 0] = 0.0
-            history = [embedded, feedback]
+            history = [self._embedded(items), feedback]
+        if self._offered:
+            history.append(self._embedded(observation["candidates"]))
         numbers = [observation[name] for name in self._numbers]
         return np.concatenate([part.reshape(batch_size, -1) for part in (*numbers, *history)], axis=1, dtype=np.float32)
+
+    def _embedded(self, items: np.ndarray) -> np.ndarray:
+        """Return the items' embeddings, zeros for -1: [B, n, d] float32."""
+        embedded = self._embeddings[np.maximum(items, 0)]
+        embedded[items < 0] = 0.0
+        return embedded
 
 
 @njit(cache=True, error_model="numpy", nogil=True)

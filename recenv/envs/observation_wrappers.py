@@ -7,7 +7,6 @@ A vector form under `Vector...` gives a session the same bits, works under every
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict
 from typing import Any, ClassVar
 
 import gymnasium
@@ -18,9 +17,10 @@ from gymnasium.vector.utils import batch_space
 
 from recenv.engine.session_batch import Observation
 from recenv.envs.flat_features import FlatFeatures
-from recenv.envs.session_views import TokenHistory
+from recenv.envs.token_history import TokenHistory
 from recenv.envs.wrapper_parts import Task, VectorForm, check_wrapped, rows_of_one
 from recenv.item_codes.semantic_ids import SemanticIds
+from recenv.plain_config import to_plain
 
 
 class _ObservationView(gymnasium.ObservationWrapper):
@@ -41,21 +41,24 @@ class _ObservationView(gymnasium.ObservationWrapper):
 class FlatObservation(_ObservationView, RecordConstructorArgs):
     """Observe one array of features, [n] float32 with finite bounds.
 
-    First come the observation's own numbers, each flat, in the order of its space (`calendar`, `clock`, `profile`, and
-    what else is a float Box), then the history. Item ids (`candidates`, `available`) are no features and left out.
-    `recsession export --to minari --flat` writes the same numbers in the same order.
+    First come the observation's own numbers, each flat, in the order of its space (`profile`, `clock`, and what else is
+    a float Box), then the history. Item ids (`candidates`, `available`) are no features and left out, but what they
+    stand for may be one.
 
     Args:
         env: a `RecSessionEnv`, perhaps wrapped.
         history: "pooled" for the mean embedding [d] and mean feedback [F - 1] of the consumed items and the share of
             the history that they fill; "embedded" for each item's embedding, [H * d], and feedback, [H * (F - 1)].
             Zeros where nothing was consumed.
+        candidates: put the embeddings of the step's candidates behind, [C * d] in their order, zeros where there is
+            none: what a policy of `CandidateAction`'s places needs to see.
 
     Attributes:
         layout: where each part lies, in order: (first, end) by name.
 
     Raises:
-        InvalidInput: for another environment, one whose history a wrapper has taken away, or an unknown `history`.
+        InvalidInput: for another environment, one whose history a wrapper has taken away, an unknown `history`, or
+            `candidates` where there are none.
 
     Examples:
         >>> import gymnasium
@@ -66,12 +69,10 @@ class FlatObservation(_ObservationView, RecordConstructorArgs):
         ((37,), 'float32')
     """
 
-    def __init__(self, env: gymnasium.Env, history: str = "pooled") -> None:
+    def __init__(self, env: gymnasium.Env, history: str = "pooled", candidates: bool = False) -> None:
         check_wrapped("FlatObservation", "observations", env)
-        RecordConstructorArgs.__init__(self, history=history)
-        view = FlatFeatures.of(env, history)
-        self.layout = view.layout
-        _ObservationView.__init__(self, env, view)
+        RecordConstructorArgs.__init__(self, history=history, candidates=candidates)
+        _ObservationView.__init__(self, env, FlatFeatures.of(env, history, candidates))
 
 
 class HistoryTokens(_ObservationView, RecordConstructorArgs):
@@ -108,7 +109,7 @@ class HistoryTokens(_ObservationView, RecordConstructorArgs):
         view = TokenHistory(env, tokens, ids, options)
         self.ids = view.ids
         self.num_tokens = view.num_tokens
-        RecordConstructorArgs.__init__(self, tokens=tokens, **({} if view.ids is None else asdict(view.ids.config)))
+        RecordConstructorArgs.__init__(self, tokens=tokens, **({} if view.ids is None else to_plain(view.ids.config)))
         _ObservationView.__init__(self, env, view)
 
 
@@ -156,9 +157,9 @@ class VectorFlatObservation(_VectorObservationView):
         (3, 37)
     """
 
-    def __init__(self, env: VectorEnv, history: str = "pooled") -> None:
+    def __init__(self, env: VectorEnv, history: str = "pooled", candidates: bool = False) -> None:
         check_wrapped("FlatObservation", "observations", env, vector=True)
-        super().__init__(env, FlatFeatures.of(env, history))
+        super().__init__(env, FlatFeatures.of(env, history, candidates))
 
 
 class VectorHistoryTokens(_VectorObservationView):

@@ -209,6 +209,18 @@ class RecSessionEnv(gymnasium.Env[Any, np.ndarray]):
             info,
         )
 
+    def action_masks(self) -> np.ndarray:
+        """Return which item each position may show next, end to end: [K * N] bool, as sb3-contrib asks for them.
+
+        Items on offer are allowed at every position: a policy that draws its positions apart from one another repeats
+        some, and their later positions stay empty; among `CandidateAction`'s places it fills all.
+
+        Raises:
+            InvalidInput: before the first `reset`.
+        """
+        require(self._session_seed is not None, "action_masks() was called before reset(); call reset() first")
+        return np.tile(self._batch.offered()[0], self._slate_shape[0])
+
     def frame(self) -> Frame:
         """Return what `render()` shows: the user, the last slate and its answer, and the session so far.
 

@@ -199,6 +199,17 @@ class RecSessionVectorEnv(VectorEnv[Observation, np.ndarray, np.ndarray]):
             infos |= self._user_state(np.ones(self.num_envs, np.bool_))
         return batch.observe(), outcome.reward, outcome.terminated, outcome.truncated, infos
 
+    def action_masks(self) -> np.ndarray:
+        """Return which item each session's positions may show next: [B, K * N] bool; see `RecSessionEnv.action_masks`.
+
+        Raises:
+            InvalidInput: before the first `reset`, or if they do not fit into the memory.
+        """
+        require(self._session_seeds is not None, "action_masks() was called before reset(); call reset() first")
+        numbers = self.config.slate_size * self.world.catalog.num_items
+        require_memory(2 * self.num_envs * numbers, f"masks of {self.num_envs:,} times {numbers:,}", "lower num_envs")
+        return np.tile(self._batch.offered(), (1, self.config.slate_size))
+
     def render(self) -> tuple[Any, ...] | None:
         """Return each session as it is now: texts, or [H, W, 3] uint8 pictures; None without a render mode.
 

@@ -19,6 +19,7 @@ from recenv.items.synthetic_items import CatalogConfig, draw_centroids, draw_hid
 
 _DEFAULTS = {"topics": 0, "quality": 0.0, "appeal": 0.0, "length": 4.0, "popularity": 1.0, "age": 0.0}
 _ALREADY_SCALED = 1e-5  # from 1, as sums in single precision are
+_LEAST, _MOST = 2.0**-100, 2.0**100  # between these, products of single precision keep a point's direction
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -186,18 +187,29 @@ class Catalog:
         return out
 
     def checked_protos(self, protos: np.ndarray, num_nearest: int) -> np.ndarray:
-        """Return proto-actions [B, d] as float32, or refuse what `nearest_items` would."""
-        with np.errstate(over="ignore"):
-            protos = np.ascontiguousarray(protos, np.float32)
+        """Return proto-actions [B, d] as float32, or refuse what `nearest_items` would.
+
+        Points so far out or so near to the origin that single precision would lose their direction are scaled.
+        """
+        given = np.asarray(protos)
+        with np.errstate(over="ignore", under="ignore"):
+            protos = np.ascontiguousarray(given, np.float32)
         require_range("num_nearest", num_nearest, 1, self.num_items, integer=True)
         require(
             protos.ndim == 2 and protos.shape[1] == self.embedding_dim,
             f"proto-action has shape {protos.shape}; pass an array of shape [B, {self.embedding_dim}]",
         )
-        require(
-            bool(np.isfinite(protos).all()),
-            "proto-action holds a non-finite value; pass finite numbers (a policy that gives none has diverged)",
-        )
+        sizes = np.abs(protos).max(axis=1, initial=0.0)
+        extreme = ~((sizes > _LEAST) & (sizes < _MOST))
+        if extreme.any():
+            rows = given[extreme]
+            require(
+                bool(np.isfinite(rows).all()),
+                "proto-action holds a non-finite value; pass finite numbers (a policy that gives none has diverged)",
+            )
+            exponents = np.frexp(np.abs(rows).max(axis=1, keepdims=True))[1]
+            protos = protos.copy()
+            protos[extreme] = np.ldexp(rows, -exponents)
         return protos
 
     @staticmethod

@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from offline_data.behavior.base import BehaviorPolicy, SessionView
 from recenv.envs.session_env import RecSessionEnv, resolve_config
-from recenv.envs.session_views import SUBSETS
+from recenv.envs.wrapper_parts import SUBSETS
 from recenv.errors import require, require_range, unknown_name
 from recenv.files.atomic_files import claimed_file, replacing
 from recenv.random_streams import BEHAVIOR, uniforms

@@ -94,3 +94,68 @@ def test_bad_proto_actions_are_refused_and_move_nothing(action: Any, message: st
         env.step(action)
     assert str(caught.value).startswith(message)
     assert plain(env.step(np.ones(6))) == plain(twin.step(np.ones(6)))
+
+
+@pytest.mark.parametrize("size", [1e39, 1e300, 3e38, 1e-39, 1e-300, np.longdouble("1e-4000")])
+@pytest.mark.parametrize("offer", OFFERS)
+def test_only_the_direction_of_a_point_matters_however_far_out_it_is(offer: str, size: Any):
+    env, twin = (ProtoAction(single(**OFFERS[offer])) for _ in range(2))
+    env.reset(seed=0)
+    twin.reset(seed=0)
+    for proto in np.random.default_rng(0).normal(size=(3, 6)):
+        given = proto * size
+        kept = given.copy()
+        assert plain(env.step(given)) == plain(twin.step(proto))
+        assert given.tobytes() == kept.tobytes()
+    for _ in range(3):
+        assert plain(env.step(np.zeros(6))) == plain(twin.step([0] * 6))
+
+
+class Tensor:
+    """What a tensor of torch does where numpy asks for it: none of one with a gradient, nor of bfloat16."""
+
+    def __init__(self, values: Any, *, gradient: bool = False, dtype: str = "float32") -> None:
+        self.values, self.gradient, self.dtype = np.asarray(values), gradient, dtype
+
+    def detach(self) -> Tensor:
+        return Tensor(self.values, dtype=self.dtype)
+
+    def cpu(self) -> Tensor:
+        return self
+
+    def float(self) -> Tensor:
+        return Tensor(self.values.astype(np.float32))
+
+    def __array__(self, dtype: Any = None, copy: Any = None) -> np.ndarray:
+        if self.gradient:
+            raise RuntimeError("Can't call numpy() on Tensor that requires grad")
+        if self.dtype in ("bfloat16", "float8"):
+            raise TypeError("Got unsupported ScalarType BFloat16")
+        if self.dtype == "sparse":
+            raise RuntimeError("no strides")
+        return self.values if dtype is None else self.values.astype(dtype)
+
+
+@pytest.mark.parametrize("options", [{"gradient": True}, {"dtype": "bfloat16"}, {"gradient": True, "dtype": "float8"}])
+def test_tensors_are_actions(options: Any):
+    env, twin = ProtoAction(single()), ProtoAction(single())
+    env.reset(seed=0)
+    twin.reset(seed=0)
+    for action in (Tensor(np.ones(6), **options), [Tensor(1.0, **options)] * 6, np.ones(6, np.float16), [1.0] * 6):
+        assert plain(env.step(action)) == plain(twin.step(np.ones(6)))
+
+
+def test_tensors_are_slates_where_they_are_integers():
+    env, twin = single(), single()
+    env.reset(seed=0)
+    twin.reset(seed=0)
+    assert plain(env.step(Tensor([3, 2, 1, 0]))) == plain(twin.step([3, 2, 1, 0]))  # type: ignore[arg-type]
+    for action, message in {
+        Tensor(np.ones(4), gradient=True): "action has dtype float64; pass integer item ids (a proto-action needs",
+        Tensor(np.ones(4), dtype="bfloat16"): "action has dtype float32; pass integer item ids",
+        Tensor(np.ones(4), dtype="sparse"): "action of type Tensor makes no array (no strides); pass integer item ids ",
+    }.items():
+        with pytest.raises(InvalidInput) as caught:
+            env.step(action)  # type: ignore[arg-type]
+        assert str(caught.value).startswith(message)
+    assert plain(env.step([3, 2, 1, 0])) == plain(twin.step([3, 2, 1, 0]))  # type: ignore[arg-type]

@@ -16,16 +16,19 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from gymnasium.wrappers import FilterObservation
 
 from recenv import (
+    CandidateAction,
     Catalog,
     FlatObservation,
     HistoryTokens,
     InvalidInput,
     ProtoAction,
     SemanticIdAction,
+    SingleItemAction,
     VectorFlatObservation,
     VectorHistoryTokens,
     VectorProtoAction,
     VectorSemanticIdAction,
+    VectorSingleItemAction,
 )
 from recenv.item_codes.semantic_ids import SemanticIds
 from tests.recenv.envs.wrapper_cases import CODES, MODES, OFFERS, WRAPPERS, plain, single, vector
@@ -73,7 +76,7 @@ def test_vector_form_equals_gymnasiums_vector_environment_of_single_ones(name: s
     for _ in range(30):
         assert plain(observation) == plain(expected)
         assert ours.observation_space.contains(observation)
-        assert ("action_mask" in infos) == ("action_mask" in their_infos) == (name in ("semantic", "nearest"))
+        assert ("action_mask" in infos) == ("action_mask" in their_infos) == (name in ("places", "semantic", "nearest"))
         assert plain(infos) == plain(their_infos)
         actions = ours.action_space.sample()
         if name == "nearest":
@@ -224,8 +227,27 @@ def test_step_before_reset_is_the_environments_to_refuse():
         (
             lambda: ProtoAction(ProtoAction(single())),
             "ProtoAction cannot wrap env=<ProtoAction<RecSessionEnv instance>>: ProtoAction makes a slate of a point, "
-            "and SemanticIdAction of codes; use one of them, once",
+            "CandidateAction of places among the candidates, and SemanticIdAction of codes; use one of them, once",
         ),
+        (
+            lambda: CandidateAction(SingleItemAction(single(slate_size=1))),
+            "CandidateAction cannot wrap env=<SingleItemAction<RecSessionEnv instance>>: SingleItemAction makes the "
+            "slate of one item an integer, outside what else changes actions; use one of them, once",
+        ),
+        (
+            lambda: SingleItemAction(single()),
+            "env=<RecSessionEnv instance> acts by MultiDiscrete of shape (4,), not by one integer; pass slate_size=1, "
+            "and no wrapper inside but CandidateAction",
+        ),
+        (
+            lambda: VectorSingleItemAction(VectorProtoAction(vector(2, slate_size=1))),
+            "env=<VectorProtoAction, RecSessionVectorEnv(num_envs=2)> acts by Box of shape (6,), not by one integer; ",
+        ),
+        (
+            lambda: FlatObservation(single(), candidates=True),
+            "candidates=True, and no observation is named 'candidates'; make the world with num_candidates=C, put",
+        ),
+        (lambda: FlatObservation(single(), candidates="all"), "candidates='all' is not a bool; use True or False"),  # type: ignore[arg-type]
         (
             lambda: SemanticIdAction(FlatObservation(ProtoAction(single()))),
             "SemanticIdAction cannot wrap env=<FlatObservation<ProtoAction<RecSessionEnv instance>>>: ProtoAction",

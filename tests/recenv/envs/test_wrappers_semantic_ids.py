@@ -17,7 +17,7 @@ from recenv import (
     VectorHistoryTokens,
     VectorSemanticIdAction,
 )
-from recenv.envs.session_views import SemanticIdSpace
+from recenv.envs.semantic_id_space import SemanticIdSpace
 from recenv.item_codes.semantic_ids import SemanticIdConfig, SemanticIds
 from tests.strategies.worlds import SMALL
 

@@ -8,12 +8,14 @@ import numpy as np
 from gymnasium.vector import AutoresetMode
 
 from recenv import (
+    CandidateAction,
     FlatObservation,
     HistoryTokens,
     ProtoAction,
     RecSessionEnv,
     RecSessionVectorEnv,
     SemanticIdAction,
+    VectorCandidateAction,
     VectorFlatObservation,
     VectorHistoryTokens,
     VectorProtoAction,
@@ -31,6 +33,7 @@ MODES = [AutoresetMode.NEXT_STEP, AutoresetMode.SAME_STEP, AutoresetMode.DISABLE
 # Single wrapper, vector wrapper, and their options.
 WRAPPERS: dict[str, tuple[Any, Any, dict[str, Any]]] = {
     "proto": (ProtoAction, VectorProtoAction, {}),
+    "places": (CandidateAction, VectorCandidateAction, {}),
     "semantic": (SemanticIdAction, VectorSemanticIdAction, CODES),
     "nearest": (SemanticIdAction, VectorSemanticIdAction, {"invalid": "nearest", **CODES}),
     "pooled": (FlatObservation, VectorFlatObservation, {}),

