@@ -18,6 +18,8 @@ from recenv import (
     VectorCandidateAction,
     VectorSingleItemAction,
 )
+from recenv.envs.flat_features import FlatFeatures
+from recenv.envs.slate_views import CandidatePlaces
 from tests.recenv.envs.wrapper_cases import OFFERS, plain, single, vector
 
 pytestmark = pytest.mark.kernels
@@ -149,6 +151,13 @@ def test_fewer_items_than_positions_leave_positions_empty():
     assert env.step([5, 5, 5, 5])[4]["shown"].tolist() == [True, True, False, False]
 
 
+def test_each_session_of_a_batch_has_its_own_free_places():
+    view = CandidatePlaces(vector(3, num_candidates=7))
+    offers = np.array([[9, 8, 7, 6, 5, 4, 3], [1, 2, 3, 4, -1, -1, -1], [30, -1, 31, -1, 32, -1, 33]], np.int32)
+    slates = view.slates(np.array([[6, 6, 6, 6], [5, 0, 3, 3], [1, 1, 1, 1]]), {"candidates": offers})
+    assert slates.tolist() == [[3, 9, 8, 7], [1, 2, 4, 3], [31, 32, 33, 30]]
+
+
 @pytest.mark.parametrize(
     ("action", "message"),
     [
@@ -246,3 +255,5 @@ def test_flat_features_hold_the_embeddings_of_the_candidates():
     np.testing.assert_array_equal(observation[:width], plain_features.reset(seed=0)[0])
     np.testing.assert_array_equal(observation[width:].reshape(7, 6), env.world.catalog.embeddings[bare["candidates"]])
     assert features.observation_space.contains(observation)
+    layout = FlatFeatures.of(env, candidates=True).layout
+    assert layout["candidate_embeddings"] == (width, width + 7 * 6)
