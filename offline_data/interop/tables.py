@@ -17,6 +17,7 @@ from offline_data.interop.times import PER_SECOND, TimeUnit, parsed_times
 from offline_data.interop.typed_columns import (
     is_floating,
     is_moment,
+    is_number,
     is_whole,
     read_parts,
     require_alike,
@@ -186,7 +187,7 @@ def _types(kind: Kind, held: Sequence[pa.DataType | None], formatted: bool) -> l
     text = pa.large_string()
     moments = [pa.timestamp("us"), pa.timestamp("us", "UTC"), text]
     # Numbers of a Parquet file are no text that may say more.
-    numbers = all(is_whole(each) or is_floating(each) for each in held)
+    numbers = all(is_number(each) for each in held)
     if kind == "time" and all(each is not None and is_moment(each) for each in held):
         return [pa.timestamp("us", "UTC")] if all(getattr(each, "tz", None) for each in held) else moments
     return {

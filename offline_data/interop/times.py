@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Final, Literal
@@ -40,6 +41,18 @@ _DIGITS: Final = {
 """Dates as numbers spell them, by how many digits they have."""
 _FAR: Final = datetime(2033, 1, 1, tzinfo=UTC).timestamp()
 """From it on, a number that spells a date is one."""
+_ZONE_WORD: Final = re.compile(r"\s*(UTC|GMT|Z)$|\[[\w/+-]+\]$|\s+(?=[+-]\d\d:?(\d\d)?$)", re.IGNORECASE)
+"""How databases say what ISO 8601 writes +00:00, and how Java names a zone beside its offset."""
+_DAYS: Final = (
+    *("%Y/%m/%d", "%d/%m/%Y", "%m/%d/%Y", "%d.%m.%Y", "%d-%m-%Y", "%m-%d-%Y", "%d/%m/%y", "%m/%d/%y", "%d.%m.%y"),
+    *("%d %b %Y", "%d-%b-%Y", "%d-%b-%y", "%b %d, %Y", "%b %d %Y", "%d %B %Y", "%B %d, %Y", "%a, %d %b %Y"),
+    *("%Y-%m-%d", "%a %d %b %Y"),
+)
+_HOURS: Final = ("", " %H:%M", " %H:%M:%S", " %H:%M:%S.%f", " %I:%M %p", " %I:%M:%S %p", ", %H:%M", ", %I:%M %p")
+_WHOLE: Final = ("%a %b %d %H:%M:%S %Y", "%d/%b/%Y:%H:%M:%S %z", "%Y-%m-%d-%H.%M.%S.%f", "%Y-%m-%d %H-%M-%S")
+_KNOWN: Final = (*(day + hour + zone for zone in ("", " %z", " %Z") for day in _DAYS for hour in _HOURS), *_WHOLE)
+"""Forms of dates that are not ISO 8601, in which a text is tried for the remedy."""
+_TRIED: Final = 1000
 _FORMS: Final = "times are numbers since 1970, ISO 8601 as in 2020-01-31T12:00:00Z, or what --time-format says"
 
 
@@ -86,8 +99,8 @@ def parsed_times(texts: Sequence[str], form: str | None, place: Callable[[int], 
         seen.setdefault(kind, index)
 
     if "unread" in seen:
-        remedy = f"mend it, or give another --time-format than {form}" if form else f"mend it; {_FORMS}"
-        raise InvalidInput(f"{place(seen['unread'])}: {texts[seen['unread']]!r} is no time; {remedy}")
+        text = texts[seen["unread"]]
+        raise InvalidInput(f"{place(seen['unread'])}: {text!r} is no time{_as_read(form)}; {_reading(text, texts)}")
     if len(seen) > 1:
         one, other = sorted(seen, key=seen.__getitem__)[:2]
         there = place(seen[one])
@@ -98,9 +111,26 @@ def parsed_times(texts: Sequence[str], form: str | None, place: Callable[[int], 
     return times, "with a zone" in seen
 
 
+def _as_read(form: str | None) -> str:
+    return f" as --time-format {form!r} reads it" if form else ""
+
+
+def _reading(text: str, texts: Sequence[str]) -> str:
+    """Return how a text that is no time in the form that was asked for is to be read."""
+    if _parsed(text, None)[0] in ("with a zone", "without a zone"):
+        return "it is ISO 8601, which is read without --time-format: write all of them alike"
+    if text.startswith("0000"):
+        return "leave empty what is unknown, and say --missing drop"
+    fitting = [form for form in _KNOWN if _parsed(text, form)[0] != "unread"]
+    fitting = [form for form in fitting if all(_parsed(each, form)[0] != "unread" for each in texts[:_TRIED])]
+    if fitting:
+        return f"say --time-format {' or '.join(map(repr, fitting[:2]))}"
+    return f"mend it, or leave it empty and say --missing drop; {_FORMS}"
+
+
 def _parsed(text: str, form: str | None) -> tuple[str, float]:
     try:
-        when = datetime.fromisoformat(text) if form is None else datetime.strptime(text, form)
+        when = datetime.strptime(text, form) if form else datetime.fromisoformat(_ZONE_WORD.sub(_offset, text.strip()))
     except ValueError:
         when = None
     if form is None and (when is None or text.isdecimal()):
@@ -113,6 +143,10 @@ def _parsed(text: str, form: str | None) -> tuple[str, float]:
     if when.tzinfo is None:
         return "without a zone", when.replace(tzinfo=UTC).timestamp()
     return "with a zone", when.timestamp()
+
+
+def _offset(word: re.Match[str]) -> str:
+    return "+00:00" if word[1] else ""
 
 
 def require_plausible(

@@ -41,6 +41,13 @@ def is_floating(held: pa.DataType | None) -> bool:
     return held is not None and pa.types.is_floating(held)
 
 
+def is_number(held: pa.DataType | None) -> bool:
+    """Return whether values of a type are numbers of any kind; None is the type of a text."""
+    import pyarrow as pa
+
+    return is_whole(held) or is_floating(held) or (held is not None and pa.types.is_decimal(held))
+
+
 def _is_text(held: pa.DataType) -> bool:
     import pyarrow as pa
 
@@ -94,9 +101,11 @@ def _sort(held: pa.DataType) -> str:
     import pyarrow as pa
 
     types = pa.types
-    if types.is_integer(held) or types.is_floating(held) or types.is_decimal(held):
+    if is_number(held):
         return "numbers"
-    return "text" if _is_text(held) else "moments" if is_moment(held) else str(held)
+    if is_moment(held):
+        return "times with a zone" if getattr(held, "tz", None) else "times"
+    return "text" if _is_text(held) or types.is_binary(held) or types.is_large_binary(held) else str(held)
 
 
 def read_parts(
@@ -167,13 +176,19 @@ def _cast(file: Path, name: str, column: pa.Array, wanted: pa.DataType) -> pa.Ar
     try:
         if pa.types.is_dictionary(column.type):
             column = column.dictionary_decode()
+        if pa.types.is_binary(column.type) or pa.types.is_large_binary(column.type):
+            column = column.cast(pa.large_string())  # text that is not marked as such
+        if isinstance(column.type, pa.UuidType):
+            column = pa.array([None if each is None else str(each) for each in column.to_pylist()], pa.string())
+        if pa.types.is_decimal(column.type) and is_floating(wanted):
+            column = column.cast(pa.string())  # whose number is the nearest
         held = column.type
         # A date that is a number, or a truth that is neither 0 nor 1, is not what it is taken for.
         written = _is_text(held)
         moment = is_moment(held)
         if moment != pa.types.is_timestamp(wanted) and not (written and pa.types.is_timestamp(wanted)):
             raise pa.ArrowInvalid(f"it holds {held}")
-        if pa.types.is_nested(held) or pa.types.is_binary(held) or pa.types.is_large_binary(held):
+        if pa.types.is_nested(held) or pa.types.is_fixed_size_binary(held):
             raise pa.ArrowInvalid(f"it holds {held}")
         if written and not pa.types.is_large_string(wanted):
             empty = compute.is_in(column, pa.array(MISSING, held))

@@ -112,7 +112,7 @@ def test_parquet_gives_the_same_as_csv(tmp_path):
         (HEADER + "1,a,x,0,\n", "data row 1, column score: invalid value 'x'"),
         (
             HEADER + "1,a,1,0,\n2,a,1,noon,\n",
-            "data row 2: 'noon' is no time; mend it; times are numbers since 1970, ISO 8601",
+            "data row 2: 'noon' is no time; mend it, or leave it empty and say --missing drop; times are",
         ),
         (HEADER + "1,a,1,0,\n,a,1,0,\n", "data row 2 has no user"),
         (HEADER + "1,a,1,0\n", "data row 1 has 4 columns and the table 5; mend the row"),
@@ -217,3 +217,34 @@ def test_a_table_that_outgrows_its_file_is_refused_before_it_is_read(tmp_path):
         read_tables([file], {"a": "whole"})
     with pytest.raises(InvalidInput, match=r"log.parquet unpacks to 320,"):
         read_whole(file)
+
+
+def test_parquet_as_other_tools_write_it(tmp_path):
+    """Times with a zone, decimal numbers, texts without their mark, and UUIDs."""
+    import uuid
+    from datetime import UTC, datetime, timedelta, timezone
+    from decimal import Decimal
+
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    noon = datetime(2024, 5, 1, 12, tzinfo=timezone(timedelta(hours=2)))
+    names = [uuid.UUID(int=2), uuid.UUID(int=1)]
+    table = {
+        "berlin": pa.array([noon, None], pa.timestamp("ns", "Europe/Berlin")),
+        "id": pa.array([Decimal(7), Decimal(9)], pa.decimal128(18, 0)),
+        "price": pa.array([Decimal("19.99"), None], pa.decimal128(9, 2)),
+        "bytes": pa.array([b"ann", b"bob"], pa.binary()),
+        "uuid": pa.array([name.bytes for name in names], pa.uuid()),
+    }
+    parquet.write_table(pa.table(table), tmp_path / "log.parquet")
+    kinds: dict[str, Any] = {"berlin": "time", "id": "id", "price": "number", "bytes": "id", "uuid": "id"}
+    values = read_tables([tmp_path / "log.parquet"], kinds).values
+    assert values["berlin"][0] == datetime(2024, 5, 1, 10, tzinfo=UTC).timestamp()
+    assert values["id"].source.tolist() == [7, 9]
+    assert values["price"][0] == 19.99
+    assert values["bytes"].source.tolist() == ["ann", "bob"]
+    assert values["uuid"].source.tolist() == sorted(map(str, names))
+    parquet.write_table(pa.table({"berlin": pa.array([noon], pa.timestamp("us"))}), tmp_path / "other.parquet")
+    with pytest.raises(InvalidInput, match=r"other\.parquet, column berlin: it holds timestamp\[us\], and in "):
+        read_tables([tmp_path / "log.parquet", tmp_path / "other.parquet"], {"berlin": "time"})

@@ -111,8 +111,8 @@ def test_times_that_count_from_the_beginning_are_no_dates():
             None,
             "times as numbers, here '1700000000', are mixed with times without a zone",
         ),
-        (["31/01/2024"], None, "'31/01/2024' is no time; mend it; times are numbers since 1970, ISO 8601 as in"),
-        (["31/01/2024", "01/31/2024"], "%d/%m/%Y", "data row 2: '01/31/2024' is no time; mend it, or give another"),
+        (["31/01/2024"], None, "'31/01/2024' is no time; say --time-format '%d/%m/%Y'"),
+        (["31/01/2024", "01/31/2024"], "%d/%m/%Y", "data row 2: '01/31/2024' is no time as --time-format '%d/%m/%Y'"),
         (["2024-02-30"], None, "'2024-02-30' is no time"),
     ],
 )
@@ -142,3 +142,64 @@ def test_bad_units_and_formats():
     require_time_format("%d/%m/%y")
     with pytest.raises(InvalidInput, match="unknown time unit 'microsecond'; did you mean 'microseconds'"):
         require_time_unit("microsecond")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "2024-05-01 12:00:00.250000 UTC",
+        "2024-05-01 12:00:00.25 UTC",
+        "2024-05-01T12:00:00.25Z",
+        "2024-05-01 12:00:00.25 Z",
+        "2024-05-01 12:00:00.25+00",
+        "2024-05-01 14:00:00.25+0200",
+        "2024-05-01 14:00:00.25 +0200",
+        "2024-05-01 12:00:00.250000123 GMT",
+        "2024-05-01T14:00:00.25+02:00[Europe/Berlin]",
+        " 2024-05-01 12:00:00.25 utc ",
+    ],
+)
+def test_times_with_a_zone_as_databases_write_them(text):
+    times, zoned = parsed_times([text, "2024-05-01 12:00:01 UTC"], None, place)
+    assert (times.tolist(), zoned) == ([1714564800.25, 1714564801.0], True)
+
+
+@pytest.mark.parametrize(
+    "texts",
+    [
+        ("31/05/2024 12:00", "1/6/2024 1:00"),
+        ("05/31/2024 1:30 PM", "06/01/2024 1:00 AM"),
+        ("31.05.2024", "01.06.2024"),
+        ("2024/05/31 12:00:00", "2024/06/01 12:00:00"),
+        ("31-May-2024", "01-Jun-2024"),
+        ("May 31, 2024", "June 1, 2024"),
+        ("Fri, 31 May 2024 12:00:00 GMT", "Sat, 01 Jun 2024 12:00:00 GMT"),
+        ("Fri May 31 12:00:00 2024", "Sat Jun  1 12:00:00 2024"),
+        ("31/May/2024:12:00:00 +0200", "01/Jun/2024:12:00:00 +0200"),
+        ("2024/05/31 12:00:00.5 +0000", "2024/06/01 12:00:00.5 +0000"),
+    ],
+)
+def test_forms_of_dates_are_named_and_the_named_form_reads_them(texts):
+    with pytest.raises(InvalidInput, match="say --time-format ") as caught:
+        parsed_times(texts, None, place)
+    form = str(caught.value).rpartition("--time-format ")[2].split("'")[1]
+    require_time_format(form)
+    times, _ = parsed_times(texts, form, place)
+    require_plausible(times, place, None)
+    assert 0.4 * 86_400 < times[1] - times[0] <= 86_400
+
+
+@pytest.mark.parametrize(
+    ("text", "form", "message"),
+    [
+        ("05/06/2024", None, "say --time-format '%d/%m/%Y' or '%m/%d/%Y'"),
+        ("0000-00-00 00:00:00", None, "leave empty what is unknown, and say --missing drop"),
+        ("yesterday", None, "mend it, or leave it empty and say --missing drop; times are numbers since 1970"),
+        ("2024-05-01", "%d/%m/%Y", "it is ISO 8601, which is read without --time-format"),
+        ("2024/05/01", "%d/%m/%Y", "is no time as --time-format '%d/%m/%Y' reads it; say --time-format '%Y/%m/%d'"),
+    ],
+)
+def test_what_is_no_time(text, form, message):
+    with pytest.raises(InvalidInput) as caught:
+        parsed_times([text], form, place)
+    assert message in str(caught.value)
