@@ -11,6 +11,7 @@ EXTRAS: Final = {
     "agents": ("torch", "torchrl", "tensordict", "faiss"),
     "minari": ("minari", "h5py"),
     "onnx": ("onnx", "onnxscript"),
+    "sb3": ("stable_baselines3",),
     "testing": ("hypothesis", "pytest"),
 }
 """Modules that each extra of `pyproject.toml` brings and that are imported behind `require_extra`."""

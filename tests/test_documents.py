@@ -67,7 +67,7 @@ def check_imports(block: str) -> list[str]:
         complaints += [
             f"{ast.unparse(node)}: import it from {name.split('.')[0]}"
             for name in names
-            if name.split(".")[0] in FACES and "." in name and not name.endswith(".testing")
+            if name.split(".")[0] in FACES and "." in name and not name.endswith((".testing", ".sb3"))
         ]
     return complaints
 
@@ -231,10 +231,12 @@ def test_the_figure_is_what_its_table_says(tmp_path: Path):
     assert all(f"| {share} | {score} |" in page for _, _, _, share, score, _ in rows)
 
 
-@pytest.mark.parametrize("face", ["recenv", "recenv.testing", "offline_data", "offline_data.testing", "agents"])
+@pytest.mark.parametrize(
+    "face", ["recenv", "recenv.sb3", "recenv.testing", "offline_data", "offline_data.testing", "agents"]
+)
 def test_every_public_class_has_an_example_that_runs(face: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    if face == "agents":
-        pytest.importorskip("torch")
+    for needed in {"agents": ["torch"], "recenv.sb3": ["stable_baselines3"]}.get(face, []):
+        pytest.importorskip(needed)
     package = importlib.import_module(face)
     classes = [part for part in (getattr(package, name) for name in package.__all__) if inspect.isclass(part)]
     assert classes

@@ -39,7 +39,9 @@ def modules(package: str) -> list[str]:
 
 
 def test_the_simulator_and_the_logs_need_no_extra():
-    names = [name for name in (*modules("recenv"), *modules("offline_data")) if ".testing" not in name]
+    names = [
+        name for name in (*modules("recenv"), *modules("offline_data")) if ".testing" not in name and ".sb3" not in name
+    ]
     assert {"recenv", "recenv.extras", "offline_data.interop.minari"} <= set(names)
     plainly(f"import importlib\nfor name in {names}: importlib.import_module(name)")
 
@@ -76,6 +78,7 @@ AGENTS = 'torch and torchrl and tensordict and faiss are not installed; pip inst
         ("import agents.training.trainer", AGENTS),
         ("from recsession.cli import main; main(['train', 'drpo', '--log', 'a', '--out', 'b'])", AGENTS),
         ("from recsession.cli import main; main(['export', 'policy', '--to', 'onnx'])", AGENTS),
+        ("import recenv.sb3", 'stable_baselines3 is not installed; pip install "recsession[sb3]"'),
         (
             "from offline_data import export_minari; export_minari(None, 'a-v0')",
             'minari and h5py are not installed; pip install "recsession[minari]"',

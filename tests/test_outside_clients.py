@@ -1,6 +1,7 @@
 """Libraries that others learn with, run over every registered environment: what they see is what the environment gave.
 
-Gymnasium's checker and `RecordEpisodeStatistics`, Stable-Baselines3's checker and PPO, TorchRL's checker and rollouts.
+Gymnasium's checker and `RecordEpisodeStatistics`, Stable-Baselines3's checker and PPO, sb3-contrib's MaskablePPO,
+TorchRL's checker and rollouts.
 A checker looks at shapes and dtypes; wrong data pass it, so everything that a client recorded is compared with the bare
 environment stepped with the same actions.
 """
@@ -22,13 +23,17 @@ from torchrl.envs import EnvBase, GymEnv, GymWrapper, check_env_specs
 
 import recenv
 from recenv import (
+    CandidateAction,
     FlatObservation,
     HistoryTokens,
     ProtoAction,
+    RecSessionVectorEnv,
     SemanticIdAction,
+    VectorCandidateAction,
     VectorFlatObservation,
     VectorProtoAction,
     VectorSemanticIdAction,
+    VectorSingleItemAction,
 )
 
 pytestmark = pytest.mark.clients
@@ -40,7 +45,7 @@ WORLDS: list[Any] = [
     pytest.param("RecSession-v0", {"num_items": 40, "slate_size": 4, "max_steps": 9, "budget": 14.0}, id="users leave"),
     pytest.param("RecSession-v0", {"num_items": 40, "num_candidates": 15, "max_steps": 7}, id="candidates"),
 ]
-WRAPPERS: list[Any] = [ProtoAction, SemanticIdAction, FlatObservation, HistoryTokens]
+WRAPPERS: list[Any] = [ProtoAction, CandidateAction, SemanticIdAction, FlatObservation, HistoryTokens]
 
 
 def single(name: str, options: dict[str, Any]) -> gymnasium.Env:
@@ -156,6 +161,61 @@ def test_ppo_learns_from_the_sessions_that_there_were(name: str):
             observation, _ = env.reset()
             ended += 1
     assert ended >= num_steps // 7
+
+
+# --- sb3-contrib
+
+
+class Recording(gymnasium.Wrapper):
+    """Keeps the share of filled positions of every slate."""
+
+    def __init__(self, env: gymnasium.Env) -> None:
+        super().__init__(env)
+        self.filled: list[float] = []
+
+    def step(self, action: Any) -> Any:
+        outcome = self.env.step(action)
+        self.filled.append(float(outcome[4]["shown"].mean()))
+        return outcome
+
+
+def test_an_untrained_maskable_ppo_fills_every_position():
+    """Among ids it repeats items, which leaves positions empty: masks cannot tell one position what another chose."""
+    masked = importlib.import_module("sb3_contrib").MaskablePPO
+    options: dict[str, Any] = {"num_candidates": 20, "max_steps": 7}
+    filled = {}
+    for name, wrap in {"ids": lambda env: env, "places": CandidateAction}.items():
+        env = Recording(wrap(single("RecSession-v0", options)))
+        model = masked("MultiInputPolicy", env, n_steps=64, batch_size=64, n_epochs=1, seed=0, device="cpu")
+        model.learn(64)
+        filled[name] = float(np.mean(env.filled))
+    assert filled["ids"] == pytest.approx(0.8, abs=0.05)
+    assert filled["places"] == 1.0
+
+
+def test_maskable_ppo_and_dqn_learn_from_many_sessions_at_once():
+    masked = importlib.import_module("sb3_contrib").MaskablePPO
+    recenv_sb3 = importlib.import_module("recenv.sb3")
+    options: dict[str, Any] = {"num_candidates": 20, "max_steps": 7, "num_items": 200}
+    many = RecSessionVectorEnv(8, autoreset_mode="SameStep", **options)
+    env = recenv_sb3.SessionVecEnv(VectorFlatObservation(VectorCandidateAction(many), candidates=True))
+    model = masked("MlpPolicy", env, n_steps=16, batch_size=64, n_epochs=1, seed=0, device="cpu")
+    model.learn(128)
+    assert model.num_timesteps == 128
+    masks = np.stack(env.env_method("action_masks"))
+    assert masks.shape == (8, 10 * 20)
+    actions, _ = model.predict(env.reset(), action_masks=masks)
+    assert np.stack([info["shown"] for info in env.step(actions)[3]]).all()
+    one = RecSessionVectorEnv(8, autoreset_mode="SameStep", slate_size=1, max_steps=7, num_items=200)
+    dqn = importlib.import_module("stable_baselines3").DQN(
+        "MlpPolicy",
+        recenv_sb3.SessionVecEnv(VectorFlatObservation(VectorSingleItemAction(one))),
+        learning_starts=16,
+        buffer_size=1000,
+        seed=0,
+        device="cpu",
+    )
+    assert dqn.learn(128).num_timesteps == 128
 
 
 # --- TorchRL

@@ -47,7 +47,9 @@ TOP_LEVEL = {
     "tox.ini",
 }
 
-OPTIONAL = {name for extra, names in EXTRAS.items() if extra != "testing" for name in names}
+# Extras that packages of their own need, by the name of these: nothing else of ours imports what they bring.
+OWN_PACKAGES = ("testing", "sb3")
+OPTIONAL = {name for extra, names in EXTRAS.items() if extra not in OWN_PACKAGES for name in names}
 # What the modules of a package may not import at all, and what they may import only inside a function.
 NEVER = {
     "recenv": {"offline_data", "agents", "recsession", "tests"} | OPTIONAL,
@@ -109,13 +111,14 @@ def test_imports_point_one_way(folder: str):
     assert not complaints, "\n".join(complaints)
 
 
-def test_only_the_packages_testing_import_what_tests_need():
+@pytest.mark.parametrize("own", OWN_PACKAGES)
+def test_only_packages_of_that_name_import_what_they_need(own: str):
     complaints = [
         f"{path.relative_to(ROOT)} {complaint}"
         for folder in PACKAGES
         for path in sources(folder)
-        if "testing" not in path.parts
-        for complaint in check_imports(path.read_text(), (), EXTRAS["testing"])
+        if own not in path.parts
+        for complaint in check_imports(path.read_text(), (), EXTRAS[own])
     ]
     assert not complaints, "\n".join(complaints)
 

@@ -1,0 +1,3 @@
+"""What `recenv.sb3` offers."""
+
+from .session_vec_env import SessionVecEnv as SessionVecEnv
