@@ -314,7 +314,8 @@ def _check(log: Interactions, options: ImportOptions) -> None:
     if log.timestamp is not None:
         if not np.isfinite([log.timestamp.min(), log.timestamp.max()]).all():
             log.require_all("timestamp", log.timestamp, np.isfinite(log.timestamp), "a time; mend or leave out the row")
-        require_plausible(log.timestamp, log.place, counted=options.counted_times)
+        remedy = "mend them, or say --counted-times if they count from no date"
+        require_plausible(log.timestamp, log.place, counted=options.counted_times, remedy=remedy)
     for name in ("item_log_prob", "prefix_log_prob", "step_log_prob"):
         values = getattr(log, name)
         if values is not None:

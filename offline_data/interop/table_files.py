@@ -49,7 +49,9 @@ class TextFormat:
     encoding: str = "utf-8"
     """As Python names it."""
     names: Sequence[str] | None = None
-    """Of all columns, where the file has no header."""
+    """Of all columns, where the file has no header, or others are to stand in its place."""
+    skips_header: bool = False
+    """Whether `names` stand in the place of a header."""
 
     def __post_init__(self) -> None:
         fine = len(self.delimiter) == 1 and self.delimiter.isascii() and self.delimiter not in '"\r\n\0'
@@ -113,11 +115,15 @@ def require_columns(file: Path, there: Sequence[str], wanted: Sequence[str], tex
     absent = [name for name in wanted if name not in there]
     if absent:
         told = ", ".join(there[:_NAMES_SHOWN]) + (", ..." if len(there) > _NAMES_SHOWN else "")
-        marks = [mark for mark in ";\t|," if len(there) == 1 and mark in there[0] and mark != text.delimiter]
-        hint = f"; its columns stand between {marks[0]!r}: say --delimiter {marks[0]!r}" if marks else ""
-        raise InvalidInput(f"{file} has no column {', '.join(absent)}; it has {told}{hint}")
+        raise InvalidInput(f"{file} has no column {', '.join(absent)}; it has {told}{delimiter_hint(there, text)}")
     double = [name for name in wanted if list(there).count(name) > 1]
     require(not double, f"{file} has several columns named {', '.join(double)}; rename them")
+
+
+def delimiter_hint(there: Sequence[str], text: TextFormat) -> str:
+    """Return what a file of one column that holds another delimiter is to be read by, in words; else nothing."""
+    marks = [mark for mark in ";\t|," if len(there) == 1 and mark in there[0] and mark != text.delimiter]
+    return f"; its columns stand between {marks[0]!r}: say --delimiter {marks[0]!r}" if marks else ""
 
 
 def file_types(file: Path, names: Collection[str], text: TextFormat = PLAIN) -> dict[str, pa.DataType]:
@@ -276,7 +282,7 @@ def _csv_source(
     )
     return (
         _unpacked(file, form),
-        csv.ReadOptions(use_threads=False, column_names=text.names, block_size=block),
+        csv.ReadOptions(use_threads=False, column_names=text.names, skip_rows=int(text.skips_header), block_size=block),
         csv.ParseOptions(delimiter=text.delimiter, newlines_in_values=True),
         convert,
     )
@@ -301,7 +307,7 @@ def _problems(file: Path, form: FileForm, text: TextFormat) -> Iterator[None]:
         raise InvalidInput(f"{at} {unlike(form.encoding)}") from error
     except (pa.ArrowException, OSError, *DAMAGED) as error:
         said, found = str(error), _ROW.search(str(error))
-        at = f"{file}: data row {int(found[1]) - (text.names is None)}" if found else str(file)
+        at = f"{file}: data row {int(found[1]) - (text.names is None or text.skips_header)}" if found else str(file)
         require("invalid UTF8" not in said, f"{at} {unlike(form.encoding)}")
         if width := _WIDTH.search(said):
             told = f"{at} has {width[2]} columns and the table {width[1]}; mend the row, or its quotes"

@@ -150,7 +150,12 @@ def _offset(word: re.Match[str]) -> str:
 
 
 def require_plausible(
-    seconds: np.ndarray, place: Callable[[int], str], unit: TimeUnit | None = "seconds", *, counted: bool = False
+    seconds: np.ndarray,
+    place: Callable[[int], str],
+    unit: TimeUnit | None = "seconds",
+    *,
+    counted: bool = False,
+    remedy: str | None = None,
 ) -> None:
     """Refuse times that can be no dates of a log: their unit or form is another than was said.
 
@@ -161,6 +166,7 @@ def require_plausible(
         place: where an entry stands, for a message.
         unit: in which they were written; None where they were dates.
         counted: they are counted from another moment than 1970, so that any finite time will do.
+        remedy: what to do, where the reader has no options of times; None for what the times suggest.
 
     Raises:
         InvalidInput: naming the first and the last, and what would make them plausible.
@@ -179,7 +185,8 @@ def require_plausible(
     read = f"read as {unit} since 1970, " if unit else ""
     raise InvalidInput(
         f"{place(entries[0])}: {read}the timestamps go from {told[0]}, here, to {told[1]}, in "
-        f"{_shorter(place(entries[1]), place(entries[0]))}, which no log does; {_remedy(first, last, unit, numbers)}"
+        f"{_shorter(place(entries[1]), place(entries[0]))}, which no log does; "
+        f"{remedy or _remedy(first, last, unit, numbers)}"
     )
 
 
