@@ -49,4 +49,6 @@ from .ranking.ranking import RankingPolicy as RankingPolicy
 from .store.context import ContextColumn as ContextColumn
 from .store.context import encode_context as encode_context
 from .store.dataset import LoggedDataset as LoggedDataset
+from .store.log_split import LogSplit as LogSplit
+from .store.log_split import split_log as split_log
 from .store.session_sketch import SessionSketch as SessionSketch

@@ -25,6 +25,7 @@ COMMANDS: Final = {
     "inspect": "say what is in a logged dataset, as a table, JSON or a page, and check its bytes",
     "import": "read KuaiRand, MovieLens, Open Bandit, a table of your own or a Minari dataset",
     "export": "write a log for Minari, as Parquet, or its card in Markdown; a policy as an ONNX model",
+    "split": "split a logged dataset in two: a part to train on, and a part to judge by",
     "train": "train a policy on a logged dataset with a registered objective",
     "evaluate": "roll a policy out in the simulator",
     "items": "say what is in a file of your own items, and draw the columns that it lacks",

@@ -293,6 +293,7 @@ def _finished(path: Path, partial: Path, request: LogRequest, progress: Progress
     dataset = LoggedDataset.open(path)
     source, quality = dataset.manifest["source"], as_json(request.quality)
     there = {**source["request"], "quality": dataset.manifest.get("quality")} if "request" in source else None
+    there = there if dataset.part is None else None
     plain = {**manifest_request(request), "quality": quality}
     require(
         there == plain,

@@ -36,6 +36,7 @@ def card(dataset: LoggedDataset) -> str:
     environment.filters |= {"json": _json, "plain": _plain, "code": _code, "quote": _quote, "shown": shown}
     environment.filters["policy_name"] = policy_name
     values = {"summary": summarize(dataset), "manifest": dataset.manifest, "options": _options(dataset)}
+    values["splits"] = _splits(dataset.part)
     return environment.get_template("dataset_card.md.jinja").render(values, checks=CHECKS) + "\n"
 
 
@@ -69,6 +70,15 @@ def _options(dataset: LoggedDataset) -> dict[str, Any]:
         "group_size": request["group_size"],
         **dataset.manifest["injected"],
     }
+
+
+def _splits(part: dict[str, Any] | None) -> list[dict[str, Any]]:
+    """Return the splits that lead to a part, of the whole first: what is split, how, and which part goes on."""
+    if part is None:
+        return []
+    before = _splits(part["of"].get("part"))
+    last = before[-1] if before else None
+    return [*before, {**part, "of": "../again" if last is None else f"{last['of']}-split/{last['name']}"}]
 
 
 def _json(value: Any, indent: int | None = None) -> str:

@@ -131,9 +131,10 @@ def _columns(dataset: LoggedDataset) -> list[dict[str, Any]]:
 def _source(dataset: LoggedDataset) -> dict[str, Any]:
     quality = dataset.manifest.get("quality") or {}
     return {
-        "name": quality.get("dataset", dataset.path.name),
+        "name": quality.get("dataset", dataset.path.name) if dataset.part is None else dataset.path.name,
         "kind": dataset.manifest["source"].get("kind"),
         "reader": dataset.manifest["source"].get("reader"),
+        "part": dataset.part,
         "max_steps": dataset.max_steps,
         "lacking": dataset.manifest["source"].get("lacking", []),
         "context": [f"{column.name} ({_encoding(column)})" for column in dataset.context],

@@ -45,6 +45,7 @@ def _source_rows(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
         "user model": source["user_model"],
         "own items": None if source["own_items"] is None else f"SHA-256 {source['own_items']}",
         "read in by": source["reader"],
+        "part": None if source["part"] is None else _part(source["part"]),
         "lacking": "; ".join(source["lacking"]) or None,
         "remarks": "; ".join(source["remarks"]) or None,
         "context": ", ".join(source["context"]) or None,
@@ -55,6 +56,15 @@ def _source_rows(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
         "action kind": source["action_kind"],
     }
     return [(name, text) for name, text in told.items() if text is not None]
+
+
+def _part(part: Mapping[str, Any]) -> str:
+    """Return which part of what log it is, and how that was split."""
+    whole, drawn = part["of"], "" if part["by"] == "time" else f", seed {part['seed']}"
+    return (
+        f"{part['name']} of {whole['folder']} ({whole['num_sessions']:,} sessions, split by {part['by']}, "
+        f"a share of {part['share']:g} to train on{drawn})"
+    )
 
 
 def _distribution(item: Mapping[str, Any]) -> str:

@@ -110,7 +110,7 @@ class NamedDataset:
         """
         quality = dataset.manifest.get("quality") or {}
         fraction = GOOD_FRACTIONS.get(self.level, quality.get("good_fraction"))
-        if fraction is None or "request" not in dataset.manifest["source"]:
+        if fraction is None or "request" not in dataset.manifest["source"] or dataset.part is not None:
             return False
         request = dial_request(self._log, fraction, self.noise)
         target = MEDIUM_TARGET_SCORE if self.level == MEDIUM else None

@@ -81,6 +81,7 @@ COLUMNS: Final = {
     "sessions/profile": Column("float32", "Sd", "the seen profile, a noisy view of the interest"),
     "sessions/session_seed": Column("uint64", "S", "seed of the user"),
     "sessions/behavior_seed": Column("uint64", "S", "seed of the logging policy"),
+    "sessions/whole_session": Column("int64", "S", "index of the session in the log that this one is a part of"),
     "sessions/source_user_id": Column("kinds biufU", "S", "the user's id in the source"),
     "events/item": Column("int32", "E", "item id of each consumed item, in order"),
     "events/feedback": Column("float32", "EG", "channels of feedback beyond the click"),

@@ -187,6 +187,11 @@ class LoggedDataset:
         return context_columns(self.manifest.get("context", []))
 
     @property
+    def part(self) -> dict[str, Any] | None:
+        """Which part of what log it is, and how that was split; None for a log that is none."""
+        return self.manifest.get("part")
+
+    @property
     def has_world(self) -> bool:
         """Whether the log is of a simulated world; one that was read in is not."""
         return self.manifest["config"] is not None

@@ -20,12 +20,12 @@ import numpy as np
 from offline_data.store.dataset import LoggedDataset
 from offline_data.store.manifest import FORMAT, FORMAT_VERSION
 from offline_data.store.sealed_files import json_checksum
-from offline_data.store.stored_arrays import ShiftedOffsets, StoredArray, as_bytes
+from offline_data.store.stored_arrays import KeptEntries, ShiftedOffsets, StoredArray, as_bytes
 from recenv.files.atomic_files import make_folder, new_folder, unwritable, write_json
 
 _BYTES_AT_ONCE: Final = 1 << 22
 
-Piece = np.ndarray | StoredArray | ShiftedOffsets
+Piece = np.ndarray | StoredArray | ShiftedOffsets | KeptEntries
 Pieces = Piece | Sequence[Piece]
 
 

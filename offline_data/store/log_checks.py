@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from offline_data.store.manifest import whole_sessions
 from offline_data.store.session_blocks import SessionBlock, session_blocks
 from recenv.errors import InvalidInput, require
 from recenv.random_streams import derive_seeds
@@ -206,19 +207,19 @@ def _session_contradictions(
         left, stopped = rows["terminated"][block.last], rows["truncated"][block.last]
         wrong |= ~left & ~(stopped & (block.lengths == dataset.max_steps))
     yield "sessions_of_wrong_length", wrong
-    ids = ("user_id", "group_id", "episode_id", "profile", "session_seed", "behavior_seed")
-    sessions = {name: np.asarray(dataset.sessions[name][block.sessions]) for name in ids if name in dataset.sessions}
+    ids = ("user_id", "group_id", "episode_id", "profile", "session_seed", "behavior_seed", "whole_session")
+    sessions = {"whole_session": np.arange(block.sessions.start, block.sessions.stop)}
+    sessions |= {name: np.asarray(dataset.sessions[name][block.sessions]) for name in ids if name in dataset.sessions}
     outside = sessions["episode_id"] < 0
-    for name in ("user_id", "group_id"):
-        outside |= (sessions[name] < 0) | (sessions[name] >= dataset.num_sessions)
+    for name in ("whole_session", "user_id", "group_id"):
+        outside |= (sessions[name] < 0) | (sessions[name] >= whole_sessions(dataset.manifest))
     if dataset.manifest["source"]["kind"] == "simulator":
-        group = np.arange(block.sessions.start, block.sessions.stop)
-        group //= dataset.manifest["source"]["request"]["group_size"]
+        group = sessions["whole_session"] // dataset.manifest["source"]["request"]["group_size"]
         outside |= (sessions["user_id"] != group) | (sessions["group_id"] != group) | (sessions["episode_id"] != 0)
         root = dataset.manifest["source"]["request"]["dataset_seed"]
         yield "seeds_of_another_request", sessions["session_seed"] != derive_seeds(root, "session", group)
         if "behavior_seed" in sessions:
-            drawn = derive_seeds(root, "behavior", np.arange(block.sessions.start, block.sessions.stop))
+            drawn = derive_seeds(root, "behavior", sessions["whole_session"])
             yield "seeds_of_another_request", sessions["behavior_seed"] != drawn
     yield "users_out_of_range", outside
     if "profile" in sessions:

@@ -30,6 +30,8 @@ from recenv.session_config import SessionConfig
 FORMAT: Final = "recsession-log"
 FORMAT_VERSION: Final = 2
 PROPENSITIES: Final = ("exact", "estimated", "partial", "missing")
+PARTS: Final = ("train", "judge")
+"""What the parts of a split log are called."""
 
 _COLUMN_NAME: Final = re.compile(r"(rows|sessions|events|catalog|latent)/[A-Za-z0-9_]{1,100}\.npy")
 _DIGEST: Final = re.compile(r"[0-9a-f]{64}")
@@ -146,6 +148,19 @@ def _interval(value: Any) -> bool:
     return whole and value["low"] <= value["mean"] <= value["high"]
 
 
+def _part(value: Any) -> bool:
+    if value is None or not isinstance(value, dict):
+        return value is None
+    whole = value.get("of")
+    if value.keys() != {"name", "by", "share", "seed", "of"} or not isinstance(whole, dict):
+        return False
+    fits = value["name"] in PARTS and isinstance(value["by"], str) and _number(value["share"])
+    fits = fits and _whole(value["seed"], 0, 2**63 - 1)
+    fits = fits and isinstance(whole.get("folder"), str) and _digest(whole.get("checksum"))
+    fits = fits and all(_whole(whole.get(name), 1, 2**48) for name in ("num_sessions", "num_rows"))
+    return fits and _part(whole.get("part"))
+
+
 def _source(value: Any) -> bool:
     if not isinstance(value, dict):
         return False
@@ -182,11 +197,12 @@ _FIELDS: Final[dict[str, tuple[Callable[[Any], bool], str]]] = {
     "propensities": (lambda v: v in PROPENSITIES, f"one of {', '.join(PROPENSITIES)}"),
     "context": (_context, "a list of columns, each a number or a category with its encoding"),
     "injected": (_object, "an object of what was spoilt"),
+    "part": (_part, "null, or which part of what log it is, and how that was split"),
     "quality": (_quality, "null, or expert and noise with their returns, the expert's the higher"),
     "versions": (lambda v: _object(v, lambda each: isinstance(each, str)), "an object of versions"),
     "checksum": (_digest, "64 hex digits"),
 }
-_OPTIONAL: Final = {"world_hash": None, "quality": None, "versions": {}, "context": []}
+_OPTIONAL: Final = {"world_hash": None, "quality": None, "part": None, "versions": {}, "context": []}
 
 
 def checksum_faults(manifest: Mapping[str, Any]) -> Iterator[str]:
@@ -232,6 +248,16 @@ def _fits(fits: Callable[[Any], bool], value: Any) -> bool:
 # --- together
 
 
+def whole_sessions(manifest: Mapping[str, Any]) -> int:
+    """Return how many sessions the log has, or the one that it is a part of, or that is a part of.
+
+    Args:
+        manifest: whose `field_faults` are none.
+    """
+    part = manifest.get("part")
+    return manifest["num_sessions"] if part is None else whole_sessions(part["of"])
+
+
 def agreement_faults(manifest: Mapping[str, Any]) -> Iterator[str]:
     """Yield where the fields of a manifest, each right by itself, contradict one another.
 
@@ -261,8 +287,9 @@ def _request_faults(manifest: Mapping[str, Any], request: Mapping[str, Any]) -> 
     if request.keys() != set(_REQUEST):
         yield f"its request has {', '.join(sorted(request))}, not {', '.join(sorted(_REQUEST))}"
         return
-    for name in ("config", "action_kind", "num_sessions"):
-        if request[name] != manifest[name]:
+    said = {"num_sessions": whole_sessions(manifest)} | {name: manifest[name] for name in ("config", "action_kind")}
+    for name, value in said.items():
+        if request[name] != value:
             yield f"{name} is not that of its request"
     if not _whole(request["dataset_seed"], 0, 2**63 - 1):
         yield f"its request's dataset_seed is {request['dataset_seed']!r}, not in [0, 2**63 - 1]"
@@ -278,7 +305,10 @@ def _request_faults(manifest: Mapping[str, Any], request: Mapping[str, Any]) -> 
     except (InvalidInput, TypeError, AttributeError) as error:
         yield f"its request's corruption is wrong ({error})"
         return
-    if (corruption.recorded(), corruption.propensities) != (manifest["injected"], manifest["propensities"]):
+    # Of a part, all or none may be missing where the whole lacks some.
+    partial = corruption.propensities == "partial" and manifest.get("part") is not None
+    left = corruption.propensities if not partial else manifest["propensities"]
+    if (corruption.recorded(), left) != (manifest["injected"], manifest["propensities"]):
         yield "injected and propensities are not those of its request's corruption"
 
 

@@ -21,6 +21,7 @@ from recenv.files.json_text import parse_json
 
 _BUFFER_BYTES: Final = 1 << 19
 _LONGEST_LINE: Final = 1 << 20
+_GATHERED_BYTES: Final = 1 << 20  # which stay in the cache
 
 
 @dataclass(frozen=True)
@@ -112,6 +113,42 @@ class ShiftedOffsets:
     def chunks(self) -> Iterator[memoryview]:
         """Yield the bytes; see `StoredArray.chunks`."""
         yield as_bytes(self.part.load()[1:] + self.start)
+
+
+@dataclass(frozen=True)
+class KeptEntries:
+    """What a column holds of some of its sessions, read when it is wanted, block by block."""
+
+    column: np.ndarray
+    """[n, ...], memory-mapped."""
+    offsets: np.ndarray
+    """[S + 1] int64, session s has the entries offsets[s] to offsets[s + 1]."""
+    keep: np.ndarray
+    """[S] bool, which sessions."""
+    renamed: np.ndarray | None = None
+    """[m] int64, what stands in the place of the value v, an index: renamed[v]; None leaves the values as they are."""
+
+    @property
+    def dtype(self) -> np.dtype:
+        """As of an array."""
+        return self.column.dtype
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """As of an array."""
+        return (int(np.diff(self.offsets)[self.keep].sum()), *self.column.shape[1:])
+
+    def chunks(self) -> Iterator[memoryview]:
+        """Yield the bytes of a block of sessions after the other."""
+        each = max(self.column.nbytes // max(len(self.column), 1), 1)
+        start, most = 0, max(_GATHERED_BYTES // each, 1)
+        while start < len(self.keep):
+            stop = int(np.searchsorted(self.offsets, self.offsets[start] + most, side="right")) - 1
+            ends = self.offsets[start : max(stop, start + 1) + 1]
+            kept = np.repeat(self.keep[start : start + len(ends) - 1], np.diff(ends))
+            values = np.compress(kept, self.column[ends[0] : ends[-1]], axis=0)
+            yield as_bytes(values if self.renamed is None else self.renamed[values])
+            start += len(ends) - 1
 
 
 def chained_offsets(parts: Sequence[StoredArray]) -> list[np.ndarray | ShiftedOffsets]:

@@ -23,6 +23,7 @@ from recsession.commands.evaluate import Evaluate
 from recsession.commands.fit import Fit
 from recsession.commands.ope import Ope
 from recsession.commands.simulate import Simulate
+from recsession.commands.split import Split
 from recsession.experiments.quickstart import Quickstart
 from tests.strategies.worlds import SESSION_OPTIONS
 
@@ -285,6 +286,7 @@ OUTSIDE = {
     Fit: {"holdout_fraction": 1.5, "seed": -1},
     Ope: {"num_bootstrap": 10**20, "seed": -1},
     Simulate: {"seed": -1, "num_sessions": 10**9},
+    Split: {"share": 1.0, "seed": -1},
     Quickstart: {
         "seed": -1, "workers": 0, "num_seeds": 0, "num_sessions": 9, "good_fraction": 0.0, "num_judge_sessions": 9,
         "num_evaluation_sessions": 0,
@@ -296,6 +298,7 @@ COMMANDS = {
     Fit: FIT,
     Ope: OPE,
     Simulate: SIMULATE,
+    Split: "split {made}/log --out {tmp}/new ",
     Quickstart: "quickstart --out {tmp}/new ",
 }
 LOGS = {"proto": "log", "slate": "slates"}

@@ -27,6 +27,7 @@ from recsession.commands.fit import Fit
 from recsession.commands.ope import Ope
 from recsession.commands.options import Options
 from recsession.commands.simulate import Simulate
+from recsession.commands.split import Split
 from recsession.experiments.quickstart import Quickstart
 from tests.recsession.cli_cases import BUDGET, FIT, ROOT, split
 
@@ -58,6 +59,7 @@ def test_version(run):
         (["options"], Options),
         (["quickstart"], Quickstart),
         (["simulate"], Simulate),
+        (["split"], Split),
         (["inspect"], None),
         *((["import", name], READERS.get(name)) for name in READERS.registered()),
         *((["train", name], OBJECTIVES.get(name).Config) for name in OBJECTIVES.registered()),

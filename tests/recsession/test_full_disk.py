@@ -19,6 +19,7 @@ TABLE = "uid,vid,ts,clicked\n" + "".join(
 COMMANDS = {
     "collect": "collect --num-sessions 300 --out out/x --set num_items=50 max_steps=8 slate_size=3",
     "import": "import table --path log.csv --out out/x --map user_id=uid item_id=vid timestamp=ts feedback.c=clicked",
+    "split": "split log --out out/x",
     "parquet": "export log --to parquet --out out/x",
     "minari": "export log --to minari --out out --id shop/x-v0",
     "card": "export log --to card --out out/x.md",

@@ -55,6 +55,7 @@ COMMANDS = {
     "import": split(
         "import table --path ../log.csv --out out --map user_id=uid item_id=vid timestamp=ts feedback.click=clicked"
     ),
+    "split": split("split ../log --out out"),
     "export parquet": split("export ../log --to parquet --out out"),
     "export minari": split("export ../log --to minari --out out --id shop/log-v0"),
     "fit": split("fit --log ../log --out out.json"),

@@ -30,6 +30,8 @@ COMMANDS: Final = (
     "inspect log",
     "inspect log --json",
     "inspect slates --no-verify --html new.html",
+    "split log --out new",
+    "split slates --by user --share 0.3 --seed 1 --out new",
     "export log --to card --out new.md",
     "export slates --to parquet --out new",
     "import table --path log.csv --out new --map user_id=user item_id=item timestamp=time feedback.click=click",
