@@ -7,6 +7,7 @@ from typing import Any, Final
 import numpy as np
 from gymnasium import spaces
 
+from offline_data.store.context import MOST_DEVIATIONS
 from offline_data.store.dataset import LoggedDataset
 from offline_data.store.histories import ObservationBuilder
 from recenv.envs.flat_features import FlatFeatures
@@ -24,13 +25,12 @@ def observation_space(dataset: LoggedDataset) -> spaces.Dict:
     bounds: dict[str, tuple[float, float]] = {
         **dict.fromkeys(("history_items", "candidates"), (-1, dataset.num_items - 1)),
         **dict.fromkeys(("history_feedback", "clock"), (0.0, 1.0)),
+        "context": (-MOST_DEVIATIONS, MOST_DEVIATIONS),
     }
-    boxes: dict[str, spaces.Space[Any]] = {}
-    for name, values in ObservationBuilder(dataset).observe(np.zeros(1, np.int64)).items():
-        most = float(np.finfo(np.float32).max)
-        low, high = bounds.get(name, (-most, most))
-        boxes[name] = spaces.Box(low, high, values.shape[1:], values.dtype.type)
-    return spaces.Dict(boxes)
+    first = ObservationBuilder(dataset).observe(np.zeros(1, np.int64))
+    return spaces.Dict(
+        {name: spaces.Box(*bounds[name], values.shape[1:], values.dtype.type) for name, values in first.items()}
+    )
 
 
 def action_space(dataset: LoggedDataset) -> spaces.Space[Any]:

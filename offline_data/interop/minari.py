@@ -23,7 +23,6 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces
 
-import recenv
 from offline_data.interop.log_spaces import action_space, flat_features, observation_space
 from offline_data.store.dataset import LoggedDataset
 from offline_data.store.histories import ObservationBuilder
@@ -31,6 +30,7 @@ from offline_data.store.session_blocks import SessionBlock, session_blocks
 from recenv.envs.action_wrappers import ProtoAction
 from recenv.envs.flat_features import FlatFeatures
 from recenv.envs.observation_wrappers import FlatObservation
+from recenv.envs.single_item import SingleItemAction
 from recenv.errors import InvalidInput, require
 from recenv.extras import require_extra
 from recenv.files.atomic_files import forget_killed, is_taken, new_folder, unwritable, write_json
@@ -45,7 +45,7 @@ MANIFEST_KEY: Final = "recsession_manifest"
 COLUMNS_KEY: Final = "recsession_columns"
 """In the metadata, the log's columns that the infos hold."""
 FLAT_KEY: Final = "recsession_flat"
-"""In the metadata of a flat dataset: what each part of an observation is, in order, as [first, end) by name."""
+"""In the metadata of a flat dataset: the parts of an observation, in order, each as name, first and end."""
 DATA_FILE: Final = "main_data.hdf5"
 # Beside it, of a world that has items of its own: these; and of a log that was read in: the catalogue's columns.
 ITEMS_FILE: Final = "items.npz"
@@ -163,7 +163,7 @@ class _Form:
         if dataset.action_kind == "proto":
             environment = ProtoAction(environment)
         elif self.features is not None:
-            environment = recenv.SingleItemAction(environment)
+            environment = SingleItemAction(environment)
         return environment if self.features is None else FlatObservation(environment, self.features.history)
 
 
@@ -229,7 +229,8 @@ def _rows_at_once(dataset: LoggedDataset) -> int:
 def _write_items(dataset: LoggedDataset, folder: Path, final: Path) -> Path | None:
     """Write items that no config draws beside the data, and return where a world's own will lie."""
     if not dataset.has_world:
-        np.savez(folder / CATALOG_FILE, **dataset.catalog)
+        columns: dict[str, Any] = dict(dataset.catalog)
+        np.savez(folder / CATALOG_FILE, **columns)
         return None
     if dataset.config.items is None:
         return None
@@ -258,7 +259,8 @@ def _metadata(dataset: LoggedDataset, dataset_id: str, form: _Form, items: Path 
         COLUMNS_KEY: exported_columns(dataset),
     }
     if form.features is not None:
-        metadata[FLAT_KEY] = {"history": form.features.history, "layout": form.features.layout}
+        layout = [[name, first, end] for name, (first, end) in form.features.layout.items()]
+        metadata[FLAT_KEY] = {"history": form.features.history, "layout": layout}
     if not dataset.has_world:
         return metadata
     spec = form.environment(dataset).spec

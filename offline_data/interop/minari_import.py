@@ -143,8 +143,8 @@ def _profile(episode: EpisodeData, metadata: dict[str, Any]) -> np.ndarray | Non
     observations = episode.observations
     if isinstance(observations, dict):
         return observations["profile"][0].copy() if "profile" in observations else None
-    layout = metadata[FLAT_KEY]["layout"]
-    return observations[0, slice(*layout["profile"])].copy() if "profile" in layout else None
+    places = {name: slice(first, end) for name, first, end in metadata[FLAT_KEY]["layout"]}
+    return observations[0, places["profile"]].copy() if "profile" in places else None
 
 
 def _own(

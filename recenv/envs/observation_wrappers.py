@@ -41,9 +41,9 @@ class _ObservationView(gymnasium.ObservationWrapper):
 class FlatObservation(_ObservationView, RecordConstructorArgs):
     """Observe one array of features, [n] float32 with finite bounds.
 
-    First come the observation's own numbers, each flat, in the order of its space (`profile`, `clock`, and what else is
-    a float Box), then the history. Item ids (`candidates`, `available`) are no features and left out, but what they
-    stand for may be one.
+    First come the observation's own numbers, each flat, in the order of its space (`calendar`, `clock`, `profile`, and
+    what else is a float Box), then the history. Item ids (`candidates`, `available`) are no features and left out, but
+    what they stand for may be one. `recsession export --to minari --flat` writes the same numbers in the same order.
 
     Args:
         env: a `RecSessionEnv`, perhaps wrapped.
@@ -72,7 +72,9 @@ class FlatObservation(_ObservationView, RecordConstructorArgs):
     def __init__(self, env: gymnasium.Env, history: str = "pooled", candidates: bool = False) -> None:
         check_wrapped("FlatObservation", "observations", env)
         RecordConstructorArgs.__init__(self, history=history, candidates=candidates)
-        _ObservationView.__init__(self, env, FlatFeatures.of(env, history, candidates))
+        view = FlatFeatures.of(env, history, candidates)
+        self.layout = view.layout
+        _ObservationView.__init__(self, env, view)
 
 
 class HistoryTokens(_ObservationView, RecordConstructorArgs):

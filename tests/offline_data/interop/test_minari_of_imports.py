@@ -17,13 +17,13 @@ from offline_data.store.histories import ObservationBuilder
 from recenv.errors import InvalidInput
 
 ID = "shop/visits-v0"
-ROWS = """user,page,pos,sku,time,click,cart,p,eur
-zoë,1,1,00123,2024-05-01T10:00:00,1,0,.25,0
-zoë,1,2,abc,2024-05-01T10:00:00,0,0,.5,19.99
-zoë,2,1,123,2024-05-01T10:01:00,0,1,,0
-bob,1,1,abc,2024-05-02T10:00:00,1,1,.125,5
-bob,1,3,00123,2024-05-02T10:00:00,1,0,.5,0
-bob,2,1,éclair,2024-05-09T10:01:00,0,0,.5,1
+ROWS = """user,page,pos,sku,time,click,cart,p,eur,age,city
+zoë,1,1,00123,2024-05-01T10:00:00,1,0,.25,0,31,Łódź
+zoë,1,2,abc,2024-05-01T10:00:00,0,0,.5,19.99,31,Łódź
+zoë,2,1,123,2024-05-01T10:01:00,0,1,,0,31,Łódź
+bob,1,1,abc,2024-05-02T10:00:00,1,1,.125,5,,Bonn
+bob,1,3,00123,2024-05-02T10:00:00,1,0,.5,0,,Bonn
+bob,2,1,éclair,2024-05-09T10:01:00,0,0,.5,1,,Bonn
 """
 ITEMS = """sku,name,topic,embedding_0,embedding_1
 00123,Löffel,kitchen,1,0
@@ -34,6 +34,7 @@ abc,fork,kitchen,0,1
 SHOP = {
     **{"user_id": "user", "item_id": "sku", "step": "page", "position": "pos", "timestamp": "time"},
     **{"feedback": {"click": "click", "cart": "cart"}, "propensity": "p", "item_reward": {"revenue": "eur"}},
+    "context": {"age": "age", "city": "city"},
 }
 SINGLE = {"user_id": "user", "item_id": "sku", "timestamp": "time", "feedback.click": "click"}
 
