@@ -25,8 +25,8 @@ from .fitting.user_fit import UserFit as UserFit
 from .fitting.user_fit import fit_user_model as fit_user_model
 from .interop.column_map import ColumnMap as ColumnMap
 from .interop.column_map import import_table as import_table
-from .interop.foreign_log import ImportOptions as ImportOptions
 from .interop.foreign_log import import_interactions as import_interactions
+from .interop.import_options import ImportOptions as ImportOptions
 from .interop.interactions import Ids as Ids
 from .interop.interactions import Interactions as Interactions
 from .interop.log_spaces import flat_features as flat_features

@@ -52,22 +52,39 @@ def unpacked(values: Tensor, index: Tensor) -> Tensor:
     return _laid_out(torch.where(deep < 0, 0, found), values)
 
 
+def widened(slate: Tensor, size: int) -> Tensor:
+    """Return slates with empty positions up to K behind them, [..., K].
+
+    Args:
+        slate: [..., k] integers, k <= K; -1, or copies at the end, where empty.
+        size: K.
+    """
+    missing = size - slate.shape[-1]
+    return torch.nn.functional.pad(without_copies(slate), (0, missing), value=EMPTY) if missing else slate
+
+
 def _laid_out(values: Tensor, model: Tensor) -> Tensor:
     """Return values with the strides of another tensor: what is computed of them then rounds alike."""
     return torch.empty_like(model).copy_(values)
 
 
-def cut_to(actions: Tensor, shown: Tensor | None) -> Tensor:
+def cut_to(actions: Tensor, shown: Tensor | None, size: int | None = None) -> Tensor:
     """Return a policy's slates as a logged step would have shown them: as many items, in its positions; -1 elsewhere.
 
     A log's step has the size that it has, whatever a policy would fill: its slates are judged, and valued, at that.
 
     Args:
         actions: [..., B, K] integers; proto-actions [..., B, d] have no size, and stay as they are.
-        shown: [B, K] bool, which positions of each logged slate have an item; None where all have.
+        shown: [B, k] bool, which positions of each logged slate have an item; None where all have.
+        size: k <= K, positions of the logged slates; None for K.
+
+    Returns:
+        [..., B, k].
     """
-    if shown is None or actions.is_floating_point():
+    if actions.is_floating_point():
         return actions
+    if shown is None:
+        return actions[..., :size]
     shown = shown.to(actions.device)
-    index = (shown.cumsum(-1) - 1).clamp_min(0).expand_as(actions)
+    index = (shown.cumsum(-1) - 1).clamp_min(0).expand(*actions.shape[:-1], shown.shape[-1])
     return actions.gather(-1, index).masked_fill(~shown, EMPTY)

@@ -18,7 +18,8 @@ from torch import Tensor
 from agents import POLICIES, LogStorage, NetworkConfig, Policy, SessionSpace, make_policy
 from offline_data.behavior.base import ActionKind
 from offline_data.collection.collection import LogRequest, collect
-from offline_data.interop.foreign_log import ImportOptions, import_interactions
+from offline_data.interop.foreign_log import import_interactions
+from offline_data.interop.import_options import ImportOptions
 from offline_data.interop.interactions import Ids, Interactions
 from offline_data.store.dataset import LoggedDataset
 from recenv.session_config import SessionConfig

@@ -9,7 +9,7 @@ import torch
 from tensordict import TensorDictBase
 
 from agents.batches.replay import LogStorage
-from agents.nn.slates import cut_to
+from agents.nn.slates import cut_to, widened
 from agents.nn.value_networks import ValueEnsemble
 from agents.policies.base import Policy
 from agents.serving.behavior_adapter import AgentBehavior, AgentConfig
@@ -98,11 +98,12 @@ def _target_columns(
         rows = np.arange(start, min(start + _ROWS_AT_ONCE, dataset.num_rows))
         batch = storage.get(rows).to(device)
         observation, action = batch["observation"], batch[kind]
-        log_prob[rows], _ = policy.judge(batch, np.asarray(action.cpu()))
+        judged = action if kind == "proto" else widened(action, policy.space.slate_size)
+        log_prob[rows], _ = policy.judge(batch, np.asarray(judged.cpu()))
         q_value[rows] = value(observation, action).cpu().numpy()
         drawn = [_sampled(policy, batch, generator)]
         drawn += [_sampled(policy, batch, generator) for _ in range(_ACTIONS // len(drawn[0]) - 1)]
-        actions = cut_to(torch.stack(drawn, dim=1).flatten(0, 1), storage.shown(rows))
+        actions = cut_to(torch.stack(drawn, dim=1).flatten(0, 1), storage.shown(rows), dataset.slate_size)
         state_value[rows] = expected_value(value, observation, actions).mean(dim=0).cpu().numpy()
     return log_prob, q_value, state_value
 

@@ -74,7 +74,7 @@ def fit_action_value(
         def after(rows: np.ndarray) -> Tensor:
             actions = policy.cached_actions(cache[rows].to(device), generator)
             # At the next row, whose size they have; what would follow a session's last is not asked for.
-            actions = cut_to(actions, storage.shown(rows + 1))
+            actions = cut_to(actions, storage.shown(rows + 1), space.slate_size)
             return expected_value(value, observe(storage, rows, device, after=True), actions)
 
         # Also at `max_steps`: what is asked for is the worth of a session, and an observation shows its clock.
@@ -97,7 +97,9 @@ def expected_value(value: ValueEnsemble, observation: TensorDictBase, actions: T
 
 
 def require_fit(policy: Policy, dataset: LoggedDataset) -> SessionSpace:
-    """Return a log's space, or refuse a log of another kind of action, of other items, or of other slates.
+    """Return a log's space, or refuse a log of another kind of action, of other items, or of longer slates.
+
+    Shorter slates are judged as the first items of the policy's own.
 
     Args:
         policy: what is to be judged.
@@ -113,7 +115,14 @@ def require_fit(policy: Policy, dataset: LoggedDataset) -> SessionSpace:
         f"--action-kind {policy.action_kind}, or train one on this log",
     )
     space = SessionSpace.of_log(dataset)
-    policy.space.require_like(space, "the policy", str(dataset.path), slate_size=policy.action_kind == "slate")
+    policy.space.require_like(space, "the policy", str(dataset.path))
+    own, found = policy.space.slate_size, space.slate_size
+    remedy = "" if dataset.has_world else f", or on its own log imported with --slate-size {found}"
+    require(
+        policy.action_kind == "proto" or found <= own,
+        f"the policy fills slates of slate_size={own}, and {dataset.path} has longer ones, of {found}; train a policy "
+        f"on this log{remedy}",
+    )
     return space
 
 

@@ -39,9 +39,11 @@ class Arrangement:
     """[S] whether the session may go on after the log's end; none where sessions are the log's own."""
     begun_anew: np.ndarray
     """The entries, if any, at which a visit was cut because a step came back that it had left."""
+    given_size: int | None = None
+    """K, where the log does not say how many slots its slates have."""
 
     @staticmethod
-    def of(log: Interactions, gap: float) -> Arrangement:
+    def of(log: Interactions, gap: float, slate_size: int | None = None) -> Arrangement:
         """Return the arrangement of a log.
 
         Where the log has no sessions of its own, a user's entries are first cut into visits by their times, and then
@@ -51,6 +53,8 @@ class Arrangement:
         Args:
             log: the log.
             gap: seconds without an event after which a session has ended, where the log has no sessions of its own.
+            slate_size: slots of a slate, which a shorter one leaves empty; None for those of the longest. Where it is
+                above 1, a position is a slot in a log of single items, too.
         """
         session, step, order, begun_anew = log.session, log.step, None, np.empty(0, np.int64)
         if session is None and log.timestamp is not None:
@@ -78,7 +82,7 @@ class Arrangement:
         first = np.flatnonzero(row_starts)
         row = np.cumsum(row_starts) - 1
         slot, has_gaps = np.arange(len(order)) - first[row], False
-        if log.position is not None and len(first) < len(order):
+        if log.position is not None and (len(first) < len(order) or (slate_size or 1) > 1):
             number, slot = slot, log.position[order]
             has_gaps = not np.array_equal(slot, number)
         offsets = np.append(row[np.append(True, new)], len(first))
@@ -86,11 +90,16 @@ class Arrangement:
         cut_off = np.zeros(len(offsets) - 1, np.bool_)
         if log.session is None and time is not None:
             cut_off = time.max() - np.maximum.reduceat(time, first[offsets[:-1]]) <= gap
-        return Arrangement(order, row, slot, has_gaps, time, first, offsets, cut_off, begun_anew)
+        return Arrangement(order, row, slot, has_gaps, time, first, offsets, cut_off, begun_anew, slate_size)
 
     @cached_property
     def slate_size(self) -> int:
         """K, slots of a slate."""
+        return self.given_size or self.longest
+
+    @cached_property
+    def longest(self) -> int:
+        """Slots up to the last one with an item, of the longest slate."""
         return int(self.slot.max()) + 1
 
     @cached_property
@@ -109,14 +118,23 @@ class Arrangement:
 
     def check(self, log: Interactions) -> None:
         """Refuse slates that are too long, mostly empty, or have two items at one position."""
-        place, size = log.place(int(self.order[np.argmax(self.slot)])), self.slate_size
+        place, size = log.place(int(self.order[np.argmax(self.slot)])), self.longest
         what = f"a step of {size:,} items" if log.position is None else f"a slate of {size:,} positions"
         remedy = "map a column that tells steps apart" if log.position is None else _UNPLACED
         require(size <= MAX_SLATE_SIZE, f"{place}: {what} exceeds a slate's {MAX_SLATE_SIZE}; {remedy}")
-        cells = len(self.first) * size
+        require(
+            size <= self.slate_size,
+            f"{place}: {what} exceeds slate_size={self.slate_size}; give --slate-size {size} or more, the slots that "
+            "your service shows at most, or leave longer slates out of the log",
+        )
+        cells = len(self.first) * self.slate_size
+        if self.given_size is not None:
+            what, remedy = f"slate_size={self.slate_size}", f"give a lower --slate-size, {size} or more"
+        else:
+            remedy = _UNPLACED
         require(
             cells <= max(_MOST_CELLS, _CELLS_AN_ENTRY * len(self.order)),
-            f"{place}: {what} leaves {1.0 - len(self.order) / cells:.1%} of all positions empty; {_UNPLACED}",
+            f"{place}: {what} leaves {1.0 - len(self.order) / cells:.1%} of all positions empty; {remedy}",
         )
         twice = np.flatnonzero((np.diff(self.row) == 0) & (np.diff(self.slot) == 0))
         if len(twice):
@@ -201,11 +219,12 @@ class Arrangement:
             prefix = self.repeated(log.prefix_log_prob)
         elif log.item_log_prob is not None:
             prefix = np.cumsum(self.slates(log.item_log_prob, 0.0), axis=1)
+        elif log.step_log_prob is not None and len(self.first) == len(self.order):  # a slate of one item
+            prefix = self.steps(log.step_log_prob)[:, None].repeat(self.slate_size, axis=1)
         if prefix is not None and self.has_gaps:  # before the first item nothing was chosen
             prefix = np.where(self.slot[self.holder] > np.arange(self.slate_size), 0.0, prefix)
         if log.step_log_prob is not None:
-            whole = self.steps(log.step_log_prob)
-            return whole, whole[:, None] if prefix is None and self.slot.max() == 0 else prefix
+            return self.steps(log.step_log_prob), prefix
         return (np.full(len(self.first), np.nan), None) if prefix is None else (prefix[:, -1].copy(), prefix)
 
 

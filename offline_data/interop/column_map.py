@@ -9,7 +9,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from offline_data.interop.foreign_log import ImportOptions, import_interactions
+from offline_data.interop.foreign_log import import_interactions
+from offline_data.interop.import_options import ImportOptions
 from offline_data.interop.interactions import Ids, Interactions, joint_codes
 from offline_data.interop.item_file import with_items
 from offline_data.interop.table_files import TextFormat, column_names

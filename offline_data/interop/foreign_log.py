@@ -6,13 +6,14 @@ What a log does not say is said in the manifest, under `source.lacking`, and lef
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import numpy as np
 
 from offline_data.interop.arrangement import Arrangement
+from offline_data.interop.import_options import ImportOptions
 from offline_data.interop.interactions import Interactions
 from offline_data.interop.propensities import PropensityEstimate, estimate_propensities
 from offline_data.interop.repeats import repeated_entries
@@ -22,7 +23,7 @@ from offline_data.interop.times import require_plausible
 from offline_data.store.context import ContextColumn
 from offline_data.store.dataset import LoggedDataset, file_digest
 from offline_data.store.dataset_writer import consumed_events, write_dataset
-from recenv.errors import InvalidInput, require, require_range, unknown_name
+from recenv.errors import InvalidInput, require
 from recenv.files.atomic_files import require_free
 from recenv.plain_config import to_plain
 
@@ -30,55 +31,6 @@ from recenv.plain_config import to_plain
 _ROUNDING: Final = 1e-5
 # Slates that are looked at before all are.
 _LOOKED_AT: Final = 1000
-
-
-@dataclass(frozen=True)
-class ImportOptions:
-    """What every reader of a foreign log takes.
-
-    Examples:
-        >>> from offline_data import ImportOptions
-        >>> ImportOptions(reward_weights={"click": 1.0, "like": 2.0}).session_gap
-        30.0
-    """
-
-    session_gap: float = 30.0
-    """Minutes without an event after which a user's next one begins a session, where the log has no sessions of its
-    own."""
-    history_length: int = 20
-    """H, consumed items that an observation holds."""
-    max_steps: int | None = None
-    """Steps that an observation's `clock` is a share of, at least those of the longest session, which is the default:
-    a policy serves logs of its own number alone, so give what your service knows it by."""
-    reward_weights: Mapping[str, float] = field(default_factory=dict)
-    """Weight of each feedback channel in the reward, by name; empty for the reader's own."""
-    estimate_propensities: bool = False
-    """Estimate the probabilities of the logged items where the log lacks them."""
-    propensity_of: Literal["slate", "item"] | None = None
-    """What a propensity is of: the whole slate, the same on each of its items, or the item, given those before it. To
-    be said where it is the same throughout each slate and differs between slates, which may mean either."""
-    duplicates: Literal["keep", "drop"] = "keep"
-    """What is done with a row that repeats an earlier one in every column that is read; they are counted."""
-    context_of: Path | None = None
-    """Another log, whose encoding of the context (means, categories) is taken over: what a policy of that log reads. By
-    default one is fitted on all steps of this log."""
-    counted_times: bool = False
-    """Times count from another moment than 1970, such as the log's beginning, and are no dates."""
-    seed: int = 0
-    """Of the split into sessions that the estimate is fitted, calibrated and judged on."""
-
-    def __post_init__(self) -> None:
-        require_range("session_gap", self.session_gap, 0.0, 1e9)
-        require_range("history_length", self.history_length, 1, 4096, integer=True)
-        if self.max_steps is not None:
-            require_range("max_steps", self.max_steps, 1, 2**31 - 1, integer=True)
-        require_range("seed", self.seed, 0, 2**63 - 1, integer=True)
-        if self.propensity_of not in (None, "slate", "item"):
-            raise unknown_name("propensity_of", self.propensity_of, ("slate", "item"))
-        if self.duplicates not in ("keep", "drop"):
-            raise unknown_name("way with duplicates", self.duplicates, ("keep", "drop"))
-        for name, weight in self.reward_weights.items():
-            require_range(f"reward weight of {name}", weight, -1e6, 1e6)
 
 
 def import_interactions(
@@ -113,7 +65,7 @@ def import_interactions(
     """
     require_free(Path(path))
     _check(log, options)
-    arrangement = Arrangement.of(log, options.session_gap * 60.0)
+    arrangement = Arrangement.of(log, options.session_gap * 60.0, options.slate_size)
     log, arrangement, repeats = _without_repeats(log, arrangement, options)
     arrangement.check(log)
     log, doubt = _with_propensities(log, arrangement, options.propensity_of)
@@ -135,7 +87,7 @@ def import_interactions(
             "kind": "import",
             "reader": reader,
             "files": dict(zip(part_names(files), map(file_digest, files), strict=True)),
-            "options": {**_told(options), **(facts or {})},
+            "options": {**options.told(), **(facts or {})},
             "lacking": [*_lacking(log), *lacking],
             "remarks": remarks,
             "item_rewards": list(log.item_reward or {}),
@@ -194,13 +146,6 @@ def _estimate(path: Path, columns: Mapping[str, Any], manifest: dict[str, Any], 
     return estimate_propensities(LoggedDataset(path, {**manifest, **sizes}, **parts), seed=seed)
 
 
-def _told(options: ImportOptions) -> dict[str, Any]:
-    """Return what was asked of how the log is read, for the manifest: the gap of sessions, and what is no default."""
-    told = {name: getattr(options, name) for name in ("propensity_of", "duplicates", "counted_times")}
-    defaults = {each.name: each.default for each in fields(options)}
-    return {"session_gap": options.session_gap} | {n: value for n, value in told.items() if value != defaults[n]}
-
-
 def _without_repeats(
     log: Interactions, arrangement: Arrangement, options: ImportOptions
 ) -> tuple[Interactions, Arrangement, dict[str, Any]]:
@@ -218,7 +163,7 @@ def _without_repeats(
         keep = np.ones(len(log.item.codes), np.bool_)
         keep[again] = False
         log = log.only(keep)
-        arrangement = Arrangement.of(log, options.session_gap * 60.0)
+        arrangement = Arrangement.of(log, options.session_gap * 60.0, options.slate_size)
     return log, arrangement, told
 
 

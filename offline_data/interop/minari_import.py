@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, Final
 import gymnasium
 import numpy as np
 
-from offline_data.interop.foreign_log import ImportOptions, import_interactions
+from offline_data.interop.foreign_log import import_interactions
+from offline_data.interop.import_options import ImportOptions
 from offline_data.interop.interactions import Ids, Interactions
 from offline_data.interop.minari import CATALOG_FILE, COLUMNS_KEY, DATA_FILE, FLAT_KEY, ITEMS_FILE, MANIFEST_KEY
 from offline_data.store.dataset import ContradictoryLog, LoggedDataset, file_digest
@@ -62,8 +63,8 @@ def import_minari(
         allow_imports: modules that may be imported because the world that comes back names parts of theirs.
 
     Raises:
-        InvalidInput: for a missing dataset, other actions, rewards that cannot be read, other `max_steps` than those of
-            the world that comes back, or a world that needs a module that is not allowed.
+        InvalidInput: for a missing dataset, other actions, rewards that cannot be read, other `max_steps` or another
+            `slate_size` than those of the log that comes back, or a world that needs a module that is not allowed.
     """
     require_extra("minari")
     import minari
@@ -105,11 +106,13 @@ def import_minari(
     options = options or ImportOptions()
     if manifest is None:
         return import_interactions(out, log, "minari", options=options, lacking=lacking)
-    require(
-        options.max_steps in (None, manifest.get("max_steps")),
-        f"max_steps={options.max_steps} is not the {manifest.get('max_steps')} of {data}, which comes back with it; "
-        "leave out --max-steps",
-    )
+    for name, own in (("max_steps", manifest.get("max_steps")), ("slate_size", columns["rows/slate"].shape[1])):
+        given = getattr(options, name)
+        require(
+            given in (None, own),
+            f"{name}={given} is not the {own} of {data}, which comes back with it; leave out "
+            f"--{name.replace('_', '-')}",
+        )
     try:
         return write_dataset(out, columns, facts)
     except ContradictoryLog as error:

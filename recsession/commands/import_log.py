@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from offline_data.describe.dataset_summary import time_range
 from offline_data.families import READERS
+from offline_data.interop.import_options import ImportOptions
 from offline_data.interop.readers.base import LogReader
 from offline_data.interop.times import range_text
 from offline_data.store.dataset import LoggedDataset
@@ -63,7 +64,7 @@ def _import(reader: LogReader, out: Path) -> None:
     with claimed_folder(out), tqdm(unit=shown(reader.unit), unit_scale=True, delay=0.1) as bar:
         log = reader.read(out, bar.update)
     say(f"{out}: {log.num_sessions:,} sessions, {log.num_rows:,} steps, {log.num_items:,} items")
-    say(_clock_line(log, reader.options.max_steps))
+    say(_sizes_line(log, reader.options))
     source: dict[str, Any] = log.manifest["source"]
     times = time_range(log)
     if times is not None:
@@ -86,10 +87,17 @@ def _future(last: float) -> str:
     return "; note that the last lies in the future" if last > time.time() else ""
 
 
-def _clock_line(log: LoggedDataset, given: int | None) -> str:
+def _sizes_line(log: LoggedDataset, options: ImportOptions) -> str:
+    """Return what else a log must share with a policy's other logs, and which options make them share it."""
     line = f"an observation's clock is a share of max_steps={log.max_steps}"
-    if given is None and not log.has_world:
-        line += ", the longest session: give a policy's other logs the same --max-steps"
+    line += f", slates have {log.slate_size} slots" if log.slate_size > 1 else ""
+    found = {
+        "session": f"--max-steps {log.max_steps}" if options.max_steps is None else "",
+        "slate": f"--slate-size {log.slate_size}" if options.slate_size is None and log.slate_size > 1 else "",
+    }
+    found = {name: option for name, option in found.items() if option}
+    if found and not log.has_world:
+        line += f", by the longest {' and '.join(found)}: give a policy's other logs {' '.join(found.values())}"
     return line
 
 

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from agents.nn.session_space import SessionSpace
-from offline_data.interop.foreign_log import ImportOptions, import_interactions
+from offline_data.interop.foreign_log import import_interactions
+from offline_data.interop.import_options import ImportOptions
 from offline_data.interop.interactions import Ids, Interactions
 from offline_data.store.dataset import LoggedDataset
 

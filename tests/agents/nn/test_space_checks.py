@@ -17,7 +17,8 @@ from agents.policies.base import make_policy
 from agents.policies.files import load_policy, save_policy
 from agents.policies.plackett_luce import PlackettLucePolicyConfig
 from agents.testing.policy_cases import world_of
-from offline_data.interop.foreign_log import ImportOptions, import_interactions
+from offline_data.interop.foreign_log import import_interactions
+from offline_data.interop.import_options import ImportOptions
 from offline_data.interop.interactions import Ids, Interactions
 from recenv.errors import InvalidInput
 from recenv.items.catalog import Catalog

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 from contextlib import nullcontext
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,7 +16,7 @@ from agents.batches.replay import LogStorage
 from agents.families import OBJECTIVES
 from agents.nn.networks import NetworkConfig
 from agents.nn.session_space import SessionSpace
-from agents.nn.slates import EMPTY, cut_to, packed, unpacked
+from agents.nn.slates import EMPTY, cut_to, packed, unpacked, widened
 from agents.objectives.base import batch_kl
 from agents.policies.base import make_policy
 from agents.policies.generative import GenerativePolicyConfig
@@ -27,8 +29,9 @@ from agents.values import fitted_q
 from agents.values.critics import CriticConfig, fit_critic, score_rows
 from agents.values.fitted_q import fit_action_value
 from offline_data.ope.base import estimate
+from recenv.errors import InvalidInput
 from recenv.item_codes.semantic_ids import SemanticIdConfig
-from tests.agents.slate_table import varying_log, varying_reward
+from tests.agents.slate_table import REWARD, SLATES, table_log, varying_log, varying_reward
 
 NETWORK = NetworkConfig((16,))
 CONFIGS = {
@@ -48,21 +51,22 @@ def log(tmp_path_factory):
     return varying_log(tmp_path_factory.mktemp("log") / "log")
 
 
-def policy_of(log, name: str = "plackett_luce", seed: int = 0) -> Any:
-    return perturb(make_policy(SessionSpace.of_log(log), CONFIGS[name], seed=seed), 0.6, seed).eval()
+def policy_of(log, name: str = "plackett_luce", seed: int = 0, slate_size: int = 3) -> Any:
+    space = replace(SessionSpace.of_log(log), slate_size=slate_size)
+    return perturb(make_policy(space, CONFIGS[name], seed=seed), 0.6, seed).eval()
 
 
-def true_value(policy: Any, log) -> float:
+def true_value(policy: Any, log, earned: Callable[[tuple[int, ...]], float] = varying_reward) -> float:
     """Enumerate what the policy would show and earn: each size is as frequent as in the log, at either step."""
     rows = log.offsets[:-1][[0]] + np.arange(2)
     batch = LogStorage(log).get(rows)
     frequency = np.bincount(log.rows["shown"].sum(axis=1)) / log.num_rows
     total = 0.0
-    for size in (1, 2, 3):
+    for size in np.flatnonzero(frequency).tolist():
         items = np.array(list(itertools.permutations(range(4), size)))
         # As the first items of whole slates: a sum over all completions.
-        whole = np.array(list(itertools.permutations(range(4), 3)))
-        reward = np.array([varying_reward(tuple(slate)) for slate in items])
+        whole = np.array(list(itertools.permutations(range(4), policy.space.slate_size)))
+        reward = np.array([earned(tuple(slate)) for slate in items])
         for step in range(2):
             chances = np.exp(policy.judge(batch[[step]].expand(len(whole)), whole)[0])
             assert chances.sum() == pytest.approx(1.0, abs=1e-4)
@@ -71,15 +75,30 @@ def true_value(policy: Any, log) -> float:
     return total
 
 
-@pytest.mark.parametrize("name", CONFIGS)
-def test_every_estimator_finds_the_enumerated_value(log, name):
-    """The log holds every session once: weighting alone is exact. Whole slates would earn half as much again."""
-    policy = policy_of(log, name)
-    truth = true_value(policy, log)
+def agrees(policy: Any, log, truth: float) -> None:
     sessions = off_policy_sessions(policy, log, config=FITTED)
     for estimator, tolerance in (("snips", 1e-3), ("pdsnips", 1e-3), ("dr", 0.02), ("wdr", 0.02), ("dm", 0.05)):
         answer = estimate(estimator, sessions, num_bootstrap=50)
         assert answer.value == pytest.approx(truth, rel=tolerance), estimator
+
+
+@pytest.mark.parametrize(
+    ("name", "slate_size"), [("plackett_luce", 3), ("plackett_luce", 4), ("generative", 3), ("generative", 4)]
+)
+def test_every_estimator_finds_the_enumerated_value(log, name, slate_size):
+    """The log holds every session once: weighting alone is exact. Whole slates would earn half as much again."""
+    policy = policy_of(log, name, slate_size=slate_size)
+    agrees(policy, log, true_value(policy, log))
+
+
+def test_a_policy_of_longer_slates_is_judged_by_the_items_that_a_log_has_room_for(tmp_path):
+    """Every slate of the log is full, and shorter than the policy's."""
+    log = table_log(tmp_path / "log")
+    policy = policy_of(log, slate_size=4)
+    earned = dict(zip(map(tuple, SLATES.tolist()), REWARD.tolist(), strict=True))
+    agrees(policy, log, true_value(policy, log, lambda slate: earned[tuple(map(int, slate))]))
+    with pytest.raises(InvalidInput, match=r"fills slates of slate_size=1, and .*log has longer ones, of 2; train"):
+        off_policy_sessions(policy_of(log, slate_size=1), log)
 
 
 @pytest.mark.parametrize("name", CONFIGS)
@@ -199,3 +218,6 @@ def test_slates_are_cut_and_packed_by_hand():
     assert unpacked(10 * items, index).tolist() == [[[50, 50, 60], [0, 50, 50], [50, 60, 70]]]
     protos = torch.ones(2, 3, 4)
     assert cut_to(protos, torch.ones(3, 4) != EMPTY) is protos
+    assert cut_to(slates, shown[:, :2]).tolist() == [[[5, -1], [-1, 5], [5, 6]]]
+    assert cut_to(slates, None, 2).tolist() == [[[5, 6]] * 3]
+    assert widened(torch.tensor([[5, 6], [5, 5]]), 3).tolist() == [[5, 6, -1], [5, -1, -1]]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from offline_data.interop.column_map import ColumnMap, import_table
-from offline_data.interop.foreign_log import ImportOptions
+from offline_data.interop.import_options import ImportOptions
 from recenv.errors import InvalidInput
 
 ROLES = {"user_id": "uid", "item_id": "vid", "timestamp": "ts", "feedback": {"click": "clicked", "watch": "share"}}

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from offline_data.interop.foreign_log import ImportOptions, import_interactions
+from offline_data.interop.foreign_log import import_interactions
+from offline_data.interop.import_options import ImportOptions
 from offline_data.interop.interactions import Ids, Interactions, label_columns
 from offline_data.store.histories import ObservationBuilder
 from recenv.errors import InvalidInput

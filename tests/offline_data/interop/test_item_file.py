@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from offline_data.interop.column_map import ColumnMap, import_table
-from offline_data.interop.foreign_log import ImportOptions
+from offline_data.interop.import_options import ImportOptions
 from recenv.errors import InvalidInput
 
 ROLES = ColumnMap.of({"user_id": "user", "item_id": "item", "feedback.click": "click"})

@@ -13,7 +13,7 @@ import pytest
 
 from offline_data.collection.collection import LogRequest, collect
 from offline_data.interop import minari as exporter
-from offline_data.interop.foreign_log import ImportOptions
+from offline_data.interop.import_options import ImportOptions
 from offline_data.interop.minari import export_minari
 from offline_data.interop.minari_import import import_minari
 from recenv.envs.session_env import RecSessionEnv

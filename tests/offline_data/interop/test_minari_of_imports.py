@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from offline_data.interop.column_map import ColumnMap, import_table
-from offline_data.interop.foreign_log import ImportOptions
+from offline_data.interop.import_options import ImportOptions
 from offline_data.interop.log_spaces import action_space, observation_space
 from offline_data.interop.minari import export_minari
 from offline_data.interop.minari_import import import_minari

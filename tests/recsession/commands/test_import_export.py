@@ -55,7 +55,7 @@ def test_what_the_clock_is_a_share_of_is_said_and_can_be_given(run):
     words = ("import", "table", "--path", "log.csv", "--map", *MAP, "--session-gap", "500", "--out")
     code, out, _ = run(*words, "longest")
     assert code == 0
-    assert "an observation's clock is a share of max_steps=6, the longest session: give" in out
+    assert "an observation's clock is a share of max_steps=6, by the longest session: give" in out
     code, out, _ = run(*words, "given", "--max-steps", "40")
     assert code == 0
     assert "an observation's clock is a share of max_steps=40\n" in out

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from offline_data.interop.foreign_log import ImportOptions
+from offline_data.interop.import_options import ImportOptions
 from offline_data.interop.readers.movielens import MovielensReader
 from recenv.errors import InvalidInput
 
