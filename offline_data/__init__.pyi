@@ -29,6 +29,7 @@ from .interop.foreign_log import import_interactions as import_interactions
 from .interop.import_options import ImportOptions as ImportOptions
 from .interop.interactions import Ids as Ids
 from .interop.interactions import Interactions as Interactions
+from .interop.interactions import Lists as Lists
 from .interop.log_spaces import flat_features as flat_features
 from .interop.minari import export_minari as export_minari
 from .interop.minari_import import import_minari as import_minari

@@ -115,6 +115,7 @@ class SessionSpace:
             max_steps=dataset.max_steps,
             has_profile="profile" in dataset.sessions,
             context=dataset.context,
+            offer="candidates" if "candidates" in dataset.rows else None,
             varied=varied,
             feedback_names=tuple(dataset.manifest["feedback_names"]),
             item_ids=_ids(dataset.catalog.get("source_id")),

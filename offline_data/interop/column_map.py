@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -11,18 +11,20 @@ import numpy as np
 
 from offline_data.interop.foreign_log import import_interactions
 from offline_data.interop.import_options import ImportOptions
-from offline_data.interop.interactions import Ids, Interactions, joint_codes
+from offline_data.interop.interactions import Ids, Interactions, Lists
 from offline_data.interop.item_file import with_items
+from offline_data.interop.mapped_columns import CLICKED, CONTEXTS, PROBABILITIES, read_mapped
+from offline_data.interop.offers import joined
+from offline_data.interop.slate_rows import spread
 from offline_data.interop.table_files import TextFormat, column_names
 from offline_data.interop.table_parts import parts_of
-from offline_data.interop.tables import Kind, Missing, Progress, Table, TimeFormat, read_columns
+from offline_data.interop.tables import Kind, Missing, Progress, Table, TimeFormat
 from offline_data.interop.times import TimeUnit, require_plausible, require_time_format, require_time_unit
 from offline_data.store.dataset import LoggedDataset
 from recenv.errors import InvalidInput, require, require_range, unknown_name
 
-_CONTEXTS: Final = ("context", "category")
-_NAMED: Final = ("feedback", "reward", "item_reward", *_CONTEXTS)
-_PROBABILITIES: Final = ("propensity", "prefix_log_prob", "behavior_log_prob")
+_NAMED: Final = ("feedback", *CLICKED, "reward", "item_reward", *CONTEXTS)
+_CLICK: Final = "click"
 _DEFAULTS: Final = (",", "utf-8", "refuse")
 """Of a table's delimiter, encoding, and way with what is missing: not told again."""
 _KINDS: Final[Mapping[str, Kind]] = {
@@ -32,7 +34,8 @@ _KINDS: Final[Mapping[str, Kind]] = {
     "step": "step",
     "position": "whole",
     "timestamp": "time",
-    **dict.fromkeys(_PROBABILITIES, "number"),
+    "candidates": "ids",
+    **dict.fromkeys(PROBABILITIES, "number"),
     "terminated": "flag",
     "truncated": "flag",
 }
@@ -74,8 +77,15 @@ class ColumnMap:
     """Whether the user left after the step."""
     truncated: str | None = None
     """Whether the session was cut off after the step."""
+    candidates: str | None = None
+    """Items of which the step's slate was chosen, a list, the same for each item of a slate."""
     feedback: Mapping[str, str] = field(default_factory=dict)
     """Column of each feedback channel in [0, 1], by its name; the first is the click."""
+    clicked_position: Mapping[str, str] = field(default_factory=dict)
+    """Where each row is a slate: column of the position that was clicked, or of a list of them, by the channel's name;
+    empty and -1 are none."""
+    clicked_item: Mapping[str, str] = field(default_factory=dict)
+    """Where each row is a slate: column of the items that were clicked, one or a list, by the channel's name."""
     reward: Mapping[str, str] = field(default_factory=dict)
     """Column of each component of the step's reward, by its name, the same for each item of a slate."""
     item_reward: Mapping[str, str] = field(default_factory=dict)
@@ -88,11 +98,14 @@ class ColumnMap:
     """The same for columns whose values are labels though they may be numbers, as codes of cities are."""
 
     def __post_init__(self) -> None:
+        channels = [*self.feedback, *self.clicked_position, *self.clicked_item]
         require(
-            bool(self.feedback or self.reward or self.item_reward),
+            bool(channels or self.reward or self.item_reward),
             "the column map has no feedback and no reward; map one, as in feedback.click=COLUMN, reward=COLUMN or "
             "item_reward=COLUMN",
         )
+        double = sorted({name for name in channels if channels.count(name) > 1})
+        require(not double, f"the column map has {', '.join(double)} as feedback twice; leave one of them out")
         given = [name for name in ("propensity", "prefix_log_prob") if getattr(self, name) is not None]
         require(len(given) < 2, f"the column map has both {' and '.join(given)}; leave one of them out")
         twice = sorted(self.context.keys() & self.category.keys())
@@ -118,10 +131,10 @@ class ColumnMap:
                 values[role] = column
             elif isinstance(column, Mapping):
                 values[role] |= column
-            elif channel == "" and role in _CONTEXTS:
+            elif channel == "" and role in CONTEXTS:
                 raise InvalidInput(f"{role}={column!r} in the column map has no name; write {role}.NAME={column}")
             else:
-                values[role][channel or role] = column
+                values[role][channel or (_CLICK if role in CLICKED else role)] = column
         for role in ("user_id", "item_id"):
             require(role in values, f"the column map has no {role}; map it, as in {role}=COLUMN")
         flat = [values[role] for role in values if role not in _NAMED]
@@ -142,6 +155,8 @@ class ColumnMap:
         rewards = {*self.reward.values(), *self.item_reward.values()}
         for name, column in self.feedback.items():
             kinds[f"feedback.{name}"] = column, "number" if column in rewards else "single"
+        kinds |= {f"clicked_position.{name}": (column, "numbers") for name, column in self.clicked_position.items()}
+        kinds |= {f"clicked_item.{name}": (column, "ids") for name, column in self.clicked_item.items()}
         kinds |= {f"reward.{name}": (column, "number") for name, column in self.reward.items()}
         kinds |= {f"item_reward.{name}": (column, "number") for name, column in self.item_reward.items()}
         kinds |= {f"context.{name}": (column, "value") for name, column in self.context.items()}
@@ -161,6 +176,7 @@ def import_table(
     encoding: str = "utf-8",
     missing: Missing = "refuse",
     first_position: int | None = None,
+    list_delimiter: str | None = None,
     options: ImportOptions | None = None,
     progress: Progress | None = None,
 ) -> LoggedDataset:
@@ -184,6 +200,7 @@ def import_table(
         missing: what is done with rows that lack what the map names, but for propensities: refused, or left out and
             counted ("drop").
         first_position: what the first position is called; None for 0 where the log has a 0, and else 1.
+        list_delimiter: between the values of a list that text writes without brackets, as a slate or candidates.
         options: how sessions and rewards are made.
         progress: called with the number of rows of each batch.
 
@@ -191,7 +208,7 @@ def import_table(
         InvalidInput: for a file, column or value that cannot be read; the message names it.
     """
     delimiter = "\t" if delimiter == "\\t" else delimiter  # as a command line writes it
-    options, text = options or ImportOptions(), TextFormat(delimiter, encoding)
+    options, text = options or ImportOptions(), TextFormat(delimiter, encoding, None, list_delimiter)
     require_time_unit(time_unit)
     if time_format is not None:
         require_time_format(time_format)
@@ -201,15 +218,24 @@ def import_table(
         require_range("first_position", first_position, 0, 1_000_000, integer=True)
     if items is not None:
         column_names(Path(items), text)  # before the log is read, which may take long
-    read = _read(Path(path), columns.kinds(), text, TimeFormat(time_unit, time_format), missing, progress)
+    kinds = columns.kinds()
+    read = read_mapped(Path(path), kinds, text, TimeFormat(time_unit, time_format), missing, progress)
     require(sum(count for _, count in read.counts) > 0, f"{path} has a header and no rows; copy it again")
+    if isinstance(read.values["item_id"], Lists):
+        read, of = spread(read, {role: column for role, (column, _) in kinds.items()}, first_position)
+        first_position = 0 if columns.position is None else first_position
+        options = replace(options, propensity_of=options.propensity_of or of)
     values, remarks, mapped = read.values, read.remarks, read.values.get
     item, session, position = values["item_id"], mapped("session_id"), mapped("position")
-    files, catalog = read.counts, {}
+    files, catalog, offered, count = read.counts, {}, mapped("candidates"), len(item.codes)
+    if offered is not None:
+        item, offered = joined(item, offered)
     if items is not None:
         item, catalog, told = with_items(item, Path(items), columns.item_id, text)
         remarks += told
         files = [*files, *((part.file, 0) for part in parts_of(Path(items)))]
+    if offered is not None:
+        item, offered = Ids(item.codes[:count], item.source), replace(offered, values=item.codes[count:])
     if position is not None:
         first = first_position
         if first is None:
@@ -219,7 +245,7 @@ def import_table(
     if columns.timestamp is not None:
         unit = None if columns.timestamp in read.dated else time_unit
         _check_times(values["timestamp"], read, unit, options)
-    feedback = {name: values[f"feedback.{name}"] for name in columns.feedback}
+    feedback = {name.partition(".")[2]: held for name, held in values.items() if name.startswith("feedback.")}
     reward, item_reward = (
         {name: values[f"{kind}.{name}"] for name in getattr(columns, kind)} for kind in ("reward", "item_reward")
     )
@@ -245,7 +271,8 @@ def import_table(
         step_log_prob=mapped("behavior_log_prob"),
         terminated=mapped("terminated"),
         truncated=mapped("truncated"),
-        context={name: values[f"{kind}.{name}"] for kind in _CONTEXTS for name in getattr(columns, kind)},
+        candidates=offered,
+        context={name: values[f"{kind}.{name}"] for kind in CONTEXTS for name in getattr(columns, kind)},
         catalog=catalog,
     )
     plain = {each.name: getattr(columns, each.name) for each in fields(columns) if getattr(columns, each.name)}
@@ -254,60 +281,9 @@ def import_table(
         "time_unit": time_unit,
     }
     asked = {"time_format": time_format, "delimiter": delimiter, "encoding": encoding, "missing": missing}
-    asked |= {"first_position": first_position, "left_out": read.left_out}
+    asked |= {"list_delimiter": list_delimiter, "first_position": first_position, "left_out": read.left_out}
     facts |= {name: value for name, value in asked.items() if value not in (None, *_DEFAULTS, {})}
     return import_interactions(out, log, "table", options=options, lacking=lacking, remarks=remarks, facts=facts)
-
-
-def _read(
-    file: Path,
-    roles: Mapping[str, tuple[str, Kind]],
-    text: TextFormat,
-    times: TimeFormat,
-    missing: Missing,
-    progress: Progress | None,
-) -> Table:
-    """Return the values of each role; a column of several kinds is read once a kind."""
-    readings: list[dict[str, Kind]] = [{}]
-    for column, kind in dict.fromkeys(roles.values()):
-        free = [reading for reading in readings if column not in reading]
-        if not free:
-            free = [{}]
-            readings += free
-        free[0][column] = kind
-    may_lack = {role for role in roles if role in _PROBABILITIES or role.partition(".")[0] in _CONTEXTS}
-    optional = {column for role, (column, _) in roles.items() if role in _PROBABILITIES}
-    needed = {column for role, (column, _) in roles.items() if role not in may_lack}
-    both = Table([])
-    for reading in readings:
-        read = read_columns([file], reading, text=text, times=times, progress=None if both.counts else progress)
-        both.counts = read.counts
-        both.values |= {
-            role: read.values[column] for role, (column, kind) in roles.items() if reading.get(column) == kind
-        }
-        both.gaps |= {column: gap for column, gap in read.gaps.items() if column in needed}
-        both.dated |= read.dated
-        both.remarks += [remark for remark in read.remarks if remark not in both.remarks]
-    if missing == "drop" and optional:
-        _doubt_slates(both, [role for role in roles if role in _PROBABILITIES])
-    both.leave_out(missing)
-    return both
-
-
-def _doubt_slates(table: Table, roles: Sequence[str]) -> None:
-    """Empty the propensities of slates that are to lose a row: what is left was not shown with them."""
-    gaps, step = list(table.gaps.values()), table.values.get("step")
-    if not gaps or step is None:
-        return
-    lost = np.any(gaps, axis=0)
-    keys = [table.values["user_id"], table.values.get("session_id"), step]
-    slate = joint_codes(*(key.codes if isinstance(key, Ids) else Ids.of(key).codes for key in keys if key is not None))
-    doubtful = np.isin(slate, slate[lost])
-    for role in roles:
-        table.values[role] = np.where(doubtful, np.nan, table.values[role])
-    count = int((doubtful & ~lost).sum())
-    if count:
-        table.remarks.append(f"{count:,} rows stand in slates of which rows are left out: their propensities are too")
 
 
 def _check_times(seconds: np.ndarray, read: Table, unit: TimeUnit | None, options: ImportOptions) -> None:

@@ -15,6 +15,7 @@ import numpy as np
 from offline_data.interop.arrangement import Arrangement
 from offline_data.interop.import_options import ImportOptions
 from offline_data.interop.interactions import Interactions
+from offline_data.interop.offers import step_candidates
 from offline_data.interop.propensities import PropensityEstimate, estimate_propensities
 from offline_data.interop.repeats import repeated_entries
 from offline_data.interop.step_context import step_context
@@ -74,6 +75,8 @@ def import_interactions(
     columns = arrangement.columns(log)
     remarks += _disorder(log, arrangement, columns)
     weights = _reward_columns(columns, log, arrangement, options.reward_weights, default_weights)
+    if log.candidates is not None:
+        columns["rows/candidates"] = step_candidates(log, arrangement)
     context: tuple[ContextColumn, ...] = ()
     if log.context:
         columns["rows/context"], context, told = step_context(log, arrangement, options.context_of)

@@ -34,6 +34,46 @@ class Ids(NamedTuple):
         return Ids(codes.reshape(-1).astype(np.int64), source)
 
 
+@dataclass(frozen=True, eq=False)
+class Lists:
+    """A list in each entry; equal ones may be held once.
+
+    Examples:
+        >>> import numpy as np
+        >>> from offline_data import Lists
+        >>> lists = Lists(np.array([0, 1, 0]), np.array([0, 2, 3]), np.array([5, 6, 7]))
+        >>> lists.lengths().tolist(), lists.flat().tolist()
+        ([2, 1, 2], [5, 6, 7, 5, 6])
+    """
+
+    index: np.ndarray
+    """[n] int64, which list is each entry's; -1 where it has none."""
+    offsets: np.ndarray
+    """[L + 1] int64: list l holds the values offsets[l] to offsets[l + 1]."""
+    values: Any
+    """[m] `Ids`, codes of them, or numbers; a code of -1 and NaN are missing."""
+
+    def only(self, keep: np.ndarray) -> Lists:
+        """Return the lists of some entries: [n] bool, or their numbers."""
+        return Lists(self.index[keep], self.offsets, self.values)
+
+    def lengths(self) -> np.ndarray:
+        """Return how long each entry's list is, [n]."""
+        return np.append(np.diff(self.offsets), 0)[self.index]
+
+    def places(self) -> np.ndarray:
+        """Return where the entries' values stand among `values`, entry by entry, [sum of lengths]."""
+        lengths = self.lengths()
+        starts = np.append(self.offsets[:-1], 0)[self.index]
+        return np.repeat(starts - (np.cumsum(lengths) - lengths), lengths) + np.arange(lengths.sum())
+
+    def flat(self) -> Any:
+        """Return the entries' values one after the other, `Ids` or numbers."""
+        if isinstance(self.values, Ids):
+            return Ids(self.values.codes[self.places()], self.values.source)
+        return self.values[self.places()]
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Interactions:
     """The n shown items of a log, in the order of its files; an absent column is None.
@@ -89,6 +129,8 @@ class Interactions:
     """[n] bool of the step: the user left, and else the session was cut off; only its last step counts."""
     truncated: np.ndarray | None = None
     """[n] bool of the step: the session was cut off, and else the user left."""
+    candidates: Lists | None = None
+    """Of which items each step's slate was chosen, codes into `item.source`, the same for each item of a step."""
     context: Mapping[str, np.ndarray | Ids] = field(default_factory=dict)
     """[n] what is known of user and moment, by name, the same for each item of a step: numbers, NaN where missing, or
     categories, with a code of -1 where missing."""
@@ -110,6 +152,8 @@ class Interactions:
                 return Ids(value.codes[keep], value.source)
             if isinstance(value, Mapping):
                 return {name: part(each) for name, each in value.items()}
+            if isinstance(value, Lists):
+                return value.only(keep)
             return value[keep] if isinstance(value, np.ndarray) else value
 
         names = {each.name for each in fields(self)} - {"files", "catalog", "data_row"}

@@ -8,7 +8,7 @@ from dataclasses import fields
 import numpy as np
 
 from offline_data.interop.arrangement import Arrangement
-from offline_data.interop.interactions import Ids, Interactions
+from offline_data.interop.interactions import Ids, Interactions, Lists
 
 
 def repeated_entries(log: Interactions, arrangement: Arrangement) -> tuple[np.ndarray, np.ndarray]:
@@ -48,6 +48,8 @@ def _columns(log: Interactions) -> Iterator[np.ndarray]:
         for column in (values.values() if isinstance(values, Mapping) else [values]) if of_entries else ():
             if isinstance(column, Ids):
                 yield column.codes
+            elif isinstance(column, Lists):
+                yield column.index
             elif isinstance(column, np.ndarray):
                 yield column
 

@@ -52,10 +52,17 @@ class TextFormat:
     """Of all columns, where the file has no header, or others are to stand in its place."""
     skips_header: bool = False
     """Whether `names` stand in the place of a header."""
+    list_delimiter: str | None = None
+    """Between the values of a list that text writes without brackets; None where none is."""
 
     def __post_init__(self) -> None:
         fine = len(self.delimiter) == 1 and self.delimiter.isascii() and self.delimiter not in '"\r\n\0'
         require(fine, f"--delimiter {self.delimiter!r} is not one character of ASCII; write it as in --delimiter ';'")
+        require(
+            self.list_delimiter is None or (self.list_delimiter != "" and self.list_delimiter != self.delimiter),
+            f"--list-delimiter {self.list_delimiter!r} is what stands between columns, or nothing; write it as in "
+            "--list-delimiter '|'",
+        )
         try:
             "".encode(self.encoding)
         except (LookupError, ValueError) as error:
@@ -161,6 +168,32 @@ def file_batches(file: Path, types: Mapping[str, pa.DataType], text: TextFormat)
             check_parquet(file, types)
             with parquet.ParquetFile(file) as source:
                 yield from source.iter_batches(columns=list(types))
+
+
+def first_text(part: Part, column: str, text: TextFormat) -> str:
+    """Return the first value of a column of texts that a part has; of another column, or where there is none, nothing.
+
+    Raises:
+        InvalidInput: for a damaged file.
+    """
+    import pyarrow as pa
+
+    form = form_of(part.file, text.encoding)
+    with _problems(part.file, form, text):
+        if form.kind == "csv":
+            types = {column: pa.large_string()}
+            try:
+                with _csv_reader(part.file, form, text, types, _LOOKED_AT) as reader:
+                    batch = reader.read_next_batch()
+            except pa.ArrowInvalid:  # of a row that is longer
+                with _csv_reader(part.file, form, text, types) as reader:
+                    batch = reader.read_next_batch()
+            except StopIteration:
+                return ""
+        else:
+            batch = next(file_batches(part.file, {column: pa.large_string()}, text), None)
+    values = [] if batch is None else batch.column(0).drop_null()[:1].to_pylist()
+    return values[0] if values and isinstance(values[0], str) else ""
 
 
 def read_whole(path: Path, text: TextFormat = PLAIN) -> pa.Table:

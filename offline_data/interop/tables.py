@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
 
-from offline_data.interop.interactions import Ids, place_of
+from offline_data.interop.interactions import Ids, Lists, place_of
+from offline_data.interop.lists import is_list, lists_of
 from offline_data.interop.table_files import PLAIN, TextFormat, Unconverted, file_types
 from offline_data.interop.table_ids import POINT_ZERO, encoded, ids_of, whole_numbers
 from offline_data.interop.table_parts import parts_of
@@ -28,9 +29,10 @@ from recenv.errors import InvalidInput, require
 if TYPE_CHECKING:
     import pyarrow as pa
 
-Kind = Literal["id", "step", "whole", "number", "single", "flag", "time", "text", "value"]
+Kind = Literal["id", "step", "whole", "number", "single", "flag", "time", "text", "value", "ids", "numbers"]
 """What a column holds: ids are whole numbers or text, steps whole numbers that order or text that names; times are
-numbers since 1970, or dates; single is a number held in single precision; a value is a number, or else a label."""
+numbers since 1970, or dates; single is a number held in single precision; a value is a number, or else a label. Ids
+and numbers are lists of them, which text may write."""
 Progress = Callable[[int], object]
 Missing = Literal["refuse", "drop"]
 
@@ -54,8 +56,8 @@ class Table:
     counts: list[tuple[Path, int]]
     """The files, and how many rows each holds."""
     values: dict[str, Any] = field(default_factory=dict)
-    """By name: `Ids` for ids, text and the names of steps, [n] bool for flags, int64 for whole numbers, float32 for
-    single ones and float64 for other numbers and for times, in seconds; NaN where empty."""
+    """By name: `Lists` for lists, `Ids` for ids, text and the names of steps, [n] bool for flags, int64 for whole
+    numbers, float32 for single ones and float64 for other numbers and for times, in seconds; NaN where empty."""
     rows: np.ndarray | None = None
     """[n] the row of each entry over all files, from 0, where some were left out."""
     gaps: dict[str, np.ndarray] = field(default_factory=dict)
@@ -98,7 +100,7 @@ class Table:
                 used, codes = np.unique(np.append(-1, values.codes[keep]), return_inverse=True)
                 self.values[name] = Ids(codes.reshape(-1)[1:] - 1, values.source[used[1:]])
             else:
-                self.values[name] = values[keep]
+                self.values[name] = values.only(keep) if isinstance(values, Lists) else values[keep]
         self.rows = np.flatnonzero(keep)
         self.left_out = counts
         told = ", ".join(f"{count:,} without {name}" for name, count in counts.items())
@@ -172,7 +174,12 @@ def read_columns(
                 raise failed[problem.column] from None
     read = Table(counts, remarks=remarks)
     for name, kind in kinds.items():
-        read.values[name], gap = _values(table.column(name), kind, name, times, read)
+        if kind in ("ids", "numbers"):
+            lists = lists_of(table.column(name), kind == "ids", name, text.list_delimiter, read.place)
+            read.values[name], gap = lists[:2]
+            read.remarks += lists[2]
+        else:
+            read.values[name], gap = _values(table.column(name), kind, name, times, read)
         if gap is not None and gap.any():
             read.gaps[name] = gap
         if kind == "id" and any(is_floating(types.get(name)) for types in held) and is_whole(types[name]):
@@ -184,6 +191,9 @@ def read_columns(
 def _types(kind: Kind, held: Sequence[pa.DataType | None], formatted: bool) -> list[pa.DataType]:
     import pyarrow as pa
 
+    if kind in ("ids", "numbers") and any(map(is_list, held)):
+        inner = [getattr(each, "value_type", None) for each in held]
+        return [pa.large_list(each) for each in _types(kind, inner, formatted)]
     text = pa.large_string()
     moments = [pa.timestamp("us"), pa.timestamp("us", "UTC"), text]
     # Numbers of a Parquet file are no text that may say more.
@@ -200,6 +210,8 @@ def _types(kind: Kind, held: Sequence[pa.DataType | None], formatted: bool) -> l
         "time": [text] if formatted else [pa.float64(), *moments],
         "text": [text],
         "value": [pa.float64(), pa.bool_(), text],
+        "ids": [pa.int64(), text] if numbers else [text],
+        "numbers": [pa.float64(), pa.bool_(), text],
     }[kind]
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from offline_data.interop.file_forms import form_of
+from offline_data.interop.lists import is_list
 from offline_data.interop.table_files import (
     MISSING,
     TextFormat,
@@ -183,6 +184,11 @@ def _cast(file: Path, name: str, column: pa.Array, wanted: pa.DataType) -> pa.Ar
         if pa.types.is_decimal(column.type) and is_floating(wanted):
             column = column.cast(pa.string())  # whose number is the nearest
         held = column.type
+        if is_list(held) and is_list(wanted):
+            lengths = compute.list_value_length(column).fill_null(0)
+            inner = _cast(file, name, column.flatten(), wanted.value_type)
+            lists = pa.LargeListArray.from_arrays(np.append(0, np.cumsum(lengths)), inner)
+            return compute.if_else(compute.is_null(column), pa.scalar(None, wanted), lists)
         # A date that is a number, or a truth that is neither 0 nor 1, is not what it is taken for.
         written = _is_text(held)
         moment = is_moment(held)

@@ -25,7 +25,8 @@ class Column:
     """Its dtype; or kinds of dtype, as in "kinds iU"."""
     axes: str
     """N rows, S sessions, T = S + 1, E events, I items; K items of a slate, F channels of feedback, G = F - 1, M
-    components of the reward, R of the items' own, d coordinates of an embedding, C of the context; by a space or two
+    components of the reward, R of the items' own, d coordinates of an embedding, C of the context, P
+    candidates; by a space or two
     forms that it may have."""
     meaning: str
     """In words."""
@@ -65,6 +66,7 @@ COLUMNS: Final = {
     "rows/context": Column(
         "float32", "NC", "what is known of user and moment, encoded as the manifest's context says for each column"
     ),
+    "rows/candidates": Column("int32", "NP", "items that the step could show, where a read-in log tells; -1 is none"),
     "rows/proto": Column(
         "float32", "Nd", "the proto-action, a point of embedding space whose nearest items are the slate"
     ),

@@ -23,9 +23,9 @@ from recenv.kernels import njit
 class ObservationBuilder:
     """Rebuilds the observation before or after any row of a dataset, equal to the environment's to the bit.
 
-    A log without profiles gives observations without `profile`, one with a context those with `context`; after a
-    session's last step it is that step's, for the log tells no other. Where a history limit was injected, the histories
-    go back no further; `clock` still counts every consumed item.
+    A log without profiles gives observations without `profile`, one that was read in with context or candidates those
+    with `context` and `candidates`; after a session's last step they are that step's, for the log tells no other. Where
+    a history limit was injected, the histories go back no further; `clock` still counts every consumed item.
 
     Args:
         dataset: the log.
@@ -45,7 +45,7 @@ class ObservationBuilder:
         self._offsets, self._event_offsets = _read_only(sessions, "offsets", "event_offsets")
         self._items, self._feedback = _read_only(events, "item", "feedback")
         self._profile = np.asarray(sessions["profile"]) if "profile" in sessions else None
-        self._context = np.asarray(rows["context"]) if "context" in rows else None
+        self._told = {name: np.asarray(rows[name]) for name in ("context", "candidates") if name in rows}
         self._offer = _Offer(dataset) if dataset.has_world else None
 
     def observe(self, rows: np.ndarray, *, after: bool = False) -> Observation:
@@ -90,8 +90,8 @@ class ObservationBuilder:
         tell_time(step, end - place.start, self._max_steps, clock)
         observation = {} if self._profile is None else {"profile": self._profile.take(place.session, axis=0)}
         observation |= {"history_items": items, "history_feedback": feedback, "clock": clock}
-        if self._context is not None:
-            observation["context"] = self._context.take(self._rows_told(place, after), axis=0)
+        for name, values in self._told.items():
+            observation[name] = values.take(self._rows_told(place, after), axis=0)
         return observation if self._offer is None else observation | self._offer.observe(place, step, after=after)
 
     def _rows_told(self, place: _Place, after: bool) -> np.ndarray:

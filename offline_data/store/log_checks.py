@@ -22,6 +22,7 @@ CHECKS: Final = {
     "steps_out_of_order": "rows whose step is not their place in the session",
     "bytes_that_are_no_truth": "rows with a byte for true or false that is neither 0 nor 1",
     "items_outside_the_catalogue": "positions whose item is not in the catalogue",
+    "shown_and_no_candidates": "rows that show what is none of their candidates, or name one twice",
     "items_shown_twice": "shown positions whose item stands at an earlier position too",
     "answers_where_nothing_was_shown": "positions with feedback that were not shown",
     "numbers_not_finite": "rows whose reward, feedback or proto-action is not finite",
@@ -146,6 +147,14 @@ def _row_contradictions(
             return  # NumPy counts such a byte as it likes
     slate, shown, feedback = rows["slate"], rows["shown"], rows["feedback"]
     yield "items_outside_the_catalogue", (slate < 0) | (slate >= dataset.num_items)
+    if "candidates" in rows:
+        candidates = rows["candidates"]
+        yield "items_outside_the_catalogue", (candidates < -1) | (candidates >= dataset.num_items)
+        ordered = np.sort(candidates, axis=1)
+        wrong = ((np.diff(ordered, axis=1) == 0) & (ordered[:, 1:] >= 0)).any(axis=1)
+        for k in range(slate.shape[1]):
+            wrong |= shown[:, k] & (slate[:, k : k + 1] != candidates).all(axis=1)
+        yield "shown_and_no_candidates", wrong
     for k in range(1, slate.shape[1]):
         twice = slate[:, :k] == slate[:, k : k + 1]
         if twice.any():  # of positions that are not shown, mostly

@@ -273,6 +273,8 @@ def agreement_faults(manifest: Mapping[str, Any]) -> Iterator[str]:
         yield "action_kind is proto, and its schema lacks rows/proto.npy"
     if manifest["action_kind"] == "slate" and "rows/proto.npy" in manifest["schema"]:
         yield "action_kind is slate, and its schema has rows/proto.npy"
+    if manifest["config"] is not None and "rows/candidates.npy" in manifest["schema"]:
+        yield "its schema has rows/candidates.npy, and what its world offers is drawn anew"
     if bool(manifest.get("context")) != ("rows/context.npy" in manifest["schema"]):
         yield "context tells of columns without rows/context.npy, or that is there and context tells of none"
     if manifest["source"]["kind"] == "simulator":

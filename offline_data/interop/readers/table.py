@@ -46,6 +46,9 @@ class TableReader(LogReader):
     propensity may be missing."""
     first_position: int | None = None
     """What the first position of a slate is called; None for 0 where the log has a 0, and else 1."""
+    list_delimiter: str | None = None
+    """Between the values of a list that text writes without brackets, as '|': a whole slate in item_id, candidates,
+    feedback or propensities by position."""
 
     def read(self, out: Path, progress: Progress | None = None) -> LoggedDataset:
         """See `import_table`; `path` is a file, plain or compressed."""

@@ -1,0 +1,184 @@
+"""Rows that hold a whole slate each, made into entries of one shown item."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any, Literal
+
+import numpy as np
+
+from offline_data.interop.interactions import Ids, Lists
+from offline_data.interop.mapped_columns import CLICKED
+from offline_data.interop.table_ids import alike
+from offline_data.interop.tables import Table
+from recenv.errors import InvalidInput, require
+
+
+def spread(
+    table: Table, columns: Mapping[str, str], first_position: int | None
+) -> tuple[Table, Literal["slate"] | None]:
+    """Return a table of one shown item an entry, of one whose rows hold slates; and what a propensity is of, if told.
+
+    A row is a step; the place in its list is the position, and a place without an item is empty. Positions that were
+    clicked, and items that were, become feedback.
+
+    Args:
+        table: read by `read_mapped`, with the slates as `Lists`.
+        columns: the column of each role, for messages.
+        first_position: what the first clicked position is called; None for what the positions themselves say.
+
+    Raises:
+        InvalidInput: for lists that are not as long as their slate, or a click that is not in its slate.
+    """
+    slates: Lists = table.values["item_id"]
+    lengths = slates.lengths()
+    row = np.repeat(np.arange(len(lengths)), lengths)
+    starts = np.cumsum(lengths) - lengths
+    item: Ids = slates.flat()
+    wide = len(lengths) > 0 and int(lengths.max()) > 1
+    clicked = [role for role in table.values if role.partition(".")[0] in CLICKED]
+    values: dict[str, Any] = {}
+    for role, held in table.values.items():
+        if role in clicked or role == "item_id":
+            continue
+        if not isinstance(held, Lists) or role == "candidates":
+            values[role] = _of_rows(held, row)
+        else:
+            values[role] = _by_position(role, columns[role], held, lengths, row, table.place)
+    remarks = list(table.remarks)
+    if wide:
+        require(
+            "position" not in values,
+            f"{columns.get('position')} is mapped as position, and {columns['item_id']} holds whole slates, whose "
+            "order is their positions; leave `position` out of the map",
+        )
+        values["position"] = np.arange(len(row)) - starts[row]
+        if "step" not in values:
+            values["step"] = _order(table, len(lengths))[row]
+        remarks.append(f"each row is a slate, of {lengths.min():,} to {lengths.max():,} items")
+    for role in reversed(clicked):  # the click is the first of all channels
+        kind, _, channel = role.partition(".")
+        if kind == "clicked_position":
+            clicks = table.values[role], columns[role]
+            first = _first(clicks[0], lengths) if first_position is None else first_position
+            if first_position is None:
+                remarks.append(f"clicked positions count from {first}")
+            place = _clicked_places(*clicks, first, lengths, starts, table.place)
+        else:
+            place = _places_of_items(table.values[role], item, row, columns[role], table.place)
+        answer = np.zeros(len(row), np.float32)
+        answer[place] = 1.0
+        values = {f"feedback.{channel}": answer, **values}
+        hole = place[item.codes[place] < 0]
+        if len(hole):
+            raise InvalidInput(f"{table.place(row[hole[0]])}: {columns[role]} is where the slate has no item; mend it")
+    values["item_id"] = item
+    shown = item.codes >= 0
+    if not shown.all():
+        values = {role: _of_rows(held, np.flatnonzero(shown)) for role, held in values.items()}
+        row = row[shown]
+    used, codes = np.unique(values["item_id"].codes, return_inverse=True)
+    values["item_id"] = Ids(codes.reshape(-1), item.source[used])
+    rows = row if table.rows is None else table.rows[row]
+    one = "propensity" in values and wide and table.values["propensity"].lengths().max(initial=0) <= 1
+    return replace(table, values=values, rows=rows, remarks=remarks), "slate" if one else None
+
+
+def _of_rows(held: Any, row: np.ndarray) -> Any:
+    if isinstance(held, Ids):
+        return Ids(held.codes[row], held.source)
+    return held.only(row) if isinstance(held, Lists) else held[row]
+
+
+def _by_position(
+    role: str, column: str, held: Lists, lengths: np.ndarray, row: np.ndarray, place: Callable[[int], str]
+) -> np.ndarray:
+    """Return what lists hold of each shown item; a propensity that is one a row is that of each of its items."""
+    counts = held.lengths()
+    may_lack = role in ("propensity", "prefix_log_prob")
+    if counts.max(initial=0) <= 1 < lengths.max(initial=0):
+        require(role == "propensity", f"{column} holds one value for a slate of several items; {_remedy(role, column)}")
+        each = np.full(len(counts), np.nan)
+        each[counts == 1] = held.flat()
+        return each[row]
+    wrong = (counts != lengths) & ~((counts == 0) & may_lack)
+    if wrong.any():
+        at = int(np.argmax(wrong))
+        raise InvalidInput(
+            f"{place(at)}: {column} holds {counts[at]:,} values and its slate {lengths[at]:,} items; give one each, in "
+            "the slate's order"
+        )
+    out = np.full(len(row), np.nan)
+    out[counts[row] > 0] = held.flat()
+    return out
+
+
+def _remedy(role: str, column: str) -> str:
+    if role == "prefix_log_prob":
+        return f"if it is of the whole slate, map behavior_log_prob={column}"
+    name = role.partition(".")[2]
+    return (
+        f"map clicked_position.{name}, a list of values, or, if it is of the whole step, reward.{name}={column}"
+        if role.startswith("feedback")
+        else f"map a list of values, or, if it is of the whole step, reward.{name}={column}"
+    )
+
+
+def _order(table: Table, count: int) -> np.ndarray:
+    """Return each row's place in time, or in the file where there are no times."""
+    times = table.values.get("timestamp")
+    order = np.arange(count) if times is None else np.argsort(times, kind="stable")
+    rank = np.empty(count, np.int64)
+    rank[order] = np.arange(count)
+    return rank
+
+
+def _first(clicked: Lists, lengths: np.ndarray) -> int:
+    """Return what the first position is called: 1 if the last of a slate is clicked by that, and then 0 is no click."""
+    numbers, row = clicked.flat(), np.repeat(np.arange(len(lengths)), clicked.lengths())
+    if (numbers == lengths[row]).any():
+        return 1
+    return 0 if (numbers == 0).any() else 1
+
+
+def _clicked_places(
+    clicked: Lists, column: str, first: int, lengths: np.ndarray, starts: np.ndarray, place: Callable[[int], str]
+) -> np.ndarray:
+    """Return the entries that were clicked by their positions; NaN, -1, and 0 where 1 is first, are none."""
+    numbers, row = clicked.flat(), np.repeat(np.arange(len(lengths)), clicked.lengths())
+    none = np.isnan(numbers) | ((numbers < min(first, 1)) & (numbers == np.floor(numbers)))
+    numbers, row = numbers[~none], row[~none]
+    fine = (numbers == np.floor(numbers)) & (numbers >= first) & (numbers < first + lengths[row])
+    if not fine.all():
+        at = int(np.argmin(fine))
+        raise InvalidInput(
+            f"{place(row[at])}: {column}={numbers[at]:g} is no position of its slate, which are {first} to "
+            f"{first + lengths[row[at]] - 1}; mend it, or say --first-position {1 - min(first, 1)}; -1 and empty are "
+            "no click"
+        )
+    return starts[row] + numbers.astype(np.int64) - first
+
+
+def _places_of_items(
+    clicked: Lists, item: Ids, row: np.ndarray, column: str, place: Callable[[int], str]
+) -> np.ndarray:
+    """Return the entries whose items were clicked, the first of a slate that shows one twice."""
+    ids: Ids = clicked.flat()
+    of_row = np.repeat(np.arange(len(clicked.index)), clicked.lengths())
+    given = ids.codes >= 0
+    shown, wanted = alike(item, Ids(ids.codes[given], ids.source))
+    of_row = of_row[given]
+    source = np.union1d(shown.source, wanted.source)
+    keys = row * len(source) + np.searchsorted(source, shown.source)[shown.codes]
+    keys[shown.codes < 0] = -1
+    sought = of_row * len(source) + np.searchsorted(source, wanted.source)[wanted.codes]
+    order = np.argsort(keys, kind="stable")
+    found = np.minimum(np.searchsorted(keys[order], sought), len(keys) - 1)
+    wrong = keys[order][found] != sought
+    if wrong.any():
+        at = int(np.argmax(wrong))
+        raise InvalidInput(
+            f"{place(of_row[at])}: {column}={wanted.source[wanted.codes[at]]} is no item of its slate; mend it"
+        )
+    return order[found]
