@@ -288,14 +288,18 @@ def _uniform_log_prob(dataset: LoggedDataset, rows: slice) -> np.ndarray | None:
     if dataset.action_kind == "proto":
         proto = np.asarray(dataset.rows["proto"][rows])
         return gaussian_log_prob(proto, np.zeros(proto.shape), 1.0 / math.sqrt(proto.shape[1]))
-    offered = dataset.num_items
+    offered: Any = dataset.num_items
     if dataset.has_world:
         config = dataset.config
         if config.freshness is not None:  # what there is changes with the days
             return None
         offered = config.num_candidates or offered
-    by_length = -np.log(np.maximum(offered - np.arange(dataset.slate_size), 1)).cumsum()
-    return np.append(0.0, by_length)[dataset.rows["shown"][rows].sum(axis=1)]
+    elif "candidates" in dataset.rows:
+        offered = (dataset.rows["candidates"][rows] >= 0).sum(axis=1, keepdims=True)
+    by_length = -np.log(np.maximum(offered - np.arange(dataset.slate_size)[None], 1)).cumsum(axis=1)
+    shown = np.asarray(dataset.rows["shown"][rows]).sum(axis=1)
+    by_length = np.pad(np.broadcast_to(by_length, (len(shown), dataset.slate_size)), ((0, 0), (1, 0)))
+    return np.take_along_axis(by_length, shown[:, None], axis=1)[:, 0]
 
 
 def _coverage(dataset: LoggedDataset) -> dict[str, Any]:

@@ -208,7 +208,7 @@ def import_table(
         InvalidInput: for a file, column or value that cannot be read; the message names it.
     """
     delimiter = "\t" if delimiter == "\\t" else delimiter  # as a command line writes it
-    options, text = options or ImportOptions(), TextFormat(delimiter, encoding, None, list_delimiter)
+    options, text = options or ImportOptions(), TextFormat(delimiter, encoding, list_delimiter=list_delimiter)
     require_time_unit(time_unit)
     if time_format is not None:
         require_time_format(time_format)

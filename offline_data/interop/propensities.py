@@ -58,12 +58,18 @@ def estimate_propensities(dataset: LoggedDataset, *, seed: int = 0) -> Propensit
         seed: of the split of users, or of sessions where there are fewer than 10 users.
 
     Raises:
-        InvalidInput: for a log of proto-actions, one with fewer than 10 sessions, or one that contradicts itself.
+        InvalidInput: for a log of proto-actions, one whose steps offer candidates, one with fewer than 10 sessions, or
+            one that contradicts itself.
     """
     require(
         dataset.action_kind == "slate",
         f"action_kind={dataset.action_kind!r} of {dataset.path}: only propensities of slates are estimated; leave out "
         "--estimate-propensities",
+    )
+    require(
+        "candidates" not in dataset.rows,
+        f"{dataset.path} offers candidates, and propensities are estimated where a step may show any item; map "
+        "propensity, or leave out --estimate-propensities",
     )
     dataset.require_sound()
     choices = _Choices.of(dataset)

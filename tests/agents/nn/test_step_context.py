@@ -12,7 +12,8 @@ from agents.batches.replay import LogStorage
 from agents.nn.session_space import SessionSpace
 from agents.policies.files import load_policy, save_policy
 from agents.training.trainer import TrainerConfig, train
-from offline_data.interop.foreign_log import ImportOptions, import_interactions
+from offline_data.interop.foreign_log import import_interactions
+from offline_data.interop.import_options import ImportOptions
 from offline_data.interop.interactions import Ids, Interactions
 from offline_data.store.histories import ObservationBuilder
 from recenv.errors import InvalidInput

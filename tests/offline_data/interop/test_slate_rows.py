@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from offline_data.interop.column_map import ColumnMap, import_table
-from offline_data.interop.foreign_log import ImportOptions
+from offline_data.interop.import_options import ImportOptions
 from recenv.errors import InvalidInput
 
 ITEMS = [["A", "B", "C"], ["D", "A"], ["C", "B", "A"], ["C", None, "A"]]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from offline_data.interop.column_map import ColumnMap, import_table
-from offline_data.interop.foreign_log import ImportOptions
+from offline_data.interop.import_options import ImportOptions
 from offline_data.store.dataset import LoggedDataset
 from offline_data.store.histories import ObservationBuilder
 from offline_data.store.log_checks import contradictions
