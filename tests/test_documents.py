@@ -50,7 +50,8 @@ def commands(text: str) -> list[list[str]]:
     found = []
     for block in blocks(text, "bash"):
         for line in block.replace("\\\n", " ").splitlines():
-            words = shlex.split(line, comments=True)
+            quoted = line.replace("'|'", "_").replace("';'", "_")  # a delimiter, not the shell's
+            words = shlex.split(quoted, comments=True)
             for start in (i for i, word in enumerate(words) if word == "recsession"):
                 rest = words[start + 1 :]
                 end = next((i for i, word in enumerate(rest) if word in ("&&", "|", ";", ">")), len(rest))
