@@ -9,6 +9,7 @@ from .dynamics.user_models.base import UserModel as UserModel
 from .engine.session_batch import Observation as Observation
 from .engine.session_batch import SessionBatch as SessionBatch
 from .engine.session_batch import StepOutcome as StepOutcome
+from .engine.user_state import UserState as UserState
 from .envs.action_wrappers import CandidateAction as CandidateAction
 from .envs.action_wrappers import ProtoAction as ProtoAction
 from .envs.action_wrappers import SemanticIdAction as SemanticIdAction

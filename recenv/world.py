@@ -72,6 +72,16 @@ class World:
         """The weight of each reward component in the scalar reward, [M] float64."""
         return np.concatenate([self.user_model.reward_weights, self.pieces.reward_weights])
 
+    @cached_property
+    def state_layout(self) -> dict[str, tuple[tuple[int, ...], type]]:
+        """Shape (of one session) and dtype of each part of the hidden state: the user model's, then the pieces'."""
+        return self.user_model.state_layout() | self.pieces.state_layout()
+
+    @cached_property
+    def state_ranges(self) -> dict[str, tuple[float, float]]:
+        """Least and most of the hidden state's numbers while a session lasts, where a part says them."""
+        return {**self.user_model.state_ranges(), **self.pieces.state_ranges()}
+
     def taste(self, state: State) -> np.ndarray:
         """Return the gradient of an item's utility in its embedding, [B, d] float32, for oracles.
 

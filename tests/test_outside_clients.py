@@ -19,7 +19,7 @@ import torch
 from gymnasium.utils.env_checker import check_env
 from gymnasium.vector import AutoresetMode
 from gymnasium.wrappers.vector import RecordEpisodeStatistics
-from torchrl.envs import EnvBase, GymEnv, GymWrapper, check_env_specs
+from torchrl.envs import EnvBase, GymEnv, GymWrapper, check_env_specs, default_info_dict_reader
 
 import recenv
 from recenv import (
@@ -310,6 +310,30 @@ def test_torchrl_records_wrapped_environments(name: str):
         check_env_specs(env)
         actions = draw_actions(make().action_space, 30)
         assert_recorded(recorded(env, actions, seed=3), make(), actions, seed=3)
+
+
+@pytest.mark.parametrize("name", IDS)
+@pytest.mark.parametrize("registered", ["by itself", "by a reader"])
+def test_torchrl_reads_the_hidden_state_for_a_critic(name: str, registered: str):
+    options = {"max_steps": 7, "expose_user_state": True}
+    for make in (lambda: single(name, options), lambda: vector(name, options)):
+        env: Any = GymWrapper(make(), categorical_action_encoding=True)
+        if registered == "by itself":
+            env = env.auto_register_info_dict()
+        else:
+            env.set_info_dict_reader(default_info_dict_reader())
+        bare = make()
+        actions = draw_actions(bare.action_space, 5)
+        rollout = recorded(env, actions, seed=3)
+        many = isinstance(bare, gymnasium.vector.VectorEnv)
+        _, told = bare.reset(seed=3)
+        for step, action in enumerate(actions):
+            state = rollout[step]
+            np.testing.assert_array_equal(state["user_state"].numpy(), told["user_state"])
+            *_, told = bare.step(action)
+            np.testing.assert_array_equal(state["next", "user_state"].numpy(), told["user_state"])
+            assert state["user_state"].dtype == torch.float32
+            assert state["user_state"].ndim == 1 + many
 
 
 @pytest.mark.parametrize("name", IDS)

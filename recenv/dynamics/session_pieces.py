@@ -100,6 +100,11 @@ class SessionPieces:
         """Return shape (of one session) and dtype of each array of the pieces' state."""
         return {key: value for piece in self.on.values() for key, value in piece.state_layout().items()}
 
+    def state_ranges(self) -> dict[str, tuple[float, float]]:
+        """Return least and most of the numbers of the pieces' state; see `UserModel.state_ranges`."""
+        ranges = {key: value for piece in self.on.values() for key, value in piece.state_ranges().items()}
+        return ranges | ({"day": (0.0, self.last_day)} if "day" in self._layout else {})
+
     def start(self, draws: np.ndarray) -> State:
         """Return the pieces' state of new users.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, fields
 from typing import Any, Final
@@ -113,9 +113,7 @@ class SessionBatch:
         num_candidates = world.supply.num_candidates
         self.candidates = None if num_candidates is None else np.full((num_sessions, num_candidates), -1, np.int32)
         self.state: State = {
-            name: np.zeros((num_sessions, *shape), dtype)
-            for layout in (world.user_model.state_layout(), world.pieces.state_layout())
-            for name, (shape, dtype) in layout.items()
+            name: np.zeros((num_sessions, *shape), dtype) for name, (shape, dtype) in world.state_layout.items()
         }
         self._divide()
 
@@ -161,24 +159,31 @@ class SessionBatch:
             self._pool.shutdown()
             self._pool = None
 
-    def start(self, indices: np.ndarray, seeds: np.ndarray, episodes: np.ndarray) -> None:
+    def start(
+        self, indices: np.ndarray, seeds: np.ndarray, episodes: np.ndarray, given: Mapping[int, State] | None = None
+    ) -> None:
         """Begin new sessions at the given places.
 
         Args:
             indices: [n] int indices into the batch.
             seeds: [n] uint64 session seeds.
             episodes: [n] episode numbers below 2**32.
+            given: parts of the hidden state with which the session at an index begins, checked; what is not given is
+                drawn, and the profile is seen of the interest that it then has.
         """
         model, pieces, dim = self.world.user_model, self.world.pieces, self.world.catalog.embedding_dim
         first, even = model.num_initial_draws(), dim + dim % 2
         total = first + even + pieces.num_initial_draws
         draws = uniforms(seeds, INITIAL, episodes, np.zeros(len(indices)), total)
         state = model.start(draws[:, :first])
+        state |= pieces.start(draws[:, first + even :])
+        for row, place in enumerate(indices.tolist() if given else ()):
+            for name, values in given.get(place, {}).items():  # type: ignore[union-attr]
+                state[name][row] = values
         noise = self.world.config.profile_noise * normals(draws[:, first : first + even])[:, :dim]
         # One session's place as a slice, which numpy assigns to several times as fast as by an array.
         places = slice(int(indices[0]), int(indices[0]) + 1) if len(indices) == 1 else indices
         self.profile[places] = np.minimum(np.maximum(state["interest"] + noise, -1.0), 1.0)
-        state |= pieces.start(draws[:, first + even :])
         for name, values in state.items():
             self.state[name][places] = values
         self.seeds[places] = seeds

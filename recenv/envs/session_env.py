@@ -12,6 +12,7 @@ from gymnasium import spaces
 
 from recenv.engine.session_batch import Observation, SessionBatch
 from recenv.engine.slates import check_slates
+from recenv.engine.user_state import UserState, checked_state
 from recenv.errors import InvalidInput, require
 from recenv.items.catalog import Catalog
 from recenv.items.given_items import given_items, same_items
@@ -156,12 +157,17 @@ class RecSessionEnv(gymnasium.Env[Any, np.ndarray]):
 
         Args:
             seed: session seed in [0, 2**63); None keeps the present one (drawn at random the first time).
-            options: none are known.
+            options: `{"user_state": state}` starts the session with a given hidden state: parts of it by name, such as
+                `{"interest": [d]}`, or all of it, as `info["user_state"]` tells it. What is not given is drawn as ever;
+                the profile is the given interest with the noise that the seed draws. Later sessions draw their own.
 
         Raises:
-            InvalidInput: for a bad seed or an unknown option.
+            InvalidInput: for a bad seed, an unknown option, or a state that no user has.
         """
-        require(not options, f"options={options!r} are not known; pass None")
+        options = dict(options or {})
+        given = options.pop("user_state", None)
+        require(not options, f"options={options!r} are not known; the one option is 'user_state'")
+        state = {} if given is None else checked_state(self.world, given)
         if seed is not None:
             seed = check_seed(seed)
         super().reset(seed=seed)
@@ -171,7 +177,10 @@ class RecSessionEnv(gymnasium.Env[Any, np.ndarray]):
             self._session_seed, self._episode = seed, -1
         self._episode += 1
         self._batch.start(
-            np.zeros(1, np.int64), np.array([self._session_seed], np.uint64), np.array([self._episode], np.uint64)
+            np.zeros(1, np.int64),
+            np.array([self._session_seed], np.uint64),
+            np.array([self._episode], np.uint64),
+            {0: state},
         )
         if self._recorder is not None:
             self._recorder.start(np.zeros(1, np.int64))
@@ -248,4 +257,4 @@ class RecSessionEnv(gymnasium.Env[Any, np.ndarray]):
     def _info(self) -> dict[str, Any]:
         if not self.world.config.expose_user_state:
             return {}
-        return {"user_state": {name: values[0].copy() for name, values in self._batch.state.items()}}
+        return {"user_state": UserState.of(self._batch.state)[0]}

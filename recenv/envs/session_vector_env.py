@@ -11,7 +11,9 @@ import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
+from recenv.dynamics.kernel_groups import State
 from recenv.engine.session_batch import Observation, SessionBatch
+from recenv.engine.user_state import UserState, checked_states
 from recenv.envs.session_env import action_space, check_seed, observation_space, resolve_config
 from recenv.errors import InvalidInput, require, require_range, unknown_name
 from recenv.items.catalog import Catalog
@@ -115,14 +117,17 @@ class RecSessionVectorEnv(VectorEnv[Observation, np.ndarray, np.ndarray]):
         Args:
             seed: an int s (session b gets s + b), a sequence with one seed or None a session, or None; a seed starts
                 episode 0.
-            options: `{"reset_mask": [B] bool}` resets only those sessions.
+            options: `{"reset_mask": [B] bool}` resets only those sessions; `{"user_state": state}` gives them hidden
+                states, parts by name, each [B, ...], all of it as `infos["user_state"]` tells it, or a list of one
+                state, or None, a session; see `RecSessionEnv.reset`.
 
         Raises:
             InvalidInput: for a bad seed, mask or option.
         """
         options = dict(options or {})
         mask = options.pop("reset_mask", np.ones(self.num_envs, np.bool_))
-        require(not options, f"options={options!r} are not known; the one option is 'reset_mask'")
+        given = options.pop("user_state", None)
+        require(not options, f"options={options!r} are not known; the options are 'reset_mask' and 'user_state'")
         mask = np.asarray(mask)
         require(
             mask.shape == (self.num_envs,) and mask.dtype == np.bool_,
@@ -132,19 +137,20 @@ class RecSessionVectorEnv(VectorEnv[Observation, np.ndarray, np.ndarray]):
         require(
             begun or bool(mask.all()), "reset_mask leaves out sessions that have not begun; reset all of them first"
         )
+        states = {} if given is None else checked_states(self.world, given, self.num_envs)
         seeds = self._seeds(seed)
         super().reset(seed=seed if isinstance(seed, int) else None)
         indices = np.flatnonzero(mask)
         if self._session_seeds is None:
             self._session_seeds = self.np_random.integers(2**63, size=self.num_envs, dtype=np.uint64)
-            self._start(indices, np.zeros(len(indices)))
+            self._start(indices, np.zeros(len(indices)), states)
             fresh = indices[:0]
         else:
             fresh = indices
-        given = np.array([b for b in indices if seeds[b] is not None], np.int64)
-        self._session_seeds[given] = np.array([seeds[b] for b in given], np.uint64)
-        self._start(np.setdiff1d(fresh, given), None)
-        self._start(given, np.zeros(len(given)))
+        seeded = np.array([b for b in indices if seeds[b] is not None], np.int64)
+        self._session_seeds[seeded] = np.array([seeds[b] for b in seeded], np.uint64)
+        self._start(np.setdiff1d(fresh, seeded), None, states)
+        self._start(seeded, np.zeros(len(seeded)), states)
         return self._batch.observe(), self._user_state(mask)
 
     def step(self, actions: np.ndarray) -> tuple[Observation, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
@@ -238,12 +244,14 @@ class RecSessionVectorEnv(VectorEnv[Observation, np.ndarray, np.ndarray]):
         )
         return [None if s is None else check_seed(s) for s in seed]
 
-    def _start(self, indices: np.ndarray, episodes: np.ndarray | None) -> None:
+    def _start(
+        self, indices: np.ndarray, episodes: np.ndarray | None, states: Mapping[int, State] | None = None
+    ) -> None:
         if len(indices) == 0 or self._session_seeds is None:
             return
         if episodes is None:
             episodes = self._batch.episodes[indices] + np.uint64(1)
-        self._batch.start(indices, self._session_seeds[indices], episodes.astype(np.uint64))
+        self._batch.start(indices, self._session_seeds[indices], episodes.astype(np.uint64), states)
         if self._recorder is not None:
             self._recorder.start(indices)
 
@@ -251,8 +259,10 @@ class RecSessionVectorEnv(VectorEnv[Observation, np.ndarray, np.ndarray]):
         """Return the hidden state of the sessions in a mask, as an info; nothing unless the config shows it."""
         if not self.config.expose_user_state:
             return {}
-        state = {name: _rows(values, rows) for name, values in self._batch.state.items()}
-        return _told({"user_state": _told(state, rows)}, rows)
+        state = UserState.of(self._batch.state)
+        # As Gymnasium's own vector environments fill an absent info.
+        state[~rows] = 0.0
+        return _told({"user_state": state}, rows)
 
     def _last_infos(self, answer: dict[str, np.ndarray], done: np.ndarray, places: np.ndarray) -> dict[str, Any]:
         """Return what the sessions that have ended were told last, and take it out of the others' answers, in place."""
@@ -274,10 +284,3 @@ def _told(values: Mapping[str, Any], rows: np.ndarray) -> dict[str, Any]:
     for name in values:
         infos["_" + name] = rows.copy()
     return infos
-
-
-def _rows(values: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Return a copy with zeros outside `rows`, as Gymnasium's own vector environments fill an absent info."""
-    out = np.zeros_like(values)
-    out[rows] = values[rows]
-    return out

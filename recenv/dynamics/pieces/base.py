@@ -95,6 +95,10 @@ class Piece:
         """Return shape (of one session) and dtype of each array of its state; a `day` is a world's one calendar."""
         return {}
 
+    def state_ranges(self) -> dict[str, tuple[float, float]]:
+        """Return least and most of its state's numbers while a session lasts; see `UserModel.state_ranges`."""
+        return {}
+
     def start(self, state: State, draws: np.ndarray) -> None:
         """Write, in place, what in the state of new users is not zero.
 

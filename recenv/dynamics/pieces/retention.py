@@ -90,6 +90,10 @@ class Retention(Piece):
         """Return `day` and `session_number`."""
         return {"day": ((), np.float32), "session_number": ((), np.int32)}
 
+    def state_ranges(self) -> dict[str, tuple[float, float]]:
+        """Return that of the sessions before."""
+        return {"session_number": (0, self.config.max_sessions - 1)}
+
     def settle(self, state: State, response: Response) -> None:
         """Draw the days until each who leaves comes back."""
         _come_back(

@@ -73,6 +73,10 @@ class Satisfaction(Piece):
         """Return `exposure` m and `satisfaction` S."""
         return {"exposure": ((), np.float32), "satisfaction": ((), np.float32)}
 
+    def state_ranges(self) -> dict[str, tuple[float, float]]:
+        """Return that of S, a share."""
+        return {"satisfaction": (0.0, 1.0)}
+
     def start(self, state: State, draws: np.ndarray) -> None:
         """Begin half satisfied."""
         state["satisfaction"][:] = 0.5

@@ -57,6 +57,10 @@ class TimeBudget(Piece):
         """Return `budget`."""
         return {"budget": ((), np.float32)}
 
+    def state_ranges(self) -> dict[str, tuple[float, float]]:
+        """Return that of a user who has time left."""
+        return {"budget": (0.0, 1e9)}
+
     def start(self, state: State, draws: np.ndarray) -> None:
         """Fill the budget."""
         state["budget"][:] = self.config.budget

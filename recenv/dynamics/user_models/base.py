@@ -111,6 +111,13 @@ class UserModel(ABC):
         """Return shape (of one session) and dtype of each array of the hidden state: `interest` [d], and what else."""
         return {"interest": ((self.catalog.embedding_dim,), np.float32)}
 
+    def state_ranges(self) -> dict[str, tuple[float, float]]:
+        """Return least and most of the state's numbers while a session lasts, by name; a part without one is finite.
+
+        A state that a caller gives to a session is checked by it.
+        """
+        return {}
+
     def num_initial_draws(self) -> int:
         """Return how many uniforms `start` takes: d, one for each direction of the interest, or the model's own."""
         return self.catalog.embedding_dim

@@ -121,6 +121,10 @@ class BoredomCascade(UserModel):
             "boring": ((num_topics,), np.uint8),
         }
 
+    def state_ranges(self) -> dict[str, tuple[float, float]]:
+        """Return that of the interest, a direction."""
+        return {"interest": (-1.0, 1.0)}
+
     def start(self, draws: np.ndarray) -> State:
         """Return users whose interest is the direction of a point uniform in [-1, 1]^d, and whom nothing bores."""
         state = {name: np.zeros((len(draws), *shape), dtype) for name, (shape, dtype) in self.state_layout().items()}

@@ -92,6 +92,10 @@ class InterestEvolution(UserModel):
         """appeal_weight c."""
         return np.float32(self.config.appeal_weight) * self.catalog.appeal
 
+    def state_ranges(self) -> dict[str, tuple[float, float]]:
+        """Return that of the interest."""
+        return {"interest": (-1.0, 1.0)}
+
     def num_response_draws(self) -> int:
         """Return two for each possible click: the sign of the interest's move, and the like."""
         return 2 * self.max_clicks

@@ -133,6 +133,10 @@ class InterestExploration(UserModel):
         """Return `interest` [d] and `user_type`."""
         return {**super().state_layout(), "user_type": ((), np.int32)}
 
+    def state_ranges(self) -> dict[str, tuple[float, float]]:
+        """Return that of the type."""
+        return {"user_type": (0, len(self.config.type_weights) - 1)}
+
     def num_initial_draws(self) -> int:
         """Return one for the type, and one for each topic, in pairs."""
         num_topics = len(self.topic_directions)

@@ -113,6 +113,10 @@ class LongTermSatisfaction(UserModel):
         # Within 700 nats the exponential is finite.
         return 1.0 / (1.0 + np.exp(np.clip(-log_odds, -700.0, 700.0)))
 
+    def state_ranges(self) -> dict[str, tuple[float, float]]:
+        """Return that of the interest."""
+        return {"interest": (-1.0, 1.0)}
+
     def num_response_draws(self) -> int:
         """Return two for each possible click: they make the normal of its minutes."""
         return 2 * self.max_clicks

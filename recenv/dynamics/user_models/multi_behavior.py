@@ -170,6 +170,10 @@ class MultiBehavior(UserModel):
         """Return `interest` [d] and `temper`."""
         return {**super().state_layout(), "temper": ((), np.float32)}
 
+    def state_ranges(self) -> dict[str, tuple[float, float]]:
+        """Return those of a user who stays."""
+        return {"interest": (-1.0, 1.0), "temper": (1.0, 1e6)}
+
     def num_response_draws(self) -> int:
         """Return one for each possible click, which decides all that follows it."""
         return self.max_clicks

@@ -337,7 +337,7 @@ def test_bad_options_are_refused(options: dict[str, Any], message: str):
 
 def test_unknown_reset_options_are_refused():
     env = RecSessionEnv(**SMALL)
-    with pytest.raises(InvalidInput, match=r"^options=\{'a': 1\} are not known; pass None$"):
+    with pytest.raises(InvalidInput, match=r"^options=\{'a': 1\} are not known; the one option is 'user_state'$"):
         env.reset(seed=0, options={"a": 1})
     env.reset(seed=0, options={})
 

@@ -239,8 +239,8 @@ def test_user_state_is_there_on_request_only():
         "interest": (2, 6),
         "satiation": (2, 6),
         "budget": (2,),
-        **dict.fromkeys(("_interest", "_satiation", "_budget"), (2,)),
     }
+    assert shown.reset(seed=0)[1]["_user_state"].tolist() == [True, True]
     actions = slates(1, 2)[0]
     told = {"reward_vector", "feedback", "shown"}
     assert set(hidden.step(actions)[4]) == told | {f"_{name}" for name in told}

@@ -75,7 +75,7 @@ def test_bad_seeds_are_refused_and_move_nothing(seed: Any, message: str):
     [
         ({"reset_mask": np.ones(3, np.bool_)}, "reset_mask has shape (3,) and dtype bool; pass bools of shape (2,)"),
         ({"reset_mask": np.ones(2, int)}, "reset_mask has shape (2,) and dtype int64; pass bools of shape (2,)"),
-        ({"mask": 1}, "options={'mask': 1} are not known; the one option is 'reset_mask'"),
+        ({"mask": 1}, "options={'mask': 1} are not known; the options are 'reset_mask' and 'user_state'"),
     ],
 )
 def test_bad_reset_options_are_refused(options: dict[str, Any], message: str):
