@@ -336,7 +336,7 @@ def _lacking(log: Interactions) -> list[str]:
     known = (log.item_log_prob, log.prefix_log_prob, log.step_log_prob)
     lacks = {
         "propensities of the logged items": all(values is None for values in known),
-        "profiles of the users": True,
+        "profiles of the users": not log.context,
         "embeddings of the items": "embeddings" not in log.catalog,
         "times": log.timestamp is None,
         "slates: each item is a step of its own": log.step is None,

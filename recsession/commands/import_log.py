@@ -65,6 +65,7 @@ def _import(reader: LogReader, out: Path) -> None:
         log = reader.read(out, bar.update)
     say(f"{out}: {log.num_sessions:,} sessions, {log.num_rows:,} steps, {log.num_items:,} items")
     say(_sizes_line(log, reader.options))
+    say(_reward_line(log))
     source: dict[str, Any] = log.manifest["source"]
     times = time_range(log)
     if times is not None:
@@ -81,6 +82,14 @@ def _import(reader: LogReader, out: Path) -> None:
     elif log.propensities in ("missing", "partial"):
         say(f"propensities are {log.propensities}: estimate them with --estimate-propensities")
     say(f"look at it with `recsession inspect {out}`")
+
+
+def _reward_line(log: LoggedDataset) -> str:
+    """Return what policies will earn, and what the log tells and the reward leaves out."""
+    weights: dict[str, float] = log.manifest["reward_weights"]
+    left = [name for name in log.manifest["feedback_names"] if name not in weights]
+    line = f"the reward is {' + '.join(f'{weight:g} {name}' for name, weight in weights.items())}"
+    return f"{line}, without {', '.join(left)}: --reward-weights weighs anew" if left else line
 
 
 def _future(last: float) -> str:

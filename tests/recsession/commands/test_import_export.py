@@ -51,6 +51,21 @@ def test_a_table_and_what_it_lacks(run):
     assert LoggedDataset.open("runs/log").propensities == "missing"
 
 
+def test_what_the_reward_is_and_leaves_out_is_said(run):
+    words = ("import", "table", "--path", "log.csv", "--session-gap", "60", "--out")
+    code, out, _ = run(*words, "clicks", "--map", *MAP)
+    assert code == 0
+    assert "the reward is 1 click\n" in out
+    code, out, _ = run(*words, "money", "--map", *MAP, "item_reward.revenue=ts")
+    assert code == 0
+    assert "the reward is 1 revenue, without click: --reward-weights weighs anew\n" in out
+    code, out, _ = run(
+        *words, "both", "--map", *MAP, "item_reward.revenue=ts", "--reward-weights", "revenue", "0.1", "click", "2"
+    )
+    assert code == 0
+    assert "the reward is 2 click + 0.1 revenue\n" in out
+
+
 def test_what_the_clock_is_a_share_of_is_said_and_can_be_given(run):
     words = ("import", "table", "--path", "log.csv", "--map", *MAP, "--session-gap", "500", "--out")
     code, out, _ = run(*words, "longest")
