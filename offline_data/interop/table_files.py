@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ from offline_data.interop.file_forms import DAMAGED, FileForm, form_of, opened
 from offline_data.interop.table_parts import Part, parts_of
 from recenv.errors import InvalidInput, require
 from recenv.files.array_files import check_parquet
+from recenv.files.json_text import MAX_BYTES
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -194,6 +196,22 @@ def first_text(part: Part, column: str, text: TextFormat) -> str:
             batch = next(file_batches(part.file, {column: pa.large_string()}, text), None)
     values = [] if batch is None else batch.column(0).drop_null()[:1].to_pylist()
     return values[0] if values and isinstance(values[0], str) else ""
+
+
+def file_lines(file: Path, text: TextFormat = PLAIN) -> Iterator[bytes]:
+    """Return the lines of a text, plain or packed, in UTF-8.
+
+    Raises:
+        InvalidInput: for a damaged file, one that is no text, or a line that is too long to be read at once.
+    """
+    form = form_of(file, text.encoding)
+    require(form.kind != "parquet", f"{file} is Parquet, and text is read here; write it as lines")
+    with _problems(file, form, text), io.BufferedReader(_unpacked(file, form), _BLOCK) as lines:
+        while line := lines.readline(MAX_BYTES + 1):
+            require(
+                len(line) <= MAX_BYTES, f"{file} has a line of more than {MAX_BYTES:,} bytes; write one object a line"
+            )
+            yield line
 
 
 def read_whole(path: Path, text: TextFormat = PLAIN) -> pa.Table:
