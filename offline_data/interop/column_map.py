@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Final
@@ -16,9 +16,10 @@ from offline_data.interop.item_file import with_items
 from offline_data.interop.mapped_columns import CLICKED, CONTEXTS, PROBABILITIES, read_mapped
 from offline_data.interop.offers import joined
 from offline_data.interop.slate_rows import spread
-from offline_data.interop.table_files import TextFormat, column_names
+from offline_data.interop.table_files import column_names
 from offline_data.interop.table_parts import parts_of
 from offline_data.interop.tables import Kind, Missing, Progress, Table, TimeFormat
+from offline_data.interop.text_format import TextFormat
 from offline_data.interop.times import TimeUnit, require_plausible, require_time_format, require_time_unit
 from offline_data.store.dataset import LoggedDataset
 from recenv.errors import InvalidInput, require, require_range, unknown_name
@@ -177,6 +178,8 @@ def import_table(
     missing: Missing = "refuse",
     first_position: int | None = None,
     list_delimiter: str | None = None,
+    header: Sequence[str] | None = None,
+    item_header: Sequence[str] | None = None,
     options: ImportOptions | None = None,
     progress: Progress | None = None,
 ) -> LoggedDataset:
@@ -201,6 +204,8 @@ def import_table(
             counted ("drop").
         first_position: what the first position is called; None for 0 where the log has a 0, and else 1.
         list_delimiter: between the values of a list that text writes without brackets, as a slate or candidates.
+        header: names of the columns, of CSV files that have none.
+        item_header: the same of the file of items.
         options: how sessions and rewards are made.
         progress: called with the number of rows of each batch.
 
@@ -208,7 +213,11 @@ def import_table(
         InvalidInput: for a file, column or value that cannot be read; the message names it.
     """
     delimiter = "\t" if delimiter == "\\t" else delimiter  # as a command line writes it
-    options, text = options or ImportOptions(), TextFormat(delimiter, encoding, list_delimiter=list_delimiter)
+    options, text = (
+        options or ImportOptions(),
+        TextFormat(delimiter, encoding, header or None, list_delimiter=list_delimiter),
+    )
+    item_text = replace(text, names=item_header or None)
     require_time_unit(time_unit)
     if time_format is not None:
         require_time_format(time_format)
@@ -217,7 +226,7 @@ def import_table(
     if first_position is not None:
         require_range("first_position", first_position, 0, 1_000_000, integer=True)
     if items is not None:
-        column_names(Path(items), text)  # before the log is read, which may take long
+        column_names(Path(items), item_text)  # before the log is read, which may take long
     kinds = columns.kinds()
     read = read_mapped(Path(path), kinds, text, TimeFormat(time_unit, time_format), missing, progress)
     require(sum(count for _, count in read.counts) > 0, f"{path} has a header and no rows; copy it again")
@@ -231,7 +240,7 @@ def import_table(
     if offered is not None:
         item, offered = joined(item, offered)
     if items is not None:
-        item, catalog, told = with_items(item, Path(items), columns.item_id, text)
+        item, catalog, told = with_items(item, Path(items), columns.item_id, item_text)
         remarks += told
         files = [*files, *((part.file, 0) for part in parts_of(Path(items)))]
     if offered is not None:
@@ -281,6 +290,7 @@ def import_table(
         "time_unit": time_unit,
     }
     asked = {"time_format": time_format, "delimiter": delimiter, "encoding": encoding, "missing": missing}
+    asked |= {"header": [*(header or ())] or None, "item_header": [*(item_header or ())] or None}
     asked |= {"list_delimiter": list_delimiter, "first_position": first_position, "left_out": read.left_out}
     facts |= {name: value for name, value in asked.items() if value not in (None, *_DEFAULTS, {})}
     return import_interactions(out, log, "table", options=options, lacking=lacking, remarks=remarks, facts=facts)

@@ -9,15 +9,10 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from offline_data.interop.interactions import Ids
-from offline_data.interop.table_files import (
-    TextFormat,
-    column_names,
-    kernels,
-    read_whole,
-    require_columns,
-)
+from offline_data.interop.table_files import column_names, kernels, read_whole
 from offline_data.interop.table_ids import alike
 from offline_data.interop.tables import read_tables
+from offline_data.interop.text_format import TextFormat, require_columns
 from recenv.errors import InvalidInput, require
 from recenv.files.json_text import parse_json
 

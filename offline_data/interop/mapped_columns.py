@@ -10,9 +10,10 @@ import numpy as np
 
 from offline_data.interop.interactions import Ids, Lists, joint_codes
 from offline_data.interop.lists import is_bracketed, is_list, lists_of_columns
-from offline_data.interop.table_files import TextFormat, file_types, first_text, part_columns
+from offline_data.interop.table_files import file_types, first_text, part_columns
 from offline_data.interop.table_parts import parts_of
 from offline_data.interop.tables import Kind, Missing, Progress, Table, TimeFormat, read_columns
+from offline_data.interop.text_format import TextFormat
 from recenv.errors import InvalidInput, require
 
 PROBABILITIES: Final = ("propensity", "prefix_log_prob", "behavior_log_prob")

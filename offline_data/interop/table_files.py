@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from offline_data.interop.file_forms import DAMAGED, FileForm, form_of, opened
 from offline_data.interop.table_parts import Part, parts_of
+from offline_data.interop.text_format import PLAIN, TextFormat, require_names
 from recenv.errors import InvalidInput, require
 from recenv.files.array_files import check_parquet
 from recenv.files.json_text import MAX_BYTES
@@ -31,7 +32,6 @@ _WIDTH: Final = re.compile(r"Expected (\d+) columns, got (\d+)")
 _TOLD: Final = {"csv": "CSV", "json": "JSON lines", "parquet": "Parquet"}
 _BLOCK: Final = 1 << 22
 _LOOKED_AT: Final = 1 << 16
-_NAMES_SHOWN: Final = 30
 
 
 class Unconverted(Exception):
@@ -40,38 +40,6 @@ class Unconverted(Exception):
     def __init__(self, column: str, error: InvalidInput) -> None:
         self.column = column
         self.error = error
-
-
-@dataclass(frozen=True)
-class TextFormat:
-    """How a CSV file is written."""
-
-    delimiter: str = ","
-    """Between columns, one character."""
-    encoding: str = "utf-8"
-    """As Python names it."""
-    names: Sequence[str] | None = None
-    """Of all columns, where the file has no header, or others are to stand in its place."""
-    skips_header: bool = False
-    """Whether `names` stand in the place of a header."""
-    list_delimiter: str | None = None
-    """Between the values of a list that text writes without brackets; None where none is."""
-
-    def __post_init__(self) -> None:
-        fine = len(self.delimiter) == 1 and self.delimiter.isascii() and self.delimiter not in '"\r\n\0'
-        require(fine, f"--delimiter {self.delimiter!r} is not one character of ASCII; write it as in --delimiter ';'")
-        require(
-            self.list_delimiter is None or (self.list_delimiter != "" and self.list_delimiter != self.delimiter),
-            f"--list-delimiter {self.list_delimiter!r} is what stands between columns, or nothing; write it as in "
-            "--list-delimiter '|'",
-        )
-        try:
-            "".encode(self.encoding)
-        except (LookupError, ValueError) as error:
-            raise InvalidInput(f"--encoding {self.encoding!r} is unknown; say one such as utf-8 or latin-1") from error
-
-
-PLAIN: Final = TextFormat()
 
 
 def kernels() -> Any:
@@ -106,33 +74,26 @@ def _file_columns(file: Path, text: TextFormat) -> list[str]:
     import pyarrow as pa
 
     form = form_of(file, text.encoding)
+    require(
+        text.names is None or text.skips_header or form.kind == "csv",
+        f"--columns names the columns of CSV without a header, and {file} is {_TOLD[form.kind]}, which names its own; "
+        "leave --columns out",
+    )
     with _problems(file, form, text):
         if form.kind == "parquet":
             return list(_parquet_schema(file).names)
         if form.kind == "json":
             return list(_json_schema(file, form).names)
-        if text.names is not None:
-            return list(text.names)
+        plain = replace(text, names=None)
         try:
-            return _header(file, form, text, _LOOKED_AT)
+            first = _header(file, form, plain, _LOOKED_AT)
         except pa.ArrowInvalid:  # of a row that is longer
-            return _header(file, form, text, _BLOCK)
-
-
-def require_columns(file: Path, there: Sequence[str], wanted: Sequence[str], text: TextFormat) -> None:
-    """Refuse a file without some columns, or with two of one name; the message says what it has instead."""
-    absent = [name for name in wanted if name not in there]
-    if absent:
-        told = ", ".join(there[:_NAMES_SHOWN]) + (", ..." if len(there) > _NAMES_SHOWN else "")
-        raise InvalidInput(f"{file} has no column {', '.join(absent)}; it has {told}{delimiter_hint(there, text)}")
-    double = [name for name in wanted if list(there).count(name) > 1]
-    require(not double, f"{file} has several columns named {', '.join(double)}; rename them")
-
-
-def delimiter_hint(there: Sequence[str], text: TextFormat) -> str:
-    """Return what a file of one column that holds another delimiter is to be read by, in words; else nothing."""
-    marks = [mark for mark in ";\t|," if len(there) == 1 and mark in there[0] and mark != text.delimiter]
-    return f"; its columns stand between {marks[0]!r}: say --delimiter {marks[0]!r}" if marks else ""
+            first = _header(file, form, plain, _BLOCK)
+        if text.names is None:
+            return first
+        if not text.skips_header:
+            require_names(file, first, text.names)
+        return list(text.names)
 
 
 def file_types(file: Path, names: Collection[str], text: TextFormat = PLAIN) -> dict[str, pa.DataType]:

@@ -11,9 +11,10 @@ import numpy as np
 
 from offline_data.interop.interactions import Ids, Lists, place_of
 from offline_data.interop.lists import is_list, lists_of
-from offline_data.interop.table_files import PLAIN, TextFormat, Unconverted, file_types
+from offline_data.interop.table_files import Unconverted, file_types
 from offline_data.interop.table_ids import POINT_ZERO, encoded, ids_of, whole_numbers
 from offline_data.interop.table_parts import parts_of
+from offline_data.interop.text_format import PLAIN, TextFormat
 from offline_data.interop.times import PER_SECOND, TimeUnit, parsed_times
 from offline_data.interop.typed_columns import (
     is_floating,

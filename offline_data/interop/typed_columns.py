@@ -10,17 +10,10 @@ import numpy as np
 
 from offline_data.interop.file_forms import form_of
 from offline_data.interop.lists import is_list
-from offline_data.interop.table_files import (
-    MISSING,
-    TextFormat,
-    Unconverted,
-    file_batches,
-    kernels,
-    part_columns,
-    require_columns,
-)
+from offline_data.interop.table_files import MISSING, Unconverted, file_batches, kernels, part_columns
 from offline_data.interop.table_ids import LARGEST_EXACT
 from offline_data.interop.table_parts import Part, part_names
+from offline_data.interop.text_format import TextFormat, require_columns
 from recenv.errors import InvalidInput, require
 from recenv.memory import require_memory
 

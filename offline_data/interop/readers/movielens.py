@@ -20,8 +20,8 @@ from offline_data.families import READERS
 from offline_data.interop.foreign_log import import_interactions
 from offline_data.interop.interactions import Ids, Interactions, label_columns
 from offline_data.interop.readers.base import LogReader
-from offline_data.interop.table_files import TextFormat
 from offline_data.interop.tables import Progress, read_tables
+from offline_data.interop.text_format import TextFormat
 from offline_data.store.dataset import LoggedDataset
 from recenv.errors import InvalidInput, require, require_range
 

@@ -19,10 +19,11 @@ from offline_data.interop.foreign_log import import_interactions
 from offline_data.interop.interactions import Ids, Interactions
 from offline_data.interop.item_file import with_items
 from offline_data.interop.readers.base import LogReader
-from offline_data.interop.table_files import TextFormat, column_names, delimiter_hint
+from offline_data.interop.table_files import column_names
 from offline_data.interop.table_ids import alike
 from offline_data.interop.table_parts import parts_of
 from offline_data.interop.tables import Kind, Progress, TimeFormat, read_columns, read_tables
+from offline_data.interop.text_format import TextFormat, delimiter_hint
 from offline_data.interop.times import TimeUnit, require_plausible, require_time_format, require_time_unit
 from offline_data.store.dataset import LoggedDataset
 from recenv.errors import InvalidInput, require, require_range, unknown_name

@@ -48,6 +48,10 @@ class TableReader(LogReader):
     propensity may be missing."""
     first_position: int | None = None
     """What the first position of a slate is called; None for 0 where the log has a 0, and else 1."""
+    columns: tuple[str, ...] = ()
+    """Names of all columns, of CSV files without a header."""
+    item_columns: tuple[str, ...] = ()
+    """The same of the file of items."""
     list_delimiter: str | None = None
     """Between the values of a list that text writes without brackets, as '|': a whole slate in item_id, candidates,
     feedback or propensities by position."""
@@ -55,7 +59,12 @@ class TableReader(LogReader):
     def read(self, out: Path, progress: Progress | None = None) -> LoggedDataset:
         """See `import_table`; `path` is a file, plain or compressed."""
         columns = ColumnMap.of(_roles(self.map))
-        own = {each.name: getattr(self, each.name) for each in fields(self) if each.name not in ("path", "map")}
+        names = {"columns": "header", "item_columns": "item_header"}
+        own = {
+            names.get(each.name, each.name): getattr(self, each.name)
+            for each in fields(self)
+            if each.name not in ("path", "map")
+        }
         return import_table(self.path, out, columns, **own, progress=progress)
 
 

@@ -10,8 +10,9 @@ import zipfile
 
 import pytest
 
-from offline_data.interop.table_files import TextFormat, column_names
+from offline_data.interop.table_files import column_names
 from offline_data.interop.tables import read_tables
+from offline_data.interop.text_format import TextFormat
 from recenv.errors import InvalidInput
 
 TEXT = "user,item\nann,7\nbob,8\n"

@@ -9,9 +9,10 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
-from offline_data.interop.table_files import PLAIN, column_names, read_whole
+from offline_data.interop.table_files import column_names, read_whole
 from offline_data.interop.table_parts import part_names, parts_of
 from offline_data.interop.tables import read_tables
+from offline_data.interop.text_format import PLAIN
 from recenv.errors import InvalidInput
 
 

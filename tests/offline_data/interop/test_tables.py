@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from offline_data.interop.table_files import TextFormat, column_names, read_whole
+from offline_data.interop.table_files import column_names, read_whole
 from offline_data.interop.tables import TimeFormat, read_tables
+from offline_data.interop.text_format import TextFormat
 from recenv.errors import InvalidInput
 
 KINDS: dict[str, Any] = {"user": "id", "item": "id", "score": "number", "when": "time"}

@@ -1,0 +1,85 @@
+"""How a CSV file is written, and what is wrong with the names of its columns."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from recenv.errors import InvalidInput, require
+
+_NAMES_SHOWN: Final = 30
+_IS_DATA: Final = re.compile(
+    r"|[-+]?\d+(\.\d*)?(e[-+]?\d+)?|\d{4}-\d\d-\d\d.*|[0-9a-f]{8}-[0-9a-f-]{27}", re.IGNORECASE
+)
+"""What names no column: nothing, numbers, dates and UUIDs."""
+
+
+@dataclass(frozen=True)
+class TextFormat:
+    """How a CSV file is written."""
+
+    delimiter: str = ","
+    """Between columns, one character."""
+    encoding: str = "utf-8"
+    """As Python names it."""
+    names: Sequence[str] | None = None
+    """Of all columns, where the file has no header, or others are to stand in its place."""
+    skips_header: bool = False
+    """Whether `names` stand in the place of a header."""
+    list_delimiter: str | None = None
+    """Between the values of a list that text writes without brackets; None where none is."""
+
+    def __post_init__(self) -> None:
+        fine = len(self.delimiter) == 1 and self.delimiter.isascii() and self.delimiter not in '"\r\n\0'
+        require(fine, f"--delimiter {self.delimiter!r} is not one character of ASCII; write it as in --delimiter ';'")
+        require(
+            self.list_delimiter is None or (self.list_delimiter != "" and self.list_delimiter != self.delimiter),
+            f"--list-delimiter {self.list_delimiter!r} is what stands between columns, or nothing; write it as in "
+            "--list-delimiter '|'",
+        )
+        try:
+            "".encode(self.encoding)
+        except (LookupError, ValueError) as error:
+            raise InvalidInput(f"--encoding {self.encoding!r} is unknown; say one such as utf-8 or latin-1") from error
+
+
+PLAIN: Final = TextFormat()
+
+
+def require_names(file: Path, first: Sequence[str], names: Sequence[str]) -> None:
+    """Refuse names of the columns of a file without a header that are not one a column, or stand in it as a header."""
+    told = _some(first)
+    require(
+        len(first) == len(names),
+        f"--columns gives {len(names)} names, and {file} has {len(first)} columns; name each of them: its first row is "
+        f"{told}",
+    )
+    require(
+        list(first) != list(names), f"{file} has the names of --columns as its first row, {told}; leave --columns out"
+    )
+
+
+def require_columns(file: Path, there: Sequence[str], wanted: Sequence[str], text: TextFormat) -> None:
+    """Refuse a file without some columns, or with two of one name; the message says what it has instead."""
+    absent = [name for name in wanted if name not in there]
+    if absent:
+        told = _some(there)
+        hint = delimiter_hint(there, text)
+        if text.names is None and any(map(_IS_DATA.fullmatch, there)):
+            hint += "; that looks like a row: if the file has no header, name its columns by --columns NAME NAME ..."
+        raise InvalidInput(f"{file} has no column {', '.join(absent)}; it has {told}{hint}")
+    double = [name for name in wanted if list(there).count(name) > 1]
+    require(not double, f"{file} has several columns named {', '.join(double)}; rename them")
+
+
+def delimiter_hint(there: Sequence[str], text: TextFormat) -> str:
+    """Return what a file of one column that holds another delimiter is to be read by, in words; else nothing."""
+    marks = [mark for mark in ";\t|," if len(there) == 1 and mark in there[0] and mark != text.delimiter]
+    return f"; its columns stand between {marks[0]!r}: say --delimiter {marks[0]!r}" if marks else ""
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:_NAMES_SHOWN]) + (", ..." if len(names) > _NAMES_SHOWN else "")
