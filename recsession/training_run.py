@@ -14,6 +14,7 @@ import tyro
 from tqdm import tqdm
 
 from agents.families import ENCODERS, OBJECTIVES, POLICIES, SCORES
+from agents.nn.item_features import resolve_choice
 from agents.nn.networks import NetworkConfig
 from agents.objectives.base import Objective
 from agents.policies.files import save_policy
@@ -43,6 +44,11 @@ from recsession.lines import say
 
 _POLICY_HELP: Final = f"One of {', '.join(POLICIES.registered())}; by default what the log's actions ask for."
 _ENCODER_HELP: Final = f"What reads the observation, in policy and critic: {', '.join(ENCODERS.registered())}."
+_FEATURES_HELP: Final = (
+    "What tells the items of an imported log apart, in policy and critic: catalog (its embeddings), log (factors of "
+    "what its users consume and its slates show together), both, or auto: catalog where the source gave embeddings, "
+    "both where the import made them of columns, and else log."
+)
 _SCORE_HELP: Final = f"Of every logged step, which the objective reads: {', '.join(SCORES.registered())}."
 
 
@@ -74,6 +80,11 @@ def run_training(name: str, words: Sequence[str]) -> None:
                 Annotated[str, tyro.conf.arg(help=_ENCODER_HELP)],
                 field(default=ENCODERS.name_of(type(reader))),
             ),
+            (
+                "item_features",
+                Annotated[str, tyro.conf.arg(help=_FEATURES_HELP)],
+                field(default=trainer.item_features),
+            ),
             ("score", Annotated[str, tyro.conf.arg(help=_SCORE_HELP)], field(default="q_minus_v")),
             ("seed", Annotated[int, tyro.conf.arg(help="Of weights and batches.")], field(default=0)),
             ("device", Annotated[str, tyro.conf.arg(help="cpu or cuda.")], field(default="cpu")),
@@ -97,6 +108,7 @@ def run_training(name: str, words: Sequence[str]) -> None:
     check_needs(name, objective, dataset)
     check_policy(chosen.trainer.policy, dataset)
     check_encoder(name, objective, chosen.trainer.policy)
+    resolve_choice(dataset, chosen.item_features)
     require(
         chosen.score != "return" or getattr(chosen.objective, "kappa", None) != "auto",
         "--objective.kappa auto cannot read --score return, whose peaks tell of the time left and not of the action; "
@@ -117,7 +129,7 @@ def _chosen_parts(objective: type[Objective], words: Sequence[str]) -> tuple[Tra
         InvalidInput: for an unknown name.
     """
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
-    for option in ("--policy", "--encoder", "--log"):
+    for option in ("--policy", "--encoder", "--log", "--item-features"):
         parser.add_argument(option, nargs="?")
     given, _ = parser.parse_known_args(list(words))
     encoder = ENCODERS.resolve(given.encoder).Config() if given.encoder else default_encoder(objective)
@@ -129,7 +141,9 @@ def _chosen_parts(objective: type[Objective], words: Sequence[str]) -> tuple[Tra
         policy = GaussianPolicyConfig()
     network = replace(policy.network, encoder=encoder)
     critic = CriticConfig(network=NetworkConfig(encoder=encoder)) if given.encoder else CriticConfig()
-    return TrainerConfig(policy=replace(policy, network=network)), critic
+    features = given.item_features or "auto"
+    trainer = TrainerConfig(policy=replace(policy, network=network), item_features=features)
+    return trainer, replace(critic, item_features=features)
 
 
 def _fit_and_train(name: str, dataset: LoggedDataset, chosen: Any, out: Path) -> None:
@@ -151,6 +165,8 @@ def _fit_and_train(name: str, dataset: LoggedDataset, chosen: Any, out: Path) ->
             progress=bar.update,
         )
     save_policy(out / "policy", run.actor)
+    if not dataset.has_world:
+        say(f"items are told apart by {run.actor.space.told_apart_by}")
     with replacing(out / "metrics.jsonl") as temporary:
         temporary.write_text("".join(json.dumps(point) + "\n" for point in run.curve))
     for remark in run.remarks:

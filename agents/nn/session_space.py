@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from tensordict import TensorDict
 
+from agents.nn.item_features import ItemFeatures, features_as_in, features_of, resolve_choice
 from agents.nn.space_checks import require_like, require_readable
 from offline_data.store.context import ContextColumn
 from offline_data.store.dataset import LoggedDataset
@@ -60,6 +61,11 @@ class SessionSpace:
     """[F] the click's name and those of the channels, in order; None in a policy that an older version wrote."""
     item_ids: np.ndarray | None = None
     """[N] int64 or text, what the source calls the items: their SKUs; None where it has no names of its own."""
+    num_from_log: int = 0
+    """How many of the embeddings' coordinates, the last ones, are factors of the training log: those of a log that a
+    policy meets later are not compared with them, and it is judged with its own."""
+    told_apart_by: str = "the embeddings of the catalogue"
+    """What the embeddings are, in words."""
 
     @staticmethod
     def of_world(world: World) -> SessionSpace:
@@ -81,22 +87,28 @@ class SessionSpace:
         )
 
     @staticmethod
-    def of_log(dataset: LoggedDataset) -> SessionSpace:
+    def of_log(dataset: LoggedDataset, item_features: str | SessionSpace = "auto", *, seed: int = 0) -> SessionSpace:
         """Return what a log's sessions showed and took.
 
         Args:
             dataset: simulated, or read in; of one that was read in, popularity is counted.
+            item_features: by what the items of a log that was read in are told apart: `catalog`, its embeddings; `log`,
+                factors of what stands together in it; `both`; or `auto`, see `agents.nn.item_features.CHOICES`. Or the
+                space of a policy that is to be judged: factors of the log that it learned from are its own.
+            seed: of the factors.
 
         Raises:
-            InvalidInput: for an imported log without embeddings of its items.
+            InvalidInput: for embeddings that the log lacks.
         """
         if dataset.has_world:
+            if isinstance(item_features, str):
+                resolve_choice(dataset, item_features)
             return SessionSpace.of_world(dataset.world)
-        require(
-            "embeddings" in dataset.catalog,
-            f"{dataset.path} has no embeddings of its items, by which a policy tells them apart; import it again with "
-            "a file of items that has them: a list column `embeddings`, or columns embedding_0, embedding_1, ...",
-        )
+        if isinstance(item_features, str):
+            features = features_of(dataset, item_features, seed=seed)
+        else:
+            own = features_as_in(dataset, item_features.embeddings, item_features.num_from_log)
+            features = ItemFeatures(own, item_features.num_from_log, item_features.told_apart_by)
         dataset.require_sound()
         counts, varied = np.ones(dataset.num_items), False
         for start in range(0, dataset.num_rows, _ROWS_AT_ONCE):
@@ -107,7 +119,7 @@ class SessionSpace:
             items = dataset.rows["slate"][rows][shown]
             counts += np.bincount(items, minlength=dataset.num_items)
         return SessionSpace(
-            embeddings=np.asarray(dataset.catalog["embeddings"], np.float32),
+            embeddings=features.embeddings,
             popularity=(counts / counts.sum()).astype(np.float32),
             history_length=dataset.history_length,
             num_channels=len(dataset.manifest["feedback_names"]) - 1,
@@ -119,6 +131,8 @@ class SessionSpace:
             varied=varied,
             feedback_names=tuple(dataset.manifest["feedback_names"]),
             item_ids=_ids(dataset.catalog.get("source_id")),
+            num_from_log=features.num_from_log,
+            told_apart_by=features.told,
         )
 
     def world(self) -> World:

@@ -48,6 +48,8 @@ def require_whole(space: SessionSpace) -> None:
         )
         require(bool(np.isfinite(values).all()), f"{name} of the items holds a number that is not finite; mend it")
     require(bool((space.popularity >= 0.0).all()), "popularity of the items holds a number below 0; mend it")
+    require_range("num_from_log", space.num_from_log, 0, space.embedding_dim, integer=True)
+    require(isinstance(space.told_apart_by, str), f"told_apart_by={space.told_apart_by!r} is no text; give one")
     if space.item_ids is not None:
         texts("source_id", space.item_ids, space.num_items)
     names = space.feedback_names

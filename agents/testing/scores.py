@@ -58,14 +58,13 @@ def progress_counts_every_step(part: Any) -> None:
 
 
 @check_score.promise
-def items_without_embeddings_are_refused_where_they_matter(part: Any) -> None:
-    """A log whose items have no embeddings is scored without a critic, or refused with a sentence."""
+def items_without_embeddings_are_told_apart_by_the_log(part: Any) -> None:
+    """A log whose items have no embeddings is scored; a critic's of their embeddings is refused with a sentence."""
     bare = dataclasses.replace(policy_log("imported", "slate"), catalog={})
-    if not fits_a_critic(part):
-        assert score_log(part, bare).isfinite().all()
-        return
-    with pytest.raises(InvalidInput, match="has no embeddings of its items"):
-        score_log(part, bare, HASTY)
+    assert score_log(part, bare, HASTY).isfinite().all()
+    if fits_a_critic(part):
+        with pytest.raises(InvalidInput, match="has no embeddings of its items; say log"):
+            score_log(part, bare, dataclasses.replace(HASTY, item_features="catalog"))
 
 
 @check_score.promise

@@ -17,6 +17,7 @@ from torch import Tensor
 from agents.batches.replay import make_replay
 from agents.families import ENCODERS, OBJECTIVES, POLICIES
 from agents.nn.encoders.pooled import PooledConfig
+from agents.nn.item_features import require_choice
 from agents.nn.networks import seeded
 from agents.nn.session_space import SessionSpace
 from agents.objectives.base import Objective
@@ -59,6 +60,10 @@ class TrainerConfig:
     """A surprisal or a score-function norm above it stops the run; None: only one that is not finite does."""
     policy: Any = field(default=None, metadata={"family": POLICIES})
     """The policy, and its options; None for the one of `default_policy`, which the log asks for."""
+    item_features: str = "auto"
+    """What tells the items of a log that was read in apart: catalog (its embeddings), log (factors of what its users
+    consume and its slates show together), both, or auto: catalog where the source gave embeddings, both where the
+    import made them of columns, and else log."""
 
     def __post_init__(self) -> None:
         for name in ("num_steps", "log_interval", "evaluate_interval", "checkpoint_interval"):
@@ -67,6 +72,7 @@ class TrainerConfig:
         require_range("learning_rate", self.learning_rate, 0.0, 1.0, low_open=True)
         if self.divergence_bound is not None:
             require_range("divergence_bound", self.divergence_bound, 0.0, low_open=True)
+        require_choice(self.item_features)
 
 
 @dataclass(frozen=True)
@@ -158,7 +164,7 @@ def train(
         config = replace(config, policy=default_policy(dataset, objective_class))
     check_policy(config.policy, dataset)
     check_encoder(objective_name, objective_class, config.policy)
-    actor = make_policy(SessionSpace.of_log(dataset), config.policy, seed=seed)
+    actor = make_policy(SessionSpace.of_log(dataset, config.item_features, seed=seed), config.policy, seed=seed)
     actor.learned_from = SessionSketch.of_log(dataset)
     actor.to(device)
     with seeded(seed):  # networks of values

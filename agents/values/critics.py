@@ -32,6 +32,7 @@ from tensordict import TensorDict, TensorDictBase
 from torch import Tensor, nn
 
 from agents.batches.replay import LogStorage, make_replay, mapped_column
+from agents.nn.item_features import require_choice
 from agents.nn.networks import NetworkConfig, seeded
 from agents.nn.session_space import SessionSpace
 from agents.nn.value_networks import ActionNetwork, StateNetwork, ValueEnsemble
@@ -77,6 +78,9 @@ class CriticConfig:
     """Networks of each value, initialised independently; each is fitted to targets of its own."""
     item_width: int = 8
     """Learned coordinates of each item, which the value of a slate reads; proto-actions have none."""
+    item_features: str = "auto"
+    """What tells the items of a log that was read in apart, as of `TrainerConfig`. Fitted Q evaluation has what tells
+    them apart for its policy."""
 
     def __post_init__(self) -> None:
         require_range("num_rounds", self.num_rounds, 1, 10_000, integer=True)
@@ -89,6 +93,7 @@ class CriticConfig:
             require_range("expectile", self.expectile, 0.0, 1.0, low_open=True, high_open=True)
         require_range("ensemble_size", self.ensemble_size, 1, 1000, integer=True)
         require_range("item_width", self.item_width, 1, 1024, integer=True)
+        require_choice(self.item_features)
 
     @property
     def num_steps(self) -> int:
@@ -190,10 +195,10 @@ def fit_critic(
         progress: called with the number of gradient steps done since the last call.
 
     Raises:
-        InvalidInput: for an imported log without embeddings of its items.
+        InvalidInput: for a log without the embeddings that the config asks for.
     """
     config = config or CriticConfig()
-    space, kind = SessionSpace.of_log(dataset), dataset.action_kind
+    space, kind = SessionSpace.of_log(dataset, config.item_features, seed=seed), dataset.action_kind
     storage, target = LogStorage(dataset, columns=(kind,)), mapped_column(config.ensemble_size, dataset.num_rows)
     shift, unit = monte_carlo(dataset, config.discount, target)
     with seeded(seed):

@@ -114,7 +114,7 @@ def require_fit(policy: Policy, dataset: LoggedDataset) -> SessionSpace:
         f"{POLICIES.name_of(type(policy))}, acts by {_PLURALS[policy.action_kind]}: collect with "
         f"--action-kind {policy.action_kind}, or train one on this log",
     )
-    space = SessionSpace.of_log(dataset)
+    space = SessionSpace.of_log(dataset, policy.space)
     policy.space.require_like(space, "the policy", str(dataset.path))
     own, found = policy.space.slate_size, space.slate_size
     remedy = "" if dataset.has_world else f", or on its own log imported with --slate-size {found}"

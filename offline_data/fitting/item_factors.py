@@ -9,15 +9,15 @@ the items' factors are the leading right singular vectors of the residuals of in
 times the singular values, each item's row scaled to unit length. Both kinds of contexts count alike: they are stacked,
 each over its root mean singular value.
 
-S is never made. The square S'S of a block of vectors is found in one pass over the contexts, and block Lanczos finds its
-leading eigenvectors: memory is that of the entries, of which 2^23 of a kind are read at most, and of N vectors of 4 d.
-Each sum is made in one order, by one thread.
+S is never made. The square S'S of a block of vectors is found in one pass over the contexts, and block Lanczos finds
+its leading eigenvectors: memory is that of the entries, of which 2^23 of a kind are read at most, and of N vectors of
+128. Each sum is made in one order, by one thread.
 
-Sources: correspondence analysis (Greenacre 1984), which is the first order of the factored pointwise mutual information
-of Levy and Goldberg 2014; without the smoothing, which is that of Amini, Chen, Bickel and Levina 2013 (arXiv:1207.2340),
-a pair of rare items that are seen together twice makes a leading direction of its own. Golub and Van Loan 2013, section
-10.3.6, for the iteration, with every block made orthogonal to all before it. It begins at random signs of the contexts,
-and so does not depend on how the items are numbered.
+Sources: correspondence analysis (Greenacre 1984), which is the first order of the factored pointwise mutual
+information of Levy and Goldberg 2014; without the smoothing, as that of Amini, Chen, Bickel and Levina 2013
+(arXiv:1207.2340), a pair of rare items that are seen together twice makes a leading direction of its own. Golub and Van
+Loan 2013, section 10.3.6, for the iteration, with every block made orthogonal to all before it. It begins at random
+signs of the contexts, and so does not depend on how the items are numbered.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from offline_data.store.dataset import LoggedDataset
 
 NUM_FACTORS: Final = 32
 _WIDTH: Final = 8  # vectors of a block
-_STEPS: Final = 4  # vectors of the basis for each that is sought
+_BLOCKS: Final = 16
 _SMOOTHING: Final = 10.0
 _LEAST: Final = 1e-9  # of an eigenvalue, and of a squared norm, whose mean is 1 where nothing is alike
 _ROUNDING: Final = 1e-14
@@ -53,7 +53,7 @@ def item_factors(dataset: LoggedDataset, *, num_factors: int = NUM_FACTORS, seed
 
     Args:
         dataset: of slates; its own embeddings are not read.
-        num_factors: d at most, 56 or fewer; as many as the log has directions.
+        num_factors: d at most, well below 128; as many as the log has directions.
         seed: of the signs at which the iteration begins.
 
     Returns:
@@ -85,7 +85,7 @@ def leading_factors(blocks: list[Contexts], num_items: int, num_factors: int, se
     basis: list[np.ndarray] = []
     image = np.asarray(sum(square.started(seed) for square in squares))
     upper: list[list[np.ndarray]] = []  # by block of columns, of the square in the basis
-    for _ in range(_STEPS * num_factors // _WIDTH):
+    for _ in range(_BLOCKS):
         block = _orthonormal(image, basis)
         if not block.shape[1]:
             break  # nothing is left: the basis holds every direction

@@ -110,7 +110,7 @@ def score_log(
             `return`, which needs none.
 
     Raises:
-        InvalidInput: for an unknown name; except for `return`, for an imported log without embeddings of its items.
+        InvalidInput: for an unknown name; except for `return`, for a log without embeddings that the config asks for.
     """
     score = SCORES.resolve(name)(score_config)
     return score.rows(dataset, config or CriticConfig(), seed, device, progress)

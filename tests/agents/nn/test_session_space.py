@@ -115,12 +115,6 @@ def test_a_log_is_counted_in_blocks(tmp_path, monkeypatch):
     assert sizes == [2, 2, 2]
 
 
-def test_an_imported_log_without_embeddings_is_refused(tmp_path):
-    log = imported(tmp_path / "log")
-    with pytest.raises(InvalidInput, match=r"log has no embeddings of its items, .*import it again with a file of"):
-        SessionSpace.of_log(log)
-
-
 # --- batches
 
 

@@ -265,10 +265,10 @@ def test_slates_values_are_those_of_the_table(table, trace_decay, size):
     np.testing.assert_allclose(action[1], REWARD, atol=0.3)
 
 
-def test_an_imported_log_without_embeddings_is_refused(table):
+def test_embeddings_that_a_log_lacks_are_refused(table):
     bare = dataclasses.replace(table, catalog={})
-    with pytest.raises(InvalidInput, match="has no embeddings of its items"):
-        fit_critic(bare, HASTY)
+    with pytest.raises(InvalidInput, match=r"item features 'catalog': .* has no embeddings of its items; say log"):
+        fit_critic(bare, dataclasses.replace(HASTY, item_features="catalog"))
 
 
 # --- expectiles
