@@ -164,7 +164,7 @@ def test_beside_them_the_catalogue_must_be_the_same(tmp_path, embeddings):
     same = written(tmp_path / "same", seed=3, embeddings=embeddings)
     space.require_like(SessionSpace.of_log(same, space), "the policy", "same")
     other = written(tmp_path / "other", seed=3, embeddings=embeddings[::-1].copy())
-    with pytest.raises(InvalidInput, match="the policy was made for other items than those of other"):
+    with pytest.raises(InvalidInput, match="the policy was made for other embeddings of the same 12 items than"):
         space.require_like(SessionSpace.of_log(other, space), "the policy", "other")
     lacking = written(tmp_path / "lacking", seed=3)
     with pytest.raises(InvalidInput, match="lacking has no embeddings of its items, and the policy was made for items"):
@@ -174,5 +174,5 @@ def test_beside_them_the_catalogue_must_be_the_same(tmp_path, embeddings):
 def test_another_number_of_items_is_refused(tmp_path, bare):
     more = written(tmp_path / "more", items=13)
     space = SessionSpace.of_log(bare)
-    with pytest.raises(InvalidInput, match=r"the policy does not know 1 of 13 items \(12\) of more; import the log with"):
+    with pytest.raises(InvalidInput, match=r"the policy does not know 1 of 13 items \(12\) of more; import"):
         space.require_like(SessionSpace.of_log(more, space), "the policy", "more")
