@@ -33,6 +33,13 @@ class Ids(NamedTuple):
         source, codes = np.unique(values, return_inverse=True)
         return Ids(codes.reshape(-1).astype(np.int64), source)
 
+    def categories(self) -> Ids:
+        """Return texts without those that no entry has, and with a code of -1 for an empty one."""
+        places = np.where(self.source == "", -1, np.arange(len(self.source)))
+        used, codes = np.unique(places[self.codes], return_inverse=True)
+        empty = int(len(used) > 0 and used[0] < 0)
+        return Ids(codes.reshape(-1) - empty, self.source[used[empty:]])
+
 
 @dataclass(frozen=True, eq=False)
 class Lists:

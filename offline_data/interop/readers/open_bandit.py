@@ -7,7 +7,7 @@ columns as published and as its sample ships in obp 0.5.7.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -18,6 +18,7 @@ from offline_data.families import READERS
 from offline_data.interop.foreign_log import import_interactions
 from offline_data.interop.interactions import Ids, Interactions
 from offline_data.interop.readers.base import LogReader
+from offline_data.interop.table_files import column_names
 from offline_data.interop.tables import Kind, Progress, read_tables
 from offline_data.ope.base import Estimate, estimate
 from offline_data.ope.sessions import LoggedSessions
@@ -56,6 +57,10 @@ class OpenBanditLog:
     propensity: NDArray[np.float64]
     """Probability of the item given the position, `[N]` float64 in (0, 1]. It belongs to the (item, position) of its
     row at its time: its averages over the Thompson log do not make a policy."""
+    timestamp: NDArray[np.float64] | None = None
+    """When, `[N]` float64 seconds since 1970, where it was asked for and is there."""
+    context: Mapping[str, Ids | NDArray[np.float64]] = field(default_factory=dict)
+    """What was asked for of the users: categories, and affinities to items, by name."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +76,13 @@ class ClickRate:
 
 
 def read_open_bandit(
-    path: str | Path, policy: str, campaign: str, *, progress: Progress | None = None
+    path: str | Path,
+    policy: str,
+    campaign: str,
+    *,
+    users: bool = False,
+    affinities: bool = False,
+    progress: Progress | None = None,
 ) -> OpenBanditLog:
     """Return the log at `<path>/<policy>/<campaign>/<campaign>.csv.gz` (or `.csv`), `item_context.csv` beside it.
 
@@ -79,6 +90,8 @@ def read_open_bandit(
         path: the folder that holds `random/` and `bts/`.
         policy: "random" or "bts".
         campaign: "all", "men" or "women".
+        users: read the times and the users' features, which are hashed categories.
+        affinities: read the users' affinities to each item.
         progress: called with the number of rows of each batch.
 
     Raises:
@@ -101,8 +114,19 @@ def read_open_bandit(
     is_whole = np.array_equal(np.sort(listed), np.arange(num_items))
     require(is_whole, f"{items}: item_id is not 0 to {num_items - 1}, each once; {_COPY}")
     file = _existing(folder, f"{campaign}.csv.gz", f"{campaign}.csv")
-    item_id, position, click, propensity = _read(file, _COLUMNS, progress)
-    log = OpenBanditLog(policy, campaign, file, num_items, item_id, position - 1, click, propensity)
+    optional: dict[str, Kind] = {}
+    for name in column_names(file) if users or affinities else ():
+        if name == "timestamp" and users:
+            optional[name] = "time"
+        elif name.startswith("user_feature_") and users:
+            optional[name] = "text"
+        elif name.startswith("user-item_affinity_") and affinities:
+            optional[name] = "single"
+    item_id, position, click, propensity, *others = _read(file, {**_COLUMNS, **optional}, progress)
+    context = dict(zip(optional, others, strict=True))
+    timestamp = context.pop("timestamp", None)
+    context = {name: values.categories() if isinstance(values, Ids) else values for name, values in context.items()}
+    log = OpenBanditLog(policy, campaign, file, num_items, item_id, position - 1, click, propensity, timestamp, context)
     _require_all(file, "item_id", item_id, (item_id >= 0) & (item_id < num_items), f"0 to {num_items - 1}")
     _require_all(file, "position", position, (log.position >= 0) & (log.position < NUM_POSITIONS), "1 to 3")
     _require_all(file, "click", click, (click == 0) | (click == 1), "0 or 1")
@@ -117,25 +141,32 @@ class OpenBanditReader(LogReader):
 
     `path` is the folder that holds `random/` and `bts/`. A session is one item shown at one of the three positions. The
     reward is the click, `rows/position` the position, from 0; the propensity is that of the item given the position.
-    Users are not told apart: each row is a user's.
+    Users are not told apart: each row is a user's, whose features are the context.
     """
 
     policy: Literal["random", "bts"] = "random"
     """Whose log: random, or bts (Thompson sampling)."""
     campaign: Literal["all", "men", "women"] = "all"
     """All, men or women."""
+    affinities: bool = False
+    """Whether the context has the user's affinities to the items too, a number an item."""
 
     def read(self, out: Path, progress: Progress | None = None) -> LoggedDataset:
         """See `LogReader.read`, and `read_open_bandit` for what is refused."""
-        log = read_open_bandit(self.path, self.policy, self.campaign, progress=progress)
+        log = read_open_bandit(
+            self.path, self.policy, self.campaign, users=True, affinities=self.affinities, progress=progress
+        )
         rows = np.arange(len(log.click))
         interactions = Interactions(
             files=[(log.file, len(rows))],
             user=Ids(rows, rows),
             item=Ids(log.item_id, np.arange(log.num_items)),
             feedback={"click": log.click.astype(np.float64)},
+            session=rows,
             position=log.position,
+            timestamp=log.timestamp,
             item_log_prob=np.log(log.propensity),
+            context=log.context,
         )
         return import_interactions(
             out,
@@ -143,7 +174,7 @@ class OpenBanditReader(LogReader):
             "open-bandit",
             options=self.options,
             lacking=["users: each row is a session of its own"],
-            facts={"policy": self.policy, "campaign": self.campaign},
+            facts={"policy": self.policy, "campaign": self.campaign, "affinities": self.affinities},
         )
 
 

@@ -209,8 +209,8 @@ class RecboleReader(LogReader):
             if kind == "float":
                 context[name] = np.append(values, np.nan)[of_entry]
             else:
-                codes = np.where(values.source[values.codes] == "", -1, values.codes)
-                context[name] = Ids(np.append(codes, -1)[of_entry], values.source)
+                codes = np.append(values.codes, len(values.source) - 1)  # the last text is the empty one
+                context[name] = Ids(codes[of_entry], values.source).categories()
         left = [name for name in there if name not in plain and name != self.user]
         told = [f"columns of {file.name} that are left out: {', '.join(left)}"] if left else []
         if not known.all():

@@ -223,12 +223,7 @@ def _column(values: list[Feature | None], as_text: bool = False) -> np.ndarray |
     if not as_text and all(value is None or isinstance(value, int | float) for value in values):
         return np.array([value or 0.0 for value in values], np.float64)
     texts = ["" if value is None else feature_text(value) for value in values]
-    source, codes = np.unique(np.array(texts, np.str_), return_inverse=True)
-    missing = np.array([value is None for value in values])
-    if not missing.any():
-        return Ids(codes.reshape(-1), source)
-    used, codes = np.unique(np.where(missing, -1, codes.reshape(-1)), return_inverse=True)
-    return Ids(codes.reshape(-1) - 1, source[used[1:]])
+    return Ids.of(np.array(texts, np.str_)).categories()
 
 
 def _named_users(user: Any, name: str) -> Ids:

@@ -179,7 +179,7 @@ def test_labels_by_hand():
         ({"timestamp": np.array([np.nan, 0.0, 1.0])}, "data row 1: timestamp=nan is not a time"),
         (
             {"timestamp": np.array([1.6e9, 1.6e12, 1.6e9])},
-            "to the year 52,672 (1600000000000), in data row 2, which no log does; seconds and milliseconds are mixed",
+            "to the year 52,672 (1600000000000), in data row 2, which no log does; mend them, or say --counted-times",
         ),
         ({"reward": {"reward": np.array([0.0, np.inf, 0.0])}}, "data row 2: reward=inf is not a finite number"),
         ({"item_log_prob": np.array([0.0, -1.0, 0.5])}, "data row 3: propensity="),

@@ -30,7 +30,7 @@ def write_log(root, policy, rows, *, campaign="all", header=HEADER, compressed=T
         csv.writer(stream).writerows([("", "item_id", "item_feature_0"), *((i, i, 0.5) for i in range(num_items))])
     file = folder / (f"{campaign}.csv.gz" if compressed else f"{campaign}.csv")
     with gzip.open(file, "wt", newline="") if compressed else open(file, "w", newline="") as stream:
-        body = [(i, "2019-11-24 00:00:00, UTC", *row, "ab12") for i, row in enumerate(rows)]
+        body = [(i, "2019-11-24 00:00:00.500000+00:00", *row, "ab12") for i, row in enumerate(rows)]
         csv.writer(stream).writerows([header, *body])
     return file
 
@@ -51,6 +51,27 @@ def sample():
     if not folder.is_dir():
         pytest.skip(f"no Open Bandit sample at {folder}; set RECSESSION_DATA to the folder that holds open_bandit/")
     return folder
+
+
+def test_users_and_times_are_read(tmp_path):
+    header = (*HEADER, "user-item_affinity_0", "user-item_affinity_1")
+    file = write_log(tmp_path, "random", RANDOM_ROWS, header=header, compressed=False)
+    lines = file.read_text().splitlines()
+    users = ["ab", "cd", "ab", "", "ab"]
+    file.write_text(
+        "\n".join(
+            [lines[0], *(f"{line[:-4]}{u},{n}.0,0.5" for n, (line, u) in enumerate(zip(lines[1:], users, strict=True)))]
+        )
+        + "\n"
+    )
+    log = OpenBanditReader(path=tmp_path).read(tmp_path / "out")
+    assert log.rows["timestamp"][:].tolist() == [1574553600.5] * 5
+    assert [(column.name, column.values) for column in log.context] == [("user_feature_0", ("ab", "cd"))]
+    assert log.rows["context"][:].tolist() == [[1, 0, 0], [0, 1, 0], [1, 0, 0], [0, 0, 1], [1, 0, 0]]
+    assert log.rows["terminated"][:].all(), "each session is whole, whenever it was"
+    log = OpenBanditReader(path=tmp_path, affinities=True).read(tmp_path / "more")
+    assert [column.name for column in log.context] == ["user_feature_0", "user-item_affinity_0", "user-item_affinity_1"]
+    assert log.context[1].mean == 2.0
 
 
 @pytest.mark.parametrize("compressed", [True, False])
