@@ -41,10 +41,10 @@ from .interop.readers.open_bandit import read_open_bandit as read_open_bandit
 from .ope.base import Estimate as Estimate
 from .ope.base import Estimator as Estimator
 from .ope.base import estimate as estimate
-from .ope.importance import scaled_weights as scaled_weights
-from .ope.importance import session_log_weights as session_log_weights
 from .ope.sessions import LoggedSessions as LoggedSessions
 from .ope.sessions import SessionStatistics as SessionStatistics
+from .ope.sessions import scaled_weights as scaled_weights
+from .ope.sessions import session_log_weights as session_log_weights
 from .ranking.item_ranking import ItemRankingPolicy as ItemRankingPolicy
 from .ranking.ranking import RankingPolicy as RankingPolicy
 from .store.context import ContextColumn as ContextColumn

@@ -40,6 +40,7 @@ from recenv.files.atomic_files import replacing
 from recenv.plain_config import to_plain
 from recenv.statistics import Interval
 from recsession.inputs import parse, refuse_given
+from recsession.judging import how_to_judge
 from recsession.lines import say
 
 _POLICY_HELP: Final = f"One of {', '.join(POLICIES.registered())}; by default what the log's actions ask for."
@@ -174,7 +175,7 @@ def _fit_and_train(name: str, dataset: LoggedDataset, chosen: Any, out: Path) ->
     if run.stopped:
         say(f"warning: {run.stopped}")
     if not dataset.has_world:
-        say(f"{out / 'policy'}: judge it with `recsession ope --log {chosen.log} --policy {out / 'policy'}`")
+        say(f"{out / 'policy'}: {how_to_judge(run.actor, out / 'policy', dataset)}")
         return
     returns = roll_out(run.actor, dataset.world, 1000, chosen.seed, deterministic=True)
     say(f"{out / 'policy'}: session return {Interval.of(returns)} over 1,000 simulated sessions")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 import torch
@@ -13,9 +13,12 @@ from agents.nn.slates import cut_to, widened
 from agents.nn.value_networks import ValueEnsemble
 from agents.policies.base import Policy
 from agents.serving.behavior_adapter import AgentBehavior, AgentConfig
+from agents.training.log_columns import lacking
 from agents.values.critics import CriticConfig
-from agents.values.fitted_q import expected_value, fit_action_value
+from agents.values.fitted_q import expected_value, fit_action_value, require_fit
 from offline_data.dial.quality import evaluate_returns
+from offline_data.families import ESTIMATORS
+from offline_data.ope.base import Estimator
 from offline_data.ope.sessions import LoggedSessions
 from offline_data.store.dataset import LoggedDataset
 from recenv.errors import require
@@ -46,6 +49,7 @@ def off_policy_sessions(
     policy: Policy,
     dataset: LoggedDataset,
     *,
+    estimators: Iterable[str | type[Estimator]] | None = None,
     config: CriticConfig | None = None,
     seed: int = 0,
     device: str = "cpu",
@@ -53,59 +57,70 @@ def off_policy_sessions(
 ) -> LoggedSessions:
     """Return the arrays from which `offline_data.estimate` finds the value of a policy, sampled, in a log of another.
 
+    The sessions that a policy learned from flatter it: judge it by others, as `offline_data.split_log` sets them apart.
+    `policy.learned_from` says which they are.
+
     Args:
         policy: the target.
         dataset: a log of the policy's kind of action, and of its items.
+        estimators: what will be asked for, by name, MODULE:CLASS or class: where none reads a model, none is fitted.
+            None for all that the log allows, which without propensities are those that weigh nothing.
         config: of the fitted Q evaluation; None for `FITTED_Q`.
         seed: of the fitted Q evaluation.
         device: of the networks, the policy's among them.
         progress: called with the number of gradient steps done since the last call.
 
     Raises:
-        InvalidInput: for a log of the other kind of action, of another catalogue, or without the propensities.
+        InvalidInput: for a log of the other kind of action, of another catalogue, or without the propensities by which
+            one of `estimators` weighs.
     """
+    asked = [ESTIMATORS.resolve(each) for each in (ESTIMATORS.registered() if estimators is None else estimators)]
+    weighing = [ESTIMATORS.name_of(part) for part in asked if "behavior_log_prob" in part.needs]
+    missing = lacking("propensities", dataset)
     require(
-        dataset.propensities in ("exact", "estimated"),
-        f"{dataset.path} has {dataset.propensities} propensities, and off-policy evaluation needs one for every row; "
-        "collect without missing_propensities, or import with --estimate-propensities",
+        missing is None or estimators is None or not weighing,
+        f"{', '.join(weighing)} weigh by the propensity of every row of {dataset.path}, and {missing}; or choose dm",
     )
-    value = fit_action_value(dataset, policy, config, seed=seed, device=device, progress=progress)
-    target_log_prob, q_value, state_value = _target_columns(policy, value, dataset, seed, device)
+    require_fit(policy, dataset)
+    value = None
+    if any(part.needs & {"q_value", "state_value"} for part in asked):
+        value = fit_action_value(dataset, policy, config, seed=seed, device=device, progress=progress)
     return LoggedSessions(
         offsets=np.asarray(dataset.offsets),
         reward=dataset.reward(),
-        behavior_log_prob=np.asarray(dataset.rows["behavior_log_prob"]),
-        target_log_prob=target_log_prob,
+        behavior_log_prob=np.asarray(dataset.rows["behavior_log_prob"]) if missing is None else None,
         discount=1.0 if config is None else config.discount,
-        q_value=q_value,
-        state_value=state_value,
         user_id=np.asarray(dataset.sessions["user_id"]),
+        **_target_columns(policy, value, dataset, seed, device),
     )
 
 
 @torch.no_grad()
 def _target_columns(
-    policy: Policy, value: ValueEnsemble, dataset: LoggedDataset, seed: int, device: str
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return log pi(a | o), Q(o, a), and the mean of Q(o, .) over 16 actions of the policy, [N] float64 each.
+    policy: Policy, value: ValueEnsemble | None, dataset: LoggedDataset, seed: int, device: str
+) -> dict[str, np.ndarray]:
+    """Return log pi(a | o), and by a model Q(o, a) and the mean of Q(o, .) over 16 actions, [N] float64 each, by name.
 
-    The actions are cut to as many items as each row showed.
+    The actions are the policy's, cut to as many items as each row showed.
     """
     kind, generator = policy.action_kind, torch.Generator().manual_seed(seed)
     storage = LogStorage(dataset, columns=(kind,))
-    log_prob, q_value, state_value = (np.empty(dataset.num_rows) for _ in range(3))
+    names = ("target_log_prob",) if value is None else ("target_log_prob", "q_value", "state_value")
+    found = {name: np.empty(dataset.num_rows) for name in names}
     for start in range(0, dataset.num_rows, _ROWS_AT_ONCE):
         rows = np.arange(start, min(start + _ROWS_AT_ONCE, dataset.num_rows))
         batch = storage.get(rows).to(device)
         observation, action = batch["observation"], batch[kind]
         judged = action if kind == "proto" else widened(action, policy.space.slate_size)
-        log_prob[rows], _ = policy.judge(batch, np.asarray(judged.cpu()))
-        q_value[rows] = value(observation, action).cpu().numpy()
+        found["target_log_prob"][rows], _ = policy.judge(batch, np.asarray(judged.cpu()))
+        if value is None:
+            continue
+        found["q_value"][rows] = value(observation, action).cpu().numpy()
         drawn = [_sampled(policy, batch, generator)]
         drawn += [_sampled(policy, batch, generator) for _ in range(_ACTIONS // len(drawn[0]) - 1)]
         actions = cut_to(torch.stack(drawn, dim=1).flatten(0, 1), storage.shown(rows), dataset.slate_size)
-        state_value[rows] = expected_value(value, observation, actions).mean(dim=0).cpu().numpy()
-    return log_prob, q_value, state_value
+        found["state_value"][rows] = expected_value(value, observation, actions).mean(dim=0).cpu().numpy()
+    return found
 
 
 def _sampled(policy: Policy, batch: TensorDictBase, generator: torch.Generator) -> torch.Tensor:

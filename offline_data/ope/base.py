@@ -7,20 +7,26 @@ value, its bootstrap interval (of the ratio, by user) and its effective sample s
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import numpy as np
+
 from offline_data.families import ESTIMATORS
-from offline_data.ope.bootstrap import bootstrap_ratio_sum, by_user, percentile_interval, ratio_sum
-from offline_data.ope.sessions import LoggedSessions, SessionStatistics
+from offline_data.ope.bootstrap import bootstrap_ratio_sums, by_user, percentile_interval, ratio_sum
+from offline_data.ope.sessions import LoggedSessions, SessionStatistics, scaled_weights, session_log_weights
 from recenv.errors import require_range
 from recenv.registry import own_config
+from recenv.statistics import Interval
 
 MAX_BOOTSTRAP = 10**6
 """Replicates of an interval, at most."""
 TRUSTED_SAMPLE_SIZE = 100.0
 """Effective sessions below which an estimate is marked untrusted."""
+_ROUNDING = 1e-3  # of a session's weight, whose log-probabilities are of single precision
+_LARGEST_LOG = 700.0  # beyond 709 an exponential is infinite
 
 
 @dataclass(frozen=True)
@@ -40,15 +46,16 @@ class Estimator(ABC):
     Examples:
         >>> from offline_data import ESTIMATORS
         >>> sorted(ESTIMATORS.get("dr").needs)
-        ['q_value', 'state_value']
+        ['behavior_log_prob', 'q_value', 'state_value']
         >>> ESTIMATORS.get("dr").Config()
         DoublyRobustConfig(max_log_weight=600.0)
     """
 
     Config: ClassVar[type] = EstimatorConfig
     """The frozen dataclass of the parameters."""
-    needs: ClassVar[frozenset[str]] = frozenset()
-    """The optional columns that it reads, out of `{"q_value", "state_value"}`."""
+    needs: ClassVar[frozenset[str]] = frozenset({"behavior_log_prob"})
+    """The optional columns that it reads: `behavior_log_prob` where it weighs sessions, `q_value` and `state_value` of
+    a model. What no estimator that is asked for reads is not fitted, and may be missing."""
 
     def __init__(self, config: Any = None) -> None:
         self.config = own_config(type(self), config)
@@ -85,11 +92,22 @@ class Estimate:
     """`(sum w)^2 / sum w^2` over whole-session weights, in sessions."""
     num_sessions: int
     """Sessions in the log."""
+    mean_weight: Interval | None = None
+    """Mean of the whole-session weights, with an interval as of the value; None where the estimator weighs nothing. It
+    is 1 in expectation where the log's propensities are right, and the log may show all that the policy does."""
 
     @property
     def trusted(self) -> bool:
-        """Whether the effective sample size reaches `TRUSTED_SAMPLE_SIZE`; it says nothing about a model's bias."""
-        return self.effective_sample_size >= TRUSTED_SAMPLE_SIZE
+        """Whether there are no `doubts`; it says nothing about a model's bias."""
+        return not self.doubts
+
+    @property
+    def doubts(self) -> tuple[str, ...]:
+        """Why it is worth little: few effective sessions, or weights whose mean is not 1."""
+        few = self.effective_sample_size < TRUSTED_SAMPLE_SIZE
+        off = self.mean_weight is not None and not holds_one(self.mean_weight)
+        told = {f"effective sample size below {TRUSTED_SAMPLE_SIZE:g}": few, "mean weight not 1": off}
+        return tuple(doubt for doubt, there in told.items() if there)
 
     def as_dict(self) -> dict[str, Any]:
         """Return the fields and `trusted` for JSON, the effective sample size as `ess`."""
@@ -101,7 +119,13 @@ class Estimate:
             "ess": self.effective_sample_size,
             "trusted": self.trusted,
             "num_sessions": self.num_sessions,
+            "mean_weight": None if self.mean_weight is None else self.mean_weight.as_dict(),
         }
+
+
+def holds_one(mean_weight: Interval) -> bool:
+    """Return whether 1 lies in an interval of a mean weight, up to the rounding of policies in single precision."""
+    return mean_weight.low <= 1.0 + _ROUNDING and mean_weight.high >= 1.0 - _ROUNDING
 
 
 def estimate(
@@ -134,9 +158,22 @@ def estimate(
     estimator = ESTIMATORS.resolve(name)
     statistics = estimator(config)(sessions)
     numerator, denominator = statistics.numerator, statistics.denominator
-    drawn = [by_user(table, sessions.user_id) for table in (numerator, denominator)]
-    replicates = bootstrap_ratio_sum(*drawn, num_bootstrap=num_bootstrap, seed=seed)
-    low, high = percentile_interval(replicates, confidence)
-    value = float(ratio_sum(numerator.sum(axis=0), denominator.sum(axis=0)))
-    size = statistics.effective_sample_size()
-    return Estimate(ESTIMATORS.name_of(estimator), value, low, high, size, sessions.num_sessions)
+    ratios, scale = [(numerator, denominator)], 1.0
+    if "behavior_log_prob" in estimator.needs:
+        log_weights = session_log_weights(sessions)
+        weights, scale = scaled_weights(log_weights)[:, None], math.exp(min(float(log_weights.max()), _LARGEST_LOG))
+        ratios.append((weights, np.ones_like(weights)))
+    drawn = [(by_user(above, sessions.user_id), by_user(below, sessions.user_id)) for above, below in ratios]
+    replicates = bootstrap_ratio_sums(*drawn, num_bootstrap=num_bootstrap, seed=seed)
+    intervals = [
+        Interval(float(ratio_sum(above.sum(axis=0), below.sum(axis=0))), *percentile_interval(found, confidence))
+        for (above, below), found in zip(ratios, replicates, strict=True)
+    ]
+    value, *of_weights = intervals
+    return Estimate(
+        ESTIMATORS.name_of(estimator),
+        *(value.mean, value.low, value.high),
+        statistics.effective_sample_size(),
+        sessions.num_sessions,
+        Interval(*(scale * number for number in vars(of_weights[0]).values())) if of_weights else None,
+    )

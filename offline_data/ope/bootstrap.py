@@ -28,33 +28,37 @@ def ratio_sum(numerator: Floats, denominator: Floats, fallback: Floats | float =
     return ratios.sum(axis=-1)
 
 
-def bootstrap_ratio_sum(numerator: Floats, denominator: Floats, *, num_bootstrap: int, seed: int) -> Floats:
-    """Return replicates of `sum_c (sum_s numerator[s, c] / sum_s denominator[s, c])`, `[num_bootstrap]` float64.
+def bootstrap_ratio_sums(*ratios: tuple[Floats, Floats], num_bootstrap: int, seed: int) -> list[Floats]:
+    """Return replicates of `sum_c (sum_s numerator[s, c] / sum_s denominator[s, c])` of each ratio, `[num_bootstrap]`.
 
     Each replicate draws as many sessions as there are, with replacement (multinomial counts), and sums the same
-    sessions in numerator and denominator. A column whose denominator is zero in a replicate, because no session with
-    weight was drawn, keeps the whole sample's ratio there.
+    sessions in numerator and denominator, and in all ratios. A column whose denominator is zero in a replicate, because
+    no session with weight was drawn, keeps the whole sample's ratio there.
 
     Args:
-        numerator: `[S, C]`, of sessions that are independent; see `by_user`.
-        denominator: `[S, C]`, not negative.
+        *ratios: numerator `[S, C]` and denominator `[S, C]`, not negative, of sessions that are independent; see
+            `by_user`.
         num_bootstrap: number of replicates.
         seed: of the generator.
     """
     rng = np.random.default_rng(seed)
-    num_sessions, num_columns = numerator.shape
-    terms = np.hstack([numerator, denominator])
-    total_numerator, total_denominator = numerator.sum(axis=0), denominator.sum(axis=0)
-    ratios = np.divide(total_numerator, total_denominator, out=np.zeros(num_columns), where=total_denominator > 0.0)
+    num_sessions = len(ratios[0][0])
+    terms = [np.hstack(ratio) for ratio in ratios]
+    whole = []
+    for numerator, denominator in ratios:
+        totals = numerator.sum(axis=0), denominator.sum(axis=0)
+        whole.append(np.divide(*totals, out=np.zeros(len(totals[0])), where=totals[1] > 0.0))
     block = max(1, _DRAWS_PER_BLOCK // num_sessions)
-    replicates = np.empty(num_bootstrap)
+    replicates = [np.empty(num_bootstrap) for _ in ratios]
     for start in range(0, num_bootstrap, block):
         size = min(block, num_bootstrap - start)
         drawn = rng.integers(num_sessions, size=(size, num_sessions))
         drawn += num_sessions * np.arange(size)[:, None]
         counts = np.bincount(drawn.ravel(), minlength=size * num_sessions).reshape(size, num_sessions)
-        totals = counts.astype(np.float64) @ terms
-        replicates[start : start + size] = ratio_sum(totals[:, :num_columns], totals[:, num_columns:], ratios)
+        counts = counts.astype(np.float64)
+        for out, table, ratio in zip(replicates, terms, whole, strict=True):
+            numerator, denominator = np.hsplit(counts @ table, 2)
+            out[start : start + size] = ratio_sum(numerator, denominator, ratio)
     return replicates
 
 

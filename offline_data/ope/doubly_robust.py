@@ -13,11 +13,18 @@ import numpy as np
 
 from offline_data.families import ESTIMATORS
 from offline_data.ope.base import Estimator
-from offline_data.ope.importance import discounts, scaled_weights, session_log_weights, step_log_weights
-from offline_data.ope.sessions import Floats, LoggedSessions, SessionStatistics
+from offline_data.ope.sessions import (
+    Floats,
+    LoggedSessions,
+    SessionStatistics,
+    discounts,
+    scaled_weights,
+    session_log_weights,
+    step_log_weights,
+)
 from recenv.errors import require_range
 
-_MODEL = frozenset({"q_value", "state_value"})
+_NEEDS = frozenset({"behavior_log_prob", "q_value", "state_value"})
 
 
 def model_errors(sessions: LoggedSessions) -> Floats:
@@ -77,7 +84,7 @@ class DoublyRobust(Estimator):
 
     Config = DoublyRobustConfig
     config: DoublyRobustConfig
-    needs = _MODEL
+    needs = _NEEDS
 
     def __call__(self, sessions: LoggedSessions) -> SessionStatistics:
         """Return one column: doubly robust value over one."""
@@ -96,7 +103,7 @@ class WeightedDoublyRobust(Estimator):
     section 5.
     """
 
-    needs = _MODEL
+    needs = _NEEDS
 
     def __call__(self, sessions: LoggedSessions) -> SessionStatistics:
         """Return a column for the model's value over one, then one a step: weighted error over weight."""

@@ -2,43 +2,18 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from offline_data.families import ESTIMATORS
 from offline_data.ope.base import Estimator
-from offline_data.ope.sessions import Floats, LoggedSessions, SessionStatistics
+from offline_data.ope.sessions import (
+    Floats,
+    LoggedSessions,
+    SessionStatistics,
+    discounts,
+    scaled_weights,
+    session_log_weights,
+    step_log_weights,
+)
 from recenv.errors import require
-
-
-def session_log_weights(sessions: LoggedSessions) -> Floats:
-    """Return the log of each session's importance weight, `sum_t log pi(a_t|o_t) - log beta(a_t|o_t)`, `[S]`, nats."""
-    return np.add.reduceat(sessions.target_log_prob - sessions.behavior_log_prob, sessions.offsets[:-1])
-
-
-def step_log_weights(sessions: LoggedSessions) -> Floats:
-    """Return the log of each session's importance weight up to and with step t, `[S, T]`, nats.
-
-    After its end a session keeps its last weight: it is still one of the sessions that a per-step mean is over.
-    """
-    return sessions.padded(sessions.target_log_prob - sessions.behavior_log_prob).cumsum(axis=1)
-
-
-def scaled_weights(log_weights: Floats) -> Floats:
-    """Return `exp(log_weights)` divided by its largest over the sessions (axis 0), so that nothing overflows.
-
-    Args:
-        log_weights: `[S]` or `[S, T]`, nats, -inf for no weight.
-
-    Returns:
-        The same shape, in [0, 1]; a column without any weight is all zeros.
-    """
-    largest = log_weights.max(axis=0)
-    return np.exp(log_weights - np.where(np.isneginf(largest), 0.0, largest))
-
-
-def discounts(sessions: LoggedSessions) -> Floats:
-    """Return the discount of each step since the session's start, `[T]`."""
-    return np.power(sessions.discount, np.arange(sessions.lengths.max()), dtype=np.float64)
 
 
 @ESTIMATORS.register("snips")

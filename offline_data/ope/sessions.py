@@ -1,20 +1,30 @@
-"""Logged sessions as plain arrays, and the sums that an estimator makes of them."""
+"""Logged sessions as plain arrays, their importance weights, and the sums that an estimator makes of them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from offline_data.ope.bootstrap import by_user
 from recenv.errors import require, require_range
-from recenv.statistics import effective_sample_size
+from recenv.statistics import Interval, effective_sample_size
 
 Floats = NDArray[np.float64]
 
-
-_STEP_COLUMNS = ("reward", "behavior_log_prob", "target_log_prob", "q_value", "state_value")
+_STEP_COLUMNS: Final = ("reward", "behavior_log_prob", "target_log_prob", "q_value", "state_value")
+_MODEL: Final = (
+    "a model; pass {} of shape [{}] from a fitted critic, or use an estimator without a model: snips, pdsnips"
+)
+# Columns that may be missing, and what an estimator that reads them is told then.
+_OPTIONAL: Final = {
+    "behavior_log_prob": "propensities; pass {} of shape [{}], of every row, or use an estimator without weights: dm",
+    "q_value": _MODEL,
+    "state_value": _MODEL,
+}
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -42,9 +52,9 @@ class LoggedSessions:
     session has a step)."""
     reward: Floats
     """`[N]` float64, finite, in the log's unit of reward per step."""
-    behavior_log_prob: Floats
-    """Log-probability or log-density of the logged action under the policy that logged it, `[N]` float64, nats,
-    finite."""
+    behavior_log_prob: Floats | None = None
+    """Log-probability or log-density of the logged action under the policy that logged it, `[N]` float64, nats, finite;
+    None where it is not known of every row."""
     target_log_prob: Floats
     """The same action under the evaluated policy and the same base measure, `[N]` float64, nats; -inf where that policy
     never takes it."""
@@ -74,7 +84,7 @@ class LoggedSessions:
         )
         object.__setattr__(self, "offsets", offsets)
         for name in _STEP_COLUMNS:
-            if getattr(self, name) is not None or name not in ("q_value", "state_value"):
+            if getattr(self, name) is not None or name not in _OPTIONAL:
                 object.__setattr__(self, name, _checked_column(name, getattr(self, name), int(offsets[-1])))
         require_range("discount", self.discount, 0.0, 1.0)
         if self.user_id is not None:
@@ -105,8 +115,7 @@ class LoggedSessions:
         values = getattr(self, name)
         require(
             values is not None,
-            f"{name}=None, but this estimator needs a model; pass {name} of shape [{self.offsets[-1]}] from a fitted "
-            "critic, or use an estimator without a model: snips, pdsnips",
+            f"{name}=None, but this estimator needs {_OPTIONAL[name].format(name, self.offsets[-1])}",
         )
         return values
 
@@ -122,6 +131,45 @@ class LoggedSessions:
         starts = self.offsets[:-1]
         step = np.arange(self.offsets[-1]) - np.repeat(starts, self.lengths)
         return np.add.reduceat(self.discount**step * self.reward, starts)
+
+    def logged_return(self) -> Interval:
+        """Return the mean of `returns` with its 95 % interval: what the policy that logged is worth.
+
+        Sessions of one user may depend on one another.
+        """
+        table = by_user(np.stack([self.returns(), np.ones(self.num_sessions)], axis=1), self.user_id)
+        return Interval.of_groups(table[:, 0], table[:, 1])
+
+
+def session_log_weights(sessions: LoggedSessions) -> Floats:
+    """Return the log of each session's importance weight, `sum_t log pi(a_t|o_t) - log beta(a_t|o_t)`, `[S]`, nats."""
+    return np.add.reduceat(_log_ratios(sessions), sessions.offsets[:-1])
+
+
+def step_log_weights(sessions: LoggedSessions) -> Floats:
+    """Return the log of each session's importance weight up to and with step t, `[S, T]`, nats.
+
+    After its end a session keeps its last weight: it is still one of the sessions that a per-step mean is over.
+    """
+    return sessions.padded(_log_ratios(sessions)).cumsum(axis=1)
+
+
+def scaled_weights(log_weights: Floats) -> Floats:
+    """Return `exp(log_weights)` divided by its largest over the sessions (axis 0), so that nothing overflows.
+
+    Args:
+        log_weights: `[S]` or `[S, T]`, nats, -inf for no weight.
+
+    Returns:
+        The same shape, in [0, 1]; a column without any weight is all zeros.
+    """
+    largest = log_weights.max(axis=0)
+    return np.exp(log_weights - np.where(np.isneginf(largest), 0.0, largest))
+
+
+def discounts(sessions: LoggedSessions) -> Floats:
+    """Return the discount of each step since the session's start, `[T]`."""
+    return np.power(sessions.discount, np.arange(sessions.lengths.max()), dtype=np.float64)
 
 
 @dataclass(frozen=True, eq=False)
@@ -147,6 +195,10 @@ class SessionStatistics:
     def effective_sample_size(self) -> float:
         """Return `(sum w)^2 / sum w^2` of the sessions' weights, in sessions; 0 if every weight is zero."""
         return float(effective_sample_size(self.weights))
+
+
+def _log_ratios(sessions: LoggedSessions) -> Floats:
+    return sessions.target_log_prob - sessions.column("behavior_log_prob")
 
 
 def _checked_column(name: str, values: Iterable[float], num_rows: int) -> Floats:

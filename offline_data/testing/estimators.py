@@ -20,8 +20,8 @@ from recenv.testing.contract import Contract, example_config, quick
 check_estimator: Final = Contract("check_estimator", ESTIMATORS)
 """The contract of estimators."""
 
-COLUMNS: Final = frozenset({"q_value", "state_value"})
-"""What an estimator may need besides rewards and log-probabilities."""
+COLUMNS: Final = frozenset({"behavior_log_prob", "q_value", "state_value"})
+"""What an estimator may need besides rewards and the evaluated policy's log-probabilities."""
 
 
 EXTREMES: Final = ((1e4, -1e4, 1e4), (1e4, 1e4, 1e4), (-1e4, -1e4, -1e4), (-np.inf, 1e4, 0.0))
@@ -143,7 +143,7 @@ def declared_needs_are_the_columns_read(part: Any) -> None:
     for column in sorted(COLUMNS):
         without = dataclasses.replace(sessions, **{column: None})
         if column in part.needs:
-            with pytest.raises(InvalidInput, match=f"{column}=None, but this estimator needs a model"):
+            with pytest.raises(InvalidInput, match=f"{column}=None, but this estimator needs "):
                 value_of(part, without)
         else:
             assert value_of(part, without) == value_of(part, sessions)

@@ -2,27 +2,42 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Final
 
 from tqdm import tqdm
 
 from agents.policies.files import load_policy
 from agents.training.evaluation import off_policy_sessions
+from agents.training.log_columns import lacking
 from agents.training.trainer import check_device
 from agents.values.critics import FITTED_Q, CriticConfig
 from offline_data.families import ESTIMATORS
 from offline_data.interop.readers.open_bandit import open_bandit_comparison
-from offline_data.ope.base import MAX_BOOTSTRAP, Estimate, estimate
+from offline_data.ope.base import MAX_BOOTSTRAP, Estimate, estimate, holds_one
+from offline_data.ope.sessions import LoggedSessions
 from offline_data.store.dataset import LoggedDataset
 from recenv.errors import InvalidInput, require_range
+from recenv.statistics import Interval
 from recsession.inputs import refuse_given
+from recsession.judging import warn_of_shared
 from recsession.lines import say
+
+_WEIGHT: Final = "mean weight"
+_OFF_ONE: Final = (
+    "   is not 1: the policy learned from these sessions or does what the log never shows, or propensities are wrong"
+)
 
 
 @dataclass(frozen=True)
 class Ope:
-    """Estimate a policy's value from a log of another, or read the Open Bandit Dataset."""
+    """Estimate a policy's value from a log of another, or read the Open Bandit Dataset.
+
+    Judge by sessions that the policy did not learn from, see `recsession split`: others flatter it, and are warned of.
+    Printed are what the log's own policy earned, the mean of the weights of whole sessions, which is 1 where the log
+    shows what the policy would do, and each estimate with its interval.
+    """
 
     log: str
     """Folder of a logged dataset, or `open-bandit`."""
@@ -33,7 +48,8 @@ class Ope:
     campaign: str = "all"
     """With `open-bandit`: all, men or women."""
     estimators: tuple[str, ...] = ()
-    """Names of registered estimators, or MODULE:CLASS; all of the registered by default."""
+    """Names of registered estimators, or MODULE:CLASS; all of the registered by default, or those that a log without
+    propensities allows. Where none reads a model, as snips and pdsnips do not, none is fitted."""
     num_bootstrap: int = 1000
     """Resamplings for an interval, of users with all of their sessions."""
     seed: int = 0
@@ -58,36 +74,68 @@ class Ope:
             for row in open_bandit_comparison(
                 self.path, self.campaign, seed=self.seed, num_bootstrap=self.num_bootstrap
             ):
-                say(row.policy, f"  from the {row.log} log: {_estimate_line(row.estimate, 5)}")
+                say(row.policy, f"  from the {row.log} log: {_click_rate_line(row.estimate)}")
             return
         refuse_given(self, ("path", "campaign"), f"--log {self.log} is a dataset's folder, not open-bandit")
-        for name in self.estimators:
-            ESTIMATORS.resolve(name)
+        needs = {name: ESTIMATORS.resolve(name).needs for name in self.estimators or ESTIMATORS.registered()}
+        fits = any(columns & {"q_value", "state_value"} for columns in needs.values())
+        if not fits:
+            unread = {entry.name for entry in fields(CriticConfig)} - {"discount"}
+            why = f"--estimators {' '.join(needs)} fit no model"
+            refuse_given(self.critic, unread, why, prefix="critic.", usual=FITTED_Q)
         dataset = LoggedDataset.open(self.log, verify=True)
         if self.policy is None:
             raise InvalidInput(f"--log {self.log} has no --policy; give a policy file of `recsession train`")
         actor = load_policy(self.policy, self.device)
-        with tqdm(total=self.critic.num_steps, unit="step", desc="fitted Q evaluation", delay=0.1) as bar:
+        missing = lacking("propensities", dataset)
+        left_out = [name for name in needs if missing and not self.estimators and "behavior_log_prob" in needs[name]]
+        names = [name for name in needs if name not in left_out]
+        say(*warn_of_shared(actor, self.policy, dataset))
+        with tqdm(total=self.critic.num_steps, unit="step", desc="fitted Q", delay=0.1, disable=not fits) as bar:
             sessions = off_policy_sessions(
                 actor,
                 dataset,
+                estimators=names,
                 config=self.critic,
                 seed=self.seed,
                 device=self.device,
                 progress=bar.update,
             )
+        answers = [estimate(name, sessions, num_bootstrap=self.num_bootstrap, seed=self.seed) for name in names]
+        if left_out:
+            say(f"without propensities nothing can be weighed, as {', '.join(left_out)} do: {missing}")
         if dataset.propensities == "estimated":
             say("the log's propensities are estimates: what rests on them is biased as far as they are wrong")
-        names = self.estimators or ESTIMATORS.registered()
-        width = max(9, *map(len, names))
-        for name in names:
-            answer = estimate(name, sessions, num_bootstrap=self.num_bootstrap, seed=self.seed)
-            say(f"{name:<{width}} {_estimate_line(answer, 2)}")
+        self._tell(sessions, dict(zip(names, answers, strict=True)))
+
+    def _tell(self, sessions: LoggedSessions, answers: dict[str, Estimate]) -> None:
+        """Print what the log itself earned, what the weights sum to, and the estimates."""
+        width = max(len(_WEIGHT), *map(len, answers))
+        say(
+            f"{'the log':<{width}} {_numbers(sessions.logged_return())}   {sessions.num_sessions:,} sessions, as logged"
+        )
+        weights = [answer.mean_weight for answer in answers.values() if answer.mean_weight is not None]
+        if weights:
+            say(f"{_WEIGHT:<{width}} {_numbers(weights[0])}{'' if holds_one(weights[0]) else _OFF_ONE}")
+        for name, answer in answers.items():
+            size = f"effective sample size {answer.effective_sample_size:,.1f} of {answer.num_sessions:,}"
+            told = "by the model alone, unchecked" if answer.mean_weight is None else size
+            say(f"{name:<{width}} {_numbers(Interval(answer.value, answer.low, answer.high))}   {told}{_mark(answer)}")
 
 
-def _estimate_line(answer: Estimate, digits: int) -> str:
-    mark = "" if answer.trusted else "   untrusted: below 100"
-    return (
-        f"{answer.value:.{digits}f} [{answer.low:.{digits}f}, {answer.high:.{digits}f}]   "
-        f"effective sample size {answer.effective_sample_size:,.1f} of {answer.num_sessions:,}{mark}"
+def _numbers(interval: Interval) -> str:
+    """Return a number with its interval, to four digits that matter; of large ones all before the point."""
+    low, middle, high = (
+        f"{number:,.0f}" if 1e4 <= abs(number) < 1e15 else f"{number:#.4g}".removesuffix(".")
+        for number in (interval.low, interval.mean, interval.high)
     )
+    return f"{middle} [{low}, {high}]"
+
+
+def _click_rate_line(answer: Estimate) -> str:
+    size = f"effective sample size {answer.effective_sample_size:,.1f} of {answer.num_sessions:,}"
+    return f"{answer.value:.5f} [{answer.low:.5f}, {answer.high:.5f}]   {size}{_mark(answer)}"
+
+
+def _mark(answer: Estimate) -> str:
+    return "" if answer.trusted else f"   untrusted: {', '.join(answer.doubts)}"

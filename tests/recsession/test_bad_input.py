@@ -187,6 +187,7 @@ NEAREST = "did you mean "
         (FIT + "--interest pofile", ["'pofile'", "'mean_path', 'profile'"]),
         (FIT + "--holdout-fraction 1e-9", ["leaves 0 of 40 sessions to judge the fit", "pass more sessions"]),
         ("ope --log {made}/log", ["has no --policy"]),
+        (OPE + "--estimators snips --critic.num-rounds 3", ["snips fit no model; leave out --critic.num-rounds"]),
         (
             "fit --log open-bandit --interest profile --out {tmp}/new",
             ["no hidden interest; leave out --interest"],

@@ -19,7 +19,9 @@ from agents.values.critics import CriticConfig
 from offline_data.behavior.base import make_behavior
 from offline_data.collection.rollout import play_sessions
 from offline_data.dial.quality import evaluate_returns
+from offline_data.families import ESTIMATORS
 from offline_data.ope.base import estimate
+from offline_data.ope.importance import PerDecisionSnips
 from recenv.errors import InvalidInput
 from recenv.world import make_world
 from tests.agents.slate_table import REWARD, TablePolicy, numbers, table_log
@@ -133,10 +135,41 @@ def test_wrong_logs_are_refused(log, slate_log, config, build_policy):
         foreign = make_policy(SessionSpace.of_world(make_world(config.override(**changes))), GaussianPolicyConfig())
         with pytest.raises(InvalidInput, match=f"the policy was made .*{message}"):
             off_policy_sessions(foreign, log, config=HASTY)
-    for left in ("partial", "missing"):
-        spoilt = replace(log, manifest={**log.manifest, "propensities": left})
-        with pytest.raises(InvalidInput, match=f"has {left} propensities, and off-policy evaluation needs one for"):
-            off_policy_sessions(build_policy(), spoilt, config=HASTY)
+
+
+@pytest.mark.parametrize("left", ["partial", "missing"])
+def test_without_propensities_the_model_alone_answers(log, build_policy, left):
+    known = np.array(log.rows["behavior_log_prob"])
+    known[slice(None) if left == "missing" else slice(*log.offsets[:2])] = np.nan
+    rows = {**log.rows, "behavior_log_prob": known}
+    spoilt = replace(log, manifest={**log.manifest, "propensities": left}, rows=rows)
+    message = f"snips, dr weigh by the propensity of every row of .*, and its propensities are {left}: collect without"
+    with pytest.raises(InvalidInput, match=message):
+        off_policy_sessions(build_policy(), spoilt, estimators=("dm", "snips", "dr"), config=HASTY)
+    for estimators in (None, ("dm",)):
+        sessions = off_policy_sessions(build_policy(), spoilt, estimators=estimators, config=HASTY)
+        assert sessions.behavior_log_prob is None
+        for name in set(ESTIMATORS.registered()) - {"dm"}:
+            with pytest.raises(
+                InvalidInput, match=r"behavior_log_prob=None, but this estimator needs propensities; .*: dm"
+            ):
+                estimate(name, sessions)
+        with_them = off_policy_sessions(build_policy(), log, config=HASTY)
+        assert estimate("dm", sessions) == estimate("dm", with_them)
+
+
+def test_without_an_estimator_that_reads_a_model_none_is_fitted(log, build_policy, monkeypatch):
+    actor = build_policy(initial_scale=0.5)
+    whole = off_policy_sessions(actor, log, config=HASTY)
+    monkeypatch.setattr(evaluation, "fit_action_value", lambda *_, **__: pytest.fail("a model was fitted"))
+    capped = "tests.outside_parts.capped_snips:CappedSnips"
+    sessions = off_policy_sessions(actor, log, estimators=("snips", PerDecisionSnips, capped), config=HASTY)
+    assert sessions.q_value is None
+    assert sessions.state_value is None
+    for name in ("snips", "pdsnips", capped):
+        assert estimate(name, sessions) == estimate(name, whole)
+    with pytest.raises(InvalidInput, match="state_value=None, but this estimator needs a model; pass state_value"):
+        estimate("dm", sessions)
 
 
 def test_slates_estimates_are_the_tables(tmp_path):

@@ -7,7 +7,7 @@ import pytest
 
 from offline_data.ope import bootstrap
 from offline_data.ope.base import estimate
-from offline_data.ope.bootstrap import bootstrap_ratio_sum, by_user, percentile_interval, ratio_sum
+from offline_data.ope.bootstrap import bootstrap_ratio_sums, by_user, percentile_interval, ratio_sum
 from offline_data.ope.sessions import LoggedSessions
 from recenv.errors import InvalidInput
 
@@ -27,7 +27,7 @@ def bandit_sessions(rng, num_sessions, mean_reward=(0.9, 0.5)):
 def test_replicates_of_two_sessions_have_their_exact_distribution():
     """A chi-square statistic with 2 degrees of freedom above 27.6 has probability 1e-6: the false-alarm rate."""
     numerator, denominator = np.array([[2.0], [12.0]]), np.array([[1.0], [3.0]])
-    replicates = bootstrap_ratio_sum(numerator, denominator, num_bootstrap=4000, seed=3)
+    replicates = bootstrap_ratio_sums((numerator, denominator), num_bootstrap=4000, seed=3)[0]
     values, counts = np.unique(replicates, return_counts=True)
     np.testing.assert_allclose(values, [2.0, 14.0 / 4.0, 4.0])
     expected = np.array([1000.0, 2000.0, 1000.0])
@@ -36,16 +36,24 @@ def test_replicates_of_two_sessions_have_their_exact_distribution():
 
 def test_blocks_do_not_change_the_replicates(monkeypatch):
     numerator, denominator = np.random.default_rng(0).random((2, 50, 3))
-    whole = bootstrap_ratio_sum(numerator, denominator, num_bootstrap=101, seed=1)
+    whole = bootstrap_ratio_sums((numerator, denominator), num_bootstrap=101, seed=1)[0]
     monkeypatch.setattr(bootstrap, "_DRAWS_PER_BLOCK", 500)
-    np.testing.assert_allclose(bootstrap_ratio_sum(numerator, denominator, num_bootstrap=101, seed=1), whole)
+    np.testing.assert_allclose(bootstrap_ratio_sums((numerator, denominator), num_bootstrap=101, seed=1)[0], whole)
     monkeypatch.setattr(bootstrap, "_DRAWS_PER_BLOCK", 1)
-    np.testing.assert_allclose(bootstrap_ratio_sum(numerator, denominator, num_bootstrap=101, seed=1), whole)
+    np.testing.assert_allclose(bootstrap_ratio_sums((numerator, denominator), num_bootstrap=101, seed=1)[0], whole)
 
 
 def test_a_replicate_without_weight_keeps_the_samples_ratio():
     numerator, denominator = np.array([[6.0], [0.0], [0.0]]), np.array([[2.0], [0.0], [0.0]])
-    np.testing.assert_array_equal(bootstrap_ratio_sum(numerator, denominator, num_bootstrap=50, seed=0), 3.0)
+    np.testing.assert_array_equal(bootstrap_ratio_sums((numerator, denominator), num_bootstrap=50, seed=0)[0], 3.0)
+
+
+def test_ratios_are_of_the_same_draws():
+    numerator, denominator = np.random.default_rng(0).random((2, 50, 3))
+    alone = bootstrap_ratio_sums((numerator, denominator), num_bootstrap=20, seed=1)
+    one, two = bootstrap_ratio_sums((numerator, denominator), (2 * numerator, denominator), num_bootstrap=20, seed=1)
+    assert np.array_equal(one, alone[0])
+    np.testing.assert_allclose(two, 2 * one)
 
 
 def test_ratio_sum_by_hand():

@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 
 from offline_data.families import ESTIMATORS
 from offline_data.ope.base import Estimate, estimate
-from offline_data.ope.sessions import SessionStatistics
+from offline_data.ope.sessions import LoggedSessions, SessionStatistics
 from offline_data.testing.estimators import check_estimator, random_sessions
 from recenv.errors import InvalidInput
+from recenv.statistics import Interval
 from tests.reference import ope_reference
 
 NAMES = ESTIMATORS.registered()
@@ -49,7 +50,7 @@ def test_value_and_sample_size_equal_the_reference(name, lengths, seed, zero_sha
     sessions = random_sessions(lengths, seed, zero_share=zero_share, discount=discount)
     plain = as_lists(sessions)
     expected_size = float(len(lengths)) if name == "dm" else ope_reference.effective_sample_size(plain)
-    if not ESTIMATORS.get(name).needs and expected_size == 0.0:
+    if "state_value" not in ESTIMATORS.get(name).needs and expected_size == 0.0:
         with pytest.raises(InvalidInput, match=r"-inf in each of \d+ sessions"):
             estimate(name, sessions, num_bootstrap=2)
         return
@@ -73,6 +74,7 @@ def test_trusted_from_one_hundred_effective_sessions():
         "ess": 99.9,
         "trusted": False,
         "num_sessions": 150,
+        "mean_weight": None,
     }
 
 
@@ -90,6 +92,7 @@ def test_trusted_from_one_hundred_effective_sessions():
         ("reward", [[0.0], [1.0], [1.0], [1.0]], r"shape \(4, 1\)"),
         ("reward", ["a", "b", "c", "d"], "reward has dtype <U1"),
         ("reward", None, "reward has dtype object"),
+        ("behavior_log_prob", [0.0], r"behavior_log_prob has dtype float64 and shape \(1,\)"),
         ("behavior_log_prob", [0.0, 0.0, 0.0, -np.inf], r"behavior_log_prob\[3\]"),
         ("target_log_prob", [0.0, 0.0, np.inf, 0.0], r"target_log_prob\[2\].*or -inf"),
         ("q_value", [0.0, 0.0, 0.0, np.inf], r"q_value\[3\]"),
@@ -102,6 +105,81 @@ def test_bad_columns_are_refused_in_one_line(column, value, message):
     with pytest.raises(InvalidInput, match=message) as caught:
         dataclasses.replace(random_sessions([3, 1]), **{column: value})
     assert "\n" not in str(caught.value)
+
+
+# --- the mean weight
+
+
+def one_step(log_weights: np.ndarray, user_id: np.ndarray | None = None) -> LoggedSessions:
+    count = len(log_weights)
+    zeros = np.zeros(count)
+    return LoggedSessions(
+        offsets=np.arange(count + 1),
+        reward=zeros,
+        behavior_log_prob=zeros,
+        target_log_prob=log_weights,
+        discount=1.0,
+        q_value=zeros,
+        state_value=zeros,
+        user_id=user_id,
+    )
+
+
+@pytest.mark.parametrize("name", ["snips", "pdsnips", "dr", "wdr"])
+def test_the_mean_weight_is_told_with_its_interval(name):
+    """Of a fair coin, of which the evaluated policy takes one side in 9 of 10: weights 1.8 and .2, of sd .8."""
+    coin = np.random.default_rng(1).integers(2, size=4000)
+    found = estimate(name, one_step(np.log(np.where(coin == 1, 1.8, 0.2)))).mean_weight
+    assert found is not None
+    assert found.mean == pytest.approx(np.where(coin == 1, 1.8, 0.2).mean())
+    assert found.low < 1.0 < found.high
+    assert found.high - found.low == pytest.approx(2 * 1.96 * 0.8 / np.sqrt(4000), rel=0.1)
+
+
+def test_a_model_alone_weighs_nothing():
+    answer = estimate("dm", one_step(np.full(200, -5.0)))
+    assert answer.mean_weight is None
+    assert answer.trusted
+
+
+@pytest.mark.parametrize("log_weight", [-np.log(2.0), np.log(1.01), 5000.0, -5000.0])
+def test_weights_whose_mean_is_not_one_are_not_trusted(log_weight):
+    """As of propensities that are halved, or logs of which the policy does what they never show."""
+    answer = estimate("snips", one_step(np.full(500, log_weight)))
+    assert answer.effective_sample_size == 500.0
+    assert answer.doubts == ("mean weight not 1",)
+    assert not answer.trusted
+    assert answer.mean_weight is not None
+    assert np.isfinite([*answer.mean_weight.as_dict().values()]).all()
+    assert answer.as_dict()["mean_weight"] == answer.mean_weight.as_dict()
+
+
+def test_the_rounding_of_a_policy_is_no_doubt():
+    assert estimate("snips", one_step(np.full(500, 2e-5))).trusted
+    few = estimate("snips", one_step(np.zeros(50)))
+    assert few.doubts == ("effective sample size below 100",)
+
+
+def test_a_users_sessions_are_no_evidence_of_their_own_for_the_mean_weight():
+    rng = np.random.default_rng(0)
+    weights = np.log(rng.choice([0.2, 1.8], 100)).repeat(20)
+    alone, together = (
+        estimate("snips", one_step(weights, users)).mean_weight for users in (None, np.arange(100).repeat(20))
+    )
+    assert alone is not None
+    assert together is not None
+    assert together.half_width == pytest.approx(alone.half_width * np.sqrt(20), rel=0.15)
+
+
+def test_what_the_log_earned_is_told_by_users():
+    sessions = dataclasses.replace(random_sessions([2] * 300, discount=1.0), user_id=np.arange(300) // 3)
+    found, returns = sessions.logged_return(), sessions.returns()
+    assert found.mean == pytest.approx(returns.mean())
+    for one, two in (
+        (dataclasses.replace(sessions, user_id=None).logged_return(), Interval.of(returns)),
+        (found, Interval.of_groups(returns.reshape(100, 3).sum(axis=1), np.full(100, 3.0))),
+    ):
+        assert (one.low, one.high) == pytest.approx((two.low, two.high))
 
 
 @pytest.mark.parametrize(
