@@ -59,7 +59,7 @@ class Arrangement:
         session, step, order, begun_anew = log.session, log.step, None, np.empty(0, np.int64)
         if session is None and log.timestamp is not None:
             numbers = None if isinstance(step, Ids) else step
-            order, new = _visits(log.user.codes, log.timestamp, gap, numbers)
+            order, new = visits(log.user.codes, log.timestamp, gap, numbers)
             if numbers is not None:
                 returns = _returns(new, numbers[order])
                 new[returns - 1], begun_anew = True, order[returns]
@@ -228,7 +228,7 @@ class Arrangement:
         return (np.full(len(self.first), np.nan), None) if prefix is None else (prefix[:, -1].copy(), prefix)
 
 
-def _visits(
+def visits(
     user: np.ndarray, timestamp: np.ndarray, gap: float, step: np.ndarray | None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the entries by user and time, then by step, [n], and which of them but the first begin a visit, [n - 1].

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from offline_data.interop.events import answers, merged
 from offline_data.interop.foreign_log import import_interactions
 from offline_data.interop.import_options import ImportOptions
 from offline_data.interop.interactions import Ids, Interactions, Lists
@@ -24,7 +25,7 @@ from offline_data.interop.times import TimeUnit, require_plausible, require_time
 from offline_data.store.dataset import LoggedDataset
 from recenv.errors import InvalidInput, require, require_range, unknown_name
 
-_NAMED: Final = ("feedback", *CLICKED, "reward", "item_reward", *CONTEXTS)
+_NAMED: Final = ("feedback", "events", *CLICKED, "reward", "item_reward", *CONTEXTS)
 _CLICK: Final = "click"
 _DEFAULTS: Final = (",", "utf-8", "refuse")
 """Of a table's delimiter, encoding, and way with what is missing: not told again."""
@@ -36,6 +37,7 @@ _KINDS: Final[Mapping[str, Kind]] = {
     "position": "whole",
     "timestamp": "time",
     "candidates": "ids",
+    "event": "id",
     **dict.fromkeys(PROBABILITIES, "number"),
     "terminated": "flag",
     "truncated": "flag",
@@ -82,6 +84,11 @@ class ColumnMap:
     """Items of which the step's slate was chosen, a list, the same for each item of a slate."""
     feedback: Mapping[str, str] = field(default_factory=dict)
     """Column of each feedback channel in [0, 1], by its name; the first is the click."""
+    event: str | None = None
+    """Names of events, as of views, carts and purchases: the rows of one shown item are joined, see `events`."""
+    events: Mapping[str, str] = field(default_factory=dict)
+    """Of each feedback channel that is an event, the event's name in the column `event`; events that are named for no
+    channel show their item."""
     clicked_position: Mapping[str, str] = field(default_factory=dict)
     """Where each row is a slate: column of the position that was clicked, or of a list of them, by the channel's name;
     empty and -1 are none."""
@@ -91,7 +98,8 @@ class ColumnMap:
     """Column of each component of the step's reward, by its name, the same for each item of a slate."""
     item_reward: Mapping[str, str] = field(default_factory=dict)
     """Column of each reward of the item itself, as revenue is, by its name, without bounds; a step's is the sum over
-    its slate. Kept by item in `rows/item_reward`."""
+    its slate. Kept by item in `rows/item_reward`. COLUMN@CHANNEL is the column times the channel's feedback, as a price
+    of what was bought; it may be a column of the file of items."""
     context: Mapping[str, str] = field(default_factory=dict)
     """Column of each part of the step's context, by its name: what is known of user and moment before the slate is
     chosen, the same for each item of a slate. Numbers and truths are standardised, texts are categories, one-hot."""
@@ -99,9 +107,10 @@ class ColumnMap:
     """The same for columns whose values are labels though they may be numbers, as codes of cities are."""
 
     def __post_init__(self) -> None:
-        channels = [*self.feedback, *self.clicked_position, *self.clicked_item]
+        channels = self.channels
+        require(self.event is not None or not self.events, "the column map has no event=COLUMN for its event.CHANNEL")
         require(
-            bool(channels or self.reward or self.item_reward),
+            bool(channels or self.event or self.reward or self.item_reward),
             "the column map has no feedback and no reward; map one, as in feedback.click=COLUMN, reward=COLUMN or "
             "item_reward=COLUMN",
         )
@@ -111,6 +120,11 @@ class ColumnMap:
         require(len(given) < 2, f"the column map has both {' and '.join(given)}; leave one of them out")
         twice = sorted(self.context.keys() & self.category.keys())
         require(not twice, f"the column map has {', '.join(twice)} as context and as category; leave one of them out")
+
+    @property
+    def channels(self) -> list[str]:
+        """Names of the feedback channels, in order."""
+        return [*self.clicked_position, *self.clicked_item, *self.events, *self.feedback]
 
     @staticmethod
     def of(roles: Mapping[str, Any]) -> ColumnMap:
@@ -126,8 +140,11 @@ class ColumnMap:
         values: dict[str, Any] = {role: {} for role in _NAMED}
         for name, column in roles.items():
             role, dot, channel = name.partition(".")
+            role = "events" if (role, dot) == ("event", ".") else role
             if role not in known or (dot and role not in values):
-                raise unknown_name("role of a column", name, [*known, *(f"{each}.NAME" for each in _NAMED)])
+                raise unknown_name(
+                    "role of a column", name, [*known, "event.NAME", *(f"{each}.NAME" for each in _NAMED)]
+                )
             if role not in _NAMED:
                 values[role] = column
             elif isinstance(column, Mapping):
@@ -227,13 +244,26 @@ def import_table(
         require_range("first_position", first_position, 0, 1_000_000, integer=True)
     if items is not None:
         column_names(Path(items), item_text)  # before the log is read, which may take long
-    kinds = columns.kinds()
+    products = _products(columns, column_names(Path(path), text), path, items, item_text)
+    kinds = {role: kind for role, kind in columns.kinds().items() if role.removeprefix("item_reward.") not in products}
+    kinds |= {f"price.{name}": (column, "number") for name, (column, _, in_log) in products.items() if in_log}
     read = read_mapped(Path(path), kinds, text, TimeFormat(time_unit, time_format), missing, progress)
     require(sum(count for _, count in read.counts) > 0, f"{path} has a header and no rows; copy it again")
+    if columns.timestamp is not None:
+        unit = None if columns.timestamp in read.dated else time_unit
+        _check_times(read.values["timestamp"], read, unit, options)
     if isinstance(read.values["item_id"], Lists):
         read, of = spread(read, {role: column for role, (column, _) in kinds.items()}, first_position)
         first_position = 0 if columns.position is None else first_position
         options = replace(options, propensity_of=options.propensity_of or of)
+    if columns.event is not None:
+        read = answers(read, columns.event, columns.events)
+    for name, (_, channel, in_log) in products.items():
+        if in_log:
+            price, feedback = read.values.pop(f"price.{name}"), read.values[f"feedback.{channel}"]
+            read.values[f"item_reward.{name}"] = _times(price, feedback)
+    if columns.event is not None:
+        read = merged(read, options.session_gap * 60.0)
     values, remarks, mapped = read.values, read.remarks, read.values.get
     item, session, position = values["item_id"], mapped("session_id"), mapped("position")
     files, catalog, offered, count = read.counts, {}, mapped("candidates"), len(item.codes)
@@ -251,10 +281,12 @@ def import_table(
             first = 0 if position.min() <= 0 else 1
             remarks.append(f"positions count from {first}")
         position = position - first
-    if columns.timestamp is not None:
-        unit = None if columns.timestamp in read.dated else time_unit
-        _check_times(values["timestamp"], read, unit, options)
-    feedback = {name.partition(".")[2]: held for name, held in values.items() if name.startswith("feedback.")}
+    for name, (column, channel, in_log) in products.items():
+        if not in_log:
+            price = catalog.get(column, np.empty((0, 0)))
+            require(price.ndim == 1, f"{items}, column {column}: it holds no numbers; mend it, or name another")
+            values[f"item_reward.{name}"] = _times(price[item.codes], values[f"feedback.{channel}"])
+    feedback = {name: values[f"feedback.{name}"] for name in columns.channels}
     reward, item_reward = (
         {name: values[f"{kind}.{name}"] for name in getattr(columns, kind)} for kind in ("reward", "item_reward")
     )
@@ -294,6 +326,35 @@ def import_table(
     asked |= {"list_delimiter": list_delimiter, "first_position": first_position, "left_out": read.left_out}
     facts |= {name: value for name, value in asked.items() if value not in (None, *_DEFAULTS, {})}
     return import_interactions(out, log, "table", options=options, lacking=lacking, remarks=remarks, facts=facts)
+
+
+def _products(
+    columns: ColumnMap, there: Sequence[str], path: str | Path, items: str | Path | None, item_text: TextFormat
+) -> dict[str, tuple[str, str, bool]]:
+    """Return column, channel, and whether the log has the column, of each reward of the item that is their product."""
+    products = {}
+    for name, word in columns.item_reward.items():
+        column, at, channel = word.rpartition("@")
+        if at == "" or word in there:
+            continue
+        require(
+            channel in columns.channels,
+            f"item_reward.{name}={word}: {channel!r} is no channel of feedback; choose of "
+            f"{', '.join(columns.channels) or 'none: map one, as in feedback.click=COLUMN'}",
+        )
+        others = f", and neither has {items}" if items is not None else "; if the items' file has it, say it by --items"
+        in_log = column in there
+        require(
+            in_log or (items is not None and column in column_names(Path(items), item_text)),
+            f"item_reward.{name}={word}: {path} has no column {column}{others}",
+        )
+        products[name] = column, channel, in_log
+    return products
+
+
+def _times(value: np.ndarray, feedback: np.ndarray) -> np.ndarray:
+    """Return a reward of the item where it was answered, and 0 elsewhere, whatever stands there."""
+    return np.where(feedback > 0.0, value * feedback, 0.0)
 
 
 def _check_times(seconds: np.ndarray, read: Table, unit: TimeUnit | None, options: ImportOptions) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
@@ -11,7 +12,7 @@ import numpy as np
 from offline_data.interop.interactions import Ids, Lists, joint_codes
 from offline_data.interop.lists import is_bracketed, is_list, lists_of_columns
 from offline_data.interop.table_files import file_types, first_text, part_columns
-from offline_data.interop.table_parts import parts_of
+from offline_data.interop.table_parts import Part, parts_of
 from offline_data.interop.tables import Kind, Missing, Progress, Table, TimeFormat, read_columns
 from offline_data.interop.text_format import TextFormat
 from recenv.errors import InvalidInput, require
@@ -21,7 +22,7 @@ CONTEXTS: Final = ("context", "category")
 CLICKED: Final = ("clicked_position", "clicked_item")
 _LISTED: Final[Mapping[str, Kind]] = {
     "item_id": "ids",
-    **dict.fromkeys(("feedback", "item_reward", "propensity", "prefix_log_prob"), "numbers"),
+    **dict.fromkeys(("feedback", "item_reward", "price", "propensity", "prefix_log_prob"), "numbers"),
 }
 _ONE: Final[Mapping[Kind, Kind]] = {"ids": "id", "numbers": "number"}
 
@@ -64,6 +65,7 @@ def read_mapped(
     try:
         table = _read(path, wanted, text, times, progress)
     except InvalidInput as error:
+        _require_no_events(path, first, roles, there, text)
         if listed or not (mark := _mark(sample)):
             raise
         raise InvalidInput(f"{error}; if {item}={sample} is a whole slate, say --list-delimiter {mark!r}") from error
@@ -71,10 +73,38 @@ def read_mapped(
         told = f"{item} holds items such as {sample!r}; if that is a whole slate, say --list-delimiter {mark!r}"
         require(not any(role.partition(".")[0] in CLICKED for role in roles), f"{path}: {told}")
         table.remarks.append(told)
-    if missing == "drop":
+    if missing == "refuse":
+        _require_rewards(table, roles)
+    else:
         _doubt_slates(table, [role for role in roles if role in PROBABILITIES])
     table.leave_out(missing)
     return table
+
+
+def _require_no_events(path: Path, first: Part, roles: Roles, there: Sequence[str], text: TextFormat) -> None:
+    """Refuse a text as feedback, with the way to map it."""
+    for role, (column, _) in roles.items():
+        if role.startswith("feedback.") and column in there and column not in first.held:
+            sample = first_text(first, column, text)
+            require(
+                not re.fullmatch(r"[^\W\d][\w /-]*", sample) or sample.lower() in ("true", "false", "nan", "inf"),
+                f"{path}, column {column}: {sample!r} is no number in [0, 1]; if it names an event, leave {role} out "
+                f"and map event={column}, and the events that are answers, as in event.click={sample}",
+            )
+
+
+def _require_rewards(table: Table, roles: Roles) -> None:
+    """Refuse rows without a reward of their item, with the way to say that nothing was earned there."""
+    for role, (column, _) in roles.items():
+        if role.startswith("item_reward.") and column in table.gaps:
+            gap = table.gaps[column]
+            channels = [other.partition(".")[2] for other in roles if other.partition(".")[0] in ("feedback", *CLICKED)]
+            channel = next(iter(channels), "CHANNEL")
+            raise InvalidInput(
+                f"{table.place(int(np.argmax(gap)))} has no {column}, which is missing in {int(gap.sum()):,} of "
+                f"{len(gap):,} rows; if nothing was earned there, map {role}={column}@{channel}, the column where that "
+                "channel answered; else mend the row, or leave such out with --missing drop"
+            )
 
 
 def _mark(item: str) -> str:
@@ -102,7 +132,7 @@ def _read(
             free = [{}]
             readings += free
         free[0][column] = kind
-    may_lack = (*PROBABILITIES, *CONTEXTS, *CLICKED)
+    may_lack = (*PROBABILITIES, *CONTEXTS, *CLICKED, "price")
     needing = [role for role in roles if role.partition(".")[0] not in may_lack]
     needed = {column for role in needing for column, _ in roles[role]}
     both, held, gaps = Table([]), {}, {}

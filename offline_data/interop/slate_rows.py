@@ -37,6 +37,11 @@ def spread(
     starts = np.cumsum(lengths) - lengths
     item: Ids = slates.flat()
     wide = len(lengths) > 0 and int(lengths.max()) > 1
+    require(
+        not wide or "event" not in table.values,
+        f"{columns.get('event')} is mapped as event, and {columns['item_id']} holds whole slates; map "
+        "clicked_position, clicked_item or feedback",
+    )
     clicked = [role for role in table.values if role.partition(".")[0] in CLICKED]
     values: dict[str, Any] = {}
     for role, held in table.values.items():
