@@ -14,6 +14,7 @@ from offline_data.interop.foreign_log import import_interactions
 from offline_data.interop.import_options import ImportOptions
 from offline_data.interop.interactions import Ids, Interactions, Lists
 from offline_data.interop.item_file import with_items
+from offline_data.interop.mapped_checks import item_log_probs, require_answers, require_positions
 from offline_data.interop.mapped_columns import CLICKED, CONTEXTS, PROBABILITIES, read_mapped
 from offline_data.interop.offers import joined
 from offline_data.interop.slate_rows import spread
@@ -72,6 +73,8 @@ class ColumnMap:
     propensity: str | None = None
     """Probability of the item at its position, given those before it in the slate, in (0, 1]; or that of the whole
     slate, where the options' `propensity_of` says so."""
+    log_propensity: str | None = None
+    """Its logarithm, in nats."""
     prefix_log_prob: str | None = None
     """Log-probability of the slate up to the item, nats."""
     behavior_log_prob: str | None = None
@@ -116,7 +119,7 @@ class ColumnMap:
         )
         double = sorted({name for name in channels if channels.count(name) > 1})
         require(not double, f"the column map has {', '.join(double)} as feedback twice; leave one of them out")
-        given = [name for name in ("propensity", "prefix_log_prob") if getattr(self, name) is not None]
+        given = [name for name in PROBABILITIES[:-1] if getattr(self, name) is not None]  # of items, but not of slates
         require(len(given) < 2, f"the column map has both {' and '.join(given)}; leave one of them out")
         twice = sorted(self.context.keys() & self.category.keys())
         require(not twice, f"the column map has {', '.join(twice)} as context and as category; leave one of them out")
@@ -280,6 +283,7 @@ def import_table(
         if first is None:
             first = 0 if position.min() <= 0 else 1
             remarks.append(f"positions count from {first}")
+        require_positions(position, first, str(columns.position), read.place)
         position = position - first
     for name, (column, channel, in_log) in products.items():
         if not in_log:
@@ -287,6 +291,8 @@ def import_table(
             require(price.ndim == 1, f"{items}, column {column}: it holds no numbers; mend it, or name another")
             values[f"item_reward.{name}"] = _times(price[item.codes], values[f"feedback.{channel}"])
     feedback = {name: values[f"feedback.{name}"] for name in columns.channels}
+    require_answers(feedback, columns.feedback, read.place)
+    flat = {role: column for role, (column, _) in kinds.items()}
     reward, item_reward = (
         {name: values[f"{kind}.{name}"] for name in getattr(columns, kind)} for kind in ("reward", "item_reward")
     )
@@ -307,7 +313,7 @@ def import_table(
         timestamp=mapped("timestamp"),
         reward=reward or None,
         item_reward=item_reward or None,
-        item_log_prob=_log_propensity(mapped("propensity"), read, columns.propensity),
+        item_log_prob=item_log_probs(values, flat, read.place),
         prefix_log_prob=mapped("prefix_log_prob"),
         step_log_prob=mapped("behavior_log_prob"),
         terminated=mapped("terminated"),
@@ -360,20 +366,3 @@ def _times(value: np.ndarray, feedback: np.ndarray) -> np.ndarray:
 def _check_times(seconds: np.ndarray, read: Table, unit: TimeUnit | None, options: ImportOptions) -> None:
     if len(seconds) and np.isfinite(seconds).all():
         require_plausible(seconds, read.place, unit, counted=options.counted_times)
-
-
-def _log_propensity(propensity: np.ndarray | None, read: Table, column: str | None) -> np.ndarray | None:
-    """Return the logarithm of propensities, NaN where they are missing.
-
-    Raises:
-        InvalidInput: for one outside (0, 1].
-    """
-    if propensity is None:
-        return None
-    fine = np.isnan(propensity) | ((propensity > 0.0) & (propensity <= 1.0))
-    if not fine.all():
-        wrong = int(np.argmin(fine))
-        raise InvalidInput(
-            f"{read.place(wrong)}: {column}={propensity[wrong]} is not in (0, 1]; leave it empty if it is unknown"
-        )
-    return np.log(propensity)

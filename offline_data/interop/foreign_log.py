@@ -183,7 +183,7 @@ def _with_propensities(log: Interactions, arrangement: Arrangement, of: str | No
         return log, []
     if of == "slate":
         same = arrangement.as_first(values)
-        told = "that of its slate's first item, as --propensity-of slate has it"
+        told = "that of its slate's first item, as --propensity-of slate has it; say --propensity-of item"
         log.require_all("propensity", np.exp(values), same, told)
         return replace(log, item_log_prob=None, step_log_prob=values), []
     several = np.flatnonzero(size > 1)
@@ -252,13 +252,13 @@ def _check(log: Interactions, options: ImportOptions) -> None:
             name,
             values,
             (values >= 0.0) & (values <= 1.0),
-            "in [0, 1]; scale it, or give it as a reward: reward=COLUMN of the step, item_reward=COLUMN of the item",
+            "in [0, 1]; scale or mend it",
         )
     for name, values in {**(log.reward or {}), **(log.item_reward or {})}.items():
         fine = np.abs(values) <= np.finfo(np.float32).max
         log.require_all(name, values, fine, "a finite number of single precision; mend or leave out the row")
     if log.position is not None:
-        log.require_all("position", log.position, log.position >= 0, "at least 0; see --first-position")
+        log.require_all("position", log.position, log.position >= 0, "at least 0; mend or leave out the row")
     if log.timestamp is not None:
         if not np.isfinite([log.timestamp.min(), log.timestamp.max()]).all():
             log.require_all("timestamp", log.timestamp, np.isfinite(log.timestamp), "a time; mend or leave out the row")
@@ -276,12 +276,18 @@ def _check_steps(log: Interactions, arrangement: Arrangement) -> None:
     whole, prefix = log.step_log_prob, log.prefix_log_prob
     if whole is not None:
         same = arrangement.as_first(whole)
-        log.require_all("behavior_log_prob", whole, same, "that of its step's first item; it is of the whole slate")
+        log.require_all(
+            "behavior_log_prob",
+            whole,
+            same,
+            "that of its step's first item, as it is of the whole slate; if it is of the item, map log_propensity",
+        )
     if prefix is not None:
         grows = (np.diff(prefix[arrangement.order]) > _ROUNDING) & (np.diff(arrangement.row) == 0)
         falls = np.ones(len(prefix), np.bool_)
         falls[arrangement.order[1:]] = ~grows
-        log.require_all("prefix_log_prob", prefix, falls, "at most that of the slate up to the item before")
+        told = "at most that of the slate up to the item before; if it is of the item alone, map log_propensity"
+        log.require_all("prefix_log_prob", prefix, falls, told)
 
 
 def _reward_columns(

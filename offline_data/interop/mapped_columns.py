@@ -17,12 +17,12 @@ from offline_data.interop.tables import Kind, Missing, Progress, Table, TimeForm
 from offline_data.interop.text_format import TextFormat
 from recenv.errors import InvalidInput, require
 
-PROBABILITIES: Final = ("propensity", "prefix_log_prob", "behavior_log_prob")
+PROBABILITIES: Final = ("propensity", "log_propensity", "prefix_log_prob", "behavior_log_prob")
 CONTEXTS: Final = ("context", "category")
 CLICKED: Final = ("clicked_position", "clicked_item")
 _LISTED: Final[Mapping[str, Kind]] = {
     "item_id": "ids",
-    **dict.fromkeys(("feedback", "item_reward", "price", "propensity", "prefix_log_prob"), "numbers"),
+    **dict.fromkeys(("feedback", "item_reward", "price", "propensity", "log_propensity", "prefix_log_prob"), "numbers"),
 }
 _ONE: Final[Mapping[Kind, Kind]] = {"ids": "id", "numbers": "number"}
 

@@ -9,10 +9,12 @@ from typing import Any, Literal
 import numpy as np
 
 from offline_data.interop.interactions import Ids, Lists
-from offline_data.interop.mapped_columns import CLICKED
+from offline_data.interop.mapped_columns import CLICKED, PROBABILITIES
 from offline_data.interop.table_ids import alike
 from offline_data.interop.tables import Table
 from recenv.errors import InvalidInput, require
+
+_OF_ITEMS = ("propensity", "log_propensity")
 
 
 def spread(
@@ -86,7 +88,7 @@ def spread(
     used, codes = np.unique(values["item_id"].codes, return_inverse=True)
     values["item_id"] = Ids(codes.reshape(-1), item.source[used])
     rows = row if table.rows is None else table.rows[row]
-    one = "propensity" in values and wide and table.values["propensity"].lengths().max(initial=0) <= 1
+    one = wide and any(table.values[role].lengths().max(initial=0) <= 1 for role in _OF_ITEMS if role in values)
     return replace(table, values=values, rows=rows, remarks=remarks), "slate" if one else None
 
 
@@ -101,9 +103,9 @@ def _by_position(
 ) -> np.ndarray:
     """Return what lists hold of each shown item; a propensity that is one a row is that of each of its items."""
     counts = held.lengths()
-    may_lack = role in ("propensity", "prefix_log_prob")
+    may_lack = role in PROBABILITIES
     if counts.max(initial=0) <= 1 < lengths.max(initial=0):
-        require(role == "propensity", f"{column} holds one value for a slate of several items; {_remedy(role, column)}")
+        require(role in _OF_ITEMS, f"{column} holds one value for a slate of several items; {_remedy(role, column)}")
         each = np.full(len(counts), np.nan)
         each[counts == 1] = held.flat()
         return each[row]

@@ -159,9 +159,9 @@ def test_bad_maps(roles, message):
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("0.125", "0", "data row 5: p=0.0 is not in (0, 1]"),
+        ("0.125", "0", "data row 5: p=0 is not in (0, 1]"),
         ("0.125", "1.5", "data row 5: p=1.5 is not in (0, 1]"),
-        ("ann,9,99000,0", "ann,9,99000,7", "data row 4: click=7.0 is not in [0, 1]"),
+        ("ann,9,99000,0", "ann,9,99000,7", "data row 4: clicked=7 is not in [0, 1]"),
         ("ann,9,99000,0", "ann,9,99000,maybe", "data row 4, column clicked: invalid value 'maybe'"),
         ("bob,7", "bob,", "data row 3 has no vid"),
         ("3,0,2", "3.5,0,2", "data row 3, column page: '3.5' is no whole number"),

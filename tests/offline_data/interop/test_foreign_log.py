@@ -174,7 +174,10 @@ def test_labels_by_hand():
 @pytest.mark.parametrize(
     ("columns", "message"),
     [
-        ({"feedback": {"click": np.array([0.0, 1.5, 0.0])}}, "data row 2: click=1.5 is not in [0, 1]; scale it"),
+        (
+            {"feedback": {"click": np.array([0.0, 1.5, 0.0])}},
+            "data row 2: click=1.5 is not in [0, 1]; scale",
+        ),
         ({"feedback": {"click": np.array([0.0, 0.0, np.nan])}}, "data row 3: click=nan is not in [0, 1]"),
         ({"timestamp": np.array([np.nan, 0.0, 1.0])}, "data row 1: timestamp=nan is not a time"),
         (

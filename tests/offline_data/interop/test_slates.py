@@ -115,7 +115,7 @@ def test_what_the_first_position_is_called(imported):
     rows = "user_id,item_id,step,position,click\n1,10,1,5,0\n1,11,1,7,1\n"
     shown = {first: imported(rows, f"out{first}", first_position=first).rows["shown"].tolist() for first in (4, 5)}
     assert shown == {4: [[False, True, False, True]], 5: [[True, False, True]]}
-    with pytest.raises(InvalidInput, match="position=-1 is not at least 0; see --first-position"):
+    with pytest.raises(InvalidInput, match="position=5 comes before the first position, 6; say --first-position 5"):
         imported(rows, first_position=6)
     zero = imported("user_id,item_id,step,position,click\n1,10,1,0,0\n1,11,1,2,1\n", "zero")
     np.testing.assert_array_equal(zero.rows["shown"], [[1, 0, 1]])

@@ -73,7 +73,7 @@ def test_parquet_with_numbers_truths_texts_and_labels(read, tmp_path):
 
 
 def test_value_that_differs_in_a_step_is_refused_with_a_remedy(read):
-    with pytest.raises(InvalidInput, match=r"data row 2: context\.price=4.0 is not .*of the item.*map item\.price"):
+    with pytest.raises(InvalidInput, match=r"data row 2: context\.price=4.0 is not .*leave it out of the map"):
         read(roles=ROLES | {"context.price": "price"})
 
 
