@@ -11,11 +11,11 @@ from typing import Any, Final
 
 from recenv.errors import InvalidInput, require, require_range, unknown_name
 from recenv.families import CHOICE_MODELS, PIECES, USER_MODELS
-from recenv.files.json_text import parse_json
+from recenv.files.config_files import config_of_file, parse_config
 from recenv.items.catalog import Catalog
 from recenv.items.given_items import SIZES, given_items, require_sizes, same_items, tell_items
 from recenv.items.synthetic_items import CatalogConfig
-from recenv.plain_config import to_plain
+from recenv.plain_config import plain_value, to_plain
 from recenv.registry import Registry, being_read, config_of, reading
 
 SECTION_PIECES: Final = ("satiation", "time_budget", "satisfaction", "leave_hazard", "retention", "freshness")
@@ -85,6 +85,8 @@ class SessionConfig:
     """A Catalog of one's own items, or its file, in place of drawn ones; num_items and embedding_dim follow it."""
 
     def __post_init__(self) -> None:
+        for entry in fields(self):
+            object.__setattr__(self, entry.name, plain_value(getattr(self, entry.name)))
         require_range("world_seed", self.world_seed, 0, 2**63 - 1, integer=True)
         require_range("slate_size", self.slate_size, 1, 1024, integer=True)
         require_range("max_steps", self.max_steps, 1, 2**31 - 1, integer=True)
@@ -203,6 +205,7 @@ class SessionConfig:
         Raises:
             InvalidInput: for an unknown field or name, or a value out of range.
         """
+        changes = plain_value(changes)
         if "items" in changes:
             changes["items"] = None if changes["items"] is None else given_items(changes["items"])
         further = self._further(changes.pop("pieces", {}))
@@ -292,6 +295,22 @@ class SessionConfig:
         """
         return SessionConfig.from_dict(parse_config(text), allow_imports, items=items)
 
+    @staticmethod
+    def from_file(
+        file: str | Path, allow_imports: Iterable[str] = (), *, items: Catalog | str | Path | None = None
+    ) -> SessionConfig:
+        """Return the config in a JSON file, or in what `recsession fit` wrote; items are found beside it.
+
+        Args:
+            file: its path.
+            allow_imports: see `from_dict`.
+            items: see there.
+
+        Raises:
+            InvalidInput: for a file that is missing or holds something else; or as `from_dict` does.
+        """
+        return SessionConfig.from_dict(config_of_file(file), allow_imports, items=items)
+
     def world_hash(self) -> str:
         """Return the SHA-256 of all that fixes the world and its sessions: 64 hex digits.
 
@@ -300,17 +319,6 @@ class SessionConfig:
         """
         shown = replace(self, expose_user_state=False)
         return hashlib.sha256(shown.to_json(paths=False).encode()).hexdigest()
-
-
-def parse_config(text: str) -> dict[str, Any]:
-    """Return the values of a config's JSON text, unchecked.
-
-    Raises:
-        InvalidInput: if the text is not a JSON object.
-    """
-    values = parse_json(text, "config", "pass what SessionConfig.to_json() wrote")
-    require(isinstance(values, dict), "config is not a JSON object; pass what SessionConfig.to_json() wrote")
-    return values
 
 
 _NAMED: Final[dict[str, Registry[Any]]] = {"user_model": USER_MODELS, "choice": CHOICE_MODELS}

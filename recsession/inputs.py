@@ -16,7 +16,8 @@ import docstring_parser
 import tyro
 
 from recenv.errors import InvalidInput, require
-from recenv.files.json_text import parse_json, read_json
+from recenv.files.config_files import config_of_file
+from recenv.files.json_text import parse_json
 from recenv.registry import reading
 from recenv.session_config import SessionConfig
 
@@ -125,18 +126,9 @@ def given_config(config: Path | None, words: SetWords, base: SessionConfig | Non
 
 def _read_config(file: Path, given_items: Any) -> SessionConfig:
     """Return the config in a file; its own items are the given ones, if any, or lie where the file says."""
-    remedy = "pass what SessionConfig.to_json() or `recsession fit` wrote"
-    values = read_json(file, f"--config {file}", remedy)
-    fitted = isinstance(values, dict) and "config" in values
-    plain = values["config"] if fitted else values
-    require(isinstance(plain, dict), f"--config {file} holds no session config; {remedy}")
-    # An older fit names its items beside the config.
-    items = plain.get("items", values.get("items"))
-    items = {"path": items} if isinstance(items, str) else items
-    if isinstance(items, dict) and isinstance(items.get("path"), str):
-        plain = {**plain, "items": {**items, "path": str(file.parent / items["path"])}}
+    plain = config_of_file(file, f"--config {file}")
     with reading(f"--config {file}"):
-        return SessionConfig.from_dict(plain, items=None if items is None else given_items)
+        return SessionConfig.from_dict(plain, items=None if plain.get("items") is None else given_items)
 
 
 def world_options(words: SetWords) -> dict[str, Any]:

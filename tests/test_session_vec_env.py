@@ -188,8 +188,8 @@ def test_other_environments_are_refused(make: Any, message: str):
 
 def test_bad_seeds_are_refused_once():
     env = vec_env()
-    env.seed(2**63 - 2)
-    with pytest.raises(InvalidInput, match=r"seed=9223372036854775808 is not an integer in \[0, 2\*\*63\)"):
+    env.seed(2**64 - 2)
+    with pytest.raises(InvalidInput, match=r"seed=18446744073709551616 is not an integer in \[0, 2\*\*64\)"):
         env.reset()
     env.reset()
 

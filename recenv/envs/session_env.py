@@ -13,24 +13,27 @@ from gymnasium import spaces
 from recenv.engine.session_batch import Observation, SessionBatch
 from recenv.engine.slates import check_slates
 from recenv.engine.user_state import UserState, checked_state
+from recenv.envs.specs import Specified
 from recenv.errors import InvalidInput, require
+from recenv.files.config_files import config_of_file, fitted_config, parse_config
 from recenv.items.catalog import Catalog
 from recenv.items.given_items import given_items, same_items
+from recenv.plain_config import plain_value
 from recenv.render.frame import Frame
 from recenv.render.rendering import RENDER_FPS, RENDER_MODES, SessionRecorder, check_render_mode, render
-from recenv.session_config import SessionConfig, parse_config
+from recenv.session_config import SessionConfig
 from recenv.world import World, make_world
 
 
 def resolve_config(
-    config: SessionConfig | Mapping[str, Any] | str | None,
+    config: SessionConfig | Mapping[str, Any] | str | Path | None,
     overrides: Mapping[str, Any],
     items: Catalog | str | Path | None = None,
 ) -> SessionConfig:
     """Return the config that an environment's keywords mean.
 
     Args:
-        config: a config, its dict, its JSON text, or None for the defaults.
+        config: a config, its dict, its JSON text, a file of that or of `recsession fit`, or None for the defaults.
         overrides: further fields, as `SessionConfig.override` takes them.
         items: the caller's own items or their file, which config and overrides must not contradict.
 
@@ -45,11 +48,16 @@ def resolve_config(
     items = None if items is None else given_items(items)
     if config is None:
         config = SessionConfig()
-    elif isinstance(config, Mapping | str):
-        values = parse_config(config) if isinstance(config, str) else config
+    elif isinstance(config, Mapping | str | Path):
+        if isinstance(config, Path) or (isinstance(config, str) and not config.lstrip().startswith(("{", "["))):
+            values = config_of_file(config, f"config={str(config)!r}")
+        else:
+            values = parse_config(config) if isinstance(config, str) else fitted_config(config)
         config = SessionConfig.from_dict(values, items=items if values.get("items") is not None else None)
     elif not isinstance(config, SessionConfig):
-        raise InvalidInput(f"config={config!r} is not a SessionConfig; pass one, its to_dict() or to_json(), or None")
+        raise InvalidInput(
+            f"config={config!r} is not a SessionConfig; pass one, its to_dict() or to_json(), a file of that, or None"
+        )
     own = {} if items is None else {"items": same_items(config.items, items)}
     return config.override(**overrides, **own)
 
@@ -92,21 +100,23 @@ def check_seed(seed: object) -> int:
     """Return `seed` as an int.
 
     Raises:
-        InvalidInput: unless it is an integer in [0, 2**63).
+        InvalidInput: unless it is an integer in [0, 2**64), Python's or NumPy's.
     """
-    valid = isinstance(seed, int | np.integer) and not isinstance(seed, bool) and 0 <= int(seed) < 2**63
-    require(valid, f"seed={seed!r} is not an integer in [0, 2**63); pass one")
-    return int(seed)  # type: ignore[call-overload]
+    value = plain_value(seed)
+    valid = isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**64
+    require(valid, f"seed={seed!r} is not an integer in [0, 2**64); pass one")
+    return value
 
 
-class RecSessionEnv(gymnasium.Env[Any, np.ndarray]):
+class RecSessionEnv(Specified, gymnasium.Env[Any, np.ndarray]):
     """One user, one session: show a slate of K items, see the answer, until the user leaves or time is up.
 
     `reset(seed=s)` starts episode 0 of session seed s; each further `reset()` the next episode. Reward: the user
     model's weighted sum for the step. `terminated`: the user left; `truncated`: `max_steps` were reached.
 
     Args:
-        config: a `SessionConfig`, its dict, its JSON text, or None for the defaults.
+        config: a `SessionConfig`, its dict, its JSON text, a file of that (as `recsession fit` writes, too), or None
+            for the defaults.
         items: the caller's own items, a `Catalog` or its file, instead of drawn ones; `num_items` and `embedding_dim`
             follow them.
         render_mode: what `render()` returns: "ansi", a text; "rgb_array", a picture; None, nothing, at no cost.
@@ -128,7 +138,7 @@ class RecSessionEnv(gymnasium.Env[Any, np.ndarray]):
 
     def __init__(
         self,
-        config: SessionConfig | Mapping[str, Any] | str | None = None,
+        config: SessionConfig | Mapping[str, Any] | str | Path | None = None,
         *,
         items: Catalog | str | Path | None = None,
         render_mode: str | None = None,
@@ -156,7 +166,7 @@ class RecSessionEnv(gymnasium.Env[Any, np.ndarray]):
         """Start the next episode, or episode 0 of a new seed; return its observation and info.
 
         Args:
-            seed: session seed in [0, 2**63); None keeps the present one (drawn at random the first time).
+            seed: session seed in [0, 2**64); None keeps the present one (drawn at random the first time).
             options: `{"user_state": state}` starts the session with a given hidden state: parts of it by name, such as
                 `{"interest": [d]}`, or all of it, as `info["user_state"]` tells it. What is not given is drawn as ever;
                 the profile is the given interest with the noise that the seed draws. Later sessions draw their own.

@@ -15,9 +15,11 @@ from recenv.dynamics.kernel_groups import State
 from recenv.engine.session_batch import Observation, SessionBatch
 from recenv.engine.user_state import UserState, checked_states
 from recenv.envs.session_env import action_space, check_seed, observation_space, resolve_config
+from recenv.envs.specs import Specified
 from recenv.errors import InvalidInput, require, require_range, unknown_name
 from recenv.items.catalog import Catalog
 from recenv.memory import require_memory
+from recenv.plain_config import plain_value
 from recenv.render.rendering import RENDER_FPS, RENDER_MODES, SessionRecorder, check_render_mode
 from recenv.session_config import SessionConfig
 from recenv.world import make_world
@@ -25,14 +27,16 @@ from recenv.world import make_world
 _BYTES_A_NUMBER: Final = 32  # of an observation, as measured: in spaces, sessions and what a step returns
 
 
-class RecSessionVectorEnv(VectorEnv[Observation, np.ndarray, np.ndarray]):
+class RecSessionVectorEnv(Specified, VectorEnv[Observation, np.ndarray, np.ndarray]):
     """B sessions side by side.
 
-    Session b after `reset(seed=s)` equals `RecSessionEnv` after `reset(seed=s + b)`, bit for bit.
+    Session b after `reset(seed=s)` equals `RecSessionEnv` after `reset(seed=s + b)`, bit for bit. That is Gymnasium's
+    own convention, and by it the seeds 0 and 1 share all sessions but one: runs that are to be independent take a list
+    of seeds, drawn from a root, `reset(seed=np.random.SeedSequence(root).generate_state(num_envs))`.
 
     Args:
         num_envs: B.
-        config: a `SessionConfig`, its dict, its JSON text, or None for the defaults.
+        config: a `SessionConfig`, its dict, its JSON text, a file of that, or None for the defaults.
         items: the caller's own items, a `Catalog` or its file, instead of drawn ones; `num_items` and `embedding_dim`
             follow them.
         autoreset_mode: "NextStep" (the step after an end starts the next episode and ignores its action), "SameStep"
@@ -69,7 +73,7 @@ class RecSessionVectorEnv(VectorEnv[Observation, np.ndarray, np.ndarray]):
     def __init__(
         self,
         num_envs: int = 1,
-        config: SessionConfig | Mapping[str, Any] | str | None = None,
+        config: SessionConfig | Mapping[str, Any] | str | Path | None = None,
         *,
         items: Catalog | str | Path | None = None,
         autoreset_mode: str | AutoresetMode = AutoresetMode.NEXT_STEP,
@@ -88,7 +92,7 @@ class RecSessionVectorEnv(VectorEnv[Observation, np.ndarray, np.ndarray]):
                 raise unknown_name("autoreset mode", autoreset_mode, self._modes)
             autoreset_mode = self._modes[autoreset_mode]
         self.render_mode = render_mode
-        self.num_envs = num_envs
+        self.num_envs = int(num_envs)
         self.autoreset_mode = autoreset_mode
         self._limit = None if max_episode_steps in (None, -1) else np.uint64(max_episode_steps)
         self.metadata = {**self.metadata, "autoreset_mode": autoreset_mode}
@@ -100,7 +104,7 @@ class RecSessionVectorEnv(VectorEnv[Observation, np.ndarray, np.ndarray]):
         require_memory(_BYTES_A_NUMBER * numbers * num_envs, what, "lower num_envs")
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
-        self._batch = SessionBatch(self.world, num_envs, num_threads)
+        self._batch = SessionBatch(self.world, self.num_envs, int(num_threads))
         self._recorder = None if render_mode is None else SessionRecorder(self._batch)
         self._session_seeds: np.ndarray | None = None
 
@@ -124,7 +128,7 @@ class RecSessionVectorEnv(VectorEnv[Observation, np.ndarray, np.ndarray]):
         Raises:
             InvalidInput: for a bad seed, mask or option.
         """
-        options = dict(options or {})
+        seed, options = plain_value(seed), dict(options or {})
         mask = options.pop("reset_mask", np.ones(self.num_envs, np.bool_))
         given = options.pop("user_state", None)
         require(not options, f"options={options!r} are not known; the options are 'reset_mask' and 'user_state'")
@@ -233,11 +237,11 @@ class RecSessionVectorEnv(VectorEnv[Observation, np.ndarray, np.ndarray]):
     def _seeds(self, seed: int | Sequence[int | None] | None) -> list[int | None]:
         if seed is None:
             return [None] * self.num_envs
-        if isinstance(seed, int | np.integer):
+        if isinstance(seed, int):
             first = check_seed(seed)
             check_seed(first + self.num_envs - 1)
             return list(range(first, first + self.num_envs))
-        require(isinstance(seed, Sequence | np.ndarray), f"seed={seed!r} is not an integer in [0, 2**63); pass one")
+        require(isinstance(seed, Sequence | np.ndarray), f"seed={seed!r} is not an integer in [0, 2**64); pass one")
         require(
             len(seed) == self.num_envs,
             f"seed has {len(seed)} entries for num_envs={self.num_envs}; pass one a session, or an int",

@@ -30,7 +30,7 @@ _MARK: Final = b"recsession-user-model"
 class Fit:
     """Fit a user model to a log by maximum likelihood, and judge its predictions on sessions held out.
 
-    The file has a full session config, for SessionConfig.from_dict and gymnasium.make(..., config=...).
+    The file has a full session config: gymnasium.make(..., config=FILE) and SessionConfig.from_file(FILE) take it.
     """
 
     log: str

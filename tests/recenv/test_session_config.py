@@ -96,7 +96,7 @@ def test_a_piece_survives_json_on_and_off(section: str, switched_on: bool):
     ("text", "message"),
     [
         ("{", "config is not JSON ("),
-        ("[1]", "config is not a JSON object; pass what SessionConfig.to_json() wrote"),
+        ("[1]", "config is not a JSON object; pass what SessionConfig.to_json() or `recsession fit` wrote"),
         ('{"slate_siez": 3}', "unknown session option 'slate_siez'; did you mean 'slate_size'? choose one of: "),
         ('{"self": 3}', "unknown session option 'self'; "),
         ('{"profile_noise": NaN}', "config is not JSON that is read here (NaN is no number); "),

@@ -296,13 +296,13 @@ def test_bad_actions_are_refused_and_move_nothing(action: Any, message: str):
     assert bits(env.step(np.arange(4))) == bits(twin.step(np.arange(4)))
 
 
-@pytest.mark.parametrize("seed", [-1, 2**63, 1.5, "3", True])
+@pytest.mark.parametrize("seed", [-1, 2**64, 1.5, "3", True])
 def test_bad_seeds_are_refused(seed: Any):
     env = RecSessionEnv(**SMALL)
     env.reset(seed=0)
     with pytest.raises(InvalidInput) as caught:
         env.reset(seed=seed)
-    assert str(caught.value) == f"seed={seed!r} is not an integer in [0, 2**63); pass one"
+    assert str(caught.value) == f"seed={seed!r} is not an integer in [0, 2**64); pass one"
 
 
 def test_config_is_taken_as_an_object_as_its_dict_and_as_its_json():
@@ -320,10 +320,13 @@ def test_config_is_taken_as_an_object_as_its_dict_and_as_its_json():
         ({"slatesize": 3}, "unknown session option 'slatesize'; did you mean 'slate_size'? choose one of: "),
         ({"render_mode": "human"}, "unknown render_mode 'human'; choose one of: ansi, rgb_array"),
         ({"render_mode": "rgb_aray"}, "unknown render_mode 'rgb_aray'; did you mean 'rgb_array'? choose one of: ansi"),
-        ({"config": 5}, "config=5 is not a SessionConfig; pass one, its to_dict() or to_json(), or None"),
-        ({"config": "fit.json"}, "config is not JSON (Expecting value: line 1 column 1 (char 0)); pass what "),
+        (
+            {"config": 5},
+            "config=5 is not a SessionConfig; pass one, its to_dict() or to_json(), a file of that, or None",
+        ),
+        ({"config": "fit.json"}, "config='fit.json': No such file or directory; pass what "),
         ({"config": "[" + "1, " * 999}, "config is not JSON ("),
-        ({"config": "[1]"}, "config is not a JSON object; pass what SessionConfig.to_json() wrote"),
+        ({"config": "[1]"}, "config is not a JSON object; pass what SessionConfig.to_json() or `recsession fit` wrote"),
         ({"items": 5}, "items=5 is not a Catalog; build one with Catalog.from_arrays(...)"),
         ({"slate_size": 0}, "slate_size=0 is outside [1, 1024]; set slate_size to an integer in [1, 1024]"),
     ],
@@ -332,7 +335,7 @@ def test_bad_options_are_refused(options: dict[str, Any], message: str):
     with pytest.raises(InvalidInput) as caught:
         RecSessionEnv(**options)
     assert str(caught.value).startswith(message)
-    assert "config" not in options or len(str(caught.value)) < 140
+    assert "config" not in options or len(str(caught.value)) < 200
 
 
 def test_unknown_reset_options_are_refused():

@@ -46,7 +46,7 @@ def test_bad_actions_are_refused_and_move_nothing(actions: np.ndarray, message: 
         assert_equal_bits(actual, expected)
 
 
-SEED_REMEDY = " is not an integer in [0, 2**63); pass one"
+SEED_REMEDY = " is not an integer in [0, 2**64); pass one"
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,7 @@ SEED_REMEDY = " is not an integer in [0, 2**63); pass one"
         (-1, f"seed=-1{SEED_REMEDY}"),
         (1.5, f"seed=1.5{SEED_REMEDY}"),
         (True, f"seed=True{SEED_REMEDY}"),
-        (2**63 - 1, f"seed={2**63}{SEED_REMEDY}"),
+        (2**64 - 1, f"seed={2**64}{SEED_REMEDY}"),
         ([1, -2], f"seed=-2{SEED_REMEDY}"),
         ([1, 2, 3], "seed has 3 entries for num_envs=2; pass one a session, or an int"),
     ],

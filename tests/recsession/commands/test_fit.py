@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
+import gymnasium
 import numpy as np
 import pytest
 
@@ -23,6 +25,12 @@ def test_writes_the_fit_and_prints_it(run, made, tmp_path, make_log, kind):
     fit = fit_user_model(log, seed=3)
     assert written == {**json.loads(json.dumps(fit.as_dict())), "log": str(log.path)}
     assert SessionConfig.from_dict(written["config"]) == fit.config
+    env: Any = gymnasium.make("RecSession-v0", config=tmp_path / "new" / "user.json")
+    assert env.unwrapped.config == SessionConfig.from_file(tmp_path / "new" / "user.json") == fit.config
+    many: Any = gymnasium.make_vec(
+        "RecSession-v0", 2, vectorization_mode="vector_entry_point", config=str(tmp_path / "new" / "user.json")
+    )
+    assert many.unwrapped.config == fit.config
     for name, estimate in fit.estimates.items():
         row = next(line for line in out.splitlines() if line.startswith(f"{name} "))
         assert f"{estimate.value:.4f}" in row
