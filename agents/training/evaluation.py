@@ -65,7 +65,7 @@ def off_policy_sessions(
         dataset: a log of the policy's kind of action, and of its items.
         estimators: what will be asked for, by name, MODULE:CLASS or class: where none reads a model, none is fitted.
             None for all that the log allows, which without propensities are those that weigh nothing.
-        config: of the fitted Q evaluation; None for `FITTED_Q`.
+        config: of the fitted Q evaluation; None for `FITTED_Q`, with fewer rounds for a small log of short sessions.
         seed: of the fitted Q evaluation.
         device: of the networks, the policy's among them.
         progress: called with the number of gradient steps done since the last call.

@@ -13,6 +13,7 @@ from agents.training.evaluation import off_policy_sessions
 from agents.training.log_columns import lacking
 from agents.training.trainer import check_device
 from agents.values.critics import FITTED_Q, CriticConfig
+from agents.values.fitted_q import usual_fitted_q
 from offline_data.families import ESTIMATORS
 from offline_data.interop.readers.open_bandit import open_bandit_comparison
 from offline_data.ope.base import MAX_BOOTSTRAP, Estimate, estimate, holds_one
@@ -57,7 +58,8 @@ class Ope:
     device: str = "cpu"
     """cpu or cuda."""
     critic: CriticConfig = FITTED_Q
-    """The fitted Q evaluation that `dm`, `dr` and `wdr` read."""
+    """The fitted Q evaluation that `dm`, `dr` and `wdr` read. Where nothing of it is set, a small log of short sessions
+    has fewer rounds: 10, or as many as sessions have steps, or as pass ten times over the log."""
 
     def __post_init__(self) -> None:
         require_range("seed", self.seed, 0, 2**31 - 1, integer=True)
@@ -91,12 +93,13 @@ class Ope:
         left_out = [name for name in needs if missing and not self.estimators and "behavior_log_prob" in needs[name]]
         names = [name for name in needs if name not in left_out]
         say(*warn_of_shared(actor, self.policy, dataset))
-        with tqdm(total=self.critic.num_steps, unit="step", desc="fitted Q", delay=0.1, disable=not fits) as bar:
+        critic = usual_fitted_q(dataset) if self.critic == FITTED_Q else self.critic
+        with tqdm(total=critic.num_steps, unit="step", desc="fitted Q", delay=0.1, disable=not fits) as bar:
             sessions = off_policy_sessions(
                 actor,
                 dataset,
                 estimators=names,
-                config=self.critic,
+                config=critic,
                 seed=self.seed,
                 device=self.device,
                 progress=bar.update,

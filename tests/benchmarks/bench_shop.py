@@ -35,9 +35,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--shops", type=int, default=10, help="seeds from 0 on (default: %(default)s)")
     parser.add_argument("--users", type=int, default=5000, help="of a shop (default: %(default)s)")
-    parser.add_argument("--temperature", type=float, default=0.3, help="of AWR (default: %(default)s)")
+    parser.add_argument("--temperature", type=float, default=1.0, help="of AWR (default: %(default)s)")
     parser.add_argument("--critic-steps", type=int, default=80, help="a round (default: %(default)s)")
-    parser.add_argument("--steps", type=int, default=700, help="of training (default: %(default)s)")
+    parser.add_argument("--steps", type=int, default=300, help="of training (default: %(default)s)")
     arguments = parser.parse_args()
     names = ESTIMATORS.registered()
     errors: dict[str, list[tuple[float, float, bool]]] = {name: [] for name in names}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from agents.batches.replay import LogStorage
 from agents.nn.networks import NetworkConfig
 from agents.values import critics, fitted_q
 from agents.values.critics import CriticConfig
-from agents.values.fitted_q import expected_value, fit_action_value
+from agents.values.fitted_q import expected_value, fit_action_value, usual_fitted_q
 from recenv.errors import InvalidInput
 from tests.agents.slate_table import REWARD, SLATES, TablePolicy, table_log
 
@@ -54,6 +55,16 @@ def test_value_of_the_behavior_policy_itself_is_its_mean_return(uniform_log, uni
     truth = uniform_log.session_returns().mean()
     assert uniform_log.rows["truncated"].sum() > 0.2 * uniform_log.num_sessions
     assert first_values(value, uniform_actor, uniform_log) == pytest.approx(truth, rel=0.05)
+
+
+@pytest.mark.parametrize(
+    ("num_rows", "max_steps", "num_rounds"),
+    [(400, 3, 10), (400, 12, 12), (30_000, 3, 30), (30_000, 50, 40), (10**6, 1, 40)],
+)
+def test_a_small_log_of_short_sessions_has_fewer_rounds(num_rows, max_steps, num_rounds):
+    """By hand: a round of 20 steps reads 10,240 rows; 30,000 rows take 30 rounds for ten passes."""
+    log: Any = SimpleNamespace(num_rows=num_rows, max_steps=max_steps)
+    assert usual_fitted_q(log) == dataclasses.replace(critics.FITTED_Q, num_rounds=num_rounds)
 
 
 def test_value_is_of_the_target_and_not_of_the_log(uniform_log, uniform_actor, with_reward):
@@ -170,9 +181,9 @@ def test_other_items_and_other_slates_are_refused(table, slate_log):
     ):
         fit_action_value(slate_log, policy, HASTY)
     policy.space = dataclasses.replace(policy.space, embeddings=2.0 * policy.space.embeddings)
-    with pytest.raises(InvalidInput, match="the policy was made for other items than those of"):
+    with pytest.raises(InvalidInput, match="the policy was made for other embeddings of the same 4 items"):
         fit_action_value(table, policy, HASTY)
     policy = TablePolicy(table, LEANING)
-    policy.space = dataclasses.replace(policy.space, slate_size=3)
-    with pytest.raises(InvalidInput, match=r"the policy was made for slate_size=3, and .* has 2; use a log and"):
+    policy.space = dataclasses.replace(policy.space, slate_size=1)
+    with pytest.raises(InvalidInput, match=r"the policy fills slates of slate_size=1, and .* has longer ones, of 2"):
         fit_action_value(table, policy, HASTY)
