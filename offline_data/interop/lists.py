@@ -11,12 +11,16 @@ from offline_data.interop.interactions import Ids, Lists
 from offline_data.interop.table_files import MISSING, kernels
 from offline_data.interop.table_ids import alike, encoded, ids_of
 from recenv.errors import InvalidInput
+from recenv.files.json_text import parse_json
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-_BRACKETS: Final = (r"^\[.*\]$", r"^(\[.*\]|\(.*\)|\{.*\})$")
+_BRACKETS: Final = (r"(?s)^\[.*\]$", r"(?s)^(\[.*\]|\(.*\)|\{.*\})$")
 """Of lists as JSON, Python and NumPy write them; and where no delimiter is said, as databases do."""
+_NUMPY: Final = r"np\.\w+\(([^()]*)\)"
+"""How its scalars write themselves in a list."""
+_CUT: Final = "^(\"[^\"]*|'[^']*)$"
 _TRUTHS: Final = {"true": "1", "false": "0"}
 
 
@@ -90,6 +94,7 @@ def _split(texts: pa.Array, delimiter: str | None) -> tuple[np.ndarray, pa.Array
     texts = compute.utf8_trim_whitespace(texts)
     bracketed = compute.match_substring_regex(texts, _BRACKETS[delimiter is None])
     inner = compute.utf8_trim_whitespace(compute.utf8_slice_codeunits(texts, 1, -1))
+    inner = compute.replace_substring_regex(inner, _NUMPY, r"\1")
     if compute.any(compute.match_substring(inner.filter(bracketed), ",")).as_py():
         between = compute.split_pattern(inner, ",")
     elif delimiter is not None:
@@ -104,8 +109,12 @@ def _split(texts: pa.Array, delimiter: str | None) -> tuple[np.ndarray, pa.Array
     empty = compute.and_(bracketed, compute.equal(inner, ""))
     lists = compute.if_else(empty, pa.scalar([], lists.type), lists)
     lengths = compute.list_value_length(lists).to_numpy()
-    values = compute.utf8_trim(compute.utf8_trim_whitespace(lists.flatten()), "\"'")
-    return np.append(0, np.cumsum(lengths)), values
+    values = compute.utf8_trim_whitespace(lists.flatten())
+    if compute.any(compute.match_substring_regex(values, _CUT)).as_py():  # there are commas between quotes
+        parsed = [parse_json(text, "a list") if text[:1] == "[" else [text] for text in texts.to_pylist()]
+        lengths = np.array([len(each) for each in parsed])
+        values = pa.array([None if each is None else str(each) for one in parsed for each in one], texts.type)
+    return np.append(0, np.cumsum(lengths)), compute.utf8_trim(values, "\"'")
 
 
 def _numbers(flat: pa.Array, name: str, where: Callable[[int], str]) -> np.ndarray:

@@ -69,9 +69,10 @@ def read_mapped(
         if listed or not (mark := _mark(sample)):
             raise
         raise InvalidInput(f"{error}; if {item}={sample} is a whole slate, say --list-delimiter {mark!r}") from error
-    if (mark := _mark(sample)) and not is_bracketed(sample):
+    clicked = any(role.partition(".")[0] in CLICKED for role in roles)
+    if (mark := _mark(sample, "|;, " if clicked else "|;,")) and not is_bracketed(sample):
         told = f"{item} holds items such as {sample!r}; if that is a whole slate, say --list-delimiter {mark!r}"
-        require(not any(role.partition(".")[0] in CLICKED for role in roles), f"{path}: {told}")
+        require(not clicked, f"{path}: {told}")
         table.remarks.append(told)
     if missing == "refuse":
         _require_rewards(table, roles)
@@ -107,9 +108,9 @@ def _require_rewards(table: Table, roles: Roles) -> None:
             )
 
 
-def _mark(item: str) -> str:
+def _mark(item: str, marks: str = "|;,") -> str:
     """Return what may stand between several items, if anything does."""
-    return next((mark for mark in "|;," if 0 < item.find(mark) < len(item) - 1), "")
+    return next((mark for mark in marks if 0 < item.find(mark) < len(item) - 1), "")
 
 
 def _several(column: str, there: Sequence[str]) -> list[str]:

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from offline_data.interop.interactions import Ids, Lists
+from offline_data.interop.interactions import Ids, Lists, joint_codes
 from offline_data.interop.mapped_columns import CLICKED, PROBABILITIES
 from offline_data.interop.table_ids import alike
 from offline_data.interop.tables import Table
@@ -61,7 +61,9 @@ def spread(
             "order is their positions; leave `position` out of the map",
         )
         values["position"] = np.arange(len(row)) - starts[row]
-        if "step" not in values:
+        if "step" in values:
+            _require_own_steps(table, columns["step"])
+        else:
             values["step"] = _order(table, len(lengths))[row]
         remarks.append(f"each row is a slate, of {lengths.min():,} to {lengths.max():,} items")
     for role in reversed(clicked):  # the click is the first of all channels
@@ -90,6 +92,24 @@ def spread(
     rows = row if table.rows is None else table.rows[row]
     one = wide and any(table.values[role].lengths().max(initial=0) <= 1 for role in _OF_ITEMS if role in values)
     return replace(table, values=values, rows=rows, remarks=remarks), "slate" if one else None
+
+
+def _require_own_steps(table: Table, column: str) -> None:
+    """Refuse a step that two rows of a session have; where times cut a user's rows into visits, it may come again."""
+    if "timestamp" in table.values and "session_id" not in table.values:
+        return
+    keys = [table.values[name] for name in ("user_id", "session_id", "step") if name in table.values]
+    key = joint_codes(*(held.codes if isinstance(held, Ids) else held for held in keys))
+    order = np.argsort(key, kind="stable")
+    again = order[1:][np.diff(key[order]) == 0]
+    if len(again):
+        at = int(again.min())
+        first = int(np.argmax(key == key[at]))
+        raise InvalidInput(
+            f"{table.place(at)}: its {column} is that of {table.place(first).rpartition(': ')[2]}, and a row is a "
+            "whole slate; map a column that tells them apart, or leave `step` out: rows are then in the order of time, "
+            "or of the file"
+        )
 
 
 def _of_rows(held: Any, row: np.ndarray) -> Any:

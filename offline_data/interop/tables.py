@@ -194,6 +194,7 @@ def _types(kind: Kind, held: Sequence[pa.DataType | None], formatted: bool) -> l
 
     if kind in ("ids", "numbers") and any(map(is_list, held)):
         inner = [getattr(each, "value_type", None) for each in held]
+        inner = [None if is_list(each) else each for each in inner]  # which no list of values is
         return [pa.large_list(each) for each in _types(kind, inner, formatted)]
     text = pa.large_string()
     moments = [pa.timestamp("us"), pa.timestamp("us", "UTC"), text]

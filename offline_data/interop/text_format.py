@@ -36,9 +36,8 @@ class TextFormat:
         fine = len(self.delimiter) == 1 and self.delimiter.isascii() and self.delimiter not in '"\r\n\0'
         require(fine, f"--delimiter {self.delimiter!r} is not one character of ASCII; write it as in --delimiter ';'")
         require(
-            self.list_delimiter is None or (self.list_delimiter != "" and self.list_delimiter != self.delimiter),
-            f"--list-delimiter {self.list_delimiter!r} is what stands between columns, or nothing; write it as in "
-            "--list-delimiter '|'",
+            self.list_delimiter != "",
+            "--list-delimiter '' is nothing; say what stands between the values of a list, as in --list-delimiter '|'",
         )
         try:
             "".encode(self.encoding)

@@ -213,6 +213,49 @@ def test_items_that_look_like_lists_are_told(tmp_path):
     )
 
 
-def test_delimiter_of_columns_is_none_of_lists(write):
-    with pytest.raises(InvalidInput, match="--list-delimiter ',' is what stands between columns"):
-        _import(write(), {"feedback.click": "click"}, list_delimiter=",")
+@pytest.mark.parametrize(
+    ("items", "clicks", "delimiter"),
+    [
+        ('"A,B,C"', '"0,1,0"', ","),
+        ("A B C", "0 1 0", " "),
+        ("A<>B<>C", "0<>1<>0", "<>"),
+        ("\"['A' 'B'\n 'C']\"", "[0 1 0]", None),
+        ("\"[np.str_('A'), np.str_('B'), np.str_('C')]\"", '"[0, 1, 0]"', None),
+        ('"[""A"", ""B"", ""C""]"', '"[false, true, false]"', None),
+        (" A | B | C ", "0|1|0", "|"),
+    ],
+)
+def test_ways_to_write_a_list(tmp_path, items, clicks, delimiter):
+    file = tmp_path / "log.csv"
+    file.write_text(f"user,items,click\nu,{items},{clicks}\n")
+    roles = ColumnMap.of({"user_id": "user", "item_id": "items", "feedback.click": "click"})
+    log = import_table(file, tmp_path / "out", roles, list_delimiter=delimiter)
+    assert log.catalog["source_id"].tolist() == ["A", "B", "C"]
+
+
+def test_commas_between_quotes_are_no_delimiters(tmp_path):
+    file = tmp_path / "log.csv"
+    file.write_text('user,items,click\nu,"[""A,B"", ""C"", null]","[0, 1, 0]"\n')
+    log = import_table(
+        file, tmp_path / "out", ColumnMap.of({"user_id": "user", "item_id": "items", "feedback.click": "click"})
+    )
+    assert log.catalog["source_id"].tolist() == ["A,B", "C"]
+    assert log.slate_size == 2
+
+
+def test_lists_of_lists_and_of_objects_are_refused(tmp_path):
+    import pandas as pd
+
+    for n, items in enumerate(([[1, 2], [3]], [{"id": 1}, {"id": 2}])):
+        pd.DataFrame({"user": [1], "items": [items], "click": [[0, 1]]}).to_parquet(tmp_path / f"{n}.parquet")
+        with pytest.raises(InvalidInput, match=r"column items: it holds (list|struct)<.*map another column"):
+            _import(tmp_path / f"{n}.parquet", {"feedback.click": "click"} | {"timestamp": "user"})
+
+
+def test_step_of_two_slates_is_refused(tmp_path):
+    file = tmp_path / "log.csv"
+    file.write_text("user,step,items,at\nu,1,A|B,1\nv,1,A|B,1\nu,1,C|D,2\n")
+    roles = {"user_id": "user", "item_id": "items", "clicked_position": "at"}
+    with pytest.raises(InvalidInput, match=r"row 3: its step is that of data row 1.*or leave `step` out"):
+        import_table(file, tmp_path / "out", ColumnMap.of(roles | {"step": "step"}), list_delimiter="|")
+    assert import_table(file, tmp_path / "out", ColumnMap.of(roles), list_delimiter="|").num_rows == 3
