@@ -21,7 +21,7 @@ from offline_data.interop.slate_rows import spread
 from offline_data.interop.table_files import column_names
 from offline_data.interop.table_parts import parts_of
 from offline_data.interop.tables import Kind, Missing, Progress, Table, TimeFormat
-from offline_data.interop.text_format import TextFormat
+from offline_data.interop.text_format import TextFormat, plain_delimiter
 from offline_data.interop.times import TimeUnit, require_plausible, require_time_format, require_time_unit
 from offline_data.store.dataset import LoggedDataset
 from recenv.errors import InvalidInput, require, require_range, unknown_name
@@ -200,6 +200,8 @@ def import_table(
     list_delimiter: str | None = None,
     header: Sequence[str] | None = None,
     item_header: Sequence[str] | None = None,
+    item_delimiter: str | None = None,
+    item_encoding: str | None = None,
     options: ImportOptions | None = None,
     progress: Progress | None = None,
 ) -> LoggedDataset:
@@ -226,18 +228,26 @@ def import_table(
         list_delimiter: between the values of a list that text writes without brackets, as a slate or candidates.
         header: names of the columns, of CSV files that have none.
         item_header: the same of the file of items.
+        item_delimiter: of the file of items; None for that of the log.
+        item_encoding: likewise.
         options: how sessions and rewards are made.
         progress: called with the number of rows of each batch.
 
     Raises:
         InvalidInput: for a file, column or value that cannot be read; the message names it.
     """
-    delimiter = "\t" if delimiter == "\\t" else delimiter  # as a command line writes it
+    delimiter = plain_delimiter(delimiter)
     options, text = (
         options or ImportOptions(),
         TextFormat(delimiter, encoding, header or None, list_delimiter=list_delimiter),
     )
-    item_text = replace(text, names=item_header or None)
+    item_text = replace(
+        text,
+        delimiter=plain_delimiter(item_delimiter or delimiter),
+        encoding=item_encoding or encoding,
+        names=item_header or None,
+        of="item-",
+    )
     require_time_unit(time_unit)
     if time_format is not None:
         require_time_format(time_format)
@@ -329,6 +339,7 @@ def import_table(
     }
     asked = {"time_format": time_format, "delimiter": delimiter, "encoding": encoding, "missing": missing}
     asked |= {"header": [*(header or ())] or None, "item_header": [*(item_header or ())] or None}
+    asked |= {"item_delimiter": item_delimiter, "item_encoding": item_encoding}
     asked |= {"list_delimiter": list_delimiter, "first_position": first_position, "left_out": read.left_out}
     facts |= {name: value for name, value in asked.items() if value not in (None, *_DEFAULTS, {})}
     return import_interactions(out, log, "table", options=options, lacking=lacking, remarks=remarks, facts=facts)

@@ -13,6 +13,7 @@ from lzma import LZMAError
 from pathlib import Path
 from typing import Any, Final, Literal
 
+from offline_data.interop.text_format import TextFormat
 from recenv.errors import InvalidInput, require
 
 _PACKED: Final = {
@@ -74,18 +75,18 @@ class FileForm:
     """How it is read, where nobody said so, in words."""
 
 
-def form_of(file: Path, encoding: str) -> FileForm:
+def form_of(file: Path, text: TextFormat) -> FileForm:
     """Return how a file is written.
 
     Args:
         file: of any kind.
-        encoding: of a text that does not tell by its first bytes.
+        text: how a text is written that does not tell by its first bytes.
 
     Raises:
         InvalidInput: for a file that is missing, empty, damaged, or no table that can be read; the message says what
             it is.
     """
-    head = _first_bytes(file)
+    encoding, head = text.encoding, _first_bytes(file)
     require(len(head) > 0, f"{file} is empty; copy it again")
     packing = _packing(head)
     remark = f"is a zip archive, and its {_only_member(file)} is read" if packing == "zip" else None
@@ -111,7 +112,7 @@ def form_of(file: Path, encoding: str) -> FileForm:
     wide = codecs.lookup(encoding).name.startswith(("utf-16", "utf-32"))
     if mark is not None and not wide:
         encoding, wide, remark = mark, True, f"is written in {mark.upper()}, and is read so"
-    require(wide or b"\0" not in head, f"{file} {_nul(head)}")
+    require(wide or b"\0" not in head, f"{file} {_nul(head, text.of)}")
     try:
         start = head.decode(encoding, "ignore").removeprefix("\ufeff")
     except UnicodeError:  # of a text without the mark that its encoding asks for
@@ -193,9 +194,9 @@ def _is_hidden(name: str) -> bool:
     return name.startswith("__MACOSX/") or name.rpartition("/")[2].startswith(".")
 
 
-def _nul(head: bytes) -> str:
+def _nul(head: bytes, of: str) -> str:
     """Return what is wrong with a text in which there are NUL bytes, and the remedy."""
     for name, every in (("utf-16-le", head[1::2]), ("utf-16-be", head[::2])):
         if every.count(0) > 0.9 * len(every):
-            return f"is written in UTF-16 without a mark of it; say --encoding {name}"
+            return f"is written in UTF-16 without a mark of it; say --{of}encoding {name}"
     return "holds NUL bytes, as no text does; copy or write it again"

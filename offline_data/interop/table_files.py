@@ -73,7 +73,7 @@ def part_columns(part: Part, text: TextFormat) -> list[str]:
 def _file_columns(file: Path, text: TextFormat) -> list[str]:
     import pyarrow as pa
 
-    form = form_of(file, text.encoding)
+    form = form_of(file, text)
     require(
         text.names is None or text.skips_header or form.kind == "csv",
         f"--columns names the columns of CSV without a header, and {file} is {_TOLD[form.kind]}, which names its own; "
@@ -92,7 +92,7 @@ def _file_columns(file: Path, text: TextFormat) -> list[str]:
         if text.names is None:
             return first
         if not text.skips_header:
-            require_names(file, first, text.names)
+            require_names(file, first, text)
         return list(text.names)
 
 
@@ -100,7 +100,7 @@ def file_types(file: Path, names: Collection[str], text: TextFormat = PLAIN) -> 
     """Return the types of a file's columns, of lists of labels that of the labels; none of a CSV file."""
     import pyarrow as pa
 
-    form = form_of(file, text.encoding)
+    form = form_of(file, text)
     if form.kind == "csv":
         return {}
     with _problems(file, form, text):
@@ -116,7 +116,7 @@ def file_batches(file: Path, types: Mapping[str, pa.DataType], text: TextFormat)
         InvalidInput: for a damaged file, naming the row.
         Unconverted: for a value of a CSV file that is not of its column's type.
     """
-    form = form_of(file, text.encoding)
+    form = form_of(file, text)
     with _problems(file, form, text):
         if form.kind == "csv":
             with _csv_reader(file, form, text, types) as reader:
@@ -141,7 +141,7 @@ def first_text(part: Part, column: str, text: TextFormat) -> str:
     """
     import pyarrow as pa
 
-    form = form_of(part.file, text.encoding)
+    form = form_of(part.file, text)
     with _problems(part.file, form, text):
         if form.kind == "csv":
             types = {column: pa.large_string()}
@@ -165,7 +165,7 @@ def file_lines(file: Path, text: TextFormat = PLAIN) -> Iterator[bytes]:
     Raises:
         InvalidInput: for a damaged file, one that is no text, or a line that is too long to be read at once.
     """
-    form = form_of(file, text.encoding)
+    form = form_of(file, text)
     require(form.kind != "parquet", f"{file} is Parquet, and text is read here; write it as lines")
     with _problems(file, form, text), io.BufferedReader(_unpacked(file, form), _BLOCK) as lines:
         while line := lines.readline(MAX_BYTES + 1):
@@ -208,12 +208,12 @@ def _read_file(file: Path, text: TextFormat) -> pa.Table:
     import pyarrow as pa
     from pyarrow import csv, parquet
 
-    form = form_of(file, text.encoding)
+    form = form_of(file, text)
     with _problems(file, form, text):
         if form.kind == "csv":
             table = csv.read_csv(*_csv_source(file, form, text))
             odd = [field.name for field in table.schema if pa.types.is_binary(field.type)]  # what is no text
-            require(not odd, f"{file}, column {', '.join(odd)} {unlike(form.encoding)}")
+            require(not odd, f"{file}, column {', '.join(odd)} {unlike(form.encoding, text)}")
             return table
         if form.kind == "json":
             with _json_reader(file, form, _json_schema(file, form)) as reader:
@@ -300,9 +300,9 @@ def _csv_source(
     )
 
 
-def unlike(encoding: str) -> str:
+def unlike(encoding: str, text: TextFormat) -> str:
     """Return what is wrong with what is written in another encoding, and the remedy."""
-    return f"is not written in {encoding}; say how it is, as in --encoding latin-1 or --encoding cp1252"
+    return f"is not written in {encoding}; say how it is, as in --{text.of}encoding latin-1 or cp1252"
 
 
 @contextmanager
@@ -316,11 +316,11 @@ def _problems(file: Path, form: FileForm, text: TextFormat) -> Iterator[None]:
         at = (
             f"{file}: the header" if form.encoding == PLAIN.encoding else file
         )  # of the others, arrow checks the values
-        raise InvalidInput(f"{at} {unlike(form.encoding)}") from error
+        raise InvalidInput(f"{at} {unlike(form.encoding, text)}") from error
     except (pa.ArrowException, OSError, *DAMAGED) as error:
         said, found = str(error), _ROW.search(str(error))
         at = f"{file}: data row {int(found[1]) - (text.names is None or text.skips_header)}" if found else str(file)
-        require("invalid UTF8" not in said, f"{at} {unlike(form.encoding)}")
+        require("invalid UTF8" not in said, f"{at} {unlike(form.encoding, text)}")
         if width := _WIDTH.search(said):
             told = f"{at} has {width[2]} columns and the table {width[1]}; mend the row, or its quotes"
             raise InvalidInput(told) from error

@@ -31,10 +31,12 @@ class TextFormat:
     """Whether `names` stand in the place of a header."""
     list_delimiter: str | None = None
     """Between the values of a list that text writes without brackets; None where none is."""
+    of: str = ""
+    """What its options begin with: `item-` of a file of items, beside a log that may be written otherwise."""
 
     def __post_init__(self) -> None:
         fine = len(self.delimiter) == 1 and self.delimiter.isascii() and self.delimiter not in '"\r\n\0'
-        require(fine, f"--delimiter {self.delimiter!r} is not one character of ASCII; write it as in --delimiter ';'")
+        require(fine, f"--{self.of}delimiter {self.delimiter!r} is not one character of ASCII; write it as in ';'")
         require(
             self.list_delimiter != "",
             "--list-delimiter '' is nothing; say what stands between the values of a list, as in --list-delimiter '|'",
@@ -42,22 +44,28 @@ class TextFormat:
         try:
             "".encode(self.encoding)
         except (LookupError, ValueError) as error:
-            raise InvalidInput(f"--encoding {self.encoding!r} is unknown; say one such as utf-8 or latin-1") from error
+            told = f"--{self.of}encoding {self.encoding!r} is unknown; say one such as utf-8 or latin-1"
+            raise InvalidInput(told) from error
 
 
 PLAIN: Final = TextFormat()
 
 
-def require_names(file: Path, first: Sequence[str], names: Sequence[str]) -> None:
+def plain_delimiter(word: str) -> str:
+    """Return a delimiter as a command line writes it, where a tab is a backslash and a t."""
+    return "\t" if word == "\\t" else word
+
+
+def require_names(file: Path, first: Sequence[str], text: TextFormat) -> None:
     """Refuse names of the columns of a file without a header that are not one a column, or stand in it as a header."""
-    told = _some(first)
+    told, names, option = _some(first), text.names or (), f"--{text.of}columns"
     require(
         len(first) == len(names),
-        f"--columns gives {len(names)} names, and {file} has {len(first)} columns; name each of them: its first row is "
+        f"{option} gives {len(names)} names, and {file} has {len(first)} columns; name each of them: its first row is "
         f"{told}",
     )
     require(
-        list(first) != list(names), f"{file} has the names of --columns as its first row, {told}; leave --columns out"
+        list(first) != list(names), f"{file} has the names of {option} as its first row, {told}; leave {option} out"
     )
 
 
@@ -68,7 +76,8 @@ def require_columns(file: Path, there: Sequence[str], wanted: Sequence[str], tex
         told = _some(there)
         hint = delimiter_hint(there, text)
         if text.names is None and any(map(_IS_DATA.fullmatch, there)):
-            hint += "; that looks like a row: if the file has no header, name its columns by --columns NAME NAME ..."
+            hint += "; that looks like a row: if the file has no header, name its columns by "
+            hint += f"--{text.of}columns NAME NAME ..."
         raise InvalidInput(f"{file} has no column {', '.join(absent)}; it has {told}{hint}")
     double = [name for name in wanted if list(there).count(name) > 1]
     require(not double, f"{file} has several columns named {', '.join(double)}; rename them")
@@ -77,7 +86,7 @@ def require_columns(file: Path, there: Sequence[str], wanted: Sequence[str], tex
 def delimiter_hint(there: Sequence[str], text: TextFormat) -> str:
     """Return what a file of one column that holds another delimiter is to be read by, in words; else nothing."""
     marks = [mark for mark in ";\t|," if len(there) == 1 and mark in there[0] and mark != text.delimiter]
-    return f"; its columns stand between {marks[0]!r}: say --delimiter {marks[0]!r}" if marks else ""
+    return f"; its columns stand between {marks[0]!r}: say --{text.of}delimiter {marks[0]!r}" if marks else ""
 
 
 def _some(names: Sequence[str]) -> str:

@@ -60,7 +60,7 @@ def require_alike(parts: Sequence[Part], wanted: Collection[str], text: TextForm
     each = [part_columns(part, text) for part in parts]
     for part, names in zip(parts, each, strict=True):
         require_columns(part.file, names, list(wanted), text)
-    remarks = [f"{part.file.name} {told}" for part in parts if (told := form_of(part.file, text.encoding).remark)]
+    remarks = [f"{part.file.name} {told}" for part in parts if (told := form_of(part.file, text).remark)]
     names = part_names([part.file for part in parts])
     if len(parts) > 1:
         remarks.append(f"{len(parts):,} files are read in the order of their names, {names[0]} to {names[-1]}")

@@ -23,7 +23,7 @@ from offline_data.interop.table_files import column_names
 from offline_data.interop.table_ids import alike
 from offline_data.interop.table_parts import parts_of
 from offline_data.interop.tables import Kind, Progress, TimeFormat, read_columns, read_tables
-from offline_data.interop.text_format import TextFormat, delimiter_hint
+from offline_data.interop.text_format import TextFormat, delimiter_hint, plain_delimiter
 from offline_data.interop.times import TimeUnit, require_plausible, require_time_format, require_time_unit
 from offline_data.store.dataset import LoggedDataset
 from recenv.errors import InvalidInput, require, require_range, unknown_name
@@ -92,7 +92,7 @@ class RecboleReader(LogReader):
 
     def read(self, out: Path, progress: Progress | None = None) -> LoggedDataset:
         """See `LogReader.read`."""
-        plain = TextFormat("\t" if self.delimiter == "\\t" else self.delimiter, self.encoding)
+        plain = TextFormat(plain_delimiter(self.delimiter), self.encoding)
         first, files = self._files()
         there, text = _header(first, plain)
         for file in files[1:]:

@@ -54,6 +54,10 @@ class TableReader(LogReader):
     """Names of all columns, of CSV files without a header."""
     item_columns: tuple[str, ...] = ()
     """The same of the file of items."""
+    item_delimiter: str | None = None
+    """Of the file of items, where it is another than the log's."""
+    item_encoding: str | None = None
+    """Likewise."""
     list_delimiter: str | None = None
     """Between the values of a list that text writes without brackets, as '|': a whole slate in item_id, candidates,
     feedback or propensities by position."""

@@ -117,7 +117,7 @@ def test_lists_in_csv(imported):
     [
         ("item,category\na,chaussé\nb,x\n".encode("latin-1"), "column category is not written in utf-8; say how it is"),
         ("item,catégorie\na,x\nb,x\n".encode("latin-1"), "the header is not written in utf-8"),
-        ("item;price\na;1\nb;2\n", "say --delimiter ';'"),
+        ("item;price\na;1\nb;2\n", "say --item-delimiter ';'"),
         ("item,price,price\na,1,2\nb,2,3\n", "several columns named price"),
         ("item,price\na,1\na,2\nb,3\n", "names an item twice in item: a"),
         ("item,price\na,1\nNULL,2\nb,3\n", "data row 2 has no item, which is missing in 1 of 3 rows"),

@@ -269,3 +269,22 @@ def test_logarithms_of_propensities_are_what_their_exponentials_are(tmp_path):
     two = read(tmp_path, rows, f"{MAP} log_propensity=q", {}, "two")
     np.testing.assert_allclose(one.rows["prefix_log_prob"], two.rows["prefix_log_prob"], rtol=1e-6)
     np.testing.assert_allclose(one.rows["behavior_log_prob"], np.log(0.125), rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("items", "said", "then"),
+    [
+        ("item;price 10;1 11;2", "say --item-delimiter ';'", {"item_delimiter": ";"}),
+        ("item,price,name 10,1,groß 11,2,x", "as in --item-encoding latin-1", {"item_encoding": "latin-1"}),
+        ("10,1 11,2", "--item-columns NAME NAME", {"item_columns": ("item", "price")}),
+    ],
+)
+def test_a_file_of_items_may_be_written_otherwise_than_the_log(tmp_path, items, said, then):
+    (tmp_path / "items.csv").write_bytes("\n".join([*items.split(" "), ""]).encode("latin-1"))
+    rows = "user,item,step,click,käufer 1,10,1,0,ö 1,11,2,1,ö"
+    given = {"items": tmp_path / "items.csv"}
+    with pytest.raises(InvalidInput) as caught:
+        read(tmp_path, rows, MAP, given, "refused")
+    assert said in str(caught.value)
+    log = read(tmp_path, rows, MAP, {**given, **then}, "read")
+    assert log.catalog["price"].tolist() == [1.0, 2.0]
