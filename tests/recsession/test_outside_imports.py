@@ -91,10 +91,10 @@ def test_a_policy_with_an_outside_encoder_is_loaded_with_permission_only(shop, r
     code, _, err = run("evaluate", "--policy", "run/policy", "--num-sessions", 10)
     assert code == 2
     assert f"names the encoder '{SHOP}:Mean', and {REFUSED}" in err
-    words = ("ope", "--log", "log", "--policy", "run/policy", "--estimators", f"{SHOP}:Plain", "--critic.num-rounds", 1)
-    code, out, err = run(*words, "--critic.steps-per-round", 1, "--allow-import", SHOP)
+    words = ("ope", "--log", "log", "--policy", "run/policy", "--estimators", f"{SHOP}:Plain")
+    code, out, err = run(*words, "--allow-import", SHOP)
     assert code == 0, err
-    assert out.startswith(f"{SHOP}:Plain")
+    assert out.splitlines()[-1].startswith(f"{SHOP}:Plain")
     assert load_policy("run/policy").space.num_items == 30  # it is imported now
 
 

@@ -234,7 +234,7 @@ def test_an_imported_log_with_short_slates_is_learned_from_and_weighed(run, tmp_
         )
         assert code == 0, error
         assert "warning" not in out
-        assert "judge it with `recsession ope --log log" in out
+        assert "and `recsession ope --log log-split/judge --policy RUN/policy`" in out
         code, out, error = run("ope", "--log", "log", "--policy", f"{policy}/policy", *small)
         assert code == 0, error
         assert re.search(r"^snips +\d+\.\d+ \[\d", out, flags=re.MULTILINE)
