@@ -58,29 +58,23 @@ def estimate_propensities(dataset: LoggedDataset, *, seed: int = 0) -> Propensit
         seed: of the split of users, or of sessions where there are fewer than 10 users.
 
     Raises:
-        InvalidInput: for a log of proto-actions, one whose steps offer candidates, one with fewer than 10 sessions, or
-            one that contradicts itself.
+        InvalidInput: for a log of proto-actions, one with fewer than 10 sessions, or one that contradicts itself.
     """
     require(
         dataset.action_kind == "slate",
         f"action_kind={dataset.action_kind!r} of {dataset.path}: only propensities of slates are estimated; leave out "
         "--estimate-propensities",
     )
-    require(
-        "candidates" not in dataset.rows,
-        f"{dataset.path} offers candidates, and propensities are estimated where a step may show any item; map "
-        "propensity, or leave out --estimate-propensities",
-    )
     dataset.require_sound()
     choices = _Choices.of(dataset)
     fitted, calibrated, judged = _split(dataset, np.random.default_rng(seed))
     popularity = _popularity(choices, fitted)
-    fit_rows = _FITTED_LOGITS // choices.num_items
+    fit_rows = _FITTED_LOGITS // choices.width
     with_context = choices.embeddings is not None and fit_rows >= _MIN_FITTED_ROWS
     models = [_Model(popularity, None)]
     if with_context:
         models.append(_fit(choices, fitted[:fit_rows], popularity))
-    few = _JUDGED_LOGITS // choices.num_items if with_context else None
+    few = _JUDGED_LOGITS // choices.width if with_context else None
     loss, model = min((_calibrated(each, choices, calibrated[:few]) for each in models), key=lambda pair: pair[0])
     report = {
         "model": "popularity" if model.context_weights is None else "popularity and context",
@@ -113,6 +107,8 @@ class _Choices:
     """[N, d] mean embedding of the items consumed last, or None."""
     given: np.ndarray | None
     """[N, C] the step's own context, or None."""
+    offered: np.ndarray | None
+    """[N, P] the step's candidates, -1 for none; None where it may show every item."""
 
     @staticmethod
     def of(dataset: LoggedDataset) -> _Choices:
@@ -143,7 +139,26 @@ class _Choices:
             None if profile is None else np.asarray(profile)[session],
             history,
             dataset.rows.get("context"),
+            dataset.rows.get("candidates"),
         )
+
+    @property
+    def width(self) -> int:
+        """Items that a choice is of, at most."""
+        return self.num_items if self.offered is None else self.offered.shape[1]
+
+    def places(self, rows: np.ndarray) -> np.ndarray:
+        """Return where the slates' items stand among what is offered, [B, K]."""
+        if self.offered is None:
+            return self.slate[rows]
+        return (self.offered[rows][:, None] == self.slate[rows][:, :, None]).argmax(axis=2)
+
+    def by_item(self, rows: np.ndarray, values: np.ndarray) -> np.ndarray:
+        """Return the sums over rows of what is offered, [items], of values [B, width]."""
+        if self.offered is None:
+            return values.sum(axis=0)
+        offered = self.offered[rows]
+        return np.bincount(offered[offered >= 0], values[offered >= 0], self.num_items)
 
     def context(self, rows: np.ndarray) -> np.ndarray:
         """Return x of rows, [B, p + d + C] float64."""
@@ -152,7 +167,8 @@ class _Choices:
 
     def left(self, rows: np.ndarray) -> np.ndarray:
         """Return how many items each choice was of, [B, K]."""
-        return self.num_items - np.cumsum(self.chosen[rows], axis=1) + 1
+        count = self.num_items if self.offered is None else (self.offered[rows] >= 0).sum(axis=1, keepdims=True)
+        return count - np.cumsum(self.chosen[rows], axis=1) + 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -165,7 +181,14 @@ class _Model:
     smoothing: float = _SMOOTHING[0]
 
     def logits(self, choices: _Choices, rows: np.ndarray) -> np.ndarray:
-        """Return the logits of all items, [B, items], or [1, items] without a context."""
+        """Return the logits of all items, [B, items], or [1, items] without a context; of candidates theirs, [B, P]."""
+        if choices.offered is not None:
+            items = choices.offered[rows]
+            logits = self.weights[items]
+            if self.context_weights is not None and choices.embeddings is not None:
+                taste = choices.context(rows) @ self.context_weights
+                logits = logits + np.einsum("bd,bpd->bp", taste, choices.embeddings[items])
+            return np.where(items >= 0, logits / self.temperature, -np.inf)
         if self.context_weights is None or choices.embeddings is None:
             return self.weights[None] / self.temperature
         personal = choices.context(rows) @ self.context_weights @ choices.embeddings.T
@@ -174,9 +197,10 @@ class _Model:
     def odds(self, choices: _Choices, rows: np.ndarray) -> np.ndarray:
         """Return the probability of each item of the slates given those before it, before the smoothing, [B, K]."""
         out = np.empty((len(rows), choices.slate.shape[1]))
-        for chunk in _chunks(rows, choices.num_items if self.context_weights is not None else out.shape[1]):
+        every = self.context_weights is not None or choices.offered is not None
+        for chunk in _chunks(rows, choices.width if every else out.shape[1]):
             here = rows[chunk]
-            out[chunk], _ = choice_odds(self.logits(choices, here), choices.slate[here], choices.chosen[here])
+            out[chunk], _ = choice_odds(self.logits(choices, here), choices.places(here), choices.chosen[here])
         return out
 
     def log_probs(self, choices: _Choices, rows: np.ndarray) -> np.ndarray:
@@ -246,12 +270,20 @@ def _popularity(choices: _Choices, rows: np.ndarray) -> np.ndarray:
     items = slate[chosen]
     counts = np.bincount(items, minlength=choices.num_items) + 1.0
     logits = np.log(counts / counts.sum())
-    for _ in range(_POPULARITY_STEPS if slate.shape[1] > 1 else 0):
-        _, sums = choice_odds(logits[None], slate, chosen)
-        inverse = np.where(chosen, 1.0 / sums, 0.0)
-        # What an item stood in the sums of: all but those of the choices after its own.
-        later = np.cumsum(inverse[:, ::-1], axis=1)[:, ::-1] - inverse
-        stood = inverse.sum() - np.bincount(items, later[chosen], choices.num_items)
+    some = choices.offered is not None
+    for _ in range(_POPULARITY_STEPS if slate.shape[1] > 1 or some else 0):
+        # The one more choice of each item is of all: that of a step that offers every item, where steps offer some.
+        more = choices.num_items / np.exp(logits).sum() if some else 0.0
+        stood = np.full(choices.num_items, more)
+        for chunk in _chunks(rows, choices.width) if some else [slice(None)]:
+            here, taken = rows[chunk], chosen[chunk]
+            _, sums = choice_odds(_Model(logits, None).logits(choices, here), choices.places(here), taken)
+            inverse = np.where(taken, 1.0 / sums, 0.0)
+            # What an item stood in the sums of: all but those of the choices after its own.
+            later = np.cumsum(inverse[:, ::-1], axis=1)[:, ::-1] - inverse
+            every = np.broadcast_to(inverse.sum(axis=1, keepdims=True), (len(here), choices.width))
+            stood += choices.by_item(here, every) if some else inverse.sum()
+            stood -= np.bincount(slate[chunk][taken], later[taken], choices.num_items)
         logits = np.log(counts / stood)
     return logits - np.log(np.sum(np.exp(logits)))
 
@@ -270,13 +302,17 @@ def _fit(choices: _Choices, rows: np.ndarray, popularity: np.ndarray) -> _Model:
         model = _Model(popularity + shift, context_weights)
         value = 0.5 * _RIDGE * float(parameters @ parameters)
         gradient = _RIDGE * parameters
-        for chunk in _chunks(rows, num_items):
+        for chunk in _chunks(rows, choices.width):
             here = rows[chunk]
             context, logits = choices.context(here), model.logits(choices, here)
-            value_here, by_item = negative_log_likelihood(logits, choices.slate[here], choices.chosen[here])
+            value_here, by_item = negative_log_likelihood(logits, choices.places(here), choices.chosen[here])
             value += value_here
-            gradient[:num_items] += by_item.sum(axis=0)
-            gradient[num_items:] += (context.T @ (by_item @ embeddings)).ravel()
+            gradient[:num_items] += choices.by_item(here, by_item)
+            if choices.offered is None:
+                taste = by_item @ embeddings
+            else:
+                taste = np.einsum("bp,bpd->bd", by_item, embeddings[choices.offered[here]])
+            gradient[num_items:] += (context.T @ taste).ravel()
         return value / total, gradient / total
 
     start = np.zeros(num_items + shape[0] * shape[1])
@@ -304,20 +340,21 @@ def _log_loss(model: _Model, choices: _Choices, rows: np.ndarray) -> float:
 
 def _judged(model: _Model, popularity: _Model, choices: _Choices, rows: np.ndarray) -> dict[str, Any]:
     """Return the log-losses and the calibration error on rows."""
-    few = rows[: max(_JUDGED_LOGITS // choices.num_items, 1)]
-    logits = np.broadcast_to(model.logits(choices, few), (len(few), choices.num_items))
-    weights = np.exp(logits - logits.max(axis=1, keepdims=True))
+    few = rows[: max(_JUDGED_LOGITS // choices.width, 1)]
+    logits = np.broadcast_to(model.logits(choices, few), (len(few), choices.width))
+    weights, offered = np.exp(logits - logits.max(axis=1, keepdims=True)), np.isfinite(logits)
     first = (1.0 - model.smoothing) * weights / weights.sum(axis=1, keepdims=True)
-    first += model.smoothing / choices.num_items
-    begins = np.take_along_axis(choices.slate[few], choices.chosen[few].argmax(axis=1)[:, None], axis=1)
-    curve = reliability(first.ravel(), (np.arange(choices.num_items) == begins).ravel())
+    first += model.smoothing / offered.sum(axis=1, keepdims=True)
+    begins = np.take_along_axis(choices.places(few), choices.chosen[few].argmax(axis=1)[:, None], axis=1)
+    curve = reliability(first[offered], (np.arange(choices.width) == begins)[offered])
+    options = float(offered.sum(axis=1).mean())
     return {
         "judged_rows": len(rows),
         "log_loss": _log_loss(model, choices, rows),
         "log_loss_of_popularity": _log_loss(popularity, choices, rows),
         "log_loss_of_uniform": float(np.log(choices.left(rows))[choices.chosen[rows]].mean()),
-        "calibration_error": curve.calibration_error * choices.num_items,
-        "calibration_error_of_chance": curve.chance_error * choices.num_items,
+        "calibration_error": curve.calibration_error * options,
+        "calibration_error_of_chance": curve.chance_error * options,
     }
 
 

@@ -9,7 +9,9 @@ import pytest
 
 from offline_data.describe.dataset_summary import summarize
 from offline_data.interop.column_map import ColumnMap, import_table
+from offline_data.interop.foreign_log import import_interactions
 from offline_data.interop.import_options import ImportOptions
+from offline_data.interop.interactions import Ids, Interactions, Lists
 from offline_data.store.dataset import LoggedDataset
 from offline_data.store.log_checks import contradictions
 from recenv.errors import InvalidInput
@@ -105,6 +107,57 @@ def test_altered_candidates_are_a_contradiction(read, candidates):
     assert {key: count for key, count in found.items() if count} == {"shown_and_no_candidates": 1}
 
 
-def test_propensities_among_candidates_are_not_estimated(read):
-    with pytest.raises(InvalidInput, match=r"offers candidates, and propensities are estimated where .*map propensity"):
-        read(options=ImportOptions(estimate_propensities=True))
+@pytest.mark.parametrize("personal", [False, True])
+def test_propensities_are_estimated_among_candidates(tmp_path, personal):
+    """Of a Plackett-Luce policy over eight of twenty items, its weights by item, or by item and user."""
+    rng, count, items = np.random.default_rng(0), 3000, 20
+    embeddings = rng.normal(size=(items, 2))
+    embeddings /= np.linalg.norm(embeddings, axis=1, keepdims=True)
+    taste = rng.normal(size=(count, 2)) * 2.0
+    logits = taste @ embeddings.T if personal else np.broadcast_to(rng.normal(size=items), (count, items))
+    offered = np.argsort(rng.random((count, items)), axis=1)[:, :8]
+    among = np.take_along_axis(logits, offered, axis=1)
+    keys = among + rng.gumbel(size=among.shape)
+    places = np.argsort(-keys, axis=1)[:, :2]
+    slate = np.take_along_axis(offered, places, axis=1)
+    chances = np.exp(among - among.max(axis=1, keepdims=True))
+    taken = np.take_along_axis(chances, places, axis=1)
+    whole = chances.sum(axis=1)
+    truth = np.log(taken[:, 0] / whole) + np.log(taken[:, 1] / (whole - taken[:, 0]))
+    (tmp_path / "log.csv").touch()
+    told = Interactions(
+        files=[(tmp_path / "log.csv", 2 * count)],
+        user=Ids(np.repeat(np.arange(count), 2), np.arange(count)),
+        item=Ids(slate.ravel(), np.arange(items)),
+        feedback={"click": np.zeros(2 * count)},
+        step=np.zeros(2 * count, np.int64),
+        position=np.tile([0, 1], count),
+        candidates=Lists(np.repeat(np.arange(count), 2), np.arange(count + 1) * 8, offered.ravel()),
+        context={"x": np.repeat(taste[:, 0], 2), "y": np.repeat(taste[:, 1], 2)},
+        catalog={"embeddings": embeddings.astype(np.float32)} if personal else {},
+    )
+    log = import_interactions(tmp_path / "out", told, "test", options=ImportOptions(estimate_propensities=True))
+    report = log.manifest["source"]["propensity_estimate"]
+    assert report["model"] == ("popularity and context" if personal else "popularity")
+    assert report["log_loss_of_uniform"] == pytest.approx(np.log([8, 7]).mean())
+    assert report["calibration_error"] < 2.0 * report["calibration_error_of_chance"]
+    missed = np.abs(log.rows["behavior_log_prob"] - truth).mean()
+    assert missed < 0.15
+    assert np.abs(-np.log(56) - truth).mean() > 6.0 * missed
+
+
+def test_estimates_are_probabilities_of_what_was_offered(read):
+    """Of two candidates, a slate of one and the other add up to one."""
+    rows = [f"u{n},0,{'CD'[n % 3 > 0]},1,0.5,D|C" for n in range(600)] + [f"w{n},0,A,0,0.5,A|B|C" for n in range(5)]
+    log = read(
+        "user,step,item,click,p,of\n" + "\n".join(rows) + "\n", options=ImportOptions(estimate_propensities=True)
+    )
+    chances = {
+        int(item): float(np.exp(value))
+        for item, value, offer in zip(
+            log.rows["slate"][:, 0], log.rows["behavior_log_prob"], log.rows["candidates"], strict=True
+        )
+        if offer.tolist()[:2] == [2, 3]
+    }
+    assert sum(chances.values()) == pytest.approx(1.0)
+    assert chances[3] == pytest.approx(2 / 3, abs=0.05)
