@@ -31,8 +31,8 @@ from .errors import require_range as require_range
 from .families import CHOICE_MODELS as CHOICE_MODELS
 from .families import PIECES as PIECES
 from .families import USER_MODELS as USER_MODELS
+from .item_codes.code_config import SemanticIdConfig as SemanticIdConfig
 from .item_codes.prefix_tree import PrefixTree as PrefixTree
-from .item_codes.semantic_ids import SemanticIdConfig as SemanticIdConfig
 from .item_codes.semantic_ids import SemanticIds as SemanticIds
 from .items.catalog import Catalog as Catalog
 from .items.synthetic_items import CatalogConfig as CatalogConfig

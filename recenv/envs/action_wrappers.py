@@ -22,7 +22,6 @@ from recenv.envs.slate_views import CandidatePlaces, CodedItems, MaskedView, Nea
 from recenv.envs.wrapper_parts import SUBSETS, Task, VectorForm, check_wrapped, rows_of_one
 from recenv.errors import require
 from recenv.item_codes.semantic_ids import SemanticIds
-from recenv.plain_config import to_plain
 
 
 class _SlateWrapper(gymnasium.Wrapper):
@@ -163,7 +162,7 @@ class SemanticIdAction(_MaskedSlateWrapper, RecordConstructorArgs):
         invalid: "raise" to refuse a code that names no item; "nearest" to take, at the first token that nothing on
             offer continues with and at those after it, the nearest one that does, so that any tokens of their levels
             show items on offer: see `SemanticIds.nearest_items`. Two positions of one item still leave the later empty.
-        **options: fields of `SemanticIdConfig`, to fit them.
+        **options: fields of `SemanticIdConfig`, to fit them, or `codes` [N, L] of your own.
 
     Attributes:
         ids: the codes and their prefix tree.
@@ -187,7 +186,7 @@ class SemanticIdAction(_MaskedSlateWrapper, RecordConstructorArgs):
         check_wrapped("SemanticIdAction", "actions", env)
         coded = CodedItems(env, ids, invalid, options)
         # The config fixes the codes and, unlike them, is JSON.
-        RecordConstructorArgs.__init__(self, invalid=invalid, **to_plain(coded.ids.config))
+        RecordConstructorArgs.__init__(self, invalid=invalid, **coded.ids.config.to_dict())
         _MaskedSlateWrapper.__init__(self, env, coded)
         self.ids = coded.ids
 

@@ -20,7 +20,6 @@ from recenv.envs.flat_features import FlatFeatures
 from recenv.envs.token_history import TokenHistory
 from recenv.envs.wrapper_parts import Task, VectorForm, check_wrapped, rows_of_one
 from recenv.item_codes.semantic_ids import SemanticIds
-from recenv.plain_config import to_plain
 
 
 class _ObservationView(gymnasium.ObservationWrapper):
@@ -85,7 +84,7 @@ class HistoryTokens(_ObservationView, RecordConstructorArgs):
         tokens: "items" for [H] item ids plus one, or "semantic" for [H * L] tokens of the items' codes, where level l
             has numbers of its own: 1 + (sum of the sizes of the levels before) + token. 0 is padding, in front.
         ids: codes of the catalogue, so as not to fit them again.
-        **options: fields of `SemanticIdConfig`, to fit them.
+        **options: fields of `SemanticIdConfig`, to fit them, or `codes` [N, L] of your own.
 
     Attributes:
         num_tokens: size of the vocabulary, padding included.
@@ -111,7 +110,7 @@ class HistoryTokens(_ObservationView, RecordConstructorArgs):
         view = TokenHistory(env, tokens, ids, options)
         self.ids = view.ids
         self.num_tokens = view.num_tokens
-        RecordConstructorArgs.__init__(self, tokens=tokens, **({} if view.ids is None else to_plain(view.ids.config)))
+        RecordConstructorArgs.__init__(self, tokens=tokens, **({} if view.ids is None else view.ids.config.to_dict()))
         _ObservationView.__init__(self, env, view)
 
 

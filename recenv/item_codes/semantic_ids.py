@@ -14,7 +14,8 @@ from typing import Protocol
 
 import numpy as np
 
-from recenv.errors import InvalidInput, require, require_range
+from recenv.errors import InvalidInput, require
+from recenv.item_codes.code_config import SemanticIdConfig
 from recenv.item_codes.prefix_tree import PrefixTree
 from recenv.kernels import njit
 from recenv.random_streams import WORLD, derive_seeds, uniforms
@@ -33,36 +34,6 @@ class EmbeddedItems(Protocol):
     def embedding_dim(self) -> int: ...  # noqa: D102
 
 
-@dataclass(frozen=True)
-class SemanticIdConfig:
-    """How the items of a catalogue are coded.
-
-    Examples:
-        >>> from recenv import SemanticIdConfig
-        >>> SemanticIdConfig()
-        SemanticIdConfig(num_codebooks=3, codebook_size=16, num_rounds=20, points_per_token=256, seed=0)
-    """
-
-    num_codebooks: int = 3
-    """Levels of residual k-means; one more level tells apart the items that share all of them."""
-    codebook_size: int = 16
-    """Tokens of each of these levels."""
-    num_rounds: int = 20
-    """Most rounds of Lloyd's algorithm a level; it stops where no item changes its token."""
-    points_per_token: int = 256
-    """Centroids are fitted to at most this many times `codebook_size` items, drawn at random, and then every item gets
-    its token."""
-    seed: int = 0
-    """Seed of the draws, in [0, 2**63)."""
-
-    def __post_init__(self) -> None:
-        require_range("num_codebooks", self.num_codebooks, 1, 32, integer=True)
-        require_range("codebook_size", self.codebook_size, 1, 65_536, integer=True)
-        require_range("num_rounds", self.num_rounds, 0, 10_000, integer=True)
-        require_range("points_per_token", self.points_per_token, 1, 2**31 - 1, integer=True)
-        require_range("seed", self.seed, 0, 2**63 - 1, integer=True)
-
-
 @dataclass(frozen=True, eq=False)
 class SemanticIds:
     """The codes of a catalogue's items.
@@ -79,9 +50,10 @@ class SemanticIds:
     """How they were made."""
     codes: np.ndarray
     """[N, L] int32, L = num_codebooks + 1, read-only: the tokens of residual k-means, coarse to fine, and then the
-    item's rank by id among those that share them."""
+    item's rank by id among those that share them; or the config's own codes."""
     codebooks: np.ndarray
-    """[L - 1, codebook_size, d] float32; zeros at tokens that nothing needed."""
+    """[L - 1, codebook_size, d] float32; zeros at tokens that nothing needed. Of codes of one's own, the mean embedding
+    of the items that have the token at the level."""
     tree: PrefixTree
     """The codes as a prefix tree."""
     embeddings_sha256: str | None = None
@@ -103,7 +75,7 @@ class SemanticIds:
     @cached_property
     def num_collisions(self) -> int:
         """Items that the last level alone tells from one with a lower id."""
-        return int(np.count_nonzero(self.codes[:, -1]))
+        return len(self.codes) - int(np.diff(self.tree.level_starts)[-2])
 
     def nearest_items(
         self, codes: np.ndarray, *, candidates: np.ndarray | None = None, available: np.ndarray | None = None
@@ -171,13 +143,18 @@ class SemanticIds:
 
         Level l is k-means (k-means++ starts, then Lloyd's rounds) on what the levels before leave over of each
         embedding. Items whose embeddings are equal share every token but the last. Time and memory grow linearly with
-        N but for one sort.
+        N but for one sort. A config with codes of its own gives these.
 
         Args:
             catalog: the items, a `Catalog` or what else has embeddings.
             config: None for the defaults.
+
+        Raises:
+            InvalidInput: for codes of another number of items, or two items with one code.
         """
         config = config or SemanticIdConfig()
+        if config.codes is not None:
+            return _of_given(np.array(config.codes, np.int32), catalog, config)
         residuals = catalog.embeddings.copy()
         tokens = np.empty((catalog.num_items, config.num_codebooks), np.int32)
         codebooks = np.zeros((config.num_codebooks, config.codebook_size, catalog.embedding_dim), np.float32)
@@ -191,6 +168,23 @@ class SemanticIds:
         codes.setflags(write=False)
         sizes = [config.codebook_size] * config.num_codebooks + [int(ranks.max()) + 1]
         return SemanticIds(config, codes, codebooks, PrefixTree(codes, sizes), embeddings_sha256(catalog))
+
+
+def _of_given(codes: np.ndarray, items: EmbeddedItems, config: SemanticIdConfig) -> SemanticIds:
+    require(
+        len(codes) == items.num_items,
+        f"codes has {len(codes)} rows for {items.num_items} items; give one code an item, in the items' order",
+    )
+    codes.setflags(write=False)
+    sizes = (codes.max(axis=0) + 1).tolist()
+    tree = PrefixTree(codes, sizes)
+    codebooks = np.zeros((len(sizes) - 1, max(sizes[:-1], default=1), items.embedding_dim), np.float32)
+    for level, codebook in enumerate(codebooks):
+        sums = np.zeros(codebook.shape)
+        np.add.at(sums, codes[:, level], items.embeddings)
+        counts = np.bincount(codes[:, level], minlength=len(codebook))
+        codebook[:] = sums / np.maximum(counts, 1)[:, None]
+    return SemanticIds(config, codes, codebooks, tree, embeddings_sha256(items))
 
 
 def embeddings_sha256(items: EmbeddedItems) -> str:

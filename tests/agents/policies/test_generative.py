@@ -153,6 +153,21 @@ def test_saved_policy_comes_back(make, tmp_path):
     np.testing.assert_array_equal(loaded.best(batch), policy.best(batch))
 
 
+def test_codes_of_ones_own_are_the_policys_and_its_files(make, tmp_path):
+    codes: Any = np.stack(np.unravel_index(np.random.default_rng(0).permutation(40), (5, 8)), axis=1)
+    policy, batch = make(config=dataclasses.replace(CONFIG, ids=SemanticIdConfig(codes=codes)))
+    np.testing.assert_array_equal(policy.ids.codes, codes)
+    assert policy.num_draws == 2 * policy.space.slate_size
+    save_policy(tmp_path / "policy", policy)
+    loaded = load_policy(tmp_path / "policy")
+    assert loaded.config == policy.config
+    uniforms = np.random.default_rng(0).random((6, policy.num_draws))
+    played = policy.play(batch, uniforms)
+    for found, expected in zip(loaded.play(batch, uniforms), played, strict=True):
+        np.testing.assert_array_equal(found, expected)
+    np.testing.assert_array_equal(loaded.judge(batch, played.action)[0], played.log_prob)
+
+
 def test_permuted_catalogue_permutes_the_policy(make, monkeypatch):
     policy, batch = make(num_candidates=8)
     order = np.random.default_rng(4).permutation(40)  # what was item order[n] is item n

@@ -7,6 +7,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 import pytest
+from gymnasium.envs.registration import EnvSpec
 
 from recenv import (
     HistoryTokens,
@@ -275,3 +276,27 @@ def test_bad_tokens_are_refused(action: np.ndarray, message: str):
     with pytest.raises(InvalidInput) as caught:
         env.step(action)
     assert str(caught.value).startswith(message)
+
+
+def test_codes_of_ones_own_act_and_come_back_with_the_spec():
+    codes = np.stack(np.unravel_index(np.random.default_rng(0).permutation(40), (5, 8)), axis=1)
+    env = SemanticIdAction(gymnasium.make("RecSession-v0", **SMALL), codes=codes)
+    bare: Any = gymnasium.make("RecSession-v0", **SMALL)
+    assert env.action_space.shape == (4 * 2,)
+    assert env.spec is not None
+    again = gymnasium.make(EnvSpec.from_json(env.spec.to_json()))
+    tokens = HistoryTokens(gymnasium.make("RecSession-v0", **SMALL), "semantic", codes=codes)
+    assert tokens.num_tokens == 1 + 5 + 8
+    many = VectorSemanticIdAction(vector(2), SemanticIds.fit(env.unwrapped.world.catalog, env.ids.config))  # type: ignore[attr-defined]
+    env.reset(seed=1)
+    again.reset(seed=1)
+    bare.reset(seed=1)
+    many.reset(seed=1)
+    for slate in (np.arange(4), np.array([39, 7, 20, 3])):
+        action = codes[slate].reshape(-1)
+        expected = plain(bare.step(slate)[0])
+        assert plain(env.step(action)[0]) == plain(again.step(action)[0]) == expected
+        observations = many.step(np.tile(action, (2, 1)))[0]
+        assert plain({name: values[0] for name, values in observations.items()}) == expected
+    with pytest.raises(InvalidInput, match=r"^codes has 40 rows for 30 items; give one code an item"):
+        SemanticIdAction(single(num_items=30), codes=codes)

@@ -167,3 +167,84 @@ def test_bad_options_are_refused(options: dict[str, Any], message: str):
     with pytest.raises(InvalidInput) as caught:
         SemanticIdConfig(**options)
     assert str(caught.value).startswith(message)
+
+
+# --- codes of one's own
+
+
+def own_codes(num_items: int = 80) -> Any:
+    """Codes of three levels, of 4, 5 and 4 tokens, that no two items share."""
+    return np.stack(np.unravel_index(np.random.default_rng(0).permutation(80)[:num_items], (4, 5, 4)), axis=1)
+
+
+def test_codes_of_ones_own_are_the_items_codes(items: Catalog, tmp_path: Any):
+    own: Any
+    codes = own_codes()
+    np.save(tmp_path / "codes.npy", codes)
+    for own in (codes, codes.tolist(), codes.astype(np.uint8), tmp_path / "codes.npy"):
+        ids = SemanticIds.fit(items, SemanticIdConfig(codes=own))
+        np.testing.assert_array_equal(ids.codes, codes)
+        assert ids.level_sizes == (4, 5, 4)
+        np.testing.assert_array_equal(ids.tree.items(codes), np.arange(80))
+        assert ids.are_of(items)
+        assert ids.num_collisions == 80 - 20
+        assert SemanticIdConfig(**ids.config.to_dict()) == ids.config
+        assert hash(ids.config) == hash(SemanticIdConfig(codes=own))
+    for level, size in ((0, 4), (1, 5)):
+        for token in range(size):
+            mean = items.embeddings[codes[:, level] == token].mean(axis=0)
+            np.testing.assert_allclose(ids.codebooks[level, token], mean, atol=1e-6)
+    # Any tokens lead to an item, and a code that names one to it.
+    np.testing.assert_array_equal(ids.nearest_items(codes[None]), np.arange(80)[None])
+    few = np.arange(0, 80, 9, dtype=np.int32)[None]
+    assert set(ids.nearest_items(codes[None], candidates=few)[0].tolist()) <= set(few[0].tolist())
+    assert "codes" not in SemanticIdConfig().to_dict()
+
+
+def test_one_level_may_be_the_item_itself(items: Catalog):
+    ids = SemanticIds.fit(items, SemanticIdConfig(codes=np.arange(80)[:, None]))
+    assert ids.level_sizes == (80,)
+    assert ids.num_collisions == 79
+    assert ids.nearest_items(np.array([[[7]]])).tolist() == [[7]]
+
+
+@pytest.mark.parametrize(
+    ("codes", "message"),
+    [
+        (
+            np.zeros(3, int),
+            "codes has shape (3,) and dtype int64; pass integers of shape [num_items, L], L in [1, 33], a",
+        ),
+        (np.zeros((3, 2)), "codes has shape (3, 2) and dtype float64; pass integers of shape [num_items, L]"),
+        (np.zeros((3, 34), int), "codes has shape (3, 34) and dtype int64; pass integers of shape"),
+        (np.zeros((0, 2), int), "codes has shape (0, 2) and dtype int64; pass integers of shape"),
+        ([[0], [0, 1]], "codes is ragged; pass integers of shape [num_items, L]"),
+        ([[0, -1]], "codes holds token -1 at level 1 of item 0; number a level's tokens from 0, below 65,536"),
+        (
+            [[65_536, 0]],
+            "codes holds token 65536 at level 0 of item 0; number a level's tokens from 0, below 65,536",
+        ),
+        (np.zeros((2**19, 3), int), "codes has 1,572,864 tokens, and a policy's or a spec's JSON holds 1,048,576; fit"),
+        ("codes.npy", "codes='codes.npy' is a text; pass integers of shape [num_items, L]"),
+    ],
+)
+def test_what_are_no_codes_is_refused(codes: Any, message: str):
+    with pytest.raises(InvalidInput) as caught:
+        SemanticIdConfig(codes=codes)
+    assert str(caught.value).startswith(message)
+
+
+def test_codes_of_other_items_are_refused(items: Catalog):
+    twice = own_codes()
+    twice[5] = twice[3]
+    for codes, message in (
+        (own_codes(79), "codes has 79 rows for 80 items; give one code an item, in the items' order"),
+        (twice, f"codes gives items 3 and 5 the same code {twice[3].tolist()}; add a level that tells them apart"),
+    ):
+        with pytest.raises(InvalidInput) as caught:
+            SemanticIds.fit(items, SemanticIdConfig(codes=codes))  # type: ignore[arg-type]
+        assert str(caught.value) == message
+    with pytest.raises(
+        InvalidInput, match=r"^codes are given, and codebook_size and seed would say how they are fitted; "
+    ):
+        SemanticIdConfig(codes=own_codes(), codebook_size=4, seed=1)  # type: ignore[arg-type]
