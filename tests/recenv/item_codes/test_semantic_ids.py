@@ -202,7 +202,7 @@ def test_codes_of_ones_own_are_the_items_codes(items: Catalog, tmp_path: Any):
 
 
 def test_one_level_may_be_the_item_itself(items: Catalog):
-    ids = SemanticIds.fit(items, SemanticIdConfig(codes=np.arange(80)[:, None]))
+    ids = SemanticIds.fit(items, SemanticIdConfig(codes=tuple((item,) for item in range(80))))
     assert ids.level_sizes == (80,)
     assert ids.num_collisions == 79
     assert ids.nearest_items(np.array([[[7]]])).tolist() == [[7]]
