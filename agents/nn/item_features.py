@@ -12,7 +12,8 @@ from recenv.errors import require, unknown_name
 
 CHOICES: Final = ("auto", "catalog", "log", "both")
 """`auto` is `catalog` where the source gave embeddings, `both` where an import made them of columns, and else `log`."""
-_ONE_HOT: Final = 64
+_ONE_HOT: Final = 128
+_NOTHING: Final = "no two of them stand together in the log in a way of their own"
 
 
 def require_choice(choice: str) -> None:
@@ -68,7 +69,7 @@ def features_of(dataset: LoggedDataset, choice: str = "auto", *, seed: int = 0) 
     """Return the features by which policies and critics of a log tell its items apart.
 
     Features of the log itself are `offline_data.fitting.item_factors`; where no two items stand together, as in a log
-    of single items without users, each of up to 64 items gets a coordinate of its own, and each of more a random
+    of single items without users, each of up to 128 items gets a coordinate of its own, and each of more a random
     direction. An item that the log does not show has none, zeros.
 
     Args:
@@ -89,9 +90,10 @@ def features_of(dataset: LoggedDataset, choice: str = "auto", *, seed: int = 0) 
     factors, by_log = _of_log(dataset, seed, fall_back=choice == "log")
     if choice == "log":
         return ItemFeatures(factors, factors.shape[1], by_log)
-    if factors.shape[1]:
-        catalog = np.concatenate([_half(catalog), _half(factors)], axis=1)
-    return ItemFeatures(catalog, factors.shape[1], f"{by_catalog}; and by {by_log}")
+    if not factors.shape[1]:
+        return ItemFeatures(catalog, 0, f"{by_catalog} alone, since {_NOTHING}")
+    both = np.concatenate([_half(catalog), _half(factors)], axis=1)
+    return ItemFeatures(both, factors.shape[1], f"{by_catalog}; and by {by_log}")
 
 
 def features_as_in(dataset: LoggedDataset, embeddings: np.ndarray, num_from_log: int) -> np.ndarray:
@@ -141,9 +143,8 @@ def _of_log(dataset: LoggedDataset, seed: int, *, fall_back: bool) -> tuple[np.n
         lacking = int((~factors.any(axis=1)).sum())
         without = f"; {lacking:,} of {count:,} items stand with no other and have none" if lacking else ""
         return factors, f"{factors.shape[1]} factors of what stands together in the log{without}"
-    why = "nothing of the log, where no two items stand together in a way of their own"
     if not fall_back:
-        return np.zeros((count, 0), np.float32), why
+        return np.zeros((count, 0), np.float32), ""
     seen = np.unique(np.asarray(dataset.rows["slate"])[np.asarray(dataset.rows["shown"])])
     if count <= _ONE_HOT:
         features, what = np.eye(count, dtype=np.float32), "a coordinate of its own each"
@@ -156,4 +157,4 @@ def _of_log(dataset: LoggedDataset, seed: int, *, fall_back: bool) -> tuple[np.n
     known = np.zeros((count, 1), np.float32)
     known[seen] = 1.0
     without = f"; {count - len(seen):,} of {count:,} are not in the log and have none" if len(seen) < count else ""
-    return (known * features).astype(np.float32), f"{what}, since no two of them stand together in the log{without}"
+    return (known * features).astype(np.float32), f"{what}, since {_NOTHING}{without}"

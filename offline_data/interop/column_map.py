@@ -216,7 +216,8 @@ def import_table(
         columns: which column is what.
         items: CSV or Parquet file of the items: the column of their ids is named as in the log, or `item_id`; its
             further columns of numbers, and of lists of them, become those of the dataset's items. A list column
-            `embeddings`, or the columns embedding_0, embedding_1, ... together, is what policies tell items apart by.
+            `embeddings`, or the columns embedding_0, embedding_1, ... together, is what policies tell items apart by;
+            without, embeddings are made of the columns, see the options' `item_features`.
         time_unit: of timestamps that are numbers.
         time_format: of timestamps that are text, or numbers that spell a date, as `datetime.strptime` takes it; None
             for ISO 8601. Times without a zone are UTC.
@@ -279,11 +280,12 @@ def import_table(
         read = merged(read, options.session_gap * 60.0)
     values, remarks, mapped = read.values, read.remarks, read.values.get
     item, session, position = values["item_id"], mapped("session_id"), mapped("position")
-    files, catalog, offered, count = read.counts, {}, mapped("candidates"), len(item.codes)
+    files, catalog, made, offered = read.counts, {}, [], mapped("candidates")
+    count = len(item.codes)
     if offered is not None:
         item, offered = joined(item, offered)
     if items is not None:
-        item, catalog, told = with_items(item, Path(items), columns.item_id, item_text)
+        item, catalog, made, told = with_items(item, Path(items), columns.item_id, item_text, options.item_features)
         remarks += told
         files = [*files, *((part.file, 0) for part in parts_of(Path(items)))]
     if offered is not None:
@@ -331,6 +333,7 @@ def import_table(
         candidates=offered,
         context={name: values[f"{kind}.{name}"] for kind in CONTEXTS for name in getattr(columns, kind)},
         catalog=catalog,
+        item_features=made,
     )
     plain = {each.name: getattr(columns, each.name) for each in fields(columns) if getattr(columns, each.name)}
     facts = {

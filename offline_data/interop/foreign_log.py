@@ -65,12 +65,19 @@ def import_interactions(
             path that exists.
     """
     require_free(Path(path))
+    log = _with_item_features(log, options.item_features)
     _check(log, options)
     arrangement = Arrangement.of(log, options.session_gap * 60.0, options.slate_size)
     log, arrangement, repeats = _without_repeats(log, arrangement, options)
     arrangement.check(log)
     log, doubt = _with_propensities(log, arrangement, options.propensity_of)
     _check_steps(log, arrangement)
+    if log.item_features:
+        told = ", ".join(f"{each['column']} ({each['as']})" for each in log.item_features)
+        remarks = [
+            *remarks,
+            f"items have {log.catalog['embeddings'].shape[1]} coordinates made of their columns {told}",
+        ]
     remarks = [*remarks, *repeats.pop("remarks"), *doubt]
     columns = arrangement.columns(log)
     remarks += _disorder(log, arrangement, columns)
@@ -94,6 +101,7 @@ def import_interactions(
             "lacking": [*_lacking(log), *lacking],
             "remarks": remarks,
             "item_rewards": list(log.item_reward or {}),
+            **({"item_features": list(log.item_features)} if log.item_features else {}),
             **repeats,
         },
         "config": None,
@@ -147,6 +155,22 @@ def _estimate(path: Path, columns: Mapping[str, Any], manifest: dict[str, Any], 
         parts[folder][column] = values
     sizes = {"num_rows": len(columns["rows/step"]), "num_sessions": len(columns["sessions/offsets"]) - 1}
     return estimate_propensities(LoggedDataset(path, {**manifest, **sizes}, **parts), seed=seed)
+
+
+def _with_item_features(log: Interactions, asked: tuple[str, ...]) -> Interactions:
+    """Return the log without embeddings that are made of columns if none are asked, or refuse columns it has not."""
+    if asked == ("none",):
+        given = {name: values for name, values in log.catalog.items() if name != "embeddings"}
+        return replace(log, catalog=given, item_features=()) if log.item_features else log
+    known = [each["column"] for each in log.item_features]
+    told = (
+        f"{', '.join(known)}; choose of these" if known else "none; give a file of --items, where the reader takes one"
+    )
+    for name in (word.partition("=")[0] for word in asked):
+        require(
+            name in known, f"--item-features {name}: embeddings are made of the items' columns {told}, or leave it out"
+        )
+    return log
 
 
 def _without_repeats(

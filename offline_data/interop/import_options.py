@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from offline_data.interop.arrangement import MAX_SLATE_SIZE
+from offline_data.interop.item_columns import require_item_columns
 from recenv.errors import require_range, unknown_name
 
 
@@ -44,6 +45,9 @@ class ImportOptions:
     context_of: Path | None = None
     """Another log, whose encoding of the context (means, categories) is taken over: what a policy of that log reads. By
     default one is fitted on all steps of this log."""
+    item_features: tuple[str, ...] = ()
+    """Columns of the items that embeddings are made of where the source gives none: NAME, or NAME=KIND of number,
+    category, labels and text; by default all that tell items apart; `none` makes none."""
     counted_times: bool = False
     """Times count from another moment than 1970, such as the log's beginning, and are no dates."""
     seed: int = 0
@@ -56,6 +60,7 @@ class ImportOptions:
             require_range("max_steps", self.max_steps, 1, 2**31 - 1, integer=True)
         if self.slate_size is not None:
             require_range("slate_size", self.slate_size, 1, MAX_SLATE_SIZE, integer=True)
+        require_item_columns(self.item_features)
         require_range("seed", self.seed, 0, 2**63 - 1, integer=True)
         if self.propensity_of not in (None, "slate", "item"):
             raise unknown_name("propensity_of", self.propensity_of, ("slate", "item"))
@@ -66,6 +71,6 @@ class ImportOptions:
 
     def told(self) -> dict[str, Any]:
         """Return what was asked of how a log is read, for its manifest: the gap of sessions, and what is no default."""
-        asked = {name: getattr(self, name) for name in ("propensity_of", "duplicates", "counted_times")}
+        asked = {n: getattr(self, n) for n in ("propensity_of", "duplicates", "item_features", "counted_times")}
         defaults = {each.name: each.default for each in fields(self)}
         return {"session_gap": self.session_gap} | {n: value for n, value in asked.items() if value != defaults[n]}

@@ -145,6 +145,9 @@ class Interactions:
     """Further [n] columns that are kept, by name; a step takes its first item's."""
     catalog: Mapping[str, np.ndarray] = field(default_factory=dict)
     """Columns of the items, one row each of `item.source`."""
+    item_features: Sequence[Mapping[str, Any]] = ()
+    """How `embeddings` among them were made of the items' columns, each with `column` and `as`; nothing where the
+    source gave them."""
 
     def place(self, entry: int) -> str:
         """Return where an entry was read, for a message."""
@@ -163,9 +166,10 @@ class Interactions:
                 return value.only(keep)
             return value[keep] if isinstance(value, np.ndarray) else value
 
-        names = {each.name for each in fields(self)} - {"files", "catalog", "data_row"}
+        names = {each.name for each in fields(self)} - {"files", "catalog", "item_features", "data_row"}
         parts = {name: part(getattr(self, name)) for name in names}
-        return Interactions(files=self.files, catalog=self.catalog, data_row=data_row, **parts)
+        kept = {name: getattr(self, name) for name in ("files", "catalog", "item_features")}
+        return Interactions(data_row=data_row, **kept, **parts)
 
     def require_all(self, name: str, values: np.ndarray, allowed: np.ndarray, meaning: str) -> None:
         """Refuse the log if a value [n] is not `allowed` [n]; the message says where it stands."""

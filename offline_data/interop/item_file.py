@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 
 from offline_data.interop.interactions import Ids
+from offline_data.interop.item_columns import embeddings_of
 from offline_data.interop.table_files import column_names, kernels, read_whole
 from offline_data.interop.table_ids import alike
 from offline_data.interop.tables import read_tables
@@ -20,22 +22,39 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _COORDINATE: Final = re.compile(r"embeddings?[_.]?(\d+)")
+_UNNAMED: Final = ("", "Unnamed: 0", "__index_level_0__")
+"""What pandas calls a table's index: it counts rows, and says nothing of an item."""
 _FILE_NAME: Final = re.compile(r"\w[\w .:%()+-]{0,99}")
 
 
+class ItemFile(NamedTuple):
+    """A log's items, and what a file tells of them."""
+
+    codes: Ids
+    """The logged items as codes into those of the file and, without columns, those that the log alone has."""
+    catalog: dict[str, np.ndarray]
+    """Columns of the items: those of numbers, NaN where an item is not in the file, and `embeddings`, zeros there."""
+    made: list[dict[str, Any]]
+    """How `embeddings` were made of columns, see `item_columns`; nothing where the file gave them or none were made."""
+    remarks: list[str]
+    """What was read how."""
+
+
 def with_items(
-    logged: Ids, file: Path, id_column: str, text: TextFormat
-) -> tuple[Ids, dict[str, np.ndarray], list[str]]:
-    """Return the logged items as codes into the file's, the file's columns, and remarks on what was read how.
+    logged: Ids, file: Path, id_column: str, text: TextFormat, item_features: Sequence[str] = ()
+) -> ItemFile:
+    """Return a log's items with the columns of their file.
 
     Args:
         logged: the items that the log shows.
         file: CSV or Parquet, one row an item.
         id_column: where their ids stand; where it has no such column, `item_id`.
         text: how the file is written if it is CSV.
+        item_features: columns that embeddings are made of where the file has none, see `item_columns.embeddings_of`.
 
     Raises:
-        InvalidInput: if the file lacks a logged item, names one twice, or holds lists of different lengths.
+        InvalidInput: if the file has none of the logged items, or writes one otherwise, names one twice, or holds lists
+            of different lengths.
     """
     there = column_names(file, text)
     name = id_column if id_column in there else "item_id"
@@ -46,25 +65,77 @@ def with_items(
     require(len(given.codes) > 0, f"{file} has a header and no rows; copy it again")
     require(len(given.source) == len(given.codes), _named_twice(file, name, given))
     logged, ids = alike(logged, given)
-    place = np.searchsorted(ids.source, logged.source)
-    known = (place < len(ids.source)) & (ids.source[np.minimum(place, len(ids.source) - 1)] == logged.source)
+    known = np.isin(logged.source, ids.source)
+    lacking = logged.source[~known]
+    unlike = lacking[np.isin(_plain(lacking), _plain(ids.source))] if known.any() else lacking
     require(
-        bool(known.all()),
-        f"{file} has no {name}={logged.source[int(np.argmin(known))]}, which the log shows ({int((~known).sum()):,} of "
-        f"{len(known):,} items are lacking); write the ids alike, add what lacks, or leave the items out",
+        not len(unlike),
+        f"{file} has no {name}={str(unlike[0]) if len(unlike) else ''}, which the log shows ({len(lacking):,} of "
+        f"{len(known):,} items are lacking); write the ids alike, as numbers with as many zeros before them, add what "
+        "lacks, or leave the items out",
     )
-    order = np.argsort(ids.codes)
-    columns, left = _numbers(_joined_embeddings(_arrays(file, text, (name, "source_id")), file))
+    remarks = [f"of the items: {remark}" for remark in read.remarks]
+    table = _joined_embeddings(_arrays(file, text, (name, "source_id", *_UNNAMED)), file)
+    columns = {column: values for column, values in table.items() if values.dtype.kind in "if"}
     for column in columns:
         require(_FILE_NAME.fullmatch(column) is not None, f"{file}: column {column!r} makes no file name; rename it")
-    if "embeddings" in (*columns, *left):
+    made: list[dict[str, Any]] = []
+    if "embeddings" in table:
         held = columns.get("embeddings", np.empty(0))
         fine = held.ndim == 2 and held.shape[1] > 0 and bool(np.isfinite(held).all())
         require(fine, f"{file}, column embeddings: it holds no lists of finite numbers; mend or rename it")
-    remarks = [f"of the items: {remark}" for remark in read.remarks]
-    if left:
-        remarks.append(f"columns of the items that hold no numbers were left out: {', '.join(left)}")
-    return Ids(place[logged.codes], ids.source), {n: values[order] for n, values in columns.items()}, remarks
+        words = [word for word in item_features if word != "none"]
+        require(
+            not words,
+            f"--item-features {' '.join(words)}: {file} has embeddings, which are taken as they are; leave out these "
+            "or the option",
+        )
+        left = [column for column in table if column not in columns]
+        if left:
+            remarks.append(f"columns of the items that hold no numbers were left out: {', '.join(left)}")
+    else:
+        embeddings, made, left = embeddings_of(table, item_features)
+        if embeddings is not None:
+            columns["embeddings"] = embeddings
+        if left:
+            remarks.append(f"columns of the items that tell them not apart: {', '.join(left)}")
+    remarks += _counted(known, logged, ids, file)
+    every = np.union1d(ids.source, logged.source)
+    place = np.searchsorted(every, ids.source[ids.codes])
+    catalog = {column: _spread(column, values, place, len(every)) for column, values in columns.items()}
+    return ItemFile(Ids(np.searchsorted(every, logged.source)[logged.codes], every), catalog, made, remarks)
+
+
+def _plain(ids: np.ndarray) -> np.ndarray:
+    """Return ids without what writers of one id differ in: case, spaces, zeros before a number."""
+    return np.char.lstrip(np.char.lower(np.char.strip(ids.astype(np.str_))), "0")
+
+
+def _counted(known: np.ndarray, logged: Ids, ids: Ids, file: Path) -> list[str]:
+    """Return how many of the log's items the file lacks, and how many of the file's the log never shows."""
+    told, lacking = [], int((~known).sum())
+    if lacking:
+        first = logged.source[int(np.argmin(known))]
+        told.append(
+            f"warning: {lacking:,} of {len(known):,} items that the log shows are not in {file.name} (the first: "
+            f"{first}): they stay, without columns, and a policy may still show them"
+        )
+    unseen = len(ids.source) - int(known.sum())
+    if unseen:
+        told.append(f"{unseen:,} of {len(ids.source):,} items of {file.name} are never shown in the log")
+    return told
+
+
+def _spread(name: str, values: np.ndarray, place: np.ndarray, count: int) -> np.ndarray:
+    """Return the rows of a column at their places among `count` items, [count, ...]; the others are missing."""
+    if len(values) == count:
+        return values[np.argsort(place)]
+    fill = 0.0 if name == "embeddings" else np.nan
+    out = np.full((count, *values.shape[1:]), fill, np.result_type(values.dtype, np.float32))
+    if name == "topics":  # whole numbers, as the label of those that have none
+        out = np.full(count, values.max() + 1, values.dtype)
+    out[place] = values
+    return out
 
 
 def _named_twice(file: Path, name: str, given: Ids) -> str:
@@ -123,12 +194,6 @@ def _require_one_length(lengths: np.ndarray, what: str) -> None:
             f"{what}: lists of different length, {one} in data row 1 and {two} in data row {row + 1}; give each row "
             "one of the same length, or leave the column out"
         )
-
-
-def _numbers(table: dict[str, np.ndarray]) -> tuple[dict[str, np.ndarray], list[str]]:
-    """Return the columns of numbers, and the names of the others."""
-    left = [name for name, values in table.items() if values.dtype.kind not in "if"]
-    return {name: values for name, values in table.items() if name not in left}, left
 
 
 def _joined_embeddings(table: dict[str, np.ndarray], file: Path) -> dict[str, np.ndarray]:

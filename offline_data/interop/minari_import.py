@@ -14,7 +14,9 @@ import numpy as np
 from offline_data.interop.foreign_log import import_interactions
 from offline_data.interop.import_options import ImportOptions
 from offline_data.interop.interactions import Ids, Interactions
+from offline_data.interop.item_file import with_items
 from offline_data.interop.minari import CATALOG_FILE, COLUMNS_KEY, DATA_FILE, FLAT_KEY, ITEMS_FILE, MANIFEST_KEY
+from offline_data.interop.text_format import PLAIN
 from offline_data.store.dataset import ContradictoryLog, LoggedDataset, file_digest
 from offline_data.store.dataset_writer import consumed_events, write_dataset
 from recenv.errors import InvalidInput, require
@@ -45,6 +47,7 @@ def import_minari(
     path: str | Path,
     out: str | Path,
     *,
+    items: str | Path | None = None,
     options: ImportOptions | None = None,
     progress: Callable[[int], object] | None = None,
     allow_imports: Iterable[str] = (),
@@ -58,6 +61,8 @@ def import_minari(
     Args:
         path: the dataset's folder, or its id in Minari's own folder.
         out: the dataset's folder, which is not there yet.
+        items: CSV or Parquet file of the items, by the number of the item as an action in a column item_id; None for
+            none, and for what `export_minari` wrote.
         options: how the log is made; sessions are the episodes.
         progress: called with 1 for each episode.
         allow_imports: modules that may be imported because the world that comes back names parts of theirs.
@@ -105,7 +110,13 @@ def import_minari(
             _require_items(columns["rows/slate"], lengths, facts["num_items"], 0, data)
     options = options or ImportOptions()
     if manifest is None:
-        return import_interactions(out, log, "minari", options=options, lacking=lacking)
+        remarks: list[str] = []
+        if items is not None:
+            item, catalog, made, remarks = with_items(log.item, Path(items), "item_id", PLAIN, options.item_features)
+            files = [*log.files, (Path(items), 0)]
+            log = replace(log, files=files, item=item, catalog=catalog, item_features=made)
+        return import_interactions(out, log, "minari", options=options, lacking=lacking, remarks=remarks)
+    require(items is None, f"--items {items}: the items of {data} come back with it; leave out --items")
     for name, own in (("max_steps", manifest.get("max_steps")), ("slate_size", columns["rows/slate"].shape[1])):
         given = getattr(options, name)
         require(

@@ -72,6 +72,10 @@ def _import(reader: LogReader, out: Path) -> None:
         say(f"times: {range_text(times['first'], times['last'])}{_future(times['last'])}")
     for remark in source.get("remarks", ()):
         say(remark if remark.startswith("warning: ") else f"note: {remark}")
+    if "embeddings" not in log.catalog:
+        say(
+            "items have no embeddings: a policy tells them apart by what stands together in the log that it learns from"
+        )
     if source["lacking"]:
         say(f"the source does not say: {'; '.join(source['lacking'])}")
     report = source.get("propensity_estimate")

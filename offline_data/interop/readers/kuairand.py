@@ -100,6 +100,7 @@ class KuairandReader(LogReader):
             item_log_prob=np.full(len(random), -np.log(self.pool_size)) if self.logs == "random" else None,
             row_columns={"is_rand": random},
             catalog=catalog,
+            item_features=[{"column": "tag", "as": "labels"}] if catalog else [],
         )
         facts = {"logs": self.logs, "pool_size": self.pool_size}
         remarks = [*read.remarks, *remarks]

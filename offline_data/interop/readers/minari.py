@@ -16,6 +16,10 @@ from offline_data.store.dataset import LoggedDataset
 class MinariReader(LogReader):
     """Read a Minari dataset whose actions are items or slates; one that `recsession export` wrote comes back whole."""
 
+    items: Path | None = None
+    """CSV or Parquet file of the items, by item_id, the number of the item as an action; of what `recsession export`
+    wrote none, whose items come back with it."""
+
     unit: ClassVar[str] = "episode"
 
     def read(self, out: Path, progress: Progress | None = None) -> LoggedDataset:
@@ -23,4 +27,4 @@ class MinariReader(LogReader):
         # Minari and h5py come with an extra of their own.
         from offline_data.interop.minari_import import import_minari
 
-        return import_minari(self.path, out, options=self.options, progress=progress)
+        return import_minari(self.path, out, items=self.items, options=self.options, progress=progress)

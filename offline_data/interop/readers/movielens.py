@@ -92,6 +92,7 @@ class MovielensReader(LogReader):
             },
             timestamp=values[time],
             catalog=label_columns(genres, "|"),
+            item_features=[{"column": "genres", "as": "labels"}],
         )
         log.require_all(
             rated,

@@ -17,9 +17,11 @@ from numpy.typing import NDArray
 from offline_data.families import READERS
 from offline_data.interop.foreign_log import import_interactions
 from offline_data.interop.interactions import Ids, Interactions
+from offline_data.interop.item_file import with_items
 from offline_data.interop.readers.base import LogReader
 from offline_data.interop.table_files import column_names
 from offline_data.interop.tables import Kind, Progress, read_tables
+from offline_data.interop.text_format import PLAIN
 from offline_data.ope.base import Estimate, estimate
 from offline_data.ope.sessions import LoggedSessions
 from offline_data.store.dataset import LoggedDataset
@@ -141,7 +143,8 @@ class OpenBanditReader(LogReader):
 
     `path` is the folder that holds `random/` and `bts/`. A session is one item shown at one of the three positions. The
     reward is the click, `rows/position` the position, from 0; the propensity is that of the item given the position.
-    Users are not told apart: each row is a user's, whose features are the context.
+    Users are not told apart: each row is a user's, whose features are the context. Embeddings of the items are made of
+    the columns of their file.
     """
 
     policy: Literal["random", "bts"] = "random"
@@ -150,6 +153,8 @@ class OpenBanditReader(LogReader):
     """All, men or women."""
     affinities: bool = False
     """Whether the context has the user's affinities to the items too, a number an item."""
+    items: Path | None = None
+    """CSV or Parquet file of the items, by item_id; by default the campaign's item_context.csv."""
 
     def read(self, out: Path, progress: Progress | None = None) -> LoggedDataset:
         """See `LogReader.read`, and `read_open_bandit` for what is refused."""
@@ -157,16 +162,21 @@ class OpenBanditReader(LogReader):
             self.path, self.policy, self.campaign, users=True, affinities=self.affinities, progress=progress
         )
         rows = np.arange(len(log.click))
+        items = self.items or log.file.parent / "item_context.csv"
+        every = Ids(log.item_id, np.arange(log.num_items))
+        item, catalog, made, remarks = with_items(every, items, "item_id", PLAIN, self.options.item_features)
         interactions = Interactions(
-            files=[(log.file, len(rows))],
+            files=[(log.file, len(rows)), (items, 0)],
             user=Ids(rows, rows),
-            item=Ids(log.item_id, np.arange(log.num_items)),
+            item=item,
             feedback={"click": log.click.astype(np.float64)},
             session=rows,
             position=log.position,
             timestamp=log.timestamp,
             item_log_prob=np.log(log.propensity),
             context=log.context,
+            catalog=catalog,
+            item_features=made,
         )
         return import_interactions(
             out,
@@ -174,6 +184,7 @@ class OpenBanditReader(LogReader):
             "open-bandit",
             options=self.options,
             lacking=["users: each row is a session of its own"],
+            remarks=remarks,
             facts={"policy": self.policy, "campaign": self.campaign, "affinities": self.affinities},
         )
 

@@ -17,7 +17,7 @@ import numpy as np
 from offline_data.families import READERS
 from offline_data.interop.foreign_log import import_interactions
 from offline_data.interop.interactions import Ids, Interactions
-from offline_data.interop.item_file import with_items
+from offline_data.interop.item_file import ItemFile, with_items
 from offline_data.interop.readers.base import LogReader
 from offline_data.interop.table_files import column_names
 from offline_data.interop.table_ids import alike
@@ -119,9 +119,9 @@ class RecboleReader(LogReader):
         if left:
             remarks.append(f"columns of {first.name} that are left out: {', '.join(left)}")
         remarks += [f"{file.name} is not read" for file in _beside(first, _UNREAD)]
-        item, catalog = values[self.item], {}
+        item, catalog, made = values[self.item], {}, []
         for file in _beside(first, (".item",)):
-            item, catalog, told = self._items(item, file, plain)
+            item, catalog, made, told = self._items(item, file, plain)
             remarks += told
             counts = [*counts, (file, 0)]
         context: dict[str, np.ndarray | Ids] = {}
@@ -146,6 +146,7 @@ class RecboleReader(LogReader):
             item_reward=item_reward or None,
             context=context,
             catalog=catalog,
+            item_features=made,
         )
         return import_interactions(
             out,
@@ -173,20 +174,21 @@ class RecboleReader(LogReader):
         )
         return found[0], found
 
-    def _items(self, logged: Ids, file: Path, text: TextFormat) -> tuple[Ids, dict[str, np.ndarray], list[str]]:
-        """Return the items as codes into those of a file, their columns, and remarks."""
+    def _items(self, logged: Ids, file: Path, text: TextFormat) -> ItemFile:
+        """Return the items with the columns of a file, whose sequences of numbers are their embeddings."""
         there, text = _header(file, text)
         require(self.item in there, f"{file} has no column {self.item}; it has {', '.join(there)}")
-        item, catalog, remarks = with_items(logged, file, self.item, text)
         vectors = [name for name, kind in there.items() if kind == "float_seq"]
+        found = with_items(logged, file, self.item, text, ("none",) if vectors else self.options.item_features)
         if vectors:
             read = read_tables([file], {self.item: "id", **{v: "text" for v in vectors}}, text=text)
             names = read.values[self.item]
             row = {str(source): n for n, source in enumerate(names.source[names.codes])}
-            order = [row[str(source)] for source in item.source]
+            order = [row.get(str(source), -1) for source in found.codes.source]
             each = [_vectors(read.values[name], f"{file}, column {name}") for name in vectors]
-            catalog["embeddings"] = np.concatenate(each, axis=1)[order]
-        return item, catalog, remarks
+            # Zeros of an item that is not in the file.
+            found.catalog["embeddings"] = np.pad(np.concatenate(each, axis=1), ((0, 1), (0, 0)))[order]
+        return found
 
     def _users(self, logged: Ids, file: Path, text: TextFormat) -> tuple[dict[str, np.ndarray | Ids], list[str]]:
         """Return what a file tells of the user of each entry, by name, and remarks."""

@@ -96,7 +96,65 @@ def test_lists_that_are_not_read_may_be_ragged(imported):
     tags = [["x"], ["y", "z"], []]
     log = imported("abc", pa.table({"item": ["a", "b", "c"], "tags": tags, "place": [[1, 2], [3, 4], [5, 6]]}))
     np.testing.assert_array_equal(log.catalog["place"], [[1, 2], [3, 4], [5, 6]])
-    assert log.manifest["source"]["remarks"] == ["columns of the items that hold no numbers were left out: tags"]
+    remarks = log.manifest["source"]["remarks"]
+    assert "items have 4 coordinates made of their columns tags (labels)" in remarks
+    left = "place (lists of 2 numbers; name them `embeddings` if they are)"
+    assert f"columns of the items that tell them not apart: {left}" in remarks
+
+
+def test_items_that_are_no_longer_sold_are_counted(imported):
+    log = imported(
+        "abcc", "item,price,stock,topics\nb,2.5,7,1\nd,1.5,8,0\n", options=ImportOptions(item_features=("price",))
+    )
+    assert (log.catalog["source_id"].tolist(), shown(log)) == (list("abcd"), list("abcc"))
+    np.testing.assert_array_equal(log.catalog["price"], [np.nan, 2.5, np.nan, 1.5])
+    np.testing.assert_array_equal(log.catalog["stock"], [np.nan, 7, np.nan, 8])
+    np.testing.assert_array_equal(log.catalog["topics"], [2, 1, 2, 0])
+    np.testing.assert_array_equal(log.catalog["embeddings"], [[0], [1], [0], [-1]])
+    told = log.manifest["source"]["remarks"]
+    gone = (
+        "warning: 2 of 3 items that the log shows are not in items (the first: a): they stay, without columns, and a "
+    )
+    assert [remark.startswith(gone) for remark in told].count(True) == 1
+    assert "1 of 2 items of items are never shown in the log" in told
+
+
+def test_given_embeddings_of_items_that_are_no_longer_sold_are_zeros(imported):
+    log = imported("ab", "item,embedding_0,embedding_1\nb,3,4\n")
+    np.testing.assert_array_equal(log.catalog["embeddings"], [[0, 0], [3, 4]])
+    assert "item_features" not in log.manifest["source"]
+
+
+def test_an_index_as_pandas_writes_it_is_no_column(imported):
+    log = imported("ab", ",item,price\n0,a,1\n1,b,2\n")
+    assert sorted(log.catalog) == ["embeddings", "price", "source_id"]
+    assert [each["column"] for each in log.manifest["source"]["item_features"]] == ["price"]
+
+
+def test_none_are_made_where_none_are_asked(imported):
+    log = imported("ab", "item,price\na,1\nb,2\n", options=ImportOptions(item_features=("none",)))
+    assert "embeddings" not in log.catalog
+    assert "embeddings of the items" in log.manifest["source"]["lacking"]
+
+
+@pytest.mark.parametrize(
+    ("items", "asked", "message"),
+    [
+        ("item,price\na,1\nb,2\n", ("prise",), "column of the items 'prise'; did you mean 'price'"),
+        ("item,price\na,1\nb,2\n", ("price=nummer",), "kind of an item's column 'nummer'; did you mean 'number'"),
+        ("item,price\na,1\nb,2\n", ("none", "price"), "`none` is no column; leave it out, or say it alone"),
+        (
+            "item,brand\na,x\nb,y\n",
+            ("brand=number",),
+            "column brand of the items is read as number: it holds texts; say",
+        ),
+        ("item,embedding_0\na,1\nb,2\n", ("price",), "has embeddings, which are taken as they are; leave out these"),
+    ],
+)
+def test_features_that_are_refused(imported, items, asked, message):
+    with pytest.raises(InvalidInput) as caught:
+        imported("ab", items, options=ImportOptions(item_features=asked))
+    assert message in str(caught.value)
 
 
 @pytest.mark.parametrize("lists", [[[1, 2], [3]], [[1], [2], [5, 6]], [[1, 2], []]])

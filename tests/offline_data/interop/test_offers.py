@@ -64,8 +64,9 @@ def test_items_of_the_file_of_items_hold_the_candidates_too(read, tmp_path):
     assert log.num_items == 5
     np.testing.assert_array_equal(log.rows["candidates"][1], [2, 3, -1, -1])
     items.write_text("item,embedding_0\nA,0\nB,1\nC,2\n")
-    with pytest.raises(InvalidInput, match="has no item=D, which the log shows"):
-        read(out="second", items=items)
+    log = read(out="second", items=items)
+    assert log.catalog["source_id"].tolist() == list("ABCD")
+    np.testing.assert_array_equal(log.catalog["embeddings"][:, 0], [0, 1, 2, 0])
 
 
 def test_parquet_lists(read, tmp_path):

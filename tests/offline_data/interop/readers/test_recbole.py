@@ -105,7 +105,7 @@ def test_sessions_without_users(tmp_path):
         ({"ml_inter": "user_id:token,item_id:token\n1,2\n"}, {}, "say --delimiter ','"),
         ({"ml_inter": "user_id:token item_id:token\n1 2\n"}, {"liked_from": 4.0}, "has no column rating; leave it out"),
         ({"ml_inter": INTER, "ml_item": "id:token\nb\n"}, {}, "ml.item has no column item_id; it has id"),
-        ({"ml_inter": INTER, "ml_item": "item_id:token\nb\n"}, {}, "ml.item has no item_id=a"),
+        ({"ml_inter": INTER, "ml_item": "item_id:token\nc\n"}, {}, "ml.item has no item_id=a"),
         ({"ml_inter": INTER, "ml_item": "item_id:token v:float_seq\nb 1|2\na 1\n"}, {}, "data row 2: 1 finite numbers"),
         ({"ml_inter": INTER, "ml_item": "item_id:token v:float_seq\nb 1|x\na 1\n"}, {}, "is no sequence of numbers"),
         ({"ml_inter": INTER, "ml_user": "user_id:token\nu1\nu1\n"}, {}, "ml.user names a user twice"),
