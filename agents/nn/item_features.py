@@ -147,7 +147,7 @@ def _of_log(dataset: LoggedDataset, seed: int, *, fall_back: bool) -> tuple[np.n
         return np.zeros((count, 0), np.float32), ""
     seen = np.unique(np.asarray(dataset.rows["slate"])[np.asarray(dataset.rows["shown"])])
     if count <= _ONE_HOT:
-        features, what = np.eye(count, dtype=np.float32), "a coordinate of its own each"
+        features, what = np.eye(count, dtype=np.float32), "a coordinate each"
     else:
         drawn = np.random.default_rng(seed).standard_normal((count, NUM_FACTORS))
         features, what = (

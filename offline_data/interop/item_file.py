@@ -117,7 +117,7 @@ def _counted(known: np.ndarray, logged: Ids, ids: Ids, file: Path) -> list[str]:
     if lacking:
         first = logged.source[int(np.argmin(known))]
         told.append(
-            f"warning: {lacking:,} of {len(known):,} items that the log shows are not in {file.name} (the first: "
+            f"warning: {lacking:,} of {len(known):,} items of the log are not in {file.name} (the first: "
             f"{first}): they stay, without columns, and a policy may still show them"
         )
     unseen = len(ids.source) - int(known.sum())

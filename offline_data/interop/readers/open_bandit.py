@@ -84,6 +84,7 @@ def read_open_bandit(
     *,
     users: bool = False,
     affinities: bool = False,
+    delisted: bool = False,
     progress: Progress | None = None,
 ) -> OpenBanditLog:
     """Return the log at `<path>/<policy>/<campaign>/<campaign>.csv.gz` (or `.csv`), `item_context.csv` beside it.
@@ -94,6 +95,7 @@ def read_open_bandit(
         campaign: "all", "men" or "women".
         users: read the times and the users' features, which are hashed categories.
         affinities: read the users' affinities to each item.
+        delisted: take any items that the log shows, whatever `item_context.csv` lists.
         progress: called with the number of rows of each batch.
 
     Raises:
@@ -110,11 +112,7 @@ def read_open_bandit(
         f"path={str(path)!r} has no folder {policy}/{campaign}; pass the folder that holds random/ and bts/ with "
         f"campaign {campaign!r} in each",
     )
-    items = _existing(folder, "item_context.csv")
-    (listed,) = _read(items, {"item_id": "whole"})
-    num_items = len(listed)
-    is_whole = np.array_equal(np.sort(listed), np.arange(num_items))
-    require(is_whole, f"{items}: item_id is not 0 to {num_items - 1}, each once; {_COPY}")
+    num_items = None if delisted else _listed(_existing(folder, "item_context.csv"))
     file = _existing(folder, f"{campaign}.csv.gz", f"{campaign}.csv")
     optional: dict[str, Kind] = {}
     for name in column_names(file) if users or affinities else ():
@@ -128,12 +126,21 @@ def read_open_bandit(
     context = dict(zip(optional, others, strict=True))
     timestamp = context.pop("timestamp", None)
     context = {name: values.categories() if isinstance(values, Ids) else values for name, values in context.items()}
+    num_items = int(item_id.max(initial=0)) + 1 if num_items is None else num_items
     log = OpenBanditLog(policy, campaign, file, num_items, item_id, position - 1, click, propensity, timestamp, context)
     _require_all(file, "item_id", item_id, (item_id >= 0) & (item_id < num_items), f"0 to {num_items - 1}")
     _require_all(file, "position", position, (log.position >= 0) & (log.position < NUM_POSITIONS), "1 to 3")
     _require_all(file, "click", click, (click == 0) | (click == 1), "0 or 1")
     _require_all(file, "propensity_score", propensity, (propensity > 0.0) & (propensity <= 1.0), "in (0, 1]")
     return log
+
+
+def _listed(items: Path) -> int:
+    """Return how many items a file lists, which are 0, 1, ..."""
+    (listed,) = _read(items, {"item_id": "whole"})
+    is_whole = np.array_equal(np.sort(listed), np.arange(len(listed)))
+    require(is_whole, f"{items}: item_id is not 0 to {len(listed) - 1}, each once; {_COPY}")
+    return len(listed)
 
 
 @READERS.register("open_bandit")
@@ -158,13 +165,13 @@ class OpenBanditReader(LogReader):
 
     def read(self, out: Path, progress: Progress | None = None) -> LoggedDataset:
         """See `LogReader.read`, and `read_open_bandit` for what is refused."""
-        log = read_open_bandit(
-            self.path, self.policy, self.campaign, users=True, affinities=self.affinities, progress=progress
-        )
+        own = {"users": True, "affinities": self.affinities, "delisted": True}
+        log = read_open_bandit(self.path, self.policy, self.campaign, **own, progress=progress)
         rows = np.arange(len(log.click))
-        items = self.items or log.file.parent / "item_context.csv"
-        every = Ids(log.item_id, np.arange(log.num_items))
-        item, catalog, made, remarks = with_items(every, items, "item_id", PLAIN, self.options.item_features)
+        items = self.items or _existing(log.file.parent, "item_context.csv")
+        item, catalog, made, remarks = with_items(
+            Ids.of(log.item_id), items, "item_id", PLAIN, self.options.item_features
+        )
         interactions = Interactions(
             files=[(log.file, len(rows)), (items, 0)],
             user=Ids(rows, rows),

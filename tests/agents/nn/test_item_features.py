@@ -87,7 +87,7 @@ def test_those_made_of_columns_stand_beside_the_factors(tmp_path, embeddings):
 
 
 @pytest.mark.parametrize(
-    ("items", "dim", "told"), [(12, 12, "a coordinate of its own each"), (140, 32, "32 random num")]
+    ("items", "dim", "told"), [(12, 12, "a coordinate each"), (140, 32, "32 random num")]
 )
 def test_single_items_without_users_are_told_apart_by_themselves(tmp_path, items, dim, told):
     log = written(tmp_path / "log", users=300, items=items, together=False)

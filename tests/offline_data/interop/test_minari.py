@@ -231,6 +231,21 @@ def test_discrete_actions_are_items(tmp_path, monkeypatch):
     assert "feedback: a click is reward > 0" in log.manifest["source"]["lacking"]
 
 
+def test_items_of_a_file_by_the_number_of_their_action(tmp_path, monkeypatch, log, root):
+    name = create(monkeypatch, tmp_path, gymnasium.spaces.Discrete(4, start=3), [([3, 5, 4], [1.0, 0.0, 2.0], True)])
+    file = tmp_path / "items.csv"
+    file.write_text("item_id,price\n3,1\n5,3\n4,2\n9,2\n")
+    found = import_minari(name, tmp_path / "out", items=file)
+    assert found.catalog["source_id"].tolist() == [3, 4, 5, 6, 9]
+    np.testing.assert_array_equal(found.catalog["price"], [1, 2, 3, np.nan, 2])
+    np.testing.assert_allclose(found.catalog["embeddings"][:, 0], [-1, 0, 1, 0, 0])
+    remarks = found.manifest["source"]["remarks"]
+    assert any(remark.startswith("warning: 1 of 4 items of the log are not in items.csv") for remark in remarks)
+    assert "1 of 4 items of items.csv are never shown in the log" in remarks
+    with pytest.raises(InvalidInput, match="come back with it; leave out --items"):
+        import_minari(root / ID, tmp_path / "own", items=file)
+
+
 def test_multi_discrete_actions_are_slates(tmp_path, monkeypatch):
     episodes = [([[0, 4], [2, 1]], [1.0, 0.5], False)]
     name = create(monkeypatch, tmp_path, gymnasium.spaces.MultiDiscrete([5, 5]), episodes)

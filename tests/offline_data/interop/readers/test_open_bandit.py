@@ -240,3 +240,28 @@ def test_published_sample_as_logged(sample):
     np.testing.assert_array_equal(random_log.propensity, 1 / 80)
     assert (random_log.click.sum(), thompson_log.click.sum()) == (38, 42)
     assert position_item_frequencies(thompson_log).shape == (3, 80)
+
+
+# --- items
+
+
+def test_items_are_told_apart_by_their_context(root, tmp_path):
+    (root / "bts/all/item_context.csv").write_text(",item_id,item_feature_0,item_feature_1\n0,0,-.5,ab\n1,1,.5,cd\n")
+    log = OpenBanditReader(path=root, policy="bts").read(tmp_path / "out")
+    told = [(each["column"], each["as"]) for each in log.manifest["source"]["item_features"]]
+    assert told == [("item_feature_0", "number")]
+    np.testing.assert_array_equal(log.catalog["embeddings"], [[-1], [1]])
+
+
+@pytest.mark.parametrize("given", [True, False])
+def test_items_that_are_no_longer_sold_are_counted(root, tmp_path, given):
+    """Item 1 is shown, and is not in the file."""
+    (root / "bts/all/item_context.csv").write_text("item_id,price\n0,1\n" if not given else "item_id\n0\n1\n")
+    file = tmp_path / "shop.csv"
+    file.write_text("item_id,price\n0,5\n7,9\n")
+    log = OpenBanditReader(path=root, policy="bts", items=file if given else None).read(tmp_path / "out")
+    assert log.catalog["source_id"].tolist() == ([0, 1, 7] if given else [0, 1])
+    np.testing.assert_array_equal(log.catalog["price"], [5, np.nan, 9] if given else [1, np.nan])
+    remarks = log.manifest["source"]["remarks"]
+    assert any(remark.startswith("warning: 1 of 2 items of the log are not in") for remark in remarks)
+    assert ("1 of 2 items of shop.csv are never shown in the log" in remarks) == given
