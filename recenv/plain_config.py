@@ -12,7 +12,7 @@ import inspect
 import textwrap
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass, replace
-from typing import Any, TypeVar, get_origin, get_type_hints
+from typing import Any, Final, TypeVar, get_origin, get_type_hints
 
 import numpy as np
 
@@ -21,6 +21,8 @@ from recenv.registry import Registry, config_of
 
 Config = TypeVar("Config")
 
+_PYTHONS: Final = (int, float, bool, str, type(None))
+
 
 def plain_value(value: Any) -> Any:
     """Return a value with Python's own numbers in the place of NumPy's scalars and arrays without dimensions.
@@ -28,6 +30,8 @@ def plain_value(value: Any) -> Any:
     Args:
         value: a number, or nested dicts, lists, tuples and frozen dataclasses of numbers; anything else stays.
     """
+    if type(value) in _PYTHONS:
+        return value
     if isinstance(value, np.generic) or (isinstance(value, np.ndarray) and value.ndim == 0):
         return value.item()
     if type(value) is dict:
@@ -37,8 +41,7 @@ def plain_value(value: Any) -> Any:
     if type(value) is tuple:
         return tuple(plain_value(inner) for inner in value)
     if is_dataclass(value) and not isinstance(value, type):
-        given = {entry.name: getattr(value, entry.name) for entry in fields(value) if entry.init}
-        own = {name: inner for name, inner in given.items() if isinstance(inner, np.generic)}
+        own = {name: inner for name, inner in vars(value).items() if isinstance(inner, np.generic)}
         return replace(value, **{name: inner.item() for name, inner in own.items()}) if own else value
     return value
 

@@ -85,8 +85,9 @@ class SessionConfig:
     """A Catalog of one's own items, or its file, in place of drawn ones; num_items and embedding_dim follow it."""
 
     def __post_init__(self) -> None:
-        for entry in fields(self):
-            object.__setattr__(self, entry.name, plain_value(getattr(self, entry.name)))
+        for name, value in list(vars(self).items()):
+            if (plain := plain_value(value)) is not value:
+                object.__setattr__(self, name, plain)
         require_range("world_seed", self.world_seed, 0, 2**63 - 1, integer=True)
         require_range("slate_size", self.slate_size, 1, 1024, integer=True)
         require_range("max_steps", self.max_steps, 1, 2**31 - 1, integer=True)

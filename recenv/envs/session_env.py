@@ -190,7 +190,7 @@ class RecSessionEnv(Specified, gymnasium.Env[Any, np.ndarray]):
             np.zeros(1, np.int64),
             np.array([self._session_seed], np.uint64),
             np.array([self._episode], np.uint64),
-            {0: state},
+            {0: state} if state else None,
         )
         if self._recorder is not None:
             self._recorder.start(np.zeros(1, np.int64))

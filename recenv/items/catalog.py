@@ -14,12 +14,13 @@ import numpy as np
 from recenv.errors import InvalidInput, require, require_range, shown
 from recenv.items.item_columns import NUMBERS, TEXTS, checked, is_text, matrix, numbers
 from recenv.items.item_files import read_columns, replace_file
-from recenv.items.nearest_items import nearest_of_all, nearest_of_offered
+from recenv.items.nearest_items import keep_direction, nearest_of_all, nearest_of_offered
 from recenv.items.synthetic_items import CatalogConfig, draw_centroids, draw_hidden, draw_items
 
 _DEFAULTS = {"topics": 0, "quality": 0.0, "appeal": 0.0, "length": 4.0, "popularity": 1.0, "age": 0.0}
 _ALREADY_SCALED = 1e-5  # from 1, as sums in single precision are
-_LEAST, _MOST = 2.0**-100, 2.0**100  # between these, products of single precision keep a point's direction
+# Between these, products of single precision keep a point's direction.
+_LEAST, _MOST = np.float32(2.0**-100), np.float32(2.0**100)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -199,17 +200,17 @@ class Catalog:
             protos.ndim == 2 and protos.shape[1] == self.embedding_dim,
             f"proto-action has shape {protos.shape}; pass an array of shape [B, {self.embedding_dim}]",
         )
-        sizes = np.abs(protos).max(axis=1, initial=0.0)
-        extreme = ~((sizes > _LEAST) & (sizes < _MOST))
-        if extreme.any():
-            rows = given[extreme]
-            require(
-                bool(np.isfinite(rows).all()),
-                "proto-action holds a non-finite value; pass finite numbers (a policy that gives none has diverged)",
-            )
-            exponents = np.frexp(np.abs(rows).max(axis=1, keepdims=True))[1]
-            protos = protos.copy()
-            protos[extreme] = np.ldexp(rows, -exponents)
+        if keep_direction(protos, _LEAST, _MOST):
+            return protos
+        require(
+            bool(np.isfinite(given).all()),
+            "proto-action holds a non-finite value; pass finite numbers (a policy that gives none has diverged)",
+        )
+        sizes = np.abs(given).max(axis=1, keepdims=True)
+        extreme = ((sizes <= _LEAST) | (sizes >= _MOST))[:, 0]
+        protos = protos.copy()
+        # By a power of two, exactly.
+        protos[extreme] = np.ldexp(given[extreme], -np.frexp(sizes[extreme])[1])
         return protos
 
     @staticmethod

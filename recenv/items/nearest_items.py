@@ -8,6 +8,21 @@ from recenv.kernels import njit
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
+def keep_direction(protos, least, most):
+    """Return whether every point's largest number lies between `least` and `most` in size; `protos` [B, d] float32."""
+    for b in range(protos.shape[0]):
+        largest = np.float32(0.0)
+        for j in range(protos.shape[1]):
+            size = abs(protos[b, j])
+            if not size < most:
+                return False
+            largest = max(largest, size)
+        if largest <= least:
+            return False
+    return True
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
 def nearest_of_all(columns, protos, products, out):
     """Write the ids of the items nearest to each of `protos` [B, d] into `out` [B, K].
 
