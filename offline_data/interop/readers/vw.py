@@ -18,6 +18,7 @@ from offline_data.families import READERS
 from offline_data.interop.dsjson import Broken, Decision, Feature, Unread, decision_of, feature_text
 from offline_data.interop.foreign_log import import_interactions
 from offline_data.interop.interactions import Ids, Interactions, Lists, place_of
+from offline_data.interop.item_columns import embeddings_of
 from offline_data.interop.readers.base import LogReader
 from offline_data.interop.table_files import file_lines
 from offline_data.interop.table_parts import parts_of
@@ -90,9 +91,11 @@ class VwReader(LogReader):
             remarks.append(f"lines that are left out: {told}")
         size = np.array([len(each.chosen) for each in decisions])
         entry = np.repeat(np.arange(len(decisions)), size)  # the decision of each entry
-        item, catalog, varying = _items(decisions)
-        if varying:
-            remarks.append(f"{varying:,} of {len(item.source):,} items have other features later: the first are kept")
+        item, features, told = _items(decisions)
+        embeddings, made, left = embeddings_of(features, self.options.item_features)
+        remarks += told
+        if left:
+            remarks.append(f"features of the actions that tell them not apart: {', '.join(left)}")
         context = self._context(decisions)
         times, time_remarks = _times(decisions, counts, lines)
         user = context.pop(self.user) if self.user is not None else None
@@ -121,7 +124,8 @@ class VwReader(LogReader):
                 name: Ids(each.codes[entry], each.source) if isinstance(each, Ids) else each[entry]
                 for name, each in context.items()
             },
-            catalog=catalog,
+            catalog={} if embeddings is None else {"embeddings": embeddings},
+            item_features=made,
         )
         lacking = ["feedback: a click is reward > 0"]
         if self.user is None:
@@ -220,10 +224,10 @@ def _within(name: str, wanted: str) -> bool:
 
 def _column(values: list[Feature | None], as_text: bool = False) -> np.ndarray | Ids:
     """Return a feature's values [n]: numbers, 0 where it is absent, or categories."""
-    if not as_text and all(value is None or isinstance(value, int | float) for value in values):
-        return np.array([value or 0.0 for value in values], np.float64)
-    texts = ["" if value is None else feature_text(value) for value in values]
-    return Ids.of(np.array(texts, np.str_)).categories()
+    plain = _plain(values)
+    if plain.dtype != object and not as_text:
+        return plain
+    return Ids.of(np.array(["" if value is None else feature_text(value) for value in values])).categories()
 
 
 def _named_users(user: Any, name: str) -> Ids:
@@ -232,8 +236,8 @@ def _named_users(user: Any, name: str) -> Ids:
     return user
 
 
-def _items(decisions: list[Decision]) -> tuple[Ids, dict[str, np.ndarray], int]:
-    """Return the chosen items as codes into all actions' names, what is known of these, and how many of them vary."""
+def _items(decisions: list[Decision]) -> tuple[Ids, dict[str, np.ndarray], list[str]]:
+    """Return the chosen items as codes into all actions' names, the features of these [N], by name, and remarks."""
     known: dict[str, Mapping[str, Feature]] = {}
     varying: set[str] = set()
     for each in decisions:
@@ -243,7 +247,19 @@ def _items(decisions: list[Decision]) -> tuple[Ids, dict[str, np.ndarray], int]:
     source = np.array(sorted(known), np.str_)
     place = {name: code for code, name in enumerate(source.tolist())}
     codes = np.array([place[each.names[action]] for each in decisions for action in each.chosen], np.int64)
-    return Ids(codes, source), {}, len(varying)
+    names = dict.fromkeys(name for features in known.values() for name in features)
+    columns = {name: _plain([known[item].get(name) for item in place]) for name in names}
+    told = f"{len(varying):,} of {len(source):,} items have other features later: the first are kept"
+    return Ids(codes, source), columns, [told] if varying else []
+
+
+def _plain(values: list[Feature | None]) -> np.ndarray:
+    """Return a feature of items [N]: numbers, 0 where it is absent, or texts and None."""
+    if all(value is None or isinstance(value, int | float) for value in values):
+        return np.array([value or 0.0 for value in values], np.float64)
+    out = np.empty(len(values), object)
+    out[:] = [None if value is None else feature_text(value) for value in values]
+    return out
 
 
 def _candidates(decisions: list[Decision], source: np.ndarray, entry: np.ndarray) -> Lists:

@@ -65,6 +65,15 @@ def test_a_contextual_bandit(tmp_path):
     assert "a cost is a negative reward: the reward is minus _label_cost" in remarks(log)
 
 
+def test_features_of_actions_are_their_embeddings(tmp_path):
+    log = read(tmp_path, bandit())
+    made = log.manifest["source"]["item_features"]
+    assert [(each["column"], each["as"]) for each in made] == [("i.price", "number"), ("i.color", "category")]
+    vectors = log.catalog["embeddings"]
+    assert vectors[1] @ vectors[2] > vectors[0] @ vectors[2], "mate is more like tea than cola is"
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1.0, rtol=1e-6)
+
+
 def test_slots_have_a_cost_each(tmp_path):
     log = read(tmp_path, slots(), slots((0.0, -2.0), ((0,), 1), ((0.5,), 0.25)))
     assert log.rows["slate"][:].tolist() == [[0, 2], [2, 1]]
