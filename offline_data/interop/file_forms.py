@@ -162,14 +162,17 @@ def _packing(head: bytes) -> str | None:
 def _first_bytes(file: Path) -> bytes:
     try:
         there, regular = file.exists(), file.is_file()
-        require(there, f"{file} does not exist; {_REMEDY}")
-        require(regular, f"{file} is no regular file; {_REMEDY}")
-        with file.open("rb") as stream:
-            return stream.read(_LOOKED_AT)
+        head = b""
+        if regular:
+            with file.open("rb") as stream:
+                head = stream.read(_LOOKED_AT)
     except OSError as error:
         raise InvalidInput(f"{file} cannot be read ({error.strerror}); give a file that can") from error
     except ValueError as error:  # a name that no file can have
         raise InvalidInput(f"{str(file)!r} is no path ({error}); {_REMEDY}") from error
+    require(there, f"{file} does not exist; {_REMEDY}")
+    require(regular, f"{file} is no regular file; {_REMEDY}")
+    return head
 
 
 def _only_member(file: Path) -> str:

@@ -116,6 +116,7 @@ def test_paths_that_are_refused(tmp_path, make, path, message):
         (tmp_path / name).write_text("" if name.endswith("_SUCCESS") else "user,item\n1,2\n")
     with pytest.raises(InvalidInput) as caught:
         ids(tmp_path / path)
+    assert str(caught.value).startswith(str(tmp_path / path))
     assert message in str(caught.value)
 
 
