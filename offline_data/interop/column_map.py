@@ -13,7 +13,7 @@ from offline_data.interop.events import answers, merged
 from offline_data.interop.foreign_log import import_interactions
 from offline_data.interop.import_options import ImportOptions
 from offline_data.interop.interactions import Ids, Interactions, Lists
-from offline_data.interop.item_file import with_items
+from offline_data.interop.item_file import kept_name, with_items
 from offline_data.interop.mapped_checks import item_log_probs, require_answers, require_positions
 from offline_data.interop.mapped_columns import CLICKED, CONTEXTS, PROBABILITIES, read_mapped
 from offline_data.interop.offers import joined
@@ -299,7 +299,7 @@ def import_table(
         position = position - first
     for name, (column, channel, in_log) in products.items():
         if not in_log:
-            price = catalog.get(column, np.empty((0, 0)))
+            price = catalog.get(kept_name(column), np.empty((0, 0)))
             require(price.ndim == 1, f"{items}, column {column}: it holds no numbers; mend it, or name another")
             values[f"item_reward.{name}"] = _times(price[item.codes], values[f"feedback.{channel}"])
     feedback = {name: values[f"feedback.{name}"] for name in columns.channels}

@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from unicodedata import combining, normalize
 
 import numpy as np
 
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 _COORDINATE: Final = re.compile(r"embeddings?[_.]?(\d+)")
 _UNNAMED: Final = ("", "Unnamed: 0", "__index_level_0__")
 """What pandas calls a table's index: it counts rows, and says nothing of an item."""
+_KEPT: Final = re.compile(r"[A-Za-z0-9_]{1,100}")
+_OTHERS: Final = re.compile(r"[^A-Za-z0-9_]+")
 _FILE_NAME: Final = re.compile(r"\w[\w .:%()+-]{0,99}")
 
 
@@ -78,7 +81,11 @@ def with_items(
     table = _joined_embeddings(_arrays(file, text, (name, "source_id", *_UNNAMED)), file)
     columns = {column: values for column, values in table.items() if values.dtype.kind in "if"}
     for column in columns:
-        require(_FILE_NAME.fullmatch(column) is not None, f"{file}: column {column!r} makes no file name; rename it")
+        fine = _FILE_NAME.fullmatch(column) is not None and kept_name(column) != ""
+        require(fine, f"{file}: column {column!r} makes no file name; rename it")
+    names = {column: kept_name(column) for column in columns}
+    double = [column for column, name in names.items() if list(names.values()).count(name) > 1]
+    require(not double, f"{file} has the columns {', '.join(double)}, whose names are one in a file's; rename them")
     made: list[dict[str, Any]] = []
     if "embeddings" in table:
         held = columns.get("embeddings", np.empty(0))
@@ -102,8 +109,23 @@ def with_items(
     remarks += _counted(known, logged, ids, file)
     every = np.union1d(ids.source, logged.source)
     place = np.searchsorted(every, ids.source[ids.codes])
-    catalog = {column: _spread(column, values, place, len(every)) for column, values in columns.items()}
+    catalog = {kept_name(column): _spread(column, values, place, len(every)) for column, values in columns.items()}
+    other = [f"{column} as {name}" for column, name in names.items() if name != column]
+    if other:
+        remarks.append(f"columns of the items that are kept by another name: {', '.join(other)}")
     return ItemFile(Ids(np.searchsorted(every, logged.source)[logged.codes], every), catalog, made, remarks)
+
+
+def kept_name(column: str) -> str:
+    """Return what a column of the items is called in the dataset, where names are of letters, digits and underscores.
+
+    Examples:
+        >>> from offline_data.interop.item_file import kept_name
+        >>> kept_name("Preis (EUR)"), kept_name("Größe")
+        ('Preis_EUR', 'Gro_e')
+    """
+    letters = "".join(each for each in normalize("NFKD", column) if not combining(each))
+    return column if _KEPT.fullmatch(column) else _OTHERS.sub("_", letters).strip("_")
 
 
 def _plain(ids: np.ndarray) -> np.ndarray:

@@ -263,6 +263,23 @@ def test_the_remedy_of_a_message_works(tmp_path, case):
     assert np.isfinite(log.reward()).all()
 
 
+def test_columns_of_items_whose_names_no_file_can_have(tmp_path):
+    (tmp_path / "items.csv").write_text("item;Preis (EUR);Größe;id.x\n10;1.5;1;3\n11;2.5;2;4\n")
+    rows = "user,item,step,click 1,10,1,0 1,11,2,1"
+    given = {"items": tmp_path / "items.csv", "item_delimiter": ";"}
+    words = f"{MAP} item_reward.paid=Preis~(EUR)@click".split()
+    reader = TableReader(path=tmp_path / "log.csv", map=tuple(word.replace("~", " ") for word in words), **given)
+    read(tmp_path, rows, MAP, given, "plain")
+    log = reader.read(tmp_path / "out")
+    assert log.catalog["Preis_EUR"].tolist() == [1.5, 2.5]
+    assert log.reward().tolist() == [0.0, 2.5]
+    told = "columns of the items that are kept by another name: Preis (EUR) as Preis_EUR, Größe as Gro_e, id.x as id_x"
+    assert told in log.manifest["source"]["remarks"]
+    (tmp_path / "items.csv").write_text("item;a b;a.b\n10;1;1\n11;2;2\n")
+    with pytest.raises(InvalidInput, match="whose names are one in a file's; rename them"):
+        read(tmp_path, rows, MAP, given, "other")
+
+
 def test_logarithms_of_propensities_are_what_their_exponentials_are(tmp_path):
     rows = "user,item,step,click,p,q 1,10,1,0,.5,-0.6931471805599453 1,11,1,1,.25,-1.3862943611198906"
     one = read(tmp_path, rows, f"{MAP} propensity=p", {}, "one")
