@@ -130,6 +130,12 @@ class RecboleReader(LogReader):
             remarks += told
             counts = [*counts, (file, 0)]
         label = values.get(self.label)
+        if label is not None and not ((label >= 0.0) & (label <= 1.0)).all():
+            wrong = int(np.argmin((label >= 0.0) & (label <= 1.0)))
+            raise InvalidInput(
+                f"{read.place(wrong)}: {self.label}={label[wrong]:g} is not in [0, 1], as labels are; say --rating "
+                f"{self.label} --label none"
+            )
         feedback = {"click": np.ones(len(item.codes)) if label is None else label}
         item_reward: dict[str, np.ndarray] = {}
         if self.liked_from is not None:

@@ -126,6 +126,15 @@ def test_milliseconds(tmp_path):
     assert log.rows["timestamp"][0] == 1700000000.0
 
 
+def test_ratings_that_are_called_labels(tmp_path):
+    write(tmp_path, ml_inter=INTER.replace("rating:float", "label:float"))
+    with pytest.raises(
+        InvalidInput, match=r"label=5 is not in \[0, 1\], as labels are; say --rating label --label none"
+    ):
+        read(tmp_path)
+    assert read(tmp_path, rating="label", label="none").reward().tolist() == [5.0, 2.0, 4.0]
+
+
 def test_dates_and_missing_values(tmp_path):
     write(tmp_path, ml_inter=INTER.replace("1700000000", "20240501").replace("1700000060", ""))
     with pytest.raises(InvalidInput, match="--missing drop"):
