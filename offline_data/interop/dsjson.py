@@ -24,7 +24,7 @@ class Broken(Exception):
     """A decision that contradicts itself; the text says how."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Decision:
     """A decision and its outcome."""
 

@@ -19,7 +19,11 @@ from recenv.files.json_text import read_json
 @READERS.register("table")
 @dataclass(frozen=True, kw_only=True)
 class TableReader(LogReader):
-    """Read a CSV or Parquet log, one entry a shown item, through a map of its columns."""
+    """Read a CSV or Parquet log, one entry a shown item, through a map of its columns.
+
+    `path` is a file of CSV, JSON lines or Parquet, plain or packed, a folder of parts as Spark writes them, whose
+    folders `date=2024-05-01` are a column, or a pattern between quotes, as 'shop/*.csv'. So is `items`.
+    """
 
     map: tuple[str, ...]
     """NAME=COLUMN each, or a JSON file of them, as in `--map user_id=uid item_id=vid timestamp=ts

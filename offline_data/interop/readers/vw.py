@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, Final, Literal
 
@@ -77,10 +77,11 @@ class VwReader(LogReader):
 
     def read(self, out: Path, progress: Progress | None = None) -> LoggedDataset:
         """See `LogReader.read`."""
-        counts, lines, decisions, left = self._decisions(progress)
-        told = "; ".join(f"{count:,} {why}" for why, count in left.items())
-        require(len(decisions) > 0, f"{self.path} has no decision with an outcome ({told}); give another file")
-        lines, decisions, remarks = self._evenly_kept(lines, decisions)
+        found = self._decisions(progress)
+        counts = found.counts
+        told = "; ".join(f"{count:,} {why}" for why, count in found.left.items())
+        require(len(found.decisions) > 0, f"{self.path} has no decision with an outcome ({told}); give another file")
+        lines, decisions, remarks = self._evenly_kept(np.array(found.lines), found.decisions)
         kinds = {each.kind for each in decisions}
         require(
             kinds == {"slates"} or "slates" not in kinds,
@@ -91,9 +92,11 @@ class VwReader(LogReader):
             remarks.append(f"lines that are left out: {told}")
         size = np.array([len(each.chosen) for each in decisions])
         entry = np.repeat(np.arange(len(decisions)), size)  # the decision of each entry
-        item, features, told = _items(decisions)
-        embeddings, made, left = embeddings_of(features, self.options.item_features)
-        remarks += told
+        item = found.items(decisions)
+        embeddings, made, left = embeddings_of(found.features(), self.options.item_features)
+        if found.varying:
+            count = len(found.varying)
+            remarks.append(f"{count:,} of {len(item.source):,} items have other features later: the first are kept")
         if left:
             remarks.append(f"features of the actions that tell them not apart: {', '.join(left)}")
         context = self._context(decisions)
@@ -140,15 +143,8 @@ class VwReader(LogReader):
             facts={name: getattr(self, name) for name in ("item", "user", "context", "broken", "dropped")},
         )
 
-    def _decisions(
-        self, progress: Progress | None
-    ) -> tuple[list[tuple[Path, int]], np.ndarray, list[Decision], Counter[str]]:
-        """Return the files and how many lines each has, the line of each decision, the decisions, and what is none."""
-        counts: list[tuple[Path, int]] = []
-        lines: list[int] = []
-        decisions: list[Decision] = []
-        left: Counter[str] = Counter()
-        total = 0
+    def _decisions(self, progress: Progress | None) -> _Found:
+        found, total = _Found(), 0
         for part in parts_of(self.path):
             count = 0
             for line in file_lines(part.file):
@@ -159,18 +155,18 @@ class VwReader(LogReader):
                     continue
                 place = f"{part.file}: line {count}"
                 try:
-                    decisions.append(decision_of(parse_json(line, place, "mend it, or leave out the line"), self.item))
-                    lines.append(total + count - 1)
+                    found.add(decision_of(parse_json(line, place, "mend it, or leave out the line"), self.item))
+                    found.lines.append(total + count - 1)
                 except Unread as what:
-                    left[str(what)] += 1
+                    found.left[str(what)] += 1
                 except Broken as why:
                     require(self.broken == "drop", f"{place}: {why}; mend it, or leave such out with --broken drop")
-                    left["contradict themselves"] += 1
+                    found.left["contradict themselves"] += 1
             if progress:
                 progress(count % _TOLD_EVERY)
-            counts.append((part.file, count))
+            found.counts.append((part.file, count))
             total += count
-        return counts, np.array(lines, np.int64), decisions, left
+        return found
 
     def _evenly_kept(
         self, lines: np.ndarray, decisions: list[Decision]
@@ -218,6 +214,45 @@ class VwReader(LogReader):
         return {name: _column([each.shared.get(name) for each in decisions], name == self.user) for name in names}
 
 
+@dataclass(eq=False)
+class _Found:
+    """What files tell; the actions of all decisions are held once."""
+
+    counts: list[tuple[Path, int]] = field(default_factory=list)
+    """The files, and how many lines each has."""
+    lines: list[int] = field(default_factory=list)
+    """Of each decision, over all files."""
+    decisions: list[Decision] = field(default_factory=list)
+    """Without the features of their actions."""
+    left: Counter[str] = field(default_factory=Counter)
+    """How many lines are left out, by why."""
+    known: dict[str, Mapping[str, Feature]] = field(default_factory=dict)
+    """Features of each action, by its name, as they are first."""
+    varying: set[str] = field(default_factory=set)
+    """Actions whose features are others later."""
+    offered: dict[tuple[str, ...], tuple[str, ...]] = field(default_factory=dict)
+    """Names of the actions of decisions, each list once."""
+
+    def add(self, decision: Decision) -> None:
+        """Take a decision."""
+        for name, features in zip(decision.names, decision.features, strict=True):
+            if self.known.setdefault(name, features) != features:
+                self.varying.add(name)
+        names = tuple(decision.names)
+        self.decisions.append(replace(decision, names=self.offered.setdefault(names, names), features=()))
+
+    def items(self, decisions: list[Decision]) -> Ids:
+        """Return the chosen items of decisions as codes into all actions."""
+        source = np.array(sorted(self.known), np.str_)
+        place = {name: code for code, name in enumerate(source.tolist())}
+        return Ids(np.array([place[each.names[action]] for each in decisions for action in each.chosen]), source)
+
+    def features(self) -> dict[str, np.ndarray]:
+        """Return the features of all actions [N], by name."""
+        names = dict.fromkeys(name for features in self.known.values() for name in features)
+        return {name: _plain([self.known[item].get(name) for item in sorted(self.known)]) for name in names}
+
+
 def _within(name: str, wanted: str) -> bool:
     return name == wanted or name.startswith((f"{wanted}.", f"{wanted}["))
 
@@ -234,23 +269,6 @@ def _named_users(user: Any, name: str) -> Ids:
     missing = int((user.codes < 0).sum())
     require(missing == 0, f"{missing:,} of {len(user.codes):,} decisions have no {name}; leave --user out")
     return user
-
-
-def _items(decisions: list[Decision]) -> tuple[Ids, dict[str, np.ndarray], list[str]]:
-    """Return the chosen items as codes into all actions' names, the features of these [N], by name, and remarks."""
-    known: dict[str, Mapping[str, Feature]] = {}
-    varying: set[str] = set()
-    for each in decisions:
-        for name, features in zip(each.names, each.features, strict=True):
-            if known.setdefault(name, features) != features:
-                varying.add(name)
-    source = np.array(sorted(known), np.str_)
-    place = {name: code for code, name in enumerate(source.tolist())}
-    codes = np.array([place[each.names[action]] for each in decisions for action in each.chosen], np.int64)
-    names = dict.fromkeys(name for features in known.values() for name in features)
-    columns = {name: _plain([known[item].get(name) for item in place]) for name in names}
-    told = f"{len(varying):,} of {len(source):,} items have other features later: the first are kept"
-    return Ids(codes, source), columns, [told] if varying else []
 
 
 def _plain(values: list[Feature | None]) -> np.ndarray:

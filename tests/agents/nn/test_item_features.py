@@ -86,9 +86,7 @@ def test_those_made_of_columns_stand_beside_the_factors(tmp_path, embeddings):
     np.testing.assert_array_equal(SessionSpace.of_log(log, "log").embeddings, factors)
 
 
-@pytest.mark.parametrize(
-    ("items", "dim", "told"), [(12, 12, "a coordinate each"), (140, 32, "32 random num")]
-)
+@pytest.mark.parametrize(("items", "dim", "told"), [(12, 12, "a coordinate each"), (140, 32, "32 random num")])
 def test_single_items_without_users_are_told_apart_by_themselves(tmp_path, items, dim, told):
     log = written(tmp_path / "log", users=300, items=items, together=False)
     features = features_of(log)

@@ -112,9 +112,7 @@ def test_items_that_are_no_longer_sold_are_counted(imported):
     np.testing.assert_array_equal(log.catalog["topics"], [2, 1, 2, 0])
     np.testing.assert_array_equal(log.catalog["embeddings"], [[0], [1], [0], [-1]])
     told = log.manifest["source"]["remarks"]
-    gone = (
-        "warning: 2 of 3 items of the log are not in items (the first: a): they stay, without columns, and a "
-    )
+    gone = "warning: 2 of 3 items of the log are not in items (the first: a): they stay, without columns, and a "
     assert [remark.startswith(gone) for remark in told].count(True) == 1
     assert "1 of 2 items of items are never shown in the log" in told
 

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
+from offline_data.interop.readers.table import TableReader
 from offline_data.interop.table_files import column_names, read_whole
 from offline_data.interop.table_parts import part_names, parts_of
 from offline_data.interop.tables import read_tables
@@ -70,6 +71,27 @@ def test_a_folder_of_csv_parts(tmp_path):
     assert "1 of 4 files have other columns than part-0.csv (the first, part-9.csv, differs in more)" in read.remarks[1]
     with pytest.raises(InvalidInput, match=r"notes\.tsv"):
         ids(tmp_path)
+
+
+def test_a_log_and_its_items_in_folders(tmp_path):
+    for day in (1, 2):
+        folder = tmp_path / "log" / f"date=2024-05-0{day}"
+        folder.mkdir(parents=True)
+        parquet.write_table(pa.table({"user": ["a"], "item": [f"i{day}"], "click": [1]}), folder / "0.parquet")
+        (tmp_path / "items").mkdir(exist_ok=True)
+        parquet.write_table(
+            pa.table({"item": [f"i{day}"], "price": [float(day)]}), tmp_path / "items" / f"{day}.parquet"
+        )
+    words = ("user_id=user", "item_id=item", "timestamp=date", "feedback.click=click")
+    log = TableReader(path=tmp_path / "log", map=words, items=tmp_path / "items").read(tmp_path / "out")
+    assert log.rows["timestamp"][:].tolist() == [1714521600.0, 1714608000.0]
+    assert log.catalog["price"].tolist() == [1.0, 2.0]
+    assert sorted(log.manifest["source"]["files"]) == [
+        "items/1.parquet",
+        "items/2.parquet",
+        "log/date=2024-05-01/0.parquet",
+        "log/date=2024-05-02/0.parquet",
+    ]
 
 
 def test_parts_that_are_none(tmp_path):
