@@ -47,6 +47,8 @@ from .ope.sessions import scaled_weights as scaled_weights
 from .ope.sessions import session_log_weights as session_log_weights
 from .ranking.item_ranking import ItemRankingPolicy as ItemRankingPolicy
 from .ranking.ranking import RankingPolicy as RankingPolicy
+from .serving.serving_space import ServingSpace as ServingSpace
+from .serving.visits import Visit as Visit
 from .store.context import ContextColumn as ContextColumn
 from .store.context import encode_context as encode_context
 from .store.dataset import LoggedDataset as LoggedDataset

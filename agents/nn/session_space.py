@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Final, Literal
 
 import numpy as np
@@ -12,6 +13,7 @@ from tensordict import TensorDict
 
 from agents.nn.item_features import ItemFeatures, features_as_in, features_of, resolve_choice
 from agents.nn.space_checks import require_like, require_readable
+from offline_data.serving.serving_space import ServingSpace
 from offline_data.store.context import ContextColumn
 from offline_data.store.dataset import LoggedDataset
 from recenv.errors import InvalidInput, require
@@ -170,6 +172,21 @@ class SessionSpace:
         offer = (self.offer,) if self.offer else ()
         context = ("context",) if self.context else ()
         return (*profile, "history_items", "history_feedback", "clock", *calendar, *context, *offer)
+
+    @cached_property
+    def serving(self) -> ServingSpace:
+        """What a server has to know of it."""
+        return ServingSpace(
+            num_items=self.num_items,
+            slate_size=self.slate_size,
+            history_length=self.history_length,
+            num_channels=self.num_channels,
+            max_steps=self.max_steps,
+            observed=self.observed,
+            feedback_names=self.feedback_names,
+            context=self.context,
+            item_ids=self.item_ids,
+        )
 
     def batch(self, observation: Mapping[str, np.ndarray], device: str | torch.device = "cpu") -> TensorDict:
         """Return observations as the batch that a policy reads: a TensorDict [B] with the key `observation`.

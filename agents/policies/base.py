@@ -6,14 +6,14 @@ A policy is a TorchRL actor over one kind of action. What a batch of it is asked
     distribution = policy.get_dist(batch)             # batch: a TensorDict with the key "observation"
     distribution.log_prob(batch["slate"])             # [B] nats; .sample(), .mode, .entropy(), .score_function_norm(a)
 
-and without tensors it plays: `load_policy(path).act(observation)` returns slates. A policy is one file: a frozen
-config, a network, a distribution and a `Policy` registered in `POLICIES`.
+and without tensors it plays: `load_policy(path).act(observation)` returns slates, `act(Visit(events, step))` the
+ids of one. A policy is one file: a frozen config, a network, a distribution and a `Policy` registered in `POLICIES`.
 """
 
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple, Protocol
 
 import numpy as np
@@ -27,6 +27,8 @@ from agents.families import POLICIES
 from agents.nn.networks import seeded
 from agents.nn.session_space import SessionSpace
 from offline_data.behavior.base import ActionKind
+from offline_data.serving.item_ids import Unknown
+from offline_data.serving.visits import Visit
 from offline_data.store.session_sketch import SessionSketch
 from recenv.engine.session_batch import Observation
 from recenv.errors import InvalidInput, require
@@ -253,31 +255,45 @@ class Policy(ProbabilisticActor):
 
     def act(
         self,
-        observation: Mapping[str, np.ndarray],
+        observation: Mapping[str, np.ndarray] | Visit | Sequence[Visit],
         *,
         deterministic: bool = True,
         rng: np.random.Generator | None = None,
+        unknown: Unknown = "refuse",
     ) -> np.ndarray:
-        """Return the slate to show, [K] int32, or [B, K] for a batch of sessions.
+        """Return the slate to show, [K], or [B, K] for a batch of sessions.
 
         Args:
-            observation: what the environment gave, single or vector.
+            observation: what the environment gave, single or vector, for a slate of item indices, int32; or what a
+                server knows of a user, or of several, for one of ids: `Visit`.
             deterministic: take the most probable action (of a Gaussian its mean); otherwise sample.
             rng: where samples come from; None for one that is seeded by the operating system.
+            unknown: what is done with ids in visits that no item has: refuse them, or skip them.
 
         Raises:
-            InvalidInput: for an observation of another space.
+            InvalidInput: for an observation of another space, or a visit that cannot be read.
         """
-        require(
-            isinstance(observation, Mapping),
-            f"observation is a {type(observation).__name__}; pass the environment's dict of arrays, without a wrapper "
-            "that changes it",
-        )
+        if not isinstance(observation, Mapping):
+            visits = [observation] if isinstance(observation, Visit) else observation
+            require(
+                isinstance(visits, Sequence) and all(isinstance(visit, Visit) for visit in visits),
+                f"observation is a {type(observation).__name__}; pass the environment's dict of arrays, without a "
+                "wrapper that changes it, or Visit(events, step) of each user",
+            )
+            serving = self._space.serving
+            slates = serving.ids_of(self._act(serving.observe(visits, unknown=unknown), deterministic, rng))
+            return slates[0] if isinstance(observation, Visit) else slates
         single = np.ndim(observation.get("history_items", [[]])) == 1
         many = {
             name: np.asarray(values)[None] if single else np.asarray(values) for name, values in observation.items()
         }
-        batch = self._space.batch(many, self.device)
+        slates = self._act(many, deterministic, rng)
+        return slates[0] if single else slates
+
+    def _act(
+        self, observation: Mapping[str, np.ndarray], deterministic: bool, rng: np.random.Generator | None
+    ) -> np.ndarray:
+        batch = self._space.batch(observation, self.device)
         if deterministic:
             action = self.best(batch)
         else:
@@ -285,8 +301,15 @@ class Policy(ProbabilisticActor):
             draws = rng.random((len(batch), self.num_draws))
             # Inside (0, 1): a Gaussian's quantile of either end is infinite.
             action = self.play(batch, np.clip(draws, 1e-12, 1.0 - 1e-12)).action
-        slates = self.slates(action, many)
-        return slates[0] if single else slates
+        return self._filled(self.slates(action, dict(observation)), observation)
+
+    def _filled(self, slates: np.ndarray, observation: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Return slates [B, K] whose first item stands again where a step offers no more: a copy is not shown."""
+        slates = np.pad(slates, ((0, 0), (0, self._space.slate_size - slates.shape[1])), constant_values=-1)
+        empty = slates < 0
+        if self._space.offer == "available":
+            empty |= np.take_along_axis(np.asarray(observation["available"]), np.maximum(slates, 0), axis=1) <= 0
+        return np.where(empty, slates[:, :1], slates)
 
     # --- for fitted Q evaluation
 

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch._dynamo.exc import UserError
 
 from agents.nn.rows import take_rows
+from agents.nn.session_space import SessionSpace
 from agents.policies.base import Policy
 from agents.policies.gaussian import GaussianPolicy
 from offline_data.store.context import context_width
@@ -28,13 +29,14 @@ def export_onnx(policy: Policy, path: str | Path) -> None:
     """Write the policy's deterministic slates as an ONNX model with weights and items in it.
 
     Its inputs are the entries of the observation that the policy reads, by their names, `[batch, ...]` with any batch:
-    `history_items` and `candidates` int32, `available` int8, all else float32. Its outputs are `slate` [batch, K] int64
-    and, of a policy over proto-actions, `proto` [batch, d] float32, whose nearest items the slate is: by a matrix
-    product, which for items that are equally near up to rounding may choose another one than `Policy.act`. A policy in
-    bfloat16 is written in float32. Its metadata has `max_steps`, which `clock` is a share of.
+    `history_items` and `candidates` int32, any number of these, -1 for none; `available` int8, all else float32. Its
+    outputs are `slate` [batch, K] int64 and, of a policy over proto-actions, `proto` [batch, d] float32, whose nearest
+    items the slate is: by a matrix product, which for items that are equally near up to rounding may choose another one
+    than `Policy.act`. A policy in bfloat16 is written in float32. Its metadata have what a server has to know:
+    `offline_data.ServingSpace.of_metadata` makes of them observations of users' events, and ids of slates.
 
     Args:
-        policy: a policy of a world, whose config says how many candidates a step has.
+        policy: what is to be served.
         path: the file, usually with the ending `.onnx`.
 
     Raises:
@@ -53,7 +55,7 @@ def onnx_mark(path: Path) -> bytes:
 
 def _model(policy: Policy, names: tuple[str, ...]) -> Any:
     with _quiet(), torch.no_grad():
-        program = _traced(_Served(policy), tuple(_example(policy, 3))).run_decompositions(_DECOMPOSITIONS)
+        program = _traced(_Served(policy), policy.space).run_decompositions(_DECOMPOSITIONS)
         model = torch.onnx.export(
             program,
             input_names=list(names),
@@ -63,20 +65,23 @@ def _model(policy: Policy, names: tuple[str, ...]) -> Any:
         )
     if model is None:
         raise RuntimeError(f"torch.onnx.export returned no model of opset {OPSET}; update onnxscript")
-    model.model.metadata_props["max_steps"] = str(policy.space.max_steps)
+    model.model.metadata_props.update(policy.space.serving.to_metadata())
     graph: Any = model.model.graph
     for value in (*graph.inputs, *graph.outputs):
-        value.shape = type(value.shape)(["batch", *list(value.shape)[1:]])
+        further = ["candidates"] if value.name == "candidates" else list(value.shape)[1:]
+        value.shape = type(value.shape)(["batch", *further])
     return model
 
 
-def _traced(served: nn.Module, example: tuple[Tensor, ...]) -> torch.export.ExportedProgram:
-    """Return the program for batches of any size.
+def _traced(served: nn.Module, space: SessionSpace) -> torch.export.ExportedProgram:
+    """Return the program for batches of any size, and any number of candidates.
 
     PyTorch has two tracers: the one from Python is quick and takes distributions, the one from bytecode takes the
     decoder of tokens, which asks for lengths of batches.
     """
-    shapes = {"entries": tuple({0: torch.export.Dim("batch", min=1)} for _ in example)}
+    batch, offered = torch.export.Dim("batch", min=1), torch.export.Dim("candidates", min=1)
+    sizes = tuple({0: batch, 1: offered} if name == "candidates" else {0: batch} for name in space.observed)
+    example, shapes = tuple(_example(space, 3)), {"entries": sizes}
     try:
         return torch.export.export(served, example, dynamic_shapes=shapes, strict=False)
     except UserError:
@@ -102,12 +107,22 @@ class _Served(nn.Module):
 
     def forward(self, *entries: Tensor) -> tuple[Tensor, ...]:
         observation = dict(zip(self.names, entries, strict=True))
+        if self.offer == "candidates":  # at least as many as a slate
+            padding = (0, self.num_nearest + 1)
+            observation["candidates"] = nn.functional.pad(observation["candidates"], padding, value=-1)
         parameters = self.head(**observation)
         parameters = parameters if isinstance(parameters, tuple) else (parameters,)
         action = self.distribution(**dict(zip(self.parameter_names, parameters, strict=True)), **self.options).mode
         if not self.is_proto:
-            return (action.long(),)
+            return (self._filled(action.long(), observation),)
         return self._nearest(action, observation), action.clone()
+
+    def _filled(self, slates: Tensor, observation: dict[str, Tensor]) -> Tensor:
+        """Return slates whose first item stands again where the step offers no more, [B, K]."""
+        empty = slates < 0
+        if self.offer == "available":
+            empty = empty | (observation["available"].gather(1, slates.clamp(min=0)) <= 0)
+        return torch.where(empty, slates[:, :1], slates)
 
     def _nearest(self, protos: Tensor, observation: dict[str, Tensor]) -> Tensor:
         """Return the nearest items that the step may show, the nearest again where they are too few, [B, K]."""
@@ -119,7 +134,6 @@ class _Served(nn.Module):
             return torch.where(values > -torch.inf, slate, slate[:, :1])
         # In the order of their ids, which ONNX's TopK keeps among equals.
         items = observation["candidates"].long()
-        items = nn.functional.pad(items, (0, self.num_nearest), value=-1)
         items = -(-items).topk(items.shape[1], dim=1).values
         vectors = take_rows(self.items, items.clamp(min=0))
         products = (vectors @ protos.unsqueeze(2)).squeeze(2).masked_fill(items < 0, -torch.inf)
@@ -127,10 +141,8 @@ class _Served(nn.Module):
         return items.gather(1, torch.where(values > -torch.inf, places, places[:, :1]))
 
 
-def _example(policy: Policy, count: int) -> Iterator[Tensor]:
+def _example(space: SessionSpace, count: int) -> Iterator[Tensor]:
     """Yield entries of observations of `count` sessions."""
-    space = policy.space
-    num_candidates = 0 if space.session is None else space.session.num_candidates or 0
     shapes: dict[str, tuple[tuple[int, ...], torch.dtype]] = {
         "profile": ((space.embedding_dim,), torch.float32),
         "history_items": ((space.history_length,), torch.int32),
@@ -138,7 +150,7 @@ def _example(policy: Policy, count: int) -> Iterator[Tensor]:
         "clock": ((2,), torch.float32),
         "calendar": ((2,), torch.float32),
         "context": ((context_width(space.context),), torch.float32),
-        "candidates": ((num_candidates,), torch.int32),
+        "candidates": ((2 * space.slate_size + 3,), torch.int32),
         "available": ((space.num_items,), torch.int8),
     }
     for name in space.observed:

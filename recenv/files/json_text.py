@@ -23,7 +23,12 @@ MAX_BYTES: Final = 1 << 24
 
 
 def parse_json(
-    text: str | bytes, what: str, remedy: str = "mend it, or leave it out", *, non_finite: bool = False
+    text: str | bytes,
+    what: str,
+    remedy: str = "mend it, or leave it out",
+    *,
+    non_finite: bool = False,
+    max_bytes: int = MAX_BYTES,
 ) -> Any:
     """Return the values of a JSON text.
 
@@ -32,15 +37,16 @@ def parse_json(
         what: where it stands, for messages: an option or a file's path.
         remedy: what the caller can do, for messages.
         non_finite: take NaN and Infinity, as Python writes them; for files of ours that hold them.
+        max_bytes: how long it may be.
 
     Raises:
-        InvalidInput: if it is no JSON, says a key twice, is deeper than `MAX_DEPTH`, longer than `MAX_BYTES`, or holds
+        InvalidInput: if it is no JSON, says a key twice, is deeper than `MAX_DEPTH`, longer than `max_bytes`, or holds
             a number longer than `MAX_DIGITS` or beyond the floats, or a text with a NUL or half a surrogate pair. Its
             cause is a `json.JSONDecodeError` where the text is simply no JSON.
     """
     try:
-        if len(text) > MAX_BYTES:
-            raise ValueError(f"it is longer than {MAX_BYTES:,} bytes")
+        if len(text) > max_bytes:
+            raise ValueError(f"it is longer than {max_bytes:,} bytes")
         text = text if isinstance(text, str) else text.decode("utf-8-sig")
         values = json.loads(
             text,

@@ -69,7 +69,9 @@ def test_a_file_of_own_items_keeps_their_ids(tmp_path):
     )
     world = make_world(SessionConfig().override(slate_size=3, max_steps=5), catalog)
     save_policy(tmp_path / "policy", make_policy(SessionSpace.of_world(world), SMALL))
-    assert load_policy(tmp_path / "policy").space.item_ids.tolist() == [f"SKU{n}" for n in range(30)]
+    found = load_policy(tmp_path / "policy").space.item_ids
+    assert found is not None
+    assert found.tolist() == [f"SKU{n}" for n in range(30)]
     assert SessionSpace.of_world(world_of("plain")).item_ids is None
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import importlib
+import runpy
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,13 @@ from agents.policies.generative import GenerativePolicyConfig
 from agents.policies.plackett_luce import PlackettLucePolicyConfig
 from agents.serving.onnx_export import export_onnx
 from agents.testing.policy_cases import perturb
+from offline_data.serving.serving_space import ServingSpace
 from recenv.engine.session_batch import SessionBatch
 from recenv.item_codes.semantic_ids import SemanticIdConfig
 from recenv.session_config import SessionConfig
 from recenv.world import World, make_world
+from tests.agents.shop import shop_log, shop_visits
+from tests.test_documents import ROOT, program
 
 NETWORK = NetworkConfig((8,))
 CONFIGS: dict[str, Any] = {
@@ -86,8 +90,38 @@ def test_the_model_shows_what_the_policy_shows(name: str, limit: str, tmp_path: 
             sessions.step(expected)
     # Users differ, or the test shows nothing.
     assert len(np.unique(expected, axis=0)) > 10
-    if (name, limit) == ("gaussian", "candidates"):
-        # One candidate is left: it is repeated.
-        observation["candidates"][:, 1:] = -1
+    if limit != "all":  # one item is left: it is repeated
+        if limit == "candidates":
+            observation["candidates"] = observation["candidates"][:, :1]
+        else:
+            observation["available"] = (np.arange(40) == np.arange(len(expected))[:, None] % 40).astype(np.int8)
         found = session.run(["slate"], {entry: observation[entry] for entry in policy.space.observed})
         np.testing.assert_array_equal(found[0], policy.act(observation))
+        assert (found[0] == found[0][:, :1]).all()
+
+
+@pytest.mark.parametrize("offers", [False, True])
+def test_the_model_serves_users_of_a_shop_by_the_ids_of_its_items(offers: bool, tmp_path: Path):
+    onnxruntime = importlib.import_module("onnxruntime")
+    log = shop_log(tmp_path / "log", offers=offers)
+    policy = perturb(make_policy(SessionSpace.of_log(log), CONFIGS["plackett_luce"], seed=1).eval())
+    export_onnx(policy, tmp_path / "policy.onnx")
+    session = onnxruntime.InferenceSession(tmp_path / "policy.onnx")
+    serving = ServingSpace.of_metadata(session.get_modelmeta().custom_metadata_map)
+    visits = shop_visits(offers=offers)
+    slates = serving.ids_of(session.run(["slate"], serving.observe(visits, unknown="skip"))[0])
+    np.testing.assert_array_equal(slates, policy.act(visits, unknown="skip"))
+    assert len(np.unique(slates, axis=0)) > 1
+
+
+def test_the_page_of_serving_shows_what_a_server_needs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys):
+    """Its program makes a policy and asks it; its recipe asks the model of it the same."""
+    pytest.importorskip("onnxruntime")
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {"__name__": "page"}
+    for block in program((ROOT / "docs/serving.md").read_text()):
+        exec(block, names)
+    export_onnx(names["agent"], "policy.onnx")
+    capsys.readouterr()
+    runpy.run_path(str(ROOT / "tests/agents/serving/serve_onnx.py"))
+    assert capsys.readouterr().out == f"{names['slates'].tolist()}\n"

@@ -203,6 +203,7 @@ def test_a_policy_becomes_a_model(run, made):
     assert code == 0
     assert out.startswith("deep/policy.onnx: from profile, history_items, history_feedback, clock to slate [batch, 3]")
     assert "its clock is a share of max_steps=" in out
+    assert "makes its inputs of users' events" in out
     session = onnxruntime.InferenceSession("deep/policy.onnx")
     assert [entry.name for entry in session.get_outputs()] == ["slate", "proto"]
     code, _, error = run("export", made / "log", "--to", "onnx")
