@@ -13,7 +13,8 @@ from offline_data.interop.events import answers, merged
 from offline_data.interop.foreign_log import import_interactions
 from offline_data.interop.import_options import ImportOptions
 from offline_data.interop.interactions import Ids, Interactions, Lists
-from offline_data.interop.item_file import kept_name, with_items
+from offline_data.interop.item_file import items_of_log, kept_name, with_items
+from offline_data.interop.logged_items import item_columns
 from offline_data.interop.mapped_checks import item_log_probs, require_answers, require_positions
 from offline_data.interop.mapped_columns import CLICKED, CONTEXTS, PROBABILITIES, read_mapped
 from offline_data.interop.offers import joined
@@ -26,7 +27,7 @@ from offline_data.interop.times import TimeUnit, require_plausible, require_time
 from offline_data.store.dataset import LoggedDataset
 from recenv.errors import InvalidInput, require, require_range, unknown_name
 
-_NAMED: Final = ("feedback", "events", *CLICKED, "reward", "item_reward", *CONTEXTS)
+_NAMED: Final = ("feedback", "events", *CLICKED, "reward", "item_reward", *CONTEXTS, "item")
 _CLICK: Final = "click"
 _DEFAULTS: Final = (",", "utf-8", "refuse")
 """Of a table's delimiter, encoding, and way with what is missing: not told again."""
@@ -108,6 +109,9 @@ class ColumnMap:
     chosen, the same for each item of a slate. Numbers and truths are standardised, texts are categories, one-hot."""
     category: Mapping[str, str] = field(default_factory=dict)
     """The same for columns whose values are labels though they may be numbers, as codes of cities are."""
+    item: Mapping[str, str] = field(default_factory=dict)
+    """Columns of the item, by name, the same wherever it stands, as its brand or price: they are read as those of the
+    file of items are."""
 
     def __post_init__(self) -> None:
         channels = self.channels
@@ -152,7 +156,7 @@ class ColumnMap:
                 values[role] = column
             elif isinstance(column, Mapping):
                 values[role] |= column
-            elif channel == "" and role in CONTEXTS:
+            elif channel == "" and role in (*CONTEXTS, "item"):
                 raise InvalidInput(f"{role}={column!r} in the column map has no name; write {role}.NAME={column}")
             else:
                 values[role][channel or (_CLICK if role in CLICKED else role)] = column
@@ -181,6 +185,7 @@ class ColumnMap:
         kinds |= {f"reward.{name}": (column, "number") for name, column in self.reward.items()}
         kinds |= {f"item_reward.{name}": (column, "number") for name, column in self.item_reward.items()}
         kinds |= {f"context.{name}": (column, "value") for name, column in self.context.items()}
+        kinds |= {f"item.{name}": (column, "value") for name, column in self.item.items()}
         kinds |= {f"category.{name}": (column, "id") for name, column in self.category.items()}
         return kinds
 
@@ -280,12 +285,17 @@ def import_table(
         read = merged(read, options.session_gap * 60.0)
     values, remarks, mapped = read.values, read.remarks, read.values.get
     item, session, position = values["item_id"], mapped("session_id"), mapped("position")
+    own = item_columns(read, columns.item)
     files, catalog, made, offered = read.counts, {}, [], mapped("candidates")
     count = len(item.codes)
     if offered is not None:
-        item, offered = joined(item, offered)
-    if items is not None:
-        item, catalog, made, told = with_items(item, Path(items), columns.item_id, item_text, options.item_features)
+        item, offered, own = joined(item, offered, own)
+    if items is None and own:
+        item, catalog, made, told = items_of_log(item, own, options.item_features)
+        remarks += told
+    elif items is not None:
+        name, asked_for = columns.item_id, options.item_features
+        item, catalog, made, told = with_items(item, Path(items), name, item_text, asked_for, own)
         remarks += told
         files = [*files, *((part.file, 0) for part in parts_of(Path(items)))]
     if offered is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from unicodedata import combining, normalize
@@ -43,8 +43,32 @@ class ItemFile(NamedTuple):
     """What was read how."""
 
 
+def items_of_log(logged: Ids, own: Mapping[str, np.ndarray], item_features: Sequence[str] = ()) -> ItemFile:
+    """Return a log's items with the columns that the log itself tells of them.
+
+    Args:
+        logged: the items that the log shows.
+        own: the columns, [items of `logged.source`] by name.
+        item_features: see `with_items`.
+
+    Raises:
+        InvalidInput: for a column whose name makes no file name.
+    """
+    columns = _numbers(own, "the log")
+    embeddings, made, left = embeddings_of(own, item_features)
+    if embeddings is not None:
+        columns["embeddings"] = embeddings
+    remarks = [f"columns of the items that tell them not apart: {', '.join(left)}"] if left else []
+    return ItemFile(logged, {kept_name(column): values for column, values in columns.items()}, made, remarks)
+
+
 def with_items(
-    logged: Ids, file: Path, id_column: str, text: TextFormat, item_features: Sequence[str] = ()
+    logged: Ids,
+    file: Path,
+    id_column: str,
+    text: TextFormat,
+    item_features: Sequence[str] = (),
+    own: Mapping[str, np.ndarray] | None = None,
 ) -> ItemFile:
     """Return a log's items with the columns of their file.
 
@@ -54,11 +78,13 @@ def with_items(
         id_column: where their ids stand; where it has no such column, `item_id`.
         text: how the file is written if it is CSV.
         item_features: columns that embeddings are made of where the file has none, see `item_columns.embeddings_of`.
+        own: further columns, that the log tells of its items, [items of `logged.source`] by name.
 
     Raises:
         InvalidInput: if the file has none of the logged items, or writes one otherwise, names one twice, or holds lists
-            of different lengths.
+            of different lengths, or a column that the log tells, too.
     """
+    of_log = logged
     there = column_names(file, text)
     name = id_column if id_column in there else "item_id"
     require_columns(file, there, [name], text)
@@ -79,13 +105,13 @@ def with_items(
     )
     remarks = [f"of the items: {remark}" for remark in read.remarks]
     table = _joined_embeddings(_arrays(file, text, (name, "source_id", *_UNNAMED)), file)
-    columns = {column: values for column, values in table.items() if values.dtype.kind in "if"}
-    for column in columns:
-        fine = _FILE_NAME.fullmatch(column) is not None and kept_name(column) != ""
-        require(fine, f"{file}: column {column!r} makes no file name; rename it")
-    names = {column: kept_name(column) for column in columns}
-    double = [column for column, name in names.items() if list(names.values()).count(name) > 1]
-    require(not double, f"{file} has the columns {', '.join(double)}, whose names are one in a file's; rename them")
+    for column, values in (own or {}).items():
+        require(column not in table, f"item.{column} is a column of {file}, too; leave it out of the map")
+        place = np.searchsorted(ids.source, of_log.source.astype(ids.source.dtype))
+        told = np.full(len(ids.source) + 1, None if values.dtype == object else np.nan, values.dtype)
+        told[np.where(np.isin(of_log.source.astype(ids.source.dtype), ids.source), place, -1)] = values
+        table[column] = told[ids.codes]
+    columns = _numbers(table, str(file))
     made: list[dict[str, Any]] = []
     if "embeddings" in table:
         held = columns.get("embeddings", np.empty(0))
@@ -110,7 +136,9 @@ def with_items(
     every = np.union1d(ids.source, logged.source)
     place = np.searchsorted(every, ids.source[ids.codes])
     catalog = {kept_name(column): _spread(column, values, place, len(every)) for column, values in columns.items()}
-    other = [f"{column} as {name}" for column, name in names.items() if name != column]
+    other = [
+        f"{column} as {name}" for column, name in zip(columns, map(kept_name, columns), strict=True) if name != column
+    ]
     if other:
         remarks.append(f"columns of the items that are kept by another name: {', '.join(other)}")
     return ItemFile(Ids(np.searchsorted(every, logged.source)[logged.codes], every), catalog, made, remarks)
@@ -126,6 +154,18 @@ def kept_name(column: str) -> str:
     """
     letters = "".join(each for each in normalize("NFKD", column) if not combining(each))
     return column if _KEPT.fullmatch(column) else _OTHERS.sub("_", letters).strip("_")
+
+
+def _numbers(table: Mapping[str, np.ndarray], where: str) -> dict[str, np.ndarray]:
+    """Return the columns of numbers, which are kept as they are."""
+    columns = {column: values for column, values in table.items() if values.dtype.kind in "if"}
+    for column in columns:
+        fine = _FILE_NAME.fullmatch(column) is not None and kept_name(column) != ""
+        require(fine, f"{where}: column {column!r} makes no file name; rename it")
+    names = {column: kept_name(column) for column in columns}
+    double = [column for column, name in names.items() if list(names.values()).count(name) > 1]
+    require(not double, f"{where} has the columns {', '.join(double)}, whose names are one in a file's; rename them")
+    return columns
 
 
 def _plain(ids: np.ndarray) -> np.ndarray:

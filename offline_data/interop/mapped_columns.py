@@ -133,7 +133,7 @@ def _read(
             free = [{}]
             readings += free
         free[0][column] = kind
-    may_lack = (*PROBABILITIES, *CONTEXTS, *CLICKED, "price")
+    may_lack = (*PROBABILITIES, *CONTEXTS, *CLICKED, "price", "item")
     needing = [role for role in roles if role.partition(".")[0] not in may_lack]
     needed = {column for role in needing for column, _ in roles[role]}
     both, held, gaps = Table([]), {}, {}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from offline_data.interop.arrangement import Arrangement
@@ -13,15 +15,17 @@ from recenv.memory import require_memory
 _ROWS_AT_ONCE = 1 << 16
 
 
-def joined(item: Ids, offered: Lists) -> tuple[Ids, Lists]:
+def joined(item: Ids, offered: Lists, own: Mapping[str, np.ndarray]) -> tuple[Ids, Lists, dict[str, np.ndarray]]:
     """Return the ids of shown items and, after them, of all candidates, over one source; and the lists of these places.
 
     Args:
         item: of each entry, n of them.
         offered: the candidates, `Ids`; a missing one is left out.
+        own: columns of the shown items, by name.
 
     Returns:
-        Ids [n + m], and the lists, whose values are still to be taken from the last m.
+        Ids [n + m], the lists, whose values are still to be taken from the last m, and the columns of all items, which
+        lack what was never shown.
     """
     shown, given = alike(item, offered.values)
     known = given.codes >= 0
@@ -30,7 +34,12 @@ def joined(item: Ids, offered: Lists) -> tuple[Ids, Lists]:
         np.searchsorted(source, each.source)[of] for each, of in ((shown, shown.codes), (given, given.codes[known]))
     ]
     offsets = np.append(0, np.cumsum(known))[offered.offsets]
-    return Ids(np.concatenate(codes), source), Lists(offered.index, offsets, None)
+    place = np.searchsorted(source, item.source.astype(source.dtype))
+    columns = {}
+    for name, values in own.items():
+        columns[name] = np.full(len(source), None if values.dtype == object else np.nan, values.dtype)
+        columns[name][place] = values
+    return Ids(np.concatenate(codes), source), Lists(offered.index, offsets, None), columns
 
 
 def step_candidates(log: Interactions, arrangement: Arrangement) -> np.ndarray:
