@@ -19,7 +19,15 @@ import torch
 from gymnasium.utils.env_checker import check_env
 from gymnasium.vector import AutoresetMode
 from gymnasium.wrappers.vector import RecordEpisodeStatistics
-from torchrl.envs import EnvBase, GymEnv, GymWrapper, check_env_specs, default_info_dict_reader
+from torchrl.envs import (
+    ActionMask,
+    EnvBase,
+    GymEnv,
+    GymWrapper,
+    TransformedEnv,
+    check_env_specs,
+    default_info_dict_reader,
+)
 
 import recenv
 from recenv import (
@@ -29,6 +37,7 @@ from recenv import (
     ProtoAction,
     RecSessionVectorEnv,
     SemanticIdAction,
+    SingleItemAction,
     VectorCandidateAction,
     VectorFlatObservation,
     VectorProtoAction,
@@ -310,6 +319,19 @@ def test_torchrl_records_wrapped_environments(name: str):
         check_env_specs(env)
         actions = draw_actions(make().action_space, 30)
         assert_recorded(recorded(env, actions, seed=3), make(), actions, seed=3)
+
+
+@pytest.mark.parametrize("one_item", [False, True])
+def test_torchrls_action_mask_takes_the_places_mask(one_item: bool):
+    options: dict[str, Any] = {"num_candidates": 8, "freshness": True, "num_items": 12, "max_steps": 7}
+    options |= {"slate_size": 1 if one_item else 4}
+    bare = CandidateAction(single("RecSession-v0", options))
+    env = GymWrapper(SingleItemAction(bare) if one_item else bare, categorical_action_encoding=True)
+    rollout = TransformedEnv(env.auto_register_info_dict(), ActionMask()).rollout(40, break_when_any_done=False)
+    masks, actions = rollout["action_mask"], rollout["action"].unsqueeze(-1)
+    assert masks.shape == (40, *((8,) if one_item else (4, 8)))
+    assert masks.gather(-1, actions).all()
+    assert rollout["next", "shown"].all()
 
 
 @pytest.mark.parametrize("name", IDS)

@@ -63,11 +63,11 @@ class _MaskedSlateWrapper(_SlateWrapper):
     """One that knows which actions the step allows."""
 
     def action_masks(self) -> np.ndarray:
-        """Return the mask of the next action, as `info["action_mask"]`; sb3-contrib asks for it by this name."""
+        """Return the mask of the next action, flat; sb3-contrib asks for it by this name."""
         return self._view.masks(rows_of_one(self._subset), 1)[0]
 
     def _told(self, observation: Observation, info: dict[str, Any]) -> dict[str, Any]:
-        return {**super()._told(observation, info), "action_mask": self.action_masks()}
+        return {**super()._told(observation, info), "action_mask": self.action_masks().reshape(self._view.mask_shape)}
 
 
 class ProtoAction(_SlateWrapper, RecordConstructorArgs):
@@ -111,9 +111,10 @@ class CandidateAction(_MaskedSlateWrapper, RecordConstructorArgs):
     what methods that act and learn by it need, PPO's ratio say; it is not the slate's, and nothing to log as a slate's
     propensity: policies of `agents` have those.
 
-    `info["action_mask"]`, [K * C] bool, has the layout of a flat `MultiDiscrete` mask, as `action_masks()` has for
-    sb3-contrib's MaskablePPO: places that hold an item. Candidates change from step to step, and a place says nothing
-    of its item: observe `candidates`, or by `FlatObservation(env, candidates=True)` their embeddings.
+    `info["action_mask"]`, [K, C] bool, says which places hold an item, as TorchRL's `ActionMask` takes it;
+    `action_masks()` has it flat, [K * C], for sb3-contrib's MaskablePPO. Candidates change from step to step, and a
+    place says nothing of its item: observe `candidates`, or by `FlatObservation(env, candidates=True)` their
+    embeddings.
 
     Args:
         env: a `RecSessionEnv`, perhaps wrapped.
@@ -127,7 +128,7 @@ class CandidateAction(_MaskedSlateWrapper, RecordConstructorArgs):
         >>> env = CandidateAction(gymnasium.make("RecSession-v0", num_candidates=20))
         >>> observation, info = env.reset(seed=0)
         >>> env.action_space.nvec.tolist(), info["action_mask"].shape
-        ([20, 20, 20, 20, 20, 20, 20, 20, 20, 20], (200,))
+        ([20, 20, 20, 20, 20, 20, 20, 20, 20, 20], (10, 20))
         >>> bool(env.step([3] * 10)[4]["shown"].all())
         True
     """
@@ -223,7 +224,7 @@ class _VectorMaskedSlateWrapper(_VectorSlateWrapper):
     _view: MaskedView
 
     def action_masks(self) -> np.ndarray:
-        """Return the masks of the next actions, as `infos["action_mask"]`: a row a session."""
+        """Return the masks of the next actions, a flat one a session."""
         return self._view.masks(self._subset, self.num_envs)
 
     def reset(self, *, seed: Any = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
@@ -255,7 +256,7 @@ class _VectorMaskedSlateWrapper(_VectorSlateWrapper):
             whole = np.zeros((self.num_envs, masks.shape[1]), np.bool_)
             whole[rows] = masks
             masks = whole
-        return {"action_mask": masks, "_action_mask": rows.copy()}
+        return {"action_mask": masks.reshape(-1, *self._view.mask_shape), "_action_mask": rows.copy()}
 
 
 class VectorProtoAction(_VectorSlateWrapper):
@@ -275,14 +276,14 @@ class VectorProtoAction(_VectorSlateWrapper):
 
 
 class VectorCandidateAction(_VectorMaskedSlateWrapper):
-    """`CandidateAction` of a `RecSessionVectorEnv`: [B, K]; `infos["action_mask"]` is [B, K * C].
+    """`CandidateAction` of a `RecSessionVectorEnv`: [B, K]; `infos["action_mask"]` is [B, K, C].
 
     Examples:
         >>> from recenv import RecSessionVectorEnv, VectorCandidateAction
         >>> env = VectorCandidateAction(RecSessionVectorEnv(3, num_candidates=20))
         >>> observations, infos = env.reset(seed=0)
         >>> env.action_space.shape, infos["action_mask"].shape
-        ((3, 10), (3, 200))
+        ((3, 10), (3, 10, 20))
     """
 
     def __init__(self, env: VectorEnv) -> None:

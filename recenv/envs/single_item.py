@@ -19,7 +19,7 @@ from recenv.errors import InvalidInput, require
 class SingleItemAction(gymnasium.Wrapper, RecordConstructorArgs):
     """Act by one integer where a slate has one item: `Discrete(N)`, or `Discrete(C)` around `CandidateAction`.
 
-    The wrapped environment's `action_masks()`, [N] or [C], is this one's, too.
+    The wrapped environment's `action_masks()`, [N] or [C], and `info["action_mask"]`, [C], are this one's, too.
 
     Args:
         env: a `RecSessionEnv` with `slate_size=1`, perhaps wrapped.
@@ -43,6 +43,11 @@ class SingleItemAction(gymnasium.Wrapper, RecordConstructorArgs):
         gymnasium.Wrapper.__init__(self, env)
         self.action_space = _one_integer(env, env.action_space)
 
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        """Start an episode; see `RecSessionEnv.reset`."""
+        observation, info = self.env.reset(seed=seed, options=options)
+        return observation, _of_one_item(info)
+
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
         """Show an item.
 
@@ -52,7 +57,8 @@ class SingleItemAction(gymnasium.Wrapper, RecordConstructorArgs):
         Raises:
             InvalidInput: for what is no integer, or one out of range.
         """
-        return self.env.step(_integers(action, ())[None])
+        *outcome, info = self.env.step(_integers(action, ())[None])
+        return *outcome, _of_one_item(info)  # type: ignore[return-value]
 
 
 class VectorSingleItemAction(VectorForm):
@@ -73,9 +79,17 @@ class VectorSingleItemAction(VectorForm):
         self.single_action_space = _one_integer(env, env.single_action_space)
         self.action_space = batch_space(self.single_action_space, env.num_envs)
 
+    def reset(self, *, seed: Any = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        """Start episodes; see `RecSessionVectorEnv.reset`."""
+        observations, infos = self.env.reset(seed=seed, options=options)
+        return observations, _of_one_item(infos)
+
     def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
         """Show every session an item; see `SingleItemAction.step`."""
-        return self.env.step(_integers(actions, (self.num_envs,))[:, None])
+        *outcome, infos = self.env.step(_integers(actions, (self.num_envs,))[:, None])
+        if "final_info" in infos:
+            infos = {**infos, "final_info": _of_one_item(infos["final_info"])}
+        return *outcome, _of_one_item(infos)  # type: ignore[return-value]
 
 
 def _one_integer(env: gymnasium.Env | VectorEnv, space: spaces.Space) -> spaces.Discrete:
@@ -85,6 +99,12 @@ def _one_integer(env: gymnasium.Env | VectorEnv, space: spaces.Space) -> spaces.
         f"env={env} acts by {type(space).__name__} of shape {space.shape}, not by one integer; pass slate_size=1, and "
         "no wrapper inside but CandidateAction"
     )
+
+
+def _of_one_item(info: dict[str, Any]) -> dict[str, Any]:
+    """Return an info whose mask is that of one integer."""
+    mask = info.get("action_mask")
+    return info if mask is None else {**info, "action_mask": mask[..., 0, :]}
 
 
 def _integers(action: Any, shape: tuple[int, ...]) -> np.ndarray:

@@ -43,6 +43,9 @@ class SlateView(Protocol):
 class MaskedView(SlateView, Protocol):
     """What knows besides which actions the step allows."""
 
+    mask_shape: tuple[int, ...]
+    """Of one mask where an info tells it."""
+
     def masks(self, subset: Observation, batch_size: int, /) -> np.ndarray:
         """Return which numbers each entry of an action may be, end to end: [B, sum of the entries' sizes] bool."""
         ...
@@ -87,6 +90,7 @@ class CandidatePlaces:
 
     Attributes:
         space: of one slate's places.
+        mask_shape: (K, C).
     """
 
     takes: ClassVar[tuple[str, str]] = ("integer places", "integer places")
@@ -99,6 +103,7 @@ class CandidatePlaces:
         self._num_places = world.config.num_candidates or world.catalog.num_items
         self._slate_size = world.config.slate_size
         self.space = spaces.MultiDiscrete([self._num_places] * self._slate_size)
+        self.mask_shape = (self._slate_size, self._num_places)
 
     def slates(self, places: np.ndarray, subset: Observation) -> np.ndarray:
         """Return the items at the places, or at the next free ones: [B, K] int32.
@@ -152,6 +157,7 @@ class CodedItems:
     Attributes:
         ids: the codes.
         space: of one slate.
+        mask_shape: (K * (sum of level_sizes),).
     """
 
     takes: ClassVar[tuple[str, str]] = ("integer tokens", "integer tokens")
@@ -170,6 +176,7 @@ class CodedItems:
         self._slate_size = world.config.slate_size
         # Where the tokens of each level begin in a mask.
         self._offsets = np.cumsum([0, *self.ids.level_sizes])
+        self.mask_shape = (self._slate_size * int(self._offsets[-1]),)
         self._all = np.zeros((1, self._offsets[-1]), np.bool_)
         self._all[0, (self.ids.codes + self._offsets[:-1]).reshape(-1)] = True
 

@@ -112,9 +112,9 @@ def test_places_show_their_items_or_the_next_free_ones(offer: str):
         for _ in range(5):
             offers = on_offer(observation)
             mask = info["action_mask"]
-            assert (mask.dtype, mask.shape) == (np.bool_, (4 * num_places,))
-            assert mask.reshape(4, num_places).tolist() == [[item >= 0 for item in offers]] * 4
-            np.testing.assert_array_equal(env.action_masks(), mask)
+            assert (mask.dtype, mask.shape) == (np.bool_, (4, num_places))
+            assert mask.tolist() == [[item >= 0 for item in offers]] * 4
+            np.testing.assert_array_equal(env.action_masks(), mask.reshape(-1))
             # Few places, so that they meet.
             places = rng.integers(num_places - 3, num_places, size=4)
             slate = items_at(places.tolist(), offers)
@@ -147,7 +147,7 @@ def test_fewer_items_than_positions_leave_positions_empty():
 
     env = CandidateAction(Offering(single(num_candidates=7)))
     _, info = env.reset(seed=0)
-    assert info["action_mask"].reshape(4, 7).sum(axis=1).tolist() == [2] * 4
+    assert info["action_mask"].sum(axis=1).tolist() == [2] * 4
     assert env.step([5, 5, 5, 5])[4]["shown"].tolist() == [True, True, False, False]
 
 
