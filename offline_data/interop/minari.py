@@ -133,10 +133,13 @@ class _Form:
         builder, actions = ObservationBuilder(dataset), action_space(dataset)
         if flat is None:
             return _Form(builder, None, observation_space(dataset), actions)
+        remedy = "collect a log with --action-kind proto or --set slate_size=1"
+        if not dataset.has_world:
+            remedy = "import the log again without step and position, so that each item is a step of its own"
         require(
             dataset.action_kind == "proto" or dataset.slate_size == 1,
             f"{dataset.path} has slates of {dataset.slate_size} items, and learners from flat data take one item or a "
-            "point of embedding space: collect one with --action-kind proto or --set slate_size=1, or leave out --flat",
+            f"point of embedding space: leave out --flat, or {remedy}",
         )
         features = flat_features(dataset, flat)
         one = spaces.Discrete(dataset.num_items) if dataset.action_kind == "slate" else actions

@@ -67,12 +67,17 @@ def assert_whole(back: LoggedDataset, log: LoggedDataset) -> None:
     assert back.manifest["source"]["exported"]["reader"] == "table"
 
 
-@pytest.mark.parametrize("flat", [None, "pooled"])
-def test_a_read_in_log_comes_back_whole(log, flat, tmp_path):
-    if flat and log.slate_size > 1:
-        pytest.skip("slates of several items have no flat form")
-    folder = export_minari(log, ID, tmp_path / "minari", flat=flat)
-    assert_whole(import_minari(folder, tmp_path / "back"), log)
+def test_a_read_in_log_comes_back_whole(log, tmp_path):
+    assert_whole(import_minari(export_minari(log, ID, tmp_path / "minari"), tmp_path / "back"), log)
+
+
+def test_single_items_come_back_whole_from_flat_arrays_and_slates_are_told_how_to_be_single(log, tmp_path):
+    if log.slate_size > 1:
+        with pytest.raises(InvalidInput, match="import the log again without step and position"):
+            export_minari(log, ID, tmp_path, flat="pooled")
+        again = {role: SHOP[role] for role in SHOP.keys() - {"step", "position", "propensity"}}
+        log = import_table(log.path.parent / "rows.csv", tmp_path / "single", ColumnMap.of(again))
+    assert_whole(import_minari(export_minari(log, ID, tmp_path / "minari", flat="pooled"), tmp_path / "back"), log)
 
 
 def test_minari_opens_it_and_its_spaces_hold_what_it_holds(log, tmp_path, monkeypatch):

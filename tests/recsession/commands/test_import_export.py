@@ -167,6 +167,33 @@ def test_export_to_minari_and_back(run, monkeypatch):
     np.testing.assert_array_equal(LoggedDataset.open("back").rows["proto"], LoggedDataset.open("log").rows["proto"])
 
 
+def test_a_flat_export_says_what_lies_where(run):
+    run("collect", "--out", "log", "--num-sessions", "6", "--set", "num_items=20", "slate_size=3")
+    code, out, _ = run("export", "log", "--to", "minari", "--flat", "--id", "shop/flat-v0", "--out", "root")
+    assert code == 0
+    layout = "clock [0:2], profile [2:18], mean_embedding [18:34], mean_feedback [34:36], filled [36:37]"
+    assert f"observations: {layout}\n" in out
+    assert run("import", "minari", "--path", "root/shop/flat-v0", "--out", "back")[0] == 0
+    run("collect", "--out", "slates", "--action-kind", "slate", "--set", "num_items=20", "slate_size=3")
+    code, _, err = run("export", "slates", "--to", "minari", "--flat", "--id", "shop/slates-v0", "--out", "root")
+    assert code == 2
+    assert "leave out --flat, or collect a log with --action-kind proto or --set slate_size=1" in err
+    words = ["collect", "--out", "single", "--action-kind", "slate", "--set", "num_items=20", "slate_size=1"]
+    assert run(*words, "--num-sessions", "6")[0] == 0  # the remedy
+    assert run("export", "single", "--to", "minari", "--flat", "--id", "shop/slates-v0", "--out", "root")[0] == 0
+
+
+def test_a_table_goes_out_to_minari_and_back(run):
+    assert run("import", "table", "--path", "log.csv", "--out", "log", "--map", *MAP)[0] == 0
+    code, out, _ = run("export", "log", "--to", "minari", "--id", "shop/table-v0", "--out", "root")
+    assert (code, 'minari.load_dataset("shop/table-v0")' in out) == (0, True)
+    assert run("import", "minari", "--path", "root/shop/table-v0", "--out", "back")[0] == 0
+    log, back = LoggedDataset.open("log"), LoggedDataset.open("back")
+    np.testing.assert_array_equal(back.rows["slate"], log.rows["slate"])
+    np.testing.assert_array_equal(back.catalog["source_id"], log.catalog["source_id"])
+    assert run("inspect", "back")[0] == 0
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
