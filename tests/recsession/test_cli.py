@@ -288,7 +288,8 @@ def test_open_bandit(run, open_bandit):
     assert lines[2] == "Bernoulli Thompson sampling"
     for line, log in ((lines[1], "random"), (lines[3], "bts")):
         found = re.fullmatch(
-            rf"  from the {log} log: (\S+) \[(\S+), (\S+)\]   effective sample size (\S+) of (\S+)", line
+            rf"  from the {log} log: (\S+) \[(\S+), (\S+)\]   effective sample size (\S+) of (\S+)(   untrusted: .+)?",
+            line,
         )
         assert found, line
         value, low, high = map(float, found.groups()[:3])
