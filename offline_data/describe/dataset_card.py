@@ -35,8 +35,8 @@ def card(dataset: LoggedDataset) -> str:
     # JSON is YAML, and a string of it is one of Python.
     environment.filters |= {"json": _json, "plain": _plain, "code": _code, "quote": _quote, "shown": shown}
     environment.filters["policy_name"] = policy_name
-    values = {"summary": summarize(dataset), "manifest": dataset.manifest, "options": _options(dataset)}
-    values["splits"] = _splits(dataset.part)
+    values: dict[str, Any] = {"summary": summarize(dataset), "manifest": dataset.manifest}
+    values |= {"options": _options(dataset), "splits": _splits(dataset.part)}
     return environment.get_template("dataset_card.md.jinja").render(values, checks=CHECKS) + "\n"
 
 

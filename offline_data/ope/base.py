@@ -103,9 +103,12 @@ class Estimate:
 
     @property
     def doubts(self) -> tuple[str, ...]:
-        """Why it is worth little: few effective sessions, or weights whose mean is not 1."""
+        """Why it is worth little: few effective sessions, or weights whose mean is not 1.
+
+        One of twenty intervals at 95 % misses: what is outside of one twice as wide is no chance.
+        """
         few = self.effective_sample_size < TRUSTED_SAMPLE_SIZE
-        off = self.mean_weight is not None and not holds_one(self.mean_weight)
+        off = self.mean_weight is not None and not holds_one(self.mean_weight, widened=2.0)
         told = {f"effective sample size below {TRUSTED_SAMPLE_SIZE:g}": few, "mean weight not 1": off}
         return tuple(doubt for doubt, there in told.items() if there)
 
@@ -123,9 +126,15 @@ class Estimate:
         }
 
 
-def holds_one(mean_weight: Interval) -> bool:
-    """Return whether 1 lies in an interval of a mean weight, up to the rounding of policies in single precision."""
-    return mean_weight.low <= 1.0 + _ROUNDING and mean_weight.high >= 1.0 - _ROUNDING
+def holds_one(mean_weight: Interval, *, widened: float = 1.0) -> bool:
+    """Return whether 1 lies in the interval of a mean weight, up to the rounding of policies in single precision.
+
+    Args:
+        mean_weight: with its interval.
+        widened: so many times as wide, about the mean.
+    """
+    below, above = (widened * abs(end - mean_weight.mean) for end in (mean_weight.low, mean_weight.high))
+    return mean_weight.mean - below <= 1.0 + _ROUNDING and mean_weight.mean + above >= 1.0 - _ROUNDING
 
 
 def estimate(

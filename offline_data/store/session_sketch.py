@@ -1,9 +1,10 @@
 """Which sessions a log holds, in some kilobytes: enough to tell what share of them another log holds too.
 
-A session's content is hashed: who, when, what was shown at each step and what was clicked, by the ids of the source and
-not by their place in this log, so that a copy, a part or a second import of it has the same hash. A sketch keeps the
-smallest hashes (Beyer, Haas, Reinwald, Sismanis and Gemulla 2007, "On synopses for distinct-value estimation under
-multiset operations"): below the smaller of two sketches' limits, both know all of their contents.
+A session's content is hashed: who, when and what was shown at each step, and what was clicked where nobody says when.
+It is told by the ids of the source, not by their place in this log, so that a copy, a part or a second import of it,
+with other feedback too, has the same hash. A sketch keeps the smallest hashes (Beyer, Haas, Reinwald, Sismanis and
+Gemulla 2007, "On synopses for distinct-value estimation under multiset operations"): below the smaller of two sketches'
+limits, both know all of their contents.
 
 Sessions of one step and few items are alike by chance. Let a of n sessions in the one log have some content, and b of
 c n in the other: there are a b pairs across, and a (a - 1) / 2 and b (b - 1) / 2 within. Of logs that share nothing and
@@ -85,8 +86,7 @@ class SessionSketch:
             counts = np.zeros(len(hashes), np.int64)
             np.add.at(counts, place, together)
             hashes, counts = hashes[:SKETCH_SIZE], counts[:SKETCH_SIZE]
-        told_apart = "timestamp" in dataset.rows or "session_seed" in dataset.sessions
-        return SessionSketch(hashes, counts, dataset.num_sessions, told_apart)
+        return SessionSketch(hashes, counts, dataset.num_sessions, _tells_apart(dataset))
 
     def share_of(self, other: SessionSketch) -> float:
         """Return what share of another log's sessions are in this one too, in [0, 1]; 0 where chance may explain it.
@@ -117,6 +117,10 @@ class SessionSketch:
         return self.hashes[-1] if len(self.hashes) == SKETCH_SIZE else np.uint64(2**64 - 1)
 
 
+def _tells_apart(dataset: LoggedDataset) -> bool:
+    return "timestamp" in dataset.rows or "session_seed" in dataset.sessions
+
+
 def _content_hashes(dataset: LoggedDataset, block: SessionBlock, items: np.ndarray) -> np.ndarray:
     """Return a hash of the content of each session of a block, [B] uint64.
 
@@ -126,10 +130,11 @@ def _content_hashes(dataset: LoggedDataset, block: SessionBlock, items: np.ndarr
         items: [N] uint64 key of each item.
     """
     rows = {name: np.asarray(dataset.rows[name][block.rows]) for name in ("slate", "shown")}
-    clicked = np.asarray(dataset.rows["feedback"][block.rows, :, 0]) > 0
     size = rows["slate"].shape[1]
     content = np.where(rows["shown"], items.take(rows["slate"], mode="clip"), np.uint64(0)) @ _salts(0, size)
-    content += clicked.astype(np.uint64) @ _salts(1, size)
+    if not _tells_apart(dataset):  # what counts as a click may be another column in another import
+        clicked = np.asarray(dataset.rows["feedback"][block.rows, :, 0]) > 0
+        content += clicked.astype(np.uint64) @ _salts(1, size)
     if "timestamp" in dataset.rows:  # to the second, since another unit rounds otherwise; and 0 has one form
         content += _mixed((np.rint(dataset.rows["timestamp"][block.rows]) + 0.0).view(np.uint64))
     step = np.arange(len(content)) - np.repeat(block.first, block.lengths)

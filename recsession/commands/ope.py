@@ -76,7 +76,8 @@ class Ope:
             for row in open_bandit_comparison(
                 self.path, self.campaign, seed=self.seed, num_bootstrap=self.num_bootstrap
             ):
-                say(row.policy, f"  from the {row.log} log: {_click_rate_line(row.estimate)}")
+                rate = f"{row.estimate.value:.5f} [{row.estimate.low:.5f}, {row.estimate.high:.5f}]"
+                say(row.policy, f"  from the {row.log} log: {rate}   {_worth(row.estimate)}")
             return
         refuse_given(self, ("path", "campaign"), f"--log {self.log} is a dataset's folder, not open-bandit")
         needs = {name: ESTIMATORS.resolve(name).needs for name in self.estimators or ESTIMATORS.registered()}
@@ -121,9 +122,9 @@ class Ope:
         if weights:
             say(f"{_WEIGHT:<{width}} {_numbers(weights[0])}{'' if holds_one(weights[0]) else _OFF_ONE}")
         for name, answer in answers.items():
-            size = f"effective sample size {answer.effective_sample_size:,.1f} of {answer.num_sessions:,}"
-            told = "by the model alone, unchecked" if answer.mean_weight is None else size
-            say(f"{name:<{width}} {_numbers(Interval(answer.value, answer.low, answer.high))}   {told}{_mark(answer)}")
+            value = _numbers(Interval(answer.value, answer.low, answer.high))
+            weighs = answer.mean_weight is not None
+            say(f"{name:<{width}} {value}   {_worth(answer) if weighs else 'by the model alone, unchecked'}")
 
 
 def _numbers(interval: Interval) -> str:
@@ -135,10 +136,7 @@ def _numbers(interval: Interval) -> str:
     return f"{middle} [{low}, {high}]"
 
 
-def _click_rate_line(answer: Estimate) -> str:
+def _worth(answer: Estimate) -> str:
+    """Return by how many sessions an answer speaks, and why it is not to be trusted if so."""
     size = f"effective sample size {answer.effective_sample_size:,.1f} of {answer.num_sessions:,}"
-    return f"{answer.value:.5f} [{answer.low:.5f}, {answer.high:.5f}]   {size}{_mark(answer)}"
-
-
-def _mark(answer: Estimate) -> str:
-    return "" if answer.trusted else f"   untrusted: {', '.join(answer.doubts)}"
+    return size if answer.trusted else f"{size}   untrusted: {', '.join(answer.doubts)}"

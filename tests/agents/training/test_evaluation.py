@@ -70,7 +70,7 @@ def test_arrays_are_the_logs_and_the_policys(log, build_policy, monkeypatch):
     assert sum(ticks) == HASTY.num_steps
     assert np.array_equal(sessions.offsets, log.offsets)
     assert np.array_equal(sessions.reward, log.reward())
-    assert np.array_equal(sessions.behavior_log_prob, log.rows["behavior_log_prob"])
+    assert np.array_equal(sessions.column("behavior_log_prob"), log.rows["behavior_log_prob"])
     assert sessions.discount == 1.0
     np.testing.assert_allclose(sessions.returns(), log.session_returns())
     batch = LogStorage(log, columns=("proto",)).get(slice(None))
@@ -87,7 +87,7 @@ def test_discount_is_the_critics(log, build_policy):
 def test_on_policy_every_weight_is_one_and_every_estimator_gives_the_mean_return(make_log, uniform_actor):
     log = make_log("uniform", 400)
     sessions = off_policy_sessions(uniform_actor, log, config=CRITIC)
-    np.testing.assert_allclose(sessions.target_log_prob, sessions.behavior_log_prob, atol=1e-5)
+    np.testing.assert_allclose(sessions.target_log_prob, sessions.column("behavior_log_prob"), atol=1e-5)
     truth = log.session_returns().mean()
     for name, tolerance in (("snips", 1e-4), ("dr", 0.02), ("wdr", 0.02), ("dm", 0.06)):
         answer = estimate(name, sessions, num_bootstrap=10)

@@ -73,7 +73,7 @@ def test_width_is_that_of_the_ratio():
     """
     sessions = bandit_sessions(np.random.default_rng(5), 5000)
     result = estimate("snips", sessions)
-    weights = np.exp(sessions.target_log_prob - sessions.behavior_log_prob)
+    weights = np.exp(sessions.target_log_prob - sessions.column("behavior_log_prob"))
     exact = np.sqrt((weights**2 * (sessions.reward - result.value) ** 2).sum()) / weights.sum()
     fixed = np.std(weights * sessions.reward) / np.sqrt(5000) / weights.mean()
     assert fixed > 1.5 * exact

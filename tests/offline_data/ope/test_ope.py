@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from offline_data.families import ESTIMATORS
-from offline_data.ope.base import Estimate, estimate
+from offline_data.ope.base import Estimate, estimate, holds_one
 from offline_data.ope.sessions import LoggedSessions, SessionStatistics
 from offline_data.testing.estimators import check_estimator, random_sessions
 from recenv.errors import InvalidInput
@@ -152,6 +152,16 @@ def test_weights_whose_mean_is_not_one_are_not_trusted(log_weight):
     assert answer.mean_weight is not None
     assert np.isfinite([*answer.mean_weight.as_dict().values()]).all()
     assert answer.as_dict()["mean_weight"] == answer.mean_weight.as_dict()
+
+
+def test_what_is_just_outside_of_an_interval_may_be_chance():
+    """As in one of twenty logs."""
+    answer = Estimate("snips", 1.0, 0.0, 2.0, 500.0, 500, Interval(0.96, 0.93, 0.99))
+    assert answer.trusted
+    assert answer.mean_weight is not None
+    assert not holds_one(answer.mean_weight)
+    far = dataclasses.replace(answer, mean_weight=Interval(0.9, 0.87, 0.93))
+    assert far.doubts == ("mean weight not 1",)
 
 
 def test_the_rounding_of_a_policy_is_no_doubt():

@@ -99,7 +99,6 @@ def test_a_session_is_what_was_shown_when_to_whom_and_what_was_clicked():
     assert len(hashes) == 3
     changes: list[dict[str, Any]] = [
         {"item": np.array([5, 3, 5, 3, 7])},
-        {"click": np.array([1, 0, 0, 1, 1])},
         {"lengths": np.array([1, 3, 1])},
         {"timestamp": times + np.array([0.0, 1.0, 0.0, 0.0, 0.0])},
         {"source_user_id": np.array([4, 2, 3])},
@@ -109,6 +108,15 @@ def test_a_session_is_what_was_shown_when_to_whom_and_what_was_clicked():
     for change in changes:
         other = SessionSketch.of_log(log_of(**{**given, **change})).hashes
         assert 0 < len(np.setdiff1d(other, hashes)) < 3, change
+
+
+def test_clicks_tell_sessions_apart_where_nothing_else_does():
+    """What is imported as a click may be a view the next time: it is the same session where it tells its time."""
+    item, click, times = np.array([3, 5]), np.array([0, 1]), np.array([10.0, 20.0])
+    one, two = (SessionSketch.of_log(log_of(item, each)) for each in (click, 1 - click))
+    assert not np.intersect1d(one.hashes, two.hashes).size
+    one, two = (SessionSketch.of_log(log_of(item, each, timestamp=times)) for each in (click, 1 - click))
+    assert np.array_equal(one.hashes, two.hashes)
 
 
 def test_a_second_import_has_the_same_contents():

@@ -57,7 +57,7 @@ def commands(line: str) -> list[list[str]]:
     return [split(command.removeprefix("recsession ")) for command in re.findall("`(.*?)`", line)]
 
 
-def judged(run, log: str, *words: str) -> list[str]:
+def judged(run, log: str, *words: object) -> list[str]:
     code, out, err = run("ope", "--log", log, "--policy", "run/policy", "--num-bootstrap", 100, *words)
     assert code == 0, err
     return out.splitlines()
