@@ -109,6 +109,7 @@ def _size(dataset: LoggedDataset) -> dict[str, Any]:
         "users": int(seen.sum()),
         "items": dataset.num_items,
         "slate_size": dataset.slate_size,
+        "candidates": dataset.rows["candidates"].shape[1] if "candidates" in dataset.rows else None,
         "events": len(dataset.events["item"]),
         "bytes": folders,
         "files": len(dataset.manifest["schema"]),

@@ -51,7 +51,7 @@ def _source_rows(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
         "context": ", ".join(source["context"]) or None,
         "clock": None if source["reader"] is None else f"a share of max_steps={source['max_steps']}",
         "times": None if times is None else range_text(times["first"], times["last"]),
-        "slate, catalogue": f"{size['slate_size']:,} of {size['items']:,} items a step",
+        "slate, catalogue": f"{size['slate_size']:,} of {_offered(size)} items a step",
         "behavior": None if behavior is None else textwrap.shorten(json.dumps(behavior), _LONGEST, placeholder=" ..."),
         "action kind": source["action_kind"],
     }
@@ -65,6 +65,11 @@ def _part(part: Mapping[str, Any]) -> str:
         f"{part['name']} of {whole['folder']} ({whole['num_sessions']:,} sessions, split by {part['by']}, "
         f"a share of {part['share']:g} to train on{drawn})"
     )
+
+
+def _offered(size: Mapping[str, Any]) -> str:
+    at_most = "" if size["candidates"] is None else f"at most {size['candidates']:,} candidates, of "
+    return f"{at_most}{size['items']:,}"
 
 
 def _distribution(item: Mapping[str, Any]) -> str:

@@ -14,6 +14,7 @@ from offline_data.interop.foreign_log import import_interactions
 from offline_data.interop.import_options import ImportOptions
 from offline_data.interop.interactions import Ids, Interactions, Lists
 from offline_data.interop.item_file import items_of_log, kept_name, with_items
+from offline_data.interop.item_prices import earned, prices
 from offline_data.interop.logged_items import item_columns
 from offline_data.interop.mapped_checks import item_log_probs, require_answers, require_positions
 from offline_data.interop.mapped_columns import CLICKED, CONTEXTS, PROBABILITIES, read_mapped
@@ -138,7 +139,8 @@ class ColumnMap:
         """Return the map that roles mean: `{"user_id": COLUMN, "feedback": {"click": COLUMN}, "reward": COLUMN, ...}`.
 
         Args:
-            roles: by name; `feedback.NAME` and `reward.NAME` may stand flat, and a lone `reward` is named so.
+            roles: by name; `feedback.NAME` and `reward.NAME` may stand flat, and a lone `reward` is named so. Several
+                columns, one a position, are a list, or one text with commas.
 
         Raises:
             InvalidInput: for an unknown role, or one that is missing or no column's name.
@@ -152,6 +154,8 @@ class ColumnMap:
                 raise unknown_name(
                     "role of a column", name, [*known, "event.NAME", *(f"{each}.NAME" for each in _NAMED)]
                 )
+            if isinstance(column, list) and all(isinstance(each, str) for each in column):
+                column = ",".join(column)
             if role not in _NAMED:
                 values[role] = column
             elif isinstance(column, Mapping):
@@ -263,9 +267,10 @@ def import_table(
         require_range("first_position", first_position, 0, 1_000_000, integer=True)
     if items is not None:
         column_names(Path(items), item_text)  # before the log is read, which may take long
-    products = _products(columns, column_names(Path(path), text), path, items, item_text)
+    of_items = None if items is None else (Path(items), item_text)
+    products = prices(columns.item_reward, columns.channels, (Path(path), text), of_items)
     kinds = {role: kind for role, kind in columns.kinds().items() if role.removeprefix("item_reward.") not in products}
-    kinds |= {f"price.{name}": (column, "number") for name, (column, _, in_log) in products.items() if in_log}
+    kinds |= {f"price.{name}": (price.column, "number") for name, price in products.items() if price.in_log}
     read = read_mapped(Path(path), kinds, text, TimeFormat(time_unit, time_format), missing, progress)
     require(sum(count for _, count in read.counts) > 0, f"{path} has a header and no rows; copy it again")
     if columns.timestamp is not None:
@@ -277,10 +282,10 @@ def import_table(
         options = replace(options, propensity_of=options.propensity_of or of)
     if columns.event is not None:
         read = answers(read, columns.event, columns.events)
-    for name, (_, channel, in_log) in products.items():
-        if in_log:
-            price, feedback = read.values.pop(f"price.{name}"), read.values[f"feedback.{channel}"]
-            read.values[f"item_reward.{name}"] = _times(price, feedback)
+    for name, price in products.items():
+        if price.in_log:
+            value, feedback = read.values.pop(f"price.{name}"), read.values[f"feedback.{price.channel}"]
+            read.values[f"item_reward.{name}"] = earned(value, feedback)
     if columns.event is not None:
         read = merged(read, options.session_gap * 60.0)
     values, remarks, mapped = read.values, read.remarks, read.values.get
@@ -309,9 +314,9 @@ def import_table(
         position = position - first
     for name, (column, channel, in_log) in products.items():
         if not in_log:
-            price = catalog.get(kept_name(column), np.empty((0, 0)))
-            require(price.ndim == 1, f"{items}, column {column}: it holds no numbers; mend it, or name another")
-            values[f"item_reward.{name}"] = _times(price[item.codes], values[f"feedback.{channel}"])
+            value = catalog.get(kept_name(column), np.empty((0, 0)))
+            require(value.ndim == 1, f"{items}, column {column}: it holds no numbers; mend it, or name another")
+            values[f"item_reward.{name}"] = earned(value[item.codes], values[f"feedback.{channel}"])
     feedback = {name: values[f"feedback.{name}"] for name in columns.channels}
     require_answers(feedback, columns.feedback, read.place)
     flat = {role: column for role, (column, _) in kinds.items()}
@@ -356,35 +361,6 @@ def import_table(
     asked |= {"list_delimiter": list_delimiter, "first_position": first_position, "left_out": read.left_out}
     facts |= {name: value for name, value in asked.items() if value not in (None, *_DEFAULTS, {})}
     return import_interactions(out, log, "table", options=options, lacking=lacking, remarks=remarks, facts=facts)
-
-
-def _products(
-    columns: ColumnMap, there: Sequence[str], path: str | Path, items: str | Path | None, item_text: TextFormat
-) -> dict[str, tuple[str, str, bool]]:
-    """Return column, channel, and whether the log has the column, of each reward of the item that is their product."""
-    products = {}
-    for name, word in columns.item_reward.items():
-        column, at, channel = word.rpartition("@")
-        if at == "" or word in there:
-            continue
-        require(
-            channel in columns.channels,
-            f"item_reward.{name}={word}: {channel!r} is no channel of feedback; choose of "
-            f"{', '.join(columns.channels) or 'none: map one, as in feedback.click=COLUMN'}",
-        )
-        others = f", and neither has {items}" if items is not None else "; if the items' file has it, say it by --items"
-        in_log = column in there
-        require(
-            in_log or (items is not None and column in column_names(Path(items), item_text)),
-            f"item_reward.{name}={word}: {path} has no column {column}{others}",
-        )
-        products[name] = column, channel, in_log
-    return products
-
-
-def _times(value: np.ndarray, feedback: np.ndarray) -> np.ndarray:
-    """Return a reward of the item where it was answered, and 0 elsewhere, whatever stands there."""
-    return np.where(feedback > 0.0, value * feedback, 0.0)
 
 
 def _check_times(seconds: np.ndarray, read: Table, unit: TimeUnit | None, options: ImportOptions) -> None:

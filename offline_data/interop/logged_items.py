@@ -42,7 +42,7 @@ def item_columns(table: Table, columns: Mapping[str, str]) -> dict[str, np.ndarr
                 f"changes with the moment, map context.{name}={column}, else mend it, or leave it out"
             )
         if texts:
-            names = np.append(held.source.astype(np.str_).astype(object), None)
+            names: Any = np.array([*map(str, held.source), None], object)
             out[name] = names[np.where(first >= 0, values[first], -1)]
         else:
             out[name] = np.where(first >= 0, values[first], np.nan)

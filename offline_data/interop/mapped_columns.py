@@ -57,11 +57,11 @@ def read_mapped(
         held = file_types(first.file, [item], text).get(item)
         sample = "" if is_list(held) else first_text(first, item, text)
         listed = listed or is_list(held) or is_bracketed(sample)
-    kinds = {role: _LISTED.get(role.partition(".")[0], kind) if listed else kind for role, (_, kind) in roles.items()}
-    wanted = {
-        role: [(column, _ONE.get(kinds[role], kinds[role]) if len(names) > 1 else kinds[role]) for column in names]
-        for role, names in several.items()
-    }
+    wanted: dict[str, list[tuple[str, Kind]]] = {}
+    for role, names in several.items():
+        kind: Kind = _LISTED[of] if listed and (of := role.partition(".")[0]) in _LISTED else roles[role][1]
+        each: Kind = _ONE[kind] if len(names) > 1 and kind in _ONE else kind
+        wanted[role] = [(column, each) for column in names]
     try:
         table = _read(path, wanted, text, times, progress)
     except InvalidInput as error:

@@ -81,7 +81,9 @@ def spread(
         values = {f"feedback.{channel}": answer, **values}
         hole = place[item.codes[place] < 0]
         if len(hole):
-            raise InvalidInput(f"{table.place(row[hole[0]])}: {columns[role]} is where the slate has no item; mend it")
+            raise InvalidInput(
+                f"{table.place(int(row[hole[0]]))}: {columns[role]} is where the slate has no item; mend it"
+            )
     values["item_id"] = item
     shown = item.codes >= 0
     if not shown.all():

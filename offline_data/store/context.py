@@ -73,7 +73,7 @@ class ContextColumn:
             InvalidInput: for a text where a number is expected.
         """
         if self.kind == "category":
-            place = {value: index for index, value in enumerate(self.values)}
+            place: dict[str | None, int] = {value: index for index, value in enumerate(self.values)}
             out = np.zeros((len(values), self.width), np.float32)
             out[np.arange(len(values)), [place.get(category(value), -1) for value in values]] = 1.0
             return out

@@ -27,6 +27,7 @@ from offline_data.interop.foreign_log import import_interactions
 from offline_data.interop.import_options import ImportOptions
 from offline_data.interop.interactions import Ids, Interactions, Lists
 from offline_data.ope.base import estimate
+from offline_data.store.histories import ObservationBuilder
 from recenv.errors import InvalidInput
 from recenv.item_codes.semantic_ids import SemanticIdConfig
 
@@ -86,7 +87,7 @@ def policy_of(log, name: str) -> Any:
 
 def test_observations_say_what_is_offered_now_and_next(log):
     assert SessionSpace.of_log(log).offer == "candidates"
-    batch = LogStorage(log, with_next=True).get(slice(None))
+    batch: Any = LogStorage(log, with_next=True).get(slice(None))
     candidates = batch["observation", "candidates"].numpy()
     assert {tuple(row) for row in candidates.tolist()} == {(0, 1, 2), (1, 3, 4), (2, -1, -1)}
     following = batch["next", "observation", "candidates"].numpy()
@@ -119,7 +120,7 @@ def test_objectives_learn_among_candidates_and_policies_show_nothing_else(log, n
     run = train(log, scores, name, config=TrainerConfig(num_steps=20, batch_size=64, policy=CONFIGS["plackett_luce"]))
     save_policy(tmp_path / "policy", run.actor)
     policy = load_policy(tmp_path / "policy")
-    observation = {key: value.numpy() for key, value in LogStorage(log).get(slice(None))["observation"].items()}
+    observation = ObservationBuilder(log).observe(np.arange(log.num_rows))
     for slate, offer in zip(policy.act(observation), log.rows["candidates"], strict=True):
         assert set(slate[slate >= 0]) <= set(offer)
     storage = make_storage(OBJECTIVES.get(name)(policy), log, scores)

@@ -83,7 +83,7 @@ def test_events_that_nobody_named_lead_to_channels(read):
         import_table(*_file(read, plain), ColumnMap.of(plain | {"feedback.click": "type"}))
     with pytest.raises(InvalidInput, match=r"type has the events purchase \(3\), view \(3\), cart \(2\)") as caught:
         read({})
-    words = re.search(r"as in (event\.\S+=\S+(?: event\.\S+=\S+)*)", str(caught.value))[1].split()
+    words = re.findall(r"as in (event\.\S+=\S+(?: event\.\S+=\S+)*)", str(caught.value))[0].split()
     log = read(dict(word.rstrip(",").split("=") for word in words), out="second")
     assert log.manifest["feedback_names"] == ["purchase", "cart", "search"]
 
@@ -130,6 +130,6 @@ def test_rewards_that_stand_where_they_were_earned_lead_to_the_remedy(tmp_path):
     roles = {"user_id": "user", "item_id": "item", "step": "step", "feedback.click": "click"}
     with pytest.raises(InvalidInput, match=r"row 1 has no paid, which is missing in 2 of 4 rows") as caught:
         import_table(file, tmp_path / "out", ColumnMap.of(roles | {"item_reward.revenue": "paid"}))
-    role, word = re.search(r"map (item_reward\.revenue)=(\S+),", str(caught.value)).groups()
+    role, word = re.findall(r"map (item_reward\.revenue)=(\S+),", str(caught.value))[0]
     log = import_table(file, tmp_path / "out", ColumnMap.of(roles | {role: word}))
     np.testing.assert_allclose(log.rows["item_reward"][:, :, 0], [[0, 19.99], [0, 0]], rtol=1e-6)

@@ -85,7 +85,7 @@ def test_a_value_that_varies_within_an_item_leads_to_the_remedy(read, old, new, 
     text = TABLE.replace(old, new)
     with pytest.raises(InvalidInput, match=message) as caught:
         read(text=text)
-    role, column = re.search(r"map (context\.\w+)=(\w+)", str(caught.value)).groups()
+    role, column = re.findall(r"map (context\.\w+)=(\w+)", str(caught.value))[0]
     roles = {name: word for name, word in ROLES.items() if word != column}
     assert read(roles | {role: column}, text).context[0].name == column
 

@@ -113,7 +113,7 @@ def test_clicked_items_and_a_second_channel(write, form):
 def test_several_columns_are_the_positions(write):
     columns = {f"item_{k}": [[*one, None][k] for one in ITEMS] for k in range(3)}
     columns |= {f"c{k}": [[*one, 0][k] for one in CLICKS] for k in range(3)}
-    _same(_import(write(**columns), {"item_id": "item_0,item_1,item_2", "feedback.click": "c0, c1, c2"}))
+    _same(_import(write(**columns), {"item_id": "item_0,item_1,item_2", "feedback.click": ["c0", "c1", "c2"]}))
 
 
 def test_one_propensity_a_row_is_that_of_the_slate(write):
@@ -194,7 +194,7 @@ def test_lists_that_nobody_named_lead_to_the_delimiter(write):
     for roles in ({"feedback.click": "click"}, {"clicked_position": "at"}):
         with pytest.raises(InvalidInput, match=r"--list-delimiter '\|'") as caught:
             _import(file, roles)
-        delimiter = re.search("--list-delimiter '(.)'", str(caught.value))[1]
+        delimiter = re.findall("--list-delimiter '(.)'", str(caught.value))[0]
         log = _import(file, roles, list_delimiter=delimiter)
         _same(log)
         shutil.rmtree(log.path)

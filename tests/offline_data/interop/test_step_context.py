@@ -30,8 +30,7 @@ def read(tmp_path):
     def run(text=TABLE, out="out", roles=ROLES, **options):
         file = tmp_path / f"{out}.csv"
         file.write_text(text)
-        changes = {"options": ImportOptions(**options)} if options else {}
-        return import_table(file, tmp_path / out, ColumnMap.of(roles), **changes)
+        return import_table(file, tmp_path / out, ColumnMap.of(roles), options=ImportOptions(**options))
 
     return run
 
