@@ -30,8 +30,8 @@ from recenv.errors import InvalidInput, require, require_range, unknown_name
 
 _NAMED: Final = ("feedback", "events", *CLICKED, "reward", "item_reward", *CONTEXTS, "item")
 _CLICK: Final = "click"
-_DEFAULTS: Final = (",", "utf-8", "refuse")
-"""Of a table's delimiter, encoding, and way with what is missing: not told again."""
+_DEFAULTS: Final = (",", "utf-8", "refuse", ".")
+"""Of a table's delimiter, encoding, way with what is missing, and decimal mark: not told again."""
 _KINDS: Final[Mapping[str, Kind]] = {
     "user_id": "id",
     "item_id": "id",
@@ -211,6 +211,7 @@ def import_table(
     item_header: Sequence[str] | None = None,
     item_delimiter: str | None = None,
     item_encoding: str | None = None,
+    decimal: str = ".",
     options: ImportOptions | None = None,
     progress: Progress | None = None,
 ) -> LoggedDataset:
@@ -240,24 +241,16 @@ def import_table(
         item_header: the same of the file of items.
         item_delimiter: of the file of items; None for that of the log.
         item_encoding: likewise.
+        decimal: before the fractions of numbers in CSV files, a point or a comma.
         options: how sessions and rewards are made.
         progress: called with the number of rows of each batch.
 
     Raises:
         InvalidInput: for a file, column or value that cannot be read; the message names it.
     """
-    delimiter = plain_delimiter(delimiter)
-    options, text = (
-        options or ImportOptions(),
-        TextFormat(delimiter, encoding, header or None, list_delimiter=list_delimiter),
-    )
-    item_text = replace(
-        text,
-        delimiter=plain_delimiter(item_delimiter or delimiter),
-        encoding=item_encoding or encoding,
-        names=item_header or None,
-        of="item-",
-    )
+    delimiter, options = plain_delimiter(delimiter), options or ImportOptions()
+    text = TextFormat(delimiter, encoding, header or None, list_delimiter=list_delimiter, decimal=decimal)
+    item_text = text.of_items(item_header, item_delimiter, item_encoding)
     require_time_unit(time_unit)
     if time_format is not None:
         require_time_format(time_format)
@@ -357,7 +350,7 @@ def import_table(
     }
     asked = {"time_format": time_format, "delimiter": delimiter, "encoding": encoding, "missing": missing}
     asked |= {"header": [*(header or ())] or None, "item_header": [*(item_header or ())] or None}
-    asked |= {"item_delimiter": item_delimiter, "item_encoding": item_encoding}
+    asked |= {"item_delimiter": item_delimiter, "item_encoding": item_encoding, "decimal": decimal}
     asked |= {"list_delimiter": list_delimiter, "first_position": first_position, "left_out": read.left_out}
     facts |= {name: value for name, value in asked.items() if value not in (None, *_DEFAULTS, {})}
     return import_interactions(out, log, "table", options=options, lacking=lacking, remarks=remarks, facts=facts)

@@ -28,6 +28,7 @@ MISSING: Final = (
 
 _CONVERSION: Final = re.compile(r"In CSV column #(\d+): .*conversion error", re.DOTALL)
 _ROW: Final = re.compile(r"Row #(\d+): ")
+_COMMA: Final = re.compile(r"'-?\d+,\d+'$")
 _WIDTH: Final = re.compile(r"Expected (\d+) columns, got (\d+)")
 _TOLD: Final = {"csv": "CSV", "json": "JSON lines", "parquet": "Parquet"}
 _BLOCK: Final = 1 << 22
@@ -291,6 +292,7 @@ def _csv_source(
         include_columns=list(types or ()),
         null_values=MISSING,
         strings_can_be_null=True,
+        decimal_point=text.decimal,
     )
     return (
         _unpacked(file, form),
@@ -332,5 +334,7 @@ def _problems(file: Path, form: FileForm, text: TextFormat) -> Iterator[None]:
             reason = said.partition("\n")[0] or "it ends too early"
             raise InvalidInput(f"{at} is damaged or no {_TOLD[form.kind]} file ({reason}); copy it again") from error
         column = _file_columns(file, text)[int(wrong[1])]
-        problem = InvalidInput(f"{at}, column {column}: {said.rsplit(': ', 1)[-1]}; mend it, or map another column")
+        what = said.rsplit(": ", 1)[-1]
+        hint = "say --decimal ," if _COMMA.search(what) and text.decimal == "." else "mend it, or map another column"
+        problem = InvalidInput(f"{at}, column {column}: {what}; {hint}")
         raise Unconverted(column, problem) from error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -31,6 +31,8 @@ class TextFormat:
     """Whether `names` stand in the place of a header."""
     list_delimiter: str | None = None
     """Between the values of a list that text writes without brackets; None where none is."""
+    decimal: str = "."
+    """Before the fraction of a number, a point or a comma."""
     of: str = ""
     """What its options begin with: `item-` of a file of items, beside a log that may be written otherwise."""
 
@@ -41,11 +43,21 @@ class TextFormat:
             self.list_delimiter != "",
             "--list-delimiter '' is nothing; say what stands between the values of a list, as in --list-delimiter '|'",
         )
+        require(
+            self.decimal in (".", ",") and self.decimal != self.delimiter,
+            f"--decimal {self.decimal!r} is neither '.' nor ',', or stands between columns; say --decimal , and "
+            f"--{self.of}delimiter ';'",
+        )
         try:
             "".encode(self.encoding)
         except (LookupError, ValueError) as error:
             told = f"--{self.of}encoding {self.encoding!r} is unknown; say one such as utf-8 or latin-1"
             raise InvalidInput(told) from error
+
+    def of_items(self, names: Sequence[str] | None, delimiter: str | None, encoding: str | None) -> TextFormat:
+        """Return how a file of items is written: as the log, but for what is given."""
+        other = plain_delimiter(delimiter or self.delimiter)
+        return replace(self, delimiter=other, encoding=encoding or self.encoding, names=names or None, of="item-")
 
 
 PLAIN: Final = TextFormat()

@@ -103,10 +103,11 @@ def parsed_times(texts: Sequence[str], form: str | None, place: Callable[[int], 
         raise InvalidInput(f"{place(seen['unread'])}: {text!r} is no time{_as_read(form)}; {_reading(text, texts)}")
     if len(seen) > 1:
         one, other = sorted(seen, key=seen.__getitem__)[:2]
-        there = place(seen[one])
+        there, zones = place(seen[one]), {one, other} == {"with a zone", "without a zone"}
+        remedy = "write them alike" + (", with a zone in each (Z is UTC) or in none" if zones else "")
         raise InvalidInput(
             f"{there}: times {one}, here {texts[seen[one]]!r}, are mixed with times {other}, "
-            f"{texts[seen[other]]!r} in {_shorter(place(seen[other]), there)}; write them alike"
+            f"{texts[seen[other]]!r} in {_shorter(place(seen[other]), there)}; {remedy}"
         )
     return times, "with a zone" in seen
 

@@ -63,6 +63,8 @@ class TableReader(LogReader):
     """Of the file of items, where it is another than the log's."""
     item_encoding: str | None = None
     """Likewise."""
+    decimal: str = "."
+    """Before the fraction of a number in CSV files: '.' or ','."""
     list_delimiter: str | None = None
     """Between the values of a list that text writes without brackets, as '|': a whole slate in item_id, candidates,
     feedback or propensities by position."""

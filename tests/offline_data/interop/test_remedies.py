@@ -174,6 +174,19 @@ CASES = {
         "or say --counted-times if they count from no date",
         {"counted_times": True},
     ),
+    "some with a zone": Case(
+        "user,item,ts,click 1,10,2024-05-01T12:00:00,0 1,11,2024-05-01T10:01:00Z,1",
+        TIMED,
+        "write them alike, with a zone in each (Z is UTC) or in none",
+        mended=("12:00:00,", "12:00:00Z,"),
+    ),
+    "commas in numbers": Case(
+        "user;item;step;paid 1;10;1;0 1;11;1;19,99",
+        "user_id=user item_id=item step=step item_reward=paid",
+        "invalid value '19,99'; say --decimal ,",
+        {"decimal": ","},
+        first={"delimiter": ";"},
+    ),
     "a missing user": Case(
         "user,item,step,click 1,10,1,0 NULL,11,2,1", MAP, "with --missing drop", {"missing": "drop"}
     ),
