@@ -9,8 +9,6 @@ from collections.abc import Iterable
 from typing import Final
 from unicodedata import category
 
-import numpy as np
-
 LONGEST_WORD: Final = 400
 """Characters of a message's longest piece without a space, such as a path or a list's values."""
 LONGEST_MESSAGE: Final = 2000
@@ -92,7 +90,7 @@ def require_range(
 
     Args:
         name: the field's name, as the user wrote it.
-        value: the received value, Python's number or a scalar of NumPy; a bool is not a number here.
+        value: the received value; a bool is not a number here.
         low: lower end, included unless `low_open`.
         high: upper end, included unless `high_open`; infinity means no upper bound.
         low_open: exclude the lower end.
@@ -105,17 +103,16 @@ def require_range(
     kind = "an integer" if integer else "a number"
     interval = f"{'(' if low_open else '['}{low}, {high}{')' if high_open or high == math.inf else ']'}"
     remedy = f"set {name} to {kind} in {interval}"
-    given, value = value, value.item() if isinstance(value, np.generic) else value
     is_number = isinstance(value, int if integer else int | float) and not isinstance(value, bool)
     # An int is finite, and one beyond the floats must not reach isfinite.
     if not is_number or not (isinstance(value, int) or math.isfinite(value)):  # type: ignore[arg-type]
-        raise InvalidInput(f"{name}={given!r} is not {kind if integer else 'a finite number'}; {remedy}")
+        raise InvalidInput(f"{name}={value!r} is not {kind if integer else 'a finite number'}; {remedy}")
     above = value > low if low_open else value >= low  # type: ignore[operator]
     below = value < high if high_open else value <= high  # type: ignore[operator]
     if not (above and below):
         # Python refuses to write an int of more than 4,300 digits.
         digits = isinstance(value, int) and value.bit_length() > 4096
-        said = f"(an integer of {value.bit_length():,} bits)" if digits else repr(given)  # type: ignore[attr-defined]
+        said = f"(an integer of {value.bit_length():,} bits)" if digits else repr(value)  # type: ignore[attr-defined]
         raise InvalidInput(f"{name}={said} is outside {interval}; {remedy}")
 
 

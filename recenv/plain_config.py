@@ -11,39 +11,13 @@ import ast
 import inspect
 import textwrap
 from collections.abc import Mapping
-from dataclasses import fields, is_dataclass, replace
-from typing import Any, Final, TypeVar, get_origin, get_type_hints
-
-import numpy as np
+from dataclasses import fields, is_dataclass
+from typing import Any, TypeVar, get_origin, get_type_hints
 
 from recenv.errors import require, unknown_name
 from recenv.registry import Registry, config_of
 
 Config = TypeVar("Config")
-
-_PYTHONS: Final = (int, float, bool, str, type(None))
-
-
-def plain_value(value: Any) -> Any:
-    """Return a value with Python's own numbers in the place of NumPy's scalars and arrays without dimensions.
-
-    Args:
-        value: a number, or nested dicts, lists, tuples and frozen dataclasses of numbers; anything else stays.
-    """
-    if type(value) in _PYTHONS:
-        return value
-    if isinstance(value, np.generic) or (isinstance(value, np.ndarray) and value.ndim == 0):
-        return value.item()
-    if type(value) is dict:
-        return {key: plain_value(inner) for key, inner in value.items()}
-    if type(value) is list:
-        return [plain_value(inner) for inner in value]
-    if type(value) is tuple:
-        return tuple(plain_value(inner) for inner in value)
-    if is_dataclass(value) and not isinstance(value, type):
-        own = {name: inner for name, inner in vars(value).items() if isinstance(inner, np.generic)}
-        return replace(value, **{name: inner.item() for name, inner in own.items()}) if own else value
-    return value
 
 
 def to_plain(config: Any, family: Registry[Any] | None = None) -> dict[str, Any]:
@@ -55,7 +29,7 @@ def to_plain(config: Any, family: Registry[Any] | None = None) -> dict[str, Any]
     """
     plain: dict[str, Any] = {} if family is None else {"name": family.name_of(type(config))}
     for entry in fields(config):
-        value = plain_value(getattr(config, entry.name))
+        value = getattr(config, entry.name)
         if hasattr(value, "to_dict"):
             value = value.to_dict()
         elif is_dataclass(value):

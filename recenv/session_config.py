@@ -15,7 +15,8 @@ from recenv.files.config_files import config_of_file, parse_config
 from recenv.items.catalog import Catalog
 from recenv.items.given_items import SIZES, given_items, require_sizes, same_items, tell_items
 from recenv.items.synthetic_items import CatalogConfig
-from recenv.plain_config import plain_value, to_plain
+from recenv.plain_config import to_plain
+from recenv.plain_numbers import plain_value, settle_numbers
 from recenv.registry import Registry, being_read, config_of, reading
 
 SECTION_PIECES: Final = ("satiation", "time_budget", "satisfaction", "leave_hazard", "retention", "freshness")
@@ -85,9 +86,7 @@ class SessionConfig:
     """A Catalog of one's own items, or its file, in place of drawn ones; num_items and embedding_dim follow it."""
 
     def __post_init__(self) -> None:
-        for name, value in list(vars(self).items()):
-            if (plain := plain_value(value)) is not value:
-                object.__setattr__(self, name, plain)
+        settle_numbers(self)
         require_range("world_seed", self.world_seed, 0, 2**63 - 1, integer=True)
         require_range("slate_size", self.slate_size, 1, 1024, integer=True)
         require_range("max_steps", self.max_steps, 1, 2**31 - 1, integer=True)

@@ -18,7 +18,7 @@ from recenv.errors import InvalidInput, require
 from recenv.files.config_files import config_of_file, fitted_config, parse_config
 from recenv.items.catalog import Catalog
 from recenv.items.given_items import given_items, same_items
-from recenv.plain_config import plain_value
+from recenv.plain_numbers import plain_value
 from recenv.render.frame import Frame
 from recenv.render.rendering import RENDER_FPS, RENDER_MODES, SessionRecorder, check_render_mode, render
 from recenv.session_config import SessionConfig

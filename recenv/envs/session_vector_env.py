@@ -19,7 +19,7 @@ from recenv.envs.specs import Specified
 from recenv.errors import InvalidInput, require, require_range, unknown_name
 from recenv.items.catalog import Catalog
 from recenv.memory import require_memory
-from recenv.plain_config import plain_value
+from recenv.plain_numbers import plain_value
 from recenv.render.rendering import RENDER_FPS, RENDER_MODES, SessionRecorder, check_render_mode
 from recenv.session_config import SessionConfig
 from recenv.world import make_world
@@ -82,6 +82,7 @@ class RecSessionVectorEnv(Specified, VectorEnv[Observation, np.ndarray, np.ndarr
         render_mode: str | None = None,
         **overrides: Any,
     ) -> None:
+        num_envs, num_threads, max_episode_steps = plain_value((num_envs, num_threads, max_episode_steps))
         require_range("num_envs", num_envs, 1, 2**31 - 1, integer=True)
         require_range("num_threads", num_threads, 1, 256, integer=True)
         check_render_mode(render_mode)
@@ -92,7 +93,7 @@ class RecSessionVectorEnv(Specified, VectorEnv[Observation, np.ndarray, np.ndarr
                 raise unknown_name("autoreset mode", autoreset_mode, self._modes)
             autoreset_mode = self._modes[autoreset_mode]
         self.render_mode = render_mode
-        self.num_envs = int(num_envs)
+        self.num_envs = num_envs
         self.autoreset_mode = autoreset_mode
         self._limit = None if max_episode_steps in (None, -1) else np.uint64(max_episode_steps)
         self.metadata = {**self.metadata, "autoreset_mode": autoreset_mode}
@@ -104,7 +105,7 @@ class RecSessionVectorEnv(Specified, VectorEnv[Observation, np.ndarray, np.ndarr
         require_memory(_BYTES_A_NUMBER * numbers * num_envs, what, "lower num_envs")
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
-        self._batch = SessionBatch(self.world, self.num_envs, int(num_threads))
+        self._batch = SessionBatch(self.world, num_envs, num_threads)
         self._recorder = None if render_mode is None else SessionRecorder(self._batch)
         self._session_seeds: np.ndarray | None = None
 

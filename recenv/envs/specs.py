@@ -13,7 +13,8 @@ from gymnasium.envs.registration import EnvSpec
 from recenv.errors import require
 from recenv.families import CHOICE_MODELS, USER_MODELS
 from recenv.items.catalog import Catalog
-from recenv.plain_config import plain_value, to_plain
+from recenv.plain_config import to_plain
+from recenv.plain_numbers import plain_value
 from recenv.session_config import SessionConfig
 
 

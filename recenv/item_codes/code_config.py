@@ -10,7 +10,7 @@ import numpy as np
 
 from recenv.errors import InvalidInput, require, require_range
 from recenv.files.array_files import map_npy
-from recenv.plain_config import plain_value
+from recenv.plain_numbers import settle_numbers
 
 _MOST_TOKENS: Final = 65_536
 """Of a level; more only where there are more items."""
@@ -47,6 +47,7 @@ class SemanticIdConfig:
     row an item in the items' order, no two equal, tokens of a level from 0. The other fields then stay as they are."""
 
     def __post_init__(self) -> None:
+        settle_numbers(self)
         require_range("num_codebooks", self.num_codebooks, 1, 32, integer=True)
         require_range("codebook_size", self.codebook_size, 1, 65_536, integer=True)
         require_range("num_rounds", self.num_rounds, 0, 10_000, integer=True)
@@ -63,7 +64,7 @@ class SemanticIdConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as plain values, `codes` where they are given."""
-        plain = {entry.name: plain_value(getattr(self, entry.name)) for entry in fields(self)}
+        plain = {entry.name: getattr(self, entry.name) for entry in fields(self)}
         return plain if self.codes is not None else {name: plain[name] for name in plain if name != "codes"}
 
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from recenv.errors import require_range
 from recenv.memory import require_memory
+from recenv.plain_numbers import settle_numbers
 from recenv.random_streams import WORLD, normals, uniforms
 
 QUALITY_LIMIT: Final = 3.3
@@ -53,6 +54,7 @@ class CatalogConfig:
     """Ages are uniform in [0, max_age) days."""
 
     def __post_init__(self) -> None:
+        settle_numbers(self)
         require_range("num_items", self.num_items, 1, 2**31 - 1, integer=True)
         require_range("embedding_dim", self.embedding_dim, 2, 4096, integer=True)
         require_range("num_topics", self.num_topics, 1, 65_535, integer=True)

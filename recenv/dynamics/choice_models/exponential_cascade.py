@@ -12,6 +12,7 @@ from recenv.dynamics.choice_models.base import ChoiceModel
 from recenv.errors import require_range
 from recenv.families import CHOICE_MODELS
 from recenv.kernels import njit
+from recenv.plain_numbers import settle_numbers
 
 
 @CHOICE_MODELS.register("exponential_cascade")
@@ -33,6 +34,7 @@ class ExponentialCascade(ChoiceModel):
     """g, in (0, 1]."""
 
     def __post_init__(self) -> None:
+        settle_numbers(self)
         require_range("attention", self.attention, 0.0, 1e6, low_open=True)
         require_range("position_decay", self.position_decay, 0.0, 1.0, low_open=True)
 

@@ -13,6 +13,7 @@ from recenv.dynamics.exponential import exp_all
 from recenv.errors import require_range
 from recenv.families import CHOICE_MODELS
 from recenv.kernels import njit
+from recenv.plain_numbers import settle_numbers
 
 
 @CHOICE_MODELS.register("multinomial_logit")
@@ -31,6 +32,7 @@ class MultinomialLogit(ChoiceModel):
     """g, what one position further down the slate leaves of an item's odds, in (0, 1]."""
 
     def __post_init__(self) -> None:
+        settle_numbers(self)
         require_range("no_click_utility", self.no_click_utility, -1e6, 1e6)
         require_range("position_decay", self.position_decay, 0.0, 1.0, low_open=True)
 

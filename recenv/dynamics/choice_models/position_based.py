@@ -12,6 +12,7 @@ from recenv.dynamics.exponential import exp_all
 from recenv.errors import require_range
 from recenv.families import CHOICE_MODELS
 from recenv.kernels import njit
+from recenv.plain_numbers import settle_numbers
 
 
 @CHOICE_MODELS.register("position_based")
@@ -33,6 +34,7 @@ class PositionBased(ChoiceModel):
     """g, probability that the user looks one position further, in (0, 1]."""
 
     def __post_init__(self) -> None:
+        settle_numbers(self)
         require_range("relevance_slope", self.relevance_slope, 0.0, 1e6)
         require_range("relevance_midpoint", self.relevance_midpoint, -1e6, 1e6)
         require_range("position_decay", self.position_decay, 0.0, 1.0, low_open=True)

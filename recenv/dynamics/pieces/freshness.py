@@ -21,6 +21,7 @@ from recenv.errors import require_range
 from recenv.families import PIECES
 from recenv.items.catalog import Catalog
 from recenv.kernels import njit
+from recenv.plain_numbers import settle_numbers
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,7 @@ class FreshnessConfig:
     """Days in which that falls to 1/e."""
 
     def __post_init__(self) -> None:
+        settle_numbers(self)
         require_range("horizon", self.horizon, 0.0, 1e6, low_open=True)
         require_range("freshness_weight", self.freshness_weight, -1e3, 1e3)
         require_range("freshness_days", self.freshness_days, 0.0, 1e6, low_open=True)

@@ -21,6 +21,7 @@ from recenv.errors import require_range
 from recenv.families import PIECES
 from recenv.items.catalog import Catalog
 from recenv.kernels import njit
+from recenv.plain_numbers import settle_numbers
 
 _NOWHERE: Final = np.empty(0, np.float32)
 
@@ -36,6 +37,7 @@ class LeaveHazardConfig:
     """Log-odds of staying that full satisfaction adds."""
 
     def __post_init__(self) -> None:
+        settle_numbers(self)
         require_range("hazard", self.hazard, 0.0, 1.0, low_open=True, high_open=True)
         require_range("hazard_relief", self.hazard_relief, -1e3, 1e3)
 

@@ -23,6 +23,7 @@ from recenv.errors import require_range
 from recenv.families import PIECES
 from recenv.items.catalog import Catalog
 from recenv.kernels import njit
+from recenv.plain_numbers import settle_numbers
 
 _NOWHERE: Final = np.empty(0, np.float32)
 
@@ -46,6 +47,7 @@ class RetentionConfig:
     """Weight of a day away."""
 
     def __post_init__(self) -> None:
+        settle_numbers(self)
         require_range("return_rate", self.return_rate, 0.0, 1.0, low_open=True, high_open=True)
         require_range("return_lift", self.return_lift, -1e3, 1e3)
         require_range("max_absence", self.max_absence, 1, 10_000, integer=True)

@@ -20,6 +20,7 @@ from recenv.errors import require_range
 from recenv.families import PIECES
 from recenv.items.catalog import Catalog
 from recenv.kernels import njit
+from recenv.plain_numbers import settle_numbers
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,7 @@ class SatiationConfig:
     """Share of the satiation that is left after a step, in [0, 1)."""
 
     def __post_init__(self) -> None:
+        settle_numbers(self)
         require_range("satiation_weight", self.satiation_weight, -1e3, 1e3)
         require_range("satiation_retention", self.satiation_retention, 0.0, 1.0, high_open=True)
 

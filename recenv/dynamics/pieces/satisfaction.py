@@ -23,6 +23,7 @@ from recenv.errors import require_range
 from recenv.families import PIECES
 from recenv.items.catalog import Catalog
 from recenv.kernels import njit
+from recenv.plain_numbers import settle_numbers
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,7 @@ class SatisfactionConfig:
     """Utility that full satisfaction adds to every item, and none takes away."""
 
     def __post_init__(self) -> None:
+        settle_numbers(self)
         require_range("satisfaction_sensitivity", self.satisfaction_sensitivity, 0.0, 1e3)
         require_range("satisfaction_memory", self.satisfaction_memory, 0.0, 1.0)
         require_range("satisfaction_gain", self.satisfaction_gain, -1e3, 1e3)

@@ -21,6 +21,7 @@ from recenv.errors import require_range
 from recenv.families import PIECES
 from recenv.items.catalog import Catalog
 from recenv.kernels import njit
+from recenv.plain_numbers import settle_numbers
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,7 @@ class TimeBudgetConfig:
     """Minutes lost when nothing is clicked, RecSim's 0.5."""
 
     def __post_init__(self) -> None:
+        settle_numbers(self)
         require_range("budget", self.budget, 0.0, 1e6, low_open=True)
         require_range("quality_return", self.quality_return, 0.0, 10.0)
         require_range("no_click_cost", self.no_click_cost, 0.0, 1e6)

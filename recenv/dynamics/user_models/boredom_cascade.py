@@ -35,6 +35,7 @@ from recenv.dynamics.user_models.base import UserModel
 from recenv.errors import require_range
 from recenv.families import USER_MODELS
 from recenv.kernels import njit
+from recenv.plain_numbers import settle_numbers
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,7 @@ class BoredomCascadeConfig:
     """Weight of a minute watched."""
 
     def __post_init__(self) -> None:
+        settle_numbers(self)
         require_range("affinity_weight", self.affinity_weight, -1e3, 1e3)
         for name in ("boredom_threshold", "boredom_window", "boredom_steps"):
             require_range(name, getattr(self, name), 1, 255, integer=True)

@@ -30,6 +30,7 @@ from recenv.dynamics.user_models.base import UserModel, expert_oracle
 from recenv.errors import require_range
 from recenv.families import USER_MODELS
 from recenv.kernels import njit
+from recenv.plain_numbers import settle_numbers
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,7 @@ class InterestEvolutionConfig:
     """Weight of a like."""
 
     def __post_init__(self) -> None:
+        settle_numbers(self)
         require_range("interest_scale", self.interest_scale, 0.0, 1.0)
         require_range("interest_step", self.interest_step, 0.0, 1.0)
         for name in ("match_quality", "affinity_weight", "appeal_weight", "like_bias", "like_quality"):

@@ -36,6 +36,7 @@ from recenv.dynamics.user_models.base import UserModel
 from recenv.errors import require, require_range
 from recenv.families import USER_MODELS
 from recenv.kernels import njit
+from recenv.plain_numbers import settle_numbers
 from recenv.random_streams import normals
 
 
@@ -66,6 +67,7 @@ class InterestExplorationConfig:
     """Weight of a minute watched."""
 
     def __post_init__(self) -> None:
+        settle_numbers(self)
         require(
             isinstance(self.type_weights, list | tuple) and 1 <= len(self.type_weights) <= 1000,
             f"type_weights={self.type_weights!r} is not a list of 1 to 1000 weights; give one a type",

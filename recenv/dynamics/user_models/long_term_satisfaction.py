@@ -32,6 +32,7 @@ from recenv.dynamics.user_models.base import UserModel, expert_oracle
 from recenv.errors import require_range
 from recenv.families import USER_MODELS
 from recenv.kernels import njit
+from recenv.plain_numbers import settle_numbers
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,7 @@ class LongTermSatisfactionConfig:
     """Weight of a minute watched; RecSim's reward is 1 a minute and nothing else."""
 
     def __post_init__(self) -> None:
+        settle_numbers(self)
         require_range("interest_scale", self.interest_scale, 0.0, 1.0)
         for name in ("affinity_weight", "appeal_weight", "clickbait_slope"):
             require_range(name, getattr(self, name), -1e3, 1e3)

@@ -37,6 +37,7 @@ from recenv.errors import require_range
 from recenv.families import USER_MODELS
 from recenv.items.catalog import Catalog
 from recenv.kernels import njit
+from recenv.plain_numbers import settle_numbers
 from recenv.random_streams import WORLD, derive_seeds, normals, uniforms
 
 # What may follow a click; the last is the one that nobody wants.
@@ -106,6 +107,7 @@ class MultiBehaviorConfig:
     """Weight of a hate."""
 
     def __post_init__(self) -> None:
+        settle_numbers(self)
         for name in ("interest_scale", "interest_step", "glance_share"):
             require_range(name, getattr(self, name), 0.0, 1.0)
         for name in ("affinity_weight", "appeal_weight", "slate_correlation", "match_quality"):
