@@ -26,6 +26,7 @@ def warn_of_shared(policy: Policy, file: Path, log: LoggedDataset) -> Iterator[s
     """
     if policy.learned_from is None:
         return
+    log.require_sound()
     share = policy.learned_from.share_of(SessionSketch.of_log(log))
     if share == 0.0:
         return
@@ -65,13 +66,12 @@ def how_to_judge(policy: Policy, file: Path, log: LoggedDataset) -> str:
 
 def _related(log: LoggedDataset) -> Iterator[LoggedDataset]:
     """Yield the other part of the split that a log is a part of, and the parts of its own, where they lie."""
-    other = other_part(log)
-    if other is not None:
-        yield LoggedDataset.open(other)
-    for path in _parts(log):
+    other, checksum = other_part(log), log.manifest["checksum"]
+    for path in (*([] if other is None else [other]), *_parts(log)):
         with suppress(InvalidInput):
             part = LoggedDataset.open(path)
-            if part.part is not None and part.part["of"]["checksum"] == log.manifest["checksum"]:
+            if path == other or (part.part is not None and part.part["of"]["checksum"] == checksum):
+                part.require_sound()
                 yield part
 
 

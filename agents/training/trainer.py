@@ -165,7 +165,6 @@ def train(
     check_policy(config.policy, dataset)
     check_encoder(objective_name, objective_class, config.policy)
     actor = make_policy(SessionSpace.of_log(dataset, config.item_features, seed=seed), config.policy, seed=seed)
-    actor.learned_from = SessionSketch.of_log(dataset)
     actor.to(device)
     with seeded(seed):  # networks of values
         objective = objective_class(actor, config=objective_config).to(device)
@@ -175,6 +174,7 @@ def train(
         scores = scores.float()  # as the batches hold them: what is a tie there is one here
     objective.refresh(scores.to(device))
     storage = make_storage(objective, dataset, scores, seed=seed)
+    actor.learned_from = SessionSketch.of_log(dataset)
     rng = _RunRng(seed, device)
     replay = make_replay(storage, config.batch_size, rng.batches)
     digest = hashlib.sha256(scores.detach().cpu().contiguous().numpy().data).hexdigest()

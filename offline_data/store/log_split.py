@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias, get_args
@@ -91,12 +92,13 @@ def other_part(log: LoggedDataset) -> Path | None:
     mine = log.part
     if mine is None:
         return None
-    path = _named(log.path).with_name(next(name for name in PARTS if name != mine["name"]))
-    try:
-        theirs = LoggedDataset.open(path).part
-    except InvalidInput:
-        return None
-    return path if theirs is not None and {**theirs, "name": mine["name"]} == mine else None
+    name = next(name for name in PARTS if name != mine["name"])
+    for folder in (_named(log.path), log.path.resolve()):  # beside a link to it, or beside itself
+        with suppress(InvalidInput):
+            theirs = LoggedDataset.open(folder.with_name(name)).part
+            if theirs is not None and {**theirs, "name": mine["name"]} == mine:
+                return folder.with_name(name)
+    return None
 
 
 def _named(folder: Path) -> Path:

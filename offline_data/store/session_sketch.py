@@ -74,7 +74,11 @@ class SessionSketch:
 
     @staticmethod
     def of_log(dataset: LoggedDataset) -> SessionSketch:
-        """Return the sketch of a log's sessions; what is read at a time is a block, and memory does not grow."""
+        """Return the sketch of a log's sessions; what is read at a time is a block, and memory does not grow.
+
+        Args:
+            dataset: a sound log, see `LoggedDataset.require_sound`.
+        """
         hashes, counts = np.empty(0, np.uint64), np.empty(0, np.int64)
         items = _item_keys(dataset)
         for block in session_blocks(dataset, _ROWS_AT_ONCE):

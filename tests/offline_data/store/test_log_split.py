@@ -286,6 +286,8 @@ def test_the_other_part_is_found_beside(grouped, tmp_path, monkeypatch):
     assert other_part(grouped) is None
     monkeypatch.chdir(tmp_path / "parts" / "train")
     assert other_part(LoggedDataset.open(".")) == parts.judge.path
+    (tmp_path / "link").symlink_to(parts.train.path)
+    assert other_part(LoggedDataset.open(tmp_path / "link")) == parts.judge.path
     shutil.rmtree(parts.judge.path)
     assert other_part(parts.train) is None
     split_log(grouped, tmp_path / "others", seed=8)
