@@ -151,19 +151,20 @@ def _require_same_ids(space: SessionSpace, other: SessionSpace, own: str, others
     mine, found = space.item_ids, other.item_ids
     if mine is None or found is None or np.array_equal(mine, found):
         return
-    remedy = (
-        "import the log with the --items file of the policy's own log, one that names the items of both, or train a "
-        "policy on these"
-        if other.session is None
-        else "use the world of the policy's own items, or train a policy on these"
-    )
     kinds = ["whole numbers" if ids.dtype.kind == "i" else "texts" for ids in (mine, found)]
+    one, two = (mine, found) if kinds[0] == kinds[1] else (mine.astype(np.str_), found.astype(np.str_))
+    lacking, unknown = np.setdiff1d(one, two), np.setdiff1d(two, one)
+    remedy = "use the world of the policy's own items"
+    if other.session is None and len(unknown):
+        remedy = "import both logs with one --items file that names the items of both, train on the policy's own again"
+    elif other.session is None:
+        remedy = "import the log with --items FILE that names the policy's items, as that of its own log does"
+    remedy += ", or train a policy on these"
     require(
         kinds[0] == kinds[1],
         f"{own} knows its items by {kinds[0]}, such as {mine[0].item()!r}, and {others} by {kinds[1]}, such as "
         f"{found[0].item()!r}: one id that is no plain number makes texts of all; {remedy}",
     )
-    lacking, unknown = np.setdiff1d(mine, found), np.setdiff1d(found, mine)
     parts = [
         f"{others} lacks {_some(lacking, space.num_items)} that {own} knows" if len(lacking) else "",
         f"{own} does not know {_some(unknown, other.num_items)} of {others}" if len(unknown) else "",

@@ -107,9 +107,16 @@ class PlackettLucePolicy(Policy):
     score_coordinates = "logits"
 
     def __init__(self, space: SessionSpace, config: PlackettLucePolicyConfig, **keys: Any) -> None:
+        remedy = "lower slate_size"
+        if space.session is None:
+            remedy = (
+                "choose --policy generative, or import the log with --items FILE that names all items of its service, "
+                f"{space.slate_size} or more"
+            )
         require(
             space.slate_size <= space.num_items,
-            f"slate_size={space.slate_size} exceeds num_items={space.num_items}; lower slate_size",
+            f"slate_size={space.slate_size} exceeds num_items={space.num_items}, and each place of a plackett_luce "
+            f"slate takes another item; {remedy}",
         )
         head = PlackettLuceHead(space, config)
         options: dict[str, Any] = {"slate_size": space.slate_size}

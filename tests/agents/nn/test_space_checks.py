@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from agents.policies.base import make_policy
 from agents.policies.files import load_policy, save_policy
 from agents.policies.plackett_luce import PlackettLucePolicyConfig
 from agents.testing.policy_cases import world_of
+from offline_data.interop.column_map import ColumnMap, import_table
 from offline_data.interop.foreign_log import import_interactions
 from offline_data.interop.import_options import ImportOptions
 from offline_data.interop.interactions import Ids, Interactions
@@ -115,31 +117,40 @@ def test_ids_that_no_catalogue_has_are_refused(change, message, tmp_path):
         load_policy(tmp_path / "bad")
 
 
-REMEDY = "; import the log with the --items file of the policy's own log, one that names the items of both, or train"
+ONE = "; import the log with --items FILE that names the policy's items, as that of its own log does, or train"
+BOTH = "; import both logs with one --items file that names the items of both, train on the policy's own again, or"
 
 
 @pytest.mark.parametrize(
-    ("ids", "message"),
+    ("ids", "message", "remedy"),
     [
         (
             TEXTS[::-1],
             r"^p and l have the same 5 items in another order: item 0 is '00123' to the one and 'b' to the other",
+            ONE,
         ),
-        (TEXTS[:4], r"^l lacks 1 of 5 items \('b'\) that p knows"),
-        (TEXTS[:1], r"^l lacks 4 of 5 items \('123', 'SKU \N{SNOWMAN}', 'a', ...\) that p knows"),
-        (np.append(TEXTS, ["c", "d"]), r"^p does not know 2 of 7 items \('c', 'd'\) of l"),
+        (TEXTS[:4], r"^l lacks 1 of 5 items \('b'\) that p knows", ONE),
+        (TEXTS[:1], r"^l lacks 4 of 5 items \('123', 'SKU \N{SNOWMAN}', 'a', ...\) that p knows", ONE),
+        (np.append(TEXTS, ["c", "d"]), r"^p does not know 2 of 7 items \('c', 'd'\) of l", BOTH),
         (
             np.append(TEXTS[1:], "c"),
             r"^l lacks 1 of 5 items \('00123'\) that p knows; p does not know 1 of 5 .*'c'\) of l",
+            BOTH,
         ),
         (
             np.arange(5),
             "^p knows its items by texts, such as '00123', and l by whole numbers, such as 0: one id that is",
+            ".*" + BOTH,
+        ),
+        (
+            np.array([123]),
+            "^p knows its items by texts, such as '00123', and l by whole numbers, such as 123: one id that is",
+            ".*" + ONE,
         ),
     ],
 )
-def test_what_differs_of_the_items_is_named(ids, message, tmp_path):
-    with pytest.raises(InvalidInput, match=message + (".*" if "knows its" in message else "") + REMEDY):
+def test_what_differs_of_the_items_is_named(ids, message, remedy, tmp_path):
+    with pytest.raises(InvalidInput, match=message + remedy):
         require_like(space_of(TEXTS, tmp_path), space_of(ids, tmp_path), "p", "l", slate_size=True)
 
 
@@ -154,3 +165,23 @@ def test_other_embeddings_and_channels_of_the_same_items_are_told_apart(tmp_path
         InvalidInput, match=r"feedback_names=\('click', 'like', 'watch'\), and l has \('click', 'watch'"
     ):
         require_like(space, swapped, "p", "l", slate_size=True)
+
+
+@pytest.mark.parametrize(("own", "other"), [(["1", "2", "003"], ["1", "2"]), (["1", "2"], ["1", "2", "4"])])
+def test_what_a_refusal_of_items_says_to_do_makes_the_logs_fit(own, other, tmp_path):
+    """The policy's log without the other's items, or with more; ids of the shorter log are read as whole numbers."""
+
+    def read(name: str, skus: list[str], **options: Any) -> SessionSpace:
+        lines = [f"{user},{sku},{user + place},1" for user in range(2) for place, sku in enumerate(skus)]
+        (tmp_path / "log.csv").write_text("\n".join(["user,sku,ts,click", *lines]) + "\n")
+        columns = ColumnMap(user_id="user", item_id="sku", timestamp="ts", feedback={"click": "click"})
+        shared = ImportOptions(max_steps=9)
+        log = import_table(tmp_path / "log.csv", tmp_path / name, columns, options=shared, **options)
+        return SessionSpace.of_log(log, item_features="log" if not options else "catalog")
+
+    with pytest.raises(InvalidInput, match="--items"):
+        require_like(read("own", own), read("other", other), "p", "l", slate_size=False)
+    file = tmp_path / "items.csv"
+    rows = (f"{sku},{place},{1 - place}\n" for place, sku in enumerate(sorted({*own, *other})))
+    file.write_text("sku,embedding_0,embedding_1\n" + "".join(rows))
+    require_like(read("own2", own, items=file), read("other2", other, items=file), "p", "l", slate_size=False)

@@ -218,8 +218,17 @@ def test_a_world_with_candidates_is_acted_in(space):
 
 
 def test_what_does_not_fit_is_refused(space):
-    with pytest.raises(InvalidInput, match="exceeds num_items"):
-        make_policy(dataclasses.replace(space, slate_size=NUM_ITEMS + 1), CONFIG)
+    more = dataclasses.replace(space, slate_size=NUM_ITEMS + 1)
+    remedies = (
+        (more, "lower slate_size$"),
+        (
+            dataclasses.replace(more, session=None, has_profile=False),
+            f"choose --policy generative, or import the log with --items FILE that .* {NUM_ITEMS + 1} or more$",
+        ),
+    )
+    for wrong, remedy in remedies:
+        with pytest.raises(InvalidInput, match=f"exceeds num_items={NUM_ITEMS}, .*another item; {remedy}"):
+            make_policy(wrong, CONFIG)
     for changes in ({"item_width": 0}, {"sampled_above": -1}, {"num_sampled": 0}, {"uniform_share": 0.0}):
         with pytest.raises(InvalidInput, match=next(iter(changes))):
             dataclasses.replace(CONFIG, **changes)
