@@ -83,7 +83,13 @@ def agrees(policy: Any, log, truth: float) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "slate_size"), [("plackett_luce", 3), ("plackett_luce", 4), ("generative", 3), ("generative", 4)]
+    ("name", "slate_size"),
+    [
+        ("plackett_luce", 3),
+        ("plackett_luce", 4),
+        ("generative", 3),
+        pytest.param("generative", 4, marks=pytest.mark.nightly),
+    ],
 )
 def test_every_estimator_finds_the_enumerated_value(log, name, slate_size):
     """The log holds every session once: weighting alone is exact. Whole slates would earn half as much again."""
