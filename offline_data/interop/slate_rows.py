@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -45,6 +45,7 @@ def spread(
         "clicked_position, clicked_item or feedback",
     )
     clicked = [role for role in table.values if role.partition(".")[0] in CLICKED]
+    repeats = _repeated(table) if wide else ()
     values: dict[str, Any] = {}
     for role, held in table.values.items():
         if role in clicked or role == "item_id":
@@ -62,9 +63,9 @@ def spread(
         )
         values["position"] = np.arange(len(row)) - starts[row]
         if "step" in values:
-            _require_own_steps(table, columns["step"])
+            _require_own_steps(table, columns["step"], repeats)
         else:
-            values["step"] = _order(table, len(lengths))[row]
+            values["step"] = _order(table, len(lengths), repeats)[row]
         remarks.append(f"each row is a slate, of {lengths.min():,} to {lengths.max():,} items")
     for role in reversed(clicked):  # the click is the first of all channels
         kind, _, channel = role.partition(".")
@@ -96,14 +97,43 @@ def spread(
     return replace(table, values=values, rows=rows, remarks=remarks), "slate" if one else None
 
 
-def _require_own_steps(table: Table, column: str) -> None:
+def _repeated(table: Table) -> list[tuple[int, int]]:
+    """Return the rows that equal an earlier one in all that was read, at the same time, each with the one it equals.
+
+    They become entries of one step, where repeated entries are found.
+    """
+    if "timestamp" not in table.values:
+        return []
+    plain = [
+        held.codes if isinstance(held, Ids) else held for held in table.values.values() if not isinstance(held, Lists)
+    ]
+    lists = [held for held in table.values.values() if isinstance(held, Lists)]
+    key = joint_codes(*(each if each.dtype.kind == "i" else Ids.of(each).codes for each in plain))
+    several = np.flatnonzero(np.bincount(key)[key] > 1)
+    seen: dict[tuple[Any, ...], int] = {}
+    pairs = []
+    for row in several.tolist():
+        content = (int(key[row]), *(_content(held.only(np.array([row]))) for held in lists))
+        if (before := seen.setdefault(content, row)) != row:
+            pairs.append((row, before))
+            for held in lists:  # equal lists are one
+                held.index[row] = held.index[before]
+    return pairs
+
+
+def _content(lists: Lists) -> bytes:
+    values = lists.flat()
+    return (values.codes if isinstance(values, Ids) else values).tobytes()
+
+
+def _require_own_steps(table: Table, column: str, repeats: Sequence[tuple[int, int]]) -> None:
     """Refuse a step that two rows of a session have; where times cut a user's rows into visits, it may come again."""
     if "timestamp" in table.values and "session_id" not in table.values:
         return
     keys = [table.values[name] for name in ("user_id", "session_id", "step") if name in table.values]
     key = joint_codes(*(held.codes if isinstance(held, Ids) else held for held in keys))
     order = np.argsort(key, kind="stable")
-    again = order[1:][np.diff(key[order]) == 0]
+    again = np.setdiff1d(order[1:][np.diff(key[order]) == 0], [row for row, _ in repeats])
     if len(again):
         at = int(again.min())
         first = int(np.argmax(key == key[at]))
@@ -154,12 +184,14 @@ def _remedy(role: str, column: str) -> str:
     )
 
 
-def _order(table: Table, count: int) -> np.ndarray:
-    """Return each row's place in time, or in the file where there are no times."""
+def _order(table: Table, count: int, repeats: Sequence[tuple[int, int]]) -> np.ndarray:
+    """Return each row's place in time, or in the file where there are no times; a repeated row's is the first's."""
     times = table.values.get("timestamp")
     order = np.arange(count) if times is None else np.argsort(times, kind="stable")
     rank = np.empty(count, np.int64)
     rank[order] = np.arange(count)
+    for row, first in repeats:
+        rank[row] = rank[first]
     return rank
 
 

@@ -259,3 +259,22 @@ def test_step_of_two_slates_is_refused(tmp_path):
     with pytest.raises(InvalidInput, match=r"row 3: its step is that of data row 1.*or leave `step` out"):
         import_table(file, tmp_path / "out", ColumnMap.of(roles | {"step": "step"}), list_delimiter="|")
     assert import_table(file, tmp_path / "out", ColumnMap.of(roles), list_delimiter="|").num_rows == 3
+
+
+@pytest.mark.parametrize("form", ["delimited", "parquet"])
+def test_repeated_rows_are_refused_until_they_are_left_out(write, form):
+    """The remedy works when it is followed; a row that differs in one list is none."""
+    import pandas as pd
+
+    file = write(form)
+    read, keep = (pd.read_parquet, "to_parquet") if form == "parquet" else (pd.read_csv, "to_csv")
+    frame = read(file)
+    twice = pd.concat([frame, frame.iloc[[1, 3]]])
+    getattr(twice, keep)(file, index=False)
+    given = {} if form == "parquet" else {"list_delimiter": "|"}
+    roles = {"feedback.click": "click", "propensity": "p", "candidates": "items"}
+    with pytest.raises(InvalidInput, match=r"row \d: its position .*data row \d; leave out .*--duplicates drop"):
+        _import(file, roles, **given)
+    log = _import(file, roles, options=ImportOptions(duplicates="drop"), **given)
+    _same(log)
+    assert log.manifest["source"]["duplicates"] == 4  # shown items
