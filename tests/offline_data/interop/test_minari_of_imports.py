@@ -17,13 +17,13 @@ from offline_data.store.histories import ObservationBuilder
 from recenv.errors import InvalidInput
 
 ID = "shop/visits-v0"
-ROWS = """user,page,pos,sku,time,click,cart,p,eur,age,city
-zoë,1,1,00123,2024-05-01T10:00:00,1,0,.25,0,31,Łódź
-zoë,1,2,abc,2024-05-01T10:00:00,0,0,.5,19.99,31,Łódź
-zoë,2,1,123,2024-05-01T10:01:00,0,1,,0,31,Łódź
-bob,1,1,abc,2024-05-02T10:00:00,1,1,.125,5,,Bonn
-bob,1,3,00123,2024-05-02T10:00:00,1,0,.5,0,,Bonn
-bob,2,1,éclair,2024-05-09T10:01:00,0,0,.5,1,,Bonn
+ROWS = """user,page,pos,sku,time,click,cart,p,eur,age,city,of
+zoë,1,1,00123,2024-05-01T10:00:00,1,0,.25,0,31,Łódź,00123|abc|123
+zoë,1,2,abc,2024-05-01T10:00:00,0,0,.5,19.99,31,Łódź,00123|abc|123
+zoë,2,1,123,2024-05-01T10:01:00,0,1,,0,31,Łódź,123|abc
+bob,1,1,abc,2024-05-02T10:00:00,1,1,.125,5,,Bonn,abc|00123
+bob,1,3,00123,2024-05-02T10:00:00,1,0,.5,0,,Bonn,abc|00123
+bob,2,1,éclair,2024-05-09T10:01:00,0,0,.5,1,,Bonn,éclair
 """
 ITEMS = """sku,name,topic,embedding_0,embedding_1
 00123,Löffel,kitchen,1,0
@@ -34,7 +34,7 @@ abc,fork,kitchen,0,1
 SHOP = {
     **{"user_id": "user", "item_id": "sku", "step": "page", "position": "pos", "timestamp": "time"},
     **{"feedback": {"click": "click", "cart": "cart"}, "propensity": "p", "item_reward": {"revenue": "eur"}},
-    "context": {"age": "age", "city": "city"},
+    **{"context": {"age": "age", "city": "city"}, "candidates": "of"},
 }
 SINGLE = {"user_id": "user", "item_id": "sku", "timestamp": "time", "feedback.click": "click"}
 
@@ -47,7 +47,7 @@ def log(request, tmp_path_factory):
     items = None if request.param == "without embeddings" else folder / "items.csv"
     columns = ColumnMap.of(SHOP if request.param == "slates" else SINGLE)
     options = ImportOptions(history_length=3, max_steps=9)
-    return import_table(folder / "rows.csv", folder / "log", columns, items=items, options=options)
+    return import_table(folder / "rows.csv", folder / "log", columns, items=items, options=options, list_delimiter="|")
 
 
 def assert_whole(back: LoggedDataset, log: LoggedDataset) -> None:
@@ -76,7 +76,7 @@ def test_single_items_come_back_whole_from_flat_arrays_and_slates_are_told_how_t
         with pytest.raises(InvalidInput, match="import the log again without step and position"):
             export_minari(log, ID, tmp_path, flat="pooled")
         again = {role: SHOP[role] for role in SHOP.keys() - {"step", "position", "propensity"}}
-        log = import_table(log.path.parent / "rows.csv", tmp_path / "single", ColumnMap.of(again))
+        log = import_table(log.path.parent / "rows.csv", tmp_path / "single", ColumnMap.of(again), list_delimiter="|")
     assert_whole(import_minari(export_minari(log, ID, tmp_path / "minari", flat="pooled"), tmp_path / "back"), log)
 
 

@@ -201,3 +201,15 @@ def test_rewards_of_items_stay_with_their_items(tmp_path):
     steps = read(out, "steps").to_pydict()
     assert sum(steps["reward_revenue"]) == pytest.approx(25.99)
     assert sum(steps["reward"]) == pytest.approx(log.reward().sum())
+
+
+def test_context_and_candidates_are_of_steps(tmp_path):
+    table = tmp_path / "log.csv"
+    table.write_text("u,s,i,c,age,of\n1,1,a,0,30,a|b|c\n1,1,b,1,30,a|b|c\n1,2,c,1,50,c|a\n")
+    roles = {"user_id": "u", "step": "s", "item_id": "i", "feedback.click": "c", "context.age": "age"}
+    log = import_table(table, tmp_path / "log", ColumnMap.of(roles | {"candidates": "of"}), list_delimiter="|")
+    out = export_parquet(log, tmp_path / "out")
+    steps = read(out, "steps").to_pydict()
+    assert steps["context"] == [[-1.0], [1.0]]
+    assert steps["candidates"] == [[0, 1, 2], [0, 2, -1]]
+    assert not {"context", "candidates"} & set(read(out, "interactions").column_names)
