@@ -144,6 +144,24 @@ def test_attributes_and_methods_are_each_sessions():
     env.close()
 
 
+def test_options_are_each_sessions_and_used_once():
+    env = vec_env("hidden state", 3)
+    for options, budgets in (
+        ({"user_state": {"budget": 3.0}}, [3.0, 3.0, 3.0]),
+        ([{"user_state": {"budget": 3.0}}, {}, {"user_state": {"budget": np.float32(5.0)}}], [3.0, 14.0, 5.0]),
+        (None, [14.0, 14.0, 14.0]),
+    ):
+        env.set_options(options)
+        env.reset()
+        assert [info["user_state"]["budget"] for info in env.reset_infos] == budgets
+    ((_, info),) = env.env_method("reset", indices=[1], options={"user_state": {"budget": 2.0}})
+    assert info["user_state"]["budget"] == 2.0
+    env.set_options({"userstate": 3})
+    with pytest.raises(InvalidInput, match="are not known; the options are 'reset_mask' and 'user_state'"):
+        env.reset()
+    env.reset()
+
+
 @pytest.mark.parametrize("stack", ["places", "points"])
 def test_some_sessions_start_anew(stack: str):
     env, single = vec_env(stack, 3), dummy(stack, 3)

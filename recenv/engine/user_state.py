@@ -49,6 +49,10 @@ class UserState(np.ndarray):
     def __array_finalize__(self, source: Any) -> None:
         self._parts = getattr(source, "_parts", {})
 
+    def __array_wrap__(self, array: np.ndarray, context: Any = None, return_scalar: bool = False) -> Any:
+        # What is computed of a state is none.
+        return array[()] if return_scalar else np.asarray(array)
+
     def __reduce__(self) -> tuple[Any, ...]:
         rebuild, arguments, state = super().__reduce__()  # type: ignore[misc]
         return rebuild, arguments, (state, self._parts)
@@ -61,6 +65,11 @@ class UserState(np.ndarray):
         if not isinstance(key, str):
             return super().__getitem__(key)
         place, shape, dtype = self._parts[key]
+        whole = next(reversed(self._parts.values()))[0].stop
+        if self.shape[-1:] != (whole,):
+            raise KeyError(
+                f"{key!r} is a part of the whole state, [..., {whole}], and this is {list(self.shape)} of it"
+            )
         return np.asarray(self)[..., place].reshape((*self.shape[:-1], *shape)).astype(dtype, copy=False)
 
     def __contains__(self, key: object) -> bool:

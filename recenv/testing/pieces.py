@@ -71,7 +71,7 @@ def makes_a_world(part: Any) -> None:
 
 @check_piece.promise
 def starts_what_its_layout_says(part: Any) -> None:
-    """New users have the arrays of `state_layout`, finite, and none of the user model's."""
+    """New users have the arrays of `state_layout`, finite, in `state_ranges`, and none of the user model's."""
     world = make_world(config_with(part))
     layout = piece_of(world, part).state_layout()
     assert not set(layout) & set(world.user_model.state_layout())
@@ -79,8 +79,12 @@ def starts_what_its_layout_says(part: Any) -> None:
     assert {key: (values.shape, values.dtype) for key, values in state.items()} == {
         key: ((50, *shape), np.dtype(dtype)) for key, (shape, dtype) in layout.items()
     }
+    ranges = world.pieces.state_ranges()
+    assert set(piece_of(world, part).state_ranges()) <= set(layout)
     for key, values in state.items():
         assert np.isfinite(values).all(), key
+        low, high = ranges.get(key, (-np.inf, np.inf))
+        assert low <= values.min() <= values.max() <= high, key
 
 
 @check_piece.promise

@@ -82,7 +82,7 @@ def brings_the_world_that_it_says(part: Any) -> None:
 
 @check_user_model.promise
 def starts_what_its_layout_says(part: Any) -> None:
-    """New users have the arrays of `state_layout`, finite, `interest` among them, and none of a piece's."""
+    """New users have the arrays of `state_layout`, finite, in `state_ranges`, `interest` among them, none a piece's."""
     world = world_of(part)
     model, layout = world.user_model, world.user_model.state_layout()
     assert layout["interest"] == ((world.catalog.embedding_dim,), np.float32)
@@ -91,8 +91,12 @@ def starts_what_its_layout_says(part: Any) -> None:
     assert {key: (values.shape, values.dtype) for key, values in state.items()} == {
         key: ((50, *shape), np.dtype(dtype)) for key, (shape, dtype) in layout.items()
     }
+    ranges = model.state_ranges()
+    assert set(ranges) <= set(layout)
     for key, values in state.items():
         assert np.isfinite(values).all(), key
+        low, high = ranges.get(key, (-np.inf, np.inf))
+        assert low <= values.min() <= values.max() <= high, key
     # Every draw counts, and each user's own alone.
     assert len(np.unique(state["interest"], axis=0)) > 1
 

@@ -48,6 +48,12 @@ def test_the_state_is_one_array_whose_parts_have_names():
         assert "day" not in each
         assert [values.shape for values in each.values()] == [(2, 2), (2,)]
     assert 300 in state
+    assert type(state * 2) is np.ndarray
+    assert type(state.sum()) is np.float32
+    with pytest.raises(
+        KeyError, match=r"'number' is a part of the whole state, \[\.\.\., 3\], and this is \[2, 2\] of it"
+    ):
+        state[:, :2]["number"]
     with pytest.raises(KeyError):
         state["day"]
 
