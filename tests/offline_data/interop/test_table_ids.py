@@ -82,9 +82,14 @@ def test_numbers_of_parquet(tmp_path):
     parquet.write_table(pa.table({"id": [1.7e18, 1.0]}), file)
     with pytest.raises(InvalidInput, match="column id: 1700000000000000000 as a floating number has lost digits"):
         read_tables([file], {"id": "id"})
-    for values in ([[1], [2, 3]], [{"a": 1}, {"a": 2}], [b"a", b"b"]):
+    for values, message in (
+        ([[1], [2, 3]], "it holds "),
+        ([{"a": 1}, {"a": 2}], "it holds "),
+        ([b"\xff", b"b"], "Invalid UTF8"),
+        (pa.array([b"ab", b"cd"], pa.binary(2)), "it holds "),
+    ):
         parquet.write_table(pa.table({"id": values}), file)
-        with pytest.raises(InvalidInput, match="column id: it holds "):
+        with pytest.raises(InvalidInput, match=f"column id: {message}"):
             read_tables([file], {"id": "id"})
 
 
