@@ -125,13 +125,14 @@ def file_batches(file: Path, types: Mapping[str, pa.DataType], text: TextFormat)
         elif form.kind == "json":
             with _json_reader(file, form, _json_schema(file, form)) as reader:
                 for batch in reader:
-                    yield batch.select(list(types))
+                    yield _checked(batch.select(list(types)))
         else:
             from pyarrow import parquet
 
             check_parquet(file, types)
             with parquet.ParquetFile(file) as source:
-                yield from source.iter_batches(columns=list(types))
+                for batch in source.iter_batches(columns=list(types)):
+                    yield _checked(batch)
 
 
 def first_text(part: Part, column: str, text: TextFormat) -> str:
@@ -218,9 +219,15 @@ def _read_file(file: Path, text: TextFormat) -> pa.Table:
             return table
         if form.kind == "json":
             with _json_reader(file, form, _json_schema(file, form)) as reader:
-                return reader.read_all()
+                return _checked(reader.read_all())
         check_parquet(file)
-        return parquet.ParquetFile(file).read()
+        return _checked(parquet.ParquetFile(file).read())
+
+
+def _checked(held: Any) -> Any:
+    """Return a batch or table whose texts are texts: of JSON and Parquet, arrow takes their word for it."""
+    held.validate(full=True)
+    return held
 
 
 def _parquet_schema(file: Path) -> pa.Schema:
@@ -322,7 +329,8 @@ def _problems(file: Path, form: FileForm, text: TextFormat) -> Iterator[None]:
     except (pa.ArrowException, OSError, *DAMAGED) as error:
         said, found = str(error), _ROW.search(str(error))
         at = f"{file}: data row {int(found[1]) - (text.names is None or text.skips_header)}" if found else str(file)
-        require("invalid UTF8" not in said, f"{at} {unlike(form.encoding, text)}")
+        is_text = form.kind != "parquet" and "invalid utf8" in said.lower()
+        require(not is_text, f"{at} {unlike(form.encoding, text)}")
         if width := _WIDTH.search(said):
             told = f"{at} has {width[2]} columns and the table {width[1]}; mend the row, or its quotes"
             raise InvalidInput(told) from error

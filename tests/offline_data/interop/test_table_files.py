@@ -83,6 +83,22 @@ def test_what_is_read(tmp_path, content, form):
         assert users(file, **form) == ["ann", "bob"]
 
 
+def test_json_in_another_encoding(tmp_path):
+    (tmp_path / "log.json").write_bytes(JSON.replace("bob", "böb").encode("latin-1"))
+    assert users(tmp_path / "log.json", encoding="latin-1") == ["ann", "böb"]
+
+
+def test_parquet_whose_texts_are_none(tmp_path):
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    file = tmp_path / "log.parquet"
+    parquet.write_table(pa.table({"user": ["ann", "bob"]}), file, compression="none", use_dictionary=False)
+    file.write_bytes(file.read_bytes().replace(b"bob", b"b\xffb"))
+    with pytest.raises(InvalidInput, match="is damaged or no Parquet file"):
+        users(file)
+
+
 def test_parquet_by_another_name(tmp_path):
     import pyarrow as pa
     from pyarrow import parquet
@@ -122,6 +138,10 @@ def test_encodings_and_newlines_in_values(tmp_path):
         (b"user,item\n" + b"x" * 1001 + b",2\n", "data row 1, column user: the id has more than 1,000 characters"),
         (b"user,item\n1,2\n1\n", "data row 2 has 1 columns and the table 2; mend the row, or its quotes"),
         (b"user,item\n1,2,3\n", "data row 1 has 3 columns and the table 2"),
+        (
+            JSON.replace("bob", "böb").encode("latin-1"),
+            "is not written in utf-8; say how it is, as in --encoding latin-1",
+        ),
         (b'{"name": 1}\n', "has no column user; it has name"),
         (b'{"user": 1}\n{"user": "x"}\n', "is damaged or no JSON lines file"),
         (b'{"user": 1\n', "is damaged or no JSON lines file"),
