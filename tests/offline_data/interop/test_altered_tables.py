@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import gzip
+import io
+import json
+import lzma
+import zipfile
 
 import numpy as np
+import pyarrow as pa
 import pytest
+from pyarrow import csv, parquet
 
 from offline_data.interop.column_map import ColumnMap, import_table
 from offline_data.interop.import_options import ImportOptions
+from offline_data.interop.readers.vw import VwReader
+from offline_data.interop.tables import read_tables
 from recenv.errors import InvalidInput
 
 ROWS = [
@@ -68,3 +76,60 @@ def test_what_is_altered_is_read_or_refused(tmp_path, seeds):
     assert [text for text in refusals if "\n" in text] == []
     assert len(list(tmp_path.iterdir())) == 2 + read  # a refusal leaves nothing
     assert 0 < read < len(seeds)
+
+
+def zipped(raw):
+    with io.BytesIO() as out:
+        with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as into:
+            into.writestr(zipfile.ZipInfo("log.csv"), raw)
+        return out.getvalue()
+
+
+def as_parquet(raw):
+    with pa.BufferOutputStream() as out:
+        parquet.write_table(csv.read_csv(io.BytesIO(raw)), out, compression="none")
+        return out.getvalue().to_pybytes()
+
+
+def as_json(raw):
+    return "".join(json.dumps(row) + "\n" for row in csv.read_csv(io.BytesIO(raw)).to_pylist()).encode()
+
+
+@pytest.mark.parametrize("seeds", [range(25), pytest.param(range(25, 500), marks=pytest.mark.nightly)])
+@pytest.mark.parametrize(
+    "kind",
+    [zipped, lzma.compress, as_parquet, as_json, lambda raw: raw.decode().encode("utf-16")],
+    ids=["zip", "xz", "parquet", "json", "utf-16"],
+)
+def test_bytes_of_other_kinds_of_files_that_are_altered(tmp_path, kind, seeds):
+    kinds = {"user": "id", "item": "id", "ts": "time", "step": "step", "paid": "number"}
+    content, file, refusals = kind(LOG.encode()), tmp_path / "log", []
+    for seed in seeds:
+        file.write_bytes(with_a_byte_changed(content, np.random.default_rng(seed)))
+        try:
+            read_tables([file], kinds)
+        except InvalidInput as error:
+            refusals.append(str(error))
+    assert [text for text in refusals if "\n" in text] == []
+    assert refusals
+
+
+def with_a_byte_changed(content, rng):
+    changed = bytearray(content)
+    changed[rng.integers(len(changed))] = rng.integers(256)
+    return bytes(changed[: rng.integers(len(changed))] if rng.integers(3) == 0 else changed)
+
+
+@pytest.mark.parametrize("seeds", [range(40), pytest.param(range(40, 700), marks=pytest.mark.nightly)])
+def test_decisions_that_are_altered(tmp_path, seeds):
+    (tmp_path / "source").mkdir()
+    file = VwReader.write_example(tmp_path / "source")["path"]
+    content, refusals = file.read_bytes(), []
+    for seed in seeds:
+        file.write_bytes(with_a_byte_changed(content, np.random.default_rng(seed)))
+        try:
+            VwReader(path=file).read(tmp_path / f"{seed}")
+        except InvalidInput as error:
+            refusals.append(str(error))
+    assert [text for text in refusals if "\n" in text] == []
+    assert 0 < len(refusals) < len(seeds)
