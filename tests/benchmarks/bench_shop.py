@@ -33,7 +33,8 @@ COLUMNS = (
 def main() -> None:
     """Print a row a shop, and what the estimators are worth."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--shops", type=int, default=10, help="seeds from 0 on (default: %(default)s)")
+    parser.add_argument("--shops", type=int, default=10, help="how many (default: %(default)s)")
+    parser.add_argument("--first-seed", type=int, default=0, help="of the shops (default: %(default)s)")
     parser.add_argument("--users", type=int, default=5000, help="of a shop (default: %(default)s)")
     parser.add_argument("--temperature", type=float, default=1.0, help="of AWR (default: %(default)s)")
     parser.add_argument("--critic-steps", type=int, default=80, help="a round (default: %(default)s)")
@@ -43,7 +44,7 @@ def main() -> None:
     errors: dict[str, list[tuple[float, float, bool]]] = {name: [] for name in names}
     print(f"| shop | logged | true value | effective sample | {' | '.join(names)} |", flush=True)
     print(f"| --- | --- | --- | --- |{' --- |' * len(names)}", flush=True)
-    for seed in range(arguments.shops):
+    for seed in range(arguments.first_seed, arguments.first_seed + arguments.shops):
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder)
             shop = write_shop(path, seed, arguments.users)
