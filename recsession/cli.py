@@ -19,21 +19,21 @@ from recsession.ctrl_c import is_stop
 
 COMMANDS: Final = {
     "quickstart": "simulate, log, learn and judge: the main job end to end, with a report",
+    "import": "read a table of your own, KuaiRand, MovieLens, Open Bandit, RecBole, Vowpal Wabbit or Minari",
+    "inspect": "say what is in a logged dataset, as a table, JSON or a page, and check its bytes",
+    "split": "split a logged dataset in two: a part to train on, and a part to judge by",
+    "train": "train a policy on a logged dataset with a registered objective",
+    "ope": "estimate a policy's value from a log of another, or read the Open Bandit Dataset",
+    "export": "write a log for Minari, as Parquet, or its card in Markdown; a policy as an ONNX model",
     "collect": "log sessions to a folder: of a quality dial, of any policy, or a named dataset",
     "datasets": "list the named datasets and what each is",
     "simulate": "play sessions of a policy and show them, as text or as a picture",
-    "inspect": "say what is in a logged dataset, as a table, JSON or a page, and check its bytes",
-    "import": "read KuaiRand, MovieLens, Open Bandit, a table of your own or a Minari dataset",
-    "export": "write a log for Minari, as Parquet, or its card in Markdown; a policy as an ONNX model",
-    "split": "split a logged dataset in two: a part to train on, and a part to judge by",
-    "train": "train a policy on a logged dataset with a registered objective",
     "evaluate": "roll a policy out in the simulator",
+    "fit": "fit a user model to a log, with intervals and a held-out judgement",
     "items": "say what is in a file of your own items, and draw the columns that it lacks",
     "options": "list the options of a session: what each means, and its default",
-    "fit": "fit a user model to a log, with intervals and a held-out judgement",
     "theory": "check the theory of repulsion in controlled experiments, with a page",
     "check": "check a part of your own against what every part of its family promises",
-    "ope": "estimate a policy's value from a log of another, or read the Open Bandit Dataset",
 }
 
 _MODULES: Final = {name: f"recsession.commands.{name}" for name in COMMANDS} | {
@@ -185,7 +185,8 @@ def _usage() -> str:
         "usage: recsession COMMAND [OPTIONS]\n\n"
         "Learn a recommendation policy from logs that are mostly bad, and know whether it worked.\n\n"
         f"commands:\n{rows}\n\n"
-        "`recsession COMMAND --help` says what a command takes. Begin with `recsession quickstart`.\n"
+        "`recsession COMMAND --help` says what a command takes. Begin with `recsession quickstart`; or, from a table\n"
+        "of your own, with `recsession import table`, then inspect, split, train, ope and export (docs/your_log.md).\n"
         "Parts of your own are named MODULE:CLASS; one that a file names needs --allow-import MODULE."
     )
 

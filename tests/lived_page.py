@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _FENCE = re.compile(r"^```(\w+)\n(.*?)^```\n", flags=re.DOTALL | re.MULTILINE)
+_LEARNED = re.compile(r"'[^'\n]*'|   (?:untrusted|is not 1).*")
 _NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?(?:e-?\d+)?")
 
 
@@ -25,8 +26,14 @@ class Shown:
     """What it is."""
 
     def differences(self, tolerance: float) -> list[str]:
-        """Return the lines that differ in words, or in a number by more than a share of it (and of 1)."""
-        shown, printed = self.text.splitlines(), self.printed.splitlines()
+        """Return the lines that differ in words, or in a number by more than a share of it (and of 1).
+
+        Args:
+            tolerance: 0 for what is the same everywhere. Else something was learned: what stands in quotes may be
+                another item, and whether a number is doubted depends on its digits.
+        """
+        texts = (_LEARNED.sub("", text) if tolerance else text for text in (self.text, self.printed))
+        shown, printed = (text.splitlines() for text in texts)
         if len(shown) != len(printed):
             return [f"{len(printed)} lines, not {len(shown)}:\n{self.printed}"]
         return [f"{a!r} is {b!r}" for a, b in zip(shown, printed, strict=True) if not _alike(a, b, tolerance)]

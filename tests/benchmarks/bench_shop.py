@@ -1,7 +1,7 @@
 """What an estimate from a shop's own log is worth: in how many generated shops its interval holds the true value.
 
 Run it with `python tests/benchmarks/bench_shop.py`. Each shop's events are imported and split by user; a policy learns
-from one part, and is judged by the other. The truth is of 30,000 users drawn anew, see
+from one part, and is judged by the other. The truth is of 20,000 users drawn anew, see
 tests/reference/generated_shop.py. Below the shops: of each estimator, how many intervals hold the truth, their mean
 half-width, and the root mean squared error.
 """
@@ -57,8 +57,8 @@ def main() -> None:
             actor = train(parts.train, scores, "awr", objective, budget, seed=seed).actor
             sessions = off_policy_sessions(actor, parts.judge, seed=seed)
             answers = {name: estimate(name, sessions, seed=seed) for name in names}
-        truth, _ = true_value(shop, served(actor, shop), num_users=30_000, seed=seed)
-        logged, _ = true_value(shop, logging_policy(shop), num_users=30_000, seed=seed)
+        truth, _ = true_value(shop, served(actor, shop), num_users=20_000, seed=seed)
+        logged, _ = true_value(shop, logging_policy(shop), num_users=20_000, seed=seed)
         cells = []
         for name, answer in answers.items():
             held = answer.low <= truth <= answer.high
