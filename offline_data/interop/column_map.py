@@ -14,7 +14,7 @@ from offline_data.interop.foreign_log import import_interactions
 from offline_data.interop.import_options import ImportOptions
 from offline_data.interop.interactions import Ids, Interactions, Lists
 from offline_data.interop.item_file import items_of_log, kept_name, with_items
-from offline_data.interop.item_prices import earned, prices
+from offline_data.interop.item_prices import earned, prices, require_priced
 from offline_data.interop.logged_items import item_columns
 from offline_data.interop.mapped_checks import item_log_probs, require_answers, require_positions
 from offline_data.interop.mapped_columns import CLICKED, CONTEXTS, PROBABILITIES, read_mapped
@@ -309,7 +309,9 @@ def import_table(
         if not in_log:
             value = catalog.get(kept_name(column), np.empty((0, 0)))
             require(value.ndim == 1, f"{items}, column {column}: it holds no numbers; mend it, or name another")
-            values[f"item_reward.{name}"] = earned(value[item.codes], values[f"feedback.{channel}"])
+            reward = earned(value[item.codes], values[f"feedback.{channel}"])
+            require_priced(reward, item, str(items), column, read.place)
+            values[f"item_reward.{name}"] = reward
     feedback = {name: values[f"feedback.{name}"] for name in columns.channels}
     require_answers(feedback, columns.feedback, read.place)
     flat = {role: column for role, (column, _) in kinds.items()}

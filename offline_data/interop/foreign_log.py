@@ -163,13 +163,11 @@ def _with_item_features(log: Interactions, asked: tuple[str, ...]) -> Interactio
         given = {name: values for name, values in log.catalog.items() if name != "embeddings"}
         return replace(log, catalog=given, item_features=()) if log.item_features else log
     known = [each["column"] for each in log.item_features]
-    told = (
-        f"{', '.join(known)}; choose of these" if known else "none; give a file of --items, where the reader takes one"
-    )
+    remedy = "the items have no columns; give a file of --items, where the reader takes one"
+    if known:
+        remedy = f"embeddings are made of {', '.join(known)}; choose of these"
     for name in (word.partition("=")[0] for word in asked):
-        require(
-            name in known, f"--item-features {name}: embeddings are made of the items' columns {told}, or leave it out"
-        )
+        require(name in known, f"--item-features {name}: {remedy}, or leave it out")
     return log
 
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
+from offline_data.interop.interactions import Ids
 from offline_data.interop.table_files import column_names
 from offline_data.interop.text_format import TextFormat
-from recenv.errors import require
+from recenv.errors import InvalidInput, require
 
 
 class Price(NamedTuple):
@@ -60,6 +61,28 @@ def prices(
         )
         found[name] = Price(column, channel, column in there)
     return found
+
+
+def require_priced(value: np.ndarray, item: Ids, file: str | Path, column: str, place: Callable[[int], str]) -> None:
+    """Refuse rewards of items of which their file tells no price.
+
+    Args:
+        value: [n] the rewards.
+        item: of each entry.
+        file: of the items.
+        column: of the price.
+        place: where an entry was read.
+
+    Raises:
+        InvalidInput: naming the first such entry and its item.
+    """
+    lacking = np.isnan(value)
+    if lacking.any():
+        at, count = int(np.argmax(lacking)), len(np.unique(item.codes[lacking]))
+        raise InvalidInput(
+            f"{place(at)}: item {item.source[item.codes[at]]} earned something, and {file} has no {column} of it (of "
+            f"{count:,} items in {int(lacking.sum()):,} rows); add them to the file, or map a column of the log"
+        )
 
 
 def earned(price: np.ndarray, feedback: np.ndarray) -> np.ndarray:

@@ -117,6 +117,22 @@ def test_items_that_are_no_longer_sold_are_counted(imported):
     assert "1 of 2 items of items are never shown in the log" in told
 
 
+def test_what_an_item_without_a_price_earned_is_unknown(tmp_path):
+    log, file = tmp_path / "log.csv", tmp_path / "items.csv"
+    log.write_text("user,item,click\nu,a,1\nu,b,0\nu,b,1\nu,c,0\n")
+    roles = ColumnMap.of(
+        {"user_id": "user", "item_id": "item", "feedback.click": "click", "item_reward.pay": "price@click"}
+    )
+    file.write_text("item,price\na,5\n")
+    with pytest.raises(
+        InvalidInput, match=r"data row 3: item b earned something, and .*items.csv has no price of it \(of 1"
+    ):
+        import_table(log, tmp_path / "out", roles, items=file)
+    file.write_text("item,price\na,5\nb,7\n")
+    found = import_table(log, tmp_path / "out", roles, items=file)
+    np.testing.assert_array_equal(found.reward(), [5, 0, 7, 0])
+
+
 def test_given_embeddings_of_items_that_are_no_longer_sold_are_zeros(imported):
     log = imported("ab", "item,embedding_0,embedding_1\nb,3,4\n")
     np.testing.assert_array_equal(log.catalog["embeddings"], [[0, 0], [3, 4]])

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from offline_data.interop.import_options import ImportOptions
 from offline_data.interop.readers.kuairand import FEEDBACK, KuairandReader
 from recenv.errors import InvalidInput
 
@@ -85,6 +86,9 @@ def test_videos_have_their_tags_and_lengths(tmp_path):
     # 12, 65, none; a video that is not described has neither tag nor length.
     np.testing.assert_allclose(log.catalog["embeddings"], [[half, half, 0], [1, 0, 0], [0, 0, 1], [0, 0, 1]], rtol=1e-6)
     np.testing.assert_array_equal(log.catalog["length"], [1.5, 0.0, 0.0, 0.5])
+    assert log.manifest["source"]["item_features"] == [{"column": "tag", "as": "labels"}]
+    bare = KuairandReader(path=tmp_path / "KuaiRand-Pure", options=ImportOptions(item_features=("none",)))
+    assert "embeddings" not in bare.read(tmp_path / "bare").catalog
 
 
 def test_random_log_alone_has_exact_propensities(tmp_path):

@@ -64,6 +64,7 @@ def test_every_layout_says_the_same(tmp_path, release):
         log.catalog["embeddings"], [[0, half, half, 0], [1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 0, 1]], rtol=1e-6
     )
     source = log.manifest["source"]
+    assert source["item_features"] == [{"column": "genres", "as": "labels"}]
     assert source["reader"] == "movielens"
     assert len(source["files"]) == 2
     assert "films that were shown and not rated" in source["lacking"]

@@ -75,8 +75,18 @@ def test_items_and_their_embeddings(tmp_path):
     log = read(write(tmp_path, ml_inter=INTER, ml_item=items, ml_kg="head_id:token\n"))
     assert log.catalog["source_id"].tolist() == ["a", "b", "c"]
     np.testing.assert_array_equal(log.catalog["embeddings"], [[4, 5, 6], [1, 2, 3], [7, 8, 9]])
+    assert "item_features" not in source_of(log)
     assert sorted(source_of(log)["files"]) == ["ml.inter", "ml.item"]
     assert "ml.kg is not read" in source_of(log)["remarks"]
+
+
+def test_items_without_vectors_and_an_item_that_the_file_lacks(tmp_path):
+    items = "item_id:token year:float genres:token_seq\nb 1995 Action|Drama\nc 1997 War\n"
+    log = read(write(tmp_path, ml_inter=INTER, ml_item=items))
+    assert log.catalog["source_id"].tolist() == ["a", "b", "c"]
+    assert source_of(log)["item_features"][0]["column"] == "year"
+    assert not log.catalog["embeddings"][0].any()
+    np.testing.assert_allclose(np.linalg.norm(log.catalog["embeddings"][1:], axis=1), 1.0, rtol=1e-6)
 
 
 def test_the_parts_of_a_split(tmp_path):
