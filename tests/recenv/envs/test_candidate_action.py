@@ -88,7 +88,7 @@ def test_masks_before_the_first_reset_are_refused(make: Any):
 
 
 def test_masks_that_fit_into_no_memory_are_refused():
-    env = RecSessionVectorEnv(4096, num_items=1000, slate_size=1000, history_length=1)
+    env = RecSessionVectorEnv(2, num_items=1000, slate_size=1000, history_length=1)
     env.reset(seed=0)
     env.num_envs = 10**9  # as so many sessions would have
     with pytest.raises(InvalidInput, match="masks of 1,000,000,000 times 1,000,000 takes"):

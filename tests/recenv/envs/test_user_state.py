@@ -151,10 +151,10 @@ def expected_state(expected: list[Any]) -> np.ndarray:
 @pytest.mark.parametrize("name", WORLDS)
 def test_ranges_hold_in_every_session_that_goes_on(name: str):
     world = make_world(SessionConfig().override(**WORLDS[name]))
-    env = RecSessionVectorEnv(64, world.config, autoreset_mode="SameStep")
+    env = RecSessionVectorEnv(16, world.config, autoreset_mode="SameStep")
     assert set(world.state_ranges) <= set(world.state_layout)
     env.reset(seed=0)
-    for actions in np.random.default_rng(0).integers(world.catalog.num_items, size=(20, 64, 4)):
+    for actions in np.random.default_rng(0).integers(world.catalog.num_items, size=(12, 16, 4)):
         for part, (low, high) in world.state_ranges.items():
             values = env._batch.state[part]
             # Multi-behavior's interests move towards items in single precision.
