@@ -7,6 +7,7 @@ import io
 import json
 import lzma
 import zipfile
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -102,7 +103,7 @@ def as_json(raw):
     ids=["zip", "xz", "parquet", "json", "utf-16"],
 )
 def test_bytes_of_other_kinds_of_files_that_are_altered(tmp_path, kind, seeds):
-    kinds = {"user": "id", "item": "id", "ts": "time", "step": "step", "paid": "number"}
+    kinds: dict[str, Any] = {"user": "id", "item": "id", "ts": "time", "step": "step", "paid": "number"}
     content, file, refusals = kind(LOG.encode()), tmp_path / "log", []
     for seed in seeds:
         file.write_bytes(with_a_byte_changed(content, np.random.default_rng(seed)))

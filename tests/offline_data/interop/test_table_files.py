@@ -7,6 +7,7 @@ import gzip
 import io
 import lzma
 import zipfile
+from typing import Any
 
 import pytest
 
@@ -175,12 +176,15 @@ def test_what_is_refused(tmp_path, content, message):
 
 
 def test_bad_formats():
-    for form, message in (
+    forms: list[tuple[dict[str, Any], str]] = [
         ({"delimiter": ";;"}, "--delimiter ';;' is not one character"),
         ({"delimiter": '"'}, "--delimiter"),
         ({"encoding": "utf-99"}, "--encoding 'utf-99' is unknown"),
         ({"encoding": "rot13"}, "--encoding 'rot13' is unknown"),
-    ):
+        ({"decimal": ";"}, "--decimal ';' is neither"),
+        ({"decimal": ","}, "--decimal ',' .* stands between columns; say --decimal , and --delimiter ';'"),
+    ]
+    for form, message in forms:
         with pytest.raises(InvalidInput, match=message):
             TextFormat(**form)
 
