@@ -30,6 +30,8 @@ from recenv.errors import InvalidInput, require, require_range, unknown_name
 
 _NAMED: Final = ("feedback", "events", *CLICKED, "reward", "item_reward", *CONTEXTS, "item")
 _CLICK: Final = "click"
+_OWN: Final = {"source_id", "names", "topics", "topic_names", "embeddings"}
+"""Columns of a dataset's items that are no numbers of theirs."""
 _DEFAULTS: Final = (",", "utf-8", "refuse", ".")
 """Of a table's delimiter, encoding, way with what is missing, and decimal mark: not told again."""
 _KINDS: Final[Mapping[str, Kind]] = {
@@ -126,6 +128,8 @@ class ColumnMap:
         require(not double, f"the column map has {', '.join(double)} as feedback twice; leave one of them out")
         given = [name for name in PROBABILITIES[:-1] if getattr(self, name) is not None]  # of items, but not of slates
         require(len(given) < 2, f"the column map has both {' and '.join(given)}; leave one of them out")
+        own = sorted(self.item.keys() & _OWN)
+        require(not own, f"item.{', '.join(own)} is a name of the dataset's own; write another, as item.category")
         twice = sorted(self.context.keys() & self.category.keys())
         require(not twice, f"the column map has {', '.join(twice)} as context and as category; leave one of them out")
 

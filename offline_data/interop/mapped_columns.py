@@ -49,7 +49,11 @@ def read_mapped(
     """
     first = parts_of(path)[0]
     there = part_columns(first, text)
-    several = {role: _several(column, there) for role, (column, _) in roles.items()}
+    by_position = (*_LISTED, *CLICKED, "candidates")
+    several = {
+        role: _several(column, there) if role.partition(".")[0] in by_position else [column]
+        for role, (column, _) in roles.items()
+    }
     item, sample = roles["item_id"][0], ""
     listed = text.list_delimiter is not None or len(several["item_id"]) > 1
     listed = listed or any(role.partition(".")[0] in CLICKED for role in roles)

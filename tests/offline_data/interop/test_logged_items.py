@@ -93,3 +93,5 @@ def test_a_value_that_varies_within_an_item_leads_to_the_remedy(read, old, new, 
 def test_they_have_names():
     with pytest.raises(InvalidInput, match=r"item='brand' in the column map has no name; write item\.NAME=brand"):
         ColumnMap.of(PLAIN | {"item": "brand"})
+    with pytest.raises(InvalidInput, match=r"item\.source_id is a name of the dataset's own; write another"):
+        ColumnMap.of(PLAIN | {"item.source_id": "brand"})

@@ -76,6 +76,11 @@ def test_value_that_differs_in_a_step_is_refused_with_a_remedy(read):
         read(roles=ROLES | {"context.price": "price"})
 
 
+def test_several_columns_are_no_context(read):
+    with pytest.raises(InvalidInput, match="has no column age,price; it has user"):
+        read(roles=ROLES | {"context.both": "age,price"})
+
+
 def test_name_is_needed_and_given_once():
     with pytest.raises(InvalidInput, match=r"context='age' in the column map has no name; write context\.NAME=age"):
         ColumnMap.of(ROLES | {"context": "age"})
