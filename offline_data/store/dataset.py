@@ -58,7 +58,8 @@ class LoggedDataset:
     """Columns of the N rows, memory-mapped, by name; `columns.COLUMNS` says what each is. Always there: `session_id`
     int64, `step`, `consumed` int32, `slate` [N, K] int32, `shown` [N, K] bool, `feedback` [N, K, F] and `reward_vector`
     [N, M] float32, `terminated`, `truncated` bool, `behavior_log_prob` float64. By the kind of action `prefix_log_prob`
-    [N, K] float64 or `proto` [N, d] float32; in a world of days `day` float32 and `session_number` int32."""
+    [N, K] float64 or `proto` [N, d] float32; in a world of days `day` float32 and `session_number` int32; of
+    logs that were read in `context` [N, C] float32 and `candidates` [N, P] int32, where they tell them."""
     sessions: dict[str, np.ndarray]
     """Of the S sessions: `offsets`, `event_offsets` [S + 1], `user_id`, `group_id`, `episode_id` int64; of simulated
     logs `profile` [S, d] float32, `session_seed` and `behavior_seed` uint64."""
