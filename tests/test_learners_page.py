@@ -62,7 +62,7 @@ def test_a_recipe_learns(title: str, tmp_path: Path):
 
 @pytest.mark.clients
 @pytest.mark.parametrize("kind", ["proto", "slate"])
-def test_d3rlpy_learns_from_what_the_log_holds_and_acts_where_it_came_from(kind: str, tmp_path: Path, monkeypatch: Any):
+def test_d3rlpy_learns_from_what_the_log_holds_and_acts_where_it_came_from(kind: Any, tmp_path: Path, monkeypatch: Any):
     d3rlpy: Any = pytest.importorskip("d3rlpy", reason="d3rlpy is in the environment client-d3rlpy")
     minari = importlib.import_module("minari")
     world = SessionConfig().override(num_items=30, slate_size=1, max_steps=7)

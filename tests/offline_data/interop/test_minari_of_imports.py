@@ -125,7 +125,7 @@ def test_a_column_that_the_infos_lack_is_missed(log, tmp_path):
     data = export_minari(log, ID, tmp_path) / "data"
     with h5py.File(data / "main_data.hdf5", "r+") as file:
         for name in file:
-            del file[name]["infos/timestamp"]
+            del file[f"{name}/infos/timestamp"]
     with pytest.raises(InvalidInput, match="KeyError: 'timestamp'"):
         import_minari(data.parent, tmp_path / "back")
     assert not (tmp_path / "back").exists()

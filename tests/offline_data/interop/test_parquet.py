@@ -196,7 +196,7 @@ def test_rewards_of_items_stay_with_their_items(tmp_path):
     log = import_table(table, tmp_path / "log", ColumnMap.of(columns))
     out = export_parquet(log, tmp_path / "out")
     interactions = read(out, "interactions").to_pydict()
-    assert np.float32(interactions["item_reward_revenue"]).tolist() == np.float32([0, 19.99, 5, 1]).tolist()
+    np.testing.assert_array_equal(interactions["item_reward_revenue"], np.array([0, 19.99, 5, 1], np.float32))
     assert sum(interactions["item_reward_revenue"]) == pytest.approx(25.99)
     steps = read(out, "steps").to_pydict()
     assert sum(steps["reward_revenue"]) == pytest.approx(25.99)
