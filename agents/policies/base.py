@@ -305,7 +305,10 @@ class Policy(ProbabilisticActor):
 
     def _filled(self, slates: np.ndarray, observation: Mapping[str, np.ndarray]) -> np.ndarray:
         """Return slates [B, K] whose first item stands again where a step offers no more: a copy is not shown."""
-        slates = np.pad(slates, ((0, 0), (0, self._space.slate_size - slates.shape[1])), constant_values=-1)
+        missing = self._space.slate_size - slates.shape[1]
+        if not missing and self._space.offer is None and slates.min(initial=0) >= 0:
+            return slates
+        slates = np.pad(slates, ((0, 0), (0, missing)), constant_values=-1)
         empty = slates < 0
         if self._space.offer == "available":
             empty |= np.take_along_axis(np.asarray(observation["available"]), np.maximum(slates, 0), axis=1) <= 0
