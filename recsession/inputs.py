@@ -7,7 +7,7 @@ import dataclasses
 import io
 import json
 from collections.abc import Collection, Sequence
-from itertools import pairwise
+from itertools import pairwise, takewhile
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final, TypeAlias, TypeVar
@@ -75,6 +75,8 @@ def parse(options: type[Options], command: str, words: Sequence[str], descriptio
     rule = next((i for i, line in enumerate(body) if not line.strip("─-")), len(body))
     near = [line.split()[0] for line in body[rule:] if line.startswith("--") and line.strip("-")]
     hint = f"did you mean {near[0]}? " if near and body[0].startswith("Unrecognized") else ""
+    if body[0].startswith("Unrecognized") and any(Path(word).exists() for word in _said_after(words, "--path")[1:]):
+        hint = "a pattern of files stands between quotes, as --path 'shop/*.csv'; "
     raise InvalidInput(f"{' '.join(body[:rule])}; {hint}see `recsession {command} --help`")
 
 
@@ -172,3 +174,9 @@ def _world_option(word: str) -> tuple[str, Any]:
         if isinstance(error.__cause__, json.JSONDecodeError):
             return name, value  # a word
         raise
+
+
+def _said_after(words: Sequence[str], option: str) -> list[str]:
+    """Return the words between an option and the next one."""
+    after = words[words.index(option) + 1 :] if option in words else []
+    return list(takewhile(lambda word: not word.startswith("--"), after))

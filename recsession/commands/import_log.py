@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import time
 from collections.abc import Sequence
 from dataclasses import make_dataclass
@@ -53,7 +54,7 @@ def run(words: Sequence[str]) -> None:
         ],
         frozen=True,
     )
-    chosen: Any = parse(options, f"import {words[0]}", words[1:], reader.__doc__)
+    chosen: Any = parse(options, f"import {words[0]}", words[1:], inspect.cleandoc(reader.__doc__ or ""))
     _import(chosen.reader, chosen.out)
 
 

@@ -20,3 +20,13 @@ def test_help_breaks_a_line_only_where_the_next_word_does_not_fit(run, capsys, m
     pairs = [(line, more.split()[0]) for line, more in goes_on if re.match(r".*  \S", line[: margin + 1])]
     assert len(pairs) > 3
     assert [(line, word) for line, word in pairs if len(line) + len(word) + 2 <= len(lines[0])] == []
+
+
+def test_a_pattern_that_the_shell_has_spelled_out_is_named(run, tmp_path):
+    for name in ("a.csv", "b.csv"):
+        (tmp_path / name).write_text("user,item,click\n1,2,1\n")
+    words = ("--out", tmp_path / "log", "--map", "user_id=user", "item_id=item", "feedback.click=click")
+    code, _, err = run("import", "table", "--path", tmp_path / "a.csv", tmp_path / "b.csv", *words)
+    assert code == 2
+    assert "a pattern of files stands between quotes, as --path 'shop/*.csv'; see" in err
+    assert run("import", "table", "--path", tmp_path / "*.csv", *words)[0] == 0
