@@ -124,12 +124,17 @@ class _Square:
 
     def started(self, seed: int) -> np.ndarray:
         """Return S' of random signs, [N, 8]."""
-        return self._finish(_scatter, np.empty((len(self.count), _WIDTH)), np.uint64(seed))
+        # SplitMix64 of the contexts' numbers: its bits are the signs.
+        bits = np.arange(1, len(self.by_context) + 1, dtype=np.uint64) + np.uint64((seed << 32) % 2**64)
+        bits *= np.uint64(0x9E3779B97F4A7C15)
+        bits = (bits ^ (bits >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        bits = (bits ^ (bits >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        return self._finish(_scatter, np.empty((len(self.count), _WIDTH)), bits ^ (bits >> np.uint64(31)))
 
-    def _finish(self, kernel: object, scaled: np.ndarray, *seed: np.uint64) -> np.ndarray:
+    def _finish(self, kernel: object, scaled: np.ndarray, *bits: np.ndarray) -> np.ndarray:
         out, level = np.zeros_like(scaled), np.zeros(scaled.shape[1])
         share = self.count / len(self.block.items)
-        kernel(*self.block, self.by_context, scaled, share, out, level, *seed)  # type: ignore[operator]
+        kernel(*self.block, self.by_context, scaled, share, out, level, *bits)  # type: ignore[operator]
         return self.by_item[:, None] * (out - share[:, None] * level) / self.mean
 
 
@@ -201,17 +206,12 @@ def _accumulate(starts, items, by_context, scaled, share, out, level):
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
-def _scatter(starts, items, by_context, scaled, share, out, level, seed):
+def _scatter(starts, items, by_context, scaled, share, out, level, bits):
     width = scaled.shape[1]
     for c in range(len(by_context)):
-        # SplitMix64 of the context's number: its bits are the signs.
-        bits = (seed * np.uint64(0x9E3779B97F4A7C15)) ^ (np.uint64(c + 1) * np.uint64(0xD1342543DE82EF95))
-        bits = (bits ^ (bits >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        bits = (bits ^ (bits >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        bits = bits ^ (bits >> np.uint64(31))
         size, root = starts[c + 1] - starts[c], np.sqrt(by_context[c])
         for j in range(width):
-            sign = root if (bits >> np.uint64(j)) & np.uint64(1) else -root
+            sign = root if (bits[c] >> np.uint64(j)) & np.uint64(1) else -root
             level[j] += size * sign
             for e in range(starts[c], starts[c + 1]):
                 out[items[e], j] += sign

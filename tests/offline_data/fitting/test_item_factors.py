@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 
+import numba
 import numpy as np
 import pytest
 from hypothesis import given
@@ -44,15 +45,16 @@ def test_they_are_those_of_the_reference(kinds, seed):
     np.testing.assert_allclose(found @ found.T, gram(kinds, 12, 12), atol=1e-8)
 
 
+@pytest.mark.skipif(numba.config.DISABLE_JIT, reason="half a minute, interpreted")  # type: ignore[attr-defined]
 def test_few_factors_are_the_leading_ones():
     rng = np.random.default_rng(0)
     sets = []
-    for group in rng.integers(0, 6, 800):  # six overlapping tastes of 300 items
-        liked = 40 * group + rng.integers(0, 100, 9)
-        sets.append({*liked.tolist(), *rng.integers(0, 300, 2).tolist()})
-    found = leading_factors([contexts(sets)], 300, 5, 0)
-    assert found.shape == (300, 5)
-    np.testing.assert_allclose(found @ found.T, gram([sets], 300, 5), atol=3e-5)
+    for group in rng.integers(0, 6, 400):  # six overlapping tastes of 160 items
+        liked = 20 * group + rng.integers(0, 60, 7)
+        sets.append({*liked.tolist(), *rng.integers(0, 160, 2).tolist()})
+    found = leading_factors([contexts(sets)], 160, 5, 0)
+    assert found.shape == (160, 5)
+    np.testing.assert_allclose(found @ found.T, gram([sets], 160, 5), atol=3e-5)
 
 
 @given(SETS, st.permutations(range(12)))
@@ -135,7 +137,8 @@ print(hashlib.sha256(item_factors(LoggedDataset.open(sys.argv[1])).tobytes()).he
 
 def test_the_bytes_are_the_same_whatever_the_threads(tmp_path):
     rng = np.random.default_rng(3)
-    written(tmp_path / "log", np.repeat(np.arange(200), 10), rng.integers(0, 150, 2000), rng.integers(0, 2, 2000))
+    items = 20 if numba.config.DISABLE_JIT else 150  # type: ignore[attr-defined]
+    written(tmp_path / "log", np.repeat(np.arange(200), 10), rng.integers(0, items, 2000), rng.integers(0, 2, 2000))
 
     told = {
         subprocess.run(
