@@ -36,7 +36,7 @@ class SessionSpace:
     """
 
     embeddings: np.ndarray
-    """[N, d] float32 item embeddings."""
+    """[N, d] float32, by what items are told apart: the catalogue's embeddings, factors of a log, or both."""
     popularity: np.ndarray
     """[N] float32, prior of the items, sums to one; of an imported log, how often it showed them."""
     history_length: int
@@ -48,7 +48,7 @@ class SessionSpace:
     max_steps: int
     """Steps that `clock` is a share of: the world's, or what the log was imported with."""
     has_profile: bool = True
-    """Whether an observation has `profile`; imported logs have none."""
+    """Whether an observation has `profile`, as in simulated worlds; what a read-in log says of users is `context`."""
     has_calendar: bool = False
     """Whether it has `calendar`."""
     context: tuple[ContextColumn, ...] = ()

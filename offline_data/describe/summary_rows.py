@@ -119,9 +119,9 @@ def _propensity_rows(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
     if overlap["uniform"] is not None:
         steps, sessions = (count_text(overlap["uniform"][name]) for name in ("steps", "sessions"))
         of_steps, of_sessions = f"{propensity['known_steps']:,} steps", f"{propensity['known_sessions']:,} sessions"
-        told = f"{steps} of {of_steps}, {sessions} of {of_sessions}, to judge the uniform policy by importance weights"
+        rows.append(("effective sample", f"{steps} of {of_steps}, {sessions} of {of_sessions}, for the uniform policy"))
         weight = readable(overlap["uniform"]["mean_weight"])
-        rows.append(("effective sample", f"{told}; mean weight {weight}, near 1 if the log shows all that it would"))
+        rows.append(("mean weight", f"{weight} for the uniform policy; near 1 where every item had its chance"))
     if overlap["reach"] == 0.0:
         few = f"{propensity['known_sessions']:,} sessions give no policy an effective sample of more than 100"
         return [*rows, ("reach", f"none: {few}")]

@@ -1,4 +1,4 @@
-"""Any CSV or Parquet log, through a map that says which of its columns is what."""
+"""Any table, through a map that says which of its columns is what."""
 
 from __future__ import annotations
 
@@ -219,16 +219,16 @@ def import_table(
     options: ImportOptions | None = None,
     progress: Progress | None = None,
 ) -> LoggedDataset:
-    """Read a CSV or Parquet log and return it as a dataset.
+    """Read a table of CSV, JSON lines or Parquet and return it as a dataset.
 
     Ids are text unless every one of a column comes back the same from a whole number: 00123 is not 123. An empty value,
     NULL, NaN, None, NA and the like are missing. How a file is written is told by what it holds and not by its name.
 
     Args:
-        path: the file, plain or compressed.
+        path: a file, plain or packed, a folder of parts, whose folders `date=2024-05-01` are a column, or a pattern.
         out: the dataset's folder, which is not there yet.
         columns: which column is what.
-        items: CSV or Parquet file of the items: the column of their ids is named as in the log, or `item_id`; its
+        items: table of the items, a row each: the column of their ids is named as in the log, or `item_id`; its
             further columns of numbers, and of lists of them, become those of the dataset's items. A list column
             `embeddings`, or the columns embedding_0, embedding_1, ... together, is what policies tell items apart by;
             without, embeddings are made of the columns, see the options' `item_features`.

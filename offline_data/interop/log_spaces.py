@@ -58,7 +58,7 @@ def flat_features(dataset: LoggedDataset, history: str = "pooled") -> FlatFeatur
         require(
             dataset.num_items <= _MOST_ONE_HOT,
             f"{dataset.path} has {dataset.num_items:,} items without embeddings, and no more than {_MOST_ONE_HOT:,} "
-            "are told apart without; import it again with a file of items that has them",
+            "are told apart without; import it again with a file of items, of which embeddings are made",
         )
         embeddings = np.eye(dataset.num_items, dtype=np.float32)
     return FlatFeatures(observation_space(dataset), embeddings, history)

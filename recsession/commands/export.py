@@ -110,8 +110,8 @@ class Export:
             policy = load_policy(self.source)
             export_onnx(policy, file)
         say(f"{file}: from {', '.join(policy.space.observed)} to slate [batch, {policy.space.slate_size}]")
-        ids = "" if policy.space.item_ids is None else f" and the ids of its {policy.space.num_items:,} items"
-        say(f"its clock is a share of max_steps={policy.space.max_steps}, as the model's metadata says{ids}")
+        ids = "" if policy.space.item_ids is None else f", and the ids of its {policy.space.num_items:,} items"
+        say(f"its metadata hold max_steps={policy.space.max_steps}, of which the clock is a share{ids}")
         say(
             f'run it with `onnxruntime.InferenceSession("{file}")`: `offline_data.ServingSpace.of_metadata` makes its '
             "inputs of users' events, and ids of its slates"

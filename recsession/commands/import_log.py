@@ -65,7 +65,7 @@ def _import(reader: LogReader, out: Path) -> None:
     with claimed_folder(out), tqdm(unit=shown(reader.unit), unit_scale=True, delay=0.1) as bar:
         log = reader.read(out, bar.update)
     say(f"{out}: {log.num_sessions:,} sessions, {log.num_rows:,} steps, {log.num_items:,} items")
-    say(_sizes_line(log, reader.options))
+    say(*_size_lines(log, reader.options))
     say(_reward_line(log))
     source: dict[str, Any] = log.manifest["source"]
     times = time_range(log)
@@ -101,18 +101,21 @@ def _future(last: float) -> str:
     return "; note that the last lies in the future" if last > time.time() else ""
 
 
-def _sizes_line(log: LoggedDataset, options: ImportOptions) -> str:
-    """Return what else a log must share with a policy's other logs, and which options make them share it."""
-    line = f"an observation's clock is a share of max_steps={log.max_steps}"
-    line += f", slates have {log.slate_size} slots" if log.slate_size > 1 else ""
+def _size_lines(log: LoggedDataset, options: ImportOptions) -> list[str]:
+    """Return which sizes a log must share with a policy's other logs, and which options make them share these."""
+    slots = f", slates have {log.slate_size} slots" if log.slate_size > 1 else ""
+    lines = [f"sessions have at most {log.max_steps} steps{slots}"]
     found = {
         "session": f"--max-steps {log.max_steps}" if options.max_steps is None else "",
         "slate": f"--slate-size {log.slate_size}" if options.slate_size is None and log.slate_size > 1 else "",
     }
     found = {name: option for name, option in found.items() if option}
     if found and not log.has_world:
-        line += f", by the longest {' and '.join(found)}: give a policy's other logs {' '.join(found.values())}"
-    return line
+        lines.append(
+            f"import other logs for the same policy with {' '.join(found.values())}, this log's longest "
+            f"{' and '.join(found)}"
+        )
+    return lines
 
 
 def _estimate_lines(report: dict[str, Any]) -> tuple[str, ...]:

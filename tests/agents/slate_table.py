@@ -8,13 +8,18 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from torch import Tensor
 
+from agents.nn.networks import NetworkConfig
 from agents.nn.session_space import SessionSpace
+from agents.training.evaluation import off_policy_sessions
+from agents.values.critics import CriticConfig
 from offline_data.interop.foreign_log import import_interactions
 from offline_data.interop.import_options import ImportOptions
 from offline_data.interop.interactions import Ids, Interactions
+from offline_data.ope.base import estimate
 from offline_data.store.dataset import LoggedDataset
 
 SLATES = np.array(list(itertools.permutations(range(4), 2)))  # [12, 2], all that there are
@@ -22,6 +27,10 @@ SLATES = np.array(list(itertools.permutations(range(4), 2)))  # [12, 2], all tha
 EMBEDDINGS = np.array([[1.0, 0.0], [-1.0, 0.0], [0.0, 1.0], [0.0, 1.0]], np.float32)
 APPEAL = np.array([0.0, 1.0, 2.0, 4.0])
 REWARD = APPEAL[SLATES[:, 0]] + 0.5 * APPEAL[SLATES[:, 1]]
+# A fitted Q that learns such a log by heart.
+FITTED = CriticConfig(
+    NetworkConfig((32,)), num_rounds=3, steps_per_round=150, batch_size=512, learning_rate=1e-2, item_width=2
+)
 
 
 def table_log(path: Path, reward: np.ndarray = REWARD) -> LoggedDataset:
@@ -91,6 +100,14 @@ def varying_reward(items: tuple[int, ...]) -> float:
 def numbers(slates: np.ndarray) -> np.ndarray:
     """Return which of `SLATES` each slate is, [...] for [..., 2]."""
     return (slates[..., None, :] == SLATES).all(axis=-1).argmax(axis=-1)
+
+
+def assert_estimated(policy: Any, log: LoggedDataset, truth: float) -> None:
+    """Compare every estimate with the enumerated value: a log of every session once makes weighting exact."""
+    sessions = off_policy_sessions(policy, log, config=FITTED)
+    for estimator, tolerance in (("snips", 1e-3), ("pdsnips", 1e-3), ("dr", 0.02), ("wdr", 0.02), ("dm", 0.05)):
+        answer = estimate(estimator, sessions, num_bootstrap=50)
+        assert answer.value == pytest.approx(truth, rel=tolerance), estimator
 
 
 class TablePolicy:

@@ -19,7 +19,7 @@ from recenv.files.json_text import read_json
 @READERS.register("table")
 @dataclass(frozen=True, kw_only=True)
 class TableReader(LogReader):
-    """Read a CSV or Parquet log, one entry a shown item, through a map of its columns.
+    """Read any table, one row a shown item or a slate, through a map of its columns.
 
     `path` is a file of CSV, JSON lines or Parquet, plain or packed, a folder of parts as Spark writes them, whose
     folders `date=2024-05-01` are a column, or a pattern between quotes, as 'shop/*.csv'. So is `items`.
@@ -39,8 +39,8 @@ class TableReader(LogReader):
     offers. Where item_id holds a whole slate, as a list or as item_id=item_1,item_2,item_3: clicked_position or
     clicked_item (.CHANNEL for another), and feedback or propensity as lists."""
     items: Path | None = None
-    """CSV or Parquet file of the items, by the same id: its columns of numbers are kept; embedding_0, embedding_1, ...
-    (or a list column `embeddings`) is what policies tell items apart by."""
+    """Table of the items, by the same id: its columns of numbers are kept; embedding_0, embedding_1, ... (or a list
+    column `embeddings`) is what policies tell items apart by, without them what is made of the other columns."""
     time_unit: TimeUnit = "seconds"
     """Of timestamps that are numbers, since 1970."""
     time_format: str | None = None
@@ -70,7 +70,7 @@ class TableReader(LogReader):
     feedback or propensities by position."""
 
     def read(self, out: Path, progress: Progress | None = None) -> LoggedDataset:
-        """See `import_table`; `path` is a file, plain or compressed."""
+        """See `import_table`."""
         columns = ColumnMap.of(_roles(self.map))
         names = {"columns": "header", "item_columns": "item_header"}
         own = {

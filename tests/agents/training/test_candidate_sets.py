@@ -19,17 +19,15 @@ from agents.policies.files import load_policy, save_policy
 from agents.policies.generative import GenerativePolicyConfig
 from agents.policies.plackett_luce import PlackettLucePolicyConfig
 from agents.testing.policy_cases import perturb
-from agents.training.evaluation import off_policy_sessions
 from agents.training.log_columns import make_storage
 from agents.training.trainer import TrainerConfig, train
-from agents.values.critics import CriticConfig
 from offline_data.interop.foreign_log import import_interactions
 from offline_data.interop.import_options import ImportOptions
 from offline_data.interop.interactions import Ids, Interactions, Lists
-from offline_data.ope.base import estimate
 from offline_data.store.histories import ObservationBuilder
 from recenv.errors import InvalidInput
 from recenv.item_codes.semantic_ids import SemanticIdConfig
+from tests.agents.slate_table import assert_estimated
 
 SETS = [[0, 1, 2], [1, 3, 4], [2]]
 """Of the last, a slate of one."""
@@ -40,9 +38,6 @@ CONFIGS = {
         NETWORK, SemanticIdConfig(num_codebooks=2, codebook_size=3), width=16, num_layers=1
     ),
 }
-FITTED = CriticConfig(
-    NetworkConfig((32,)), num_rounds=3, steps_per_round=150, batch_size=512, learning_rate=1e-2, item_width=2
-)
 
 
 def slates_of(offer: list[int]) -> list[tuple[int, ...]]:
@@ -108,10 +103,7 @@ def test_every_estimator_finds_the_enumerated_value(log, name):
             chances = np.exp(policy.judge(batch[rows[:1]].expand(len(slates)), padded)[0])
             assert chances.sum() == pytest.approx(1.0, abs=1e-4)
             truth += len(rows) / log.num_sessions * float(np.dot(chances, [reward(slate) for slate in slates]))
-    sessions = off_policy_sessions(policy, log, config=FITTED)
-    for estimator, tolerance in (("snips", 1e-3), ("pdsnips", 1e-3), ("dr", 0.02), ("wdr", 0.02), ("dm", 0.05)):
-        answer = estimate(estimator, sessions, num_bootstrap=50)
-        assert answer.value == pytest.approx(truth, rel=tolerance), estimator
+    assert_estimated(policy, log, truth)
 
 
 @pytest.mark.parametrize("name", ["bc", "awr", "crr", "cql", "slateq", "reinforce", "dpo", "drpo"])

@@ -28,10 +28,16 @@ from agents.training.pairs import rejected_rows
 from agents.values import fitted_q
 from agents.values.critics import CriticConfig, fit_critic, score_rows
 from agents.values.fitted_q import fit_action_value
-from offline_data.ope.base import estimate
 from recenv.errors import InvalidInput
 from recenv.item_codes.semantic_ids import SemanticIdConfig
-from tests.agents.slate_table import REWARD, SLATES, table_log, varying_log, varying_reward
+from tests.agents.slate_table import (
+    REWARD,
+    SLATES,
+    assert_estimated,
+    table_log,
+    varying_log,
+    varying_reward,
+)
 
 NETWORK = NetworkConfig((16,))
 CONFIGS = {
@@ -40,9 +46,6 @@ CONFIGS = {
         NETWORK, SemanticIdConfig(num_codebooks=2, codebook_size=2), width=16, num_layers=1
     ),
 }
-FITTED = CriticConfig(
-    NetworkConfig((32,)), num_rounds=3, steps_per_round=150, batch_size=512, learning_rate=1e-2, item_width=2
-)
 POSITIONS = {1: [0], 2: [0, 2], 3: [0, 1, 2]}
 
 
@@ -75,13 +78,6 @@ def true_value(policy: Any, log, earned: Callable[[tuple[int, ...]], float] = va
     return total
 
 
-def agrees(policy: Any, log, truth: float) -> None:
-    sessions = off_policy_sessions(policy, log, config=FITTED)
-    for estimator, tolerance in (("snips", 1e-3), ("pdsnips", 1e-3), ("dr", 0.02), ("wdr", 0.02), ("dm", 0.05)):
-        answer = estimate(estimator, sessions, num_bootstrap=50)
-        assert answer.value == pytest.approx(truth, rel=tolerance), estimator
-
-
 @pytest.mark.parametrize(
     ("name", "slate_size"),
     [
@@ -94,7 +90,7 @@ def agrees(policy: Any, log, truth: float) -> None:
 def test_every_estimator_finds_the_enumerated_value(log, name, slate_size):
     """The log holds every session once: weighting alone is exact. Whole slates would earn half as much again."""
     policy = policy_of(log, name, slate_size=slate_size)
-    agrees(policy, log, true_value(policy, log))
+    assert_estimated(policy, log, true_value(policy, log))
 
 
 def test_a_policy_of_longer_slates_is_judged_by_the_items_that_a_log_has_room_for(tmp_path):
@@ -102,7 +98,7 @@ def test_a_policy_of_longer_slates_is_judged_by_the_items_that_a_log_has_room_fo
     log = table_log(tmp_path / "log")
     policy = policy_of(log, slate_size=4)
     earned = dict(zip(map(tuple, SLATES.tolist()), REWARD.tolist(), strict=True))
-    agrees(policy, log, true_value(policy, log, lambda slate: earned[tuple(map(int, slate))]))
+    assert_estimated(policy, log, true_value(policy, log, lambda slate: earned[tuple(map(int, slate))]))
     with pytest.raises(InvalidInput, match=r"fills slates of slate_size=1, and .*log has longer ones, of 2; train"):
         off_policy_sessions(policy_of(log, slate_size=1), log)
 

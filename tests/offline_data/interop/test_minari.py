@@ -19,6 +19,7 @@ from offline_data.interop.minari_import import import_minari
 from recenv.envs.session_env import RecSessionEnv
 from recenv.errors import InvalidInput
 from recenv.items.catalog import Catalog
+from tests.offline_data.interop.whole_logs import assert_whole
 from tests.strategies.worlds import small_worlds
 
 ID = "recsession/tests/small-v0"
@@ -129,16 +130,7 @@ def test_minari_lists_samples_and_splits_it(log, loaded, root):
 
 def test_the_way_back_is_whole(log, root, tmp_path):
     back = import_minari(root / ID, tmp_path / "back")
-    for part in ("rows", "sessions", "events", "catalog"):
-        mine, others = getattr(back, part), getattr(log, part)
-        assert mine.keys() == others.keys()
-        for name, values in others.items():
-            assert mine[name].dtype == values.dtype, name
-            np.testing.assert_array_equal(mine[name], values, err_msg=name)
-    changed = {"source", "schema", "versions", "checksum"}
-    assert {k: v for k, v in back.manifest.items() if k not in changed} == {
-        k: v for k, v in log.manifest.items() if k not in changed
-    }
+    assert_whole(back, log)
     assert back.manifest["source"]["exported"] == log.manifest["source"]
     back.verify()
 

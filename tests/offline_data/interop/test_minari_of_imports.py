@@ -15,6 +15,7 @@ from offline_data.interop.minari_import import import_minari
 from offline_data.store.dataset import LoggedDataset
 from offline_data.store.histories import ObservationBuilder
 from recenv.errors import InvalidInput
+from tests.offline_data.interop.whole_logs import assert_whole
 
 ID = "shop/visits-v0"
 ROWS = """user,page,pos,sku,time,click,cart,p,eur,age,city,of
@@ -50,15 +51,8 @@ def log(request, tmp_path_factory):
     return import_table(folder / "rows.csv", folder / "log", columns, items=items, options=options, list_delimiter="|")
 
 
-def assert_whole(back: LoggedDataset, log: LoggedDataset) -> None:
-    for folder in ("rows", "sessions", "events", "catalog"):
-        mine, theirs = getattr(log, folder), getattr(back, folder)
-        assert mine.keys() == theirs.keys()
-        for name, values in mine.items():
-            assert theirs[name].dtype == values.dtype, name
-            np.testing.assert_array_equal(theirs[name], values, err_msg=name)
-    facts = log.manifest.keys() - {"source", "schema", "checksum", "versions"}
-    assert {name: log.manifest[name] for name in facts} == {name: back.manifest[name] for name in facts}
+def assert_whole_import(back: LoggedDataset, log: LoggedDataset) -> None:
+    assert_whole(back, log)
     told = ("item_rewards", "lacking", "remarks", "options")
     assert {name: log.manifest["source"][name] for name in told} == {
         name: back.manifest["source"][name] for name in told
@@ -68,7 +62,7 @@ def assert_whole(back: LoggedDataset, log: LoggedDataset) -> None:
 
 
 def test_a_read_in_log_comes_back_whole(log, tmp_path):
-    assert_whole(import_minari(export_minari(log, ID, tmp_path / "minari"), tmp_path / "back"), log)
+    assert_whole_import(import_minari(export_minari(log, ID, tmp_path / "minari"), tmp_path / "back"), log)
 
 
 def test_single_items_come_back_whole_from_flat_arrays_and_slates_are_told_how_to_be_single(log, tmp_path):
@@ -77,7 +71,9 @@ def test_single_items_come_back_whole_from_flat_arrays_and_slates_are_told_how_t
             export_minari(log, ID, tmp_path, flat="pooled")
         again = {role: SHOP[role] for role in SHOP.keys() - {"step", "position", "propensity"}}
         log = import_table(log.path.parent / "rows.csv", tmp_path / "single", ColumnMap.of(again), list_delimiter="|")
-    assert_whole(import_minari(export_minari(log, ID, tmp_path / "minari", flat="pooled"), tmp_path / "back"), log)
+    assert_whole_import(
+        import_minari(export_minari(log, ID, tmp_path / "minari", flat="pooled"), tmp_path / "back"), log
+    )
 
 
 def test_minari_opens_it_and_its_spaces_hold_what_it_holds(log, tmp_path, monkeypatch):

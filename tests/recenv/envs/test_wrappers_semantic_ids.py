@@ -12,41 +12,16 @@ from gymnasium.envs.registration import EnvSpec
 from recenv import (
     HistoryTokens,
     InvalidInput,
-    RecSessionEnv,
-    RecSessionVectorEnv,
     SemanticIdAction,
     VectorHistoryTokens,
     VectorSemanticIdAction,
 )
 from recenv.envs.semantic_id_space import SemanticIdSpace
 from recenv.item_codes.semantic_ids import SemanticIdConfig, SemanticIds
+from tests.recenv.envs.wrapper_cases import CODES, OFFERS, plain, single, vector
 from tests.strategies.worlds import SMALL
 
 pytestmark = pytest.mark.kernels
-
-CODES: dict[str, Any] = {"num_codebooks": 2, "codebook_size": 4}
-OFFERS: dict[str, dict[str, Any]] = {
-    "all": {},
-    "candidates": {"num_candidates": 7},
-    "available": {"freshness": {"horizon": 200.0}},
-}
-
-
-def single(**options: Any) -> RecSessionEnv:
-    return RecSessionEnv(**{**SMALL, **options})
-
-
-def vector(num_envs: int, **options: Any) -> RecSessionVectorEnv:
-    return RecSessionVectorEnv(num_envs, **{**SMALL, **options})
-
-
-def plain(value: Any) -> Any:
-    """Return nested values as something that compares to the bit."""
-    if isinstance(value, dict):
-        return {name: plain(inner) for name, inner in value.items()}
-    if isinstance(value, tuple) or (isinstance(value, np.ndarray) and value.dtype == object):
-        return [plain(inner) for inner in value]
-    return None if value is None else (np.asarray(value).dtype.str, np.shape(value), np.asarray(value).tobytes())
 
 
 def test_a_code_shows_the_item_that_it_names():

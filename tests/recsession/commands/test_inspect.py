@@ -225,7 +225,7 @@ def test_names_are_escaped(foreign_log, tmp_path):
 def test_page_of_a_foreign_log_with_propensities(foreign_log, tmp_path):
     parser = page_of(foreign_log(np.log(np.full(7, 0.5))), tmp_path)
     parser.check(100_000)
-    assert "to judge the uniform policy" in parser.text
+    assert "for the uniform policy" in parser.text
     assert "Click rate by position" not in parser.text
 
 
