@@ -75,7 +75,7 @@ def off_policy_sessions(
             one of `estimators` weighs.
     """
     asked = [ESTIMATORS.resolve(each) for each in (ESTIMATORS.registered() if estimators is None else estimators)]
-    weighing = [ESTIMATORS.name_of(part) for part in asked if "behavior_log_prob" in part.needs]
+    weighing = [ESTIMATORS.name_of(part) for part in asked if part.weighs()]
     missing = lacking("propensities", dataset)
     require(
         missing is None or estimators is None or not weighing,
@@ -83,7 +83,7 @@ def off_policy_sessions(
     )
     require_fit(policy, dataset)
     value = None
-    if any(part.needs & {"q_value", "state_value"} for part in asked):
+    if any(part.reads_model() for part in asked):
         value = fit_action_value(dataset, policy, config, seed=seed, device=device, progress=progress)
     return LoggedSessions(
         offsets=np.asarray(dataset.offsets),

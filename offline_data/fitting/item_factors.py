@@ -28,6 +28,7 @@ import numpy as np
 from numba import njit
 
 from offline_data.store.dataset import LoggedDataset
+from recenv.mixed_bits import mixed_bits
 
 NUM_FACTORS: Final = 32
 _WIDTH: Final = 8  # vectors of a block
@@ -127,9 +128,7 @@ class _Square:
         # SplitMix64 of the contexts' numbers: its bits are the signs.
         bits = np.arange(1, len(self.by_context) + 1, dtype=np.uint64) + np.uint64((seed << 32) % 2**64)
         bits *= np.uint64(0x9E3779B97F4A7C15)
-        bits = (bits ^ (bits >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        bits = (bits ^ (bits >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        return self._finish(_scatter, np.empty((len(self.count), _WIDTH)), bits ^ (bits >> np.uint64(31)))
+        return self._finish(_scatter, np.empty((len(self.count), _WIDTH)), mixed_bits(bits))
 
     def _finish(self, kernel: object, scaled: np.ndarray, *bits: np.ndarray) -> np.ndarray:
         out, level = np.zeros_like(scaled), np.zeros(scaled.shape[1])

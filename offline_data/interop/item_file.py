@@ -74,7 +74,7 @@ def with_items(
 
     Args:
         logged: the items that the log shows.
-        file: CSV or Parquet, one row an item.
+        file: a table, one row an item.
         id_column: where their ids stand; where it has no such column, `item_id`.
         text: how the file is written if it is CSV.
         item_features: columns that embeddings are made of where the file has none, see `item_columns.embeddings_of`.

@@ -61,7 +61,7 @@ def import_minari(
     Args:
         path: the dataset's folder, or its id in Minari's own folder.
         out: the dataset's folder, which is not there yet.
-        items: CSV or Parquet file of the items, by the number of the item as an action in a column item_id; None for
+        items: table of the items, by the number of the item as an action in a column item_id; None for
             none, and for what `export_minari` wrote.
         options: how the log is made; sessions are the episodes.
         progress: called with 1 for each episode.

@@ -60,6 +60,16 @@ class Estimator(ABC):
     def __init__(self, config: Any = None) -> None:
         self.config = own_config(type(self), config)
 
+    @classmethod
+    def weighs(cls) -> bool:
+        """Return whether it reads propensities."""
+        return "behavior_log_prob" in cls.needs
+
+    @classmethod
+    def reads_model(cls) -> bool:
+        """Return whether it reads a fitted Q."""
+        return not cls.needs.isdisjoint(("q_value", "state_value"))
+
     @abstractmethod
     def __call__(self, sessions: LoggedSessions) -> SessionStatistics:
         """Return the sums that the value is made of.
@@ -168,7 +178,7 @@ def estimate(
     statistics = estimator(config)(sessions)
     numerator, denominator = statistics.numerator, statistics.denominator
     ratios, scale = [(numerator, denominator)], 1.0
-    if "behavior_log_prob" in estimator.needs:
+    if estimator.weighs():
         log_weights = session_log_weights(sessions)
         weights, scale = scaled_weights(log_weights)[:, None], math.exp(min(float(log_weights.max()), _LARGEST_LOG))
         ratios.append((weights, np.ones_like(weights)))

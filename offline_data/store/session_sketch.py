@@ -22,6 +22,7 @@ import numpy as np
 from offline_data.store.dataset import LoggedDataset
 from offline_data.store.session_blocks import SessionBlock, session_blocks
 from recenv.errors import require
+from recenv.mixed_bits import mixed_bits
 
 SKETCH_SIZE: Final = 4096
 """Contents that a sketch keeps."""
@@ -171,11 +172,5 @@ def _salts(place: int, count: int) -> np.ndarray:
 
 
 def _mixed(words: np.ndarray) -> np.ndarray:
-    """Return words whose bits all depend on all of theirs, [...] uint64; the last step of SplitMix64.
-
-    Source: Steele, Lea and Flood 2014, "Fast splittable pseudorandom number generators".
-    """
-    words = (words + np.uint64(0x9E3779B97F4A7C15)).astype(np.uint64)
-    words = (words ^ (words >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    words = (words ^ (words >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return words ^ (words >> np.uint64(31))
+    """Return words mixed, 0 too, [...] uint64: SplitMix64's next of each."""
+    return mixed_bits((words + np.uint64(0x9E3779B97F4A7C15)).astype(np.uint64))

@@ -80,19 +80,19 @@ class Ope:
                 say(row.policy, f"  from the {row.log} log: {rate}   {_worth(row.estimate)}")
             return
         refuse_given(self, ("path", "campaign"), f"--log {self.log} is a dataset's folder, not open-bandit")
-        needs = {name: ESTIMATORS.resolve(name).needs for name in self.estimators or ESTIMATORS.registered()}
-        fits = any(columns & {"q_value", "state_value"} for columns in needs.values())
+        asked = {name: ESTIMATORS.resolve(name) for name in self.estimators or ESTIMATORS.registered()}
+        fits = any(part.reads_model() for part in asked.values())
         if not fits:
             unread = {entry.name for entry in fields(CriticConfig)} - {"discount"}
-            why = f"--estimators {' '.join(needs)} fit no model"
+            why = f"--estimators {' '.join(asked)} fit no model"
             refuse_given(self.critic, unread, why, prefix="critic.", usual=FITTED_Q)
         dataset = LoggedDataset.open(self.log, verify=True)
         if self.policy is None:
             raise InvalidInput(f"--log {self.log} has no --policy; give a policy file of `recsession train`")
         actor = load_policy(self.policy, self.device)
         missing = lacking("propensities", dataset)
-        left_out = [name for name in needs if missing and not self.estimators and "behavior_log_prob" in needs[name]]
-        names = [name for name in needs if name not in left_out]
+        left_out = [name for name, part in asked.items() if missing and not self.estimators and part.weighs()]
+        names = [name for name in asked if name not in left_out]
         say(*warn_of_shared(actor, self.policy, dataset))
         critic = usual_fitted_q(dataset) if self.critic == FITTED_Q else self.critic
         with tqdm(total=critic.num_steps, unit="step", desc="fitted Q", delay=0.1, disable=not fits) as bar:

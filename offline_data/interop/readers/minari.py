@@ -17,7 +17,7 @@ class MinariReader(LogReader):
     """Read a Minari dataset whose actions are items or slates; one that `recsession export` wrote comes back whole."""
 
     items: Path | None = None
-    """CSV or Parquet file of the items, by item_id, the number of the item as an action; of what `recsession export`
+    """Table of the items, by item_id, the number of the item as an action; of what `recsession export`
     wrote none, whose items come back with it."""
 
     unit: ClassVar[str] = "episode"

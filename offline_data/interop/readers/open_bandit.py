@@ -161,7 +161,7 @@ class OpenBanditReader(LogReader):
     affinities: bool = False
     """Whether the context has the user's affinities to the items too, a number an item."""
     items: Path | None = None
-    """CSV or Parquet file of the items, by item_id; by default the campaign's item_context.csv."""
+    """Table of the items, by item_id; by default the campaign's item_context.csv."""
 
     def read(self, out: Path, progress: Progress | None = None) -> LoggedDataset:
         """See `LogReader.read`, and `read_open_bandit` for what is refused."""
