@@ -13,24 +13,27 @@ from recenv.kernels import njit
 _READY: Final = (np.dtype(np.int32), np.dtype(np.int64))
 
 
-def as_array(action: Any, remedy: str) -> np.ndarray:
-    """Return an action as an array: tensors without their graph and in main memory, bfloat16 and float8 as float32.
+def as_array(given: Any, remedy: str, what: str = "action") -> np.ndarray:
+    """Return what is given as an array: tensors without graph and in main memory, bfloat16 and float8 as float32.
 
     Args:
-        action: what the caller passed, an array, a tensor, or nested lists of numbers or tensors.
+        given: what the caller passed, an array, a tensor, or nested lists of numbers or tensors.
         remedy: what it should have been, for messages.
+        what: its name, for messages.
 
     Raises:
         InvalidInput: for what no array can be made of.
     """
     try:
-        if isinstance(action, list | tuple) and any(hasattr(entry, "detach") for entry in action):
-            return np.stack([_of_tensor(entry) for entry in action])
-        return _of_tensor(action) if hasattr(action, "detach") else np.asarray(action)
+        if isinstance(given, list | tuple) and any(hasattr(entry, "detach") for entry in given):
+            return np.stack([_of_tensor(entry) for entry in given])
+        array = _of_tensor(given) if hasattr(given, "detach") else np.asarray(given)
     except ValueError as error:
-        raise InvalidInput(f"action is ragged; {remedy}") from error
+        raise InvalidInput(f"{what} is ragged; {remedy}") from error
     except (TypeError, RuntimeError) as error:
-        raise InvalidInput(f"action of type {type(action).__name__} makes no array ({error}); {remedy}") from error
+        raise InvalidInput(f"{what} of type {type(given).__name__} makes no array ({error}); {remedy}") from error
+    # JAX's narrow floats are types of their own, which numpy counts among bytes.
+    return array.astype(np.float32) if array.dtype.kind == "V" and array.dtype.type is not np.void else array
 
 
 def _of_tensor(tensor: Any) -> np.ndarray:

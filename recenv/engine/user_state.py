@@ -9,6 +9,7 @@ from typing import Any, Final
 import numpy as np
 
 from recenv.dynamics.kernel_groups import State
+from recenv.engine.slates import as_array
 from recenv.errors import InvalidInput, require, unknown_name
 from recenv.world import World
 
@@ -88,41 +89,45 @@ class UserState(np.ndarray):
         return ((name, self[name]) for name in self._parts)
 
 
-def checked_states(world: World, given: Any, num_sessions: int) -> dict[int, State]:
-    """Return the states that a caller gives to sessions, by session.
+def checked_states(world: World, given: Any, starts: np.ndarray) -> dict[int, State]:
+    """Return the states that a caller gives to the sessions that start, by session.
 
     Args:
         world: the world.
-        given: parts by name, each [B, ...]; a `UserState` or array [B, D]; or a sequence of B states of one session,
-            None for one that is drawn.
-        num_sessions: B.
+        given: parts by name, each [B, ...]; a `UserState`, array or tensor [B, D]; or a sequence of B states of one
+            session, None for one that is drawn. What stands there for the other sessions is not looked at.
+        starts: which sessions start, [B] bool.
 
     Raises:
         InvalidInput: see `checked_state`.
     """
+    num_sessions, places = len(starts), np.flatnonzero(starts).tolist()
+    given = _plain(given)
     if not isinstance(given, Mapping | np.ndarray):
         require(
             isinstance(given, Sequence) and not isinstance(given, str) and len(given) == num_sessions,
             f"user_state={given!r} is no state of {num_sessions} sessions; pass parts by name, each of shape "
             f"[{num_sessions}, ...], or a list of one state, or None, a session",
         )
-        return {b: checked_state(world, state) for b, state in enumerate(given) if state is not None}
-    state = checked_state(world, given, (num_sessions,))
-    return {b: {name: values[b] for name, values in state.items()} for b in range(num_sessions)}
+        return {b: checked_state(world, given[b]) for b in places if given[b] is not None}
+    state = checked_state(world, given, starts)
+    return {b: {name: values[i] for name, values in state.items()} for i, b in enumerate(places)}
 
 
-def checked_state(world: World, given: Any, lanes: tuple[int, ...] = ()) -> State:
+def checked_state(world: World, given: Any, starts: np.ndarray | None = None) -> State:
     """Return the state that a caller gives, in the dtypes of the world's.
 
     Args:
         world: the world.
-        given: some parts or all, by name; or all of them as a `UserState` or array [..., D].
-        lanes: shape before that of one session.
+        given: some parts or all, by name; or all of them as a `UserState`, array or tensor, [D] or [B, D].
+        starts: of several sessions, those whose state is returned, [B] bool; None for one session.
 
     Raises:
         InvalidInput: for an unknown name, a wrong shape or dtype, or a number outside its range.
     """
     layout, ranges = world.state_layout, world.state_ranges
+    lanes = () if starts is None else starts.shape
+    given = _plain(given)
     if isinstance(given, UserState) and given._parts:
         given = dict(given.items())
     elif isinstance(given, np.ndarray):
@@ -141,14 +146,12 @@ def checked_state(world: World, given: Any, lanes: tuple[int, ...] = ()) -> Stat
             raise unknown_name("part of the user state", name, layout)
         (shape, dtype), what = layout[name], f"user_state[{name!r}]"
         shape = (*lanes, *shape)
-        try:
-            array = np.asarray(values)
-        except ValueError as error:
-            raise InvalidInput(f"{what} is ragged; pass numbers of shape {shape}") from error
+        array = as_array(values, f"pass numbers of shape {shape}", what)
         require(
             array.shape == shape and array.dtype.kind in "iuf",
             f"{what} has shape {array.shape} and dtype {array.dtype}; pass numbers of shape {shape}",
         )
+        array = array if starts is None else array[starts]
         whole_numbers = np.dtype(dtype).kind in "iu"
         info = np.iinfo(dtype) if whole_numbers else None
         low, high = ranges.get(name, (-_LARGEST, _LARGEST) if info is None else (info.min, info.max))
@@ -158,3 +161,8 @@ def checked_state(world: World, given: Any, lanes: tuple[int, ...] = ()) -> Stat
             raise InvalidInput(f"{what} holds {array[wrong][0]}; pass {kind} in [{low}, {high}]")
         state[name] = array.astype(dtype)
     return state
+
+
+def _plain(given: Any) -> Any:
+    """Return a tensor as an array, anything else as it is."""
+    return as_array(given, "pass parts by name", "user_state") if hasattr(given, "detach") else given

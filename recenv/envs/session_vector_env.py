@@ -142,7 +142,7 @@ class RecSessionVectorEnv(Specified, VectorEnv[Observation, np.ndarray, np.ndarr
         require(
             begun or bool(mask.all()), "reset_mask leaves out sessions that have not begun; reset all of them first"
         )
-        states = {} if given is None else checked_states(self.world, given, self.num_envs)
+        states = {} if given is None else checked_states(self.world, given, mask)
         seeds = self._seeds(seed)
         super().reset(seed=seed if isinstance(seed, int) else None)
         indices = np.flatnonzero(mask)

@@ -8,11 +8,9 @@ import gymnasium
 import numpy as np
 import pytest
 
-from recenv import (
-    InvalidInput,
-    ProtoAction,
-)
-from tests.recenv.envs.wrapper_cases import OFFERS, plain, single
+from recenv import InvalidInput, ProtoAction, VectorProtoAction
+from tests.recenv.envs.tensor import Tensor
+from tests.recenv.envs.wrapper_cases import OFFERS, plain, single, vector
 
 pytestmark = pytest.mark.kernels
 
@@ -111,31 +109,6 @@ def test_only_the_direction_of_a_point_matters_however_far_out_it_is(offer: str,
         assert plain(env.step(np.zeros(6))) == plain(twin.step([0] * 6))
 
 
-class Tensor:
-    """What a tensor of torch does where numpy asks for it: none of one with a gradient, nor of bfloat16."""
-
-    def __init__(self, values: Any, *, gradient: bool = False, dtype: str = "float32") -> None:
-        self.values, self.gradient, self.dtype = np.asarray(values), gradient, dtype
-
-    def detach(self) -> Tensor:
-        return Tensor(self.values, dtype=self.dtype)
-
-    def cpu(self) -> Tensor:
-        return self
-
-    def float(self) -> Tensor:
-        return Tensor(self.values.astype(np.float32))
-
-    def __array__(self, dtype: Any = None, copy: Any = None) -> np.ndarray:
-        if self.gradient:
-            raise RuntimeError("Can't call numpy() on Tensor that requires grad")
-        if self.dtype in ("bfloat16", "float8"):
-            raise TypeError("Got unsupported ScalarType BFloat16")
-        if self.dtype == "sparse":
-            raise RuntimeError("no strides")
-        return self.values if dtype is None else self.values.astype(dtype)
-
-
 @pytest.mark.parametrize("options", [{"gradient": True}, {"dtype": "bfloat16"}, {"gradient": True, "dtype": "float8"}])
 def test_tensors_are_actions(options: Any):
     env, twin = ProtoAction(single()), ProtoAction(single())
@@ -143,6 +116,17 @@ def test_tensors_are_actions(options: Any):
     twin.reset(seed=0)
     for action in (Tensor(np.ones(6), **options), [Tensor(1.0, **options)] * 6, np.ones(6, np.float16), [1.0] * 6):
         assert plain(env.step(action)) == plain(twin.step(np.ones(6)))
+
+
+def test_narrow_floats_of_jax_are_actions():
+    narrow = pytest.importorskip("ml_dtypes")
+    env, twin = VectorProtoAction(vector(2)), VectorProtoAction(vector(2))
+    env.reset(seed=0)
+    twin.reset(seed=0)
+    for dtype in (narrow.bfloat16, narrow.float8_e4m3fn, narrow.float8_e5m2):
+        assert plain(env.step(np.ones((2, 6), dtype))) == plain(twin.step(np.ones((2, 6))))
+    with pytest.raises(InvalidInput, match=r"action has shape \(2, 6\) and dtype \|V2; pass proto-actions"):
+        env.step(np.zeros((2, 6), "V2"))
 
 
 def test_tensors_are_slates_where_they_are_integers():

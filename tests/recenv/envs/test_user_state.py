@@ -14,6 +14,7 @@ from recenv import InvalidInput, RecSessionEnv, RecSessionVectorEnv, SessionConf
 from recenv.envs.registration import VARIANTS
 from recenv.testing.worlds import EVERY_PIECE
 from tests.recenv.envs.env_cases import bits, slates
+from tests.recenv.envs.tensor import Tensor
 from tests.strategies.worlds import SMALL
 
 pytestmark = pytest.mark.kernels
@@ -213,6 +214,38 @@ def test_what_no_users_have_is_refused(given: Any, message: str):
     with pytest.raises(InvalidInput) as caught:
         env.reset(seed=1, options={"user_state": given})
     assert str(caught.value).startswith(message)
+
+
+@pytest.mark.parametrize("options", [{"gradient": True}, {"dtype": "bfloat16"}])
+def test_tensors_are_states(options: Any):
+    env = seen(**SMALL)
+    state = env.reset(seed=3)[1]["user_state"]
+    whole = np.round(np.asarray(state))  # what a narrow float holds, too
+    for given in (Tensor(whole, **options), {"interest": Tensor(whole[:6], **options), "budget": whole[-1]}):
+        told = env.reset(seed=4, options={"user_state": given})[1]["user_state"]
+        assert told["interest"].tolist() == whole[:6].tolist()
+    many = RecSessionVectorEnv(2, **SMALL, expose_user_state=True)
+    for given in (Tensor(np.stack([whole] * 2), **options), [Tensor(whole, **options)] * 2):
+        told = many.reset(seed=4, options={"user_state": given})[1]["user_state"]
+        assert told["interest"].tolist() == [whole[:6].tolist()] * 2
+    with pytest.raises(
+        InvalidInput, match=r"user_state\['budget'\] of type Tensor makes no array \(no strides\); pass "
+    ):
+        env.reset(options={"user_state": {"budget": Tensor(1.0, dtype="sparse")}})
+
+
+def test_states_of_sessions_that_go_on_are_not_looked_at():
+    env = RecSessionVectorEnv(
+        3, user_model="multi_behavior", slate_size=4, expose_user_state=True, autoreset_mode="Disabled"
+    )
+    env.reset(seed=0)
+    mask = np.array([True, False, True])
+    told = env.reset(options={"reset_mask": mask})[1]["user_state"]  # zeros at 1, which are no user's
+    for given in (told, dict(told.items()), [told[0], "going on", told[2]]):
+        again = env.reset(options={"reset_mask": mask, "user_state": given})[1]["user_state"]
+        assert again.tobytes() == told.tobytes()
+    with pytest.raises(InvalidInput, match=r"user_state\['temper'\] holds 0\.0; pass numbers in"):
+        env.reset(options={"user_state": told})
 
 
 def test_types_and_counts_are_whole_numbers_in_range():
