@@ -32,7 +32,7 @@ class _SlateWrapper(gymnasium.Wrapper):
     def __init__(self, env: gymnasium.Env, view: SlateView) -> None:
         gymnasium.Wrapper.__init__(self, env)
         self._view: Any = view
-        self._subset: Observation = {}
+        self._subset: Observation | None = None
         self.action_space = view.space
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
@@ -50,7 +50,7 @@ class _SlateWrapper(gymnasium.Wrapper):
             InvalidInput: for a wrong shape or dtype, or an action that means no slate.
         """
         actions = _checked(action, self._view.space.shape, self._view.takes[0], self._view.kinds)[None]
-        slate = self._view.slates(actions, rows_of_one(self._subset))[0]
+        slate = self._view.slates(actions, rows_of_one(self._subset or {}))[0]
         observation, *outcome, info = self.env.step(slate)
         return observation, *outcome, self._told(observation, info)  # type: ignore[return-value]
 
@@ -63,8 +63,12 @@ class _MaskedSlateWrapper(_SlateWrapper):
     """One that knows which actions the step allows."""
 
     def action_masks(self) -> np.ndarray:
-        """Return the mask of the next action, flat; sb3-contrib asks for it by this name."""
-        return self._view.masks(rows_of_one(self._subset), 1)[0]
+        """Return the mask of the next action, flat; sb3-contrib asks for it by this name.
+
+        Raises:
+            InvalidInput: before the first `reset`.
+        """
+        return self._view.masks(rows_of_one(_of_begun(self._subset)), 1)[0]
 
     def _told(self, observation: Observation, info: dict[str, Any]) -> dict[str, Any]:
         return {**super()._told(observation, info), "action_mask": self.action_masks().reshape(self._view.mask_shape)}
@@ -200,7 +204,7 @@ class _VectorSlateWrapper(VectorForm):
     def __init__(self, env: VectorEnv, view: SlateView) -> None:
         super().__init__(env)
         self._view: Any = view
-        self._subset: Observation = {}
+        self._subset: Observation | None = None
         self.single_action_space = view.space
         self.action_space = batch_space(view.space, env.num_envs)
 
@@ -213,7 +217,7 @@ class _VectorSlateWrapper(VectorForm):
     def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
         """Show every session what its action means; see the single form."""
         actions = _checked(actions, (self.num_envs, *self._view.space.shape), self._view.takes[1], self._view.kinds)
-        observations, *outcome, infos = self.env.step(self._view.slates(actions, self._subset))
+        observations, *outcome, infos = self.env.step(self._view.slates(actions, self._subset or {}))
         self._subset = _subset(observations)
         return observations, *outcome, infos  # type: ignore[return-value]
 
@@ -224,23 +228,28 @@ class _VectorMaskedSlateWrapper(_VectorSlateWrapper):
     _view: MaskedView
 
     def action_masks(self) -> np.ndarray:
-        """Return the masks of the next actions, a flat one a session."""
-        return self._view.masks(self._subset, self.num_envs)
+        """Return the masks of the next actions, a flat one a session.
+
+        Raises:
+            InvalidInput: before the first `reset`.
+        """
+        return self._view.masks(_of_begun(self._subset), self.num_envs)
 
     def reset(self, *, seed: Any = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Start episodes; see `RecSessionVectorEnv.reset`; `infos` has `action_mask` besides."""
         rows = np.array((options or {}).get("reset_mask", np.ones(self.num_envs, np.bool_)))
         observations, infos = super().reset(seed=seed, options=options)
-        subset = {name: values[rows] for name, values in self._subset.items()}
+        subset = {name: values[rows] for name, values in _of_begun(self._subset).items()}
         return observations, infos | self._masks(subset, rows)
 
     def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
         """Show every session what its action means; see the single form; `infos` has `action_mask` besides."""
         observations, *outcome, infos = super().step(actions)
-        infos = infos | self._masks(self._subset, np.ones(self.num_envs, np.bool_))
+        subset = _of_begun(self._subset)
+        infos = infos | self._masks(subset, np.ones(self.num_envs, np.bool_))
         if "final_info" in infos:
             done, final = infos["_final_info"], infos["final_obs"]
-            last = {name: np.stack([final[b][name] for b in np.flatnonzero(done)]) for name in self._subset}
+            last = {name: np.stack([final[b][name] for b in np.flatnonzero(done)]) for name in subset}
             infos["final_info"] = infos["final_info"] | self._masks(last, done)
         return observations, *outcome, infos  # type: ignore[return-value]
 
@@ -316,6 +325,11 @@ def _subset(observation: Observation) -> Observation:
     name = next((name for name in SUBSETS if name in observation), None)
     # A copy: an observation is its reader's to change.
     return {} if name is None else {name: observation[name].copy()}
+
+
+def _of_begun(subset: Observation | None) -> Observation:
+    require(subset is not None, "action_masks() was called before reset(); call reset() first")
+    return subset  # type: ignore[return-value]
 
 
 def _checked(action: Any, shape: tuple[int, ...], takes: str, kinds: str) -> np.ndarray:

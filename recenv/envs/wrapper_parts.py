@@ -114,7 +114,10 @@ def resolve_ids(world: World, ids: SemanticIds | None, options: dict[str, Any]) 
             raise unknown_name("semantic ID option", name, known)
     if ids is None:
         return SemanticIds.fit(world.catalog, SemanticIdConfig(**options))
-    require(not options, f"options={options!r} were given beside ids, which have their own; leave one of the two out")
+    require(
+        not options,
+        f"options {', '.join(options)} were given beside ids, which have their own; leave one of the two out",
+    )
     require(
         isinstance(ids, SemanticIds) and ids.are_of(world.catalog),
         f"ids of type {type(ids).__name__} are not the codes of these {world.catalog.num_items} items; pass what "

@@ -20,7 +20,7 @@ from recenv import (
 )
 from recenv.envs.flat_features import FlatFeatures
 from recenv.envs.slate_views import CandidatePlaces
-from tests.recenv.envs.wrapper_cases import OFFERS, plain, single, vector
+from tests.recenv.envs.wrapper_cases import OFFERS, WRAPPERS, plain, single, vector
 
 pytestmark = pytest.mark.kernels
 
@@ -258,3 +258,14 @@ def test_flat_features_hold_the_embeddings_of_the_candidates():
     assert features.observation_space.contains(observation)
     layout = FlatFeatures.of(env, candidates=True).layout
     assert layout["candidate_embeddings"] == (width, width + 7 * 6)
+
+
+@pytest.mark.parametrize("name", ["places", "semantic"])
+@pytest.mark.parametrize("offer", OFFERS)
+def test_wrapped_masks_before_the_first_reset_are_refused(name: str, offer: str):
+    one, many, options = WRAPPERS[name]
+    for env in (one(single(**OFFERS[offer]), **options), many(vector(2, **OFFERS[offer]), **options)):
+        with pytest.raises(InvalidInput, match=r"action_masks\(\) was called before reset\(\); call reset\(\) first"):
+            env.action_masks()
+        env.reset(seed=0)
+        assert env.action_masks().any()

@@ -192,7 +192,7 @@ def test_step_before_reset_is_the_environments_to_refuse():
         ),
         (
             lambda: SemanticIdAction(single(), SemanticIds.fit(single().world.catalog), seed=1),
-            "options={'seed': 1} were given beside ids, which have their own; leave one of the two out",
+            "options seed were given beside ids, which have their own; leave one of the two out",
         ),
         (lambda: ProtoAction(gymnasium.make("CartPole-v1")), "env=<TimeLimit<OrderEnforcing<PassiveEnvChecker<Cart"),
         (
