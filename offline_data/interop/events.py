@@ -9,7 +9,7 @@ from typing import Any, Final
 import numpy as np
 
 from offline_data.interop.arrangement import visits
-from offline_data.interop.interactions import Ids, Lists, joint_codes
+from offline_data.interop.interactions import Ids, entries_of, joint_codes
 from offline_data.interop.tables import Table
 from recenv.errors import require
 
@@ -70,17 +70,17 @@ def merged(table: Table, gap: float) -> Table:
     count = len(values["item_id"].codes)
     visit = values["user_id"].codes
     if "session_id" in values:
-        visit = joint_codes(visit, values["session_id"].codes)
+        visit = joint_codes(visit, values["session_id"])
     elif time is not None:
         order, new = visits(visit, time, gap, None)
         visit = np.empty(count, np.int64)
         visit[order] = np.cumsum(np.append(0, new))
-    key = joint_codes(visit, values["item_id"].codes)
+    key = joint_codes(visit, values["item_id"])
     order = np.arange(count) if time is None else np.argsort(time, kind="stable")
     if step is None:
-        key = joint_codes(key, _occurrence(joint_codes(key, values["event"].codes), order))
+        key = joint_codes(key, _occurrence(joint_codes(key, values["event"]), order))
     else:
-        key = joint_codes(key, step.codes if isinstance(step, Ids) else step)
+        key = joint_codes(key, step)
     ranked = order[np.argsort(key[order], kind="stable")]
     starts = np.flatnonzero(np.append(True, np.diff(key[ranked]) != 0))
     first = ranked[starts]
@@ -90,17 +90,13 @@ def merged(table: Table, gap: float) -> Table:
         kind = role.partition(".")[0]
         if role == "event":
             continue
-        if isinstance(held, Ids):
-            out[role] = Ids(held.codes[kept], held.source)
-        elif isinstance(held, Lists):
-            out[role] = held.only(kept)
-        elif kind in ("terminated", "truncated"):
+        if kind in ("terminated", "truncated"):
             out[role] = np.logical_or.reduceat(held[ranked], starts)[np.argsort(first)]
         elif kind == "feedback" or (kind in ("reward", "item_reward") and (step is None or kind == "item_reward")):
             joined = (np.maximum if kind == "feedback" else np.add).reduceat(held[ranked], starts)
             out[role] = joined[np.argsort(first)]
         else:
-            out[role] = held[kept]
+            out[role] = entries_of(held, kept)
     rows = kept if table.rows is None else table.rows[kept]
     what = "visit: of each event the first, then the second" if step is None else "step"
     told = f"{count:,} events are {len(kept):,} shown items: those of one user, item and {what}"

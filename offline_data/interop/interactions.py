@@ -33,6 +33,10 @@ class Ids(NamedTuple):
         source, codes = np.unique(values, return_inverse=True)
         return Ids(codes.reshape(-1).astype(np.int64), source)
 
+    def only(self, keep: np.ndarray) -> Ids:
+        """Return the ids of some entries: [n] bool, or their numbers."""
+        return Ids(self.codes[keep], self.source)
+
     def categories(self) -> Ids:
         """Return texts without those that no entry has, and with a code of -1 for an empty one."""
         places = np.where(self.source == "", -1, np.arange(len(self.source)))
@@ -76,9 +80,7 @@ class Lists:
 
     def flat(self) -> Any:
         """Return the entries' values one after the other, `Ids` or numbers."""
-        if isinstance(self.values, Ids):
-            return Ids(self.values.codes[self.places()], self.values.source)
-        return self.values[self.places()]
+        return entries_of(self.values, self.places())
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -158,13 +160,9 @@ class Interactions:
         data_row = np.flatnonzero(keep) if self.data_row is None else self.data_row[keep]
 
         def part(value: Any) -> Any:
-            if isinstance(value, Ids):
-                return Ids(value.codes[keep], value.source)
             if isinstance(value, Mapping):
                 return {name: part(each) for name, each in value.items()}
-            if isinstance(value, Lists):
-                return value.only(keep)
-            return value[keep] if isinstance(value, np.ndarray) else value
+            return None if value is None else entries_of(value, keep)
 
         names = {each.name for each in fields(self)} - {"files", "catalog", "item_features", "data_row"}
         parts = {name: part(getattr(self, name)) for name in names}
@@ -178,12 +176,18 @@ class Interactions:
             require(False, f"{self.place(wrong)}: {name}={values[wrong]!s} is not {meaning}")
 
 
-def joint_codes(first: np.ndarray, *others: np.ndarray) -> np.ndarray:
-    """Return codes of what several codes [n] tell apart together, [n]."""
-    for each in others:
+def entries_of(values: Any, keep: np.ndarray) -> Any:
+    """Return some entries of `Ids`, `Lists` or an array [n]: [n] bool, or their numbers."""
+    return values[keep] if isinstance(values, np.ndarray) else values.only(keep)
+
+
+def joint_codes(first: np.ndarray | Ids, *others: np.ndarray | Ids) -> np.ndarray:
+    """Return codes of what several codes [n], or ids, tell apart together, [n]."""
+    together, *further = (each.codes if isinstance(each, Ids) else each for each in (first, *others))
+    for each in further:
         values = Ids.of(each)
-        first = Ids.of(first * len(values.source) + values.codes).codes
-    return first
+        together = Ids.of(together * len(values.source) + values.codes).codes
+    return together
 
 
 def place_of(files: Sequence[tuple[Path, int]], row: int) -> str:

@@ -9,7 +9,7 @@ from typing import Final
 
 import numpy as np
 
-from offline_data.interop.interactions import Ids, Lists, joint_codes
+from offline_data.interop.interactions import Lists, joint_codes
 from offline_data.interop.lists import is_bracketed, is_list, lists_of_columns
 from offline_data.interop.table_files import file_types, first_text, part_columns
 from offline_data.interop.table_parts import Part, parts_of
@@ -166,7 +166,7 @@ def _doubt_slates(table: Table, roles: Sequence[str]) -> None:
         return
     lost = np.any(gaps, axis=0)
     keys = [table.values["user_id"], table.values.get("session_id"), step]
-    slate = joint_codes(*(key.codes if isinstance(key, Ids) else Ids.of(key).codes for key in keys if key is not None))
+    slate = joint_codes(*(key for key in keys if key is not None))
     doubtful = np.isin(slate, slate[lost])
     for role in roles:
         table.values[role] = np.where(doubtful, np.nan, table.values[role])

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from offline_data.interop.interactions import Ids, Lists, joint_codes
+from offline_data.interop.interactions import Ids, Lists, entries_of, joint_codes
 from offline_data.interop.mapped_columns import CLICKED, PROBABILITIES
 from offline_data.interop.table_ids import alike
 from offline_data.interop.tables import Table
@@ -51,7 +51,7 @@ def spread(
         if role in clicked or role == "item_id":
             continue
         if not isinstance(held, Lists) or role == "candidates":
-            values[role] = _of_rows(held, row)
+            values[role] = entries_of(held, row)
         else:
             values[role] = _by_position(role, columns[role], held, lengths, row, table.place)
     remarks = list(table.remarks)
@@ -88,7 +88,7 @@ def spread(
     values["item_id"] = item
     shown = item.codes >= 0
     if not shown.all():
-        values = {role: _of_rows(held, np.flatnonzero(shown)) for role, held in values.items()}
+        values = {role: entries_of(held, np.flatnonzero(shown)) for role, held in values.items()}
         row = row[shown]
     used, codes = np.unique(values["item_id"].codes, return_inverse=True)
     values["item_id"] = Ids(codes.reshape(-1), item.source[used])
@@ -131,7 +131,7 @@ def _require_own_steps(table: Table, column: str, repeats: Sequence[tuple[int, i
     if "timestamp" in table.values and "session_id" not in table.values:
         return
     keys = [table.values[name] for name in ("user_id", "session_id", "step") if name in table.values]
-    key = joint_codes(*(held.codes if isinstance(held, Ids) else held for held in keys))
+    key = joint_codes(*keys)
     order = np.argsort(key, kind="stable")
     again = np.setdiff1d(order[1:][np.diff(key[order]) == 0], [row for row, _ in repeats])
     if len(again):
@@ -142,12 +142,6 @@ def _require_own_steps(table: Table, column: str, repeats: Sequence[tuple[int, i
             "whole slate; map a column that tells them apart, or leave `step` out: rows are then in the order of time, "
             "or of the file"
         )
-
-
-def _of_rows(held: Any, row: np.ndarray) -> Any:
-    if isinstance(held, Ids):
-        return Ids(held.codes[row], held.source)
-    return held.only(row) if isinstance(held, Lists) else held[row]
 
 
 def _by_position(
@@ -228,7 +222,7 @@ def _places_of_items(
     ids: Ids = clicked.flat()
     of_row = np.repeat(np.arange(len(clicked.index)), clicked.lengths())
     given = ids.codes >= 0
-    shown, wanted = alike(item, Ids(ids.codes[given], ids.source))
+    shown, wanted = alike(item, ids.only(given))
     of_row = of_row[given]
     source = np.union1d(shown.source, wanted.source)
     keys = row * len(source) + np.searchsorted(source, shown.source)[shown.codes]

@@ -64,7 +64,11 @@ def column_names(path: Path, text: TextFormat = PLAIN) -> list[str]:
 
 
 def part_columns(part: Part, text: TextFormat) -> list[str]:
-    """Return the names of the columns of a part: the file's own, and those that its folders say."""
+    """Return the names of the columns of a part: the file's own, and those that its folders say.
+
+    Raises:
+        InvalidInput: for what `column_names` refuses, or a name that the file and a folder have.
+    """
     own = _file_columns(part.file, text)
     both = [name for name in part.held if name in own]
     require(not both, f"{part.file} has a column {', '.join(both)}, and so has its folder's name; rename the folder")

@@ -118,7 +118,7 @@ def read_tables(
 ) -> Table:
     """Return columns of files that follow one another, of which no row may lack an id, step, whole number or flag.
 
-    See `read_columns`.
+    Args and what is returned are those of `read_columns`.
 
     Raises:
         InvalidInput: as `read_columns` does, and for a value that is missing.

@@ -69,7 +69,16 @@ def plain_delimiter(word: str) -> str:
 
 
 def require_names(file: Path, first: Sequence[str], text: TextFormat) -> None:
-    """Refuse names of the columns of a file without a header that are not one a column, or stand in it as a header."""
+    """Refuse names of the columns of a file without a header that are not one a column, or stand in it as a header.
+
+    Args:
+        file: for messages.
+        first: its first row.
+        text: with the names.
+
+    Raises:
+        InvalidInput: saying how many columns there are.
+    """
     told, names, option = _some(first), text.names or (), f"--{text.of}columns"
     require(
         len(first) == len(names),
@@ -82,7 +91,17 @@ def require_names(file: Path, first: Sequence[str], text: TextFormat) -> None:
 
 
 def require_columns(file: Path, there: Sequence[str], wanted: Sequence[str], text: TextFormat) -> None:
-    """Refuse a file without some columns, or with two of one name; the message says what it has instead."""
+    """Refuse a file without some columns, or with two of one name.
+
+    Args:
+        file: for messages.
+        there: its columns.
+        wanted: those that must be there.
+        text: how it is written if it is CSV.
+
+    Raises:
+        InvalidInput: saying what it has instead.
+    """
     absent = [name for name in wanted if name not in there]
     if absent:
         told = _some(there)

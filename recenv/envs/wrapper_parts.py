@@ -73,7 +73,11 @@ def rows_of_one(observation: Observation) -> Observation:
 
 
 def world_of(env: gymnasium.Env | VectorEnv) -> World:
-    """Return the world of a RecSession environment, or refuse another."""
+    """Return the world of a RecSession environment.
+
+    Raises:
+        InvalidInput: for another environment.
+    """
     world = getattr(env.unwrapped, "world", None)
     if not isinstance(world, World):
         raise InvalidInput(
@@ -84,7 +88,15 @@ def world_of(env: gymnasium.Env | VectorEnv) -> World:
 
 
 def single_spaces(env: gymnasium.Env | VectorEnv, *names: str) -> dict[str, spaces.Space]:
-    """Return the spaces of an observation by name, which must have `names`."""
+    """Return the spaces of an observation by name.
+
+    Args:
+        env: single or vector environment.
+        *names: entries that must be there.
+
+    Raises:
+        InvalidInput: naming one that a wrapper has taken away.
+    """
     space = env.single_observation_space if isinstance(env, VectorEnv) else env.observation_space
     given = dict(space.spaces) if isinstance(space, spaces.Dict) else {}
     for name in names:
@@ -96,7 +108,11 @@ def single_spaces(env: gymnasium.Env | VectorEnv, *names: str) -> dict[str, spac
 
 
 def require_subsets(env: gymnasium.Env | VectorEnv) -> None:
-    """Refuse an environment that limits what a step may show where a wrapper hides the limits."""
+    """Refuse an environment that limits what a step may show where a wrapper hides the limits.
+
+    Raises:
+        InvalidInput: naming the entry that is hidden.
+    """
     single_spaces(env, *(name for name in SUBSETS if name in single_spaces(env.unwrapped)))
 
 

@@ -188,9 +188,16 @@ class Catalog:
         return out
 
     def checked_protos(self, protos: np.ndarray, num_nearest: int) -> np.ndarray:
-        """Return proto-actions [B, d] as float32, or refuse what `nearest_items` would.
+        """Return proto-actions as float32, [B, d].
 
         Points so far out or so near to the origin that single precision would lose their direction are scaled.
+
+        Args:
+            protos: [B, d] points.
+            num_nearest: K, in [1, N].
+
+        Raises:
+            InvalidInput: for another shape, K out of range, or a number that is not finite.
         """
         given = np.asarray(protos)
         with np.errstate(over="ignore", under="ignore"):

@@ -17,7 +17,7 @@ import numpy as np
 from offline_data.families import READERS
 from offline_data.interop.dsjson import Broken, Decision, Feature, Unread, decision_of, feature_text
 from offline_data.interop.foreign_log import import_interactions
-from offline_data.interop.interactions import Ids, Interactions, Lists, place_of
+from offline_data.interop.interactions import Ids, Interactions, Lists, entries_of, place_of
 from offline_data.interop.item_columns import embeddings_of
 from offline_data.interop.readers.base import LogReader
 from offline_data.interop.table_files import file_lines
@@ -113,7 +113,7 @@ class VwReader(LogReader):
         log = Interactions(
             files=counts,
             data_row=lines[entry],
-            user=Ids(users.codes[entry], users.source),
+            user=users.only(entry),
             item=item,
             feedback={"click": (cost < 0.0).astype(np.float64)},
             step=rank[entry],
@@ -123,10 +123,7 @@ class VwReader(LogReader):
             item_reward=None if kinds == {"slates"} else reward,
             prefix_log_prob=np.concatenate([np.cumsum(np.log(each.probability)) for each in decisions]),
             candidates=_candidates(decisions, item.source, entry),
-            context={
-                name: Ids(each.codes[entry], each.source) if isinstance(each, Ids) else each[entry]
-                for name, each in context.items()
-            },
+            context={name: entries_of(each, entry) for name, each in context.items()},
             catalog={} if embeddings is None else {"embeddings": embeddings},
             item_features=made,
         )
