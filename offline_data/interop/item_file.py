@@ -55,10 +55,7 @@ def items_of_log(logged: Ids, own: Mapping[str, np.ndarray], item_features: Sequ
         InvalidInput: for a column whose name makes no file name.
     """
     columns = _numbers(own, "the log")
-    embeddings, made, left = embeddings_of(own, item_features)
-    if embeddings is not None:
-        columns["embeddings"] = embeddings
-    remarks = [f"columns of the items that tell them not apart: {', '.join(left)}"] if left else []
+    made, remarks = _embedded(columns, own, item_features)
     return ItemFile(logged, {kept_name(column): values for column, values in columns.items()}, made, remarks)
 
 
@@ -127,11 +124,8 @@ def with_items(
         if left:
             remarks.append(f"columns of the items that hold no numbers were left out: {', '.join(left)}")
     else:
-        embeddings, made, left = embeddings_of(table, item_features)
-        if embeddings is not None:
-            columns["embeddings"] = embeddings
-        if left:
-            remarks.append(f"columns of the items that tell them not apart: {', '.join(left)}")
+        made, told_of = _embedded(columns, table, item_features)
+        remarks += told_of
     remarks += _counted(known, logged, ids, file)
     every = np.union1d(ids.source, logged.source)
     place = np.searchsorted(every, ids.source[ids.codes])
@@ -166,6 +160,16 @@ def _numbers(table: Mapping[str, np.ndarray], where: str) -> dict[str, np.ndarra
     double = [column for column, name in names.items() if list(names.values()).count(name) > 1]
     require(not double, f"{where} has the columns {', '.join(double)}, whose names are one in a file's; rename them")
     return columns
+
+
+def _embedded(
+    columns: dict[str, np.ndarray], told: Mapping[str, np.ndarray], item_features: Sequence[str]
+) -> tuple[list[dict[str, Any]], list[str]]:
+    """Put embeddings that are made of what is told of the items among their columns; return how, and remarks."""
+    embeddings, made, left = embeddings_of(told, item_features)
+    if embeddings is not None:
+        columns["embeddings"] = embeddings
+    return made, [f"columns of the items that tell them not apart: {', '.join(left)}"] if left else []
 
 
 def _plain(ids: np.ndarray) -> np.ndarray:

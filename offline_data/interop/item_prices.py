@@ -86,5 +86,5 @@ def require_priced(value: np.ndarray, item: Ids, file: str | Path, column: str, 
 
 
 def earned(price: np.ndarray, feedback: np.ndarray) -> np.ndarray:
-    """Return a reward of the item where it was answered, and 0 elsewhere, whatever stands there."""
+    """Return the price times the answer, [n]; 0 where there was none, whatever stands there."""
     return np.where(feedback > 0.0, price * feedback, 0.0)

@@ -32,7 +32,7 @@ class TableReader(LogReader):
     Answers: feedback.CHANNEL in [0, 1], the click first; or event, a column of names, and event.CHANNEL=NAME of
     each that is an answer, as in event=type event.click=cart. Rewards: reward or reward.COMPONENT of the step;
     item_reward or item_reward.COMPONENT of the item, as revenue is, whose sum over the slate is the step's, and
-    COLUMN@CHANNEL is the column (of the log or the items) where that channel answered, as in
+    COLUMN@CHANNEL is the column (of the log or the items) times that channel's answer, as in
     item_reward.revenue=price@click; `--reward-weights` weigh these and feedback. Read by policies: context.NAME,
     what is known of user and moment (a number, a truth, a text), and category.NAME, labels that are numbers;
     item.NAME, what is the same wherever an item stands, as in item.brand=brand; candidates, a list of what the step
