@@ -120,8 +120,8 @@ def _propensity_rows(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
         steps, sessions = (count_text(overlap["uniform"][name]) for name in ("steps", "sessions"))
         of_steps, of_sessions = f"{propensity['known_steps']:,} steps", f"{propensity['known_sessions']:,} sessions"
         rows.append(("effective sample", f"{steps} of {of_steps}, {sessions} of {of_sessions}, for the uniform policy"))
-        weight = readable(overlap["uniform"]["mean_weight"])
-        rows.append(("mean weight", f"{weight} for the uniform policy; near 1 where every item had its chance"))
+        weight = f"{readable(overlap['uniform']['mean_weight'])} for the uniform policy"
+        rows.append(("mean weight", f"{weight}; near 1 where propensities are right and every item had its chance"))
     if overlap["reach"] == 0.0:
         few = f"{propensity['known_sessions']:,} sessions give no policy an effective sample of more than 100"
         return [*rows, ("reach", f"none: {few}")]
