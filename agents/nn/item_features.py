@@ -104,6 +104,9 @@ def features_as_in(dataset: LoggedDataset, embeddings: np.ndarray, num_from_log:
         embeddings: [N, d] of who learned.
         num_from_log: how many of their coordinates, the last ones, are of the log that they were learned from.
 
+    Returns:
+        [N, d] float32, of the N items of the log at hand.
+
     Raises:
         InvalidInput: for a log without the embeddings that were learned with.
     """

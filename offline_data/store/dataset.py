@@ -59,14 +59,17 @@ class LoggedDataset:
     int64, `step`, `consumed` int32, `slate` [N, K] int32, `shown` [N, K] bool, `feedback` [N, K, F] and `reward_vector`
     [N, M] float32, `terminated`, `truncated` bool, `behavior_log_prob` float64. By the kind of action `prefix_log_prob`
     [N, K] float64 or `proto` [N, d] float32; in a world of days `day` float32 and `session_number` int32; of
-    logs that were read in `context` [N, C] float32 and `candidates` [N, P] int32, where they tell them."""
+    logs that were read in `context` [N, C] and `item_reward` [N, K, R] float32, `candidates` [N, P] int32 and
+    `timestamp` [N] float64, where they tell them."""
     sessions: dict[str, np.ndarray]
     """Of the S sessions: `offsets`, `event_offsets` [S + 1], `user_id`, `group_id`, `episode_id` int64; of simulated
-    logs `profile` [S, d] float32, `session_seed` and `behavior_seed` uint64."""
+    logs `profile` [S, d] float32, `session_seed` and `behavior_seed` uint64; of read-in logs `source_user_id` (text
+    or integers); of parts of a log `whole_session` int64."""
     events: dict[str, np.ndarray]
     """Of the E consumed items: `item` int32, `feedback` [E, F - 1] float32."""
     catalog: dict[str, np.ndarray]
-    """The items' columns; see `recenv.Catalog`."""
+    """The items' columns; see `recenv.Catalog`. Of a log that was read in `source_id` [N], `embeddings` only where its
+    source has or an import makes them, and what else the source tells of items in numbers."""
     allow_imports: tuple[str, ...] = ()
     """Modules that may be imported because the manifest names parts of theirs."""
 
