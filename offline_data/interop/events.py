@@ -52,7 +52,16 @@ def answers(table: Table, column: str, channels: Mapping[str, str]) -> Table:
     }
     of = {name: channel for channel, name in channels.items()}
     told = ", ".join(f"{names[n]} ({counts[n]:,}) {'is ' + of[names[n]] if names[n] in of else 'shows'}" for n in order)
-    return replace(table, values=table.values | feedback, remarks=[*table.remarks, f"events: {told}"])
+    remarks = [*table.remarks, f"events: {told}"]
+    alone = ~np.isin(event.codes, list(code.values()))
+    for role, held in table.values.items():
+        if role.partition(".")[0] == "item_reward" and np.any(held[alone]):
+            shows = names[event.codes[alone][np.argmax(held[alone] != 0.0)]]
+            remarks.append(
+                f"{role} is the sum over all events, {shows} too; if a channel alone earns it, map "
+                f"{role}=COLUMN@CHANNEL"
+            )
+    return replace(table, values=table.values | feedback, remarks=remarks)
 
 
 def merged(table: Table, gap: float) -> Table:

@@ -1,7 +1,8 @@
 """Embeddings of items made of their columns: numbers, categories, lists of labels, titles.
 
 Each column is a block of coordinates, whose mean square length is 1 over the items, so that columns count alike; an
-item's row of all blocks is then scaled to unit length.
+item's row of all blocks is then scaled to unit length. Where all columns are numbers, a coordinate that is the same
+for each item is added, or the scaling would leave of a price no more than its sign.
 
     number      standardised, at most 3 standard deviations; before, log(1 + x / median) where it is above zero and has
                 a long tail (skewness above 2, that of the logarithm smaller)
@@ -100,6 +101,8 @@ def embeddings_of(
             left.append(f"{name} (the same for each)")
     if not blocks:
         return None, [], left
+    if all(each["as"] == "number" for each in told):
+        blocks.append(np.ones((len(blocks[0]), 1)))
     rows = np.concatenate(blocks, axis=1)
     length = np.sqrt(np.square(rows).sum(axis=1, keepdims=True))
     return np.divide(rows, length, out=np.zeros_like(rows), where=length > 1e-9).astype(np.float32), told, left

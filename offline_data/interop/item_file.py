@@ -84,7 +84,7 @@ def with_items(
     of_log = logged
     there = column_names(file, text)
     name = id_column if id_column in there else "item_id"
-    require_columns(file, there, [name], text)
+    require_columns(file, there, [name], text, f"; call the column of ids {id_column}, as the log does, or item_id")
     require_columns(file, there, list(dict.fromkeys(there)), text)
     read = read_tables([file], {name: "id"}, text=text)
     given: Ids = read.values[name]
@@ -112,7 +112,13 @@ def with_items(
     made: list[dict[str, Any]] = []
     if "embeddings" in table:
         held = columns.get("embeddings", np.empty(0))
-        fine = held.ndim == 2 and held.shape[1] > 0 and bool(np.isfinite(held).all())
+        fine = held.ndim == 2 and held.shape[1] > 0
+        if fine and not np.isfinite(held).all():
+            row, place = (int(n) for n in np.argwhere(~np.isfinite(held))[0])
+            raise InvalidInput(
+                f"{file}, data row {row + 1}: coordinate {place} of its embeddings is {held[row, place]}; write a "
+                "finite number, or leave the row out"
+            )
         require(fine, f"{file}, column embeddings: it holds no lists of finite numbers; mend or rename it")
         words = [word for word in item_features if word != "none"]
         require(

@@ -145,6 +145,11 @@ def _is_number(text: str) -> bool:
     return True
 
 
+def delimiter_in(item: str, marks: str = "|;,") -> str:
+    """Return what may stand between several items, if anything does."""
+    return next((mark for mark in marks if 0 < item.find(mark) < len(item) - 1), "")
+
+
 def lists_of_columns(columns: list[Any]) -> Lists:
     """Return the lists [n] of K values that K columns [n] hold, `Ids` or numbers each."""
     if isinstance(columns[0], Ids):

@@ -39,7 +39,7 @@ def item_columns(table: Table, columns: Mapping[str, str]) -> dict[str, np.ndarr
             raise InvalidInput(
                 f"{table.place(at)}: {column}={shown[0]} of item {item.source[item.codes[at]]}, which has {shown[1]} "
                 f"at {table.place(before).rpartition(': ')[2]}; item.{name} is the same wherever an item stands: if it "
-                f"changes with the moment, map context.{name}={column}, else mend it, or leave it out"
+                f"is of the moment and the same in all of a step, map context.{name}={column}, else leave it out"
             )
         if texts:
             names: Any = np.array([*map(str, held.source), None], object)

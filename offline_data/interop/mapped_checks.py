@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from recenv.errors import InvalidInput
+from recenv.errors import InvalidInput, require
 
 Place = Callable[[int], str]
 
@@ -64,6 +64,11 @@ def require_answers(feedback: Mapping[str, np.ndarray], columns: Mapping[str, st
         wrong = ~((feedback[name] >= 0.0) & (feedback[name] <= 1.0))
         if wrong.any():
             entry = int(np.argmax(wrong))
+            require(
+                not np.isnan(feedback[name][entry]),
+                f"{place(entry)}: {column} says nothing of an item that its slate shows; give each a number in [0, 1], "
+                "as 0 for no answer, or leave the row out",
+            )
             raise InvalidInput(
                 f"{place(entry)}: {column}={feedback[name][entry]:g} is not in [0, 1], as feedback.{name} is; if it is "
                 f"a reward, map item_reward={column} of the item, or reward={column} of the step, and else scale it"

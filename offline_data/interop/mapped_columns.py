@@ -10,7 +10,7 @@ from typing import Final
 import numpy as np
 
 from offline_data.interop.interactions import Lists, joint_codes
-from offline_data.interop.lists import is_bracketed, is_list, lists_of_columns
+from offline_data.interop.lists import delimiter_in, is_bracketed, is_list, lists_of_columns
 from offline_data.interop.table_files import file_types, first_text, part_columns
 from offline_data.interop.table_parts import Part, parts_of
 from offline_data.interop.tables import Kind, Missing, Progress, Table, TimeFormat, read_columns
@@ -70,11 +70,11 @@ def read_mapped(
         table = _read(path, wanted, text, times, progress)
     except InvalidInput as error:
         _require_no_events(path, first, roles, there, text)
-        if listed or not (mark := _mark(sample)):
+        if listed or not (mark := delimiter_in(sample)):
             raise
         raise InvalidInput(f"{error}; if {item}={sample} is a whole slate, say --list-delimiter {mark!r}") from error
     clicked = any(role.partition(".")[0] in CLICKED for role in roles)
-    if (mark := _mark(sample, "|;, " if clicked else "|;,")) and not is_bracketed(sample):
+    if (mark := delimiter_in(sample, "|;, " if clicked else "|;,")) and not is_bracketed(sample):
         told = f"{item} holds items such as {sample!r}; if that is a whole slate, say --list-delimiter {mark!r}"
         require(not clicked, f"{path}: {told}")
         table.remarks.append(told)
@@ -110,11 +110,6 @@ def _require_rewards(table: Table, roles: Roles) -> None:
                 f"{len(gap):,} rows; if nothing was earned there, map {role}={column}@{channel}, the column where that "
                 "channel answered; else mend the row, or leave such out with --missing drop"
             )
-
-
-def _mark(item: str, marks: str = "|;,") -> str:
-    """Return what may stand between several items, if anything does."""
-    return next((mark for mark in marks if 0 < item.find(mark) < len(item) - 1), "")
 
 
 def _several(column: str, there: Sequence[str]) -> list[str]:

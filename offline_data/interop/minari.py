@@ -135,7 +135,10 @@ class _Form:
             return _Form(builder, None, observation_space(dataset), actions)
         remedy = "collect a log with --action-kind proto or --set slate_size=1"
         if not dataset.has_world:
-            remedy = "import the log again without step and position, so that each item is a step of its own"
+            remedy = (
+                "import the log again without step and position (where its rows are slates, the interactions.parquet "
+                "of `export --to parquet`), so that each item is a step of its own"
+            )
         require(
             dataset.action_kind == "proto" or dataset.slate_size == 1,
             f"{dataset.path} has slates of {dataset.slate_size} items, and learners from flat data take one item or a "

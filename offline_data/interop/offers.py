@@ -8,6 +8,7 @@ import numpy as np
 
 from offline_data.interop.arrangement import Arrangement
 from offline_data.interop.interactions import Ids, Interactions, Lists
+from offline_data.interop.lists import delimiter_in
 from offline_data.interop.table_ids import alike
 from recenv.errors import InvalidInput
 from recenv.memory import require_memory
@@ -79,8 +80,16 @@ def step_candidates(log: Interactions, arrangement: Arrangement) -> np.ndarray:
             raise InvalidInput(
                 f"{log.place(entry)}: item {log.item.source[log.item.codes[entry]]} was shown, and is none of its "
                 f"step's {int((own[entry - start] >= 0).sum())} candidates; add it to them, or leave out the row"
+                f"{_unsplit(log, own[entry - start])}"
             )
     return table[first]
+
+
+def _unsplit(log: Interactions, own: np.ndarray) -> str:
+    """Return how to split a step's only candidate if it may be several, in words; else nothing."""
+    only = str(log.item.source[own[0]]) if (own >= 0).sum() == 1 else ""
+    mark = delimiter_in(only)
+    return f"; if {only} is a list of them, say --list-delimiter {mark!r}" if mark else ""
 
 
 def _table(offered: Lists, num_items: int) -> np.ndarray:

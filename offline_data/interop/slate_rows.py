@@ -66,7 +66,8 @@ def spread(
             _require_own_steps(table, columns["step"], repeats)
         else:
             values["step"] = _order(table, len(lengths), repeats)[row]
-        remarks.append(f"each row is a slate, of {lengths.min():,} to {lengths.max():,} items")
+        least = "" if lengths.min() == lengths.max() else f"{lengths.min():,} to "
+        remarks.append(f"each row is a slate, of {least}{lengths.max():,} items")
     for role in reversed(clicked):  # the click is the first of all channels
         kind, _, channel = role.partition(".")
         if kind == "clicked_position":

@@ -50,7 +50,7 @@ def _of_steps(log: Interactions, arrangement: Arrangement, name: str, values: np
             f"context.{name}",
             told,
             same,
-            "that of its step's first item; leave it out of the map, and put what is of the item into a file of items",
+            f"that of its step's first item; if it is of the item, map item.{name}, else leave it out of the map",
         )
     steps = arrangement.steps(plain)
     return Ids(steps, values.source) if isinstance(values, Ids) else steps

@@ -77,6 +77,10 @@ def ids_of(codes: np.ndarray, values: pa.Array, what: str, place: Callable[[int]
         if compute.any(compute.match_substring_regex(values, _ROUNDED)).as_py():
             remark = f"{what} has ids such as 1.23E+12, as spreadsheets write long numbers: they have lost digits"
         source = source.astype(np.str_)
+        trimmed = compute.utf8_trim_whitespace(values)
+        spaced = compute.index(compute.not_equal(trimmed, values), True).as_py()
+        if spaced >= 0:
+            remark = f"{what} has values with spaces around them, such as {str(values[spaced])!r}: they are part of it"
     order = np.argsort(source, kind="stable")
     rank = np.empty(len(order) + 1, np.int64)
     rank[order], rank[-1] = np.arange(len(order)), -1

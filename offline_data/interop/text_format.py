@@ -90,7 +90,9 @@ def require_names(file: Path, first: Sequence[str], text: TextFormat) -> None:
     )
 
 
-def require_columns(file: Path, there: Sequence[str], wanted: Sequence[str], text: TextFormat) -> None:
+def require_columns(
+    file: Path, there: Sequence[str], wanted: Sequence[str], text: TextFormat, remedy: str = ""
+) -> None:
     """Refuse a file without some columns, or with two of one name.
 
     Args:
@@ -98,6 +100,7 @@ def require_columns(file: Path, there: Sequence[str], wanted: Sequence[str], tex
         there: its columns.
         wanted: those that must be there.
         text: how it is written if it is CSV.
+        remedy: what to do about one that lacks, where its delimiter is right.
 
     Raises:
         InvalidInput: saying what it has instead.
@@ -105,7 +108,10 @@ def require_columns(file: Path, there: Sequence[str], wanted: Sequence[str], tex
     absent = [name for name in wanted if name not in there]
     if absent:
         told = _some(there)
-        hint = delimiter_hint(there, text)
+        hint = delimiter_hint(there, text) or remedy
+        spaced = [repr(name) for name in there if name != name.strip() and name.strip() in absent]
+        if spaced:
+            hint += f"; its header has spaces around names: write them without, or between quotes, as {spaced[0]}"
         if text.names is None and any(map(_IS_DATA.fullmatch, there)):
             hint += "; that looks like a row: if the file has no header, name its columns by "
             hint += f"--{text.of}columns NAME NAME ..."

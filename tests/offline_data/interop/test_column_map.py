@@ -109,7 +109,7 @@ def test_numbered_columns_are_one_embedding(table, tmp_path, name):
     ("text", "message"),
     [
         ("vid,embedding_0,embedding_2\n7,1,1\n8,2,1\n9,1,1\n", "number them from 0 without a gap"),
-        ("vid,embedding_0,embedding_1\n7,1,1\n8,,1\n9,1,1\n", "embeddings: it holds no lists of finite numbers"),
+        ("vid,embedding_0,embedding_1\n7,1,1\n8,,1\n9,1,1\n", "row 2: coordinate 0 of its embeddings is nan"),
         ("vid,price\n7,1\n7,2\n8,1\n9,1\n", "names an item twice in vid"),
         ("other,price\n7,1\n", "has no column item_id; it has other, price"),
         ("vid,price\n7,1\n,2\n", "items.csv: data row 2 has no vid"),

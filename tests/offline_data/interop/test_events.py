@@ -133,3 +133,14 @@ def test_rewards_that_stand_where_they_were_earned_lead_to_the_remedy(tmp_path):
     role, word = re.findall(r"map (item_reward\.revenue)=(\S+),", str(caught.value))[0]
     log = import_table(file, tmp_path / "out", ColumnMap.of(roles | {role: word}))
     np.testing.assert_allclose(log.rows["item_reward"][:, :, 0], [[0, 19.99], [0, 0]], rtol=1e-6)
+
+
+def test_a_reward_of_every_event_is_said(read):
+    """A price stands at the view, too, and its sum over the events of an item is no revenue."""
+    log = read(ANSWERS | {"item_reward.revenue": "price"})
+    assert log.rows["reward_vector"][0, 0] == 15.0
+    said = "item_reward.revenue is the sum over all events, view too; if a channel alone earns it, map item_reward"
+    assert said in "\n".join(log.manifest["source"]["remarks"])
+    log = read(ANSWERS | {"item_reward.revenue": "price@buy"}, out="second")
+    assert log.rows["reward_vector"][0, 0] == 5.0
+    assert said not in "\n".join(log.manifest["source"]["remarks"])

@@ -88,3 +88,17 @@ def test_parquet_names_its_columns_itself(tmp_path):
     pd.DataFrame([[1, 2, 1, 1.7e9]], columns=list(NAMES)).to_parquet(tmp_path / "log.parquet")
     with pytest.raises(InvalidInput, match=r"--columns .*Parquet"):
         import_table(tmp_path / "log.parquet", tmp_path / "out", ColumnMap.of(ROLES), header=NAMES)
+
+
+def test_spaces_around_names_lead_to_the_remedy(tmp_path):
+    """Which works when it is followed, in the file and in the map."""
+    file = tmp_path / "log.csv"
+    file.write_text("user, item,click,ts\n" + ROWS)
+    with pytest.raises(
+        InvalidInput, match="has spaces around names: write them without, or between quotes, as ' item'"
+    ):
+        import_table(file, tmp_path / "out", ColumnMap.of(ROLES))
+    log = import_table(file, tmp_path / "out", ColumnMap.of({**ROLES, "item_id": " item"}))
+    file.write_text("user,item,click,ts\n" + ROWS)
+    other = import_table(file, tmp_path / "second", ColumnMap.of(ROLES))
+    assert log.catalog["source_id"].tolist() == other.catalog["source_id"].tolist()

@@ -173,3 +173,14 @@ def test_the_order_of_the_items_does_not_matter(items, random):
     np.testing.assert_allclose(other, found[order], atol=1e-5)
     length = np.linalg.norm(found, axis=1)
     assert (np.isclose(length, 1.0, atol=1e-5) | (length == 0.0)).all()
+
+
+def test_numbers_alone_keep_their_size():
+    """Scaled to unit length, a price alone would be its sign, and two columns their ratio."""
+    rows, told, _ = encode({"price": np.array([1.0, 2.0, 3.0, 5.0]), "weight": np.array([1.0, 2.0, 3.0, 5.0]) * 2.0})
+    assert [each["width"] for each in told] == [1, 1]
+    assert rows.shape == (4, 3)
+    np.testing.assert_allclose(np.linalg.norm(rows, axis=1), 1.0, rtol=1e-6)
+    assert (np.diff(rows[:, 0]) > 0.05).all()
+    with_category, _, _ = encode({"price": np.array([1.0, 2.0, 5.0]), "brand": texts("a", "b", "a")})
+    assert with_category.shape == (3, 3)

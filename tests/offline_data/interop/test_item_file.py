@@ -74,7 +74,7 @@ def test_an_id_that_the_items_write_otherwise_is_lacking(imported):
     [
         ([[1.0, 2.0, 3.0], [4.0], [5.0, 6.0]], "lists of different length, 3 in data row 1 and 1 in data row 2"),
         ([[1.0], [2.0], None], "lists of different length, 1 in data row 1 and none in data row 3"),
-        ([[1.0], [2.0], [None]], "it holds no lists of finite numbers"),
+        ([[1.0], [2.0], [None]], "data row 3: coordinate 0 of its embeddings is nan; write a finite number"),
         ([[], [], []], "column embeddings"),
         ([[[1.0]], [[2.0]], [[3.0]]], "it holds no lists of finite numbers"),
         ([1.0, 2.0, 3.0], "it holds no lists of finite numbers"),
@@ -110,7 +110,8 @@ def test_items_that_are_no_longer_sold_are_counted(imported):
     np.testing.assert_array_equal(log.catalog["price"], [np.nan, 2.5, np.nan, 1.5])
     np.testing.assert_array_equal(log.catalog["stock"], [np.nan, 7, np.nan, 8])
     np.testing.assert_array_equal(log.catalog["topics"], [2, 1, 2, 0])
-    np.testing.assert_array_equal(log.catalog["embeddings"], [[0], [1], [0], [-1]])
+    half = np.sqrt(0.5)
+    np.testing.assert_allclose(log.catalog["embeddings"], [[0, 0], [half, half], [0, 0], [-half, half]], rtol=1e-6)
     told = log.manifest["source"]["remarks"]
     gone = "warning: 2 of 3 items of the log are not in items (the first: a): they stay, without columns, and a "
     assert [remark.startswith(gone) for remark in told].count(True) == 1
@@ -190,6 +191,7 @@ def test_lists_in_csv(imported):
         ("item,category\na,chaussé\nb,x\n".encode("latin-1"), "column category is not written in utf-8; say how it is"),
         ("item,catégorie\na,x\nb,x\n".encode("latin-1"), "the header is not written in utf-8"),
         ("item;price\na;1\nb;2\n", "say --item-delimiter ';'"),
+        ("sku,price\na,1\nb,2\n", "it has sku, price; call the column of ids item, as the log does, or item_id"),
         ("item,price,price\na,1,2\nb,2,3\n", "several columns named price"),
         ("item,price\na,1\na,2\nb,3\n", "names an item twice in item: a"),
         ("item,price\na,1\nNULL,2\nb,3\n", "data row 2 has no item, which is missing in 1 of 3 rows"),

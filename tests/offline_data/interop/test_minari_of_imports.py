@@ -12,6 +12,7 @@ from offline_data.interop.import_options import ImportOptions
 from offline_data.interop.log_spaces import action_space, observation_space
 from offline_data.interop.minari import export_minari
 from offline_data.interop.minari_import import import_minari
+from offline_data.interop.parquet import export_parquet
 from offline_data.store.dataset import LoggedDataset
 from offline_data.store.histories import ObservationBuilder
 from recenv.errors import InvalidInput
@@ -70,7 +71,14 @@ def test_single_items_come_back_whole_from_flat_arrays_and_slates_are_told_how_t
         with pytest.raises(InvalidInput, match="import the log again without step and position"):
             export_minari(log, ID, tmp_path, flat="pooled")
         again = {role: SHOP[role] for role in SHOP.keys() - {"step", "position", "propensity"}}
-        log = import_table(log.path.parent / "rows.csv", tmp_path / "single", ColumnMap.of(again), list_delimiter="|")
+        single = import_table(
+            log.path.parent / "rows.csv", tmp_path / "single", ColumnMap.of(again), list_delimiter="|"
+        )
+        rows = export_parquet(log, tmp_path / "tables") / "interactions.parquet"
+        roles = {"user_id": "user_id", "item_id": "item_id", "timestamp": "timestamp", "feedback.click": "click"}
+        of_rows = import_table(rows, tmp_path / "rows", ColumnMap.of(roles))
+        assert (of_rows.slate_size, of_rows.num_rows) == (1, single.num_rows)
+        log = single
     assert_whole_import(
         import_minari(export_minari(log, ID, tmp_path / "minari", flat="pooled"), tmp_path / "back"), log
     )

@@ -27,10 +27,10 @@ ROLES = {"user_id": "user", "item_id": "item", "step": "step", "feedback.click":
 
 @pytest.fixture
 def read(tmp_path):
-    def run(text=TABLE, out="out", **options):
+    def run(text=TABLE, out="out", list_delimiter="|", **options):
         file = tmp_path / f"{out}.csv"
         file.write_text(text)
-        return import_table(file, tmp_path / out, ColumnMap.of(ROLES), list_delimiter="|", **options)
+        return import_table(file, tmp_path / out, ColumnMap.of(ROLES), list_delimiter=list_delimiter, **options)
 
     return run
 
@@ -92,6 +92,14 @@ def test_parquet_lists(read, tmp_path):
 def test_what_cannot_be_is_refused(read, old, new, message):
     with pytest.raises(InvalidInput, match=message):
         read(TABLE.replace(old, new))
+
+
+def test_candidates_that_another_delimiter_holds_lead_to_the_remedy(read):
+    """Which works when it is followed."""
+    with pytest.raises(InvalidInput, match=r"its step's 1 candidates; .*if C;B;A is .*, say --list-delimiter ';'"):
+        read(TABLE.replace("|", ";").replace("A;B;C", "C;B;A"))
+    log = read(TABLE.replace("|", ";"), list_delimiter=";")
+    np.testing.assert_array_equal(log.rows["candidates"][0], [0, 1, 2, -1])
 
 
 def test_rows_without_candidates_are_left_out_when_asked(read):

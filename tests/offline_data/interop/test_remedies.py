@@ -223,6 +223,12 @@ CASES = {
         {"max_steps": 2},
         first={"max_steps": 1},
     ),
+    "the item's price as context": Case(
+        "user,item,step,click,price 1,10,1,0,5 1,11,1,1,6",
+        f"{MAP} context.price=price",
+        "map item.price",
+        instead=("context.price=price", "item.price=price"),
+    ),
     "the item's context": Case(
         "user,item,step,click,price 1,10,1,0,5 1,11,1,1,6",
         f"{MAP} context.price=price",

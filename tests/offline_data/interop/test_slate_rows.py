@@ -172,6 +172,7 @@ def test_rows_without_a_slate_are_missing(write):
             r"one holds one value for a slate .*clicked_position\.click",
         ),
         ({"feedback.click": "few"}, {"few": ["1|0"] * 4}, r"row 1: few holds 2 values and its slate 3 items"),
+        ({"feedback.click": "gap"}, {"gap": ["1||0", "1|0", "0|0|0", "0|0|0"]}, r"row 1: gap says nothing of an item"),
         ({"feedback.click": "bad"}, {"bad": ["1|0|x"] * 4}, r"row 1, column bad: 'x' is no number"),
         ({"item_reward.paid": "one"}, {"one": [1, 0, 1, 0]}, r"one holds one value .*reward\.paid=one"),
         ({"feedback.click": "click", "prefix_log_prob": "one"}, {"one": [0] * 4}, r"map behavior_log_prob=one"),

@@ -98,3 +98,12 @@ def test_ids_of_two_files_alike():
     first, second = alike(whole, text)
     assert (first.source[first.codes].tolist(), second.source.tolist()) == (["9", "10"], ["9", "x"])
     assert alike(whole, whole)[0] is whole
+
+
+def test_spaces_around_ids_are_said(tmp_path):
+    """They tell ids apart, which looks like the same item twice."""
+    file = tmp_path / "log.csv"
+    file.write_text("id,other\nA,x\nA ,y\n")
+    table = read_tables([file], {"id": "id", "other": "id"})
+    assert table.remarks == ["id has values with spaces around them, such as 'A ': they are part of it"]
+    assert table.values["id"].source.tolist() == ["A", "A "]
