@@ -253,7 +253,7 @@ def test_items_are_told_apart_by_their_context(root, tmp_path):
     log = OpenBanditReader(path=root, policy="bts").read(tmp_path / "out")
     told = [(each["column"], each["as"]) for each in log.manifest["source"]["item_features"]]
     assert told == [("item_feature_0", "number")]
-    np.testing.assert_array_equal(log.catalog["embeddings"], [[-1], [1]])
+    np.testing.assert_allclose(log.catalog["embeddings"], np.sqrt(0.5) * np.array([[-1, 1], [1, 1]]), rtol=1e-6)
 
 
 @pytest.mark.parametrize("given", [True, False])
