@@ -10,7 +10,7 @@ from pathlib import Path
 from agents.policies.base import Policy
 from offline_data.describe.number_words import percent
 from offline_data.store.dataset import LoggedDataset
-from offline_data.store.log_split import other_part, split_folder
+from offline_data.store.log_split import other_part, split_folder, stays_together
 from offline_data.store.manifest import PARTS
 from offline_data.store.session_sketch import SessionSketch
 from recenv.errors import InvalidInput
@@ -56,6 +56,10 @@ def how_to_judge(policy: Policy, file: Path, log: LoggedDataset) -> str:
         return (
             f"train one on the other part alone, `recsession train OBJECTIVE --log {_word(other)} --out RUN`, and "
             f"judge that with `recsession ope --log {this} --policy RUN/policy`"
+        )
+    if stays_together(log):
+        return (
+            f"to judge by sessions that were not learned from, collect or import others: those of {this} stay together"
         )
     train, judge = map(_word, _parts(log))
     return (

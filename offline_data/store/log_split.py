@@ -87,6 +87,12 @@ def split_folder(log: Path) -> Path:
     return log.with_name(f"{log.name}-split")
 
 
+def stays_together(log: LoggedDataset) -> bool:
+    """Return whether the sessions of a log are one or of one group, which no split takes apart."""
+    groups = np.asarray(log.sessions[_UNITS["session"]])
+    return bool((groups == groups[0]).all())
+
+
 def other_part(log: LoggedDataset) -> Path | None:
     """Return the folder of the other part of a split, if the log is one part and the other lies beside it."""
     mine = log.part
@@ -143,12 +149,12 @@ def _training_sessions(log: LoggedDataset, by: str, share: float, seed: int) -> 
 
 def _count(log: LoggedDataset, share: float, num_units: int, by: str) -> int:
     """Return how many of the units are learned from."""
-    what = f"{num_units:,} {by if num_units == 1 else f'{by}s'}"
-    require(
-        num_units > 1,
-        f"{log.path} has {what} to split: "
-        + ("--by session splits those of a user" if by == "user" else "two parts need two; collect or import more"),
-    )
+    what = f"{num_units:,} {by}s"
+    if num_units == 1:
+        apart = by == "user" and not stays_together(log)
+        what = "1 user" if by == "user" else "1 session" if log.num_sessions == 1 else "1 group of sessions"
+        remedy = "--by session splits those of a user" if apart else "two parts need two; collect or import more"
+        raise InvalidInput(f"{log.path} has {what} to split: {remedy}")
     count = round(share * num_units)
     require(
         0 < count < num_units,

@@ -197,6 +197,7 @@ def test_propensities_are_what_a_part_has(small_request, tmp_path, lost):
         ),
         ([("a", 1), ("a", 5)], {"by": "user"}, "has 1 user to split: --by session splits those of a user"),
         ([("a", 1)], {}, "has 1 session to split: two parts need two"),
+        ([("a", 1)], {"by": "user"}, "has 1 user to split: two parts need two; collect or import more"),
         ([("a", 1), ("b", 1)], {"by": "time"}, "all 2 sessions of .* begin at the same time; split it --by session"),
         ([("a", 1), ("b", 5)], {"share": 1.0}, "share=1.0"),
         ([("a", 1), ("b", 5)], {"share": 0.0}, "share=0.0"),
@@ -210,6 +211,13 @@ def test_what_leaves_nothing_is_refused(shop, tmp_path, visits, options, message
     with pytest.raises(InvalidInput, match=message):
         split_log(log, **options)
     assert not (tmp_path / "shop-split").exists()
+
+
+@pytest.mark.parametrize(("by", "what"), [("session", "group of sessions"), ("user", "user")])
+def test_a_log_of_one_group_is_refused_without_a_way_that_leads_nowhere(small_request, tmp_path, by, what):
+    log = collect(tmp_path / "log", replace(small_request, num_sessions=4, group_size=4))
+    with pytest.raises(InvalidInput, match=f"has 1 {what} to split: two parts need two; collect or import more"):
+        split_log(log, by=by)
 
 
 def test_the_shares_that_a_refusal_names_split(shop, tmp_path):

@@ -1,8 +1,12 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
+from agents.policies.base import Policy
 from offline_data.store.dataset import LoggedDataset
+from recsession.judging import how_to_judge
 from tests.folder_tree import tree
 
 
@@ -53,3 +57,18 @@ def test_what_cannot_be_split_is_said(run, made, tmp_path, words, message):
     assert message in err
     assert err.count("\n") == 1
     assert [path.name for path in tmp_path.iterdir()] == ["mine"]
+
+
+@pytest.mark.parametrize(("sessions", "remedy"), [(1, "collect or import others"), (2, "`recsession split log`, then")])
+def test_a_log_that_cannot_be_split_is_not_to_be_split(run, tmp_path, sessions, remedy):
+    rows = [f"u{session},a,{step},1" for session in range(sessions) for step in range(2)]
+    (tmp_path / "log.csv").write_text("\n".join(["user,item,time,click", *rows]))
+    columns = ("user_id=user", "item_id=item", "timestamp=time", "feedback.click=click")
+    code, _, err = run("import", "table", "--path", "log.csv", "--out", "log", "--map", *columns)
+    assert code == 0, err
+    policy = Policy.__new__(Policy)
+    policy.learned_from = None
+    assert how_to_judge(policy, Path("policy"), LoggedDataset.open("log")).startswith(
+        f"to judge by sessions that were not learned from, {remedy}"
+    )
+    assert run("split", "log")[0] == (0 if sessions == 2 else 2)
