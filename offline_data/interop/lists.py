@@ -16,8 +16,13 @@ from recenv.files.json_text import parse_json
 if TYPE_CHECKING:
     import pyarrow as pa
 
-_BRACKETS: Final = (r"(?s)^\[.*\]$", r"(?s)^(\[.*\]|\(.*\)|\{.*\})$")
-"""Of lists as JSON, Python and NumPy write them; and where no delimiter is said, as databases do."""
+_BRACKETS: Final = r"(?s)^\[.*\]$"
+"""Of lists as JSON, Python and NumPy write them."""
+_ANY_BRACKETS: Final = {
+    None: r"(?s)^(\[.*\]|\(.*\)|\{.*\})$",
+    ",": r"(?s)^(\[.*\]|\([^()]*\)|\{[^{}]*\})$",
+}
+"""By delimiter; and as tuples and databases do, `{A,B}`."""
 _NUMPY: Final = r"np\.\w+\(([^()]*)\)"
 """How its scalars write themselves in a list."""
 _CUT: Final = "^(\"[^\"]*|'[^']*)$"
@@ -34,9 +39,10 @@ def is_list(held: pa.DataType | None) -> bool:
 
 
 def is_bracketed(text: str) -> bool:
-    """Return whether a text is a list between brackets."""
+    """Return whether a text is a list between brackets; a single value between braces may be an id."""
     text = text.strip()
-    return text[:1] + text[-1:] == "[]"
+    ends = text[:1] + text[-1:]
+    return ends == "[]" or (ends == "{}" and "," in text)
 
 
 def lists_of(
@@ -92,7 +98,7 @@ def _split(texts: pa.Array, delimiter: str | None) -> tuple[np.ndarray, pa.Array
 
     compute = kernels()
     texts = compute.utf8_trim_whitespace(texts)
-    bracketed = compute.match_substring_regex(texts, _BRACKETS[delimiter is None])
+    bracketed = compute.match_substring_regex(texts, _ANY_BRACKETS.get(delimiter, _BRACKETS))
     inner = compute.utf8_trim_whitespace(compute.utf8_slice_codeunits(texts, 1, -1))
     inner = compute.replace_substring_regex(inner, _NUMPY, r"\1")
     if compute.any(compute.match_substring(inner.filter(bracketed), ",")).as_py():

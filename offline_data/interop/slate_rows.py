@@ -76,6 +76,8 @@ def spread(
             if first_position is None:
                 remarks.append(f"clicked positions count from {first}")
             place = _clicked_places(*clicks, first, lengths, starts, table.place)
+            if first_position is None and first == 0 and len(np.unique(row[place])) == len(lengths):
+                remarks[-1] += ", and every slate has a click; if 0 is no click, say --first-position 1"
         else:
             place = _places_of_items(table.values[role], item, row, columns[role], table.place)
         answer = np.zeros(len(row), np.float32)
@@ -207,11 +209,12 @@ def _clicked_places(
     numbers, row = numbers[~none], row[~none]
     fine = (numbers == np.floor(numbers)) & (numbers >= first) & (numbers < first + lengths[row])
     if not fine.all():
-        at = int(np.argmin(fine))
+        at, other = int(np.argmin(fine)), 1 - min(first, 1)
+        fits = other <= numbers[at] < other + lengths[row[at]] and numbers[at] == np.floor(numbers[at])
         raise InvalidInput(
             f"{place(row[at])}: {column}={numbers[at]:g} is no position of its slate, which are {first} to "
-            f"{first + lengths[row[at]] - 1}; mend it, or say --first-position {1 - min(first, 1)}; -1 and empty are "
-            "no click"
+            f"{first + lengths[row[at]] - 1}; mend it{f', or say --first-position {other}' if fits else ''}; -1 and "
+            "empty are no click"
         )
     return starts[row] + numbers.astype(np.int64) - first
 

@@ -103,6 +103,12 @@ class RecboleReader(LogReader):
         kinds: dict[str, Kind] = {self.user: "id", self.item: "id"}
         optional: dict[str, Kind] = {self.rating: "number", self.time: "time", self.label: "number"}
         kinds |= {name: kind for name, kind in optional.items() if name in there}
+        for option, default in (("rating", "rating"), ("time", "timestamp"), ("label", "label")):
+            name = getattr(self, option)
+            require(
+                name in (*there, default, "none"),
+                f"--{option} {name}: {first} has no such column; it has {', '.join(there)}: name one, or leave it out",
+            )
         require(
             self.liked_from is None or self.rating in kinds,
             f"--liked-from {self.liked_from}, and {first} has no column {self.rating}; leave it out, or say --rating",

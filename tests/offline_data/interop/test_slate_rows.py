@@ -94,6 +94,29 @@ def test_clicked_positions(write, clicked, first):
     _same(_import(file, {"clicked_position": "at"}, list_delimiter="|", first_position=first))
 
 
+def test_every_slate_clicked_at_zero_or_later_is_said(write):
+    """0 may be no click, where it is the lowest of positions that never reach a slate's last place."""
+    file = write(at=[0, 0, 1, 0])
+    log = _import(file, {"clicked_position": "at"}, list_delimiter="|")
+    said = "clicked positions count from 0, and every slate has a click; if 0 is no click, say --first-position 1"
+    assert said in log.manifest["source"]["remarks"]
+    assert log.rows["feedback"].sum() == 4.0
+    shutil.rmtree(log.path)
+    log = _import(file, {"clicked_position": "at"}, list_delimiter="|", first_position=1)
+    assert log.rows["feedback"].sum() == 1.0
+
+
+def test_a_position_that_is_none_either_way_has_no_other_first(write):
+    with pytest.raises(InvalidInput, match="at=4 is no position of its slate, which are 1 to 3; mend it; -1 and empty"):
+        _import(write(at=[4, 1, 1, 1]), {"clicked_position": "at"}, list_delimiter="|")
+
+
+@pytest.mark.parametrize("delimiter", [None, ","])
+def test_slates_between_braces_as_databases_write_them(write, delimiter):
+    braced = [f"{{{','.join('' if each is None else each for each in one)}}}" for one in ITEMS]
+    _same(_import(write(items=braced, at=[2, "", 3, 1]), {"clicked_position": "at"}, list_delimiter=delimiter))
+
+
 @pytest.mark.parametrize("form", ["delimited", "parquet"])
 def test_clicked_items_and_a_second_channel(write, form):
     lists = [["B"], [], ["A"], ["C"]]

@@ -154,3 +154,10 @@ def test_dates_and_missing_values(tmp_path):
     log = read(tmp_path, missing="drop", time_format="%Y%m%d")
     assert log.rows["timestamp"][:].tolist() == [1714521600.0] * 2
     assert "1 of 3 rows were left out: 1 without timestamp" in source_of(log)["remarks"]
+
+
+@pytest.mark.parametrize("option", ["rating", "time", "label"])
+def test_a_column_that_is_named_and_not_there_is_refused(tmp_path, option):
+    write(tmp_path, ml_inter=INTER)
+    with pytest.raises(InvalidInput, match=f"--{option} stars: .*has no such column; it has user_id, .*name one"):
+        read(tmp_path, **{option: "stars"})
