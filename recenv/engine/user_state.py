@@ -66,12 +66,17 @@ class UserState(np.ndarray):
         if not isinstance(key, str):
             return super().__getitem__(key)
         place, shape, dtype = self._parts[key]
-        whole = next(reversed(self._parts.values()))[0].stop
-        if self.shape[-1:] != (whole,):
+        if not self._is_whole:
+            whole = next(reversed(self._parts.values()))[0].stop
             raise KeyError(
                 f"{key!r} is a part of the whole state, [..., {whole}], and this is {list(self.shape)} of it"
             )
         return np.asarray(self)[..., place].reshape((*self.shape[:-1], *shape)).astype(dtype, copy=False)
+
+    @property
+    def _is_whole(self) -> bool:
+        """Whether the last axis is that of a state, and not of some numbers of it."""
+        return bool(self._parts) and self.shape[-1:] == (next(reversed(self._parts.values()))[0].stop,)
 
     def __contains__(self, key: object) -> bool:
         return key in self._parts if isinstance(key, str) else super().__contains__(key)
@@ -128,7 +133,7 @@ def checked_state(world: World, given: Any, starts: np.ndarray | None = None) ->
     layout, ranges = world.state_layout, world.state_ranges
     lanes = () if starts is None else starts.shape
     given = _plain(given)
-    if isinstance(given, UserState) and given._parts:
+    if isinstance(given, UserState) and given._is_whole:
         given = dict(given.items())
     elif isinstance(given, np.ndarray):
         ends = np.cumsum([math.prod(shape) for shape, _ in layout.values()])

@@ -237,8 +237,8 @@ class _VectorMaskedSlateWrapper(_VectorSlateWrapper):
 
     def reset(self, *, seed: Any = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Start episodes; see `RecSessionVectorEnv.reset`; `infos` has `action_mask` besides."""
-        rows = np.array((options or {}).get("reset_mask", np.ones(self.num_envs, np.bool_)))
         observations, infos = super().reset(seed=seed, options=options)
+        rows = np.array((options or {}).get("reset_mask", np.ones(self.num_envs, np.bool_)))
         subset = {name: values[rows] for name, values in _of_begun(self._subset).items()}
         return observations, infos | self._masks(subset, rows)
 

@@ -108,6 +108,26 @@ def check_seed(seed: object) -> int:
     return value
 
 
+def checked_options(options: Any, *known: str) -> Mapping[str, Any]:
+    """Return the options of a reset.
+
+    Args:
+        options: what the caller passed, None for none.
+        known: names that they may have.
+
+    Raises:
+        InvalidInput: for what is no dict, or an option that is not known.
+    """
+    names = " and ".join(map(repr, known))
+    takes = f"the one option is {names}" if len(known) == 1 else f"the options are {names}"
+    if options is None:
+        return {}
+    require(isinstance(options, Mapping), f"options={options!r} is not a dict; pass one, or None: {takes}")
+    unknown = {name: value for name, value in options.items() if name not in known}
+    require(not unknown, f"options={unknown!r} are not known; {takes}")
+    return options
+
+
 class RecSessionEnv(Specified, gymnasium.Env[Any, np.ndarray]):
     """One user, one session: show a slate of K items, see the answer, until the user leaves or time is up.
 
@@ -174,9 +194,7 @@ class RecSessionEnv(Specified, gymnasium.Env[Any, np.ndarray]):
         Raises:
             InvalidInput: for a bad seed, an unknown option, or a state that no user has.
         """
-        options = dict(options or {})
-        given = options.pop("user_state", None)
-        require(not options, f"options={options!r} are not known; the one option is 'user_state'")
+        given = checked_options(options, "user_state").get("user_state")
         state = {} if given is None else checked_state(self.world, given)
         if seed is not None:
             seed = check_seed(seed)

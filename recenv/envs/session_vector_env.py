@@ -14,7 +14,7 @@ from gymnasium.vector.utils import batch_space
 from recenv.dynamics.kernel_groups import State
 from recenv.engine.session_batch import Observation, SessionBatch
 from recenv.engine.user_state import UserState, checked_states
-from recenv.envs.session_env import action_space, check_seed, observation_space, resolve_config
+from recenv.envs.session_env import action_space, check_seed, checked_options, observation_space, resolve_config
 from recenv.envs.specs import Specified
 from recenv.errors import InvalidInput, require, require_range, unknown_name
 from recenv.items.catalog import Catalog
@@ -129,11 +129,8 @@ class RecSessionVectorEnv(Specified, VectorEnv[Observation, np.ndarray, np.ndarr
         Raises:
             InvalidInput: for a bad seed, mask or option.
         """
-        seed, options = plain_value(seed), dict(options or {})
-        mask = options.pop("reset_mask", np.ones(self.num_envs, np.bool_))
-        given = options.pop("user_state", None)
-        require(not options, f"options={options!r} are not known; the options are 'reset_mask' and 'user_state'")
-        mask = np.asarray(mask)
+        seed, told = plain_value(seed), checked_options(options, "reset_mask", "user_state")
+        mask, given = np.asarray(told.get("reset_mask", np.ones(self.num_envs, np.bool_))), told.get("user_state")
         require(
             mask.shape == (self.num_envs,) and mask.dtype == np.bool_,
             f"reset_mask has shape {mask.shape} and dtype {mask.dtype}; pass bools of shape ({self.num_envs},)",

@@ -10,7 +10,15 @@ import numpy as np
 import pytest
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
-from recenv import InvalidInput, RecSessionEnv, RecSessionVectorEnv, SessionConfig, UserState, make_world
+from recenv import (
+    InvalidInput,
+    RecSessionEnv,
+    RecSessionVectorEnv,
+    SessionConfig,
+    UserState,
+    VectorCandidateAction,
+    make_world,
+)
 from recenv.envs.registration import VARIANTS
 from recenv.testing.worlds import EVERY_PIECE
 from tests.recenv.envs.env_cases import bits, slates
@@ -232,6 +240,25 @@ def test_tensors_are_states(options: Any):
         InvalidInput, match=r"user_state\['budget'\] of type Tensor makes no array \(no strides\); pass "
     ):
         env.reset(options={"user_state": {"budget": Tensor(1.0, dtype="sparse")}})
+
+
+def test_some_numbers_of_states_are_no_states():
+    env, many = seen(**SMALL), RecSessionVectorEnv(2, **SMALL, expose_user_state=True)
+    one, two = env.reset(seed=0)[1]["user_state"], many.reset(seed=0)[1]["user_state"]
+    with pytest.raises(InvalidInput, match=r"user_state has shape \(5,\); pass \(13,\), or parts by name: interest,"):
+        env.reset(options={"user_state": one[:5]})
+    for some in (two[:, :5], two.T):
+        with pytest.raises(InvalidInput, match=r"user_state has shape \(\d+, \d\); pass \(2, 13\), or parts by name: "):
+            many.reset(options={"user_state": some})
+
+
+@pytest.mark.parametrize("options", [["user_state"], "user_state", 3])
+def test_options_that_are_no_dict_are_refused(options: Any):
+    many = RecSessionVectorEnv(2, **SMALL)
+    for env in (RecSessionEnv(**SMALL), many, VectorCandidateAction(many)):
+        with pytest.raises(InvalidInput, match=r"^options=.* is not a dict; pass one, or None: the .*'user_state'$"):
+            env.reset(options=options)
+        env.reset(options={})
 
 
 def test_states_of_sessions_that_go_on_are_not_looked_at():
