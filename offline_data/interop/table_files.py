@@ -29,6 +29,7 @@ MISSING: Final = (
 _CONVERSION: Final = re.compile(r"In CSV column #(\d+): .*conversion error", re.DOTALL)
 _ROW: Final = re.compile(r"Row #(\d+): ")
 _COMMA: Final = re.compile(r"'-?\d+,\d+'$")
+_UNLIKE: Final = re.compile(r"Column\(/(.+)\) changed from (\S+) to (\S+) in row \d+")
 _WIDTH: Final = re.compile(r"Expected (\d+) columns, got (\d+)")
 _TOLD: Final = {"csv": "CSV", "json": "JSON lines", "parquet": "Parquet"}
 _BLOCK: Final = 1 << 22
@@ -337,6 +338,10 @@ def _problems(file: Path, form: FileForm, text: TextFormat) -> Iterator[None]:
         require(not is_text, f"{at} {unlike(form.encoding, text)}")
         if width := _WIDTH.search(said):
             told = f"{at} has {width[2]} columns and the table {width[1]}; mend the row, or its quotes"
+            raise InvalidInput(told) from error
+        if unlike_one := _UNLIKE.search(said):
+            name, one, other = unlike_one.groups()
+            told = f"{file}, column {name}: it is a {one} in one row and a {other} in another; write it alike in each"
             raise InvalidInput(told) from error
         require(
             "Empty CSV file" not in said, f"{file} has no line that ends; copy it again, or end it with a line break"

@@ -59,7 +59,8 @@ def require_alike(parts: Sequence[Part], wanted: Collection[str], text: TextForm
     """Refuse parts without a column that is to be read; return remarks on what they are and how they differ."""
     each = [part_columns(part, text) for part in parts]
     for part, names in zip(parts, each, strict=True):
-        require_columns(part.file, names, list(wanted), text)
+        several = f"; if it is no part of the table, give a pattern of those that are, as '{part.file.parent}/*.csv'"
+        require_columns(part.file, names, list(wanted), text, several if len(parts) > 1 else "")
     remarks = [f"{part.file.name} {told}" for part in parts if (told := form_of(part.file, text).remark)]
     names = part_names([part.file for part in parts])
     if len(parts) > 1:

@@ -144,7 +144,7 @@ def test_encodings_and_newlines_in_values(tmp_path):
             "is not written in utf-8; say how it is, as in --encoding latin-1",
         ),
         (b'{"name": 1}\n', "has no column user; it has name"),
-        (b'{"user": 1}\n{"user": "x"}\n', "is damaged or no JSON lines file"),
+        (b'{"user": 1}\n{"user": "x"}\n', "column user: it is a number in one row and a string in another"),
         (b'{"user": 1\n', "is damaged or no JSON lines file"),
         (b' [\n{"user": 1}]', "is a list of JSON and no table; write one object a line (JSON lines), CSV or Parquet"),
         (b"PK\x03\x04rest", "is damaged (File is not a zip file); copy it again"),

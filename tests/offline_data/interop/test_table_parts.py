@@ -168,3 +168,21 @@ def test_what_is_no_file(tmp_path):
 def test_a_name_with_a_bracket_is_a_name(tmp_path):
     (tmp_path / "log [1].csv").write_text("user\n1\n")
     assert column_names(tmp_path / "log [1].csv", PLAIN) == ["user"]
+
+
+def test_a_file_of_something_else_in_the_folder_leads_to_a_pattern(tmp_path):
+    """Which works when it is followed."""
+    (tmp_path / "items.txt").write_text("sku\nA\n")
+    (tmp_path / "log.csv").write_text("user\nu\nv\n")
+    with pytest.raises(InvalidInput, match=r"items\.txt has no column user; it has sku; .* pattern .*'.*/\*\.csv'"):
+        ids(tmp_path)
+    assert ids(tmp_path / "*.csv") == ["u", "v"]
+
+
+def test_json_lines_of_two_kinds_name_the_column(tmp_path):
+    file = tmp_path / "log.jsonl"
+    file.write_text('{"user": "u"}\n{"user": 7}\n')
+    with pytest.raises(InvalidInput, match="column user: it is a string in one row and a number in another; write it"):
+        ids(file)
+    file.write_text('{"user": "u"}\n{"user": "7"}\n')
+    assert ids(file) == ["u", "7"]
