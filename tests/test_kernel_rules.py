@@ -190,6 +190,17 @@ def carries_marker(source: str, marker: str) -> bool:
     )
 
 
+def test_kernels_are_compiled_by_the_one_decorator():
+    """Numba's own refuses where no cache can be written."""
+    own = [
+        str(path.relative_to(ROOT))
+        for package in PACKAGES
+        for path in sources(package)
+        if "numba.njit" in imported_modules(path.read_text())
+    ]
+    assert own == ["recenv/kernels.py"]
+
+
 def test_every_module_with_kernels_has_kernel_tests():
     tested: set[str] = set()
     for path in sources("tests"):

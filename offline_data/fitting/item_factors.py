@@ -25,9 +25,9 @@ from __future__ import annotations
 from typing import Final, NamedTuple
 
 import numpy as np
-from numba import njit
 
 from offline_data.store.dataset import LoggedDataset
+from recenv.kernels import njit
 from recenv.mixed_bits import mixed_bits
 
 NUM_FACTORS: Final = 32

@@ -308,7 +308,7 @@ def test_a_worker_tells_what_a_process_tells(told, probe, name, said, workers):
         (f"train PROBE:Vectors --log LOG --out new {TRAIN}", "returns {'loss_actor': (3,)"),
         (f"train PROBE:Lossless --log LOG --out new {TRAIN}", "returns no loss_...; give at least one"),
         (f"train awr --score PROBE:Scores --log LOG --out new {TRAIN}", "has shape (3,)"),
-        ("ope --log LOG --policy POLICY --critic.num-rounds 1 --estimators PROBE:Estimator", "PROBE:Estimator ("),
+        ("ope --log LOG --policy POLICY --estimators PROBE:Estimator", "PROBE:Estimator ("),
         ("import PROBE:Reader --path here --out new", "PROBE:Reader failed (UnicodeDecodeError: 'utf-8' codec "),
     ],
 )
@@ -353,7 +353,7 @@ def test_the_end_of_help_is_no_failure(probe, run):
     code, _, err = run("train", f"{PROBE}_parts:Objective", "--log", "log", "--out", "x", "--trainer.num-steps", "x")
     assert (code, "failed (" in err) == (2, False)
     code, _, err = run("simulate", "--policy", f"{PROBE}:Divides", "--config", "absent.json")
-    assert (code, err) == (2, "recsession: absent.json: No such file or directory\n")
+    assert (code, err.startswith("recsession: --config absent.json: No such file or directory")) == (2, True)
 
 
 def test_our_own_faults_are_not_blamed_on_anyone(run, monkeypatch):

@@ -17,6 +17,8 @@ from offline_data.fitting import item_factors as module
 from offline_data.fitting.item_factors import Contexts, item_factors, leading_factors
 from tests.reference.item_factors_reference import gram
 
+pytestmark = pytest.mark.kernels
+
 SETS = st.lists(st.sets(st.integers(0, 11), min_size=2, max_size=6), min_size=1, max_size=40)
 
 

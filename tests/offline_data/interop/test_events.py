@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 
 import numpy as np
+import pyarrow as pa
 import pytest
+from pyarrow import csv, parquet
 
 from offline_data.interop.column_map import ColumnMap, import_table
 from recenv.errors import InvalidInput
@@ -29,16 +31,10 @@ ANSWERS = {"event.click": "cart", "event.buy": "purchase"}
 @pytest.fixture
 def read(tmp_path):
     def run(roles, rows=EVENTS, out="out", form="csv", **options):
-        import pandas as pd
-
-        frame = pd.DataFrame(rows, columns=["user", "ts", "item", "type", "price"])
-        frame["ts"] += 1.7e9
-        frame["page"] = [int(each[1] > 30) for each in rows]
+        columns = dict(zip(("user", "ts", "item", "type", "price"), zip(*rows, strict=True), strict=True))
+        columns |= {"ts": [1.7e9 + each[1] for each in rows], "page": [int(each[1] > 30) for each in rows]}
         file = tmp_path / f"{out}.{form}"
-        if form == "csv":
-            frame.to_csv(file, index=False)
-        else:
-            frame.to_parquet(file)
+        (csv.write_csv if form == "csv" else parquet.write_table)(pa.table(columns), file)
         return import_table(file, tmp_path / out, ColumnMap.of(ROLES | roles), **options)
 
     return run

@@ -6,7 +6,9 @@ import re
 import shlex
 
 import numpy as np
+import pyarrow as pa
 import pytest
+from pyarrow import parquet
 
 from offline_data.interop.column_map import ColumnMap, import_table
 from offline_data.interop.readers.table import TableReader
@@ -83,9 +85,7 @@ def test_a_first_row_that_looks_like_data_leads_to_the_remedy(tmp_path, first):
 
 
 def test_parquet_names_its_columns_itself(tmp_path):
-    import pandas as pd
-
-    pd.DataFrame([[1, 2, 1, 1.7e9]], columns=list(NAMES)).to_parquet(tmp_path / "log.parquet")
+    parquet.write_table(pa.table([[1], [2], [1], [1.7e9]], names=list(NAMES)), tmp_path / "log.parquet")
     with pytest.raises(InvalidInput, match=r"--columns .*Parquet"):
         import_table(tmp_path / "log.parquet", tmp_path / "out", ColumnMap.of(ROLES), header=NAMES)
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import csv
+import json
 import re
 import shutil
 
 import numpy as np
+import pyarrow as pa
 import pytest
+from pyarrow import parquet
 
 from offline_data.interop.column_map import ColumnMap, import_table
 from offline_data.interop.import_options import ImportOptions
@@ -38,19 +42,19 @@ def _python(lists):
 @pytest.fixture
 def write(tmp_path):
     def run(form="delimited", **columns):
-        import pandas as pd
-
         forms = {"delimited": _delimited, "json": _json, "python": _python, "parquet": list, "lines": list}
         file = tmp_path / f"log_{form}.file"
         lists = {"items": ITEMS, "click": CLICKS, "p": PROBABILITIES}
         table = {"user": USERS, "ts": TIMES} | {name: forms[form](values) for name, values in lists.items()}
-        frame = pd.DataFrame(table | columns)
+        table |= columns
+        rows = zip(*table.values(), strict=True)
         if form == "parquet":
-            frame.to_parquet(file)
+            parquet.write_table(pa.table(table), file)
         elif form == "lines":
-            frame.to_json(file, orient="records", lines=True)
+            file.write_text("".join(json.dumps(dict(zip(table, row, strict=True))) + "\n" for row in rows))
         else:
-            frame.to_csv(file, index=False)
+            with file.open("w", newline="") as opened:
+                csv.writer(opened).writerows([table, *rows])
         return file
 
     return run
@@ -268,10 +272,8 @@ def test_commas_between_quotes_are_no_delimiters(tmp_path):
 
 
 def test_lists_of_lists_and_of_objects_are_refused(tmp_path):
-    import pandas as pd
-
     for n, items in enumerate(([[1, 2], [3]], [{"id": 1}, {"id": 2}])):
-        pd.DataFrame({"user": [1], "items": [items], "click": [[0, 1]]}).to_parquet(tmp_path / f"{n}.parquet")
+        parquet.write_table(pa.table({"user": [1], "items": [items], "click": [[0, 1]]}), tmp_path / f"{n}.parquet")
         with pytest.raises(InvalidInput, match=r"column items: it holds (list|struct)<.*map another column"):
             _import(tmp_path / f"{n}.parquet", {"feedback.click": "click"} | {"timestamp": "user"})
 
@@ -288,13 +290,13 @@ def test_step_of_two_slates_is_refused(tmp_path):
 @pytest.mark.parametrize("form", ["delimited", "parquet"])
 def test_repeated_rows_are_refused_until_they_are_left_out(write, form):
     """The remedy works when it is followed; a row that differs in one list is none."""
-    import pandas as pd
-
     file = write(form)
-    read, keep = (pd.read_parquet, "to_parquet") if form == "parquet" else (pd.read_csv, "to_csv")
-    frame = read(file)
-    twice = pd.concat([frame, frame.iloc[[1, 3]]])
-    getattr(twice, keep)(file, index=False)
+    if form == "parquet":
+        once = parquet.read_table(file)
+        parquet.write_table(pa.concat_tables([once, once.take([1, 3])]), file)
+    else:
+        lines = file.read_text().splitlines()
+        file.write_text("\n".join([*lines, lines[2], lines[4]]))
     given = {} if form == "parquet" else {"list_delimiter": "|"}
     roles = {"feedback.click": "click", "propensity": "p", "candidates": "items"}
     with pytest.raises(InvalidInput, match=r"row \d: its position .*data row \d; leave out .*--duplicates drop"):
