@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -93,7 +94,7 @@ def test_a_visit_is_told_as_the_shop_knows_it(lived):
             told.append(observation)
             return np.zeros((len(observation["clock"]), 5), int)
 
-    listener = Listener()
+    listener: Any = Listener()
     listener.space = space
     fill, pages_seen = served(listener, shop), []
 

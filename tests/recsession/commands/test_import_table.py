@@ -52,7 +52,7 @@ def test_the_remedy_of_the_message_works(imported, times, remedy, first):
         ("user;item;click\n1;a;0\n", "say --delimiter ';'", ("--delimiter", ";")),
         ("user\titem\tclick\n1\ta\t0\n", r"say --delimiter '\t'", ("--delimiter", r"\t")),
         ("user,item,click\nJosé,a,0\n".encode("latin-1"), "--encoding latin-1", ("--encoding", "latin-1")),
-        ("user,item,click\n1,a,0\n".encode("utf-16")[2:], "--encoding utf-16", ("--encoding", "utf-16")),
+        ("user,item,click\n1,a,0\n".encode("utf-16-le"), "say --encoding utf-16-le", ("--encoding", "utf-16-le")),
         ("user,item,click\n1,a,0\nNULL,b,1\n", "or leave such out with --missing drop", ("--missing", "drop")),
     ],
 )
