@@ -30,6 +30,7 @@ from recenv.errors import InvalidInput, require, require_range, unknown_name
 
 _NAMED: Final = ("feedback", "events", *CLICKED, "reward", "item_reward", *CONTEXTS, "item")
 _CLICK: Final = "click"
+_MAP_ONE: Final = "map one, as in feedback.click=COLUMN, reward=COLUMN or item_reward=COLUMN"
 _OWN: Final = {"source_id", "names", "topics", "topic_names", "embeddings"}
 """Columns of a dataset's items that are no numbers of theirs."""
 _DEFAULTS: Final = (",", "utf-8", "refuse", ".")
@@ -119,10 +120,10 @@ class ColumnMap:
     def __post_init__(self) -> None:
         channels = self.channels
         require(self.event is not None or not self.events, "the column map has no event=COLUMN for its event.CHANNEL")
+        shows = [name for name in ("step", "position", "candidates", *PROBABILITIES) if getattr(self, name) is not None]
         require(
-            bool(channels or self.event or self.reward or self.item_reward),
-            "the column map has no feedback and no reward; map one, as in feedback.click=COLUMN, reward=COLUMN or "
-            "item_reward=COLUMN",
+            self.has_answers or not shows,
+            f"the column map has {', '.join(shows)}, as of what was shown, and no feedback and no reward; {_MAP_ONE}",
         )
         double = sorted({name for name in channels if channels.count(name) > 1})
         require(not double, f"the column map has {', '.join(double)} as feedback twice; leave one of them out")
@@ -132,6 +133,11 @@ class ColumnMap:
         require(not own, f"item.{', '.join(own)} is a name of the dataset's own; write another, as item.category")
         twice = sorted(self.context.keys() & self.category.keys())
         require(not twice, f"the column map has {', '.join(twice)} as context and as category; leave one of them out")
+
+    @property
+    def has_answers(self) -> bool:
+        """Whether a column says what the user made of an item; without any, each entry is taken for a click."""
+        return bool(self.channels or self.event or self.reward or self.item_reward)
 
     @property
     def channels(self) -> list[str]:
@@ -274,6 +280,9 @@ def import_table(
         unit = None if columns.timestamp in read.dated else time_unit
         _check_times(read.values["timestamp"], read, unit, options)
     if isinstance(read.values["item_id"], Lists):
+        require(
+            columns.has_answers, f"{columns.item_id} holds slates, and no feedback and no reward is mapped; {_MAP_ONE}"
+        )
         read, of = spread(read, {role: column for role, (column, _) in kinds.items()}, first_position)
         first_position = 0 if columns.position is None else first_position
         options = replace(options, propensity_of=options.propensity_of or of)
@@ -323,7 +332,11 @@ def import_table(
         {name: values[f"{kind}.{name}"] for name in getattr(columns, kind)} for kind in ("reward", "item_reward")
     )
     lacking = []
-    if not feedback:
+    if not columns.has_answers:
+        feedback = {"click": np.ones(count)}
+        lacking = ["feedback"]
+        remarks.append(f"warning: no feedback and no reward is mapped, and each row is taken for a click; {_MAP_ONE}")
+    elif not feedback:
         name, value = next(iter({**item_reward, **reward}.items()))
         feedback = {"click": (value > 0.0).astype(np.float64)}
         lacking = [f"feedback: a click is {name} > 0"]

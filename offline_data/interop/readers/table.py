@@ -29,15 +29,15 @@ class TableReader(LogReader):
     """NAME=COLUMN each, or a JSON file of them, as in `--map user_id=uid item_id=vid timestamp=ts
     feedback.click=is_click`. Of an entry: user_id, item_id, session_id, step (entries of one step are a slate),
     position, timestamp, propensity or log_propensity, prefix_log_prob, behavior_log_prob, terminated, truncated.
-    Answers: feedback.CHANNEL in [0, 1], the click first; or event, a column of names, and event.CHANNEL=NAME of
-    each that is an answer, as in event=type event.click=cart. Rewards: reward or reward.COMPONENT of the step;
-    item_reward or item_reward.COMPONENT of the item, as revenue is, whose sum over the slate is the step's, and
-    COLUMN@CHANNEL is the column (of the log or the items) times that channel's answer, as in
-    item_reward.revenue=price@click; `--reward-weights` weigh these and feedback. Read by policies: context.NAME,
-    what is known of user and moment (a number, a truth, a text), and category.NAME, labels that are numbers;
-    item.NAME, what is the same wherever an item stands, as in item.brand=brand; candidates, a list of what the step
-    offers. Where item_id holds a whole slate, as a list or as item_id=item_1,item_2,item_3: clicked_position or
-    clicked_item (.CHANNEL for another), and feedback or propensity as lists."""
+    Answers: feedback.CHANNEL in [0, 1], the click first; or event, a column of names, and event.CHANNEL=NAME of each
+    that is an answer, as in event=type event.click=cart; without any, each entry is a click. Rewards: reward or
+    reward.COMPONENT of the step; item_reward or item_reward.COMPONENT of the item, as revenue is, whose sum over the
+    slate is the step's, and COLUMN@CHANNEL is the column (of the log or the items) times that channel's answer, as in
+    item_reward.revenue=price@click; `--reward-weights` weigh these and feedback. Read by policies: context.NAME, what
+    is known of user and moment (a number, a truth, a text), and category.NAME, labels that are numbers; item.NAME,
+    what is the same wherever an item stands, as in item.brand=brand; candidates, a list of what the step offers.
+    Where item_id holds a whole slate, as a list or as item_id=item_1,item_2,item_3: clicked_position or clicked_item
+    (.CHANNEL for another), and feedback or propensity as lists."""
     items: Path | None = None
     """Table of the items, by the same id: its columns of numbers are kept; embedding_0, embedding_1, ... (or a list
     column `embeddings`) is what policies tell items apart by, without them what is made of the other columns."""

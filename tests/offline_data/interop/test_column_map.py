@@ -138,10 +138,25 @@ def test_roles_may_stand_flat():
     assert ColumnMap.of(flat) == ColumnMap.of(nested)
 
 
+def test_rows_of_ids_alone_are_clicks_and_rows_of_slates_are_not(tmp_path):
+    """What a user did is all that such a log tells; what was shown is no answer."""
+    table = tmp_path / "log.csv"
+    table.write_text("user,item,ts\nu,a,1700000000\nu,b,1700000060\nv,a,1700000000\n")
+    log = import_table(table, tmp_path / "ids", ColumnMap.of({"user_id": "user", "item_id": "item", "timestamp": "ts"}))
+    assert (log.rows["feedback"] == 1.0).all()
+    assert log.session_returns().tolist() == [2.0, 1.0]
+    assert log.manifest["source"]["lacking"][-1] == "feedback"
+    remark = "warning: no feedback and no reward is mapped, and each row is taken for a click; map one, as in feedback."
+    assert [each.startswith(remark) for each in log.manifest["source"]["remarks"]] == [True]
+    table.write_text("user,item\nu,a|b\n")
+    with pytest.raises(InvalidInput, match=r"item holds slates, and no feedback and no reward is mapped; map one"):
+        import_table(table, tmp_path / "rows", ColumnMap.of({"user_id": "user", "item_id": "item"}), list_delimiter="|")
+
+
 @pytest.mark.parametrize(
     ("roles", "message"),
     [
-        ({"user_id": "u", "item_id": "i"}, "no feedback and no reward"),
+        ({"user_id": "u", "item_id": "i", "position": "p"}, "position, as of what was shown, and no feedback and no"),
         ({"user_id": "u", "reward": "r"}, "has no item_id; map it, as in item_id=COLUMN"),
         ({**ROLES, "userid": "u"}, "unknown role of a column 'userid'; did you mean 'user_id'"),
         ({**ROLES, "step.x": "u"}, "unknown role of a column 'step.x'"),
