@@ -230,7 +230,10 @@ def test_items_of_a_file_by_the_number_of_their_action(tmp_path, monkeypatch, lo
     found = import_minari(name, tmp_path / "out", items=file)
     assert found.catalog["source_id"].tolist() == [3, 4, 5, 6, 9]
     np.testing.assert_array_equal(found.catalog["price"], [1, 2, 3, np.nan, 2])
-    np.testing.assert_allclose(found.catalog["embeddings"][:, 0], [-1, 0, 1, 0, 0])
+    # Standardised, -sqrt(2), 0 and sqrt(2), beside a constant 1, at unit length.
+    np.testing.assert_allclose(
+        found.catalog["embeddings"][:, 0], np.sqrt(2 / 3) * np.array([-1, 0, 1, 0, 0]), rtol=1e-6
+    )
     remarks = found.manifest["source"]["remarks"]
     assert any(remark.startswith("warning: 1 of 4 items of the log are not in items.csv") for remark in remarks)
     assert "1 of 4 items of items.csv are never shown in the log" in remarks
