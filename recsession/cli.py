@@ -32,7 +32,7 @@ COMMANDS: Final = {
     "fit": "fit a user model to a log, with intervals and a held-out judgement",
     "items": "say what is in a file of your own items, and draw the columns that it lacks",
     "options": "list the options of a session: what each means, and its default",
-    "theory": "check the theory of repulsion in controlled experiments, with a page",
+    "theory": "every claim with its verdict, and the theory of repulsion in controlled experiments, with a page",
     "check": "check a part of your own against what every part of its family promises",
 }
 

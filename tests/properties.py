@@ -23,12 +23,14 @@ class Claim:
         problems: what it holds for.
         real: the implementation that users call.
         mutant: the same with one mistake, which the check must notice.
+        shows: the id of the register's claim that it is, a literal, as in `@pytest.mark.claim`; "" if none.
     """
 
     check: Callable[[Any, Any], None]
     problems: SearchStrategy[Any]
     real: Any
     mutant: Any
+    shows: str = ""
 
     def holds(self) -> None:
         """Check the statement on at least 500 problems; nightly on 10,000."""
@@ -61,6 +63,12 @@ def every_claim(claims: list[Claim]) -> Any:
     Args:
         claims: of one file.
     """
-    return pytest.mark.parametrize(
-        "claim", claims, ids=[claim.check.__name__.removeprefix("check_") for claim in claims]
-    )
+    parameters = [
+        pytest.param(
+            claim,
+            id=claim.check.__name__.removeprefix("check_"),
+            marks=[pytest.mark.claim(claim.shows)] if claim.shows else [],
+        )
+        for claim in claims
+    ]
+    return pytest.mark.parametrize("claim", parameters)

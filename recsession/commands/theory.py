@@ -1,7 +1,8 @@
-"""`recsession theory`: the controlled experiments on repulsion, closed form beside measurement."""
+"""`recsession theory`: the register of claims, and the controlled experiments, closed form beside measurement."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from tqdm import tqdm
 
 from recenv.errors import require_range
 from recenv.files.atomic_files import claimed_file, write_json
+from recsession.experiments.theory.claims.register import HEADER, all_claims, as_dict, cells, pictures, summary
 from recsession.experiments.theory.comparison import DEVIATION_HEADER, deviation_rows, verdict
 from recsession.experiments.theory.experiments import EXPERIMENTS
 from recsession.lines import say
@@ -17,9 +19,11 @@ from recsession.lines import say
 
 @dataclass(frozen=True)
 class Theory:
-    """Check the theory of repulsion in controlled experiments: one reused sample, regimes of rho, near and far, taper.
+    """Tell which claims of the papers hold, and check the theory of repulsion in controlled experiments.
 
-    Each plots what gradient steps of the real losses do beside what the closed form says. A matter of seconds.
+    Every claim has its verdict, its source and the test that shows it. The experiments (one reused sample, regimes of
+    rho, near and far, taper) plot what gradient steps of the real losses do beside what the closed form says. A matter
+    of seconds.
     """
 
     out: Path
@@ -42,11 +46,20 @@ class Theory:
         with tqdm(EXPERIMENTS, unit="experiment", delay=0.1) as bar:
             experiments = [run(rng) for run, rng in zip(bar, rngs, strict=True)]
         plain = [experiment.as_dict() for experiment in experiments]
-        write_json(self.out / "theory.json", {"seed": self.seed, "experiments": plain})
-        page = write_theory_page(experiments, self.seed, self.out / "theory.html")
-        rows = [DEVIATION_HEADER, *deviation_rows(experiments)]
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        for name, *numbers in rows:
-            columns = (text.rjust(width) for text, width in zip(numbers, widths[1:], strict=True))
-            say("  ".join([name.ljust(widths[0]), *columns]))
-        say(verdict(experiments), page)
+        plots = pictures()
+        claims = [as_dict(claim, plots) for claim in all_claims()]
+        write_json(self.out / "theory.json", {"seed": self.seed, "experiments": plain, "claims": claims})
+        page = write_theory_page(experiments, plots, self.seed, self.out / "theory.html")
+        _say_table([DEVIATION_HEADER, *deviation_rows(experiments)], str.rjust)
+        say("")
+        told = [cells(claim) for claim in all_claims()]
+        _say_table([(name, said, source, test) for name, said, _, source, test in [HEADER, *told]], str.ljust)
+        say("", verdict(experiments), summary(), page)
+
+
+def _say_table(rows: list[tuple[str, ...]], justify: Callable[[str, int], str]) -> None:
+    """Print rows in columns as wide as their widest cell; the first stands flush left."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for name, *others in rows:
+        columns = (justify(text, width) for text, width in zip(others, widths[1:], strict=True))
+        say("  ".join([name.ljust(widths[0]), *columns]).rstrip())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,9 @@ import numpy as np
 
 from offline_data.describe.figures import COLORS, SMALL, SOFT, Chart, decades, label_ends, make_axes, styled
 from offline_data.describe.number_words import readable
-from offline_data.describe.pages import Page, Section, Table, write_page
+from offline_data.describe.pages import Alarm, Page, Section, Table, write_page
+from recsession.experiments.theory.claims.base import Claim
+from recsession.experiments.theory.claims.register import HEADER, TOPICS, cells, summary
 from recsession.experiments.theory.comparison import (
     DEVIATION_HEADER,
     Comparison,
@@ -30,11 +32,12 @@ _NOT_CLAIMED = (
 )
 
 
-def write_theory_page(experiments: Sequence[Experiment], seed: int, path: Path) -> Path:
+def write_theory_page(experiments: Sequence[Experiment], plots: Mapping[str, Plot], seed: int, path: Path) -> Path:
     """Write the page and return its path.
 
     Args:
         experiments: what was measured.
+        plots: the claims' own pictures, by their ids.
         seed: what they were drawn with.
         path: the file to write.
 
@@ -51,10 +54,26 @@ def write_theory_page(experiments: Sequence[Experiment], seed: int, path: Path) 
         [
             Section("Agreement", [Table(DEVIATION_HEADER, deviation_rows(experiments))]),
             *(Section(each.title, [each.caption, list(map(draw, each.plots))]) for each in experiments),
+            Section("Every claim and its verdict", [summary()]),
+            *(_topic(title, claims, experiments, plots) for title, claims in TOPICS.items()),
             Section("What is not claimed", [_NOT_CLAIMED]),
         ],
     )
     return write_page(path, page)
+
+
+def _topic(
+    title: str, claims: Sequence[Claim], experiments: Sequence[Experiment], plots: Mapping[str, Plot]
+) -> Section:
+    """Return the table of a topic's claims, those that are false or need a condition marked, and their pictures."""
+    titles = {each.name: each.title for each in experiments} | {name: plot.title for name, plot in plots.items()}
+    rows = []
+    for claim in claims:
+        name, told, *others = cells(claim)
+        drawn = titles.get(claim.picture if isinstance(claim.picture, str) else claim.id, "")
+        rows.append((name, told if told == "holds" else Alarm(told), *others, drawn))
+    charts = [draw(plots[claim.id]) for claim in claims if claim.id in plots]
+    return Section(title, [Table((*HEADER, "figure"), rows), *([charts] if charts else [])])
 
 
 @styled

@@ -90,6 +90,11 @@ class Plot:
     rule: tuple[float, str] | None = None
     """a value to mark on it, and its name."""
 
+    def as_dict(self) -> dict[str, Any]:
+        """Return it as JSON-able values."""
+        plain = {name: getattr(self, name) for name in ("title", "x_label", "y_label")}
+        return {**plain, "lines": [line.as_dict() for line in self.comparisons]}
+
 
 @dataclass(frozen=True)
 class Experiment:
@@ -115,15 +120,7 @@ class Experiment:
 
     def as_dict(self) -> dict[str, Any]:
         """Return it as JSON-able values."""
-        plots = [
-            {
-                "title": plot.title,
-                "x_label": plot.x_label,
-                "y_label": plot.y_label,
-                "lines": [line.as_dict() for line in plot.comparisons],
-            }
-            for plot in self.plots
-        ]
+        plots = [plot.as_dict() for plot in self.plots]
         deviations = {"exact": self.deviation(exact=True), "ranges": self.deviation(exact=False)}
         return {"name": self.name, "title": self.title, "deviation": deviations, "plots": plots}
 

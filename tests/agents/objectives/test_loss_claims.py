@@ -219,8 +219,20 @@ def check_sage_is_invariant(implementation: Any, problem: GroupedRewards) -> Non
 
 
 CLAIMS = [
-    Claim(check_gbpo_gradient_in_the_logits, softmax_actions(), gbpo_loss, mutant=bounded_like_a_positive),
-    Claim(check_gbpo_coefficient, logged_ratios(mass=True), gbpo_loss, mutant=plain_ratio),
+    Claim(
+        check_gbpo_gradient_in_the_logits,
+        softmax_actions(),
+        gbpo_loss,
+        mutant=bounded_like_a_positive,
+        shows="gbpo-gradient-in-the-logits",
+    ),
+    Claim(
+        check_gbpo_coefficient,
+        logged_ratios(mass=True),
+        gbpo_loss,
+        mutant=plain_ratio,
+        shows="gbpo-coefficient-is-bounded",
+    ),
     Claim(
         check_topr_of_rewards_of_one_is_cloning,
         logged_ratios(),
@@ -229,12 +241,14 @@ CLAIMS = [
         mutant=lambda log_prob, old, reward: (
             -log_ratio(log_prob, old).clamp_max(0.0).exp().detach() * reward * log_prob.clamp_min(-1e9)
         ),
+        shows="topr-of-ones-is-cloning",
     ),
     Claim(
         check_gspo_of_one_token_is_ppo_clip,
         logged_ratios(),
         gspo_loss,
         mutant=lambda log_prob, old, number, *rest: gspo_loss(log_prob / 2, old / 2, number, *rest),  # type: ignore[call-arg]
+        shows="gspo-of-one-token-is-ppo",
     ),
     Claim(
         check_sage_without_its_parts_is_gspo,
@@ -243,19 +257,33 @@ CLAIMS = [
         mutant=lambda log_prob, old, number, advantage, entropy, lower, upper, boost, penalty, cap: sage_loss(
             log_prob, old, number, advantage, entropy, lower, upper, boost, penalty + 0.1, cap
         ),
+        shows="sage-without-its-parts-is-gspo",
     ),
     Claim(
-        check_the_trust_region_is_ppo_clip_of_the_weights, logged_ratios(), ppo_clip_loss, mutant=clipped_on_both_sides
+        check_the_trust_region_is_ppo_clip_of_the_weights,
+        logged_ratios(),
+        ppo_clip_loss,
+        mutant=clipped_on_both_sides,
+        shows="trust-region-is-ppo-of-the-weights",
     ),
-    Claim(check_gspo_of_a_repeated_sequence, token_ratios(), gspo_loss, mutant=summed),
-    Claim(check_gspo_of_a_padded_sequence, token_ratios(), gspo_loss, mutant=mean_of_all),
-    Claim(check_grpo_is_invariant, grouped_rewards(), compared, mutant=in_the_batch),
+    Claim(
+        check_gspo_of_a_repeated_sequence, token_ratios(), gspo_loss, mutant=summed, shows="gspo-of-a-repeated-sequence"
+    ),
+    Claim(
+        check_gspo_of_a_padded_sequence,
+        token_ratios(),
+        gspo_loss,
+        mutant=mean_of_all,
+        shows="gspo-of-a-padded-sequence",
+    ),
+    Claim(check_grpo_is_invariant, grouped_rewards(), compared, mutant=in_the_batch, shows="grpo-is-invariant"),
     Claim(
         check_sage_is_invariant,
         grouped_rewards(),
         decoupled,
         # the reward before the comparison
         mutant=lambda rewards, group, weights: decoupled((rewards @ weights)[:, None], group, np.ones(1)),
+        shows="sage-is-invariant",
     ),
 ]
 
@@ -270,6 +298,7 @@ def test_a_wrong_implementation_is_noticed(claim):
     claim.catches_the_mutant()
 
 
+@pytest.mark.claim("gbpo-coefficient-is-bounded")
 def test_the_coefficient_of_a_negative_is_not_bounded_by_its_advantage():
     """pi = 0.9 and pi_old = 0.1 give 9 |A|: the bound of the gradient in the logits comes from 1 - pi."""
     columns = (np.log([0.9]), np.log([0.1]), np.array([-2.0]))

@@ -212,25 +212,35 @@ CLAIMS = [
         st.tuples(repelled_policies(("logits", "mean", "natural", "log_rate")), PUSHES),
         signed_pg_loss,
         mass_instead_of_log_mass,
+        shows="surprisal-and-score-grow",
     ),
     Claim(
         check_a_mean_leaves_geometrically,
         st.tuples(repelled_policies(("mean",)), PUSHES),
         signed_pg_loss,
         floored_log_prob,
+        shows="mean-leaves-geometrically",
     ),
     Claim(
         check_a_softmax_stays_between_two_lines,
         st.tuples(repelled_policies(("logits",)), PUSHES),
         signed_pg_loss,
         squared_advantage,
+        shows="softmax-between-two-lines",
     ),
-    Claim(check_a_mean_settles_drifts_or_leaves, st.tuples(signed_logs(RHOS), GAINS), signed_pg_loss, positives_alone),
+    Claim(
+        check_a_mean_settles_drifts_or_leaves,
+        st.tuples(signed_logs(RHOS), GAINS),
+        signed_pg_loss,
+        positives_alone,
+        shows="mean-settles-drifts-or-leaves",
+    ),
     Claim(
         check_a_softmax_settles_inside_the_simplex,
         softmax_logs(),
         signed_pg_loss,
         positives_alone,
+        shows="softmax-settles-inside-the-simplex",
     ),
     Claim(
         check_a_scale_shrinks_from_what_is_far,
@@ -241,6 +251,7 @@ CLAIMS = [
         ),
         IndependentNormal,
         UnnormalizedNormal,
+        shows="mean-and-scale-both-grow",
     ),
 ]
 

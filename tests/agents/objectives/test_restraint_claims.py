@@ -212,6 +212,7 @@ CLAIMS = [
         st.tuples(signed_logs(RHOS), st.floats(0.05, 1.0), GAINS, st.booleans()),
         filtered_weight,
         whole_ties,
+        shows="filtered-mean-settles-at-what-is-kept",
     ),
     Claim(
         check_filtered_logits_diverge_where_nothing_is_kept,
@@ -222,6 +223,7 @@ CLAIMS = [
         ),
         signed_pg_loss,
         smoothed_labels,
+        shows="filtered-logits-diverge",
     ),
     Claim(
         check_a_scale_collapses_unless_it_has_a_floor,
@@ -230,18 +232,21 @@ CLAIMS = [
         ),
         trust_region_loss,
         unbounded_ratio,
+        shows="scale-collapses-without-a-floor",
     ),
     Claim(
         check_a_tapered_mean_stays_within_its_bound,
         st.tuples(signed_logs((0.5, 1.0, 2.0, 8.0)), st.tuples(*TAPERS, SHAPES), st.floats(0.1, 1.9)),
         taper_loss,
         through_the_weight,
+        shows="tapered-mean-is-bounded",
     ),
     Claim(
         check_one_atom_attains_the_largest_force,
         st.tuples(signed_logs((0.5, 1.0, 2.0, 8.0)), st.tuples(*TAPERS, st.just("exponential")), st.floats(0.0, 3.0)),
         taper_loss,
         through_the_weight,
+        shows="one-atom-attains-the-largest-force",
     ),
 ]
 

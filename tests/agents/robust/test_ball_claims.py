@@ -169,13 +169,20 @@ def best_of_all_scores(problem: RobustProblem, dtype: torch.dtype = torch.float6
 
 
 CLAIMS = [
-    Claim(check_kl, ball_problems(kl_saturation), ours(KlBall), fixed_temperature),
-    Claim(check_chi_square, ball_problems(chi_square_saturation), ours(ChiSquareBall), linear_weight),
+    Claim(check_kl, ball_problems(kl_saturation), ours(KlBall), fixed_temperature, shows="kl-ball-is-tilting"),
+    Claim(
+        check_chi_square,
+        ball_problems(chi_square_saturation),
+        ours(ChiSquareBall),
+        linear_weight,
+        shows="chi-square-ball-is-a-ramp",
+    ),
     Claim(
         check_total_variation,
         ball_problems(total_variation_saturation),
         ours(TotalVariationBall),
         best_of_all_scores,
+        shows="total-variation-ball-moves-the-worst",
     ),
 ]
 

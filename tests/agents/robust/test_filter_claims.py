@@ -316,6 +316,7 @@ def rounded_value(problem: RobustProblem) -> float:
     return rounded_to_rows(problem).value
 
 
+@pytest.mark.claim("minibatch-quantile-is-biased")
 def test_a_minibatch_of_half_the_scores_misses_a_good_one():
     """The best quarter of 3, 2, 1, 0 is 3; of the six pairs three hold it, and the others' best are 2, 2 and 1."""
     pairs = [our_value(RobustProblem(np.array(pair), 0.25)) for pair in itertools.combinations([3.0, 2.0, 1.0, 0.0], 2)]
@@ -359,32 +360,33 @@ def value_of_the_dual(scores: torch.Tensor, kappa: torch.Tensor, weights: torch.
     return tau + (base / base.sum() * (scores - tau).clamp_min(0.0)).sum() / kappa
 
 
+@pytest.mark.claim("value-has-gradients")
 def test_gradients_need_a_single_atom():
     """Two atoms at tau: the value rises with either alone by more than its share falls."""
     scores = torch.tensor([2.0, 1.0, 1.0, 0.0], dtype=torch.float64)
     up, down = (optimistic_value(scores + torch.tensor([0.0, h, 0.0, 0.0]), 0.5).item() for h in (0.1, -0.1))
-    assert up - 1.5 == pytest.approx(0.05)
-    assert 1.5 - down == pytest.approx(0.0)
+    assert (up - 1.5, 1.5 - down) == pytest.approx((0.05, 0.0))
 
 
 CLAIMS = [
-    Claim(check_threshold, filter_problems(), ours, divided_weight),
-    Claim(check_linear_programme, filter_problems(), ours, rounded_to_rows),
-    Claim(check_kappa, filter_problems(), ours, squared_kappa),
-    Claim(check_increasing_map, filter_problems(), ours, tilted),
+    Claim(check_threshold, filter_problems(), ours, divided_weight, shows="filter-has-a-tie-fraction"),
+    Claim(check_linear_programme, filter_problems(), ours, rounded_to_rows, shows="filter-is-the-optimum"),
+    Claim(check_kappa, filter_problems(), ours, squared_kappa, shows="value-falls-in-kappa"),
+    Claim(check_increasing_map, filter_problems(), ours, tilted, shows="only-ranks-decide"),
     Claim(
         check_permutation_and_splitting,
         st.tuples(filter_problems(), st.integers(0, 2**32 - 1), st.floats(0, 1)),
         ours,
         first_come,
+        shows="atoms-may-be-split",
     ),
-    Claim(check_recovery, mixtures(separated=True), ours, unweighted),
-    Claim(check_precision, mixtures(separated=False), ours, whole_tie),
-    Claim(check_no_soft_weight_is_better, filter_problems(), ours, whole_tie),
-    Claim(check_group_value, grouped_filter_problems(), ours, rounded_to_rows),
-    Claim(check_alike_groups, alike_groups(), ours, rounded_to_rows),
-    Claim(check_minibatch_bias, filter_problems(), our_value, rounded_value),
-    Claim(check_gradients, untied_filter_problems(), optimistic_value, value_of_the_dual),
+    Claim(check_recovery, mixtures(separated=True), ours, unweighted, shows="filter-recovers-the-good"),
+    Claim(check_precision, mixtures(separated=False), ours, whole_tie, shows="precision-by-overlap"),
+    Claim(check_no_soft_weight_is_better, filter_problems(), ours, whole_tie, shows="no-soft-weight-is-better"),
+    Claim(check_group_value, grouped_filter_problems(), ours, rounded_to_rows, shows="groups-cost-value"),
+    Claim(check_alike_groups, alike_groups(), ours, rounded_to_rows, shows="alike-groups-cost-nothing"),
+    Claim(check_minibatch_bias, filter_problems(), our_value, rounded_value, shows="minibatch-quantile-is-biased"),
+    Claim(check_gradients, untied_filter_problems(), optimistic_value, value_of_the_dual, shows="value-has-gradients"),
 ]
 
 

@@ -15,6 +15,7 @@ from agents.objectives.signed_pg import signed_pg_loss
 from recenv.errors import InvalidInput
 from recsession.commands.theory import Theory
 from recsession.experiments.theory import experiments, restraint, small_log
+from recsession.experiments.theory.claims.register import all_claims, pictures, summary
 from recsession.experiments.theory.closed_forms import (
     Moments,
     aggregate_path,
@@ -213,7 +214,7 @@ def test_a_wrong_loss_is_seen(monkeypatch, index, module, loss, mistake, exact):
 
 
 def test_page_shows_every_line_and_loads_nothing(measured, tmp_path):
-    parser = PageParser(write_theory_page(measured, 3, tmp_path / "theory.html").read_text())
+    parser = PageParser(write_theory_page(measured, {}, 3, tmp_path / "theory.html").read_text())
     parser.check(400_000)
     assert len(parser.alts) == sum(len(each.plots) for each in measured)
     words = {line.strip() for line in parser.text.split("\n")}
@@ -234,6 +235,19 @@ def test_a_line_is_drawn_for_each_closed_form_and_dots_for_each_measurement(meas
             assert [dot.get_ydata()[-1] for dot in dots] == [line.measured[-1] for line in plot.comparisons]
             hollow = [dot.get_markerfacecolor() == "white" for dot in dots]
             assert hollow == [line.low is None for line in plot.comparisons]
+
+
+def test_page_shows_every_claim_with_its_picture(measured, tmp_path):
+    plots = pictures()
+    parser = PageParser(write_theory_page(measured, plots, 3, tmp_path / "theory.html").read_text())
+    parser.check(800_000)
+    names = {each.name for each in measured}
+    for claim in all_claims():
+        assert all(part in parser.text for part in (claim.id, claim.test, claim.verdict))
+        assert callable(claim.picture) or claim.picture in names | {None}
+    drawn = sum(len(each.plots) for each in measured) + len(plots)
+    assert len(parser.alts) == drawn
+    assert summary() in parser.text
 
 
 def test_verdict_counts_what_leaves_its_range():
@@ -259,6 +273,9 @@ def test_command_writes_the_same_for_the_same_seed(theory, tmp_path, capsys):
         "near and far",
         "taper",
     ]
+    told = {line.split("  ")[0] for line in out.splitlines()}
+    assert {claim.id for claim in all_claims()} <= told
+    assert summary() in out
     assert out.splitlines()[-1] == str(tmp_path / "a" / "theory.html")
     assert "experiment" in err or not err
     numbers = json.loads((tmp_path / "a" / "theory.json").read_text())
@@ -266,6 +283,7 @@ def test_command_writes_the_same_for_the_same_seed(theory, tmp_path, capsys):
     line = numbers["experiments"][0]["plots"][0]["lines"][0]
     assert line["exact"]
     np.testing.assert_allclose(line["measured"], line["low"], rtol=1e-9)
+    assert [claim["id"] for claim in numbers["claims"]] == [claim.id for claim in all_claims()]
     theory("--out", tmp_path / "b", "--seed", 3)
     for name in ("theory.json", "theory.html"):
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
