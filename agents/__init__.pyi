@@ -25,6 +25,7 @@ from .objectives.bc import BcConfig as BcConfig
 from .objectives.drpo import DrpoConfig as DrpoConfig
 from .objectives.sage import SageConfig as SageConfig
 from .objectives.signed_pg import SignedPgConfig as SignedPgConfig
+from .objectives.taper import TaperConfig as TaperConfig
 from .policies.base import Played as Played
 from .policies.base import Policy as Policy
 from .policies.base import make_policy as make_policy

@@ -66,6 +66,14 @@ class TokenSlates(Distribution):
         prefix = self._token_log_prob(law).sum(dim=-1).cumsum(dim=-1)
         return unpacked(self._by_sample(torch.where(self._possible(law, items), prefix, -torch.inf), slate), index)
 
+    def num_tokens(self, slate: Tensor) -> Tensor:
+        """Return the number of tokens of slates, [...]: levels times items.
+
+        Args:
+            slate: [..., K] integers.
+        """
+        return self.decoder.tree.num_levels * (without_copies(slate) != EMPTY).sum(-1)
+
     def token_log_prob(self, slate: Tensor) -> Tensor:
         """Return the log-probability of each token given those before, [..., B, K, L]; of `prefix_log_prob` the shares.
 

@@ -1,183 +1,235 @@
 """Remoteness taper: the signed policy gradient, whose push fades from actions that are already far away.
 
-    L(theta) = -E_b[ w A log pi_theta(a | s) ],     A = (score - mean) / std over the whole log
-    w = 1 if A >= 0 else g(D),     D = sg(-log pi_theta(a | s)),     x = [(D - tau) / c]_+
-    exponential   g = exp(-lambda x)
-    linear        g = max(0, 1 - lambda x)
-    quadratic     g = max(0, 1 - lambda x / 2)^2
+    L(theta) = -E_b[ (max(A, 0) + w min(A, 0)) log pi_theta(a | s) ],     A = (score - mean) / std over the whole log
+    w = alpha g(x),     x = [(D - tau) / c]_+,     D = sg(remoteness of a under pi_theta)
+    exponential             g = exp(-lambda x)
+    reciprocal_linear       g = 1 / (1 + lambda sqrt(x))
+    reciprocal_quadratic    g = 1 / (1 + lambda x)
+    hard                    g = 1[D <= tau]
+    global                  g = 1
 
-Every shape leaves 1 with slope -lambda at the threshold: linear and quadratic are n = 1, 2 of
-max(0, 1 - lambda x / n)^n, whose limit is the exponential. The force on a Gaussian mean, g(D) times a distance that
-grows like sqrt(D), is then bounded, and so are gradient steps on it at a fixed scale, whatever the negative mass.
-`lambda = 0` is the signed policy gradient; `tau = -inf` keeps the positives alone. At lambda / c = 1 a nat the
-exponential is `g = min(1, pi_theta(a | s) / e^-tau)`, the truncated ratio of TOPR with a constant in place of the
-behavior policy; hence the default.
+Linear and quadratic are the orders in sqrt(x), which is a distance where D is a squared one. `tau = -inf` keeps the
+positives alone, and `global` at `alpha = 1` is the signed policy gradient; `hard` at tau = 0 keeps no negative but the
+policy's own mean.
 
-The threshold. D has no zero of its own: a slate of 10 of 1,000 items has about 69 nats, a density in 16 dimensions may
-have less than none. By default tau is therefore measured: the `level` quantile of D over the batch's actions with
-A >= 0, averaged over measurements, and never raised. So an action is remote when it surprises the policy more than what
-it is asked to imitate, at its best so far; and a bound that holds for one threshold holds for all that follow, where
-one that also rose would let the push grow again. The first step is not tapered.
+Remoteness is normalised: a Gaussian's is the squared standardised distance per dimension, `|(a - mean) / sigma|^2 / d`,
+0 at the mean and 1 in the mean over the policy's own actions; that of a sequence is the surprisal per token, nats. The
+tokens of a Plackett-Luce slate are its items, those of a generative policy's slate the codes of its items, and a
+categorical action is one token. So the same tau, c and lambda serve 2 dimensions and 128, one item and ten.
 
-Source: the authors' follow-up to DRPO (arXiv:2602.10430), whose text was not at hand: the exponential is theirs as
-summarised, linear and quadratic are a reading of their names, and the measured threshold and every default are ours.
+The force on a Gaussian's mean is w times a distance that grows like sqrt(D): it fades under the exponential and
+`reciprocal_quadratic`, stays bounded under `reciprocal_linear`, and grows for ever under `global`.
+
+Two tapers compare at equal strength by `matched_taper`: over the near negatives that is equal near-field retention,
+over all negatives an equal total budget.
+
+Source: the authors' draft (July 2026) of the follow-up to DRPO (arXiv:2602.10430), where DRPO stands for dynamic
+remoteness-aware policy optimization [c]. tau = 0 in every run that it reports; c = 2 and lambda = 1.897 are its
+Countdown's, of mean token surprisal. What is ours: the score in place of its advantage, and D of policies that are
+neither, the surprisal per dimension or per item.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
 import torch
 from tensordict import TensorDictBase
-from torch import Tensor, nn
+from torch import Tensor
+from torch.distributions import Independent, Normal
 
 from agents.families import OBJECTIVES
 from agents.objectives.base import Objective, weighted_log_prob
+from agents.objectives.bases.ratios import sequence_length
 from recenv.errors import require, require_range
 
-Shape = Literal["exponential", "linear", "quadratic"]
+Shape = Literal["exponential", "reciprocal_linear", "reciprocal_quadratic", "hard", "global"]
+Scalar = Tensor | float
 
 
 @dataclass(frozen=True)
 class TaperConfig:
-    """Hyper-parameters of the remoteness taper."""
+    """Hyper-parameters of the remoteness taper.
+
+    Examples:
+        >>> from agents import TaperConfig
+        >>> TaperConfig(shape="hard", threshold=4.0)
+        TaperConfig(shape='hard', threshold=4.0, width=2.0, rate=1.897, alpha=1.0)
+    """
 
     shape: Shape = "exponential"
     """How the weight of a negative falls with its remoteness."""
-    threshold: float | Literal["auto"] = "auto"
-    """tau, the surprisal from which an action is remote, nats; "auto" measures it, -inf keeps the positives alone."""
-    width: float = 1.0
-    """c, the unit of remoteness, nats, > 0."""
-    rate: float = 1.0
-    """lambda, what is lost over the first width, >= 0; 0 tapers nothing."""
-    level: float = 0.9
-    """Of a measured threshold: the quantile of the surprisal of actions with A >= 0, in [0, 1]."""
-    smoothing: float = 0.9
-    """Of a measured threshold: weight of the past in its average, in [0, 1)."""
-    measure_interval: int = 10
-    """Of a measured threshold: steps between two measurements."""
+    threshold: float = 0.0
+    """tau, the remoteness from which it falls; -inf keeps the positives alone."""
+    width: float = 2.0
+    """c, the unit of remoteness, > 0."""
+    rate: float = 1.897
+    """lambda, how fast it falls, >= 0; 0 tapers nothing."""
+    alpha: float = 1.0
+    """Factor on every negative, >= 0."""
 
     def __post_init__(self) -> None:
         """Refuse values outside the documented ranges, and the pair whose weight would be 0 times infinity."""
         shapes = get_args(Shape)
         require(self.shape in shapes, f"shape={self.shape!r} is not a shape; choose one of: {', '.join(shapes)}")
-        if self.threshold not in ("auto", -torch.inf):
+        if self.threshold != -torch.inf:
             require_range("threshold", self.threshold, -torch.inf)
         require_range("width", self.width, 0.0, low_open=True)
         require_range("rate", self.rate, 0.0)
+        require_range("alpha", self.alpha, 0.0)
         require(
             self.threshold != -torch.inf or self.rate > 0,
             "rate=0 with threshold=-inf is not defined: it keeps every negative and none; set rate above 0 or a finite "
             "threshold",
         )
-        require_range("level", self.level, 0.0, 1.0)
-        require_range("smoothing", self.smoothing, 0.0, 1.0, high_open=True)
-        require_range("measure_interval", self.measure_interval, 1, integer=True)
 
 
-def taper_weight(log_prob: Tensor, threshold: Tensor, width: Tensor, rate: Tensor, shape: Shape) -> Tensor:
-    """Return the weight `g(D)` that a negative of each log-probability keeps, in [0, 1] and detached.
+def gaussian_remoteness(action: Tensor, mean: Tensor, scale: Tensor) -> Tensor:
+    """Return the squared standardised distance of actions per dimension, `[...]`, detached.
 
     Args:
-        log_prob: any shape, nats.
-        threshold: scalar tau, nats; infinity tapers nothing.
-        width: scalar c > 0, nats.
-        rate: scalar lambda >= 0.
-        shape: of the fall.
+        action: `[..., d]`.
+        mean: `[..., d]`.
+        scale: `[..., d]`, > 0.
     """
-    surprisal = -log_prob.detach()
-    remoteness = torch.where(surprisal > threshold, surprisal - threshold, 0.0) / width
-    decay = torch.where(rate > 0, rate * remoteness, 0.0)  # 0 times an infinite remoteness is no taper
-    if shape == "exponential":
-        return (-decay).exp()
-    degree = 1 if shape == "linear" else 2
-    # Zero from where the line or parabola reaches it: beyond, a square would rise again.
-    return (1.0 - decay / degree).clamp_min(0.0).pow(degree)
+    return ((action - mean) / scale).detach().square().mean(-1)
 
 
-def taper_loss(
-    log_prob: Tensor, advantage: Tensor, threshold: Tensor, width: Tensor, rate: Tensor, shape: Shape
+def token_remoteness(log_prob: Tensor, num_tokens: Scalar) -> Tensor:
+    """Return the surprisal of actions per token, `[...]` nats, detached; infinite for one that is excluded.
+
+    Args:
+        log_prob: `[...]` log-probabilities of whole actions, nats.
+        num_tokens: `[...]` or a number; of 0 tokens the surprisal is 0.
+    """
+    return -log_prob.detach() / torch.as_tensor(num_tokens, device=log_prob.device).clamp_min(1)
+
+
+def remoteness(distribution: Any, action: Tensor, log_prob: Tensor) -> Tensor:
+    """Return the normalised remoteness D of actions under a policy, `[B]`, detached; see the module.
+
+    Args:
+        distribution: of the policy. Tokens are counted by its `num_tokens` where it has one.
+        action: `[B, K]` slates or `[B, d]` proto-actions, or `[B]` categorical ones.
+        log_prob: `[B]` of the actions under it, nats.
+    """
+    if isinstance(distribution, Independent) and isinstance(distribution.base_dist, Normal):
+        return gaussian_remoteness(action, distribution.base_dist.loc, distribution.base_dist.scale)
+    if action.is_floating_point():
+        return token_remoteness(log_prob, action.shape[-1])
+    if action.dim() == log_prob.dim():
+        return token_remoteness(log_prob, 1)
+    return token_remoteness(log_prob, getattr(distribution, "num_tokens", sequence_length)(action))
+
+
+def taper_weight(
+    remoteness: Tensor,
+    shape: Shape = "exponential",
+    *,
+    threshold: Scalar = TaperConfig.threshold,
+    width: Scalar = TaperConfig.width,
+    rate: Scalar = TaperConfig.rate,
+    alpha: Scalar = TaperConfig.alpha,
 ) -> Tensor:
-    """Return `-w A log pi` of each action.
+    """Return the weight `w = alpha g(x)` that a negative of each remoteness keeps, in [0, alpha] and detached.
+
+    Args:
+        remoteness: `[...]` D, may be infinite.
+        shape: of the fall.
+        threshold: scalar tau, not +inf where D may be.
+        width: scalar c > 0.
+        rate: scalar lambda >= 0.
+        alpha: scalar >= 0.
+    """
+    remoteness = remoteness.detach()
+    if shape == "global":
+        return alpha * torch.ones_like(remoteness)
+    if shape == "hard":
+        return alpha * (remoteness <= threshold).to(remoteness.dtype)
+    beyond = torch.where(remoteness > threshold, remoteness - threshold, 0.0) / width
+    distance = beyond.sqrt() if shape == "reciprocal_linear" else beyond
+    fall = torch.where(torch.as_tensor(rate > 0), rate * distance, 0.0)  # 0 times an infinite remoteness is no taper
+    return alpha * ((-fall).exp() if shape == "exponential" else 1.0 / (1.0 + fall))
+
+
+def taper_loss(log_prob: Tensor, remoteness: Tensor, advantage: Tensor, shape: Shape, **scalars: Scalar) -> Tensor:
+    """Return `-(max(A, 0) + w min(A, 0)) log pi` of each action.
 
     Args:
         log_prob: `[B]` log-probabilities of the logged actions, nats.
+        remoteness: `[B]` D of them under the same policy.
         advantage: `[B]` standardised advantage of either sign.
-        threshold: as the others, see `taper_weight`.
-        width: see there.
-        rate: see there.
-        shape: see there.
+        shape: of the taper.
+        **scalars: of `taper_weight`.
     """
-    kept = torch.where(advantage >= 0, 1.0, taper_weight(log_prob, threshold, width, rate, shape))
+    kept = torch.where(advantage >= 0, 1.0, taper_weight(remoteness, shape, **scalars))
     return -weighted_log_prob(kept * advantage, log_prob)
 
 
-def positive_quantile(surprisal: Tensor, advantage: Tensor, level: float) -> Tensor:
-    """Return the quantile of the surprisal of the actions with A >= 0; of all where a batch has none.
+def retained_share(weight: Tensor, magnitude: Tensor) -> Tensor:
+    """Return which share of the negatives' push their weights leave, `sum w I / sum I`, a scalar; NaN of no push.
 
     Args:
-        surprisal: `[B]` nats; infinite and NaN ones do not count.
-        advantage: `[B]`.
-        level: in [0, 1]; the quantile is an observed value, the lower of two neighbors.
-
-    Returns:
-        A scalar; infinity where nothing counts.
+        weight: `[N]` of `taper_weight`.
+        magnitude: `[N]` I >= 0, what each pushes with unweighted, such as |A| times its score's norm.
     """
-    finite = surprisal.isfinite()
-    positive = finite & (advantage >= 0)
-    counted = torch.where(positive.any(), positive, finite)
-    ordered = torch.where(counted, surprisal, torch.inf).sort().values
-    # Where nothing counts, entry 0: infinity.
-    index = (level * (counted.sum() - 1).clamp_min(0)).long()
-    return ordered.index_select(0, index.reshape(1))[0]
+    return (weight * magnitude).sum() / magnitude.sum()
 
 
-class RemotenessThreshold(nn.Module):
-    """The threshold tau as a buffer: as configured, or measured and never raised; see the module.
+def matched_taper(config: TaperConfig, remoteness: Tensor, magnitude: Tensor, share: float) -> TaperConfig:
+    """Return the taper of a shape that leaves a given share of the push of given negatives.
+
+    Over the near negatives equal shares are equal near-field retention; over all of them an equal total budget, with
+    `retained_share(taper_weight(...), magnitude)` of one taper as the share of the other.
 
     Args:
-        config: what `threshold`, `level` and `smoothing` say.
+        config: what stays; found is the one parameter of its shape: `rate`, of `hard` the `threshold`, of `global`
+            `alpha`.
+        remoteness: `[N]` D of the negatives, finite.
+        magnitude: `[N]` see `retained_share`.
+        share: in (0, 1], of the whole push; of `hard` the nearest that a threshold leaves, the lower of two as near.
+
+    Raises:
+        InvalidInput: if no value of the parameter leaves that share.
     """
+    require_range("share", share, 0.0, 1.0, low_open=True)
+    remoteness, magnitude = remoteness.detach().double(), magnitude.detach().double()
+    require(
+        bool(remoteness.isfinite().all() & magnitude.isfinite().all() & (magnitude >= 0).all() & magnitude.any()),
+        "remoteness and magnitude must be finite, and magnitude >= 0 and somewhere above; leave out what has no "
+        "probability, and take negatives that push",
+    )
+    if config.shape == "global":
+        return replace(config, alpha=share)
+    require(
+        share <= config.alpha,
+        f"share={share} is above alpha={config.alpha}, which no taper exceeds; lower share or raise alpha",
+    )
+    share /= config.alpha
+    if config.shape == "hard":
+        order = remoteness.sort()
+        kept = torch.searchsorted(order.values, order.values, right=True) - 1  # ties are kept together
+        shares = (magnitude[order.indices].cumsum(0) / magnitude.sum())[kept]
+        return replace(config, threshold=float(order.values[(shares - share).abs().argmin()]))
+    least = float(retained_share((remoteness <= config.threshold).double(), magnitude))
+    require(
+        share > least or share == 1.0,
+        f"share={share} is not above {least:.4g}, what lies within threshold={config.threshold} and no rate takes off; "
+        "raise share or lower the threshold",
+    )
 
-    value: Tensor
-    average: Tensor
+    def left(rate: float) -> float:
+        weight = taper_weight(remoteness, config.shape, threshold=config.threshold, width=config.width, rate=rate)
+        return float(retained_share(weight, magnitude))
 
-    def __init__(self, config: TaperConfig) -> None:
-        super().__init__()
-        self._config = config
-        fixed = torch.inf if config.threshold == "auto" else float(config.threshold)
-        self.register_buffer("value", torch.tensor(fixed))
-        self.register_buffer("average", torch.tensor(torch.inf))
-
-    @torch.no_grad()
-    def follow(self, objective: Objective, tensordict: TensorDictBase, num_steps: int) -> dict[str, Tensor]:
-        """Measure after the first step and then once an interval; return the threshold, nats, unless it is a given one.
-
-        Args:
-            objective: whose policy and advantages are measured.
-            tensordict: the batch of the step.
-            num_steps: steps so far, with this one.
-        """
-        if self._config.threshold != "auto":
-            return {}
-        if (num_steps - 1) % self._config.measure_interval == 0:
-            log_prob = torch.where(objective.counted(tensordict), objective.log_prob(tensordict), -torch.inf)
-            self.measure(log_prob, objective.standardized_score(tensordict))
-        return {"threshold": self.value.clone()}
-
-    @torch.no_grad()
-    def measure(self, log_prob: Tensor, advantage: Tensor) -> None:
-        """Take a batch's surprisal into the average, and lower the threshold to it; no synchronisation.
-
-        Args:
-            log_prob: `[B]` nats, under the present policy.
-            advantage: `[B]`.
-        """
-        found = positive_quantile(-log_prob, advantage, self._config.level).to(self.average)
-        average = torch.where(self.average.isinf(), found, torch.lerp(found, self.average, self._config.smoothing))
-        self.average.copy_(torch.where(found.isinf(), self.average, average))
-        self.value.copy_(self.value.minimum(self.average))
+    low, high = 0.0, 1.0
+    while left(high) > share and high < 1e300:
+        low, high = high, 4.0 * high
+    for _ in range(200):
+        middle = 0.5 * (low + high)
+        low, high = (middle, high) if left(middle) > share else (low, middle)
+    return replace(config, rate=high if share < 1.0 else 0.0)
 
 
 @OBJECTIVES.register("taper")
@@ -187,27 +239,35 @@ class TaperObjective(Objective):
     needs = frozenset({"score"})
     Config = TaperConfig
     diagnostics = ("tapered_share",)
-    _schedulable_buffers = frozenset({"width", "rate"})
+    _schedulable_buffers = frozenset({"threshold", "width", "rate", "alpha"})
+    threshold: Tensor
     width: Tensor
     rate: Tensor
-
-    def __init__(self, actor_network: Any, *, config: TaperConfig | None = None) -> None:
-        super().__init__(actor_network, config=config)
-        self.threshold = RemotenessThreshold(self.config)
+    alpha: Tensor
 
     def terms(self, tensordict: TensorDictBase) -> dict[str, Tensor]:
         """Return `loss_actor`, `[B]`, and `tapered_share`, the share of the batch's negative mass that is taken off."""
-        advantage, log_prob = self.standardized_score(tensordict), self.log_prob(tensordict)
-        taper = (self.threshold.value, self.width, self.rate, self.config.shape)
+        advantage = self.standardized_score(tensordict)
+        log_prob, far = log_prob_and_remoteness(self, tensordict)
+        scalars = {"threshold": self.threshold, "width": self.width, "rate": self.rate, "alpha": self.alpha}
         negative = torch.where(self.counted(tensordict), -advantage, 0.0).clamp_min(0.0)
-        taken = (negative * (1.0 - taper_weight(log_prob, *taper))).sum()
+        taken = (negative * (1.0 - taper_weight(far, self.config.shape, **scalars))).sum()
         return {
-            "loss_actor": taper_loss(log_prob, advantage, *taper),
+            "loss_actor": taper_loss(log_prob, far, advantage, self.config.shape, **scalars),
             # A batch without negatives: 0 / 1e-30.
             "tapered_share": taken / negative.sum().clamp_min(1e-30),
         }
 
-    @torch.no_grad()
-    def after_step(self, tensordict: TensorDictBase) -> dict[str, Tensor]:
-        """Measure the threshold where its interval is over; return it, nats."""
-        return super().after_step(tensordict) | self.threshold.follow(self, tensordict, self._num_steps)
+
+def log_prob_and_remoteness(objective: Objective, tensordict: TensorDictBase) -> tuple[Tensor, Tensor]:
+    """Return log-probability, nats, and remoteness of the logged actions under the policy being trained, `[B]` each.
+
+    Args:
+        objective: whose policy it is.
+        tensordict: the batch, which is left as it is.
+    """
+    action = tensordict.get(objective.tensor_keys.action)
+    with objective.acting() as actor:
+        distribution: Any = actor.get_dist(tensordict.copy())
+        log_prob: Tensor = distribution.log_prob(action)
+        return log_prob, remoteness(distribution, action, log_prob)

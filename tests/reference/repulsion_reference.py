@@ -9,24 +9,38 @@ import numpy as np
 from scipy.optimize import minimize_scalar
 
 
-def tapered(surprisal: float, threshold: float, width: float, rate: float, shape: str) -> float:
+def tapered(remoteness: float, threshold: float, width: float, rate: float, shape: str) -> float:
     """The weight of one negative."""
-    if rate == 0 or surprisal <= threshold:
+    if shape == "global":
         return 1.0
-    decay = rate * (surprisal - threshold) / width
+    if remoteness <= threshold:
+        return 1.0
+    if shape == "hard":
+        return 0.0
+    if rate == 0:
+        return 1.0
+    if math.isinf(remoteness):
+        return 0.0
+    x = (remoteness - threshold) / width
     if shape == "exponential":
-        return math.exp(-decay)
-    degree = {"linear": 1, "quadratic": 2}[shape]
-    return max(0.0, 1.0 - decay / degree) ** degree
+        return math.exp(-rate * x)
+    return 1.0 / (1.0 + rate * (math.sqrt(x) if shape == "reciprocal_linear" else x))
 
 
 def taper_losses(
-    log_prob: np.ndarray, advantage: np.ndarray, threshold: float, width: float, rate: float, shape: str
+    log_prob: np.ndarray,
+    remoteness: np.ndarray,
+    advantage: np.ndarray,
+    threshold: float,
+    width: float,
+    rate: float,
+    alpha: float,
+    shape: str,
 ) -> tuple[np.ndarray, np.ndarray]:
     """`-w A log pi` of each action, and its derivative by its log-probability, w being a constant."""
     losses, slopes = np.zeros(len(log_prob)), np.zeros(len(log_prob))
-    for i, (logged, a) in enumerate(zip(log_prob, advantage, strict=True)):
-        weight = 1.0 if a >= 0 else tapered(-logged, threshold, width, rate, shape)
+    for i, (logged, far, a) in enumerate(zip(log_prob, remoteness, advantage, strict=True)):
+        weight = 1.0 if a >= 0 else alpha * tapered(far, threshold, width, rate, shape)
         slopes[i] = -weight * a
         losses[i] = 0.0 if slopes[i] == 0 else slopes[i] * logged
     return losses, slopes
@@ -60,23 +74,22 @@ def half_log_determinant(precision: np.ndarray) -> float:
 
 
 def exponential_force(q: float, precision: np.ndarray, threshold: float, width: float, rate: float) -> float:
-    """`q sqrt(2 y lambda_max) exp(-(lambda / c)(y + k - tau)_+)`, y = max(tau - k, c / (2 lambda))."""
-    k = half_log_determinant(precision)
-    y = max(threshold - k, width / (2 * rate))
-    reach = math.sqrt(2 * y * largest_eigenvalue(precision))
-    return q * reach * math.exp(-rate / width * max(0.0, y + k - threshold))
+    """`q sqrt(d D lambda_max) exp(-(lambda / c)(D - tau)_+)`, D = max(tau, c / (2 lambda))."""
+    farthest = max(threshold, width / (2 * rate))
+    reach = math.sqrt(len(precision) * farthest * largest_eigenvalue(precision))
+    return q * reach * math.exp(-rate / width * max(0.0, farthest - threshold))
 
 
 def searched_force(q: float, precision: np.ndarray, threshold: float, width: float, rate: float, shape: str) -> float:
-    """The same for any shape by search: the largest `sqrt(2 y lambda_max) g(y + k)` over y."""
-    k, steepest = half_log_determinant(precision), largest_eigenvalue(precision)
+    """The same for any shape by search: the largest `sqrt(d D lambda_max) g(D)` over D."""
+    steepest = len(precision) * largest_eigenvalue(precision)
 
-    def negative_force(y: float) -> float:
-        return -math.sqrt(2 * y * steepest) * tapered(y + k, threshold, width, rate, shape)
+    def negative_force(far: float) -> float:
+        return -math.sqrt(far * steepest) * tapered(far, threshold, width, rate, shape)
 
-    grid = np.linspace(0.0, max(threshold - k, 0.0) + 4 * width / rate, 400)
-    best = int(np.argmin([negative_force(y) for y in grid]))
+    grid = np.linspace(0.0, 2 * abs(threshold) + 4 * width / rate, 400)
+    best = int(np.argmin([negative_force(far) for far in grid]))
     near = (grid[max(best - 1, 0)], grid[min(best + 1, len(grid) - 1)])
     found: Any = minimize_scalar(negative_force, bounds=near, method="bounded", options={"xatol": 1e-12})
-    corner = max(threshold - k, 0.0)
-    return -q * min(found.fun, negative_force(grid[best]), negative_force(corner))
+    others = (grid[best], max(threshold, 0.0), 1e30)  # the last in place of infinity
+    return -q * min(found.fun, *map(negative_force, others))

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from agents.objectives.taper import Shape
+from agents.objectives.taper import Shape, taper_weight
 
 
 @dataclass(frozen=True)
@@ -137,31 +137,32 @@ def log_scale_step(standard: Tensor, push: float) -> Tensor:
 def taper_force_bound(
     negative: float, precision: Tensor, threshold: float, width: float, rate: float, shape: Shape = "exponential"
 ) -> float:
-    """Return B_w, which the force of all tapered negatives on a Gaussian's mean never exceeds; one atom attains it.
+    """Return B_w, which the force of all tapered negatives on a Gaussian's mean never exceeds.
 
-    A negative at surprisal D = y + k, k = log det(2 pi Sigma) / 2, pushes with at most sqrt(2 y lambda_max) g(D),
-    largest at y = max(tau - k, (n c / lambda + tau - k) / (2 n + 1)), with n = 1, 2 for linear and quadratic, and
-    max(tau - k, c / (2 lambda)) for the exponential, their limit.
+    A negative at remoteness D pushes with at most sqrt(d D lambda_max) g(D). That is largest at D = max(tau,
+    c / (2 lambda)) for the exponential, max(tau, c / lambda - tau) for the quadratic reciprocal and tau for `hard`,
+    where one atom attains it; for the linear reciprocal it is the larger of its values at tau and at infinity.
 
     Args:
         negative: q, wherever its actions are.
         precision: [d, d], P.
-        threshold: tau, nats.
-        width: c > 0, nats.
+        threshold: tau.
+        width: c > 0.
         rate: lambda > 0, finite.
-        shape: of the taper.
+        shape: of the taper; infinity of the global one.
     """
-    offset = 0.5 * (precision.shape[0] * math.log(2.0 * math.pi) - float(torch.logdet(precision)))
-    near, decay = threshold - offset, rate / width
-    if shape == "exponential":
-        farthest = max(near, 0.5 / decay)
-        kept = math.exp(-decay * (farthest - near))
-    else:
-        degree = 1 if shape == "linear" else 2
-        farthest = max(near, (degree / decay + near) / (2 * degree + 1), 0.0)
-        kept = max(0.0, 1.0 - decay * (farthest - near) / degree) ** degree
+    if shape == "global":
+        return math.inf
+    near, decay = max(threshold, 0.0), rate / width
+    hardest = {"exponential": 0.5 / decay, "reciprocal_quadratic": 1.0 / decay - threshold}.get(shape, 0.0)
+    farthest = max(near, hardest)
+    at = torch.tensor(farthest, dtype=torch.float64)
+    kept = float(taper_weight(at, shape, threshold=threshold, width=width, rate=rate))
+    reach = math.sqrt(farthest) * kept
+    if shape == "reciprocal_linear":
+        reach = max(reach, math.sqrt(width) / rate)
     steepest = float(torch.linalg.eigvalsh(precision)[-1])
-    return negative * math.sqrt(2.0 * farthest * steepest) * kept
+    return negative * math.sqrt(precision.shape[0] * steepest) * reach
 
 
 def taper_path_bound(

@@ -56,7 +56,7 @@ def _worst_lines() -> list[Comparison]:
     for rho in (0.5, 1.0, 2.0, 4.0):
         advantage = 2.0 * torch.tensor([1.0, -rho], dtype=torch.float64)
         radius = taper_force_bound(rho, torch.diag(scale**-2), **TAPER, shape="exponential") / STEEPEST
-        hardest = math.sqrt(TAPER["width"] / TAPER["rate"] / STEEPEST)  # y = c / (2 lambda), above tau - k
+        hardest = math.sqrt(TAPER["width"] / TAPER["rate"] / STEEPEST)  # D = c / (2 lambda), above tau
         log = SmallLog(torch.stack([0.0 * east, (radius - hardest) * east]), advantage, scale)
         start = (radius + 0.5) * east
         path = gradient_steps(log.tapered(), start, STEP_SIZE, num_steps)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from agents.objectives.signed_pg import signed_pg_loss
-from agents.objectives.taper import taper_loss
+from agents.objectives.taper import gaussian_remoteness, taper_loss
 from agents.policies.gaussian import IndependentNormal
 from agents.training.diagnostics import score_function_norm
 from recsession.experiments.theory.closed_forms import Moments, taper_force_bound, taper_path_bound
@@ -20,7 +20,7 @@ from recsession.experiments.theory.closed_forms import Moments, taper_force_boun
 SCALE: Final = torch.tensor([0.5, 1.0], dtype=torch.float64)
 STEEPEST: Final = 4.0  # largest eigenvalue of the precision
 STEP_SIZE: Final = 0.1  # eta; with p = 1 the mean closes 0.4 of its distance along the steepest axis
-TAPER: Final = {"threshold": 2.0, "width": 4.0, "rate": 1.0}  # what lies within two scales keeps most of its weight
+TAPER: Final = {"threshold": 1.0, "width": 4.0, "rate": 1.0}  # what lies within two scales keeps most of its weight
 
 
 @dataclass(frozen=True)
@@ -58,8 +58,13 @@ class SmallLog:
 
     def tapered(self) -> Callable[[Tensor], Tensor]:
         """Return the loss of the exponential taper."""
-        scalars = {name: torch.tensor(value, dtype=torch.float64) for name, value in TAPER.items()}
-        return self.loss(lambda log_prob: taper_loss(log_prob, self.advantage, **scalars, shape="exponential"))
+
+        def loss(mean: Tensor) -> Tensor:
+            log_prob = IndependentNormal(mean, self.scale).log_prob(self.actions)
+            far = gaussian_remoteness(self.actions, mean, self.scale)
+            return taper_loss(log_prob, far, self.advantage, "exponential", **TAPER).mean()
+
+        return loss
 
     def distance(self, path: Tensor) -> np.ndarray:
         """Return the distance from m+ along a path, [T + 1]."""

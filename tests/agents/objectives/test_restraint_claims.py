@@ -140,8 +140,15 @@ def unbounded_ratio(log_prob, reference_log_prob, weight, epsilon):
 
 
 def tapered(loss: Any, log: SignedLog, taper: tuple) -> Callable[[Tensor], Tensor]:
-    *scalars, shape = taper
-    return lambda log_prob: loss(log_prob, tensor(log.advantage), *map(tensor, scalars), shape)
+    """The loss of log-probabilities; D is what they are below that of the mean, in squared scales a dimension."""
+    threshold, width, rate, shape = taper
+    highest = -reference.half_log_determinant(log.precision)
+
+    def per_action(log_prob: Tensor) -> Tensor:
+        far = 2 * (highest - log_prob).clamp_min(0.0) / len(log.precision)
+        return loss(log_prob, far, tensor(log.advantage), shape, threshold=threshold, width=width, rate=rate)
+
+    return per_action
 
 
 def check_a_tapered_mean_stays_within_its_bound(loss, problem):
@@ -174,15 +181,15 @@ def check_a_tapered_mean_stays_within_its_bound(loss, problem):
 
 
 def check_one_atom_attains_the_largest_force(loss, problem):
-    """18. Exponential: B_w <= q sqrt(2 y lambda_max) exp(-(lambda / c)(y + k - tau)_+); equality for one atom.
+    """18. Exponential: B_w <= q sqrt(d D lambda_max) exp(-(lambda / c)(D - tau)_+); equality for one atom.
 
-    k = log det(2 pi Sigma) / 2 and y = max(tau - k, c / (2 lambda)): the atom attains it at y along the steepest axis.
+    D = max(tau, c / (2 lambda)): the atom attains it there along the steepest axis.
     """
     log, taper, distance = problem
     q = reference.masses(log.actions, log.advantage, log.base)[1]
     bound = reference.exponential_force(q, log.precision, *taper[:3])
     eigenvalues, basis = np.linalg.eigh(log.precision)
-    farthest = max(taper[0] - reference.half_log_determinant(log.precision), taper[1] / (2 * taper[2]))
+    farthest = max(taper[0], taper[1] / (2 * taper[2]))
 
     def force(actions: np.ndarray, advantage: np.ndarray, base: np.ndarray, mean: np.ndarray) -> float:
         alone = SignedLog(actions, np.minimum(advantage, 0.0), base, log.precision, log.offset)
@@ -193,18 +200,18 @@ def check_one_atom_attains_the_largest_force(loss, problem):
     everywhere = log.actions.mean(axis=0) + distance * log.offset
     assert force(log.actions, log.advantage, log.base, everywhere) <= bound * (1 + 1e-6)
     atom, weight = np.zeros((1, len(log.offset))), np.array([-q])
-    attained = force(atom, weight, np.ones(1), math.sqrt(2 * farthest / eigenvalues[-1]) * basis[:, -1])
+    attained = force(atom, weight, np.ones(1), math.sqrt(len(basis) * farthest / eigenvalues[-1]) * basis[:, -1])
     assert attained == pytest.approx(bound, rel=1e-6, abs=1e-300)
 
 
-def through_the_weight(log_prob, advantage, threshold, width, rate, shape):
+def through_the_weight(log_prob, remoteness, advantage, shape, threshold, width, rate):
     """A taper with its weight left in the graph."""
-    kept = (-rate * (-log_prob - threshold).clamp_min(0.0) / width).exp()
+    kept = (-rate * (remoteness - threshold).clamp_min(0.0) / width).exp()
     return -torch.where(advantage >= 0, 1.0, kept) * advantage * log_prob
 
 
-SHAPES = st.sampled_from(["exponential", "linear", "quadratic"])
-TAPERS = (st.floats(-4.0, 12.0), st.floats(0.2, 4.0), st.floats(0.1, 4.0))
+SHAPES = st.sampled_from(["exponential", "reciprocal_linear", "reciprocal_quadratic", "hard"])
+TAPERS = (st.floats(-2.0, 6.0), st.floats(0.2, 4.0), st.floats(0.1, 4.0))
 
 CLAIMS = [
     Claim(

@@ -41,7 +41,7 @@ from tests.page_parser import PageParser
 from tests.reference import repulsion_reference as reference
 from tests.strategies.losses import signed_logs
 
-TAPERS = (st.floats(-4.0, 12.0), st.floats(0.2, 4.0), st.floats(0.1, 4.0))
+TAPERS = (st.floats(-2.0, 6.0), st.floats(0.2, 4.0), st.floats(0.1, 4.0))
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +88,7 @@ def test_aggregate_path_is_the_sum_of_every_actions_pull(log):
 
 
 @given(log=signed_logs((2.0,)), taper=st.tuples(*TAPERS))
-@pytest.mark.parametrize("shape", ["exponential", "linear", "quadratic"])
+@pytest.mark.parametrize("shape", ["exponential", "reciprocal_linear", "reciprocal_quadratic", "hard"])
 def test_largest_tapered_force_is_what_a_search_finds(shape, log, taper: Any):
     precision = torch.from_numpy(log.precision.copy())
     found = taper_force_bound(1.5, precision, *taper, shape=shape)
@@ -101,8 +101,12 @@ def test_largest_tapered_force_is_what_a_search_finds(shape, log, taper: Any):
 
 def test_no_threshold_leaves_no_force():
     precision = torch.eye(2, dtype=torch.float64)
-    for shape in ("exponential", "linear", "quadratic"):
+    for shape in ("exponential", "hard"):
         assert taper_force_bound(2.0, precision, -torch.inf, 1.0, 1.0, shape) == 0
+
+
+def test_one_factor_for_all_bounds_no_force():
+    assert taper_force_bound(2.0, torch.eye(2, dtype=torch.float64), 0.0, 1.0, 1.0, "global") == np.inf
 
 
 def test_bounds_worked_by_hand():
@@ -182,7 +186,7 @@ def cloning(log_prob, advantage):
     return -log_prob
 
 
-def untapered(log_prob, advantage, **taper):
+def untapered(log_prob, remoteness, advantage, shape, **taper):
     return signed_pg_loss(log_prob, advantage)
 
 
