@@ -14,6 +14,7 @@ import tyro
 from tqdm import tqdm
 
 from agents.families import ENCODERS, OBJECTIVES, POLICIES, SCORES
+from agents.nn.file_formats import FORMAT_VERSION, check_run
 from agents.nn.item_features import resolve_choice
 from agents.nn.networks import NetworkConfig
 from agents.objectives.base import Objective
@@ -117,6 +118,7 @@ def run_training(name: str, words: Sequence[str]) -> None:
     )
     files = ("policy", "scores.npy", "metrics.jsonl", "checkpoint")
     claim = FolderClaim(chosen.out, _request(name, dataset, chosen), files=files)
+    check_run(chosen.out, claim.remedy)
     with claim.alone():
         dataset.verify()
         claim.begin()
@@ -186,6 +188,7 @@ def _request(name: str, dataset: LoggedDataset, chosen: Any) -> dict[str, Any]:
     """Return what the run depends on, as JSON gives it back."""
     return as_json(
         {
+            "format": FORMAT_VERSION,
             "objective": {"name": name, **to_plain(chosen.objective)},
             "trainer": to_plain(chosen.trainer),
             "critic": to_plain(chosen.critic),

@@ -258,11 +258,11 @@ def test_every_public_class_has_an_example_that_runs(face: str, tmp_path: Path, 
 
 def test_the_change_log_has_the_versions_of_the_formats():
     pytest.importorskip("torch")
-    from agents.policies.files import FORMAT_VERSION as POLICY_VERSION
+    from agents.nn.file_formats import FORMAT_VERSION as TRAINING_VERSION
     from offline_data.store.manifest import FORMAT_VERSION as DATASET_VERSION
 
     rows = [line.split(" | ") for line in (ROOT / "CHANGELOG.md").read_text().splitlines() if line.startswith("| ")]
     versions = {row[0].removeprefix("| ").split(",")[0]: row[1] for row in rows}
     assert versions["dataset"] == str(DATASET_VERSION)
-    assert versions["policy"] == str(POLICY_VERSION)
+    assert versions["policy"] == versions["run of `train` and `quickstart`"] == str(TRAINING_VERSION)
     assert versions["default world"] == f"`{SessionConfig().world_hash()}`"

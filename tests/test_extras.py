@@ -76,7 +76,7 @@ AGENTS = 'torch and torchrl and tensordict and faiss are not installed; pip inst
     [
         ("from agents import train", AGENTS),
         ("import agents.training.trainer", AGENTS),
-        ("from recsession.cli import main; main(['train', 'drpo', '--log', 'a', '--out', 'b'])", AGENTS),
+        ("from recsession.cli import main; main(['train', 'robust_filter', '--log', 'a', '--out', 'b'])", AGENTS),
         ("from recsession.cli import main; main(['export', 'policy', '--to', 'onnx'])", AGENTS),
         ("import recenv.sb3", 'stable_baselines3 is not installed; pip install "recsession[sb3]"'),
         (

@@ -3,7 +3,7 @@
 An objective is one file: a pure tensor function, a frozen config and a thin `Objective` registered in `OBJECTIVES`.
 The trainer knows only this protocol:
 
-    objective = OBJECTIVES.get("drpo")(actor_network, config=DrpoConfig())
+    objective = OBJECTIVES.get("robust_filter")(actor_network, config=RobustFilterConfig())
     objective.refresh(scores)                   # the whole log's scores, whenever the critic is refreshed
     losses = objective(batch)                   # the sum of all `loss_*`: backward, optimiser step
     diagnostics = objective.after_step(batch)

@@ -2,7 +2,7 @@
 
     L(theta) = -E_b[ 1[rank < fraction] log pi_theta(a | s) ],   rank = share of the log's sessions that earned more
 
-It filters whole sessions by what they really earned, chance included, where DRPO filters single actions by their score:
+It filters whole sessions by what they really earned, chance included; `robust_filter` filters actions by their score:
 of a session with few good steps among many bad ones it keeps all or none.
 
 Source: "BC, 10 %" of Chen et al. 2021 (arXiv:2106.01345), section 5.1, and of Emmons et al. 2021 (arXiv:2112.10751).

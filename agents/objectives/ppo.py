@@ -11,7 +11,7 @@ bounds the ratio by 1 + eps + delta and keeps its gradient, which is otherwise a
 find an action e^100 times more probable than the behavior did.
 
 The clip holds the policy near the *behavior*: an action loses its gradient when it is 1 + eps times as probable as it
-was in the log. Iterated PPO moves pi_old along; there is one log here, and `drpo` is what moves its reference. The
+was in the log. Iterated PPO moves pi_old along; there is one log here, and `robust_filter` moves its reference. The
 first `cloning_steps` steps are those of behavior cloning; `ratios` says why.
 
 Source: PPO: Schulman et al. 2017 (arXiv:1707.06347), equation 7. Dual clip: Ye et al. 2020 (arXiv:1912.09729). GRPO:

@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from agents.families import POLICIES
+from agents.nn.file_formats import FORMAT_VERSION, check_format
 from agents.nn.session_space import SessionSpace
 from agents.nn.space_checks import require_whole
 from agents.nn.tensor_files import load_tensors, save_tensors
@@ -30,7 +31,6 @@ from recenv.plain_config import from_plain, to_plain
 from recenv.registry import reading
 from recenv.session_config import SessionConfig
 
-FORMAT_VERSION: Final = 2
 _KIND: Final = "policy"
 _REMEDY: Final = "train one with `recsession train`"
 _SEEN: Final = ("embeddings", "popularity")
@@ -92,10 +92,7 @@ def load_policy(path: str | Path, device: str = "cpu", *, allow_imports: Iterabl
     try:
         require(content.keys() - {_LEARNED_FROM} == _PARTS, f"it holds {', '.join(map(str, content))}")
         header = parse_json(content["header"], "its header")
-        require(
-            header["format"] == FORMAT_VERSION,
-            f"its format is {header['format']!r}, not {FORMAT_VERSION}; {_REMEDY}",
-        )
+        check_format("it", header["format"], "'drpo'", _REMEDY)  # it does not say with what it was trained
         items = {name: _as_column(name, values) for name, values in content["items"].items()}
         facts = header["space"] | {name: items[name] for name in _SEEN} | {"item_ids": items.get(_IDS)}
         names = facts.get("feedback_names")

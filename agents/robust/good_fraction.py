@@ -1,4 +1,4 @@
-"""The good fraction of a log from its scores alone: DRPO's `kappa="auto"`.
+"""The good fraction of a log from its scores alone: `kappa="auto"` of the robust filter.
 
 The scores are taken for a mixture of noise rows and of good rows, which score higher:
 

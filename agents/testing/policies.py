@@ -12,7 +12,7 @@ import torch
 from tensordict import TensorDict
 from torch import Tensor
 
-from agents import OBJECTIVES, POLICIES, DrpoConfig, SessionSpace, make_policy
+from agents import OBJECTIVES, POLICIES, RobustFilterConfig, SessionSpace, make_policy
 from agents.testing.policy_cases import (
     ROWS,
     SPACES,
@@ -294,7 +294,7 @@ def objective_of_a_logs_batch_reaches_every_parameter(part: Any, where: str) -> 
 def divergence_from_a_copy_of_the_parameters(part: Any, where: str) -> None:
     """KL from a copy of the parameters is zero, until they move."""
     case = policy_case(part, where)
-    objective = OBJECTIVES.get("drpo")(case.policy, config=DrpoConfig())
+    objective = OBJECTIVES.get("robust_filter")(case.policy, config=RobustFilterConfig())
     torch.manual_seed(0)
     assert objective.reference_kl(case.batch).abs() < 1e-6
     perturb(case.policy, 0.1, seed=5)

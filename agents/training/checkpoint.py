@@ -9,6 +9,7 @@ from typing import Any, Final, Protocol
 import torch
 from torch import Tensor
 
+from agents.nn.file_formats import FORMAT_VERSION, check_format
 from agents.nn.tensor_files import load_tensors, save_tensors
 from recenv.errors import InvalidInput, require
 
@@ -46,7 +47,8 @@ def save_checkpoint(path: Path, call: str, parts: dict[str, Any], rng: Streams, 
         InvalidInput: if the file cannot be written.
     """
     state = {name: part.state_dict() for name, part in parts.items()}
-    save_tensors(path, _KIND, {"call": call, "step": step, "curve": curve, "rng": rng.state(), **state})
+    content = {"format": FORMAT_VERSION, "call": call, "step": step, "curve": curve, "rng": rng.state()}
+    save_tensors(path, _KIND, content | state)
 
 
 def restore_checkpoint(
@@ -68,6 +70,7 @@ def restore_checkpoint(
         return 0, []
     state = load_tensors(path, _KIND, _REMEDY)
     try:
+        check_format(path, state.get("format"), str(state["call"]), f"{_REMEDY}, or choose another --out")
         require(
             state["call"] == call,
             f"{path} is a checkpoint of another run; {_REMEDY}, or choose another --out",

@@ -58,7 +58,7 @@ class FolderClaim:
             except InvalidInput:
                 return False  # a damaged request is what `fresh` is for
             require(
-                isinstance(there, dict) and there.keys() == self.request.keys(),
+                isinstance(there, dict) and there.keys() | {"format"} == self.request.keys() | {"format"},
                 f"{self.folder} holds another command's work, and would be emptied; remove it or choose another --out",
             )
             return False

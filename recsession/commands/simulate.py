@@ -48,7 +48,7 @@ class Simulate:
 
     recsession simulate --policy expert --render rgb_array --out session.gif --set slate_size=5
 
-    recsession simulate --policy runs/drpo/policy --render none --num-sessions 20
+    recsession simulate --policy runs/robust_filter/policy --render none --num-sessions 20
 
     recsession simulate --gap --set user_model=boredom_cascade
     """

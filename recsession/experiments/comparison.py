@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from agents.nn.file_formats import FORMAT_VERSION
 from agents.objectives.awr import AwrConfig
 from agents.objectives.bc import BcConfig
-from agents.objectives.drpo import DrpoConfig
+from agents.objectives.robust_filter import RobustFilterConfig
 from agents.objectives.signed_pg import SignedPgConfig
 from agents.policies.gaussian import GaussianPolicyConfig
 from agents.training.trainer import TrainerConfig
@@ -66,16 +67,17 @@ class Comparison:
     @property
     def methods(self) -> dict[str, Method]:
         """The methods by name, tuned on seeds that are not reported: tests/benchmarks/bench_quickstart_grid.py."""
-        plain_filter = DrpoConfig(kappa=self.good_fraction / 4, trust_region=False, curriculum=False)
+        plain_filter = RobustFilterConfig(kappa=self.good_fraction / 4, trust_region=False, curriculum=False)
         return {
             "bc": Method("bc", BcConfig()),
             "awr": Method("awr", AwrConfig(temperature=0.3, weight_cap=1e6)),
-            "filter": Method("drpo", plain_filter),
+            "filter": Method("robust_filter", plain_filter),
             "signed_pg": Method("signed_pg", SignedPgConfig()),
-            "drpo": Method("drpo", DrpoConfig(kappa=self.good_fraction)),
+            "robust_filter": Method("robust_filter", RobustFilterConfig(kappa=self.good_fraction)),
         }
 
     def to_dict(self) -> dict[str, Any]:
         """Return what the results depend on, as plain values."""
         plain = {k: v for k, v in to_plain(self).items() if k not in ("out", "fresh", "workers")}
-        return as_json({**plain, "methods": {name: asdict(method) for name, method in self.methods.items()}})
+        methods = {name: asdict(method) for name, method in self.methods.items()}
+        return as_json({"format": FORMAT_VERSION, **plain, "methods": methods})

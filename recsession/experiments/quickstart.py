@@ -11,6 +11,7 @@ import numpy as np
 from scipy import stats
 from tqdm import tqdm
 
+from agents.nn.file_formats import check_run
 from agents.training.trainer import check_device
 from offline_data.dial.quality import Reference, reference_returns
 from offline_data.store.folder_claim import FolderClaim
@@ -28,7 +29,7 @@ from recsession.lines import say
 
 @dataclass(frozen=True)
 class Quickstart(Comparison):
-    """Simulate, log, learn and judge: bc, awr, filter, signed_pg and drpo on a log that is mostly noise, by seeds."""
+    """Simulate, log, learn and judge bc, awr, filter, signed_pg and robust_filter on a log that is mostly noise."""
 
     seed: int = 0
     """The first of the seeds that are reported."""
@@ -73,6 +74,8 @@ def run_quickstart(request: Quickstart) -> dict[str, Any]:
     remedy = "pass --fresh to start over, or choose another --out"
     files = ("reference.json", "results.json", "report.html")
     claim = FolderClaim(request.out, request.to_dict(), request.fresh, remedy, files)
+    if not request.fresh:
+        check_run(request.out, remedy)
     with claim.alone() as going_on:
         reference = _reference(request, going_on=going_on)  # what it refuses leaves the folder as it was
         claim.begin()

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from agents.objectives.awr import AwrConfig
 from agents.objectives.bc import BcConfig
-from agents.objectives.drpo import DrpoConfig
+from agents.objectives.robust_filter import RobustFilterConfig
 from agents.objectives.signed_pg import SignedPgConfig
 from agents.robust.density_cap import hard_filter
 from agents.training.evaluation import roll_out
@@ -58,15 +58,15 @@ def grids(good_fraction: float) -> dict[str, list[Setting]]:
         "filter": [
             (
                 f"kappa {kappa:g}, rate {rate:g}",
-                Method("drpo", DrpoConfig(kappa=kappa, trust_region=False, curriculum=False)),
+                Method("robust_filter", RobustFilterConfig(kappa=kappa, trust_region=False, curriculum=False)),
                 {"learning_rate": rate},
             )
             for kappa in kappas
             for rate in RATES
         ],
         "signed_pg": [(label, Method("signed_pg", SignedPgConfig()), changes) for label, changes in budgets],
-        "drpo": [
-            (f"kappa {kappa:g}, KL {kl:g}", Method("drpo", DrpoConfig(kappa=kappa, kl_target=kl)), {})
+        "robust_filter": [
+            (f"kappa {kappa:g}, KL {kl:g}", Method("robust_filter", RobustFilterConfig(kappa=kappa, kl_target=kl)), {})
             for kappa in kappas
             for kl in (0.1, 0.2, 0.5)
         ],

@@ -38,8 +38,8 @@ def assert_refused(done: tuple[int, str, str], *fragments: str) -> None:
 
 
 COLLECT = "collect --out {tmp}/new "
-TRAIN = "train drpo --log {made}/log --out {tmp}/new "
-TRAIN_SLATES = "train drpo --log {made}/slates --out {tmp}/new "
+TRAIN = "train robust_filter --log {made}/log --out {tmp}/new "
+TRAIN_SLATES = "train robust_filter --log {made}/slates --out {tmp}/new "
 EVALUATE = "evaluate --policy {made}/policy "
 FIT = "fit --log {made}/log --out {tmp}/new.json "
 OPE = "ope --log {made}/log --policy {made}/policy "
@@ -77,7 +77,7 @@ NEAREST = "did you mean "
         (TRAIN + "--trainer.learning-rat 0.1", ["--trainer.learning-rat", NEAREST + "--trainer.learning-rate?"]),
         (TRAIN + "--objective.kapa 0.1", ["--objective.kapa", NEAREST + "--objective.kappa?"]),
         (TRAIN + "--trainer.num-steps 1.5", ["1.5", "--trainer.num-steps"]),
-        ("train drop --log {made}/log --out {tmp}/new", ["unknown objective 'drop'", NEAREST + "'drpo'?"]),
+        ("train drop --log {made}/log --out {tmp}/new", ["unknown objective 'drop'", NEAREST + "'robust_filter'?"]),
         (TRAIN + "--score retrun", ["unknown score 'retrun'", NEAREST + "'return'?"]),
         (TRAIN + "--score return --objective.kappa auto", ["--objective.kappa auto cannot read --score return"]),
         ("train grpo --log {made}/log --out {tmp}/new", ["'grpo' needs groups", "collect with --group-size 8"]),

@@ -131,7 +131,9 @@ def test_from_a_log_to_an_estimate(run, tmp_path, world_options):
     assert log.manifest["world_hash"] in out
     assert re.search(rf"ended by +user {log.rows['terminated'].sum()}, time {log.rows['truncated'].sum()}", out)
 
-    code, out, err = run("train", "drpo", "--log", "log", "--out", "run", "--objective.kappa", 0.3, *FIT, *BUDGET)
+    code, out, err = run(
+        "train", "robust_filter", "--log", "log", "--out", "run", "--objective.kappa", 0.3, *FIT, *BUDGET
+    )
     assert code == 0
     assert "Traceback" not in err
     assert "over 1,000 simulated sessions" in out
@@ -196,7 +198,7 @@ def test_another_run_is_refused_before_anything_changes(run, made, tmp_path, fol
     [(None, None), ("plackett_luce", "flat"), ("generative", "gru"), ("generative", "transformer")],
 )
 def test_a_log_of_slates_is_learned_from_and_judged(run, made, tmp_path, policy, encoder):
-    words = ["train", "drpo", "--log", made / "slates", "--out", "run", *FIT, *BUDGET]
+    words = ["train", "robust_filter", "--log", made / "slates", "--out", "run", *FIT, *BUDGET]
     words += [] if policy is None else ["--policy", policy, f"--encoder={encoder}"]
     code, out, err = run(*words)
     assert code == 0, err

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -51,7 +52,7 @@ def test_control_c_is_told_where_tensordict_makes_another_error_of_it(run, made,
 
 
 def test_stop_in_the_middle_of_training_leaves_the_same_policy(run, made, tmp_path, monkeypatch):
-    words = ["train", "drpo", "--log", made / "log", *FIT, *BUDGET]
+    words = ["train", "robust_filter", "--log", made / "log", *FIT, *BUDGET]
     assert run(*words, "--out", "whole")[0] == 0
     from recsession import training_run as command
 
@@ -60,7 +61,7 @@ def test_stop_in_the_middle_of_training_leaves_the_same_policy(run, made, tmp_pa
     class Interrupted(plain):
         def update(self, n=1):
             shown = super().update(n)
-            if self.desc == "drpo":
+            if self.desc == "robust_filter":
                 raise KeyboardInterrupt
             return shown
 
@@ -109,3 +110,20 @@ def test_process_refuses_in_one_line(tmp_path):
         assert re.fullmatch(r"recsession: [^\n]+\n", done.stderr)
         assert fragment in done.stderr
     assert not any(tmp_path.iterdir())
+
+
+def test_a_run_of_an_older_version_is_refused_with_its_objectives_name_of_today(run, made, tmp_path):
+    words = ["train", "robust_filter", "--log", made / "log", *FIT, *BUDGET]
+    assert run(*words, "--out", "old")[0] == 0
+    file = tmp_path / "old" / "request.json"
+    asked = json.loads(file.read_text())
+    del asked["format"]
+    asked["objective"]["name"] = "drpo"
+    file.write_text(json.dumps(asked))
+    code, _, err = run(*words, "--out", "old")
+    assert code == 2
+    assert err.splitlines() == [
+        "recsession train: error: old is of an older format, and this RecSession has format 3, in which drpo is now "
+        "robust_filter; remove it or choose another --out"
+    ]
+    assert json.loads(file.read_text()) == asked

@@ -27,7 +27,7 @@ COMMANDS = {
     "inspect": "inspect log --html out/x.html",
     "fit": "fit --log log --out out/x.json",
     "simulate": "simulate --render rgb_array --set max_steps=2 --out out/x.gif",
-    "train": " ".join(["train drpo --log log --out out/x", *FIT, *BUDGET]),
+    "train": " ".join(["train robust_filter --log log --out out/x", *FIT, *BUDGET]),
     "theory": "theory --out out/x",
 }
 _NOT_COMPARED = {"run.json"}  # when and where

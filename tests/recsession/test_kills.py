@@ -61,7 +61,7 @@ COMMANDS = {
     "fit": split("fit --log ../log --out out.json"),
     "theory": split("theory --out out"),
     "collect": split("collect --out out --num-sessions 9000 --workers 2 --set num_items=50 max_steps=8 slate_size=3"),
-    "train": [*split("train drpo --log ../log --out out"), *FIT, *BUDGET],
+    "train": [*split("train robust_filter --log ../log --out out"), *FIT, *BUDGET],
     "quickstart": split(
         "quickstart --out out --num-seeds 1 --num-sessions 60 --num-judge-sessions 40 --num-evaluation-sessions 10"
     )

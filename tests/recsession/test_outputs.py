@@ -23,7 +23,7 @@ FILES = {
     "theory": ("theory --out {out}", "theory.html"),
     "theory's numbers": ("theory --out {out}", "theory.json"),
     "train": ("train bc --log {log} --out {out}", "policy"),
-    "train's scores": ("train drpo --log {log} --out {out}", "scores.npy"),
+    "train's scores": ("train robust_filter --log {log} --out {out}", "scores.npy"),
     "train's checkpoint": ("train bc --log {log} --out {out}", "checkpoint"),
     "train's metrics": ("train bc --log {log} --out {out}", "metrics.jsonl"),
     "quickstart": ("quickstart --num-evaluation-sessions 10 --out {out}", "report.html"),

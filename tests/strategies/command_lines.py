@@ -73,7 +73,7 @@ NUMBERS_BEYOND: Final = ("1" * 309, "9" * 5000, "-" + "9" * 5000, *(str(10**powe
 WORDS: Final = (
     *("", " ", "None", "True", "auto", "é", "日本", "a b", "'", '"', "$(x)", "%s", "null", "-", "--", "---", "NaN"),
     *("=", ":", "a=b", "a:b", "json:loads", "os:path", "x.y.z:A", "x" * 300, "x" * 5000, "recsession"),
-    *("uniform", "greedy", "expert", "clickbait", "bc", "drpo", "snips"),
+    *("uniform", "greedy", "expert", "clickbait", "bc", "robust_filter", "snips"),
     *("{}", "[]", "{", "[" * 5000, '{"a":' * 200 + "1" + "}" * 200, '"\\u0000"', '"\\ud800"'),
     *('{"name":"uniform"}', '{"name":"uniform","name":"greedy"}', '{"name":["x"]}'),
     '{"name":"mixture","components":[[]]}',

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from agents.objectives.drpo import trust_region_loss
+from agents.objectives.robust_filter import trust_region_loss
 from agents.objectives.signed_pg import signed_pg_loss
 from agents.policies.gaussian import IndependentNormal
 from agents.robust.density_cap import hard_filter

@@ -15,7 +15,7 @@ from torch import Tensor
 from agents.distributions.sampled_plackett_luce import ItemProposal, LargePlackettLuce, mixed_bits
 from agents.families import OBJECTIVES
 from agents.nn.session_space import SessionSpace
-from agents.objectives.drpo import DrpoConfig
+from agents.objectives.robust_filter import RobustFilterConfig
 from agents.policies.base import make_policy
 from tests.agents.policies.plackett_luce_cases import CONFIG, LARGE, NUM_ITEMS, ask, noisy, observations, space_of
 
@@ -200,7 +200,7 @@ def test_the_normaliser_uses_no_generator_and_only_where_it_is_asked(training, m
 def test_policy_and_reference_of_a_trust_region_are_compared_on_one_sample(training):
     policy, batch = training
     batch["slate"] = policy.get_dist(batch).sample()
-    objective = OBJECTIVES.get("drpo")(policy, config=DrpoConfig(trust_region=True)).train()
+    objective = OBJECTIVES.get("robust_filter")(policy, config=RobustFilterConfig(trust_region=True)).train()
     first = objective.log_prob(batch)
     assert torch.equal(objective.log_prob(batch, objective.target_actor_network_params), first)
     assert objective.reference_kl(batch).item() == 0.0

@@ -10,10 +10,10 @@ import torch
 
 from agents.objectives.bases.ratios import group_advantage, log_ratio
 from agents.objectives.bc import bc_loss
-from agents.objectives.drpo import trust_region_loss
 from agents.objectives.gbpo import gbpo_loss
 from agents.objectives.gspo import gspo_loss
 from agents.objectives.ppo import ppo_clip_loss
+from agents.objectives.robust_filter import trust_region_loss
 from agents.objectives.sage import decoupled_advantage, sage_loss
 from agents.objectives.signed_pg import signed_pg_loss
 from agents.objectives.topr import topr_loss

@@ -12,7 +12,7 @@ import torch
 from hypothesis import strategies as st
 from torch import Tensor
 
-from agents.objectives.drpo import trust_region_loss
+from agents.objectives.robust_filter import trust_region_loss
 from agents.objectives.signed_pg import signed_pg_loss
 from agents.objectives.taper import taper_loss
 from agents.policies.gaussian import IndependentNormal

@@ -204,7 +204,11 @@ def test_what_is_no_policy_file_is_refused_in_one_line(name, tmp_path):
 def test_a_refusal_says_what_would_do(tmp_path):
     content = torch.load(saved("gaussian", tmp_path), weights_only=True)
     for field, value, message in (
-        ("format", 1, "its format is 1, not 2; train one with `recsession train`"),
+        (
+            "format",
+            2,
+            "it is of format 2, and this RecSession has format 3, in which drpo is now robust_filter; train one ",
+        ),
         ("policy", {"name": "gausian"}, "unknown policy 'gausian'; did you mean 'gaussian'"),
         (
             "policy",

@@ -106,7 +106,7 @@ def test_every_estimator_finds_the_enumerated_value(log, name):
     assert_estimated(policy, log, truth)
 
 
-@pytest.mark.parametrize("name", ["bc", "awr", "crr", "cql", "slateq", "reinforce", "dpo", "drpo"])
+@pytest.mark.parametrize("name", ["bc", "awr", "crr", "cql", "slateq", "reinforce", "dpo", "robust_filter"])
 def test_objectives_learn_among_candidates_and_policies_show_nothing_else(log, name, tmp_path):
     scores = torch.from_numpy(log.reward().astype(np.float32) - 2.0)
     run = train(log, scores, name, config=TrainerConfig(num_steps=20, batch_size=64, policy=CONFIGS["plackett_luce"]))

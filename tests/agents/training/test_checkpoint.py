@@ -20,7 +20,7 @@ from tests.obstacles import KINDS, seen, stand_in_the_way
 def call(log, scores, build_trainer_config, tmp_path):
     """Train, which leaves a checkpoint, and go on from it."""
     config = build_trainer_config(num_steps=40)
-    return lambda: train(log, scores, "drpo", config=config, checkpoint=tmp_path / "checkpoint")
+    return lambda: train(log, scores, "robust_filter", config=config, checkpoint=tmp_path / "checkpoint")
 
 
 def assert_refused(call, file) -> None:
@@ -86,6 +86,21 @@ def test_whole_checkpoints_that_no_run_leaves_are_refused(call, trap, tmp_path):
         assert_refused(call, file)
     assert not trap.folder.exists()
     save_tensors(file, "checkpoint", whole)
+    call()
+
+
+def test_one_of_an_older_version_is_refused_until_it_is_removed(call, tmp_path):
+    call()
+    file = tmp_path / "checkpoint"
+    content = torch.load(io.BytesIO(file.read_bytes()), weights_only=True)
+    del content["format"]
+    content["call"] = content["call"].replace("robust_filter", "drpo")
+    save_tensors(file, "checkpoint", content)
+    with pytest.raises(
+        InvalidInput, match=rf"^{file} is of an older format, .* drpo is now robust_filter; remove it to "
+    ):
+        call()
+    file.unlink()
     call()
 
 

@@ -76,7 +76,7 @@ def test_filter_precision_worked_by_hand(scores, good, kappa, expected):
     assert again == pytest.approx(expected)
 
 
-def test_filter_precision_is_of_the_mass_that_drpo_retains():
+def test_filter_precision_is_of_the_mass_that_robust_filter_retains():
     from agents.robust.density_cap import hard_filter
 
     rng = np.random.default_rng(3)

@@ -102,6 +102,15 @@ def test_who_reads_the_scores():
     values = ("iql", "cql", "crr", "td3_bc", "slateq")
     returns = ("bc", "filtered_bc", "exp_reward_weighted", "grpo", "ecpo", "gspo", "sage")
     assert not any(reads_scores(OBJECTIVES.get(name)) for name in (*values, *returns))
-    weights = ("asymre", "awr", "decision_transformer", "drpo", "drpo_taper", "positive_only", "signed_pg", "taper")
+    weights = (
+        "asymre",
+        "awr",
+        "decision_transformer",
+        "robust_filter",
+        "robust_filter_taper",
+        "positive_only",
+        "signed_pg",
+        "taper",
+    )
     ratios = ("gbpo", "ppo_clip", "reinforce", "top_k_reinforce", "topr", "dpo", "s_dpo")
     assert all(reads_scores(OBJECTIVES.get(name)) for name in (*weights, *ratios))

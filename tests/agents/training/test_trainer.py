@@ -14,7 +14,7 @@ from agents.nn.networks import NetworkConfig
 from agents.nn.session_space import SessionSpace
 from agents.objectives.awr import AwrConfig
 from agents.objectives.bc import BcObjective
-from agents.objectives.drpo import DrpoConfig
+from agents.objectives.robust_filter import RobustFilterConfig
 from agents.policies.base import make_policy
 from agents.policies.gaussian import GaussianPolicyConfig
 from agents.policies.generative import GenerativePolicyConfig
@@ -36,7 +36,7 @@ CURVE_KEYS = {
 }
 
 
-DRPO_KEYS = {"kappa", "epsilon", "kl", "gradient_noise", "retained_mass", "effective_sample_size"}
+FILTER_KEYS = {"kappa", "epsilon", "kl", "gradient_noise", "retained_mass", "effective_sample_size"}
 
 
 # --- what a run leaves
@@ -64,8 +64,8 @@ def test_every_objective_trains(log, scores, build_trainer_config, name):
         assert point["surprisal_max"] >= point["surprisal_mean"]
         assert not torch.is_tensor(point["loss"])
     assert not torch.equal(evaluations[0], evaluations[1])
-    if name == "drpo":
-        assert run.curve[-1].keys() == CURVE_KEYS | DRPO_KEYS
+    if name == "robust_filter":
+        assert run.curve[-1].keys() == CURVE_KEYS | FILTER_KEYS
     else:
         assert run.curve[-1].keys() == CURVE_KEYS
 
@@ -96,9 +96,9 @@ def test_every_objective_trains_every_policy_of_slates(slate_log, build_trainer_
 
 @pytest.mark.parametrize("policy", SLATE_POLICIES)
 def test_a_resumed_run_draws_what_the_undisturbed_one_draws(slate_log, build_trainer_config, tmp_path, policy):
-    """DRPO's KL between slate policies is a mean over samples, and a sampled softmax draws at every step."""
+    """The filter's KL between slate policies is a mean over samples, and a sampled softmax draws at every step."""
     config, file = build_trainer_config(num_steps=45, policy=SLATE_POLICIES[policy]), tmp_path / "checkpoint"
-    undisturbed = train(slate_log, halves(slate_log), "drpo", config=config)
+    undisturbed = train(slate_log, halves(slate_log), "robust_filter", config=config)
     done = []
 
     def tick(steps):
@@ -107,13 +107,13 @@ def test_a_resumed_run_draws_what_the_undisturbed_one_draws(slate_log, build_tra
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        train(slate_log, halves(slate_log), "drpo", config=config, checkpoint=file, progress=tick)
+        train(slate_log, halves(slate_log), "robust_filter", config=config, checkpoint=file, progress=tick)
     torch.manual_seed(1234)
     torch.rand(7)
     state = torch.get_rng_state()
-    assert_same_run(train(slate_log, halves(slate_log), "drpo", config=config, checkpoint=file), undisturbed)
+    assert_same_run(train(slate_log, halves(slate_log), "robust_filter", config=config, checkpoint=file), undisturbed)
     assert torch.equal(torch.get_rng_state(), state)
-    other = train(slate_log, halves(slate_log), "drpo", config=config, seed=1)
+    other = train(slate_log, halves(slate_log), "robust_filter", config=config, seed=1)
     assert other.curve != undisturbed.curve
 
 
@@ -122,7 +122,7 @@ def test_without_a_choice_the_log_chooses_the_policy(log, slate_log):
     assert default_policy(slate_log) == PlackettLucePolicyConfig()
 
 
-@pytest.mark.parametrize("name", ["bc", "drpo", "decision_transformer"])
+@pytest.mark.parametrize("name", ["bc", "robust_filter", "decision_transformer"])
 def test_a_budget_can_be_said_without_a_policy(log, slate_log, name):
     """It is the log's actions that choose the policy, and the objective that chooses what reads the observation."""
     budget = TrainerConfig(num_steps=2, batch_size=16)
@@ -144,7 +144,7 @@ def test_cloning_lowers_its_loss_and_says_what_it_is(log, scores, build_trainer_
 
 
 def test_scores_reach_the_objective(log, scores, build_trainer_config):
-    for name, same in (("bc", True), ("awr", False), ("signed_pg", False), ("drpo", False)):
+    for name, same in (("bc", True), ("awr", False), ("signed_pg", False), ("robust_filter", False)):
         config = build_trainer_config(num_steps=12)
         forward, backward = (train(log, signed, name, config=config) for signed in (scores, -scores))
         assert (forward.curve == backward.curve) == same
@@ -160,12 +160,12 @@ def test_objective_config_reaches_the_objective(log, scores, build_trainer_confi
 def test_seed_fixes_the_run_and_the_global_generator_is_left_alone(log, scores, build_trainer_config):
     config = build_trainer_config(num_steps=12)
     state = torch.get_rng_state()
-    first, second, other = (train(log, scores, "drpo", config=config, seed=seed) for seed in (1, 1, 2))
+    first, second, other = (train(log, scores, "robust_filter", config=config, seed=seed) for seed in (1, 1, 2))
     assert torch.equal(torch.get_rng_state(), state)
     assert_same_run(first, second)
     assert first.curve != other.curve
     torch.manual_seed(77)
-    assert_same_run(train(log, scores, "drpo", config=config, seed=1), first)
+    assert_same_run(train(log, scores, "robust_filter", config=config, seed=1), first)
 
 
 def test_training_begins_at_the_seeds_policy(log, world, scores, build_trainer_config):
@@ -213,20 +213,20 @@ def test_progress_counts_every_step_once(log, scores, build_trainer_config, tmp_
     assert whole == [25, 25, 10]
 
 
-# --- DRPO's switches
+# --- the robust filter's switches
 
 
 @pytest.fixture(scope="module")
-def drpo_curve(log, scores, build_trainer_config):
+def robust_filter_curve(log, scores, build_trainer_config):
     def run(**changes):
         config = build_trainer_config(num_steps=60, batch_size=64, learning_rate=1e-2)
-        return train(log, scores, "drpo", DrpoConfig(kappa=0.3, **changes), config).curve
+        return train(log, scores, "robust_filter", RobustFilterConfig(kappa=0.3, **changes), config).curve
 
     return run
 
 
-def test_each_drpo_switch_changes_what_is_logged(drpo_curve):
-    whole = drpo_curve()
+def test_each_robust_filter_switch_changes_what_is_logged(robust_filter_curve):
+    whole = robust_filter_curve()
     kappas = [point["kappa"] for point in whole]
     assert kappas[0] == 1.0
     assert kappas == sorted(kappas, reverse=True)
@@ -235,15 +235,15 @@ def test_each_drpo_switch_changes_what_is_logged(drpo_curve):
     assert any(point["kl"] > 0 for point in whole)
     assert any(point["gradient_noise"] > 0 for point in whole)
 
-    unfiltered = drpo_curve(filter=False)
+    unfiltered = robust_filter_curve(filter=False)
     assert {point["kappa"] for point in unfiltered} == {1.0}
     assert {point["gradient_noise"] for point in unfiltered} == {0.0}
 
-    without_region = drpo_curve(trust_region=False)
+    without_region = robust_filter_curve(trust_region=False)
     assert {point["kl"] for point in without_region} == {0.0}
     assert {point["epsilon"] for point in without_region} == {0.2}
 
-    at_once = drpo_curve(curriculum=False)
+    at_once = robust_filter_curve(curriculum=False)
     assert {point["kappa"] for point in at_once} == {0.3}
     assert {point["gradient_noise"] for point in at_once} == {0.0}
 
@@ -288,7 +288,7 @@ def test_needs_are_compared_with_what_the_log_gives(log, slate_log):
 
 def test_wrong_objectives_and_scores_are_refused(log, scores, build_trainer_config):
     config = build_trainer_config(num_steps=2)
-    with pytest.raises(InvalidInput, match=r"unknown objective 'drop'; did you mean 'drpo'\?"):
+    with pytest.raises(InvalidInput, match=r"unknown objective 'drop'; did you mean 'robust_filter'\?"):
         train(log, scores, "drop", config=config)
     with pytest.raises(InvalidInput, match="config is a BcConfig; AwrObjective takes a AwrConfig"):
         train(log, scores, "awr", OBJECTIVES.get("bc").Config(), config)
@@ -392,6 +392,8 @@ def test_what_a_checkpoint_keeps_is_a_policy_that_has_not_blown_up(
 def test_scores_of_doubles_learn_as_their_floats(log, scores, build_trainer_config):
     tied = torch.where(scores > scores.median(), 0.9, 0.1).double()
     config = build_trainer_config(num_steps=20)
-    runs = [train(log, values, "drpo", DrpoConfig(kappa=0.1), config) for values in (tied, tied.float())]
+    runs = [
+        train(log, values, "robust_filter", RobustFilterConfig(kappa=0.1), config) for values in (tied, tied.float())
+    ]
     assert_same_run(*runs)
     assert runs[0].curve[-1]["retained_mass"] > 0

@@ -43,7 +43,7 @@ def test_stopped_and_resumed_is_the_undisturbed_run(log, scores, build_trainer_c
 
 def test_stopped_by_the_evaluation_it_goes_on_as_well(log, scores, build_trainer_config, tmp_path):
     config, file = build_trainer_config(num_steps=60, checkpoint_interval=7), tmp_path / "checkpoint"
-    undisturbed = train(log, scores, "drpo", config=config, evaluate=lambda actor: 0.5)
+    undisturbed = train(log, scores, "robust_filter", config=config, evaluate=lambda actor: 0.5)
     calls = []
 
     def failing(actor):
@@ -53,14 +53,14 @@ def test_stopped_by_the_evaluation_it_goes_on_as_well(log, scores, build_trainer
         return 0.5
 
     with pytest.raises(Stop):
-        train(log, scores, "drpo", config=config, checkpoint=file, evaluate=failing)
-    assert_same_run(train(log, scores, "drpo", config=config, checkpoint=file, evaluate=failing), undisturbed)
+        train(log, scores, "robust_filter", config=config, checkpoint=file, evaluate=failing)
+    assert_same_run(train(log, scores, "robust_filter", config=config, checkpoint=file, evaluate=failing), undisturbed)
 
 
 def test_finished_run_can_be_asked_for_again(log, scores, build_trainer_config, tmp_path):
     config, file = build_trainer_config(num_steps=50), tmp_path / "checkpoint"
-    first = train(log, scores, "drpo", config=config, checkpoint=file)
-    assert_same_run(train(log, scores, "drpo", config=config, checkpoint=file), first)
+    first = train(log, scores, "robust_filter", config=config, checkpoint=file)
+    assert_same_run(train(log, scores, "robust_filter", config=config, checkpoint=file), first)
 
 
 def test_checkpoint_of_another_call_is_refused(log, make_log, scores, build_trainer_config, tmp_path):

@@ -6,7 +6,7 @@ import torch
 
 from agents.families import OBJECTIVES
 
-NAMES = ("awr", "bc", "drpo", "signed_pg")  # all of them: tests/agents/objectives/test_training.py
+NAMES = ("awr", "bc", "robust_filter", "signed_pg")  # all of them: tests/agents/objectives/test_training.py
 
 
 class Stop(Exception):

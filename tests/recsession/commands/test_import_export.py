@@ -259,7 +259,17 @@ def test_an_imported_log_with_short_slates_is_learned_from_and_weighed(run, tmp_
     small = ("--critic.num-rounds", 1, "--critic.steps-per-round", 5)
     for policy in ("plackett_luce", "generative"):
         code, out, error = run(
-            "train", "drpo", "--log", "log", "--out", policy, "--policy", policy, *small, "--trainer.num-steps", 30
+            "train",
+            "robust_filter",
+            "--log",
+            "log",
+            "--out",
+            policy,
+            "--policy",
+            policy,
+            *small,
+            "--trainer.num-steps",
+            30,
         )
         assert code == 0, error
         assert "warning" not in out

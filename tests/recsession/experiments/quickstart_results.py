@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-SCORES = {"bc": -0.08, "awr": 0.11, "signed_pg": -0.62, "drpo": 0.96}
+SCORES = {"bc": -0.08, "awr": 0.11, "signed_pg": -0.62, "robust_filter": 0.96}
 STEPS = 4000
 
 
@@ -25,7 +25,7 @@ def _curve(name: str, final: float, num_points: int) -> list[dict[str, Any]]:
         point["score_function_norm_max"] = 3.5 * surprisal**0.5 if blown else 11 + 0.5 * math.sin(index + final)
         if index % 4 == 0 or index == num_points - 1:
             point["normalized_score"] = final * (done if blown else 1 - math.exp(-5 * done))
-        if name == "drpo":
+        if name == "robust_filter":
             point |= {"kappa": max(0.02, 0.7 ** max(index - 5, 0)), "epsilon": 0.2 * 1.5 ** math.sin(index * final)}
             point["kl"] = 0.02 * math.exp(math.sin(3 * index * final))
         points.append(point)
@@ -40,19 +40,21 @@ def _estimates(truth: float, ess: float) -> list[dict[str, Any]]:
 
 
 def make_results(num_seeds: int = 3, num_points: int = 41, scores: dict[str, float] | None = None) -> dict[str, Any]:
-    """Return results as a healthy quickstart would write them: DRPO wins, signed policy gradient blows up."""
+    """Return results as a healthy quickstart would write them: robust_filter wins, signed_pg blows up."""
     rng = np.random.default_rng(7)
     seeds, scores = list(range(11, 11 + num_seeds)), scores or SCORES
     methods, curves = {}, {}
     for name, score in scores.items():
         per_seed = [score + 0.03 * float(rng.uniform(-1, 1)) for _ in seeds]
         curves[name] = [_curve(name, value, num_points) for value in per_seed]
-        ess = {"bc": 640.0, "awr": 310.0, "signed_pg": 3.2, "drpo": 190.0}.get(name, 150.0)
+        ess = {"bc": 640.0, "awr": 310.0, "signed_pg": 3.2, "robust_filter": 190.0}.get(name, 150.0)
         truth = [5.0 + 4 * value for value in per_seed]
         methods[name] = {
             "normalized_score": _summary(per_seed),
             "normalized_score_sampled": _summary([value - 0.3 for value in per_seed]),
-            "filter_precision": _summary([0.94 + 0.01 * i for i in range(num_seeds)]) if name == "drpo" else None,
+            "filter_precision": _summary([0.94 + 0.01 * i for i in range(num_seeds)])
+            if name == "robust_filter"
+            else None,
             "max_surprisal": [max(p["surprisal_max"] for p in curve) for curve in curves[name]],
             "max_score_function_norm": [max(p["score_function_norm_max"] for p in curve) for curve in curves[name]],
             "stopped": [None] * num_seeds,
@@ -93,8 +95,10 @@ def make_broken() -> dict[str, Any]:
     signed["normalized_score"] = {"mean": math.nan, "low": None, "high": None, "per_seed": [math.nan]}
     signed["truth"] = [{"value": -1e30, "low": -math.inf, "high": math.nan}]
     signed["ope"] = [[{"estimator": "dr", "value": 1e308, "low": -1e308, "high": math.inf, "ess": math.nan}]]
-    results["methods"]["drpo"]["filter_precision"] = None
-    curves["drpo"][0] = [{k: v for k, v in p.items() if k not in {"kappa", "epsilon", "kl"}} for p in curves["drpo"][0]]
+    results["methods"]["robust_filter"]["filter_precision"] = None
+    curves["robust_filter"][0] = [
+        {k: v for k, v in p.items() if k not in {"kappa", "epsilon", "kl"}} for p in curves["robust_filter"][0]
+    ]
     keys = ("surprisal_max", "score_function_norm_max", "normalized_score")
     for point, values in zip(
         curves["signed_pg"][0][1:], [(1e30, math.inf, -1e30), (math.nan, 1e307, math.nan)], strict=True

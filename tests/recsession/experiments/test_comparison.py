@@ -7,7 +7,7 @@ import math
 import pytest
 
 from agents.objectives.awr import AwrConfig
-from agents.objectives.drpo import DrpoConfig
+from agents.objectives.robust_filter import RobustFilterConfig
 from recenv.errors import InvalidInput
 from recsession.experiments.comparison import Comparison, Method
 
@@ -37,19 +37,19 @@ def test_unknown_noise_suggests_the_nearest():
 def test_defaults_are_the_issues():
     default = Comparison()
     assert (default.num_sessions, default.good_fraction, default.noise) == (20_000, 0.02, "clickbait")
-    assert list(default.methods) == ["bc", "awr", "filter", "signed_pg", "drpo"]
+    assert list(default.methods) == ["bc", "awr", "filter", "signed_pg", "robust_filter"]
     assert {name: method.kappa for name, method in default.methods.items() if method.kappa} == {
         "filter": 0.005,
-        "drpo": 0.02,
+        "robust_filter": 0.02,
     }
 
 
 @pytest.mark.parametrize(
     ("config", "kappa"),
     [
-        (DrpoConfig(kappa=0.3), 0.3),
-        (DrpoConfig(kappa="auto"), None),
-        (DrpoConfig(kappa=0.3, filter=False), None),
+        (RobustFilterConfig(kappa=0.3), 0.3),
+        (RobustFilterConfig(kappa="auto"), None),
+        (RobustFilterConfig(kappa=0.3, filter=False), None),
         (AwrConfig(), None),
     ],
 )

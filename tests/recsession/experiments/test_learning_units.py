@@ -23,7 +23,8 @@ REFERENCE = Reference(Interval(60.0, 59.0, 61.0), Interval(20.0, 19.0, 21.0))
 
 
 @pytest.mark.parametrize(
-    ("name", "cost", "needs"), [(PREPARE, 40, []), (CEILING, 30, []), ("bc", 80, [PREPARE]), ("drpo", 80, [PREPARE])]
+    ("name", "cost", "needs"),
+    [(PREPARE, 40, []), (CEILING, 30, []), ("bc", 80, [PREPARE]), ("robust_filter", 80, [PREPARE])],
 )
 def test_a_unit_costs_its_gradient_steps_and_methods_need_what_is_prepared(tmp_path, name, cost, needs):
     unit = LearningUnit(COMPARISON, REFERENCE, tmp_path, 3, name)

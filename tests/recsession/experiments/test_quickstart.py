@@ -40,8 +40,8 @@ TRAINER = TrainerConfig(
     checkpoint_interval=10,
     policy=GaussianPolicyConfig(NETWORK),
 )
-METHODS = ["bc", "awr", "filter", "signed_pg", "drpo"]
-FILTERS = ("filter", "drpo")
+METHODS = ["bc", "awr", "filter", "signed_pg", "robust_filter"]
+FILTERS = ("filter", "robust_filter")
 CURVE = {"step", "loss", "surprisal_mean", "surprisal_max", "score_function_norm_max", "normalized_score"}
 
 
@@ -151,7 +151,7 @@ def test_histogram_counts_every_row_once(finished, results):
         # The threshold of the filter: a tenth of the rows lie above.
         assert (scores >= histogram["threshold"]).mean() == pytest.approx(0.1, abs=2 / len(scores))
         retained = scores >= histogram["threshold"]
-        precision = results["methods"]["drpo"]["filter_precision"]["per_seed"][seed]
+        precision = results["methods"]["robust_filter"]["filter_precision"]["per_seed"][seed]
         assert good[retained].mean() == pytest.approx(precision, abs=0.02)
 
 
@@ -297,6 +297,10 @@ def test_fresh_starts_over(finished, tmp_path):
     first = request(out, num_seeds=1, seed=0)
     run_quickstart(first)
     (out / "seed-0" / "leftover").write_text("")
+    asked = {name: value for name, value in first.to_dict().items() if name != "format"}  # as an older version did
+    write_json(out / "request.json", {**asked, "methods": {"drpo": {"objective": "drpo", "config": {}}}})
+    with pytest.raises(InvalidInput, match=r"older format, .* drpo is now robust_filter; pass --fresh to start over"):
+        run_quickstart(first)
     run_quickstart(dataclasses.replace(first, seed=5, fresh=True))
     assert sorted(path.name for path in out.glob("seed-*")) == ["seed-5"]
     results = json.loads(results_of(out))

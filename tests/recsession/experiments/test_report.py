@@ -24,14 +24,14 @@ def test_table_has_the_numbers_within_its_width():
     results["methods"]["signed_pg"]["max_surprisal"] = [12.0, 1.23e9, 40.0]
     table = format_table(results)
     rows = {line.split("  ")[0]: line for line in table.splitlines()[:10]}
-    for name, judged in (("drpo", results["methods"]["drpo"]), ("ceiling", results["ceiling"])):
+    for name, judged in (("robust_filter", results["methods"]["robust_filter"]), ("ceiling", results["ceiling"])):
         for item in (judged["normalized_score"], judged["normalized_score_sampled"]):
             assert f"{item['mean']:.2f} [{item['low']:.2f}, {item['high']:.2f}]" in rows[name]
-    assert "0.95" in rows["drpo"]
+    assert "0.95" in rows["robust_filter"]
     assert "1.2e+09" in rows["signed_pg"]
-    snips = next(line for line in table.splitlines() if line.startswith("drpo") and "snips" in line)
-    estimates = [seed[0] for seed in results["methods"]["drpo"]["ope"]]
-    truth = np.mean([seed["value"] for seed in results["methods"]["drpo"]["truth"]])
+    snips = next(line for line in table.splitlines() if line.startswith("robust_filter") and "snips" in line)
+    estimates = [seed[0] for seed in results["methods"]["robust_filter"]["ope"]]
+    truth = np.mean([seed["value"] for seed in results["methods"]["robust_filter"]["truth"]])
     assert f"{np.mean([e['value'] for e in estimates]):.2f} [" in snips
     assert f"{truth:.2f} [" in snips
     assert f" {min(e['ess'] for e in estimates):.0f} " in snips
@@ -67,13 +67,13 @@ def marked(results: dict[str, Any]) -> list[tuple[Any, ...]]:
 
 def test_marks_are_on_the_best_and_on_what_overlaps_it_in_both_ways_of_acting():
     results = make_results()
-    set_scores(results, "normalized_score", 0.025, bc=0.70, awr=0.95, signed_pg=0.93, drpo=0.90)
-    set_scores(results, "normalized_score_sampled", 0.05, bc=0.9, awr=0.7, signed_pg=0.1, drpo=0.6)
+    set_scores(results, "normalized_score", 0.025, bc=0.70, awr=0.95, signed_pg=0.93, robust_filter=0.90)
+    set_scores(results, "normalized_score_sampled", 0.05, bc=0.9, awr=0.7, signed_pg=0.1, robust_filter=0.6)
     assert marked(results) == [
         ("bc", False, True),
         ("awr", True, False),
         ("signed_pg", True, False),
-        ("drpo", True, False),  # its interval touches the best's
+        ("robust_filter", True, False),  # its interval touches the best's
         ("ceiling", False, False),
     ]
     assert BEST in format_table(results)

@@ -121,10 +121,10 @@ def test_numbers_at_the_end_of_the_floating_point_range(tmp_path):
 
 
 def test_scores_stand_in_both_ways_of_acting_in_one_color_a_method():
-    results = make_results(scores={"drpo": 0.5, "awr": 0.1})
+    results = make_results(scores={"robust_filter": 0.5, "awr": 0.1})
     axes: Any = normalized_score_chart(results).axes
     judged = [*results["methods"].values(), results["ceiling"]]
-    assert [label.get_text() for label in axes.get_yticklabels()] == ["drpo", "awr", "ceiling"]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["robust_filter", "awr", "ceiling"]
     marks = [line for line in axes.lines if line.get_marker() == "o"]
     ways = ("normalized_score", "normalized_score_sampled")
     assert [mark.get_xdata()[0] for mark in marks] == [each[way]["mean"] for each in judged for way in ways]
@@ -137,11 +137,11 @@ def test_scores_stand_in_both_ways_of_acting_in_one_color_a_method():
 
 
 def test_learning_curve_has_ceiling_mean_and_band():
-    results = make_results(scores={"drpo": 0.5})
-    for seed, run in enumerate(results["curves"]["drpo"]):
+    results = make_results(scores={"robust_filter": 0.5})
+    for seed, run in enumerate(results["curves"]["robust_filter"]):
         for point in run:
             point["normalized_score"] = {0: 0.0, 1000: 0.1 * (seed + 1), 2000: 0.7}.get(point["step"])
-    del results["curves"]["drpo"][2][20]  # one seed lacks step 2000: no mean there
+    del results["curves"]["robust_filter"][2][20]  # one seed lacks step 2000: no mean there
     results["ceiling"]["normalized_score"] = {"mean": 1.0, "low": 0.75, "high": 1.05, "per_seed": [1.0] * 3}
     (chart,) = draw(results)["Learning curves"]
     axes = chart.axes
@@ -155,8 +155,8 @@ def test_learning_curve_has_ceiling_mean_and_band():
     there = outline[outline[:, 0] == 1000, 1]
     assert (there.min(), there.max()) == pytest.approx((0.1, 0.3))
     assert len(lines(axes, linewidth=0.9)) == 3
-    assert {text.get_text() for text in axes.texts} == {"drpo", "ceiling"}
-    assert chart.alt.endswith("ceiling 1.00; drpo ends at 0.20.")
+    assert {text.get_text() for text in axes.texts} == {"robust_filter", "ceiling"}
+    assert chart.alt.endswith("ceiling 1.00; robust_filter ends at 0.20.")
 
 
 def test_histogram_marks_the_threshold_and_counts_what_lies_above():
@@ -175,8 +175,8 @@ def test_histogram_marks_the_threshold_and_counts_what_lies_above():
 
 
 def test_estimates_lie_at_their_truth_with_both_intervals():
-    results = make_results(num_seeds=1, scores={"drpo": 0.5, "awr": 0.1})
-    for name, truth in (("drpo", 6.0), ("awr", 4.0)):
+    results = make_results(num_seeds=1, scores={"robust_filter": 0.5, "awr": 0.1})
+    for name, truth in (("robust_filter", 6.0), ("awr", 4.0)):
         results["methods"][name]["truth"] = [{"value": truth, "low": truth - 0.5, "high": truth + 0.5}]
         estimate = {"estimator": "dr", "value": truth + 1, "low": truth, "high": truth + 1.2, "ess": 200.0}
         results["methods"][name]["ope"] = [[estimate]]
@@ -186,7 +186,7 @@ def test_estimates_lie_at_their_truth_with_both_intervals():
     vertical, horizontal = lines(chart.axes, alpha=0.7)[:2]
     np.testing.assert_allclose(vertical.get_xydata(), [(6.0, 6.0), (6.0, 7.2)])
     np.testing.assert_allclose(horizontal.get_xydata(), [(5.5, 7.0), (6.5, 7.0)])
-    assert [text.get_text() for text in chart.axes.get_legend().get_texts()] == ["drpo", "awr"]
+    assert [text.get_text() for text in chart.axes.get_legend().get_texts()] == ["robust_filter", "awr"]
     results["methods"]["awr"]["ope"][0][0] |= {"value": 1e9, "low": 0.0, "high": 2e9}  # a fitted Q that diverged
     (chart,) = draw(results)["Off-policy estimates against the truth"]
     high = chart.axes.get_ylim()[1]
@@ -217,12 +217,12 @@ def test_dials_show_what_was_logged():
     assert all(len(lines(chart.axes, linewidth=1.5)) == 3 for chart in charts)
     dashed = [[line for line in chart.axes.lines if line.get_color() == INK] for chart in charts]
     assert [[line.get_ydata()[0] for line in each] for each in dashed] == [[0.02], [], []]
-    for run in results["curves"]["drpo"]:
+    for run in results["curves"]["robust_filter"]:
         for point in run:
             point["kl"] = 0.0
             del point["epsilon"]
-    results["curves"]["drpo"][0][-1]["kl"] = 0.05  # zeros have no place on a log axis
+    results["curves"]["robust_filter"][0][-1]["kl"] = 0.05  # zeros have no place on a log axis
     charts = draw(results)["Dials"]
     assert [(title(chart), chart.axes.get_yscale()) for chart in charts] == [("Kappa", "log"), ("KL", "linear")]
-    results["curves"]["drpo"][0][-1]["kl"] = 0.0
+    results["curves"]["robust_filter"][0][-1]["kl"] = 0.0
     assert list(map(title, draw(results)["Dials"])) == ["Kappa"]

@@ -1,4 +1,4 @@
-"""What the tests of drpo share."""
+"""What the tests of robust_filter share."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from typing import Any
 
 import torch
 
-from agents.objectives.drpo import (
-    DrpoConfig,
-    DrpoObjective,
+from agents.objectives.robust_filter import (
+    RobustFilterConfig,
+    RobustFilterObjective,
 )
 
 
-def make_drpo(actor, scores, **config) -> Any:
-    objective = DrpoObjective(actor, config=DrpoConfig(**config))
+def make_robust_filter(actor, scores, **config) -> Any:
+    objective = RobustFilterObjective(actor, config=RobustFilterConfig(**config))
     objective.refresh(scores)
     return objective
 

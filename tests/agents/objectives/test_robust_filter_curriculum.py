@@ -1,4 +1,4 @@
-"""DRPO's curriculum, its switches and kappa=auto."""
+"""The robust filter's curriculum, its switches and kappa=auto."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import pytest
 import torch
 from torch import nn
 
-from agents.objectives.drpo import (
-    DrpoConfig,
-    DrpoObjective,
+from agents.objectives.robust_filter import (
+    RobustFilterConfig,
+    RobustFilterObjective,
     gradient_noise,
 )
 from agents.robust.density_cap import dual_threshold
 from recenv.errors import InvalidInput
-from tests.agents.objectives.drpo_cases import make_drpo, run
+from tests.agents.objectives.robust_filter_cases import make_robust_filter, run
 
 # --- the curriculum
 
@@ -31,7 +31,7 @@ def test_gradient_noise_worked_by_hand():
 
 def test_measured_noise_is_that_of_the_filtered_loss_on_two_halves(make_actor, random_batch):
     actor = make_actor(nn.Linear(3, 2))
-    objective = make_drpo(actor, random_batch["score"], kappa=0.3, measure_interval=2, noise_smoothing=0.75)
+    objective = make_robust_filter(actor, random_batch["score"], kappa=0.3, measure_interval=2, noise_smoothing=0.75)
     objective.stage.fill_(1)  # kappa = 0.7
     parameters = list(actor.parameters())
 
@@ -59,7 +59,7 @@ def test_measured_noise_is_that_of_the_filtered_loss_on_two_halves(make_actor, r
 @pytest.mark.parametrize(("noise_bound", "wait"), [(1e9, 2), (0.0, 6)])  # calm: each measurement; else patience x 2
 def test_kappa_falls_by_the_rule_and_never_rises(make_actor, random_batch, noise_bound, wait):
     config = {"kappa": 0.3, "measure_interval": 2, "patience": 3, "noise_bound": noise_bound}
-    objective = make_drpo(make_actor(), random_batch["score"], **config)
+    objective = make_robust_filter(make_actor(), random_batch["score"], **config)
     expected = [1.0, 0.7, 0.49, 0.343, 0.3, 0.3, 0.3]
     for step in range(1, 6 * wait + 1):
         kappa = objective.after_step(random_batch)["kappa"].item()
@@ -74,7 +74,7 @@ def test_kappa_falls_by_the_rule_and_never_rises(make_actor, random_batch, noise
 def test_a_batch_without_retained_actions_counts_towards_patience_only(make_actor, make_batch):
     scores = torch.arange(100.0)
     config = {"kappa": 0.2, "decay": 0.5, "measure_interval": 1, "patience": 2, "noise_bound": 0.5}
-    objective = make_drpo(make_actor(), scores, **config)
+    objective = make_robust_filter(make_actor(), scores, **config)
     objective.stage.fill_(1)
     worthless = make_batch(torch.ones(4, 2), scores[:4])
     assert objective.after_step(worthless)["gradient_noise"].item() == 1000.0
@@ -89,7 +89,7 @@ def test_a_batch_without_retained_actions_counts_towards_patience_only(make_acto
 
 def test_each_switch_changes_what_is_logged(make_actor, random_batch):
     def logged(**switches):
-        objective = make_drpo(
+        objective = make_robust_filter(
             make_actor(), random_batch["score"], kappa=0.2, patience=1, measure_interval=4, **switches
         )
         return run(objective, random_batch, 40)
@@ -112,7 +112,7 @@ def test_each_switch_changes_what_is_logged(make_actor, random_batch):
 
 
 def test_epsilon_is_a_buffer_to_schedule(make_actor, random_batch):
-    objective = make_drpo(make_actor(), random_batch["score"])
+    objective = make_robust_filter(make_actor(), random_batch["score"])
     objective.epsilon = 0.35
     assert objective(random_batch)["epsilon"].item() == pytest.approx(0.35)
     assert objective.state_dict()["epsilon"].item() == pytest.approx(0.35)
@@ -122,11 +122,11 @@ def test_epsilon_is_a_buffer_to_schedule(make_actor, random_batch):
 
 
 def test_stages_of_kappa():
-    assert DrpoConfig(kappa=0.4).kappas() == pytest.approx([1.0, 0.7, 0.49, 0.4])
-    assert DrpoConfig(kappa=1.0).kappas() == [1.0]
-    assert DrpoConfig(kappa=0.4, curriculum=False).kappas() == [0.4]
-    assert DrpoConfig(kappa=0.4, filter=False).kappas() == [1.0]
-    assert len(DrpoConfig(kappa=0.02).kappas()) == 12
+    assert RobustFilterConfig(kappa=0.4).kappas() == pytest.approx([1.0, 0.7, 0.49, 0.4])
+    assert RobustFilterConfig(kappa=1.0).kappas() == [1.0]
+    assert RobustFilterConfig(kappa=0.4, curriculum=False).kappas() == [0.4]
+    assert RobustFilterConfig(kappa=0.4, filter=False).kappas() == [1.0]
+    assert len(RobustFilterConfig(kappa=0.02).kappas()) == 12
 
 
 @pytest.mark.parametrize(
@@ -145,7 +145,7 @@ def test_stages_of_kappa():
 )
 def test_config_refuses(field, value):
     with pytest.raises(InvalidInput, match=f"{field}={value!r}"):
-        DrpoConfig(**{field: value})
+        RobustFilterConfig(**{field: value})
 
 
 # --- kappa="auto"
@@ -154,14 +154,14 @@ def test_config_refuses(field, value):
 def test_kappa_is_estimated_from_the_scores(make_actor):
     generator = np.random.default_rng(0)
     scores = torch.from_numpy(np.concatenate([generator.normal(0, 1, 9_500), generator.normal(9, 1, 500)]))
-    objective = make_drpo(make_actor(), scores, kappa="auto")
+    objective = make_robust_filter(make_actor(), scores, kappa="auto")
     assert objective.kappas[0] == 1.0
     assert objective.kappas[-1].item() == pytest.approx(0.05, rel=0.1)
     assert objective.remarks[0].startswith("kappa=auto: 0.05 [")
-    fixed = make_drpo(make_actor(), scores, kappa="auto", curriculum=False)
+    fixed = make_robust_filter(make_actor(), scores, kappa="auto", curriculum=False)
     assert fixed.kappas.tolist() == [objective.kappas[-1].item()]
     # Stages of what is found, then the target again: the state has one size for all logs.
-    given = DrpoConfig(kappa=objective.kappas[-1].item()).kappas()
+    given = RobustFilterConfig(kappa=objective.kappas[-1].item()).kappas()
     assert objective.kappas[: len(given)].tolist() == given
     assert set(objective.kappas[len(given) :].tolist()) == {given[-1]}
     assert [float(t) for t in dual_threshold(scores, given[-1])] == [objective.taus[-1], objective.tie_fractions[-1]]
@@ -169,10 +169,10 @@ def test_kappa_is_estimated_from_the_scores(make_actor):
 
 def test_where_the_scores_do_not_say_the_default_is_taken_and_told(make_actor):
     scores = torch.from_numpy(np.random.default_rng(0).normal(size=5_000))
-    objective = make_drpo(make_actor(), scores, kappa="auto")
+    objective = make_robust_filter(make_actor(), scores, kappa="auto")
     assert objective.kappas[-1].item() == 0.01
     assert "unidentified" in objective.remarks[0]
-    resumed = DrpoObjective(make_actor(), config=DrpoConfig(kappa="auto"))
+    resumed = RobustFilterObjective(make_actor(), config=RobustFilterConfig(kappa="auto"))
     resumed.load_state_dict(objective.state_dict())
     assert torch.equal(resumed.kappas, objective.kappas)
     assert torch.equal(resumed.taus, objective.taus)
@@ -185,7 +185,7 @@ def test_a_later_critic_never_raises_kappa(make_actor):
         parts = generator.normal(0, 1, 10_000 - good), generator.normal(9, 1, good)
         return torch.from_numpy(np.concatenate(parts))
 
-    objective = make_drpo(make_actor(), scores(300), kappa="auto")
+    objective = make_robust_filter(make_actor(), scores(300), kappa="auto")
     objective.stage.fill_(objective.kappas.numel() - 1)
     before = objective.kappas[-1].item()
     objective.refresh(scores(3_000))
@@ -197,7 +197,9 @@ def test_padding_counts_in_nothing_that_is_measured(make_actor, random_batch):
     measured = []
     for padded in (False, True):
         torch.manual_seed(0)
-        objective = make_drpo(make_actor(), random_batch["score"], kappa=0.5, measure_interval=1, reference_interval=1)
+        objective = make_robust_filter(
+            make_actor(), random_batch["score"], kappa=0.5, measure_interval=1, reference_interval=1
+        )
         batch = random_batch.clone()
         if padded:
             other = batch.clone()

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from agents.objectives.drpo import DrpoConfig, DrpoObjective
-from agents.objectives.drpo_taper import DrpoTaperConfig, DrpoTaperObjective
+from agents.objectives.robust_filter import RobustFilterConfig, RobustFilterObjective
+from agents.objectives.robust_filter_taper import RobustFilterTaperConfig, RobustFilterTaperObjective
 from agents.objectives.taper import TaperConfig
 from recenv.errors import InvalidInput
 
@@ -16,7 +16,7 @@ FIXED = TaperConfig(threshold=0.5, width=0.5, rate=1.5)
 
 
 def make(actor, scores, **config) -> Any:
-    objective = DrpoTaperObjective(actor, config=DrpoTaperConfig(**config))
+    objective = RobustFilterTaperObjective(actor, config=RobustFilterTaperConfig(**config))
     objective.refresh(scores)
     return objective
 
@@ -41,11 +41,11 @@ def test_value_and_gradient_equal_a_plain_reference(make_actor, random_batch):
     np.testing.assert_allclose(bias, -(weight[:, None] * action).mean(0), rtol=1e-9)
 
 
-def test_without_negatives_it_is_drpo(make_actor, random_batch):
+def test_without_negatives_it_is_robust_filter(make_actor, random_batch):
     runs = []
     for cls, config in (
-        (DrpoObjective, DrpoConfig(kappa=0.2)),
-        (DrpoTaperObjective, DrpoTaperConfig(kappa=0.2, negative_scale=0.0)),
+        (RobustFilterObjective, RobustFilterConfig(kappa=0.2)),
+        (RobustFilterTaperObjective, RobustFilterTaperConfig(kappa=0.2, negative_scale=0.0)),
     ):
         actor = make_actor()
         objective: Any = cls(actor, config=config)  # type: ignore[arg-type]
@@ -72,6 +72,6 @@ def test_what_the_filter_retains_is_not_pushed_away(make_actor, random_batch):
 
 def test_bad_config_is_refused():
     with pytest.raises(InvalidInput, match="negative_scale=-1"):
-        DrpoTaperConfig(negative_scale=-1)
+        RobustFilterTaperConfig(negative_scale=-1)
     with pytest.raises(InvalidInput, match="kappa=0"):
-        DrpoTaperConfig(kappa=0)
+        RobustFilterTaperConfig(kappa=0)

@@ -1,4 +1,4 @@
-"""Distributionally robust policy optimisation: clone only the best `kappa` of the log, within a moving trust region.
+"""The robust filter: clone only the best `kappa` of the whole log, within a moving trust region.
 
 What to learn is the hard filter of `dro`, exact on the whole log. How to learn it is a ratio to a slow copy `pi_ref`:
 
@@ -23,8 +23,8 @@ far from the stage's optimum, near 1 at it, where the mean gradient vanishes. It
 falls when it is at most `noise_bound`, or after `patience` measurements. The threshold of every stage is found at
 `refresh`, so that the state is a few scalars and a resumed run needs no scores.
 
-Source: DRPO (arXiv:2602.10430); filter, trust region and curriculum are a reading of its abstract and summaries, and
-the periodic copy, the shortened step, the lower bound of `eps` and every default are ours.
+Source: ours. The filter is the solution of the optimistic problem of DRPO (arXiv:2602.10430), which has neither ratio,
+reference nor KL, weights what its filter keeps, and filters batch by batch; trust region and curriculum are ours.
 """
 
 from __future__ import annotations
@@ -51,14 +51,14 @@ LEAST_FRACTION: Final = 1e-3
 
 
 @dataclass(frozen=True)
-class DrpoConfig:
-    """Hyper-parameters of DRPO; `filter`, `trust_region` and `curriculum` switch its parts.
+class RobustFilterConfig:
+    """Hyper-parameters of the robust filter; `filter`, `trust_region` and `curriculum` switch its parts.
 
     Examples:
-        >>> from agents import DrpoConfig
-        >>> DrpoConfig(kappa=0.5, decay=0.8).kappas()
+        >>> from agents import RobustFilterConfig
+        >>> RobustFilterConfig(kappa=0.5, decay=0.8).kappas()
         [1.0, 0.8, 0.6400000000000001, 0.5120000000000001, 0.5]
-        >>> DrpoConfig(kappa=0.5, trust_region=False, curriculum=False).kappas()
+        >>> RobustFilterConfig(kappa=0.5, trust_region=False, curriculum=False).kappas()
         [0.5]
     """
 
@@ -168,15 +168,15 @@ def gradient_noise(first: Tensor, second: Tensor) -> Tensor:
     return (first - second).square().sum() / (first + second).square().sum()
 
 
-@OBJECTIVES.register("drpo")
-class DrpoObjective(Objective):
-    """DRPO; see the module for the equations and `DrpoConfig` for the scalars.
+@OBJECTIVES.register("robust_filter")
+class RobustFilterObjective(Objective):
+    """The robust filter; see the module for the equations and `RobustFilterConfig` for the scalars.
 
     All state (kappa, threshold, epsilon, reference, smoothed noise, counters) is in `state_dict`.
     """
 
     needs = frozenset({"score"})
-    Config = DrpoConfig
+    Config = RobustFilterConfig
     diagnostics = ("retained_mass", "effective_sample_size", "kappa", "epsilon", "kl", "gradient_noise")
     _schedulable_buffers = frozenset({"epsilon", "kl_target", "noise_bound"})
     kappas: Tensor  # [S], float64, with the threshold and the tie's fraction of each stage
@@ -190,8 +190,8 @@ class DrpoObjective(Objective):
     kl: Tensor
     gradient_noise: Tensor
 
-    def __init__(self, actor_network: Any, *, config: DrpoConfig | None = None) -> None:
-        config = DrpoConfig() if config is None else config
+    def __init__(self, actor_network: Any, *, config: RobustFilterConfig | None = None) -> None:
+        config = RobustFilterConfig() if config is None else config
         super().__init__(actor_network, config=config, create_reference=getattr(config, "trust_region", False))
         kappas = torch.tensor(config.kappas(), dtype=torch.float64)
         self.register_buffer("kappas", kappas)

@@ -8,13 +8,13 @@ import torch
 from torch import nn
 
 from agents.objectives.bc import BcObjective
-from agents.objectives.drpo import (
+from agents.objectives.robust_filter import (
     adapted_epsilon,
     kept_step,
     trust_region_loss,
 )
 from agents.robust.density_cap import hard_filter
-from tests.agents.objectives.drpo_cases import make_drpo, run
+from tests.agents.objectives.robust_filter_cases import make_robust_filter, run
 
 LOG_2PI = math.log(2 * math.pi)
 
@@ -32,7 +32,7 @@ TIED = torch.tensor([3.0, 1.0, 1.0, 0.0])
 def test_filtered_loss_worked_by_hand(make_actor, make_batch):
     action = torch.tensor([[1.0, 0.0], [0.0, 2.0], [0.0, 0.0], [9.0, 9.0]])
     actor = make_actor()
-    objective = make_drpo(actor, TIED, kappa=0.5, trust_region=False, curriculum=False)
+    objective = make_robust_filter(actor, TIED, kappa=0.5, trust_region=False, curriculum=False)
     out = objective(make_batch(action, TIED))
     assert objective.weight(make_batch(action, TIED)).tolist() == [2.0, 1.0, 1.0, 0.0]
     assert out["loss_actor"].item() == pytest.approx((2 * 0.5 + 2.0 + 0.0) / 4 + LOG_2PI, rel=1e-6)
@@ -63,13 +63,13 @@ def test_ratio_stays_in_log_space():
 
 def test_with_everything_retained_and_off_it_is_cloning(make_actor, random_batch):
     for config in (OFF, {"kappa": 1.0, "trust_region": False, "curriculum": False}):
-        drpo, bc = make_actor(), make_actor()
-        loss = make_drpo(drpo, random_batch["score"], **config)(random_batch)["loss_actor"]
+        robust_filter, bc = make_actor(), make_actor()
+        loss = make_robust_filter(robust_filter, random_batch["score"], **config)(random_batch)["loss_actor"]
         expected = BcObjective(bc)(random_batch)["loss_actor"]
         assert torch.equal(loss, expected)
         loss.backward()
         expected.backward()
-        for one, two in zip(drpo.parameters(), bc.parameters(), strict=True):
+        for one, two in zip(robust_filter.parameters(), bc.parameters(), strict=True):
             assert torch.equal(one.grad, two.grad)
 
 
@@ -77,7 +77,9 @@ def test_trust_region_has_the_filtered_gradient_at_its_reference(make_actor, ran
     gradients = []
     for trust_region in (True, False):
         actor = make_actor()
-        objective = make_drpo(actor, random_batch["score"], kappa=0.3, curriculum=False, trust_region=trust_region)
+        objective = make_robust_filter(
+            actor, random_batch["score"], kappa=0.3, curriculum=False, trust_region=trust_region
+        )
         objective(random_batch)["loss_actor"].backward()
         gradients.append([parameter.grad for parameter in actor.parameters()])
     for one, two in zip(*gradients, strict=True):
@@ -87,7 +89,7 @@ def test_trust_region_has_the_filtered_gradient_at_its_reference(make_actor, ran
 def test_discarded_actions_have_no_say_even_if_impossible(make_actor, make_batch):
     for trust_region in (True, False):
         actor = make_actor()
-        objective = make_drpo(actor, TIED, kappa=0.25, curriculum=False, trust_region=trust_region)
+        objective = make_robust_filter(actor, TIED, kappa=0.25, curriculum=False, trust_region=trust_region)
         action = torch.tensor([[1.0, 0.0], [1e30, 0.0], [0.0, 1e30], [1e30, 1e30]])
         loss = objective(make_batch(action, TIED))["loss_actor"]
         assert torch.isfinite(loss)
@@ -98,7 +100,7 @@ def test_discarded_actions_have_no_say_even_if_impossible(make_actor, make_batch
 
 def test_batch_weights_are_those_of_the_whole_log(make_actor, make_batch):
     scores = (torch.randn(999, generator=torch.Generator().manual_seed(0)) * 4).round() / 4  # ties
-    objective = make_drpo(make_actor(), scores, kappa=0.1, curriculum=False)
+    objective = make_robust_filter(make_actor(), scores, kappa=0.1, curriculum=False)
     weight = objective.weight(make_batch(torch.zeros(999, 2), scores))
     torch.testing.assert_close(weight / 999, hard_filter(scores, 0.1))
     part = slice(100, 132)
@@ -106,7 +108,7 @@ def test_batch_weights_are_those_of_the_whole_log(make_actor, make_batch):
 
 
 def test_refreshed_scores_move_the_threshold(make_actor):
-    objective = make_drpo(make_actor(), TIED, kappa=0.5, curriculum=False)
+    objective = make_robust_filter(make_actor(), TIED, kappa=0.5, curriculum=False)
     assert (objective.taus.tolist(), objective.tie_fractions.tolist()) == ([1.0], [0.5])
     objective.refresh(TIED * 2 + 5)
     assert (objective.taus.tolist(), objective.tie_fractions.tolist()) == ([7.0], [0.5])
@@ -136,7 +138,7 @@ def test_epsilon_rule(kl, factor):
 def test_epsilon_follows_the_kl_of_each_interval_between_its_bounds(make_actor, random_batch, shift, expected):
     actor = make_actor()
     bias = actor.module[0].module.mean.bias
-    objective = make_drpo(
+    objective = make_robust_filter(
         actor,
         random_batch["score"],
         reference_interval=3,
@@ -169,7 +171,7 @@ def test_share_of_a_step_that_is_kept(kl, expected):
 
 def test_a_step_that_is_not_too_long_keeps_every_bit(make_actor, random_batch):
     actor = make_actor()
-    objective = make_drpo(actor, random_batch["score"], reference_interval=1, kl_target=10.0)
+    objective = make_robust_filter(actor, random_batch["score"], reference_interval=1, kl_target=10.0)
     for parameter in actor.parameters():
         with torch.no_grad():
             parameter.add_(0.1 * torch.rand_like(parameter))
@@ -181,7 +183,7 @@ def test_a_step_that_is_not_too_long_keeps_every_bit(make_actor, random_batch):
 @pytest.mark.parametrize("value", [1e30, torch.nan])
 def test_a_policy_that_is_no_number_goes_back_to_the_reference(make_actor, random_batch, value):
     actor = make_actor()
-    objective = make_drpo(actor, random_batch["score"], reference_interval=1)
+    objective = make_robust_filter(actor, random_batch["score"], reference_interval=1)
     with torch.no_grad():
         actor.module[0].module.mean.bias.fill_(value)
     objective.after_step(random_batch)
@@ -194,14 +196,14 @@ def test_kl_is_at_its_target_while_there_is_far_to_go(make_actor, random_batch, 
     torch.manual_seed(0)
     actor = make_actor(nn.Sequential(nn.Linear(3, 16), nn.Tanh(), nn.Linear(16, 2)))
     random_batch["proto"] += 40.0
-    objective = make_drpo(actor, random_batch["score"], kl_target=kl_target, kappa=0.5)
+    objective = make_robust_filter(actor, random_batch["score"], kl_target=kl_target, kappa=0.5)
     kls = [out["kl"] for out in run(objective, random_batch, 300, lr=3e-2)][5::5]
     assert np.median(kls) == pytest.approx(kl_target, rel=0.2)
 
 
 def test_reference_is_a_periodic_copy_without_gradient(make_actor, random_batch):
     actor = make_actor()
-    objective = make_drpo(actor, random_batch["score"], reference_interval=3, kl_target=1e6)
+    objective = make_robust_filter(actor, random_batch["score"], reference_interval=3, kl_target=1e6)
     target = ("module", "0", "module", "mean", "bias")
     bias = actor.module[0].module.mean.bias
     for step in range(1, 7):
@@ -239,7 +241,7 @@ def test_defaults_reach_the_retained_mode_from_far_away(make_actor, make_batch):
     actor = make_actor(mean, action_size=16)
     actor.module[0].module.log_scale.data.fill_(math.log(0.12))
     actor.module[0].module.log_scale.requires_grad_(False)  # held at a floor: the hard case for a ratio
-    objective = make_drpo(actor, scores)
+    objective = make_robust_filter(actor, scores)
     optimizer = torch.optim.Adam([p for p in objective.parameters() if p.requires_grad], lr=1e-3)
     generator = torch.Generator().manual_seed(1)
     first = 0.0
