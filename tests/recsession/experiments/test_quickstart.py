@@ -297,14 +297,13 @@ def test_fresh_starts_over(finished, tmp_path):
     first = request(out, num_seeds=1, seed=0)
     run_quickstart(first)
     (out / "seed-0" / "leftover").write_text("")
-    asked = {name: value for name, value in first.to_dict().items() if name != "format"}  # as an older version did
-    write_json(out / "request.json", {**asked, "methods": {"drpo": {"objective": "drpo", "config": {}}}})
+    asked = first.to_dict() | {"methods": {"drpo": {"objective": "drpo"}}}
+    write_json(out / "request.json", {name: asked[name] for name in asked if name != "format"})
     with pytest.raises(InvalidInput, match=r"older format, .* drpo is now robust_filter; pass --fresh to start over"):
         run_quickstart(first)
     run_quickstart(dataclasses.replace(first, seed=5, fresh=True))
     assert sorted(path.name for path in out.glob("seed-*")) == ["seed-5"]
-    results = json.loads(results_of(out))
-    assert results["seeds"] == [5]
+    assert (results := json.loads(results_of(out)))["seeds"] == [5]
     assert results["ceiling"] != json.loads(results_of(finished))["ceiling"]
 
 
