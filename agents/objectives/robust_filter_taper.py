@@ -2,10 +2,9 @@
 
     L(theta) = L_filter(theta) - beta E_b[ 1[w = 0] min(A, 0) v(D) log pi_theta(a | s) ]
 
-with w, the filter's weights, and L_filter of `robust_filter`, A and v = alpha g of `taper`. The filter says what is good and
-learns nothing from the rest; what is bad and still likely says where not to go, and a taper keeps that from growing
-without bound.
-With `beta = 0` it is `robust_filter`.
+with w, the filter's weights, and L_filter of `robust_filter`, A and v = alpha g of `taper`. The filter says what is
+good and learns nothing from the rest; what is bad and still likely says where not to go, and a taper keeps that from
+growing without bound. With `beta = 0` it is `robust_filter`.
 
 Source: ours.
 """
