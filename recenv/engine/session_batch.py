@@ -172,18 +172,21 @@ class SessionBatch:
                 drawn, and the profile is seen of the interest that it then has.
         """
         model, pieces, dim = self.world.user_model, self.world.pieces, self.world.catalog.embedding_dim
-        first, even = model.num_initial_draws(), dim + dim % 2
-        total = first + even + pieces.num_initial_draws
-        draws = uniforms(seeds, INITIAL, episodes, np.zeros(len(indices)), total)
+        first, even, spread = model.num_initial_draws(), dim + dim % 2, self.world.config.profile_noise
+        # The pieces' draws lie behind those of the profile's noise; nobody asks for them where neither is on.
+        further = even + pieces.num_initial_draws if spread > 0.0 or pieces.num_initial_draws else 0
+        draws = uniforms(seeds, INITIAL, episodes, np.zeros(len(indices)), first + further)
         state = model.start(draws[:, :first])
         state |= pieces.start(draws[:, first + even :])
         for row, place in enumerate(indices.tolist() if given else ()):
             for name, values in given.get(place, {}).items():  # type: ignore[union-attr]
                 state[name][row] = values
-        noise = self.world.config.profile_noise * normals(draws[:, first : first + even])[:, :dim]
+        seen = state["interest"]
+        if spread > 0.0:
+            seen = seen + spread * normals(draws[:, first : first + even])[:, :dim]
         # One session's place as a slice, which numpy assigns to several times as fast as by an array.
         places = slice(int(indices[0]), int(indices[0]) + 1) if len(indices) == 1 else indices
-        self.profile[places] = np.minimum(np.maximum(state["interest"] + noise, -1.0), 1.0)
+        self.profile[places] = np.minimum(np.maximum(seen, -1.0), 1.0)
         for name, values in state.items():
             self.state[name][places] = values
         self.seeds[places] = seeds

@@ -270,8 +270,9 @@ class RecSessionVectorEnv(Specified, VectorEnv[Observation, np.ndarray, np.ndarr
         """Return what the sessions that have ended were told last, and take it out of the others' answers, in place."""
         observation, last = self._batch.observe(), dict(answer)
         final = np.full(self.num_envs, None, dtype=object)
-        for b in places:
-            final[b] = {name: values[b] for name, values in observation.items()}
+        # Iterating over an array gives its rows at a fraction of the price of indexing it for each.
+        rows = zip(*(values[places] for values in observation.values()), strict=True)
+        final[places] = [dict(zip(observation, row, strict=True)) for row in rows]
         if len(places) < self.num_envs:
             for name, values in answer.items():
                 last[name] = np.zeros(values.shape, values.dtype)

@@ -29,6 +29,7 @@ FILE = Path(__file__).parent / "golden" / "trajectories.json"
 NUM_SESSIONS, NUM_STEPS = 40, 16
 # State that a session never moves.
 FIXED = {
+    "embedding_bandit": {"interest"},
     "interest_exploration": {"interest", "user_type"},
     "long_term_satisfaction": {"interest"},
     "items that appear": {"day"},
