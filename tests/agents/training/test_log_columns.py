@@ -99,8 +99,8 @@ def test_a_log_that_no_simulator_made_is_not_told_to_collect(foreign_log):
 
 
 def test_who_reads_the_scores():
-    values = ("iql", "cql", "crr", "td3_bc", "slateq")
-    returns = ("bc", "filtered_bc", "exp_reward_weighted", "grpo", "ecpo", "gspo", "sage")
+    values = ("iql", "cql", "crr", "bppo", "td3_bc", "slateq")
+    returns = ("bc", "filtered_bc", "exp_reward_weighted", "grpo", "ecpo", "gspo", "sage", "group_reinforce")
     assert not any(reads_scores(OBJECTIVES.get(name)) for name in (*values, *returns))
     weights = (
         "asymre",
