@@ -33,6 +33,7 @@ COMMANDS: Final = {
     "items": "say what is in a file of your own items, and draw the columns that it lacks",
     "options": "list the options of a session: what each means, and its default",
     "theory": "every claim with its verdict, and the theory of repulsion in controlled experiments, with a page",
+    "reproduce": "run a paper's experiments anew, each number beside the paper's own",
     "check": "check a part of your own against what every part of its family promises",
 }
 
@@ -42,7 +43,7 @@ _MODULES: Final = {name: f"recsession.commands.{name}" for name in COMMANDS} | {
 }
 
 _MODULE_CLASS: Final = re.compile(r"[^\W\d]\w*:[^\W\d]")
-_LEARNERS: Final = frozenset({"quickstart", "train", "ope", "theory"})
+_LEARNERS: Final = frozenset({"quickstart", "train", "ope", "theory", "reproduce"})
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -172,7 +173,7 @@ def _run(name: str, words: Sequence[str]) -> int:
     module = importlib.import_module(_MODULES[name])
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(1)  # two threads can collapse on small networks and shared cores
-    if name in ("train", "import"):
+    if name in ("train", "import", "reproduce"):
         return module.run(words) or 0
     from recsession.inputs import parse
 

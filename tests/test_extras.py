@@ -57,7 +57,13 @@ for name in COMMANDS:
     print("exit", name, code)
 """
     codes = dict(re.findall(r"^exit (\w+) (\d)$", plainly(program), re.MULTILINE))
-    assert {name for name, code in codes.items() if code == "2"} == {"ope", "quickstart", "theory", "train"}
+    assert {name for name, code in codes.items() if code == "2"} == {
+        "ope",
+        "quickstart",
+        "reproduce",
+        "theory",
+        "train",
+    }
     out = plainly(
         f"from recsession.cli import main; log = {str(tmp_path / 'log')!r}\n"
         'assert main(["collect", "--out", log, "--num-sessions", "5"]) == 0\n'

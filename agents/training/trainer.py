@@ -49,7 +49,9 @@ class TrainerConfig:
     batch_size: int = 1024
     """Rows of a step."""
     learning_rate: float = 4e-3
-    """Of Adam; it falls to a twentieth along a cosine."""
+    """Of Adam; it falls along a cosine."""
+    final_rate: float = 0.05
+    """The share of the learning rate that is left at the end; 1 keeps it as it is."""
     log_interval: int = 25
     """Steps between two measurements."""
     evaluate_interval: int = 100
@@ -70,6 +72,7 @@ class TrainerConfig:
             require_range(name, getattr(self, name), 1, 10**9, integer=True)
         require_range("batch_size", self.batch_size, 1, 10**6, integer=True)
         require_range("learning_rate", self.learning_rate, 0.0, 1.0, low_open=True)
+        require_range("final_rate", self.final_rate, 0.0, 1.0, low_open=True)
         if self.divergence_bound is not None:
             require_range("divergence_bound", self.divergence_bound, 0.0, low_open=True)
         require_choice(self.item_features)
@@ -169,7 +172,9 @@ def train(
     with seeded(seed):  # networks of values
         objective = objective_class(actor, config=objective_config).to(device)
     optimizer = torch.optim.Adam([p for p in objective.parameters() if p.requires_grad], lr=config.learning_rate)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, config.num_steps, config.learning_rate / 20)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(
+        optimizer, config.num_steps, config.final_rate * config.learning_rate
+    )
     if scores.dtype == torch.float64:
         scores = scores.float()  # as the batches hold them: what is a tie there is one here
     objective.refresh(scores.to(device))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 from agents.nn.file_formats import FORMAT_VERSION
@@ -13,26 +13,12 @@ from agents.objectives.signed_pg import SignedPgConfig
 from agents.policies.gaussian import GaussianPolicyConfig
 from agents.training.trainer import TrainerConfig
 from agents.values.critics import FITTED_Q, CriticConfig
+from offline_data.dial.quality import mixture_spec
 from offline_data.families import BEHAVIORS
 from offline_data.store.folder_claim import as_json
 from recenv.errors import require_range
 from recenv.plain_config import to_plain
-
-
-@dataclass(frozen=True)
-class Method:
-    """One learner of a comparison, which gives it a name of its own."""
-
-    objective: str
-    """The registered objective's name."""
-    config: Any
-    """The objective's hyper-parameters."""
-
-    @property
-    def kappa(self) -> float | None:
-        """The share of the log that the method's hard filter retains; None if it has no filter, or sizes it itself."""
-        kappa = getattr(self.config, "kappa", None)
-        return None if kappa == "auto" or not getattr(self.config, "filter", True) else kappa
+from recsession.experiments.learning_task import LearningTask, Method
 
 
 @dataclass(frozen=True)
@@ -65,6 +51,18 @@ class Comparison:
         BEHAVIORS.resolve(self.noise)
 
     @property
+    def task(self) -> LearningTask:
+        """The log that the methods learn from, in the default world, and their budget."""
+        return LearningTask(
+            mixture_spec(self.good_fraction, self.noise),
+            num_sessions=self.num_sessions,
+            critic=self.critic,
+            trainer=self.trainer,
+            num_evaluation_sessions=self.num_evaluation_sessions,
+            device=self.device,
+        )
+
+    @property
     def methods(self) -> dict[str, Method]:
         """The methods by name, tuned on seeds that are not reported: tests/benchmarks/bench_quickstart_grid.py."""
         plain_filter = RobustFilterConfig(kappa=self.good_fraction / 4, trust_region=False, curriculum=False)
@@ -79,5 +77,5 @@ class Comparison:
     def to_dict(self) -> dict[str, Any]:
         """Return what the results depend on, as plain values."""
         plain = {k: v for k, v in to_plain(self).items() if k not in ("out", "fresh", "workers")}
-        methods = {name: asdict(method) for name, method in self.methods.items()}
+        methods = {name: method.to_dict() for name, method in self.methods.items()}
         return as_json({"format": FORMAT_VERSION, **plain, "methods": methods})

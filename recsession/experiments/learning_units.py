@@ -1,196 +1,142 @@
-"""The pieces of a comparison, each a pure function of it that leaves one JSON file in its seed's folder.
-
-They are `prepare` (log, critic, scores, second log), `ceiling` (cloning on good data only) and one for each method,
-which needs what was prepared. Training goes on from its last checkpoint.
-"""
+"""Units of work that many studies are made of: a log with its scores, a method on it, the best setting of a grid."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from statistics import fmean
+from typing import Any
 
-import numpy as np
-import torch
+from torch import Tensor
 
-from agents.policies.files import save_policy
-from agents.robust.density_cap import dual_threshold
-from agents.training.diagnostics import filter_precision
-from agents.training.evaluation import off_policy_sessions, roll_out
-from agents.training.trainer import train
-from agents.values.critics import fit_critic, score_rows
-from agents.values.score_files import load_scores, save_scores
-from offline_data.behavior.base import WORLD_EXPERT
-from offline_data.collection.collection import LogRequest, collect
-from offline_data.dial.quality import Reference, mixture_spec
-from offline_data.ope.base import estimate
-from offline_data.store.dataset import LoggedDataset
-from offline_data.store.sealed_files import read_sealed_json, write_sealed_json
+from agents.training.trainer import TrainingRun
 from offline_data.units import Progress
-from recenv.session_config import SessionConfig
-from recenv.statistics import Interval
-from recenv.world import make_world
-from recsession.experiments.comparison import Comparison
-
-PREPARE: Final = "prepare"
-CEILING: Final = "ceiling"
-ESTIMATORS: Final = ("snips", "dr")
-# One root seed a log: a seed's three logs share no sessions with each other or with another seed's.
-_ROOTS: Final = {"log": 0, "judge-log": 1, "good-log": 2}
+from recsession.experiments.learning_task import LearningTask, Method, TaskLog
+from recsession.experiments.sealed_unit import SealedUnit
 
 
 @dataclass(frozen=True)
-class LearningUnit:
-    """One piece of the work of one seed."""
+class LogUnit(SealedUnit):
+    """A task's log at a seed and the scores of its rows, which all methods on it share."""
 
-    comparison: Comparison
-    """What is compared."""
-    reference: Reference
-    """What scores are normalised by."""
+    task: LearningTask
+    """What is logged."""
     folder: Path
-    """The seed's folder."""
+    """The log's own: no other task or seed has it."""
     seed: int
-    """Of log, critic, policies and evaluations."""
-    name: str
-    """`PREPARE`, `CEILING` or a method's name."""
+    """Of the log, the critic, and what is learned from them."""
+    name: str = "log"
+    """Of the result."""
 
     @property
     def title(self) -> str:
         """What a progress bar calls it."""
-        return f"seed {self.seed} {self.name}"
+        return f"{self.folder.parent.name} {self.folder.name} {self.name}"
 
     @property
     def cost(self) -> int:
-        """Gradient steps, beside which all else is quick."""
-        if self.name == PREPARE:
-            return self.comparison.critic.num_steps
-        judge = 0 if self.name == CEILING else self.comparison.judge.num_steps
-        return self.comparison.trainer.num_steps + judge
+        """The critic's gradient steps; a score that reads none tells of them at once."""
+        return self.task.critic.num_steps
 
     @property
-    def needs(self) -> tuple[LearningUnit, ...]:
-        """What must be done before."""
-        return () if self.name in (PREPARE, CEILING) else (replace(self, name=PREPARE),)
+    def files(self) -> TaskLog:
+        """The log and its scores."""
+        return TaskLog(self.task, self.folder, self.seed, self.seed)
+
+    def measure(self, progress: Progress) -> dict[str, Any]:
+        """Return `num_rows`, the rows' mean `reward`, and mean and spread of the scores."""
+        scores = self.files.scores(progress).double()
+        dataset = self.files.open()
+        return {
+            "num_rows": dataset.num_rows,
+            "reward": float(dataset.reward().mean()),
+            "score_mean": float(scores.mean()),
+            "score_std": float(scores.std(correction=0)),
+        }
+
+
+@dataclass(frozen=True)
+class MethodUnit(SealedUnit):
+    """A method on a log: its policy's mean return in both ways of acting."""
+
+    log: LogUnit
+    """What it learns from."""
+    method: Method
+    """Which one."""
+    name: str
+    """Of the result: the method's, and its setting's where it has several."""
 
     @property
-    def result_file(self) -> Path:
-        """The file that says that it is done."""
-        return self.folder / f"{self.name}.json"
+    def folder(self) -> Path:  # type: ignore[override]
+        """The log's."""
+        return self.log.folder
 
-    def is_done(self) -> bool:
-        """Return whether the result is there."""
-        return self.result_file.exists()
+    @property
+    def title(self) -> str:
+        """What a progress bar calls it."""
+        return f"{self.folder.parent.name} {self.folder.name} {self.name}"
 
-    def result(self) -> dict[str, Any]:
-        """Return the result.
+    @property
+    def cost(self) -> int:
+        """Gradient steps."""
+        return self.log.task.trainer.num_steps
 
-        Raises:
-            InvalidInput: if its file is damaged.
+    @property
+    def needs(self) -> Sequence[SealedUnit]:
+        """The log."""
+        return (self.log,)
+
+    def measure(self, progress: Progress) -> dict[str, Any]:
+        """Return the mean return `by_mean` and `sampled`, `stopped`, and what the last step's measurement says."""
+        return self.learned(self.method, progress)
+
+    def learned(self, method: Method, progress: Progress) -> dict[str, Any]:
+        """Train by a method, judge, and return what `measure` does.
+
+        Args:
+            method: which one.
+            progress: see `measure`.
         """
-        return read_sealed_json(self.result_file, "remove it, and run the same command again to find it anew")
+        checkpoint = self.folder / f"{self.name}.checkpoint"
+        run = self.log.files.train(method, checkpoint, scores=self.training_scores(), progress=progress)
+        result = {**self.judged(run), "stopped": run.stopped, "last": {**run.curve[-1]} if run.curve else {}}
+        checkpoint.unlink(missing_ok=True)
+        return result
 
-    def run(self, progress: Progress) -> None:
-        """Do the work and write the result file."""
-        work = {PREPARE: self._prepare, CEILING: self._ceiling}.get(self.name, self._learn_and_judge)
-        write_sealed_json(self.result_file, work(progress))
+    def training_scores(self) -> Tensor | None:
+        """Return the scores that the method learns from, [N]; None for those of the log."""
+        return None
+
+    def judged(self, run: TrainingRun) -> dict[str, float]:
+        """Return the mean return of a policy in both ways of acting."""
+        returns = self.log.files.returns
+        return {
+            "by_mean": float(returns(run.actor, deterministic=True, role="evaluation").mean()),
+            "sampled": float(returns(run.actor, deterministic=False, role="evaluation").mean()),
+        }
+
+
+@dataclass(frozen=True)
+class ChosenMethodUnit(MethodUnit):
+    """A method on a log with the setting of a grid that did best on logs of other seeds.
+
+    `method` is the setting that is taken where there is nothing to choose from.
+    """
+
+    grid: Mapping[str, tuple[MethodUnit, ...]]
+    """By the setting's label, the units of it on the logs that settings are chosen on, the same ones for each."""
+    by: str = "by_mean"
+    """Which of their numbers is to be high in the mean."""
 
     @property
-    def _settings(self) -> dict[str, Any]:
-        return {"seed": self.seed, "device": self.comparison.device}
+    def needs(self) -> Sequence[SealedUnit]:
+        """The log, and the units of the grid."""
+        return (self.log, *(unit for units in self.grid.values() for unit in units))
 
-    def _log(self, name: str, behavior: Any, num_sessions: int) -> LoggedDataset:
-        root = 3 * self.seed + _ROOTS[name]
-        request = LogRequest(behavior=behavior, action_kind="proto", num_sessions=num_sessions, dataset_seed=root)
-        return collect(self.folder / name, request)
-
-    def _learning_log(self) -> LoggedDataset:
-        behavior = mixture_spec(self.comparison.good_fraction, self.comparison.noise)
-        return self._log("log", behavior, self.comparison.num_sessions)
-
-    def _judge_log(self) -> LoggedDataset:
-        # Half of the sessions are the expert's. It explores more widely than the first log: an estimator can weigh only
-        # what a log has tried, and a policy sampled around a learned mean goes further astray than the expert does.
-        behavior = mixture_spec(0.5, self.comparison.noise, mixing="session", proto_scale=0.2)
-        return self._log("judge-log", behavior, self.comparison.num_judge_sessions)
-
-    def _prepare(self, progress: Progress) -> dict[str, Any]:
-        dataset = self._learning_log()
-        self._judge_log()
-        critic = fit_critic(dataset, self.comparison.critic, **self._settings, progress=progress)
-        scores = score_rows(critic, dataset, self.comparison.device)
-        save_scores(self.folder / "scores.npy", scores)
-        good = dataset.open_latent_labels() == 0
-        values = scores.double().numpy()
-        edges = np.linspace(values.min(), values.max(), 81)
-        return {
-            "histogram": {
-                "edges": edges.tolist(),
-                "good": np.histogram(values[good], edges)[0].tolist(),
-                "noise": np.histogram(values[~good], edges)[0].tolist(),
-                "threshold": float(dual_threshold(scores, self.comparison.good_fraction)[0]),
-            },
-        }
-
-    def _ceiling(self, progress: Progress) -> dict[str, Any]:
-        # The expert's sessions are longer: a quarter of the sessions gives about as many rows.
-        sessions = max(self.comparison.num_sessions // 4, 10)
-        dataset = self._log("good-log", WORLD_EXPERT, sessions)
-        run = train(
-            dataset,
-            torch.zeros(dataset.num_rows),
-            "bc",
-            config=self.comparison.trainer,
-            **self._settings,
-            checkpoint=self.folder / "ceiling.checkpoint",
-            progress=progress,
-        )
-        return self._act(run.actor)[0]
-
-    def _act(self, actor: Any) -> tuple[dict[str, float], np.ndarray]:
-        """Return the normalised scores of acting by the mean and sampled, and the returns of the sampled sessions."""
-        world, count = make_world(SessionConfig()), self.comparison.num_evaluation_sessions
-        best = roll_out(actor, world, count, self.seed, deterministic=True)
-        sampled = roll_out(actor, world, count, self.seed, deterministic=False, role="truth")
-        scores = {
-            "normalized_score": self.reference.normalized_score(float(best.mean())),
-            "normalized_score_sampled": self.reference.normalized_score(float(sampled.mean())),
-        }
-        return scores, sampled
-
-    def _learn_and_judge(self, progress: Progress) -> dict[str, Any]:
-        method, dataset = self.comparison.methods[self.name], self._learning_log()
-        log_scores, world = load_scores(self.folder / "scores.npy", dataset.num_rows), dataset.world
-
-        def quick_score(actor: Any) -> float:
-            count = max(self.comparison.num_evaluation_sessions // 8, 10)
-            returns = roll_out(actor, world, count, self.seed, deterministic=True, role="curve")
-            return self.reference.normalized_score(float(returns.mean()))
-
-        run = train(
-            dataset,
-            log_scores,
-            method.objective,
-            method.config,
-            self.comparison.trainer,
-            **self._settings,
-            checkpoint=self.folder / f"{self.name}.checkpoint",
-            evaluate=quick_score,
-            progress=progress,
-        )
-        save_policy(self.folder / f"{self.name}.policy", run.actor)
-        scores, sampled = self._act(run.actor)
-        sessions = off_policy_sessions(
-            run.actor, self._judge_log(), config=self.comparison.judge, **self._settings, progress=progress
-        )
-        truth, kappa = Interval.of(sampled), method.kappa
-        good = dataset.open_latent_labels() == 0
-        return {
-            **scores,
-            "filter_precision": None if kappa is None else filter_precision(log_scores.double().numpy(), good, kappa),
-            "max_surprisal": max(point["surprisal_max"] for point in run.curve),
-            "max_score_function_norm": max(point["score_function_norm_max"] for point in run.curve),
-            "stopped": run.stopped,
-            "curve": run.curve,
-            "ope": [estimate(name, sessions, seed=self.seed).as_dict() for name in ESTIMATORS],
-            "truth": {"value": truth.mean, "low": truth.low, "high": truth.high},
-        }
+    def measure(self, progress: Progress) -> dict[str, Any]:
+        """Return what `MethodUnit` does, the label `chosen`, and each setting's mean, `grid`."""
+        means = {label: fmean(unit.result()[self.by] for unit in units) for label, units in self.grid.items()}
+        chosen = max(means, key=means.__getitem__, default=None)
+        method = self.method if chosen is None else self.grid[chosen][0].method
+        return {**self.learned(method, progress), "chosen": chosen, "grid": means}

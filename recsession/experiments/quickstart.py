@@ -7,8 +7,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from scipy import stats
 from tqdm import tqdm
 
 from agents.nn.file_formats import check_run
@@ -22,8 +20,9 @@ from recenv.files.atomic_files import write_json
 from recenv.session_config import SessionConfig
 from recenv.world import make_world
 from recsession.experiments.comparison import Comparison
-from recsession.experiments.learning_units import CEILING, PREPARE, LearningUnit
+from recsession.experiments.quickstart_units import CEILING, PREPARE, QuickstartUnit
 from recsession.experiments.report import format_table
+from recsession.experiments.seed_statistics import seed_interval
 from recsession.lines import say
 
 
@@ -53,9 +52,9 @@ class Quickstart(Comparison):
         """The seeds that are reported."""
         return list(range(self.seed, self.seed + self.num_seeds))
 
-    def unit(self, reference: Reference, seed: int, name: str) -> LearningUnit:
+    def unit(self, reference: Reference, seed: int, name: str) -> QuickstartUnit:
         """Return a piece of the work: of a seed, `PREPARE`, `CEILING` or a method's name."""
-        return LearningUnit(self, reference, self.out / f"seed-{seed}", seed, name)
+        return QuickstartUnit(self, reference, self.out / f"seed-{seed}", seed, name)
 
     def run(self) -> None:
         """Do the whole job; see `run_quickstart`."""
@@ -110,15 +109,6 @@ def _reference(request: Quickstart, *, going_on: bool) -> Reference:
     return reference_returns(
         make_world(SessionConfig()), request.noise, "proto", num_sessions=sessions, seed=request.seed
     )
-
-
-def seed_interval(values: list[float]) -> dict[str, Any]:
-    """Return mean and 95 % Student interval over seeds; of a single seed, its value for all three."""
-    mean = float(np.mean(values))
-    half = 0.0
-    if len(values) > 1:
-        half = float(stats.t.ppf(0.975, len(values) - 1) * np.std(values, ddof=1) / np.sqrt(len(values)))
-    return {"mean": mean, "low": mean - half, "high": mean + half, "per_seed": values}
 
 
 def _results(request: Quickstart, reference: Reference) -> dict[str, Any]:

@@ -25,8 +25,9 @@ from recenv.files.atomic_files import write_json
 from recenv.session_config import SessionConfig
 from recenv.world import make_world
 from recsession.experiments import quickstart
-from recsession.experiments.quickstart import Quickstart, run_quickstart, seed_interval
+from recsession.experiments.quickstart import Quickstart, run_quickstart
 from recsession.experiments.report import format_table
+from recsession.experiments.seed_statistics import seed_interval
 from tests.damage import cut_or_added_to, flipped_bits
 from tests.folder_tree import tree
 

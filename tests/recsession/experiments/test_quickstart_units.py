@@ -1,4 +1,4 @@
-"""The pieces of a comparison as units of work; what they leave is tested with the quickstart."""
+"""The pieces of the quickstart as units of work; what they leave is tested with the quickstart."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from agents.values.critics import CriticConfig
 from offline_data.dial.quality import Reference
 from recenv.statistics import Interval
 from recsession.experiments.comparison import Comparison
-from recsession.experiments.learning_units import CEILING, PREPARE, LearningUnit
+from recsession.experiments.quickstart_units import CEILING, PREPARE, QuickstartUnit
 
 COMPARISON = Comparison(
     trainer=TrainerConfig(num_steps=30),
@@ -27,7 +27,7 @@ REFERENCE = Reference(Interval(60.0, 59.0, 61.0), Interval(20.0, 19.0, 21.0))
     [(PREPARE, 40, []), (CEILING, 30, []), ("bc", 80, [PREPARE]), ("robust_filter", 80, [PREPARE])],
 )
 def test_a_unit_costs_its_gradient_steps_and_methods_need_what_is_prepared(tmp_path, name, cost, needs):
-    unit = LearningUnit(COMPARISON, REFERENCE, tmp_path, 3, name)
+    unit = QuickstartUnit(COMPARISON, REFERENCE, tmp_path, 3, name)
     assert unit.cost == cost
     assert [(need.name, need.seed, need.folder) for need in unit.needs] == [(need, 3, tmp_path) for need in needs]
     assert unit.title == f"seed 3 {name}"
