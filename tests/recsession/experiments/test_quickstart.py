@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from scipy import stats
 
 from agents.nn.networks import NetworkConfig
 from agents.policies.files import load_policy
@@ -27,7 +26,6 @@ from recenv.world import make_world
 from recsession.experiments import quickstart
 from recsession.experiments.quickstart import Quickstart, run_quickstart
 from recsession.experiments.report import format_table
-from recsession.experiments.seed_statistics import seed_interval
 from tests.damage import cut_or_added_to, flipped_bits
 from tests.folder_tree import tree
 
@@ -390,12 +388,3 @@ def test_results_depend_on_what_the_request_says_they_do(tmp_path):
     for changes in ({"num_seeds": 1}, {"device": "cuda"}, {"critic": CriticConfig()}, {"judge": CriticConfig()}):
         assert dataclasses.replace(plain, **changes).to_dict() != plain.to_dict()
     assert json.loads(json.dumps(plain.to_dict())) == plain.to_dict()
-
-
-def test_seed_interval_worked_by_hand():
-    values = [1.0, 2.0, 4.0]
-    found = seed_interval(values)
-    low, high = stats.t.interval(0.95, 2, loc=7 / 3, scale=stats.sem(values))
-    assert (found["mean"], found["low"], found["high"]) == pytest.approx((7 / 3, low, high))
-    assert found["per_seed"] == values
-    assert seed_interval([0.5]) == {"mean": 0.5, "low": 0.5, "high": 0.5, "per_seed": [0.5]}
