@@ -202,6 +202,10 @@ NEAREST = "did you mean "
             ["the objective 'bc' reads no score; leave out --score and --critic"],
         ),
         (
+            TRAIN + "--score reward --critic.num-rounds 2 --critic.discount 0.9",
+            ["--score reward fits no critic; leave out --critic.num-rounds and --critic.discount"],
+        ),
+        (
             TRAIN + "--score return --critic.num-rounds 2 --critic.discount 0.9",
             ["--score return fits no critic; leave out --critic.num-rounds"],
         ),

@@ -2,13 +2,15 @@
 
 With r the reward, gamma the discount, lambda the trace decay, and V and Q of one critic fitted to the log:
 
+    reward                  r_t, of the step alone; no critic
     return                  sum_l gamma^l r_{t+l}, to the end of the logged session; no critic
     gae                     sum_l (gamma lambda)^l delta_{t+l},  delta_t = r_t + gamma V(o_{t+1}) - V(o_t)
     q_minus_v               Q(o_t, a_t) - V(o_t), the mean of the critic's members
     lower_confidence_bound  mean - c std of Q - V over the members of an ensemble, c = 1
 
-The first two are what happened to this row, and take chance for skill: a filter on `return` keeps fortunate sessions,
-one on `gae` fortunate steps. The last two are regressions, and so averages over rows like this one. Where the log has
+The first three are what happened to this row, and take chance for skill: a filter on `return` keeps fortunate sessions,
+one on `gae` fortunate steps. `reward` is for a bandit, whose sessions are of one step: in longer ones it does not see
+what comes after. The last two are regressions, and so averages over rows like this one. Where the log has
 few of those, members that began differently disagree, and the lower bound takes their spread off; with the default
 critic, in the default world, that changes little, at five times the cost.
 """
@@ -87,6 +89,32 @@ class Score(ABC):
         """
 
 
+class LoggedScore(Score):
+    """A score that needs no critic; a part implements `of_log`, and names in `critic_fields` what it reads."""
+
+    @abstractmethod
+    def of_log(self, dataset: LoggedDataset, config: CriticConfig) -> Tensor:
+        """Return the score of every row by the log alone, [N] float32 on the CPU.
+
+        Args:
+            dataset: the log.
+            config: of the critic that others would fit.
+        """
+
+    def rows(
+        self, dataset: LoggedDataset, config: CriticConfig, seed: int, device: str, progress: Progress | None
+    ) -> Tensor:
+        """Return the score of every row; all of the progress is told at once."""
+        scores = self.of_log(dataset, config)
+        if progress:
+            progress(config.num_steps)
+        return scores
+
+    def of_critic(self, critic: Critic, dataset: LoggedDataset, config: CriticConfig, device: str) -> Tensor:
+        """Return the score of every row, whatever the critic says."""
+        return self.of_log(dataset, config)
+
+
 def score_log(
     name: str | type[Score],
     dataset: LoggedDataset,
@@ -102,15 +130,16 @@ def score_log(
     Args:
         name: of a registered score, MODULE:CLASS, or the class.
         dataset: a log of proto-actions or slates.
-        config: of the critic; None for the defaults. `return` reads only its discount.
+        config: of the critic; None for the defaults. `return` reads only its discount, `reward` nothing.
         score_config: of the score; None for its defaults.
         seed: of the critic.
         device: of the critic.
         progress: called with the number of the critic's gradient steps done since the last call, all at once for
-            `return`, which needs none.
+            `return` and `reward`, which need none.
 
     Raises:
-        InvalidInput: for an unknown name; except for `return`, for a log without embeddings that the config asks for.
+        InvalidInput: for an unknown name; except for `return` and `reward`, for a log without embeddings that the
+            config asks for.
     """
     score = SCORES.resolve(name)(score_config)
     return score.rows(dataset, config or CriticConfig(), seed, device, progress)

@@ -11,7 +11,9 @@ from agents.batches.replay import LogStorage
 from agents.testing.scores import HASTY, check_score
 from agents.values import critics
 from agents.values.critics import fit_critic, score_members, score_rows
+from agents.values.scores import base as scores_base
 from agents.values.scores import lower_confidence_bound as bounds
+from agents.values.scores import reward
 from agents.values.scores.base import score_log
 from agents.values.scores.lower_confidence_bound import lower_confidence_bound
 from offline_data.store import log_checks, session_blocks
@@ -36,6 +38,18 @@ def test_return_is_the_discounted_reward_to_go(logs, kind):
     log = logs[kind]
     expected = returns_to_go(log.reward().tolist(), log.offsets.tolist(), 0.9)
     np.testing.assert_allclose(score_log("return", log, HASTY).numpy(), expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["proto", "slate", "import"])
+def test_reward_is_the_steps_own_and_fits_no_critic(logs, kind, monkeypatch):
+    def fitted(*args, **kwargs):
+        pytest.fail("a critic was fitted")
+
+    monkeypatch.setattr(scores_base, "fit_critic", fitted)
+    monkeypatch.setattr(reward, "ROWS_AT_ONCE", 25)
+    rows = logs[kind].rows["reward_vector"].astype(np.float64)
+    expected = rows @ [logs[kind].manifest["reward_weights"][name] for name in logs[kind].manifest["reward_names"]]
+    np.testing.assert_allclose(score_log("reward", logs[kind]).numpy(), expected, rtol=1e-6)
 
 
 @pytest.mark.parametrize("size", [1, 2])
@@ -84,13 +98,14 @@ def test_an_unknown_name_is_told_the_nearest(log):
         score_log("q_minus_w", log)
 
 
-@pytest.mark.parametrize("name", ["return", "gae", "lower_confidence_bound"])
+@pytest.mark.parametrize("name", ["reward", "return", "gae", "lower_confidence_bound"])
 def test_memory_does_not_grow_with_the_log(make_log, monkeypatch, name):
     monkeypatch.setattr(critics, "_ROWS_AT_ONCE", 64)
     monkeypatch.setattr(critics, "_ROWS_A_BLOCK", 128)
     monkeypatch.setattr(log_checks, "_ROWS_AT_ONCE", 128)
     monkeypatch.setattr(session_blocks, "ROWS_AT_ONCE", 128)
     monkeypatch.setattr(bounds, "ROWS_AT_ONCE", 128)
+    monkeypatch.setattr(reward, "ROWS_AT_ONCE", 128)
     config = dataclasses.replace(HASTY, steps_per_round=2, batch_size=16, ensemble_size=2)
     peaks = []
     for count in (20, 20, 20, 4000, 4000):  # the first warms up
