@@ -26,6 +26,8 @@ from recenv.world import World
 
 ActionKind = Literal["slate", "proto"]
 ACTION_KINDS: Final = ("slate", "proto")
+NOISES: Final = ("uniform", "popularity", "clickbait", "stale", "adversarial")
+"""The behavior policies that the quality dial calls noise."""
 WORLD_EXPERT: Final = "world_expert"
 """The name by which a spec means the expert of whichever world it acts in; its further fields alter that expert."""
 
@@ -224,12 +226,13 @@ def make_behavior(
         action_kind: "slate" or "proto"; None for slates where the policy has them.
 
     Raises:
-        InvalidInput: for an unknown name, action kind or field, a class that is none, a value out of range, or the
-            expert of a world whose user model names none.
+        InvalidInput: for an unknown name, action kind or field, a class that is none, a value out of range, the expert
+            of a world whose user model names none, or a policy that means nothing to it.
     """
     if action_kind not in (None, *ACTION_KINDS):
         raise unknown_name("action kind", action_kind, ACTION_KINDS)
     policy, config = _resolved(in_world(world.config, {"name": spec} if isinstance(spec, str) else spec))
+    require_defined(world.config, spec)
     action_kind = action_kind or policy.default_action_kind(config)
     require(
         action_kind in policy.action_kinds,
@@ -257,6 +260,35 @@ def expert_spec(config: SessionConfig) -> dict[str, Any]:
             "(`expert=`, --expert), or give the class an `expert`, the spec of its best far-sighted oracle"
         )
     return dict(model.expert)
+
+
+def require_defined(config: SessionConfig, spec: Mapping[str, Any] | str) -> None:
+    """Refuse a behavior policy that means nothing to the users of a world.
+
+    Args:
+        config: the world's; its user model says which those are.
+        spec: see `make_behavior`.
+
+    Raises:
+        InvalidInput: saying why, and which noises there are.
+    """
+    model, name = USER_MODELS.part_of(config.user_model), spec if isinstance(spec, str) else spec.get("name")
+    if name in model.undefined_behaviors:
+        raise undefined(str(name), USER_MODELS.name_of(model), model.undefined_behaviors)
+
+
+def undefined(name: str, model: str, undefined_behaviors: Mapping[str, str]) -> InvalidInput:
+    """Return the refusal of a behavior policy that means nothing to a user model.
+
+    Args:
+        name: the policy's.
+        model: the user model's name.
+        undefined_behaviors: the user model's.
+    """
+    defined = " or ".join(noise for noise in NOISES if noise not in undefined_behaviors)
+    return InvalidInput(
+        f"{name} is not defined for the user model {model!r}: {undefined_behaviors[name]}; choose {defined}"
+    )
 
 
 def in_world(config: SessionConfig, spec: Any) -> Any:

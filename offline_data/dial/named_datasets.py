@@ -1,34 +1,36 @@
 """Datasets by name, after D4RL and Minari: `recsession/VARIANT/LEVEL-NOISE-v0`, collected where one is first asked for.
 
 A name fixes the world, the behavior, the number of sessions and the seed, and so the bytes: nothing is downloaded. What
-`-v0` means does not change; another world or another behavior under the same words would be a `-v1`.
+`-v0` means does not change; another world or another behavior under the same words would be a `-v1`. The logs of DRPO's
+scenarios, whose noise is popularity and uniform together, are `recsession/VARIANT/SCENARIO-v0`.
 """
 
 from __future__ import annotations
 
 import difflib
 import hashlib
-import itertools
 import os
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Final
 
-from offline_data.behavior.base import ActionKind
+from offline_data.behavior.base import NOISES, ActionKind, undefined
+from offline_data.behavior.three_part import SCENARIOS, noise_of
 from offline_data.collection.collection import LogRequest, collect, manifest_request
-from offline_data.dial.quality import as_spec
+from offline_data.dial.quality import Spec, as_spec
 from offline_data.dial.target_score import at_fraction, at_target_score, dial_request
 from offline_data.store.dataset import LoggedDataset
+from offline_data.store.folder_claim import as_json
 from recenv.envs.registration import model_variants
 from recenv.errors import InvalidInput, require
+from recenv.families import USER_MODELS
 from recenv.session_config import SessionConfig
 
 VARIANTS: Final = model_variants()
-"""The user model of each variant; the world is the model's own."""
-
-NOISES: Final = ("uniform", "popularity", "clickbait", "stale", "adversarial")
+"""What each variant changes in the default world: the user model, and so on; the rest is the model's own."""
 
 MEDIUM: Final = "medium"
 MEDIUM_TARGET_SCORE: Final = 0.5
@@ -42,6 +44,8 @@ GOOD_FRACTIONS: Final = {
     "mixed-01": 0.01,
 }
 """The good fraction of each level but `medium`, whose own normalised score is `MEDIUM_TARGET_SCORE`."""
+
+_LEVELS: Final = ("expert", MEDIUM, *(level for level in GOOD_FRACTIONS if level != "expert"))
 
 NUM_SESSIONS: Final = 10_000
 ACTION_KIND: Final[ActionKind] = "proto"
@@ -61,18 +65,25 @@ class NamedDataset:
     variant: str
     """The world, a key of `VARIANTS`."""
     level: str
-    """How good the log is: `medium`, or a key of `GOOD_FRACTIONS`."""
-    noise: str
-    """Behavior policy of what is not the expert's."""
+    """How good the log is: `medium`, or a key of `GOOD_FRACTIONS`; without a noise, a scenario."""
+    noise: str | None
+    """Behavior policy of what is not the expert's; None in a scenario, a key of `SCENARIOS`."""
 
     @property
     def name(self) -> str:
         """The name, such as "recsession/default/mixed-10-clickbait-v0"."""
-        return f"recsession/{self.variant}/{self.level}-{self.noise}-v0"
+        words = self.level if self.noise is None else f"{self.level}-{self.noise}"
+        return f"recsession/{self.variant}/{words}-v0"
 
     @property
     def meaning(self) -> str:
         """What is in it, in a few words."""
+        if self.noise is None:
+            expert, popularity, uniform = SCENARIOS[self.level]
+            return (
+                f"{expert:.0%} of the steps the expert's, {popularity:.0%} popularity, {uniform:.0%} uniform: DRPO's "
+                f"scenario {self.level}"
+            )
         if self.level == MEDIUM:
             return f"as much expert among {self.noise} as has the normalised score {MEDIUM_TARGET_SCORE}"
         good_fraction = GOOD_FRACTIONS[self.level]
@@ -87,7 +98,7 @@ class NamedDataset:
     @property
     def config(self) -> SessionConfig:
         """The world."""
-        return SessionConfig().override(user_model=VARIANTS[self.variant])
+        return SessionConfig().override(**VARIANTS[self.variant])
 
     def request(self, progress: Callable[[int], object] | None = None) -> LogRequest:
         """Return what is logged: the references are measured for it, and the good fraction of `medium` is sought.
@@ -95,11 +106,11 @@ class NamedDataset:
         Args:
             progress: called with the number of sessions of each batch that is played.
         """
-        log = self._log
-        if self.level == MEDIUM:
-            log = at_target_score(log, MEDIUM_TARGET_SCORE, self.noise, progress=progress)
+        log, (fraction, noise) = self._log, self._dial
+        if fraction is None:
+            log = at_target_score(log, MEDIUM_TARGET_SCORE, noise, progress=progress)
         else:
-            log = at_fraction(log, GOOD_FRACTIONS[self.level], self.noise, progress=progress)
+            log = at_fraction(log, fraction, noise, progress=progress)
         return replace(log, quality={**(log.quality or {}), "dataset": self.name})
 
     def fits(self, dataset: LoggedDataset) -> bool:
@@ -109,14 +120,22 @@ class NamedDataset:
             dataset: of a simulated world.
         """
         quality = dataset.manifest.get("quality") or {}
-        fraction = GOOD_FRACTIONS.get(self.level, quality.get("good_fraction"))
+        (set_fraction, noise), target = self._dial, None
+        fraction = quality.get("good_fraction") if set_fraction is None else set_fraction
         if fraction is None or "request" not in dataset.manifest["source"] or dataset.part is not None:
             return False
-        request = dial_request(self._log, fraction, self.noise)
-        target = MEDIUM_TARGET_SCORE if self.level == MEDIUM else None
-        told = {"noise": as_spec(self.noise), "good_fraction": fraction, "target_score": target}
+        request = dial_request(self._log, fraction, noise)
+        target = MEDIUM_TARGET_SCORE if set_fraction is None else None
+        told = {"noise": as_json(as_spec(noise)), "good_fraction": fraction, "target_score": target}
         same = all(quality.get(name) == value for name, value in told.items())
         return same and dataset.manifest["source"]["request"] == manifest_request(request)
+
+    @property
+    def _dial(self) -> tuple[float | None, Spec | str]:
+        """The good fraction, None where it is sought, and the noise."""
+        if self.noise is None:
+            return noise_of(self.level)
+        return (None if self.level == MEDIUM else GOOD_FRACTIONS[self.level]), self.noise
 
     @property
     def _log(self) -> LogRequest:
@@ -128,20 +147,33 @@ class NamedDataset:
 @cache
 def named_datasets() -> dict[str, NamedDataset]:
     """Return every named dataset by its name, variant after variant."""
-    levels = ("expert", MEDIUM, *(level for level in GOOD_FRACTIONS if level != "expert"))
-    every = (NamedDataset(*parts) for parts in itertools.product(VARIANTS, levels, NOISES))
+    every: list[NamedDataset] = []
+    for variant in VARIANTS:
+        noises = [noise for noise in NOISES if noise not in _undefined_behaviors(variant)]
+        every += [NamedDataset(variant, level, noise) for level in _LEVELS for noise in noises]
+        every += [NamedDataset(variant, scenario, None) for scenario in SCENARIOS]
     return {named.name: named for named in every}
+
+
+def _undefined_behaviors(variant: str) -> dict[str, str]:
+    """Return the behavior policies that are not defined in a variant's world, and why; no model is imported."""
+    source = USER_MODELS.source(VARIANTS[variant]["user_model"])
+    return {} if source is None else source.literal("undefined_behaviors") or {}
 
 
 def find_named(name: str) -> NamedDataset:
     """Return what a name stands for.
 
     Raises:
-        InvalidInput: for an unknown name; the nearest one is suggested.
+        InvalidInput: for an unknown name, the nearest one is suggested; or a noise that its world does not define.
     """
     known = named_datasets()
     if name in known:
         return known[name]
+    words = re.fullmatch(rf"recsession/({'|'.join(VARIANTS)})/(?:{'|'.join(_LEVELS)})-({'|'.join(NOISES)})-v0", name)
+    if words is not None:
+        reasons = _undefined_behaviors(words[1])
+        raise undefined(words[2], VARIANTS[words[1]]["user_model"], reasons)
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     hint = f"did you mean {near[0]!r}? " if near else ""
     raise InvalidInput(f"unknown dataset {name!r}; {hint}`recsession datasets` lists all {len(known)}")

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
 from typing import Any, Final
 
 import numpy as np
 
 from offline_data.behavior.base import WORLD_EXPERT, ActionKind, BehaviorPolicy, make_behavior
 from offline_data.collection.rollout import play_rewards
+from offline_data.families import BEHAVIORS
 from recenv.errors import require, require_range
+from recenv.plain_config import from_plain
 from recenv.random_streams import derive_seeds
+from recenv.registry import config_of
 from recenv.statistics import Interval
 from recenv.world import World
 
@@ -35,22 +38,44 @@ def mixture_spec(
 
     Args:
         good_fraction: g in [0, 1].
-        noise: name or spec of the noise's behavior policy.
+        noise: name or spec of the noise's behavior policy; a mixture of several becomes as many components.
         mixing: "step", "session" or "position".
         expert: name or spec of the expert; None for that of whichever world the spec acts in.
-        proto_scale: spread of both components' proto-actions; None for their own.
+        proto_scale: spread of the components' proto-actions, where they have one; None for their own.
 
     Raises:
-        InvalidInput: for a fraction outside [0, 1].
+        InvalidInput: for a fraction outside [0, 1], or noise that is mixed otherwise than the dial.
     """
     require_range("good_fraction", good_fraction, 0.0, 1.0)
-    spread = {} if proto_scale is None else {"proto_scale": proto_scale}
+    noises, shares = _parts(as_spec(noise), mixing)
+    components = [as_spec(expert or WORLD_EXPERT), *noises]
+    if proto_scale is not None:
+        components = [{**spec, "proto_scale": proto_scale} if _has_spread(spec) else spec for spec in components]
     return {
         "name": "mixture",
-        "components": [{**as_spec(expert or WORLD_EXPERT), **spread}, {**as_spec(noise), **spread}],
-        "weights": [good_fraction, 1.0 - good_fraction],
+        "components": components,
+        "weights": [good_fraction, *((1.0 - good_fraction) * share for share in shares)],
         "mixing": mixing,
     }
+
+
+def _parts(noise: dict[str, Any], mixing: str) -> tuple[list[dict[str, Any]], Sequence[float]]:
+    """Return the components of the noise, and the share of each: a mixture cannot hold a mixture."""
+    if noise.get("name") != "mixture":
+        return [noise], (1.0,)
+    config = from_plain(BEHAVIORS, noise)
+    require(
+        config.mixing == mixing,
+        f"the noise is a mixture with mixing={config.mixing!r}, and the dial has mixing={mixing!r}; give both the same",
+    )
+    return [as_spec(part) for part in config.components], config.weights
+
+
+def _has_spread(spec: Mapping[str, Any]) -> bool:
+    """Return whether a behavior policy has a spread of its proto-actions; the world's expert, which ranks, has."""
+    if spec["name"] == WORLD_EXPERT:
+        return True
+    return "proto_scale" in {entry.name for entry in fields(config_of(BEHAVIORS.resolve(spec["name"])))}
 
 
 def as_spec(behavior: Spec | str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The environments by the names that `gymnasium.make` takes: a variant is the world of one user model."""
+"""The environments by the names that `gymnasium.make` takes: a variant is a world of one user model."""
 
 from __future__ import annotations
 
@@ -11,18 +11,23 @@ from recenv.families import USER_MODELS
 DEFAULT: Final = "default"
 
 
-def model_variants() -> dict[str, str]:
-    """Return the user model of each variant, the default world first; no model is imported."""
-    sources = {name: USER_MODELS.source(name) for name in USER_MODELS.registered()}
-    variants = {source.literal("variant"): name for name, source in sources.items() if source is not None}
-    return {DEFAULT: variants[DEFAULT]} | {variant: name for variant, name in variants.items() if variant is not None}
+def model_variants() -> dict[str, dict[str, Any]]:
+    """Return what each variant changes in the default world, that one first; no model is imported."""
+    variants: dict[str, dict[str, Any]] = {}
+    for model in USER_MODELS.registered():
+        source = USER_MODELS.source(model)
+        if source is not None and (variant := source.literal("variant")) is not None:
+            further = source.literal("further_variants") or {}
+            for name, options in {variant: {}, **further}.items():
+                variants[name] = {"user_model": model, **options}
+    return {DEFAULT: variants[DEFAULT]} | variants
 
 
 VARIANTS: Final[dict[str, dict[str, Any]]] = {
     "RecSession-v0" if variant == DEFAULT else f"RecSession-{variant.title().replace('-', '')}-v0": {}
     if variant == DEFAULT
-    else {"user_model": model}
-    for variant, model in model_variants().items()
+    else options
+    for variant, options in model_variants().items()
 }
 """What each changes in the default world; the user model brings its own choice model and pieces."""
 

@@ -48,6 +48,9 @@ class UserModel(ABC):
         minutes_reward: index of the component that counts minutes watched, written by the pieces; -1 if there is none.
         variant: what the model's own world is called among environments and named datasets, a literal, in lower case
             with hyphens; None: it is in neither.
+        further_variants: further worlds of the model in both, by name: what each changes in its own world, a literal.
+        undefined_behaviors: behavior policies that mean nothing to its users, and why not, a literal; a noise of the
+            quality dial that is among them is in no named dataset.
         expert: spec of the behavior policy whose normalised score is 1: the best far-sighted oracle of the model's own
             world; None: it has none, and a score must be told its expert.
         greedy_oracle: spec of the oracle that seeks the next reward alone; None: the myopic gap is not measured.
@@ -76,6 +79,8 @@ class UserModel(ABC):
     kernel_fields: ClassVar[tuple[str, ...]] = ()
     minutes_reward: ClassVar[int] = -1
     variant: ClassVar[str | None] = None
+    further_variants: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+    undefined_behaviors: ClassVar[Mapping[str, str]] = {}
     expert: ClassVar[Mapping[str, Any] | None] = None
     greedy_oracle: ClassVar[Mapping[str, Any] | None] = None
     far_sighted_oracles: ClassVar[tuple[Mapping[str, Any], ...]] = ()

@@ -81,6 +81,13 @@ class EmbeddingBandit(UserModel):
     reward_names = ("rating",)
     reward_fields = ("rating_reward",)
     kernel_fields = ("rating_width", "rating_noise")
+    variant = "embedding-bandit"
+    further_variants: ClassVar[Mapping[str, Mapping[str, Any]]] = {"embedding-bandit-128": {"embedding_dim": 128}}
+    undefined_behaviors: ClassVar[Mapping[str, str]] = {
+        "clickbait": "no item attracts by its appeal, every one that is shown is taken",
+        "stale": "a user lives for one step, and interests have no yesterday",
+        "adversarial": "it seeks least click and least quality, every item is taken and none has quality",
+    }
     expert: ClassVar[Mapping[str, Any]] = {"name": "expert", "quality_weight": 0.0}
     leaves = True
     config: EmbeddingBanditConfig

@@ -39,29 +39,35 @@ def small_ones(monkeypatch):
 
 def test_there_is_a_name_for_every_variant_level_and_noise():
     known = named_datasets()
-    assert len(known) == 5 * 8 * 5
+    # Of the bandits' worlds two noises are defined; every world has two scenarios.
+    assert len(known) == 5 * 8 * 5 + 2 * 8 * 2 + 7 * 2
     levels = r"expert|medium|random|mixed-(50|20|10|05|01)"
+    noises = r"uniform|popularity|clickbait|stale|adversarial"
     for name, named in known.items():
         assert named.name == name
-        assert re.fullmatch(rf"recsession/[a-z-]+/({levels})-(uniform|popularity|clickbait|stale|adversarial)-v0", name)
+        assert re.fullmatch(rf"recsession/[a-z0-9-]+/(({levels})-({noises})|medium|extreme)-v0", name)
     assert set(names.NOISES) <= set(BEHAVIORS.registered())
 
 
 def test_variants_are_those_that_are_registered():
-    assert set(names.VARIANTS.values()) <= set(USER_MODELS.registered())
-    models = [options.get("user_model", "interest_evolution") for options in registration.VARIANTS.values()]
-    assert list(names.VARIANTS.values()) == models
+    models = [options["user_model"] for options in names.VARIANTS.values()]
+    assert set(models) == set(USER_MODELS.registered())
+    assert models == [options.get("user_model", "interest_evolution") for options in registration.VARIANTS.values()]
+    for options in names.VARIANTS.values():
+        assert SessionConfig().override(**options).user_model.name == options["user_model"]
     assert find_named(NAME).config == SessionConfig()
     long_term = find_named("recsession/long-term/random-uniform-v0").config
     assert long_term == SessionConfig().override(user_model="long_term_satisfaction")
+    wide = find_named("recsession/embedding-bandit-128/extreme-v0").config
+    assert wide == SessionConfig().override(user_model="embedding_bandit", embedding_dim=128)
 
 
 @pytest.mark.parametrize(
     ("name", "hint"),
     [
-        ("recsession/default/mixed-10-clikbait-v0", f"did you mean {NAME!r}? `recsession datasets` lists all 200"),
+        ("recsession/default/mixed-10-clikbait-v0", f"did you mean {NAME!r}? `recsession datasets` lists all 246"),
         ("recsession/longterm/expert-stale-v0", "did you mean 'recsession/long-term/expert-stale-v0'?"),
-        ("iris", "unknown dataset 'iris'; `recsession datasets` lists all 200"),
+        ("iris", "unknown dataset 'iris'; `recsession datasets` lists all 246"),
     ],
 )
 def test_an_unknown_name_suggests_the_nearest(name, hint):
@@ -81,6 +87,19 @@ def test_an_unknown_name_suggests_the_nearest(name, hint):
 )
 def test_a_name_says_what_it_stands_for(level, meaning):
     assert find_named(f"recsession/boredom/{level}-stale-v0").meaning == meaning
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("embedding-bandit/mixed-10-clickbait", "no item attracts by its appeal"),
+        ("embedding-bandit-128/random-stale", "interests have no yesterday"),
+        ("embedding-bandit/medium-adversarial", "none has quality"),
+    ],
+)
+def test_a_noise_that_the_world_does_not_define_is_refused(name, sentence):
+    with pytest.raises(InvalidInput, match=f"'embedding_bandit': .*{sentence}.*; choose uniform or popularity$"):
+        find_named(f"recsession/{name}-v0")
 
 
 def test_a_dataset_lies_below_the_folder_that_the_environment_names(monkeypatch):
@@ -108,17 +127,16 @@ def test_a_dataset_lies_below_the_folder_that_the_environment_names(monkeypatch)
      ("mixed-01", 0.01)],
 )  # fmt: skip
 def test_request_of_a_name(small_ones, variant, level, good_fraction):
-    name = f"recsession/{variant}/{level}-adversarial-v0"
+    name = f"recsession/{variant}/{level}-popularity-v0"
     request = find_named(name).request()
-    user_model = names.VARIANTS[variant]
-    assert request.config == SessionConfig().override(user_model=user_model)
+    assert request.config == SessionConfig().override(**names.VARIANTS[variant])
     expert = expert_spec(request.config)
-    assert request.behavior == mixture_spec(good_fraction, "adversarial", expert=expert)
+    assert request.behavior == mixture_spec(good_fraction, "popularity", expert=expert)
     assert (request.action_kind, request.num_sessions, request.group_size) == ("proto", 30, 1)
     assert request.quality is not None
     assert request.quality["dataset"] == name
     assert request.quality["expert"] == expert
-    assert request.quality["noise"] == {"name": "adversarial"}
+    assert request.quality["noise"] == {"name": "popularity"}
     assert Reference.of(request.quality) == small_ones
 
 
@@ -126,7 +144,7 @@ def test_every_name_has_a_seed_of_its_own(small_ones, monkeypatch):
     monkeypatch.setattr(names, "at_target_score", lambda log, target, noise, progress: log)
     monkeypatch.setattr(names, "at_fraction", lambda log, fraction, noise, progress: log)
     seeds = {name: named.request().dataset_seed for name, named in named_datasets().items()}
-    assert len(set(seeds.values())) == 200
+    assert len(set(seeds.values())) == 246
     assert seeds[NAME] == 6_256_022_553_943_408_772  # the name's own, for ever
 
 
@@ -149,6 +167,21 @@ def test_a_named_dataset_is_collected_once(small_ones, tmp_path, monkeypatch, le
     again = load_named(name, progress=told.append)
     assert again.manifest == dataset.manifest
     assert told == []
+
+
+@pytest.mark.parametrize("variant", ["embedding-bandit", "default"])
+def test_a_scenario_is_three_parts_with_references_and_labels(small_ones, tmp_path, variant):
+    name = f"recsession/{variant}/extreme-v0"
+    dataset = load_named(name, tmp_path / "log")
+    request = dataset.manifest["source"]["request"]
+    assert [part["name"] for part in request["behavior"]["components"]] == ["expert", "popularity", "uniform"]
+    assert request["behavior"]["weights"] == pytest.approx([0.05, 0.05, 0.9])
+    quality = dataset.manifest["quality"]
+    assert (quality["good_fraction"], quality["dataset"]) == (0.05, name)
+    assert [part for part in quality["noise"]["components"]] == ["popularity", "uniform"]
+    assert Reference.of(quality) == small_ones
+    assert set(dataset.open_latent_labels().tolist()) <= {0, 1, 2}
+    assert load_named(name, tmp_path / "log").manifest == dataset.manifest
 
 
 def test_a_folder_of_something_else_is_refused(small_ones, tmp_path, small_request):

@@ -21,6 +21,7 @@ from offline_data.dial.quality import (
     precise_reference,
     reference_returns,
 )
+from offline_data.dial.target_score import at_fraction, at_target_score
 from offline_data.families import BEHAVIORS
 from recenv.errors import InvalidInput
 from recenv.families import USER_MODELS
@@ -174,6 +175,45 @@ def test_dial_is_a_mixture_of_expert_and_noise():
     assert mixture_spec(0.5, "uniform", expert="greedy")["components"][0] == {"name": "greedy"}
 
 
+def test_noise_may_be_a_mixture_of_several():
+    noise = {"name": "mixture", "components": ["popularity", {"name": "stale", "drift": 1.0}], "weights": [0.75, 0.25]}
+    spec = mixture_spec(0.2, noise)
+    assert [part["name"] for part in spec["components"]] == [WORLD_EXPERT, "popularity", "stale"]
+    assert spec["components"][2]["drift"] == 1.0
+    np.testing.assert_allclose(spec["weights"], [0.2, 0.6, 0.2])
+    with pytest.raises(InvalidInput, match="mixture with mixing='step', and the dial has mixing='session'; give both"):
+        mixture_spec(0.2, noise, "session")
+    assert mixture_spec(0.2, {**noise, "mixing": "session"}, "session")["mixing"] == "session"
+
+
+def test_a_spread_is_for_those_who_have_one(small_world):
+    """Uniform proto-actions have no scale to set: the judge log of uniform noise could not be asked for."""
+    spec = mixture_spec(0.5, "uniform", "session", proto_scale=0.3)
+    assert spec["components"] == [{"name": WORLD_EXPERT, "proto_scale": 0.3}, {"name": "uniform"}]
+    assert make_behavior(small_world(12, 3), spec, "proto").action_kind == "proto"
+
+
+@pytest.mark.parametrize("noise", ["clickbait", "stale", {"name": "adversarial", "utility_weight": -2.0}])
+def test_noise_that_a_world_does_not_define_is_refused_wherever_it_is_asked_for(tmp_path, noise):
+    config = SessionConfig().override(user_model="embedding_bandit", num_items=30)
+    world, request = make_world(config), LogRequest(config, action_kind="proto", num_sessions=4)
+    for ask in (
+        lambda: make_behavior(world, noise, "proto"),
+        lambda: make_behavior(world, mixture_spec(0.5, noise), "proto"),
+        lambda: reference_returns(world, noise, "proto", num_sessions=10),
+        lambda: at_fraction(request, 0.5, noise),
+        lambda: at_target_score(request, 0.5, noise),
+        lambda: collect(tmp_path / "log", replace(request, behavior=noise)),
+        lambda: collect(tmp_path / "log", replace(request, behavior=mixture_spec(0.5, noise))),
+        lambda: make_behavior(world, {"name": "epsilon_greedy", "base": noise}, "proto"),
+    ):
+        with pytest.raises(
+            InvalidInput, match=r"is not defined for the user model 'embedding_bandit': .*; choose uniform"
+        ):
+            ask()
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("user_model", WITH_ORACLES)
 def test_the_dials_expert_is_that_of_whichever_world_it_acts_in(user_model):
     """Nobody who makes a spec knows the world yet: a dial that named the default world's expert is wrong in others."""
@@ -217,16 +257,17 @@ def test_a_world_whose_user_model_names_no_expert_asks_for_one(monkeypatch):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ACTION_KINDS)
-@pytest.mark.parametrize("user_model", WITH_ORACLES)
+@pytest.mark.parametrize("user_model", USER_MODELS.registered())
 def test_experts_of_the_default_worlds_exceed_every_noise(user_model, kind):
     """By so much that scores between them mean something: more than a third of what the expert earns.
 
     300 users each; the gaps are 30 standard errors and more.
     """
     world = make_world(SessionConfig().override(user_model=user_model))
+    defined = [noise for noise in NOISES if noise not in world.user_model.undefined_behaviors]
     expert, *noises = (
         evaluate_returns(world, make_behavior(world, spec, kind), 300, 0, "test").mean()
-        for spec in (expert_spec(world.config), *NOISES)
+        for spec in (expert_spec(world.config), *defined)
     )
     assert max(noises) < 2 / 3 * expert
 

@@ -266,10 +266,12 @@ CASES = [
     for row, user_model in enumerate(WORLDS)
     for column, noise in enumerate(NOISES)
 ]
+WORLDS["embedding_bandit"] = {"num_items": 200}
+CASES += [("embedding_bandit", "uniform", "proto", "step"), ("embedding_bandit", "popularity", "slate", "session")]
 
 
 def test_every_noise_is_there():
-    assert set(WORLDS) <= set(USER_MODELS.registered())
+    assert set(WORLDS) == set(USER_MODELS.registered())
     assert set(NOISES) == set(named_datasets.NOISES)
 
 

@@ -110,6 +110,7 @@ def test_its_own_world_is_the_bandit_of_the_paper(dim: int):
     np.testing.assert_allclose(outcome.feedback[:, 0], np.column_stack([np.ones(count), expected]), atol=1e-5)
     assert outcome.terminated.all()
     assert not outcome.truncated.any()
+    assert isinstance(world.user_model, EmbeddingBandit)
     relevance = world.user_model.relevance(batch.state["interest"])
     assert relevance[3, 17] == pytest.approx(reference.relevance(world.catalog.embeddings[17].tolist(), users[3], 0.33))
 
