@@ -41,8 +41,9 @@ from .robust.density_cap import optimistic_value as optimistic_value
 from .robust.divergence_balls import ChiSquareBall as ChiSquareBall
 from .robust.divergence_balls import KlBall as KlBall
 from .robust.divergence_balls import TotalVariationBall as TotalVariationBall
-from .robust.good_fraction import GoodFraction as GoodFraction
-from .robust.good_fraction import estimate_good_fraction as estimate_good_fraction
+from .robust.selection import Outcomes as Outcomes
+from .robust.selection import Selection as Selection
+from .robust.selection import select_rows as select_rows
 from .serving.behavior_adapter import AgentBehavior as AgentBehavior
 from .serving.onnx_export import export_onnx as export_onnx
 from .training.evaluation import off_policy_sessions as off_policy_sessions
@@ -56,5 +57,7 @@ from .values.critics import Critic as Critic
 from .values.critics import CriticConfig as CriticConfig
 from .values.critics import fit_critic as fit_critic
 from .values.critics import score_rows as score_rows
+from .values.scores.base import Judgement as Judgement
 from .values.scores.base import Score as Score
+from .values.scores.base import judge_log as judge_log
 from .values.scores.base import score_log as score_log

@@ -33,11 +33,11 @@ from agents.training.trainer import (
 )
 from agents.values.critics import CriticConfig
 from agents.values.score_files import load_scores, save_scores
-from agents.values.scores.base import score_log
+from agents.values.scores.base import Judgement, judge_log
 from offline_data.store.dataset import LoggedDataset
 from offline_data.store.folder_claim import FolderClaim, as_json
-from recenv.errors import require, require_range, shown
-from recenv.files.atomic_files import replacing
+from recenv.errors import require_range, shown
+from recenv.files.atomic_files import replacing, write_json
 from recenv.plain_config import to_plain
 from recenv.statistics import Interval
 from recsession.inputs import parse, refuse_given
@@ -111,12 +111,7 @@ def run_training(name: str, words: Sequence[str]) -> None:
     check_policy(chosen.trainer.policy, dataset)
     check_encoder(name, objective, chosen.trainer.policy)
     resolve_choice(dataset, chosen.item_features)
-    require(
-        chosen.score != "return" or getattr(chosen.objective, "kappa", None) != "auto",
-        "--objective.kappa auto cannot read --score return, whose peaks tell of the time left and not of the action; "
-        "choose --score q_minus_v, or give the kappa",
-    )
-    files = ("policy", "scores.npy", "metrics.jsonl", "checkpoint")
+    files = ("policy", "scores.npy", "advantages.npy", "metrics.jsonl", "selection.json", "checkpoint")
     claim = FolderClaim(chosen.out, _request(name, dataset, chosen), files=files)
     check_run(chosen.out, claim.remedy)
     with claim.alone():
@@ -152,16 +147,17 @@ def _chosen_parts(objective: type[Objective], words: Sequence[str]) -> tuple[Tra
 def _fit_and_train(name: str, dataset: LoggedDataset, chosen: Any, out: Path) -> None:
     if reads_scores(OBJECTIVES.resolve(name)):
         with tqdm(total=chosen.critic.num_steps, unit="step", desc="critic", delay=0.1) as bar:
-            scores = _scores(out, dataset, chosen, bar)
+            judged = _judgement(out, dataset, chosen, bar)
     else:
-        scores = torch.zeros(dataset.num_rows)  # read by nobody
+        judged = Judgement(torch.zeros(dataset.num_rows), None)  # read by nobody
     with tqdm(total=chosen.trainer.num_steps, unit="step", desc=shown(name), delay=0.1) as bar:
         run = train(
             dataset,
-            scores,
+            judged.scores,
             name,
             chosen.objective,
             chosen.trainer,
+            advantages=judged.advantages,
             seed=chosen.seed,
             device=chosen.device,
             checkpoint=out / "checkpoint",
@@ -174,6 +170,8 @@ def _fit_and_train(name: str, dataset: LoggedDataset, chosen: Any, out: Path) ->
         temporary.write_text("".join(json.dumps(point) + "\n" for point in run.curve))
     for remark in run.remarks:
         say(remark)
+    for finding, values in run.findings.items():
+        write_json(out / f"{finding}.json", values)
     if run.stopped:
         say(f"warning: {run.stopped}")
     if not dataset.has_world:
@@ -199,13 +197,16 @@ def _request(name: str, dataset: LoggedDataset, chosen: Any) -> dict[str, Any]:
     )
 
 
-def _scores(out: Path, dataset: LoggedDataset, chosen: Any, bar: tqdm[Any]) -> torch.Tensor:
-    """Return the score of every row, found once and kept in `out`."""
-    file = out / "scores.npy"
-    if file.exists():
+def _judgement(out: Path, dataset: LoggedDataset, chosen: Any, bar: tqdm[Any]) -> Judgement:
+    """Return the score of every row and what it earned, found once and kept in `out`."""
+    files = out / "scores.npy", out / "advantages.npy"
+    if files[0].exists():
         bar.update(chosen.critic.num_steps)
-        return load_scores(file, dataset.num_rows)
+        found = [load_scores(file, dataset.num_rows) if file.exists() else None for file in files]
+        return Judgement(*found)
     settings = {"seed": chosen.seed, "device": chosen.device, "progress": bar.update}
-    scores = score_log(chosen.score, dataset, chosen.critic, **settings)
-    save_scores(file, scores)
-    return scores
+    judged = judge_log(chosen.score, dataset, chosen.critic, **settings)
+    if judged.advantages is not None:
+        save_scores(files[1], judged.advantages)
+    save_scores(files[0], judged.scores)  # last: where it is, the other is
+    return judged

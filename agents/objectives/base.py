@@ -19,6 +19,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final
 
+import numpy as np
 import torch
 from tensordict import NestedKey, TensorDict, TensorDictBase
 from tensordict.nn import ProbabilisticTensorDictSequential, TensorDictParams, dispatch
@@ -28,6 +29,7 @@ from torchrl.objectives import LossModule
 
 from agents.nn.slates import EMPTY, cut_to
 from agents.robust.problem import check_scores
+from agents.robust.selection import Outcomes
 from recenv.errors import InvalidInput
 from recenv.registry import own_config
 
@@ -67,7 +69,9 @@ class Objective(LossModule):
         create_reference: hold a frozen copy of the actor's parameters in `target_actor_network_params`.
 
     Attributes:
+        outcomes: what the log's rows earned; None where nobody told.
         remarks: sentences on what `refresh` found, for the user.
+        findings: the same as plain values by name, for a file.
 
     Raises:
         InvalidInput: if `config` is not an instance of `Config`.
@@ -162,9 +166,25 @@ class Objective(LossModule):
             self.set_keys(action=actor_network.action_key)
         self._refreshed = "score" not in self.needs
         self._num_steps = 0
+        self.outcomes: Outcomes | None = None
         self.remarks: list[str] = []
+        self.findings: dict[str, Any] = {}
         self.register_buffer("score_mean", torch.zeros((), dtype=torch.float64))
         self.register_buffer("score_std", torch.ones((), dtype=torch.float64))
+
+    @property
+    def reads_outcomes(self) -> bool:
+        """Whether `refresh` reads what the log's rows earned."""
+        return False
+
+    def take_outcomes(self, advantage: np.ndarray, session: np.ndarray) -> None:
+        """Take what the log's rows earned; call before `refresh` where `reads_outcomes`.
+
+        Args:
+            advantage: [N] of each row, more than was to be expected.
+            session: [N] integers, the session of each row.
+        """
+        self.outcomes = Outcomes(advantage, session)
 
     @torch.no_grad()
     def refresh(self, scores: Tensor) -> None:

@@ -40,14 +40,14 @@ from agents.families import OBJECTIVES
 from agents.objectives.base import Objective, weighted_log_prob
 from agents.objectives.bases.ratios import log_ratio
 from agents.robust.density_cap import dual_threshold, filter_weight
-from agents.robust.good_fraction import estimate_good_fraction
+from agents.robust.selection import ROWS_TO_FIT, select_rows
 from recenv.errors import require_range
 from recenv.statistics import effective_sample_size
 
 _EPSILON_FACTOR = 1.5
 _LARGEST_NOISE = 1e3  # stands for a batch without a mean gradient
-LEAST_FRACTION: Final = 1e-3
-"""The least that kappa="auto" takes, which fixes its number of stages."""
+LEAST_FRACTION: Final = 3e-4
+"""The least that kappa="auto" takes, to which its number of stages goes."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class RobustFilterConfig:
     """
 
     kappa: float | Literal["auto"] = 0.02
-    """Mass of the log to retain in the end, in (0, 1]; "auto" estimates the good fraction from the scores alone."""
+    """Mass of the log to retain in the end, in (0, 1]; "auto" finds it by what the rows earned."""
     filter: bool = True
     """Weight by the hard filter; off means w = 1."""
     trust_region: bool = True
@@ -104,15 +104,15 @@ class RobustFilterConfig:
         for name in ("measure_interval", "patience", "reference_interval"):
             require_range(name, getattr(self, name), 1, integer=True)
 
-    def kappas(self, good_fraction: float = LEAST_FRACTION) -> list[float]:
+    def kappas(self, found: float = LEAST_FRACTION) -> list[float]:
         """Return the retained mass of every stage, falling, the target last.
 
         Args:
-            good_fraction: what "auto" stands for; the lowest one gives the most stages.
+            found: what "auto" stands for; the lowest one gives the most stages.
         """
         if not self.filter:
             return [1.0]
-        target = max(good_fraction, LEAST_FRACTION) if self.kappa == "auto" else self.kappa
+        target = max(found, LEAST_FRACTION) if self.kappa == "auto" else self.kappa
         kappas = [1.0 if self.curriculum else target]
         while kappas[-1] > target:
             kappas.append(max(target, self.decay * kappas[-1]))
@@ -193,6 +193,7 @@ class RobustFilterObjective(Objective):
     def __init__(self, actor_network: Any, *, config: RobustFilterConfig | None = None) -> None:
         config = RobustFilterConfig() if config is None else config
         super().__init__(actor_network, config=config, create_reference=getattr(config, "trust_region", False))
+        self.rows_to_fit = float(getattr(actor_network, "rows_to_fit", ROWS_TO_FIT))
         kappas = torch.tensor(config.kappas(), dtype=torch.float64)
         self.register_buffer("kappas", kappas)
         self.register_buffer("taus", torch.full_like(kappas, -torch.inf))
@@ -202,15 +203,20 @@ class RobustFilterObjective(Objective):
         for name in ("kl", "gradient_noise"):
             self.register_buffer(name, torch.zeros(()))
 
+    @property
+    def reads_outcomes(self) -> bool:
+        """Whether kappa is to be found."""
+        return self.config.kappa == "auto" and self.config.filter
+
     @torch.no_grad()
     def refresh(self, scores: Tensor) -> None:
         """Find kappa, if it is "auto", and the threshold of every stage by the scores; see `Objective.refresh`."""
         present = self.kappas.index_select(0, self.stage) if self._refreshed else 1.0
         super().refresh(scores)
         kappas = self.config.kappas()
-        if self.config.kappa == "auto" and self.config.filter:
-            found = estimate_good_fraction(scores)
-            self.remarks = [found.describe()]
+        if self.reads_outcomes:
+            found = select_rows(scores, self.outcomes, rows_to_fit=self.rows_to_fit)
+            self.remarks, self.findings = [found.describe()], {"selection": found.as_dict()}
             kappas = self.config.kappas(found.kappa)
             kappas += kappas[-1:] * (self.kappas.numel() - len(kappas))  # the state has one size, whatever is found
             kappas = [min(kappa, float(present)) for kappa in kappas]  # never upwards, whatever a later critic finds

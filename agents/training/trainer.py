@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from tensordict import TensorDictBase
 from torch import Tensor
@@ -101,6 +102,8 @@ class TrainingRun:
     """None, or the sentence that says what blew up and when."""
     remarks: list[str]
     """Sentences on what the objective found in the log's scores."""
+    findings: dict[str, Any] = field(default_factory=dict)
+    """The same as plain values by name, such as the `selection` of kappa="auto"."""
 
 
 def check_device(device: str) -> str:
@@ -131,6 +134,7 @@ def train(
     objective_config: Any = None,
     config: TrainerConfig | None = None,
     *,
+    advantages: Tensor | None = None,
     seed: int = 0,
     device: str = "cpu",
     checkpoint: Path | None = None,
@@ -145,6 +149,8 @@ def train(
         objective_name: of a registered objective, MODULE:CLASS, or the class itself.
         objective_config: None for its defaults.
         config: None for the defaults; one without a policy has that of `default_policy`.
+        advantages: [N] what every row really earned, more than was to be expected, as `judge_log` gives them; an
+            objective that chooses how much of the log to keep reads them. None: it takes the scores at their word.
         seed: of the weights, the batches and what the policy draws.
         device: of the policy.
         checkpoint: file to write to and to go on from; None keeps nothing.
@@ -177,6 +183,8 @@ def train(
     )
     if scores.dtype == torch.float64:
         scores = scores.float()  # as the batches hold them: what is a tie there is one here
+    if advantages is not None and objective.reads_outcomes:
+        objective.take_outcomes(advantages.detach().cpu().numpy(), np.asarray(dataset.rows["session_id"]))
     objective.refresh(scores.to(device))
     storage = make_storage(objective, dataset, scores, seed=seed)
     actor.learned_from = SessionSketch.of_log(dataset)
@@ -237,7 +245,7 @@ def train(
     cloning, remarks = getattr(objective.config, "cloning_steps", 0), list(objective.remarks)
     if cloning >= config.num_steps:
         remarks.append(f"all {config.num_steps} steps were behavior cloning; lower cloning_steps={cloning}")
-    return TrainingRun(actor.eval(), curve, stopped, remarks)
+    return TrainingRun(actor.eval(), curve, stopped, remarks, dict(objective.findings))
 
 
 def _total(losses: Mapping[Any, Tensor], objective: str) -> Tensor:

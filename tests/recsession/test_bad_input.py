@@ -79,7 +79,6 @@ NEAREST = "did you mean "
         (TRAIN + "--trainer.num-steps 1.5", ["1.5", "--trainer.num-steps"]),
         ("train drop --log {made}/log --out {tmp}/new", ["unknown objective 'drop'", NEAREST + "'robust_filter'?"]),
         (TRAIN + "--score retrun", ["unknown score 'retrun'", NEAREST + "'return'?"]),
-        (TRAIN + "--score return --objective.kappa auto", ["--objective.kappa auto cannot read --score return"]),
         ("train grpo --log {made}/log --out {tmp}/new", ["'grpo' needs groups", "collect with --group-size 8"]),
         ("train slateq --log {made}/log --out {tmp}/new", ["'slateq' needs mass", "collect with --action-kind slate"]),
         (

@@ -145,45 +145,20 @@ def ball_problems(draw: st.DrawFn, saturation: Callable[[float], float]) -> Robu
 
 
 @st.composite
-def separated_scores(draw: st.DrawFn) -> tuple[np.ndarray, float]:
-    """Draw `[N]` scores of noise and of good rows well above it, in random order, and the share of the latter.
+def judged_logs(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Draw [N] scores, what the rows earned, and their sessions: ties, luck alone, few rows and one session among them.
 
-    They are multiples of 1/1024, so that a shift and a scale by powers of two are exact.
+    Scores and earnings are multiples of 1/64, so that a shift and a scale by powers of two are exact.
     """
-    count = draw(st.integers(400, 700))
-    good_count = draw(st.integers(count // 20, count // 2))
+    count = draw(st.integers(1, 120))
     random = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
-    noise = draw(
+    scores = draw(
         st.sampled_from(
-            [
-                random.normal(size=count - good_count),
-                random.standard_t(6, size=count - good_count),
-                random.gumbel(size=count - good_count),
-                -random.gumbel(size=count - good_count),
-            ]
+            [random.normal(size=count), random.standard_cauchy(count), np.zeros(count), 1.0 * (np.arange(count) < 3)]
         )
     )
-    spread = draw(st.floats(0.3, 2.0))
-    good = 6.0 + 4.0 * spread + draw(st.floats(0.0, 10.0)) + spread * random.normal(size=good_count)
-    scores = random.permutation(np.concatenate([noise, good]))
-    return np.round(scores * 1024.0) / 1024.0, good_count / count
-
-
-@st.composite
-def one_peaked_scores(draw: st.DrawFn) -> np.ndarray:
-    """Draw `[N]` scores of one peak, of many shapes."""
-    count = draw(st.integers(2, 700))
-    random = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
-    shapes = [
-        random.normal(size=count),
-        random.standard_t(3, size=count),
-        random.laplace(size=count),
-        random.uniform(size=count),
-        random.exponential(size=count),
-        -random.exponential(size=count),
-        random.gumbel(size=count),
-        random.triangular(0.0, 1.0, 1.0, size=count),
-        random.beta(2.0, 2.0, size=count),
-        np.exp(random.normal(size=count)),
-    ]
-    return draw(st.sampled_from(range(len(shapes))).map(shapes.__getitem__))
+    truth = draw(st.sampled_from([0.0, 0.3, 1.0]))
+    luck = draw(st.sampled_from([0.0, 0.5, 3.0]))
+    sessions = random.integers(0, draw(st.integers(1, count)), count)
+    earned = truth * scores + luck * (random.normal(size=count) + random.normal(size=count)[sessions])
+    return np.round(scores * 64.0) / 64.0, np.round(earned * 64.0) / 64.0, sessions

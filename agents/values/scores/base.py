@@ -20,11 +20,12 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 from torch import Tensor
 
 from agents.families import SCORES
+from agents.values.advantages import generalized_advantages
 from agents.values.critics import Critic, CriticConfig, fit_critic
 from offline_data.store.dataset import LoggedDataset
 from recenv.registry import own_config
@@ -35,6 +36,21 @@ Progress = Callable[[int], object]
 @dataclass(frozen=True)
 class ScoreConfig:
     """Of a score without parameters of its own."""
+
+
+class Judgement(NamedTuple):
+    """Of a log's rows.
+
+    Examples:
+        >>> from agents import Judgement
+        >>> Judgement._fields
+        ('scores', 'advantages')
+    """
+
+    scores: Tensor
+    """[N] float32 on the CPU: how good the logged action is taken to be."""
+    advantages: Tensor | None
+    """[N] float32 on the CPU: what the row really earned, more than was to be expected; None where no critic says."""
 
 
 class Score(ABC):
@@ -73,9 +89,21 @@ class Score(ABC):
         self, dataset: LoggedDataset, config: CriticConfig, seed: int, device: str, progress: Progress | None
     ) -> Tensor:
         """Return the score of every row, see `score_log`; by default of a critic that is fitted to the log."""
+        return self.judge(dataset, config, seed, device, progress).scores
+
+    def judge(
+        self, dataset: LoggedDataset, config: CriticConfig, seed: int, device: str, progress: Progress | None
+    ) -> Judgement:
+        """Return the score of every row and what it earned, see `judge_log`, by one critic that is fitted to the log.
+
+        A score that fits none says nothing of what was to be expected.
+        """
+        if self.critic_fields is not None:
+            return Judgement(self.rows(dataset, config, seed, device, progress), None)
         config = self.critic_config(config)
         critic = fit_critic(dataset, config, seed=seed, device=device, progress=progress)
-        return self.of_critic(critic, dataset, config, device)
+        scores = self.of_critic(critic, dataset, config, device)
+        return Judgement(scores, generalized_advantages(critic, dataset, config, device))
 
     @abstractmethod
     def of_critic(self, critic: Critic, dataset: LoggedDataset, config: CriticConfig, device: str) -> Tensor:
@@ -143,3 +171,30 @@ def score_log(
     """
     score = SCORES.resolve(name)(score_config)
     return score.rows(dataset, config or CriticConfig(), seed, device, progress)
+
+
+def judge_log(
+    name: str | type[Score],
+    dataset: LoggedDataset,
+    config: CriticConfig | None = None,
+    *,
+    score_config: Any = None,
+    seed: int = 0,
+    device: str = "cpu",
+    progress: Progress | None = None,
+) -> Judgement:
+    """Return the score of every row, and beside it what the row earned: by both together kappa="auto" is found.
+
+    Args:
+        name: see `score_log`, and so the others.
+        dataset: see there.
+        config: see there.
+        score_config: see there.
+        seed: see there.
+        device: see there.
+        progress: see there.
+
+    Raises:
+        InvalidInput: see there.
+    """
+    return SCORES.resolve(name)(score_config).judge(dataset, config or CriticConfig(), seed, device, progress)

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from agents.objectives.robust_filter import (
     RobustFilterConfig,
-    RobustFilterObjective,
     gradient_noise,
 )
 from agents.robust.density_cap import dual_threshold
@@ -146,50 +144,6 @@ def test_stages_of_kappa():
 def test_config_refuses(field, value):
     with pytest.raises(InvalidInput, match=f"{field}={value!r}"):
         RobustFilterConfig(**{field: value})
-
-
-# --- kappa="auto"
-
-
-def test_kappa_is_estimated_from_the_scores(make_actor):
-    generator = np.random.default_rng(0)
-    scores = torch.from_numpy(np.concatenate([generator.normal(0, 1, 9_500), generator.normal(9, 1, 500)]))
-    objective = make_robust_filter(make_actor(), scores, kappa="auto")
-    assert objective.kappas[0] == 1.0
-    assert objective.kappas[-1].item() == pytest.approx(0.05, rel=0.1)
-    assert objective.remarks[0].startswith("kappa=auto: 0.05 [")
-    fixed = make_robust_filter(make_actor(), scores, kappa="auto", curriculum=False)
-    assert fixed.kappas.tolist() == [objective.kappas[-1].item()]
-    # Stages of what is found, then the target again: the state has one size for all logs.
-    given = RobustFilterConfig(kappa=objective.kappas[-1].item()).kappas()
-    assert objective.kappas[: len(given)].tolist() == given
-    assert set(objective.kappas[len(given) :].tolist()) == {given[-1]}
-    assert [float(t) for t in dual_threshold(scores, given[-1])] == [objective.taus[-1], objective.tie_fractions[-1]]
-
-
-def test_where_the_scores_do_not_say_the_default_is_taken_and_told(make_actor):
-    scores = torch.from_numpy(np.random.default_rng(0).normal(size=5_000))
-    objective = make_robust_filter(make_actor(), scores, kappa="auto")
-    assert objective.kappas[-1].item() == 0.01
-    assert "unidentified" in objective.remarks[0]
-    resumed = RobustFilterObjective(make_actor(), config=RobustFilterConfig(kappa="auto"))
-    resumed.load_state_dict(objective.state_dict())
-    assert torch.equal(resumed.kappas, objective.kappas)
-    assert torch.equal(resumed.taus, objective.taus)
-
-
-def test_a_later_critic_never_raises_kappa(make_actor):
-    generator = np.random.default_rng(0)
-
-    def scores(good: int) -> torch.Tensor:
-        parts = generator.normal(0, 1, 10_000 - good), generator.normal(9, 1, good)
-        return torch.from_numpy(np.concatenate(parts))
-
-    objective = make_robust_filter(make_actor(), scores(300), kappa="auto")
-    objective.stage.fill_(objective.kappas.numel() - 1)
-    before = objective.kappas[-1].item()
-    objective.refresh(scores(3_000))
-    assert objective.kappas[-1].item() == before == pytest.approx(0.03, rel=0.1)
 
 
 def test_padding_counts_in_nothing_that_is_measured(make_actor, random_batch):

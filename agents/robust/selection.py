@@ -1,0 +1,212 @@
+"""How many of the best rows to keep, from the log alone: the rule behind `kappa="auto"`.
+
+Of N rows the m best by score are kept; m is what maximises a gain that is believed times the part of it that m rows
+teach, among the numbers of rows for which the log itself says that there is a gain:
+
+    worth(m) = claim(m) m / (m + d),        claim(m) = mean score of the m best rows, less that of all rows
+    kept only if  gain(m) > c se(m),        gain(m)  = mean advantage of the m best rows, less that of all rows
+    se(m)^2  = C / (C - 1) sum over sessions of (sum over their rows of r_i)^2,        C: sessions among the m rows
+    r_i      = [i is kept] (a_i - mean of the m) / m  -  (a_i - mean of all) / N
+
+The advantage a_i is what row i really earned, more than was to be expected of its observation: honest, and noisy. A
+score is an average over many such rows, and tells the best of them apart where what they earned cannot: it chooses, and
+what was earned can only refuse. Rows of one session share their luck, so that sessions are what is counted. `d`, of the
+policy, is the number of rows at which half of a gain is learned; with c = 2 a share is refused unless the log is sure
+of its gain at 97.5 %. Keeping everything gains nothing, exactly, and is what is left where all is refused. No label, no
+good fraction and no shape of a distribution is asked for.
+
+The rule depends on the scores only up to a shift and a positive scale, and on the advantages too. Equal scores are kept
+together.
+
+Source: ours. A mean that d rows of prior hold at zero is m / (m + d) of itself; it is the least that must be known of a
+policy. The standard error is the usual one of clustered means (Liang and Zeger 1986). What the rule was measured
+against, and what it loses: docs/selection.md.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from torch import Tensor
+
+from agents.robust.problem import check_scores
+from recenv.errors import InvalidInput, require, require_range
+
+NUM_SHARES: Final = 23
+"""From all rows down by factors of the square root of two, to .05 %."""
+ROWS_TO_FIT: Final = 80.0
+"""d where the policy does not say."""
+_ERRORS_OFF: Final = 2.0
+
+
+@dataclass(frozen=True)
+class Outcomes:
+    """What the rows of a log earned.
+
+    Examples:
+        >>> import numpy as np
+        >>> from agents import Outcomes
+        >>> Outcomes(np.array([1.0, -1.0]), np.array([0, 0])).advantage.mean()
+        0.0
+    """
+
+    advantage: np.ndarray
+    """[N] of each row, more than was to be expected; see `agents.values.outcomes`."""
+    session: np.ndarray
+    """[N] integers, equal where rows share their luck."""
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The curve of a log: by the number of rows kept, [K] falling, what is claimed of them and what they earned.
+
+    Examples:
+        >>> import torch
+        >>> from agents import select_rows
+        >>> noise, good = torch.randn(9000, generator=torch.Generator().manual_seed(0)), torch.linspace(9.0, 11.0, 1000)
+        >>> select_rows(torch.cat([noise, good])).num_kept
+        884
+    """
+
+    num_rows: int
+    """N."""
+    rows: np.ndarray
+    """[K] rows kept, whole ties."""
+    claim: np.ndarray
+    """[K] mean score, more than the whole log's."""
+    gain: np.ndarray | None
+    """[K] mean advantage, more than the whole log's; None where nobody knows what the rows earned."""
+    standard_error: np.ndarray | None
+    """[K] of the gain; infinite where one session alone is kept."""
+    worth: np.ndarray
+    """[K] what is maximised; minus infinity where what was earned refuses it."""
+
+    @property
+    def chosen(self) -> int:
+        """Which of the K is worth most; of equals the one that keeps most."""
+        return int(np.argmax(self.worth))
+
+    @property
+    def num_kept(self) -> int:
+        """Rows that the chosen share keeps."""
+        return int(self.rows[self.chosen])
+
+    @property
+    def kappa(self) -> float:
+        """The chosen share, in (0, 1]."""
+        return self.num_kept / self.num_rows
+
+    def describe(self) -> str:
+        """Return the sentence to print."""
+        if self.num_kept == self.num_rows:
+            why = "every row scores the same" if len(self.rows) == 1 else "no share of them is sure to have earned more"
+            return f"kappa=auto: 1, all {self.num_rows:,} rows, for {why}"
+        earned = "nobody knows what they earned"
+        if self.gain is not None and self.standard_error is not None:
+            earned = f"they earned {self.gain[self.chosen]:.3g} +- {self.standard_error[self.chosen]:.2g} more"
+        return (
+            f"kappa=auto: {self.kappa:.2g}, the best {self.num_kept:,} of {self.num_rows:,} rows; by their scores they "
+            f"are worth {self.claim[self.chosen]:.3g} a step more than the log, and {earned}"
+        )
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the curve as plain values, None for what is unknown or not finite."""
+        columns = {
+            name: None
+            if column is None
+            else [value if np.isfinite(value) else None for value in np.asarray(column, float).tolist()]
+            for name, column in (
+                ("share", self.rows / self.num_rows),
+                ("claim", self.claim),
+                ("gain", self.gain),
+                ("standard_error", self.standard_error),
+                ("worth", self.worth),
+            )
+        }
+        return {"num_rows": self.num_rows, "kappa": self.kappa, "rows": self.rows.tolist(), **columns}
+
+
+def select_rows(scores: Tensor, outcomes: Outcomes | None = None, *, rows_to_fit: float = ROWS_TO_FIT) -> Selection:
+    """Return the curve of a log over its shares, and by it which share to keep; see the module.
+
+    Args:
+        scores: [N] float32 or float64, finite, N >= 1.
+        outcomes: of the same rows; None where nobody knows, and the scores are taken at their word.
+        rows_to_fit: d, at least zero.
+
+    Raises:
+        InvalidInput: for scores or outcomes that are empty, not finite, or of another shape or type.
+    """
+    check_scores(scores)
+    require_range("rows_to_fit", rows_to_fit, 0.0)
+    values = scores.detach().cpu().numpy()
+    order = np.argsort(-values, kind="stable")
+    falling = values[order].astype(np.float64)
+    kept = _tie_ends(falling)
+    claim = np.cumsum(falling - falling.mean())[kept - 1] / kept
+    claim[0] = 0.0  # of the whole log, whatever rounding left
+    worth = claim * kept / (kept + rows_to_fit)
+    if outcomes is None:
+        return Selection(len(values), kept, claim, None, None, worth)
+    advantage, session = _checked(outcomes, values.shape)
+    gain, error = _gains(advantage[order], session[order], kept)
+    refused = gain <= _ERRORS_OFF * error
+    refused[0] = False
+    return Selection(len(values), kept, claim, gain, error, np.where(refused, -np.inf, worth))
+
+
+def _checked(outcomes: Outcomes, shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """Return the advantages, float64, and the rank of each row's session."""
+    advantage, session = np.asarray(outcomes.advantage, np.float64), np.asarray(outcomes.session)
+    for name, column in (("advantage", advantage), ("session", session)):
+        require(
+            column.shape == shape,
+            f"{name} of the outcomes has shape {column.shape}; give one for each of the {shape[0]} scores",
+        )
+    if not np.isfinite(advantage).all():
+        row = int(np.flatnonzero(~np.isfinite(advantage))[0])
+        raise InvalidInput(f"advantage of the outcomes is {advantage[row]} in row {row}; give finite numbers")
+    return advantage, np.unique(session, return_inverse=True)[1].reshape(-1)
+
+
+def _tie_ends(falling: np.ndarray) -> np.ndarray:
+    """Return how many rows each share keeps, falling, N first: the share rounded, and all that score as its last row.
+
+    Args:
+        falling: [N] scores, the best first.
+    """
+    size = len(falling)
+    least = np.maximum(np.rint(size * 2.0 ** (-0.5 * np.arange(NUM_SHARES))).astype(np.int64), 1)
+    ends = np.searchsorted(-falling, -falling[least - 1], side="right")
+    return np.unique(ends)[::-1]
+
+
+def _gains(advantage: np.ndarray, session: np.ndarray, kept: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the gain of keeping the first m rows and its standard error, for every m of `kept`.
+
+    Args:
+        advantage: [N], the best score first.
+        session: [N] ranks.
+        kept: [K] falling, N first.
+    """
+    size = len(advantage)
+    centred = advantage - advantage.mean()
+    num_sessions = int(session.max()) + 1
+    everywhere = np.bincount(session, centred, num_sessions) / size
+    sums, counts = np.zeros(num_sessions), np.zeros(num_sessions)
+    gain, error, done = np.zeros(len(kept)), np.zeros(len(kept)), 0
+    for index in range(len(kept) - 1, -1, -1):  # a share holds all smaller ones
+        m = int(kept[index])
+        sums += np.bincount(session[done:m], centred[done:m], num_sessions)
+        counts += np.bincount(session[done:m], minlength=num_sessions)
+        done = m
+        if m == size:
+            break  # the whole log's gain over itself is zero, without error
+        gain[index] = sums.sum() / m
+        among = int(np.count_nonzero(counts))
+        residual = (sums - gain[index] * counts) / m - everywhere
+        spread = float(np.sqrt(np.square(residual).sum()))
+        error[index] = np.inf if among == 1 else spread * np.sqrt(among / (among - 1))
+    return gain, error

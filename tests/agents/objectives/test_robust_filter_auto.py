@@ -1,0 +1,80 @@
+"""`kappa="auto"` of the robust filter, from the log to the weights."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from agents.objectives.robust_filter import RobustFilterConfig, RobustFilterObjective
+from agents.policies.gaussian import GaussianPolicyConfig
+from agents.policies.plackett_luce import PlackettLucePolicyConfig
+from agents.robust.density_cap import dual_threshold
+from agents.robust.selection import ROWS_TO_FIT, Outcomes, select_rows
+from agents.training.trainer import TrainerConfig, train
+from agents.values.critics import CriticConfig
+from agents.values.scores.base import judge_log
+from tests.agents.objectives.robust_filter_cases import make_robust_filter
+
+QUICK = CriticConfig(num_rounds=1, steps_per_round=20, batch_size=256)
+
+
+def separated(good: int, size: int = 10_000) -> torch.Tensor:
+    random = np.random.default_rng(0)
+    return torch.from_numpy(np.concatenate([random.normal(0, 1, size - good), random.normal(9, 1, good)]))
+
+
+def test_kappa_is_the_share_that_the_rule_keeps(make_actor):
+    scores = separated(500)
+    objective = make_robust_filter(make_actor(), scores, kappa="auto")
+    found = select_rows(scores)
+    kappa = objective.kappas[-1].item()
+    assert (kappa, objective.remarks) == (found.kappa, [found.describe()])
+    assert objective.findings == {"selection": found.as_dict()}
+    assert 0.025 < kappa <= 0.05
+    assert [float(t) for t in dual_threshold(scores, kappa)] == [objective.taus[-1], objective.tie_fractions[-1]]
+    resumed = RobustFilterObjective(make_actor(), config=RobustFilterConfig(kappa="auto"))
+    resumed.load_state_dict(objective.state_dict())
+    assert torch.equal(resumed.kappas, objective.kappas)
+    assert torch.equal(resumed.taus, objective.taus)
+
+
+def test_what_the_rows_earned_is_read_where_it_is_given(make_actor):
+    scores = separated(500)
+    objective = RobustFilterObjective(make_actor(), config=RobustFilterConfig(kappa="auto"))
+    assert objective.reads_outcomes
+    assert not RobustFilterObjective(make_actor(), config=RobustFilterConfig(kappa=0.1)).reads_outcomes
+    objective.take_outcomes(np.random.default_rng(1).normal(size=10_000), np.arange(10_000))
+    objective.refresh(scores)
+    assert objective.kappas.unique().tolist() == [1.0]
+    assert "all 10,000 rows" in objective.remarks[0]
+
+
+def test_a_later_critic_never_raises_kappa(make_actor):
+    objective = make_robust_filter(make_actor(), separated(300), kappa="auto")
+    objective.stage.fill_(objective.kappas.numel() - 1)
+    before = objective.kappas[-1].item()
+    objective.refresh(separated(3_000))
+    assert objective.kappas[-1].item() == before
+
+
+@pytest.mark.parametrize(("kind", "policy"), [("proto", GaussianPolicyConfig()), ("slate", PlackettLucePolicyConfig())])
+def test_training_judges_by_sessions_and_by_the_policy(make_log, kind, policy):
+    log = make_log("uniform", 60, kind)
+    judged = judge_log("q_minus_v", log, QUICK)
+    assert torch.equal(judged.advantages, judge_log("gae", log, QUICK).scores)
+    config = TrainerConfig(num_steps=2, batch_size=32, policy=policy)
+    auto = RobustFilterConfig(kappa="auto")
+    run = train(log, judged.scores, "robust_filter", auto, config, advantages=judged.advantages)
+    outcomes = Outcomes(judged.advantages.numpy(), np.asarray(log.rows["session_id"]))
+    expected = select_rows(judged.scores, outcomes, rows_to_fit=getattr(run.actor, "rows_to_fit", ROWS_TO_FIT))
+    assert run.findings == {"selection": expected.as_dict()}
+    assert run.remarks == [expected.describe()]
+    at_their_word = train(log, judged.scores, "robust_filter", auto, config)
+    assert at_their_word.findings["selection"]["gain"] is None
+    assert train(log, judged.scores, "awr", config=config, advantages=judged.advantages).findings == {}
+
+
+def test_a_score_without_a_critic_is_taken_at_its_word(make_log):
+    judged = judge_log("return", make_log("uniform", 20, "slate"), QUICK)
+    assert judged.advantages is None

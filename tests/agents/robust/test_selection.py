@@ -1,0 +1,168 @@
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from agents.robust.selection import NUM_SHARES, Outcomes, Selection, select_rows
+from recenv.errors import InvalidInput
+from tests.reference import selection_reference as reference
+from tests.strategies.robust import judged_logs
+
+FIT = st.sampled_from([0.0, 1.0, 10.0, 80.0])
+
+
+def select(scores, earned=None, sessions=None, rows_to_fit=10.0) -> Selection:
+    outcomes = None if earned is None else Outcomes(np.asarray(earned), np.asarray(sessions))
+    return select_rows(torch.tensor(scores), outcomes, rows_to_fit=rows_to_fit)
+
+
+@given(judged_logs(), FIT, st.booleans())
+def test_it_keeps_what_trying_every_share_row_by_row_keeps(log, rows_to_fit, judged):
+    scores, earned, sessions = (column.tolist() for column in log)
+    found = select(scores, *((earned, sessions) if judged else ()), rows_to_fit=rows_to_fit)
+    expected = reference.rows_to_keep(scores, *((earned, sessions) if judged else (None, None)), rows_to_fit)
+    if found.num_kept != len(expected):  # the sums' last bits decided between equals
+        worth = dict(zip(found.rows.tolist(), found.worth.tolist(), strict=True))
+        assert worth[len(expected)] == pytest.approx(worth[found.num_kept], rel=1e-9, abs=1e-12)
+    for index, rows in enumerate(found.rows):
+        kept = np.argsort(-np.array(scores), kind="stable")[:rows].tolist()
+        assert found.claim[index] == pytest.approx(reference.more_than_all(scores, kept), abs=1e-9)
+        if judged:
+            assert found.gain[index] == pytest.approx(reference.more_than_all(earned, kept), abs=1e-9)
+            error = reference.clustered_error(earned, sessions, kept)
+            assert found.standard_error[index] == pytest.approx(error, rel=1e-6, abs=1e-9)
+
+
+@given(
+    judged_logs(),
+    st.randoms(use_true_random=False),
+    st.sampled_from([0.25, 1.0, 8.0]),
+    st.sampled_from([-2.0, 0.0, 64.0]),
+)
+def test_order_shift_and_positive_scale_change_nothing(log, random, scale, shift):
+    scores, earned, sessions = log
+    found = select(scores, earned, sessions)
+    order = np.array(random.sample(range(len(scores)), len(scores)))
+    moved = select((scale * scores + shift)[order], earned[order], 7 - sessions[order])
+    assert moved.rows.tolist() == found.rows.tolist()
+    np.testing.assert_allclose(moved.claim, scale * found.claim, atol=1e-9)
+    np.testing.assert_allclose(moved.gain, found.gain, atol=1e-9)
+    earning = select(scores, scale * earned + shift, sessions)
+    np.testing.assert_allclose(earning.standard_error, scale * found.standard_error, rtol=1e-6, atol=1e-9)
+    for other in (moved, earning):
+        doubtful = np.abs(found.gain - 2 * found.standard_error) < 1e-9  # rounding may refuse it or not
+        assert doubtful.any() or np.isfinite(other.worth).tolist() == np.isfinite(found.worth).tolist()
+
+
+@given(judged_logs())
+def test_it_always_answers_and_keeps_whole_ties(log):
+    scores, earned, sessions = log
+    found = select(scores, earned, sessions)
+    assert found.rows[0] == len(scores)
+    assert (np.diff(found.rows) < 0).all()
+    assert len(found.rows) <= NUM_SHARES
+    assert 0.0 < found.kappa <= 1.0
+    assert found.worth[0] == 0.0
+    for rows in found.rows[1:]:
+        ordered = np.sort(scores)[::-1]
+        assert ordered[rows - 1] > ordered[rows]
+    assert found.describe().startswith("kappa=auto: ")
+    told = json.loads(json.dumps(found.as_dict(), allow_nan=False))
+    assert len(told["gain"]) == len(told["share"]) == len(found.rows)
+
+
+def test_two_groups_by_hand():
+    """Ten rows of twelve earn nothing, two earn 6: a claim of 5, of which two rows teach 2 / 12 at d = 10."""
+    scores = [6.0, 6.0] + 10 * [0.0]
+    found = select(scores, scores, range(12))
+    assert found.rows.tolist() == [12, 2]
+    assert found.claim.tolist() == [0.0, 5.0]
+    assert found.worth.tolist() == [0.0, pytest.approx(5.0 * 2 / 12)]
+    assert (found.num_kept, found.kappa) == (2, 2 / 12)
+    assert "they earned 5 +- " in found.describe()
+
+
+def test_what_was_earned_refuses_what_is_claimed():
+    random = np.random.default_rng(0)
+    scores = random.normal(size=4_000)
+    boast = select(scores, random.normal(size=4_000), np.arange(4_000) // 10)
+    assert boast.num_kept == 4_000
+    assert boast.describe() == "kappa=auto: 1, all 4,000 rows, for no share of them is sure to have earned more"
+    assert select(scores).num_kept < 400
+    assert "nobody knows what they earned" in select(scores).describe()
+
+
+def test_the_more_rows_a_policy_needs_the_more_are_kept():
+    scores = np.random.default_rng(0).normal(size=20_000)
+    kept = [select(scores, rows_to_fit=d).num_kept for d in (0.0, 10.0, 100.0, 1000.0, 1e6)]
+    assert kept == sorted(kept)
+    assert kept[0] < 20 < 3_000 < kept[-1]
+
+
+@pytest.mark.parametrize("scores", [[3.0], [1.0, 1.0, 1.0]])
+def test_scores_that_say_nothing_keep_everything(scores):
+    found = select(scores, scores, range(len(scores)))
+    assert (found.num_kept, found.rows.tolist()) == (len(scores), [len(scores)])
+    assert "every row scores the same" in found.describe()
+
+
+def test_one_session_is_no_evidence():
+    scores = np.arange(64.0)
+    assert select(scores, scores, np.zeros(64)).num_kept == 64
+    assert select(scores, scores, np.arange(64) % 2).num_kept < 64
+
+
+def test_the_error_is_the_spread_of_the_gain_over_logs():
+    """Sessions of eight rows that share their luck: over 400 logs the errors' mean is the gains' deviation to 12 %.
+
+    A deviation of 400 has a standard error of 3.5 %; ignoring the sessions would give half of it.
+    """
+    random = np.random.default_rng(1)
+    sessions = np.arange(800) // 8
+    gains, errors = [], []
+    for _ in range(400):
+        scores = random.normal(size=100)[sessions] + 0.3 * random.normal(size=800)
+        found = select(scores, random.normal(size=100)[sessions] + 0.3 * random.normal(size=800), sessions)
+        index = int(np.flatnonzero(found.rows == 200)[0])
+        gains.append(found.gain[index])
+        errors.append(found.standard_error[index])
+    assert np.mean(errors) == pytest.approx(np.std(gains), rel=0.12)
+
+
+@settings(max_examples=20)
+@given(st.integers(0, 2**32 - 1))
+def test_float32_scores_are_read_as_they_are(seed):
+    scores = np.random.default_rng(seed).normal(size=300).astype(np.float32)
+    found, exact = select_rows(torch.from_numpy(scores)), select_rows(torch.from_numpy(scores.astype(np.float64)))
+    assert found.as_dict() == exact.as_dict()
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "said"),
+    [
+        (
+            Outcomes(np.zeros(3), np.zeros(2)),
+            r"advantage of the outcomes has shape \(3,\); give one for each of the 2 scores",
+        ),
+        (Outcomes(np.zeros(2), np.zeros((2, 1))), r"session of the outcomes has shape \(2, 1\)"),
+        (
+            Outcomes(np.array([0.0, np.nan]), np.zeros(2)),
+            "advantage of the outcomes is nan in row 1; give finite numbers",
+        ),
+    ],
+)
+def test_it_refuses(outcomes, said):
+    with pytest.raises(InvalidInput, match=said):
+        select_rows(torch.tensor([1.0, 2.0]), outcomes)
+
+
+def test_it_refuses_scores_and_costs_that_are_none():
+    with pytest.raises(InvalidInput, match="rows_to_fit=-1"):
+        select_rows(torch.tensor([1.0]), rows_to_fit=-1.0)
+    with pytest.raises(InvalidInput):
+        select_rows(torch.tensor([0.0, torch.nan]))
