@@ -94,12 +94,7 @@ class Score(ABC):
     def judge(
         self, dataset: LoggedDataset, config: CriticConfig, seed: int, device: str, progress: Progress | None
     ) -> Judgement:
-        """Return the score of every row and what it earned, see `judge_log`, by one critic that is fitted to the log.
-
-        A score that fits none says nothing of what was to be expected.
-        """
-        if self.critic_fields is not None:
-            return Judgement(self.rows(dataset, config, seed, device, progress), None)
+        """Return the score of every row and what it earned, see `judge_log`, by one critic that is fitted to the log."""
         config = self.critic_config(config)
         critic = fit_critic(dataset, config, seed=seed, device=device, progress=progress)
         scores = self.of_critic(critic, dataset, config, device)
@@ -137,6 +132,12 @@ class LoggedScore(Score):
         if progress:
             progress(config.num_steps)
         return scores
+
+    def judge(
+        self, dataset: LoggedDataset, config: CriticConfig, seed: int, device: str, progress: Progress | None
+    ) -> Judgement:
+        """Return the score of every row; without a critic nobody says what was to be expected."""
+        return Judgement(self.rows(dataset, config, seed, device, progress), None)
 
     def of_critic(self, critic: Critic, dataset: LoggedDataset, config: CriticConfig, device: str) -> Tensor:
         """Return the score of every row, whatever the critic says."""
