@@ -14,6 +14,7 @@ from torch import nn
 
 from agents.families import OBJECTIVES
 from tests.agents.objectives.value_cases import LinearValue
+from tests.reference import batch_filter_reference as filters
 from tests.reference import published_steps_reference as reference
 
 STEPS, RATE = 200, 0.02
@@ -28,6 +29,12 @@ CASES: list[tuple[str, type[reference.Published], dict[str, Any]]] = [
     ("group_reinforce", reference.GroupReinforce, {"clip": "none", "regularizer": "k2"}),
     ("group_reinforce", reference.GroupReinforce, {"regularizer": "forward_kl", "regularizer_weight": 0.4}),
     ("bppo", reference.Bppo, {**_PHASES, "discount": 0.9}),
+    ("drpo", filters.Drpo, {}),
+    ("drpo", filters.Drpo, {"share": 0.9, "spread_ratio": 0.8}),
+    ("drpo", filters.Drpo, {"adapt": False, "share": 0.3, "baseline": "zero", "normalize": False}),
+    ("drpo_exp", filters.DrpoExp, {"beta": 0.7}),
+    ("drpo_exp", filters.DrpoExp, {"adapt": False, "share": 0.5, "baseline": "zero", "beta": 1 / 3, "weight_cap": 9.0}),
+    ("adaptive_bc", filters.AdaptiveBc, {}),
     ("bppo", reference.Bppo, {**_PHASES, "cloning_steps": 0, "critic_steps": 25, "steps_per_policy": 1}),
 ]
 

@@ -1,0 +1,173 @@
+"""DRPO, DRPO-Exp and Adaptive BC by hand: what is kept, how the share moves, what the weights are."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from tensordict import TensorDict
+
+from agents.objectives.bases.batch_filter import keep_best, spread
+from agents.objectives.drpo import (
+    AdaptiveBcConfig,
+    AdaptiveBcObjective,
+    DrpoConfig,
+    DrpoExpConfig,
+    DrpoExpObjective,
+    DrpoObjective,
+    drpo_exp_weight,
+    drpo_weight,
+)
+from recenv.errors import InvalidInput
+
+CONFIGS = (DrpoConfig, DrpoExpConfig, AdaptiveBcConfig)
+
+
+def doubles(*values: float) -> torch.Tensor:
+    return torch.tensor(values, dtype=torch.float64)
+
+
+def kept(scores: torch.Tensor, share: float, *padding: int):
+    counted = torch.ones(len(scores), dtype=torch.bool)
+    counted[list(padding)] = False
+    return keep_best(scores, doubles(share)[0], counted)
+
+
+def batch_of(scores: torch.Tensor, **more: torch.Tensor) -> TensorDict:
+    generator, count = torch.Generator().manual_seed(0), len(scores)
+    features, proto = (torch.randn(count, size, generator=generator) for size in (3, 2))
+    return TensorDict({"observation": {"features": features}, "proto": proto, "score": scores, **more}, [count])
+
+
+# --- the filter
+
+
+@pytest.mark.parametrize(
+    ("share", "rows", "threshold"),
+    [
+        (0.5, [1, 2], 2.0),  # of the three twos the first
+        (0.79, [1, 2, 3], 2.0),
+        (1.0, [0, 1, 2, 3, 4], 1.0),
+        (0.6, [1, 2, 3], 2.0),
+        (0.05, [1], 3.0),  # at least one
+    ],
+)
+def test_the_best_are_kept_and_of_equal_ones_the_first(share, rows, threshold):
+    found = kept(doubles(1.0, 3.0, 2.0, 2.0, 2.0), share)
+    assert found.rows.nonzero().flatten().tolist() == rows
+    assert int(found.count) == len(rows)
+    assert float(found.threshold) == threshold
+
+
+def test_padding_is_neither_kept_nor_counted():
+    found = kept(doubles(9.0, 1.0, 3.0, 2.0, 9.0), 0.7, 0, 4)
+    assert found.rows.tolist() == [False, False, True, True, False]  # 2 of 3
+    assert float(found.threshold) == 2.0
+
+
+def test_equal_scores_spread_by_nothing_at_all():
+    """A rounding's difference between two spreads of nothing would decide which way the share goes."""
+    for value in (0.1, -1e6 / 3, 1e-30):
+        assert float(spread(torch.full((7,), value, dtype=torch.float64), torch.ones(7, dtype=torch.bool))) == 0.0
+    assert float(spread(doubles(1.0, 3.0, 99.0), torch.tensor([True, True, False]))) == 1.0  # of the population
+
+
+# --- the weights
+
+
+def test_weights_of_four_rows():
+    scores = doubles(0.0, 5.0, 3.0, 1.0)
+    best = kept(scores, 0.75)
+    deviation = (8 / 3) ** 0.5  # of 5, 3, 1
+    torch.testing.assert_close(drpo_weight(scores, best)[1:], doubles(4.0, 2.0, 0.0) / deviation)
+    torch.testing.assert_close(drpo_weight(scores, best, baseline="zero", normalize=False), scores)
+    cap = doubles(1.5)[0]
+    found = drpo_exp_weight(scores, best, doubles(2.0)[0], cap)
+    torch.testing.assert_close(found[1:], doubles(1.5, 1.0, 0.36787944117144233))
+    torch.testing.assert_close(
+        drpo_exp_weight(scores, best, doubles(1e-3)[0], cap, baseline="zero")[1:], doubles(*[1.5] * 3)
+    )
+
+
+def test_loss_is_the_mean_over_the_kept(make_actor):
+    scores = torch.tensor([0.0, 5.0, 3.0, 1.0])
+    objective = AdaptiveBcObjective(make_actor())
+    objective.refresh(scores)
+    batch = batch_of(scores)
+    out = objective(batch)
+    torch.testing.assert_close(out["loss_actor"], -objective.log_prob(batch)[1:3].mean())
+    assert (float(out["retained_mass"]), float(out["effective_sample_size"]), float(out["kappa"])) == (0.5, 2.0, 0.5)
+    linear = DrpoObjective(make_actor())
+    linear.refresh(scores)  # 5 and 3 are kept: A = 2 and 0, their deviation is 1
+    torch.testing.assert_close(linear(batch)["loss_actor"], -linear.log_prob(batch)[1])
+
+
+@pytest.mark.parametrize("scores", [[2.0] * 4, [1.0]])
+def test_what_is_kept_alike_teaches_nothing(make_actor, scores):
+    objective = DrpoObjective(make_actor())
+    objective.refresh(torch.tensor(scores))
+    loss = objective(batch_of(torch.tensor(scores)))["loss_actor"]
+    loss.backward()
+    assert loss.item() == 0.0
+    assert all(not p.grad.any() for p in objective.parameters() if p.grad is not None)
+
+
+def test_exponential_weights_stop_where_adams_squares_would_overflow(make_actor):
+    scores = torch.tensor([1e6, 0.0, -1e6, 0.0])
+    objective = DrpoExpObjective(make_actor(), config=DrpoExpConfig(share=1.0))
+    objective.refresh(scores)
+    optimizer = torch.optim.Adam([p for p in objective.parameters() if p.requires_grad])
+    objective(batch_of(scores))["loss_actor"].backward()
+    optimizer.step()
+    assert all(torch.isfinite(state["exp_avg_sq"]).all() for state in optimizer.state.values())
+
+
+# --- the controller
+
+
+@pytest.mark.parametrize(
+    ("scores", "share", "expected"),
+    [
+        ([0.0, 0.0, 9.0, 9.0], 0.5, 0.51),  # what is kept does not spread at all
+        ([0.0, 0.1, 0.2, 9.0], 0.5, 0.49),  # 9 and .2 spread more than the batch
+        ([3.0, 3.0, 3.0, 3.0], 0.5, 0.49),  # 0 is not below 0
+        ([0.0, 9.0, 9.0, 9.0], 0.995, 1.0),
+        ([3.0, 3.0, 3.0, 3.0], 0.0505, 0.05),
+        ([7.0], 1.0, 0.98),
+    ],
+)
+def test_share_moves_up_where_the_kept_are_alike_and_down_elsewhere(make_actor, scores, share, expected):
+    objective = DrpoObjective(make_actor(), config=DrpoConfig(share=share))
+    objective.refresh(torch.tensor(scores))
+    batch = batch_of(torch.tensor(scores))
+    objective(batch)
+    assert float(objective.share) == share  # the loss moves nothing
+    assert float(objective.after_step(batch)["kappa"]) == pytest.approx(expected, abs=1e-12)
+    fixed = DrpoObjective(make_actor(), config=DrpoConfig(share=share, adapt=False))
+    fixed.refresh(torch.tensor(scores))
+    fixed.after_step(batch)
+    assert float(fixed.share) == share
+
+
+@pytest.mark.parametrize("config", CONFIGS)
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"share": 0.01}, r"share=0.01 is outside \[0.05, 1.0\]"),
+        ({"min_share": 0.0}, r"min_share=0.0 is outside \(0.0, 1.0\]"),
+        ({"growth": 0.9}, r"growth=0.9 is outside \[1.0, inf\)"),
+        ({"decay": 1.1}, r"decay=1.1 is outside \(0.0, 1.0\]"),
+        ({"spread_ratio": -0.1}, r"spread_ratio=-0.1 is outside"),
+    ],
+)
+def test_bad_options_are_refused(config, options, message):
+    with pytest.raises(InvalidInput, match=message):
+        config(**options)
+
+
+def test_unknown_baselines_are_refused():
+    with pytest.raises(InvalidInput, match="baseline='mean' is unknown; choose threshold or zero"):
+        DrpoConfig(baseline="mean")  # type: ignore[arg-type]
+    with pytest.raises(InvalidInput, match="baseline='nu' is unknown; choose mean or zero"):
+        DrpoExpConfig(baseline="nu")  # type: ignore[arg-type]
+    with pytest.raises(InvalidInput, match=r"weight_cap=1e\+20 is outside"):
+        DrpoExpConfig(weight_cap=1e20)
