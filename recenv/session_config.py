@@ -311,14 +311,19 @@ class SessionConfig:
         """
         return SessionConfig.from_dict(config_of_file(file), allow_imports, items=items)
 
-    def world_hash(self) -> str:
+    def world_hash(self, version: int | None = None) -> str:
         """Return the SHA-256 of all that fixes the world and its sessions: 64 hex digits.
 
         `expose_user_state` is left out: it changes what is shown to tests, not what happens. Of own items it counts
         which they are, and not where they lie.
+
+        Args:
+            version: of the user model's equations; None for today's.
         """
-        shown = replace(self, expose_user_state=False)
-        return hashlib.sha256(shown.to_json(paths=False).encode()).hexdigest()
+        shown = replace(self, expose_user_state=False).to_json(paths=False)
+        version = USER_MODELS.part_of(self.user_model).version if version is None else version
+        # The first version is told by no number: hashes are older than versions.
+        return hashlib.sha256((shown + (f" version {version}" if version else "")).encode()).hexdigest()
 
 
 _NAMED: Final[dict[str, Registry[Any]]] = {"user_model": USER_MODELS, "choice": CHOICE_MODELS}

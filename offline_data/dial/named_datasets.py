@@ -24,7 +24,7 @@ from offline_data.dial.quality import Spec, as_spec
 from offline_data.dial.target_score import at_fraction, at_target_score, dial_request
 from offline_data.store.dataset import LoggedDataset
 from offline_data.store.folder_claim import as_json
-from recenv.envs.registration import model_variants
+from recenv.envs.registration import model_variants, model_version
 from recenv.errors import InvalidInput, require
 from recenv.families import USER_MODELS
 from recenv.session_config import SessionConfig
@@ -73,7 +73,7 @@ class NamedDataset:
     def name(self) -> str:
         """The name, such as "recsession/default/mixed-10-clickbait-v0"."""
         words = self.level if self.noise is None else f"{self.level}-{self.noise}"
-        return f"recsession/{self.variant}/{words}-v0"
+        return f"recsession/{self.variant}/{words}-v{model_version(VARIANTS[self.variant]['user_model'])}"
 
     @property
     def meaning(self) -> str:
@@ -165,15 +165,23 @@ def find_named(name: str) -> NamedDataset:
     """Return what a name stands for.
 
     Raises:
-        InvalidInput: for an unknown name, the nearest one is suggested; or a noise that its world does not define.
+        InvalidInput: for an unknown name, the nearest one is suggested; a noise that its world does not define; or a
+            name of an earlier version of its world.
     """
     known = named_datasets()
     if name in known:
         return known[name]
-    words = re.fullmatch(rf"recsession/({'|'.join(VARIANTS)})/(?:{'|'.join(_LEVELS)})-({'|'.join(NOISES)})-v0", name)
-    if words is not None:
-        reasons = _undefined_behaviors(words[1])
+    words = re.fullmatch(rf"recsession/({'|'.join(VARIANTS)})/(?:{'|'.join(_LEVELS)})-({'|'.join(NOISES)})-v\d+", name)
+    reasons = {} if words is None else _undefined_behaviors(words[1])
+    if words is not None and words[2] in reasons:
         raise undefined(words[2], VARIANTS[words[1]]["user_model"], reasons)
+    word, _, version = name.rpartition("-v")
+    for other in known:
+        base, _, current = other.rpartition("-v")
+        require(
+            base != word or not version.isdecimal() or int(version) > int(current),
+            f"{name} is of a world that has changed since, and is no longer collected; its successor is {other}",
+        )
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     hint = f"did you mean {near[0]!r}? " if near else ""
     raise InvalidInput(f"unknown dataset {name!r}; {hint}`recsession datasets` lists all {len(known)}")

@@ -134,7 +134,7 @@ class LoggedDataset:
         faults += agreement_faults(manifest)
         if dataset.has_world:
             try:
-                faults += world_faults(manifest, dataset._config(None), columns)
+                faults += world_faults(path, manifest, dataset._config(None), columns)
             except InvalidInput as error:
                 if not faults:
                     raise

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from offline_data.store.manifest import whole_sessions
+from offline_data.store.manifest import require_todays_world, whole_sessions
 from offline_data.store.session_blocks import SessionBlock, session_blocks
 from recenv.errors import InvalidInput, require
 from recenv.random_streams import derive_seeds
@@ -127,6 +127,7 @@ def _foreign_items(dataset: LoggedDataset) -> int:
         world = dataset.world
     except InvalidInput:
         return 1
+    require_todays_world(dataset.path, dataset.manifest, world.config)
     weights = dict(zip(world.reward_names, world.reward_weights.tolist(), strict=True))
     other_hash = world.config.world_hash() != dataset.manifest["world_hash"]
     return int(weights != dataset.manifest["reward_weights"]) + int(other_hash)

@@ -314,12 +314,33 @@ def _request_faults(manifest: Mapping[str, Any], request: Mapping[str, Any]) -> 
         yield "injected and propensities are not those of its request's corruption"
 
 
+def require_todays_world(path: Path, manifest: Mapping[str, Any], config: SessionConfig) -> None:
+    """Refuse a log of users whose equations have changed since: the same config gives other sessions today.
+
+    Args:
+        path: the log's.
+        manifest: the log's.
+        config: its world.
+
+    Raises:
+        InvalidInput: saying so.
+    """
+    model = USER_MODELS.part_of(config.user_model)
+    earlier = [config.world_hash(version) for version in range(model.version)]
+    require(
+        manifest["world_hash"] not in earlier,
+        f"{path} is of an earlier version of the user model {USER_MODELS.name_of(model)!r}, whose sessions are others "
+        "today; collect it again, or read it with the version of RecSession that wrote it",
+    )
+
+
 def world_faults(
-    manifest: Mapping[str, Any], config: SessionConfig, columns: Mapping[str, np.ndarray]
+    path: Path, manifest: Mapping[str, Any], config: SessionConfig, columns: Mapping[str, np.ndarray]
 ) -> Iterator[str]:
     """Yield where a manifest and its columns are not of the world that it names.
 
     Args:
+        path: the log's.
         manifest: whose `field_faults` are none.
         config: the world, without own items.
         columns: by name, as in "rows/slate", of right dtypes.
@@ -335,6 +356,7 @@ def world_faults(
         "reward_names": list(rewards),
     }
     if "items" not in manifest["config"]:  # which would have to be read for it
+        require_todays_world(path, manifest, config)
         said["world_hash"] = config.world_hash()
     for name, value in said.items():
         if manifest.get(name) != value:

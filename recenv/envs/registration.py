@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, Final
 
 import gymnasium
@@ -23,12 +24,23 @@ def model_variants() -> dict[str, dict[str, Any]]:
     return {DEFAULT: variants[DEFAULT]} | variants
 
 
-VARIANTS: Final[dict[str, dict[str, Any]]] = {
-    "RecSession-v0" if variant == DEFAULT else f"RecSession-{variant.title().replace('-', '')}-v0": {}
-    if variant == DEFAULT
-    else options
-    for variant, options in model_variants().items()
-}
+def model_version(model: str) -> int:
+    """Return the version of a user model's equations, without importing it.
+
+    Args:
+        model: a registered name.
+    """
+    source = USER_MODELS.source(model)
+    return 0 if source is None else source.literal("version") or 0
+
+
+def _environments() -> Iterator[tuple[str, dict[str, Any]]]:
+    for variant, options in model_variants().items():
+        word = "" if variant == DEFAULT else f"-{variant.title().replace('-', '')}"
+        yield f"RecSession{word}-v{model_version(options['user_model'])}", {} if variant == DEFAULT else options
+
+
+VARIANTS: Final[dict[str, dict[str, Any]]] = dict(_environments())
 """What each changes in the default world; the user model brings its own choice model and pieces."""
 
 

@@ -48,6 +48,8 @@ class UserModel(ABC):
         minutes_reward: index of the component that counts minutes watched, written by the pieces; -1 if there is none.
         variant: what the model's own world is called among environments and named datasets, a literal, in lower case
             with hyphens; None: it is in neither.
+        version: of its equations, a literal: raised where an equal config no longer gives the same sessions. It is part
+            of a world's hash, and names its environments and named datasets: `-v1`.
         further_variants: further worlds of the model in both, by name: what each changes in its own world, a literal.
         undefined_behaviors: behavior policies that mean nothing to its users, and why not, a literal; a noise of the
             quality dial that is among them is in no named dataset.
@@ -79,6 +81,7 @@ class UserModel(ABC):
     kernel_fields: ClassVar[tuple[str, ...]] = ()
     minutes_reward: ClassVar[int] = -1
     variant: ClassVar[str | None] = None
+    version: ClassVar[int] = 0
     further_variants: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     undefined_behaviors: ClassVar[Mapping[str, str]] = {}
     expert: ClassVar[Mapping[str, Any] | None] = None

@@ -13,7 +13,8 @@ embedding v, quality q, appeal c and length l minutes:
     wanted      l minutes after a long view, glance_share l without one
     interest    u <- (1 - interest_step) u + interest_step v, for each like
     temper      e <- e + clip(g - temper_reference, -temper_fall, 0), g = mean over the shown items of (click +
-                long_view + like + follow + comment + forward - hate_weight hate); the user leaves at e < 1
+                long_view + like + follow + comment + forward - hate_weight hate); the user leaves at e < 1, where
+                what lies within 1e-4 below 1 is 1: falls of 0.8 and 0.7 that add up to it do not in floating point
 
 The retention piece (on by default, with satisfaction and satiation) draws the day of return, when the temper is as at
 first. Where we differ from KuaiSim as shipped: the sigmoid is applied once, a behavior other than the click needs a
@@ -42,6 +43,8 @@ from recenv.random_streams import WORLD, derive_seeds, normals, uniforms
 
 # What may follow a click; the last is the one that nobody wants.
 AFTER_CLICK: Final = ("long_view", "like", "follow", "comment", "forward", "hate")
+# Forty falls in single precision, from 8 on, err by a tenth of it; those of slates of ten differ by four times it.
+_ROUNDING: Final = 1e-4
 
 
 @dataclass(frozen=True)
@@ -143,6 +146,7 @@ class MultiBehavior(UserModel):
     reward_names = feedback_names
     reward_fields = tuple(f"{name}_reward" for name in reward_names)
     kernel_fields = ("interest_step", "match_quality", "glance_share", "temper_reference", "temper_fall", "hate_weight")
+    version = 1  # 0 let single precision decide who leaves at a temper of 1
     variant = "multi-behavior"
     expert: ClassVar[Mapping[str, Any]] = {"name": "expert", "quality_weight": 1.0}
     # Where the first step's reward peaks: long views and likes count a little besides clicks.
@@ -299,5 +303,6 @@ def _respond(
         # An empty slate pleases nobody.
         pleasure /= max(1, count)
         change = min(0.0, max(-parameters["temper_fall"], pleasure - parameters["temper_reference"]))
-        temper[b] = np.float32(np.float64(temper[b]) + change)
+        after = np.float64(temper[b]) + change
+        temper[b] = 1.0 if 1.0 - _ROUNDING <= after < 1.0 else after
         response.left[b] = temper[b] < 1.0

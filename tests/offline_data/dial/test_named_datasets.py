@@ -45,7 +45,8 @@ def test_there_is_a_name_for_every_variant_level_and_noise():
     noises = r"uniform|popularity|clickbait|stale|adversarial"
     for name, named in known.items():
         assert named.name == name
-        assert re.fullmatch(rf"recsession/[a-z0-9-]+/(({levels})-({noises})|medium|extreme)-v0", name)
+        assert re.fullmatch(rf"recsession/[a-z0-9-]+/(({levels})-({noises})|medium|extreme)-v[01]", name)
+        assert name.endswith("-v1") == (named.variant == "multi-behavior")
     assert set(names.NOISES) <= set(BEHAVIORS.registered())
 
 
@@ -89,6 +90,14 @@ def test_a_name_says_what_it_stands_for(level, meaning):
     assert find_named(f"recsession/boredom/{level}-stale-v0").meaning == meaning
 
 
+def test_a_name_of_an_earlier_world_tells_its_successor():
+    with pytest.raises(InvalidInput, match=r"mixed-10-stale-v0 is of a world that has changed .* is \S*-stale-v1$"):
+        find_named("recsession/multi-behavior/mixed-10-stale-v0")
+    for name in ("recsession/multi-behavior/mixed-10-stale-v2", "recsession/default/medium-v1"):
+        with pytest.raises(InvalidInput, match=r"unknown dataset .*; did you mean"):
+            find_named(name)
+
+
 @pytest.mark.parametrize(
     ("name", "sentence"),
     [
@@ -127,7 +136,7 @@ def test_a_dataset_lies_below_the_folder_that_the_environment_names(monkeypatch)
      ("mixed-01", 0.01)],
 )  # fmt: skip
 def test_request_of_a_name(small_ones, variant, level, good_fraction):
-    name = f"recsession/{variant}/{level}-popularity-v0"
+    name = f"recsession/{variant}/{level}-popularity-v{int(variant == 'multi-behavior')}"
     request = find_named(name).request()
     assert request.config == SessionConfig().override(**names.VARIANTS[variant])
     expert = expert_spec(request.config)

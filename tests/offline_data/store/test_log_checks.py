@@ -8,11 +8,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from offline_data.collection.collection import collect
+from offline_data.collection.collection import LogRequest, collect
 from offline_data.store import log_checks, session_blocks
 from offline_data.store.columns import COLUMNS
+from offline_data.store.dataset import LoggedDataset
 from offline_data.store.log_checks import CHECKS, contradictions
 from recenv.errors import InvalidInput
+from recenv.session_config import SessionConfig
+from recenv.world import make_world
+from tests.damage import alter_manifest
 
 pytestmark = pytest.mark.kernels
 
@@ -137,3 +141,18 @@ def test_blocks_are_whole_sessions_in_order(log, monkeypatch, rows_at_once):
     for block in blocks:
         assert block.rows.stop - block.rows.start <= rows_at_once or len(block.lengths) == 1
         assert block.rows.stop - block.rows.start == block.lengths.sum()
+
+
+@pytest.mark.parametrize("own", [False, True])
+def test_a_log_of_users_whose_equations_have_changed_is_refused(tmp_path, own):
+    """The same config, and other sessions today: by the hash of its world, which counts the version."""
+    config = SessionConfig().override(user_model="multi_behavior", num_items=20, slate_size=2, max_steps=3)
+    if own:
+        config = config.override(items=make_world(config).catalog)
+    log = collect(tmp_path / "log", LogRequest(config, num_sessions=3))
+    assert config.world_hash() == config.world_hash(1) == log.manifest["world_hash"] != config.world_hash(0)
+    LoggedDataset.open(log.path).require_sound()
+    alter_manifest(log.path, world_hash=config.world_hash(0))
+    sentence = r"log is of an earlier version of the user model 'multi_behavior', .* today; collect it again"
+    with pytest.raises(InvalidInput, match=sentence):
+        LoggedDataset.open(log.path).require_sound()

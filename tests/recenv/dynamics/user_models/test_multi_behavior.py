@@ -186,7 +186,7 @@ def test_kuaisims_temper(pleasures: int, falls: float):
     np.testing.assert_array_equal(state["temper"], [20.0 - falls])
 
 
-@pytest.mark.parametrize(("temper", "leaves"), [(1.5, False), (1.499999, True), (5.0, False)])
+@pytest.mark.parametrize(("temper", "leaves"), [(1.5, False), (1.4995, True), (5.0, False)])
 def test_the_user_leaves_below_a_temper_of_one(temper: float, leaves: bool):
     model = hand_model(temper_reference=0.5, temper_fall=2.0)
     for slate in ([0, 1], [-1, -1]):
@@ -194,6 +194,21 @@ def test_the_user_leaves_below_a_temper_of_one(temper: float, leaves: bool):
         assert answer.left[0] == leaves
         assert not answer.feedback.any()
         assert not answer.rewards.any()
+
+
+def test_falls_that_add_up_to_one_are_one_however_single_precision_rounds():
+    """Five empty slates take 0.8 each from a temper of 5: 0.99999994 in single precision, and he stays."""
+    model, state = hand_model(), hand_state(5.0)
+    for left in (False, False, False, False, False, True):
+        answer = Answer(model, state, [[0, 1]], [[-1, -1]], [[0.5, 0.5]])
+        assert answer.left[0] == left
+        if not left:
+            (low, high) = model.state_ranges()["temper"]
+            assert low <= state["temper"][0] <= high
+    rounded = np.float32(5.0)
+    for _ in range(5):
+        rounded = np.float32(rounded + np.float32(-0.8))
+    assert rounded < 1.0
 
 
 def test_a_later_click_is_answered_by_the_interest_that_the_earlier_left():
