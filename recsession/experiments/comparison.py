@@ -8,6 +8,7 @@ from typing import Any
 from agents.nn.file_formats import FORMAT_VERSION
 from agents.objectives.awr import AwrConfig
 from agents.objectives.bc import BcConfig
+from agents.objectives.drpo import DrpoConfig, DrpoExpConfig
 from agents.objectives.robust_filter import RobustFilterConfig
 from agents.objectives.signed_pg import SignedPgConfig
 from agents.policies.gaussian import GaussianPolicyConfig
@@ -64,7 +65,10 @@ class Comparison:
 
     @property
     def methods(self) -> dict[str, Method]:
-        """The methods by name, tuned on seeds that are not reported: tests/benchmarks/bench_quickstart_grid.py."""
+        """The methods by name, tuned on seeds that are not reported: tests/benchmarks/bench_quickstart_grid.py.
+
+        `drpo` and `drpo_exp` have the paper's own settings.
+        """
         plain_filter = RobustFilterConfig(kappa=self.good_fraction / 4, trust_region=False, curriculum=False)
         return {
             "bc": Method("bc", BcConfig()),
@@ -72,6 +76,8 @@ class Comparison:
             "filter": Method("robust_filter", plain_filter),
             "signed_pg": Method("signed_pg", SignedPgConfig()),
             "robust_filter": Method("robust_filter", RobustFilterConfig(kappa=self.good_fraction)),
+            "drpo": Method("drpo", DrpoConfig()),
+            "drpo_exp": Method("drpo_exp", DrpoExpConfig()),
         }
 
     def to_dict(self) -> dict[str, Any]:

@@ -28,7 +28,7 @@ from recsession.lines import say
 
 @dataclass(frozen=True)
 class Quickstart(Comparison):
-    """Simulate, log, learn and judge bc, awr, filter, signed_pg and robust_filter on a log that is mostly noise."""
+    """Simulate, log, learn and judge: cloning, AWR, filters, signed_pg and DRPO on a log that is mostly noise."""
 
     seed: int = 0
     """The first of the seeds that are reported."""

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from agents.objectives.awr import AwrConfig
 from agents.objectives.bc import BcConfig
+from agents.objectives.drpo import DrpoConfig, DrpoExpConfig
 from agents.objectives.robust_filter import RobustFilterConfig
 from agents.objectives.signed_pg import SignedPgConfig
 from agents.robust.density_cap import hard_filter
@@ -69,6 +70,20 @@ def grids(good_fraction: float) -> dict[str, list[Setting]]:
             (f"kappa {kappa:g}, KL {kl:g}", Method("robust_filter", RobustFilterConfig(kappa=kappa, kl_target=kl)), {})
             for kappa in kappas
             for kl in (0.1, 0.2, 0.5)
+        ],
+        "drpo": [
+            (
+                f"lambda {spread:g}, floor {floor:g}",
+                Method("drpo", DrpoConfig(spread_ratio=spread, min_share=floor)),
+                {},
+            )
+            for spread in (0.25, 0.5, 0.75)
+            for floor in (0.05, 0.02, 0.005)
+        ],
+        "drpo_exp": [
+            (f"beta {beta:g}, floor {floor:g}", Method("drpo_exp", DrpoExpConfig(beta=beta, min_share=floor)), {})
+            for beta in (0.05, 0.3, 1.0)
+            for floor in (0.05, 0.02, 0.005)
         ],
     }
 

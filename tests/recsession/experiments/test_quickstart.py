@@ -39,7 +39,7 @@ TRAINER = TrainerConfig(
     checkpoint_interval=10,
     policy=GaussianPolicyConfig(NETWORK),
 )
-METHODS = ["bc", "awr", "filter", "signed_pg", "robust_filter"]
+METHODS = ["bc", "awr", "filter", "signed_pg", "robust_filter", "drpo", "drpo_exp"]
 FILTERS = ("filter", "robust_filter")
 CURVE = {"step", "loss", "surprisal_mean", "surprisal_max", "score_function_norm_max", "normalized_score"}
 
@@ -118,7 +118,7 @@ def test_curves_belong_to_their_methods(results):
             assert evaluated == [0, 10, 20, 29]
             assert max(point["surprisal_max"] for point in curve) == method["max_surprisal"][seed]
             assert max(point["score_function_norm_max"] for point in curve) == method["max_score_function_norm"][seed]
-            assert ("kappa" in curve[-1]) == (name in FILTERS)
+            assert ("kappa" in curve[-1]) == (name in (*FILTERS, "drpo", "drpo_exp"))
     first_batches = {name: per_seed[0][0]["surprisal_mean"] for name, per_seed in results["curves"].items()}
     assert len(set(first_batches.values())) == 1  # the same network and the same batches for every method
 
