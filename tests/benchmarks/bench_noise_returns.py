@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import argparse
 
-from offline_data.behavior.base import ACTION_KINDS, expert_spec, make_behavior
+from offline_data.behavior.base import ACTION_KINDS, make_behavior
 from offline_data.dial.named_datasets import NOISES
 from offline_data.dial.quality import evaluate_returns
 from recenv.families import USER_MODELS
@@ -29,10 +29,14 @@ def main() -> None:
     for name in arguments.models:
         world = make_world(SessionConfig().override(user_model=name))
         for kind in ACTION_KINDS:
-            policies = [make_behavior(world, spec, kind) for spec in (*NOISES, expert_spec(world.config))]
-            returns = [evaluate_returns(world, p, arguments.sessions, arguments.seed, "noise") for p in policies]
-            cells = " | ".join(f"{Interval.of(values):.1f}" for values in returns)
-            print(f"| `{name}` | {kind} | {cells} |", flush=True)
+            cells = []
+            for spec in (*NOISES, "world_expert"):
+                returns = None
+                if spec not in world.user_model.undefined_behaviors:
+                    policy = make_behavior(world, spec, kind)
+                    returns = evaluate_returns(world, policy, arguments.sessions, arguments.seed, "noise")
+                cells.append("" if returns is None else f"{Interval.of(returns):.3f}")
+            print(f"| `{name}` | {kind} | {' | '.join(cells)} |", flush=True)
 
 
 if __name__ == "__main__":

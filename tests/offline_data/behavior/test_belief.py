@@ -78,6 +78,8 @@ def test_utilities_equal_bayes_rule(world, kind, decay):
                     worth = [utilities[p][item] + k * np.log(decay) for k, item in enumerate(slate)]
                     chance = reference.choice_probabilities(worth, 1.0)
                     weights[p] *= chance[-1 if position is None else position]
+            # What is remembered is the log-likelihood itself, and not up to what all particles share.
+            np.testing.assert_allclose(memory[b, :6], np.log(weights), rtol=1e-9, atol=1e-12)
             if decay == 1.0:
                 total = sum(weights)
                 np.testing.assert_allclose(

@@ -11,6 +11,7 @@ import pytest
 from scipy import stats
 
 from offline_data.behavior.base import SessionView, make_behavior
+from offline_data.behavior.mixture import _draw_items
 from recenv.errors import InvalidInput
 from tests.offline_data.behavior.mixture_cases import (
     COMPONENTS,
@@ -222,6 +223,17 @@ def test_a_table_of_items_too_large_for_all_sessions_is_made_for_some_at_a_time(
     assert asked == [2] * 9 + [1] * 3
     for name in ("action", "log_prob", "prefix_log_prob", "component"):
         assert getattr(parts, name).tobytes() == getattr(whole, name).tobytes()
+
+
+@pytest.mark.parametrize("draw", [2.0**-33, 1.0 - 2.0**-33, 1.0])
+def test_an_item_of_weight_zero_is_never_drawn(draw):
+    """Whatever rounding leaves beyond the sum, or an item that is taken stands first: nothing falls to it."""
+    shares = np.array([0.0, 0.3, 0.0, 0.7 - 1e-9, 0.0, 0.0])
+    with np.errstate(divide="ignore"):
+        tables = np.log(shares)[None, None]
+    items = np.full(1, -1, np.int32)
+    _draw_items(tables, np.zeros(1, np.int64), np.array([draw]), items)
+    assert items[0] == (1 if draw < 0.5 else 3)
 
 
 # --- bad input

@@ -12,6 +12,7 @@ from offline_data.collection.collection import LogRequest, collect
 from offline_data.collection.corruption import Corruption
 from recenv.dynamics.pieces.retention import RetentionConfig
 from recenv.errors import InvalidInput
+from recenv.random_streams import BEHAVIOR, derive_seeds, normals, uniforms
 
 NUM_SESSIONS = 400
 
@@ -56,6 +57,24 @@ def test_reward_noise_has_its_spread_and_touches_rewards_alone(sound, request_of
     np.testing.assert_array_less(
         np.abs(np.corrcoef(noise[:, :-2].T) - np.eye(noise.shape[1] - 2)), 5 / len(noise) ** 0.5
     )
+
+
+def test_noise_has_a_seed_of_its_own_and_not_the_behaviors(sound, request_of, tmp_path):
+    """Drawn of the behavior's uniforms it would be a function of what was shown, and no noise."""
+    log = collect(tmp_path / "log", request_of(reward_noise=0.5))
+    noise = np.asarray(log.rows["reward_vector"], np.float64)[:, :-2] - sound.rows["reward_vector"][:, :-2]
+    lengths, components = np.diff(log.sessions["offsets"]), noise.shape[1]
+    steps, even = np.asarray(log.rows["step"]), components + components % 2
+
+    def drawn(seeds: np.ndarray) -> np.ndarray:
+        draws = uniforms(np.repeat(seeds, lengths), BEHAVIOR, np.zeros_like(steps), steps, even)
+        return 0.5 * normals(draws)[:, :components]
+
+    own = derive_seeds(3, "corruption", np.arange(NUM_SESSIONS))
+    np.testing.assert_allclose(noise, drawn(own), atol=1e-5)
+    for others in (log.sessions["behavior_seed"], log.sessions["session_seed"]):
+        correlation = np.corrcoef(noise.ravel(), drawn(np.array(others)).ravel())[0, 1]
+        assert abs(correlation) < 5 / np.sqrt(noise.size)
 
 
 def test_label_flips_invert_clicks_of_shown_items_and_the_history_follows(sound, request_of, tmp_path):

@@ -9,6 +9,7 @@ from scipy import special
 from offline_data.ranking.plackett_luce import (
     Law,
     Utilities,
+    _walk,
     draw_slates,
     inner_products,
     judge_slates,
@@ -123,3 +124,13 @@ def test_log_softmax_is_scipys():
     table = np.random.default_rng(5).normal(size=(4, 9)) * [[0.1], [1.0], [100.0], [3000.0]]
     table[:, 3] = -np.inf
     np.testing.assert_allclose(log_softmax(table), special.log_softmax(table, axis=1), rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("threshold", "found", "inside"), [(0.0, 1, 0.0), (0.3, 3, 0.0), (0.31, 3, 0.01), (1.1, 3, 0.8)]
+)
+def test_a_walk_ends_at_what_has_a_weight(threshold, found, inside):
+    """Weights that underflowed, or of items that are taken, stand at both ends: rounding leaves nothing to them."""
+    place, rest = _walk(np.array([0.0, 0.3, 0.0, 0.7, 0.0]), threshold)
+    assert place == found
+    assert rest == pytest.approx(inside)

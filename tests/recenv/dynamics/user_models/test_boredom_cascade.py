@@ -311,9 +311,11 @@ def test_inactive_sessions_stay_as_they_are_and_get_zeros():
 def test_who_comes_back_is_bored_no_more_and_keeps_the_interest():
     model = hand_model(boredom_threshold=1)
     state = hand_state(model, indices=2)
-    Answer(model, state, [[0, 1, 2]] * 2, [[0, 2]] * 2)
+    for _ in range(3):
+        Answer(model, state, [[0, 1, 2]] * 2, [[0, 2]] * 2)
     before = {name: values.copy() for name, values in state.items()}
-    assert before["boring"].tolist() == [[5, 5]] * 2
+    assert before["boring"].tolist() == [[3, 3]] * 2
+    assert before["recent_clicks"][:, :3].all()  # of the last three steps, and not of the last alone
     model.resume(state, np.array([False, True]))
     for name in ("recent_clicks", "boring"):
         assert not state[name][1].any()
