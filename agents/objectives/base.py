@@ -206,6 +206,15 @@ class Objective(LossModule):
         self.score_std.copy_(torch.where(std > 0, std, 1.0))  # a constant score carries no preference: all zeros
         self._refreshed = True
 
+    def draws(self, num_steps: int, batch_size: int) -> tuple[Tensor | None, int]:
+        """Return which rows of the log batches are drawn from, [m] int64 or None for all, and how many a step.
+
+        Args:
+            num_steps: of the training.
+            batch_size: rows of a step, unless the objective needs fewer.
+        """
+        return None, batch_size
+
     @abstractmethod
     def terms(self, tensordict: TensorDictBase) -> dict[str, Tensor]:
         """Return `losses` of each action, `[B]`, and the detached scalar `diagnostics`.

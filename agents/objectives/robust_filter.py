@@ -29,6 +29,7 @@ reference nor KL, weights what its filter keeps, and filters batch by batch; tru
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
@@ -40,8 +41,8 @@ from agents.families import OBJECTIVES
 from agents.objectives.base import Objective, weighted_log_prob
 from agents.objectives.bases.ratios import log_ratio
 from agents.robust.density_cap import dual_threshold, filter_weight
-from agents.robust.selection import ROWS_TO_FIT, select_rows
-from recenv.errors import require_range
+from agents.robust.selection import select_rows
+from recenv.errors import require, require_range
 from recenv.statistics import effective_sample_size
 
 _EPSILON_FACTOR = 1.5
@@ -64,6 +65,10 @@ class RobustFilterConfig:
 
     kappa: float | Literal["auto"] = 0.02
     """Mass of the log to retain in the end, in (0, 1]; "auto" finds it by what the rows earned."""
+    visits: float | None = None
+    """Times that training sees each retained row, in the mean: batches are drawn from these alone, and are as large as
+    that takes, at most the trainer's. It needs curriculum=False. None: batches are of the whole log, in which all other
+    rows teach nothing, and how often a retained row is seen depends on the log's length."""
     filter: bool = True
     """Weight by the hard filter; off means w = 1."""
     trust_region: bool = True
@@ -94,6 +99,12 @@ class RobustFilterConfig:
     def __post_init__(self) -> None:
         if self.kappa != "auto":
             require_range("kappa", self.kappa, 0.0, 1.0, low_open=True)
+        if self.visits is not None:
+            require_range("visits", self.visits, 0.0, 1e6, low_open=True)
+            require(
+                not self.curriculum,
+                f"visits={self.visits:g} draws the rows of the last stage alone; set curriculum=False, or visits=None",
+            )
         require_range("decay", self.decay, 0.0, 0.99, low_open=True)
         require_range("noise_smoothing", self.noise_smoothing, 0.0, 1.0, high_open=True)
         require_range("noise_bound", self.noise_bound, 0.0)
@@ -182,6 +193,7 @@ class RobustFilterObjective(Objective):
     kappas: Tensor  # [S], float64, with the threshold and the tie's fraction of each stage
     taus: Tensor
     tie_fractions: Tensor
+    retained_share: Tensor  # of the rows, float64; 1 where batches are of the whole log
     stage: Tensor  # [1], index of the present stage
     measurements: Tensor  # of the gradient noise, in this stage
     epsilon: Tensor
@@ -193,12 +205,13 @@ class RobustFilterObjective(Objective):
     def __init__(self, actor_network: Any, *, config: RobustFilterConfig | None = None) -> None:
         config = RobustFilterConfig() if config is None else config
         super().__init__(actor_network, config=config, create_reference=getattr(config, "trust_region", False))
-        self.rows_to_fit = float(getattr(actor_network, "rows_to_fit", ROWS_TO_FIT))
         kappas = torch.tensor(config.kappas(), dtype=torch.float64)
         self.register_buffer("kappas", kappas)
         self.register_buffer("taus", torch.full_like(kappas, -torch.inf))
         self.register_buffer("tie_fractions", torch.zeros_like(kappas))
+        self.register_buffer("retained_share", torch.ones((), dtype=torch.float64))
         self.register_buffer("stage", torch.zeros(1, dtype=torch.int64))
+        self._retained: Tensor | None = None
         self.register_buffer("measurements", torch.zeros((), dtype=torch.int64))
         for name in ("kl", "gradient_noise"):
             self.register_buffer(name, torch.zeros(()))
@@ -215,7 +228,7 @@ class RobustFilterObjective(Objective):
         super().refresh(scores)
         kappas = self.config.kappas()
         if self.reads_outcomes:
-            found = select_rows(scores, self.outcomes, rows_to_fit=self.rows_to_fit)
+            found = select_rows(scores, self.outcomes)
             self.remarks, self.findings = [found.describe()], {"selection": found.as_dict()}
             kappas = self.config.kappas(found.kappa)
             kappas += kappas[-1:] * (self.kappas.numel() - len(kappas))  # the state has one size, whatever is found
@@ -224,6 +237,16 @@ class RobustFilterObjective(Objective):
         for stage, kappa in enumerate(kappas):
             if kappa < 1.0:  # at 1 everything is retained: tau = -inf
                 self.taus[stage], self.tie_fractions[stage] = dual_threshold(scores, kappa)
+        if self.config.visits is not None:
+            self._retained = torch.nonzero(scores >= self.taus[-1]).flatten()
+            self.retained_share.fill_(len(self._retained) / len(scores))
+
+    def draws(self, num_steps: int, batch_size: int) -> tuple[Tensor | None, int]:
+        """Return the retained rows, and as many a step as `visits` takes; see `Objective.draws`."""
+        if self._retained is None or self.config.visits is None:
+            return None, batch_size
+        wanted = math.ceil(self.config.visits * len(self._retained) / num_steps)
+        return self._retained, min(wanted, batch_size)
 
     def terms(self, tensordict: TensorDictBase) -> dict[str, Tensor]:
         """Return `loss_actor`, `[B]`, and the diagnostics.
@@ -257,9 +280,13 @@ class RobustFilterObjective(Objective):
         }
 
     def weight(self, tensordict: TensorDictBase) -> Tensor:
-        """Return the filter weights `w = q*/b` of the batch, `[B]`, found from its scores and the log's threshold."""
+        """Return the filter weights `w = q*/b` of the batch, `[B]`, found from its scores and the log's threshold.
+
+        b is what rows are drawn by: the whole log, or with `visits` the retained rows.
+        """
         tables = (self.taus, self.tie_fractions, self.kappas)
-        return filter_weight(self.score(tensordict), *(table.index_select(0, self.stage) for table in tables))
+        weight = filter_weight(self.score(tensordict), *(table.index_select(0, self.stage) for table in tables))
+        return weight * self.retained_share.to(weight.dtype)
 
     @torch.no_grad()
     def after_step(self, tensordict: TensorDictBase) -> dict[str, Tensor]:

@@ -22,7 +22,7 @@ from agents.families import OBJECTIVES
 from agents.objectives.base import weighted_log_prob
 from agents.objectives.robust_filter import RobustFilterConfig, RobustFilterObjective
 from agents.objectives.taper import TaperConfig, log_prob_and_remoteness, taper_weight
-from recenv.errors import require_range
+from recenv.errors import require, require_range
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,10 @@ class RobustFilterTaperConfig(RobustFilterConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         require_range("negative_scale", self.negative_scale, 0.0)
+        require(
+            self.visits is None,
+            f"visits={self.visits} draws no row to push away; set visits=None, or train robust_filter",
+        )
 
 
 @OBJECTIVES.register("robust_filter_taper")

@@ -102,7 +102,6 @@ class Policy(ProbabilisticActor):
         examples: optional, options of a small policy with which `agents.testing.check_policy` makes it.
         score_coordinates: which of `parameters` the distribution's `score_function_norm` is in; None where it is in
             none of them, and not checked.
-        rows_to_fit: optional, logged rows by which it learns half of what they have to teach; kappa="auto" reads it.
         learned_from: which sessions it learned from, as `train` sets it and its file keeps it; None where that is not
             known.
 

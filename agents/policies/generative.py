@@ -128,7 +128,6 @@ class GenerativePolicy(Policy):
     Config = GenerativePolicyConfig
     examples = ({"ids": SemanticIdConfig(num_codebooks=2, codebook_size=4), "width": 16, "num_layers": 1},)
     action_kind = "slate"
-    rows_to_fit = 300.0  # an item learns from the slates that show it
 
     def __init__(self, space: SessionSpace, config: GenerativePolicyConfig, **keys: Any) -> None:
         ids = SemanticIds.fit(space, config.ids)

@@ -104,7 +104,6 @@ class PlackettLucePolicy(Policy):
 
     Config = PlackettLucePolicyConfig
     action_kind = "slate"
-    rows_to_fit = 300.0  # an item learns from the slates that show it
     score_coordinates = "logits"
 
     def __init__(self, space: SessionSpace, config: PlackettLucePolicyConfig, **keys: Any) -> None:

@@ -1,26 +1,25 @@
 """How many of the best rows to keep, from the log alone: the rule behind `kappa="auto"`.
 
-Of N rows the m best by score are kept; m is what maximises a gain that is believed times the part of it that m rows
-teach, among the numbers of rows for which the log itself says that there is a gain:
+Of N rows the m best by score are kept. Keeping them has two costs, of being wrong about what they are worth and of
+learning from few, and m is what maximises the gain less both:
 
-    worth(m) = claim(m) m / (m + d),        claim(m) = mean score of the m best rows, less that of all rows
-    kept only if  gain(m) > c se(m),        gain(m)  = mean advantage of the m best rows, less that of all rows
+    worth(m) = gain(m) m / (m + d) - c se(m)
+    gain(m)  = mean advantage of the m best rows, less that of all rows
     se(m)^2  = C / (C - 1) sum over sessions of (sum over their rows of r_i)^2,        C: sessions among the m rows
     r_i      = [i is kept] (a_i - mean of the m) / m  -  (a_i - mean of all) / N
 
-The advantage a_i is what row i really earned, more than was to be expected of its observation: honest, and noisy. A
-score is an average over many such rows, and tells the best of them apart where what they earned cannot: it chooses, and
-what was earned can only refuse. Rows of one session share their luck, so that sessions are what is counted. `d`, of the
-policy, is the number of rows at which half of a gain is learned; with c = 2 a share is refused unless the log is sure
-of its gain at 97.5 %. Keeping everything gains nothing, exactly, and is what is left where all is refused. No label, no
-good fraction and no shape of a distribution is asked for.
+The advantage a_i is what row i really earned, more than was to be expected of its observation: not what its score says,
+or a score that boasts would choose for itself. Rows of one session share their luck, so that sessions are what is
+counted. `d` is the number of rows at which half of a gain is learned; with c = 2 the gain counts as far as the log is
+sure of it at 97.5 %. Keeping everything is worth nothing, exactly, and is left where no share is worth more: a log
+whose scores say nothing is cloned as it is. No label, no good fraction and no shape of a distribution is asked for.
+Where nobody knows what the rows earned, the scores are taken at their word: their mean is the gain, without error.
 
-The rule depends on the scores only up to a shift and a positive scale, and on the advantages too. Equal scores are kept
-together.
+The rule depends on the scores by their order alone, and only up to a shift and a positive scale on the advantages.
+Equal scores are kept together.
 
-Source: ours. A mean that d rows of prior hold at zero is m / (m + d) of itself; it is the least that must be known of a
-policy. The standard error is the usual one of clustered means (Liang and Zeger 1986). What the rule was measured
-against, and what it loses: docs/selection.md.
+Source: ours. A mean that d rows of prior hold at zero is m / (m + d) of itself. The standard error is the usual one of
+clustered means (Liang and Zeger 1986). What the rule was measured against, and what it loses: docs/selection.md.
 """
 
 from __future__ import annotations
@@ -36,8 +35,8 @@ from recenv.errors import InvalidInput, require, require_range
 
 NUM_SHARES: Final = 23
 """From all rows down by factors of the square root of two, to .05 %."""
-ROWS_TO_FIT: Final = 80.0
-"""d where the policy does not say."""
+ROWS_TO_FIT: Final = 100.0
+"""d, for policies of proto-actions and of slates alike, where training sees every kept row about ten times."""
 _ERRORS_OFF: Final = 2.0
 
 
@@ -81,7 +80,7 @@ class Selection:
     standard_error: np.ndarray | None
     """[K] of the gain; infinite where one session alone is kept."""
     worth: np.ndarray
-    """[K] what is maximised; minus infinity where what was earned refuses it."""
+    """[K] what is maximised; minus infinity where one session alone is kept."""
 
     @property
     def chosen(self) -> int:
@@ -147,14 +146,12 @@ def select_rows(scores: Tensor, outcomes: Outcomes | None = None, *, rows_to_fit
     kept = _tie_ends(falling)
     claim = np.cumsum(falling - falling.mean())[kept - 1] / kept
     claim[0] = 0.0  # of the whole log, whatever rounding left
-    worth = claim * kept / (kept + rows_to_fit)
+    learned = kept / (kept + rows_to_fit)
     if outcomes is None:
-        return Selection(len(values), kept, claim, None, None, worth)
+        return Selection(len(values), kept, claim, None, None, claim * learned)
     advantage, session = _checked(outcomes, values.shape)
     gain, error = _gains(advantage[order], session[order], kept)
-    refused = gain <= _ERRORS_OFF * error
-    refused[0] = False
-    return Selection(len(values), kept, claim, gain, error, np.where(refused, -np.inf, worth))
+    return Selection(len(values), kept, claim, gain, error, gain * learned - _ERRORS_OFF * error)
 
 
 def _checked(outcomes: Outcomes, shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:

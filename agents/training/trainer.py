@@ -189,7 +189,8 @@ def train(
     storage = make_storage(objective, dataset, scores, seed=seed)
     actor.learned_from = SessionSketch.of_log(dataset)
     rng = _RunRng(seed, device)
-    replay = make_replay(storage, config.batch_size, rng.batches)
+    rows, batch_size = objective.draws(config.num_steps, config.batch_size)
+    replay = make_replay(storage, batch_size, rng.batches, rows)
     digest = hashlib.sha256(scores.detach().cpu().contiguous().numpy().data).hexdigest()
     call = repr(
         (objective_name, objective.config, to_plain(config), seed, dataset.manifest["schema"], digest, rng.kind)

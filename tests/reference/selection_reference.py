@@ -40,10 +40,10 @@ def rows_to_keep(
     for step in range(23):
         kept = kept_by(scores, 2.0 ** (-step / 2))
         everything = len(kept) == len(scores)
-        worth = 0.0 if everything else more_than_all(scores, kept) * len(kept) / (len(kept) + rows_to_fit)
-        if advantage is not None and sessions is not None and not everything:
-            sure = more_than_all(advantage, kept) > 2.0 * clustered_error(advantage, sessions, kept)
-            worth = worth if sure else -math.inf
+        gain = 0.0 if everything else more_than_all(scores if advantage is None else advantage, kept)
+        worth = gain * len(kept) / (len(kept) + rows_to_fit)
+        if advantage is not None and sessions is not None:
+            worth -= 2.0 * clustered_error(advantage, sessions, kept)
         if worth > best:
             best, chosen = worth, kept
     return chosen

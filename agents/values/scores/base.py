@@ -94,7 +94,7 @@ class Score(ABC):
     def judge(
         self, dataset: LoggedDataset, config: CriticConfig, seed: int, device: str, progress: Progress | None
     ) -> Judgement:
-        """Return the score of every row and what it earned, see `judge_log`, by one critic that is fitted to the log."""
+        """Return the score of every row and what it earned, see `judge_log`, by one critic of the log."""
         config = self.critic_config(config)
         critic = fit_critic(dataset, config, seed=seed, device=device, progress=progress)
         scores = self.of_critic(critic, dataset, config, device)

@@ -10,10 +10,11 @@ from agents.objectives.robust_filter import RobustFilterConfig, RobustFilterObje
 from agents.policies.gaussian import GaussianPolicyConfig
 from agents.policies.plackett_luce import PlackettLucePolicyConfig
 from agents.robust.density_cap import dual_threshold
-from agents.robust.selection import ROWS_TO_FIT, Outcomes, select_rows
+from agents.robust.selection import Outcomes, select_rows
 from agents.training.trainer import TrainerConfig, train
 from agents.values.critics import CriticConfig
 from agents.values.scores.base import judge_log
+from recenv.errors import InvalidInput
 from tests.agents.objectives.robust_filter_cases import make_robust_filter
 
 QUICK = CriticConfig(num_rounds=1, steps_per_round=20, batch_size=256)
@@ -67,7 +68,7 @@ def test_training_judges_by_sessions_and_by_the_policy(make_log, kind, policy):
     auto = RobustFilterConfig(kappa="auto")
     run = train(log, judged.scores, "robust_filter", auto, config, advantages=judged.advantages)
     outcomes = Outcomes(judged.advantages.numpy(), np.asarray(log.rows["session_id"]))
-    expected = select_rows(judged.scores, outcomes, rows_to_fit=getattr(run.actor, "rows_to_fit", ROWS_TO_FIT))
+    expected = select_rows(judged.scores, outcomes)
     assert run.findings == {"selection": expected.as_dict()}
     assert run.remarks == [expected.describe()]
     at_their_word = train(log, judged.scores, "robust_filter", auto, config)
@@ -78,3 +79,61 @@ def test_training_judges_by_sessions_and_by_the_policy(make_log, kind, policy):
 def test_a_score_without_a_critic_is_taken_at_its_word(make_log):
     judged = judge_log("return", make_log("uniform", 20, "slate"), QUICK)
     assert judged.advantages is None
+
+
+# --- visits
+
+
+def test_only_retained_rows_are_drawn_and_as_often_as_is_said(make_actor):
+    scores = torch.arange(1000.0)
+    objective = make_robust_filter(make_actor(), scores, kappa=0.05, visits=10.0, curriculum=False)
+    rows, size = objective.draws(num_steps=100, batch_size=1024)
+    assert rows.tolist() == list(range(950, 1000))
+    assert size == 5
+    assert objective.draws(num_steps=100, batch_size=4)[1] == 4
+    assert objective.draws(num_steps=1000, batch_size=4)[1] == 1
+    whole = make_robust_filter(make_actor(), scores, kappa=0.05, curriculum=False)
+    assert whole.draws(100, 1024) == (None, 1024)
+
+
+def test_what_is_learned_in_the_mean_is_that_of_the_whole_log(make_actor, random_batch):
+    """The mean loss over the retained rows, a tie at the threshold among them, is the filter's over all rows."""
+    random_batch["score"] = random_batch["score"].round()  # ties
+    scores, losses = random_batch["score"], []
+    for visits in (None, 3.0):
+        torch.manual_seed(0)
+        options = {"kappa": 0.3, "visits": visits, "curriculum": False, "trust_region": False}
+        objective = make_robust_filter(make_actor(), scores, **options)
+        rows, _ = objective.draws(10, 64)
+        assert (rows is None) == (visits is None)
+        losses.append(objective(random_batch if rows is None else random_batch[rows])["loss_actor"].item())
+    assert losses[1] == pytest.approx(losses[0], rel=1e-5)
+
+
+def test_training_with_visits_sees_the_retained_rows_alone_and_goes_on_from_a_checkpoint(make_log, tmp_path):
+    log = make_log("uniform", 40, "proto")
+    scores = torch.arange(float(log.num_rows))
+    config = RobustFilterConfig(kappa=0.1, visits=5.0, curriculum=False, trust_region=False)
+    trainer = TrainerConfig(num_steps=30, checkpoint_interval=10, log_interval=1)
+    run = train(log, scores, "robust_filter", config, trainer)
+    assert all(point["retained_mass"] == 1.0 for point in run.curve)
+
+    class Stop(Exception):
+        pass
+
+    def stop(done: int) -> None:
+        raise Stop
+
+    with pytest.raises(Stop):
+        train(log, scores, "robust_filter", config, trainer, checkpoint=tmp_path / "c", progress=stop)
+    assert (tmp_path / "c").exists()
+    again = train(log, scores, "robust_filter", config, trainer, checkpoint=tmp_path / "c")
+    assert again.curve == run.curve
+
+
+def test_visits_need_one_stage(make_actor):
+    with pytest.raises(InvalidInput, match=r"visits=3 draws .* set curriculum=False, or visits=None"):
+        RobustFilterConfig(visits=3.0, curriculum=True)
+    RobustFilterConfig(visits=3.0, curriculum=False)
+    with pytest.raises(InvalidInput, match="visits=0"):
+        RobustFilterConfig(visits=0.0, curriculum=False)
