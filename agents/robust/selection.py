@@ -1,22 +1,25 @@
 """How many of the best rows to keep, from the log alone: the rule behind `kappa="auto"`.
 
-Of N rows the m best by score are kept. Keeping them has two costs, of being wrong about what they are worth and of
-learning from few, and m is what maximises the gain less both:
+Of N rows the m best by score are kept. Two witnesses say what that gains: the score itself, and what the rows earned.
+Keeping them has two costs, of being wrong and of learning from few. m is what maximises
 
-    worth(m) = gain(m) m / (m + d) - c se(m)
+    worth(m) = (rho claim(m) + gain(m)) / 2  m / (m + d)  -  se(m)        among the m with  gain(m) > 2 se(m)
+
+    claim(m) = mean score of the m best rows, less that of all rows
     gain(m)  = mean advantage of the m best rows, less that of all rows
     se(m)^2  = C / (C - 1) sum over sessions of (sum over their rows of r_i)^2,        C: sessions among the m rows
     r_i      = [i is kept] (a_i - mean of the m) / m  -  (a_i - mean of all) / N
 
-The advantage a_i is what row i really earned, more than was to be expected of its observation: not what its score says,
-or a score that boasts would choose for itself. Rows of one session share their luck, so that sessions are what is
-counted. `d` is the number of rows at which half of a gain is learned; with c = 2 the gain counts as far as the log is
-sure of it at 97.5 %. Keeping everything is worth nothing, exactly, and is left where no share is worth more: a log
-whose scores say nothing is cloned as it is. No label, no good fraction and no shape of a distribution is asked for.
-Where nobody knows what the rows earned, the scores are taken at their word: their mean is the gain, without error.
+The advantage a_i is what row i really earned, more than was to be expected of its observation: honest, and so noisy
+that it cannot tell the best 300 rows from the best 1,000. The score can, being an average over many such rows, and
+boasts of the very best. rho, at least zero, brings the claims to the size of the gains: least squares over the shares.
+What is taken off is two standard errors of the half that is noisy; rows of one session share their luck, so that
+sessions are what is counted. `d` is the number of rows at which half of a gain is learned. A share of whose gain the
+log is not sure, at 97.5 %, is refused; keeping everything is worth nothing, exactly, and is what is left then. No
+label, no good fraction and no shape of a distribution is asked for. Where nobody knows what the rows earned, the score
+is believed alone.
 
-The rule depends on the scores by their order alone, and only up to a shift and a positive scale on the advantages.
-Equal scores are kept together.
+The rule depends on scores and on advantages only up to a shift and a positive scale. Equal scores are kept together.
 
 Source: ours. A mean that d rows of prior hold at zero is m / (m + d) of itself. The standard error is the usual one of
 clustered means (Liang and Zeger 1986). What the rule was measured against, and what it loses: docs/selection.md.
@@ -35,8 +38,10 @@ from recenv.errors import InvalidInput, require, require_range
 
 NUM_SHARES: Final = 23
 """From all rows down by factors of the square root of two, to .05 %."""
-ROWS_TO_FIT: Final = 100.0
+ROWS_TO_FIT: Final = 50.0
 """d, for policies of proto-actions and of slates alike, where training sees every kept row about ten times."""
+
+
 _ERRORS_OFF: Final = 2.0
 
 
@@ -80,7 +85,7 @@ class Selection:
     standard_error: np.ndarray | None
     """[K] of the gain; infinite where one session alone is kept."""
     worth: np.ndarray
-    """[K] what is maximised; minus infinity where one session alone is kept."""
+    """[K] what is maximised; minus infinity where the log is not sure of a gain."""
 
     @property
     def chosen(self) -> int:
@@ -151,7 +156,16 @@ def select_rows(scores: Tensor, outcomes: Outcomes | None = None, *, rows_to_fit
         return Selection(len(values), kept, claim, None, None, claim * learned)
     advantage, session = _checked(outcomes, values.shape)
     gain, error = _gains(advantage[order], session[order], kept)
-    return Selection(len(values), kept, claim, gain, error, gain * learned - _ERRORS_OFF * error)
+    believed = (_matched(claim, gain) * claim + gain) / 2.0
+    refused = gain <= _ERRORS_OFF * error
+    refused[0] = False
+    return Selection(len(values), kept, claim, gain, error, np.where(refused, -np.inf, believed * learned - error))
+
+
+def _matched(claim: np.ndarray, gain: np.ndarray) -> float:
+    """Return rho, what the claims are to be multiplied by to be as large as the gains, at least zero."""
+    square = float(claim @ claim)
+    return max(float(claim @ gain) / square, 0.0) if square > 0.0 else 0.0
 
 
 def _checked(outcomes: Outcomes, shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:

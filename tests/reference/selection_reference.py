@@ -36,14 +36,20 @@ def rows_to_keep(
     scores: list[float], advantage: list[float] | None, sessions: list[int] | None, rows_to_fit: float
 ) -> list[int]:
     """The rows of the best share, of equals the largest."""
-    best, chosen = -math.inf, list(range(len(scores)))
+    shares: dict[int, list[int]] = {}
     for step in range(23):
         kept = kept_by(scores, 2.0 ** (-step / 2))
-        everything = len(kept) == len(scores)
-        gain = 0.0 if everything else more_than_all(scores if advantage is None else advantage, kept)
-        worth = gain * len(kept) / (len(kept) + rows_to_fit)
-        if advantage is not None and sessions is not None:
-            worth -= 2.0 * clustered_error(advantage, sessions, kept)
-        if worth > best:
-            best, chosen = worth, kept
-    return chosen
+        shares[len(kept)] = kept
+    claim = {m: 0.0 if m == len(scores) else more_than_all(scores, kept) for m, kept in shares.items()}
+    worth = {m: claim[m] * m / (m + rows_to_fit) for m in shares}
+    if advantage is not None and sessions is not None:
+        gain = {m: 0.0 if m == len(scores) else more_than_all(advantage, kept) for m, kept in shares.items()}
+        square = math.fsum(claim[m] ** 2 for m in shares)
+        rho = max(math.fsum(claim[m] * gain[m] for m in shares) / square, 0.0) if square else 0.0
+        for m, kept in shares.items():
+            believed = (rho * claim[m] + gain[m]) / 2.0
+            error = clustered_error(advantage, sessions, kept)
+            sure = gain[m] > 2.0 * error or m == len(scores)
+            worth[m] = believed * m / (m + rows_to_fit) - error if sure else -math.inf
+    best = max(worth.values())
+    return shares[max(m for m in shares if worth[m] == best)]

@@ -26,9 +26,10 @@ def test_it_keeps_what_trying_every_share_row_by_row_keeps(log, rows_to_fit, jud
     scores, earned, sessions = (column.tolist() for column in log)
     found = select(scores, *((earned, sessions) if judged else ()), rows_to_fit=rows_to_fit)
     expected = reference.rows_to_keep(scores, *((earned, sessions) if judged else (None, None)), rows_to_fit)
-    if found.num_kept != len(expected):  # the sums' last bits decided between equals
+    if found.num_kept != len(expected):  # the sums' last bits decided between equals, or at a refusal
         worth = dict(zip(found.rows.tolist(), found.worth.tolist(), strict=True))
-        assert worth[len(expected)] == pytest.approx(worth[found.num_kept], rel=1e-9, abs=1e-12)
+        tight = judged and (np.abs(found.gain - 2.0 * found.standard_error)[1:] < 1e-9).any()
+        assert tight or worth[len(expected)] == pytest.approx(worth[found.num_kept], rel=1e-9, abs=1e-12)
     for index, rows in enumerate(found.rows):
         kept = np.argsort(-np.array(scores), kind="stable")[:rows].tolist()
         assert found.claim[index] == pytest.approx(reference.more_than_all(scores, kept), abs=1e-9)
@@ -54,8 +55,9 @@ def test_order_shift_and_positive_scale_change_nothing(log, random, scale, shift
     np.testing.assert_allclose(moved.gain, found.gain, atol=1e-9)
     earning = select(scores, scale * earned + shift, sessions)
     np.testing.assert_allclose(earning.standard_error, scale * found.standard_error, rtol=1e-6, atol=1e-9)
-    np.testing.assert_allclose(moved.worth, found.worth, rtol=1e-6, atol=1e-9)
-    np.testing.assert_allclose(earning.worth, scale * found.worth, rtol=1e-6, atol=1e-9)
+    if (np.abs(found.gain - 2.0 * found.standard_error)[1:] > 1e-9).all():  # else rounding may refuse it or not
+        np.testing.assert_allclose(moved.worth, found.worth, rtol=1e-6, atol=1e-9)
+        np.testing.assert_allclose(earning.worth, scale * found.worth, rtol=1e-6, atol=1e-9)
 
 
 @given(judged_logs())
@@ -85,7 +87,11 @@ def test_two_groups_by_hand():
     assert found.rows.tolist() == [12, 2]
     assert found.claim.tolist() == found.gain.tolist() == [0.0, 5.0]
     assert found.standard_error.tolist() == [0.0, pytest.approx(np.sqrt(2 * 60 / 144))]
-    assert found.worth[1] == pytest.approx(5.0 * 2 / 12 - 2.0 * np.sqrt(2 * 60 / 144))
+    assert found.worth[1] == pytest.approx(5.0 * 2 / 12 - np.sqrt(2 * 60 / 144))
+    half = select(
+        scores, [score / 2 for score in scores], range(12)
+    )  # what is claimed is believed as far as it is earned
+    assert half.worth[1] == pytest.approx(found.worth[1] / 2)
     assert found.num_kept == 12
     at_their_word = select(scores)
     assert at_their_word.worth.tolist() == [0.0, pytest.approx(5.0 * 2 / 12)]
