@@ -27,31 +27,51 @@ def test_gradient_noise_worked_by_hand():
     assert gradient_noise(first, -first).item() == torch.inf
 
 
+def half_noise(objective, batch, size: int) -> float:
+    """The noise of the filtered loss on the first two runs of `size` rows."""
+    parameters = [p for p in objective.actor_network_params.parameters() if p.requires_grad]
+    halves = []
+    for half in (batch[:size], batch[size : 2 * size]):
+        loss = -(objective.weight(half) * objective.log_prob(half)).mean()
+        halves.append(torch.cat([g.flatten() for g in torch.autograd.grad(loss, parameters)]))
+    return gradient_noise(*halves).item()
+
+
 def test_measured_noise_is_that_of_the_filtered_loss_on_two_halves(make_actor, random_batch):
     actor = make_actor(nn.Linear(3, 2))
     objective = make_robust_filter(actor, random_batch["score"], kappa=0.3, measure_interval=2, noise_smoothing=0.75)
     objective.stage.fill_(1)  # kappa = 0.7
     parameters = list(actor.parameters())
 
-    def expected():
-        halves = []
-        for half in (random_batch[:32], random_batch[32:]):
-            loss = -(objective.weight(half) * objective.log_prob(half)).mean()
-            halves.append(torch.cat([g.flatten() for g in torch.autograd.grad(loss, parameters)]))
-        difference, mean = (halves[0] - halves[1]).norm() ** 2 / 4, (halves[0] / 2 + halves[1] / 2).norm() ** 2
-        return (difference / mean).item()
-
     objective.noise_bound = 0.0
-    first = expected()
+    first = half_noise(objective, random_batch, 32)
     assert objective.after_step(random_batch)["gradient_noise"].item() == 0.0  # not yet
     assert objective.after_step(random_batch)["gradient_noise"].item() == pytest.approx(first, rel=1e-4)
     with torch.no_grad():
         actor.module[0].module.mean.bias += 0.5
-    second = expected()
+    second = half_noise(objective, random_batch, 32)
     objective.after_step(random_batch)
     smoothed = 0.75 * first + 0.25 * second
     assert objective.after_step(random_batch)["gradient_noise"].item() == pytest.approx(smoothed, rel=1e-4)
     assert all(parameter.grad is None for parameter in parameters)
+
+
+def test_of_an_odd_number_of_rows_the_last_is_in_neither_half(make_actor, random_batch):
+    objective = make_robust_filter(make_actor(nn.Linear(3, 2)), random_batch["score"], kappa=0.3, measure_interval=1)
+    batch = random_batch[:31].clone()
+    batch["proto"][30] = 50.0
+    expected = half_noise(objective, batch, 15)
+    assert objective.after_step(batch)["gradient_noise"].item() == pytest.approx(expected, rel=1e-4)
+
+
+def test_noise_of_one_stage_is_not_smoothed_into_the_next(make_actor, random_batch):
+    """Each stage has a loss of its own: what the last one's noise was says nothing of it."""
+    config = {"kappa": 0.3, "measure_interval": 1, "noise_smoothing": 0.75, "noise_bound": 1e9}
+    objective = make_robust_filter(make_actor(nn.Linear(3, 2)), random_batch["score"], **config)
+    for stage in range(4):
+        assert int(objective.stage) == stage
+        expected = half_noise(objective, random_batch, 32)
+        assert objective.after_step(random_batch)["gradient_noise"].item() == pytest.approx(expected, rel=1e-4)
 
 
 @pytest.mark.parametrize(("noise_bound", "wait"), [(1e9, 2), (0.0, 6)])  # calm: each measurement; else patience x 2
@@ -125,6 +145,9 @@ def test_stages_of_kappa():
     assert RobustFilterConfig(kappa=0.4, curriculum=False).kappas() == [0.4]
     assert RobustFilterConfig(kappa=0.4, filter=False).kappas() == [1.0]
     assert len(RobustFilterConfig(kappa=0.02).kappas()) == 12
+    assert RobustFilterConfig(kappa="auto", curriculum=False).kappas(1e-9) == [3e-4]  # no share is below that
+    assert RobustFilterConfig(kappa="auto", curriculum=False).kappas(4e-4) == [4e-4]
+    assert len(RobustFilterConfig(kappa="auto").kappas()) == 24  # stages enough for the least
 
 
 @pytest.mark.parametrize(
