@@ -19,9 +19,10 @@ proximal step from a point where every gradient is alive. `KL(pi_ref, pi_theta)`
 is over the whole interval, and `eps` divided by 1.5 above 1.5 times its target, multiplied by 1.5 below the target
 over 1.5. That alone does not hold the KL, which went to 5 times its target on the default log: a ratio beyond the
 bound takes the gradient away, and Adam goes on without one. A step whose KL is above the target is therefore shortened,
-on the line from `pi_ref`'s parameters, to the share `sqrt(target / KL)`. The KL of that step, which is logged, is at the
-target where KL is quadratic in the parameters, such as a Gaussian's mean, and else only near it: half of it after a
-learned scale would have shrunk to a third in one interval, 1.6 times it after one of four logits would have fallen by 4.
+on the line from `pi_ref`'s parameters, to the share `sqrt(target / KL)`. The KL of that step, which is logged, is at
+the target where KL is quadratic in the parameters, such as a Gaussian's mean, and else only near it: half of it where
+a learned scale would have shrunk to a third in one interval, 1.6 times it where one of four logits would have fallen
+by 4.
 
 Curriculum. `kappa` falls from 1 to its target by factors of `decay`, never upwards. Every `measure_interval` steps the
 gradients g1, g2 of the filtered loss on the batch's halves give `noise = (|g1 - g2|^2 / 4) / |(g1 + g2) / 2|^2`: near 0

@@ -102,13 +102,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, help="of the results, to go on from")
     parser.add_argument("--seeds", type=int, nargs="+", default=[100, 101, 102, 103, 104], help="default: %(default)s")
+    parser.add_argument("--cells", nargs="+", default=list(CELLS), choices=list(CELLS), help="default: all")
     parser.add_argument("--sessions", type=int, default=2000, help="of a log (default: %(default)s)")
     parser.add_argument("--users", type=int, default=500, help="of each score (default: %(default)s)")
     arguments = parser.parse_args()
     arguments.folder.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(1)
     for seed in arguments.seeds:
-        for cell in CELLS:
+        for cell in arguments.cells:
             file = _file(arguments.folder, cell, seed)
             found = json.loads(file.read_text()) if file.exists() else {}
             if found.keys() != VARIANTS.keys():
