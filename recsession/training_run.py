@@ -32,7 +32,7 @@ from agents.training.trainer import (
     train,
 )
 from agents.values.critics import CriticConfig
-from agents.values.score_files import load_scores, save_scores
+from agents.values.score_files import kept_judgement
 from agents.values.scores.base import Judgement, judge_log
 from offline_data.store.dataset import LoggedDataset
 from offline_data.store.folder_claim import FolderClaim, as_json
@@ -199,14 +199,7 @@ def _request(name: str, dataset: LoggedDataset, chosen: Any) -> dict[str, Any]:
 
 def _judgement(out: Path, dataset: LoggedDataset, chosen: Any, bar: tqdm[Any]) -> Judgement:
     """Return the score of every row and what it earned, found once and kept in `out`."""
-    files = out / "scores.npy", out / "advantages.npy"
-    if files[0].exists():
-        bar.update(chosen.critic.num_steps)
-        found = [load_scores(file, dataset.num_rows) if file.exists() else None for file in files]
-        return Judgement(*found)
     settings = {"seed": chosen.seed, "device": chosen.device, "progress": bar.update}
-    judged = judge_log(chosen.score, dataset, chosen.critic, **settings)
-    if judged.advantages is not None:
-        save_scores(files[1], judged.advantages)
-    save_scores(files[0], judged.scores)  # last: where it is, the other is
+    judged = kept_judgement(out, dataset.num_rows, lambda: judge_log(chosen.score, dataset, chosen.critic, **settings))
+    bar.update(chosen.critic.num_steps - bar.n)  # of scores that were there
     return judged

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -10,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from agents.values.scores.base import Judgement
 from offline_data.store.sealed_files import read_sealed, sealing
 from recenv.errors import require
 
@@ -51,6 +53,26 @@ def load_scores(path: Path, num_rows: int) -> Tensor:
     scores = torch.frombuffer(contents, dtype=torch.float32, offset=len(header))
     require(bool(torch.isfinite(scores).all()), f"{path} holds a score that is not finite; {remedy}")
     return scores
+
+
+def kept_judgement(folder: Path, num_rows: int, judge: Callable[[], Judgement]) -> Judgement:
+    """Return the scores of a log and what its rows earned, found once and kept in a folder.
+
+    Args:
+        folder: of `scores.npy` and `advantages.npy`; the latter is missing where nobody knows.
+        num_rows: N.
+        judge: finds them.
+
+    Raises:
+        InvalidInput: as `save_scores` and `load_scores` do.
+    """
+    files = folder / "scores.npy", folder / "advantages.npy"
+    if not files[0].exists():
+        judged = judge()
+        if judged.advantages is not None:
+            save_scores(files[1], judged.advantages)
+        save_scores(files[0], judged.scores)  # last: where it is, the other is
+    return Judgement(load_scores(files[0], num_rows), load_scores(files[1], num_rows) if files[1].exists() else None)
 
 
 def _header(count: int) -> bytes:

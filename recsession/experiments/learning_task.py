@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,8 @@ from agents.policies.gaussian import GaussianPolicyConfig
 from agents.training.evaluation import roll_out
 from agents.training.trainer import TrainerConfig, TrainingRun, train
 from agents.values.critics import CriticConfig
-from agents.values.score_files import load_scores, save_scores
-from agents.values.scores.base import score_log
+from agents.values.score_files import kept_judgement
+from agents.values.scores.base import Judgement, judge_log
 from offline_data.behavior.base import ActionKind
 from offline_data.collection.collection import LogRequest, collect
 from offline_data.store.dataset import LoggedDataset
@@ -127,12 +128,18 @@ class TaskLog:
         Args:
             progress: called with the critic's gradient steps since the last call.
         """
-        dataset, file = self.open(), self.folder / "scores.npy"
-        if not file.exists():
-            task = self.task
-            settings = {"seed": self.seed, "device": task.device, "progress": progress}
-            save_scores(file, score_log(task.score, dataset, task.critic, **settings))
-        return load_scores(file, dataset.num_rows)
+        return self.judgement(progress).scores
+
+    def judgement(self, progress: Progress | None = None) -> Judgement:
+        """Return the score of every row, and what the row earned.
+
+        Args:
+            progress: called with the critic's gradient steps since the last call.
+        """
+        dataset, task = self.open(), self.task
+        settings = {"seed": self.seed, "device": task.device, "progress": progress}
+        judge = partial(judge_log, task.score, dataset, task.critic, **settings)
+        return kept_judgement(self.folder, dataset.num_rows, judge)
 
     def train(
         self,
@@ -148,17 +155,18 @@ class TaskLog:
         Args:
             method: which one.
             checkpoint: file of an unfinished training; None keeps none.
-            scores: [N] of the rows; None for those of the task.
+            scores: [N] of the rows, which nothing is known to have earned; None for those of the task.
             evaluate: see `agents.train`.
             progress: see there.
         """
-        scores, task = self.scores() if scores is None else scores, self.task
+        judged, task = self.judgement() if scores is None else Judgement(scores, None), self.task
         return train(
             self.open(),
-            scores,
+            judged.scores,
             method.objective,
-            method.config_for(scores),
+            method.config_for(judged.scores),
             replace(task.trainer, **method.trainer),
+            advantages=judged.advantages,
             seed=self.seed,
             device=task.device,
             checkpoint=checkpoint,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
@@ -37,6 +37,8 @@ class Reproduction:
     """The first of the seeds that are reported; a study that chooses settings does so on others, and says which."""
     num_seeds: int | None = None
     """How many are reported: a seed draws its own logs, weights and evaluations; None: as many as the form has."""
+    experiments: tuple[str, ...] = ()
+    """Which of the study's experiments, for a work that is done in several sittings; none given: all of the form."""
     workers: int = 2
     """Processes that share the work; the results do not depend on it."""
     fresh: bool = False
@@ -63,7 +65,12 @@ def run_reproduction(part: type[Study], request: Reproduction, config: Any = Non
     """
     count = part.num_seeds[request.form] if request.num_seeds is None else request.num_seeds
     seeds = range(request.first_seed, request.first_seed + count)
-    study = part(config or part.forms[request.form], seeds, request.out)
+    config = config or part.forms[request.form]
+    if request.experiments:
+        known = hasattr(config, "experiments")
+        require(known, f"experiments={request.experiments!r}: this study has but one; leave --experiments out")
+        config = replace(config, experiments=request.experiments)
+    study = part(config, seeds, request.out)
     plain = {
         "study": STUDIES.name_of(part),
         "form": request.form,
@@ -79,7 +86,7 @@ def run_reproduction(part: type[Study], request: Reproduction, config: Any = Non
             run_units(units, workers=request.workers, folder=request.out, progress=bar.update, describe=show)
         try:
             file = request.out / "results.json"
-            write_json(file, {**plain, **_origin(plain, study), "numbers": study.numbers()})
+            write_json(file, {**plain, **_origin(plain, study, request), "numbers": study.numbers()})
             results = read_results(file)  # what is told and drawn is what the file has
             write_study_page(part, results, request.out / "report.html")
         except (KeyError, TypeError, IndexError, AttributeError) as error:  # of results that are whole, but not ours
@@ -88,11 +95,12 @@ def run_reproduction(part: type[Study], request: Reproduction, config: Any = Non
     return results
 
 
-def _origin(plain: Mapping[str, Any], study: Study) -> dict[str, Any]:
+def _origin(plain: Mapping[str, Any], study: Study, request: Reproduction) -> dict[str, Any]:
     """Return by what the numbers were made."""
     seeds = f"--first-seed {study.seeds[0]} --num-seeds {len(study.seeds)}"
+    only = " ".join(["", "--experiments", *request.experiments]) if request.experiments else ""
     return {
-        "command": f"recsession reproduce {plain['study']} --form {plain['form']} {seeds}",
+        "command": f"recsession reproduce {plain['study']} --form {plain['form']}{only} {seeds}",
         "versions": {name: version(name) for name in _PACKAGES},
         "worlds": {name: world.world_hash() for name, world in study.worlds().items()},
     }

@@ -1,0 +1,172 @@
+"""The study of how many rows to keep; what is compared stands in `recsession.experiments.selection_study.protocol`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import fmean
+from typing import TYPE_CHECKING, Any
+
+from offline_data.dial.quality import Reference
+from recenv.errors import require
+from recenv.session_config import SessionConfig
+from recsession.experiments.learning_units import LogUnit, MethodUnit
+from recsession.experiments.reproduce.base import Study
+from recsession.experiments.sealed_unit import SealedUnit, with_needs
+from recsession.experiments.selection_study.analysis import WAYS, summary
+from recsession.experiments.selection_study.protocol import (
+    DEFAULT_WORLD,
+    FEW,
+    MANY_SEEDS,
+    OURS,
+    Cell,
+    SelectionProtocol,
+    left_out,
+    settings,
+)
+from recsession.experiments.selection_study.units import ReferenceUnit, TunedUnit
+from recsession.families import STUDIES
+
+if TYPE_CHECKING:
+    from offline_data.describe.pages import Section
+
+_SMALL = SelectionProtocol(
+    experiments=("proto",), methods=(OURS, "awr", "filter_told"), fractions=(0.1, 0.02), noises=("clickbait", "stale")
+)
+
+
+@STUDIES.register("selection")
+class SelectionStudy(Study):
+    """How many rows to keep: kappa=auto with ten visits against every rival, told nothing, in every kind of log.
+
+    Five noises, seven good fractions, proto-actions and slates in the default world, the contextual bandit, and the
+    other user models at 5 %. Rivals have four settings each, caps and floors among them, chosen on the seed 100, which
+    is not reported; ours has one. The small form is four cells and two rivals; the full form is to be run in sittings,
+    an experiment each: `--experiments proto`, `slates`, `bandit`, `models`.
+    """
+
+    Config = SelectionProtocol
+    forms: Mapping[str, Any] = {"small": _SMALL, "full": SelectionProtocol()}
+    num_seeds: Mapping[str, int] = {"small": 3, "full": 10}
+    title = "How many rows to keep"
+
+    def __init__(self, config: SelectionProtocol | None, seeds: Sequence[int], folder: Path) -> None:
+        super().__init__(config, seeds, folder)
+        require(
+            self.config.development_seed not in self.seeds,
+            f"seed {self.config.development_seed} chooses the settings, and cannot be reported; pass a --first-seed "
+            f"beyond it",
+        )
+
+    def worlds(self) -> Mapping[str, SessionConfig]:
+        """Return the worlds of the cells."""
+        cells = [cell for experiment in self.config.experiments for cell in self.config.cells(experiment)]
+        return {cell.world: cell.config for cell in cells}
+
+    def units(self) -> list[SealedUnit]:
+        """Return the work of the experiments that are asked for."""
+        found: list[SealedUnit] = []
+        for experiment in self.config.experiments:
+            for cell, methods in self._methods(experiment).items():
+                found += [self._reference(cell), *(unit for units in methods.values() for unit in units)]
+        return with_needs(found)
+
+    def numbers(self) -> dict[str, Any]:
+        """Return by experiment `cells` (scores by way, method, seed), `left_out`, `chosen` settings and `summary`."""
+        return {experiment: self._numbers(experiment) for experiment in self.config.experiments}
+
+    @classmethod
+    def verdict(cls, numbers: Mapping[str, Any]) -> Sequence[str]:
+        """Return what the numbers say; see `Study.verdict`."""
+        return [sentence for name, found in numbers.items() for sentence in _sentences(name, found)]
+
+    @classmethod
+    def sections(cls, numbers: Mapping[str, Any]) -> Sequence[Section]:
+        """Return the page's tables; see `Study.sections`."""
+        from recsession.experiments.selection_study.figures import sections
+
+        return sections(numbers)
+
+    # --- the work
+
+    def _cells(self, experiment: str) -> list[Cell]:
+        cells = self.config.cells(experiment)
+        return [cell for cell in cells if left_out(cell.world, cell.noise, cell.kind) is None]
+
+    def _reference(self, cell: Cell) -> ReferenceUnit:
+        name = f"{cell.world}-{cell.noise}-{cell.kind}"
+        return ReferenceUnit(cell, self.config.num_reference_sessions, self.folder / "references", name)
+
+    def _seeds(self, cell: Cell) -> Sequence[int]:
+        many = cell.world == DEFAULT_WORLD and cell.kind == "proto" and cell.fraction in MANY_SEEDS
+        return self.seeds if many else self.seeds[:FEW]
+
+    def _methods(self, experiment: str) -> dict[Cell, dict[str, list[MethodUnit]]]:
+        """Return the units of every cell by method, one a seed."""
+        cells = self._cells(experiment)
+        return {cell: {name: self._units(cells, cell, name) for name in self.config.methods} for cell in cells}
+
+    def _units(self, cells: list[Cell], cell: Cell, name: str) -> list[MethodUnit]:
+        logs = [self._log(cell, seed) for seed in self._seeds(cell)]
+        of_cell = settings(name, cell.fraction)
+        first = next(iter(of_cell.values()))
+        if len(of_cell) == 1:
+            return [MethodUnit(log, first, name) for log in logs]
+        tried: dict[str, tuple[MethodUnit, ...]] = {}
+        for place, label in enumerate(of_cell):
+            tried[label] = tuple(
+                MethodUnit(
+                    self._log(each, self.config.development_seed),
+                    settings(name, each.fraction)[label],
+                    f"{name}-{place}",
+                )
+                for each in self.config.development_cells(cells, cell.kind)
+            )
+        return [TunedUnit(log, first, name, of_cell, tried) for log in logs]
+
+    def _log(self, cell: Cell, seed: int) -> LogUnit:
+        return LogUnit(self.config.task(cell), self.folder / cell.key / f"seed-{seed}", seed)
+
+    # --- the numbers
+
+    def _numbers(self, experiment: str) -> dict[str, Any]:
+        cells: dict[str, Any] = {}
+        chosen: dict[str, str] = {}
+        for cell, methods in self._methods(experiment).items():
+            reference = Reference.of(self._reference(cell).result())
+            results = {name: [unit.result() for unit in units] for name, units in methods.items()}
+            cells[cell.key] = {
+                way: {
+                    name: [round(reference.normalized_score(run[way]), 4) for run in runs]
+                    for name, runs in results.items()
+                }
+                for way in WAYS
+            }
+            ours = [run["last"].get("kappa", 1.0) for run in results.get(OURS, [])]
+            cells[cell.key]["kappa"] = fmean(ours) if ours else 1.0
+            for name, runs in results.items():
+                if "chosen" in runs[0]:
+                    before = chosen.get(name, "").split("; ") if name in chosen else []
+                    chosen[name] = "; ".join(dict.fromkeys([*before, runs[0]["chosen"]]))
+        out = {
+            cell.key: why
+            for cell in self.config.cells(experiment)
+            if (why := left_out(cell.world, cell.noise, cell.kind)) is not None
+        }
+        return {"cells": cells, "left_out": out, "chosen": chosen, "summary": summary(cells)}
+
+
+def _sentences(name: str, found: Mapping[str, Any]) -> list[str]:
+    told = found["summary"]
+    if OURS not in told or len(told) < 2:
+        return [f"{name}: {len(found['cells'])} cells, and nothing to compare."]
+    said = []
+    for way, words in zip(WAYS, ("by the mean", "sampled"), strict=True):
+        rival = min((each for each in told if each != OURS), key=lambda each: told[each][way]["mean"])
+        ours, other = told[OURS][way], told[rival][way]
+        lost = ", ".join(ours["lost"]) or "none"
+        said.append(
+            f"{name}, {words}: over {len(found['cells'])} cells the regret of ours to the best of a cell is "
+            f"{ours['mean']:.3f}, that of the best rival, {rival}, {other['mean']:.3f}; cells lost: {lost}."
+        )
+    return said

@@ -1,0 +1,63 @@
+"""How far a method is from the best of its cell, judged on seeds that the best was not chosen on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import numpy as np
+
+from recsession.experiments.seed_statistics import seed_interval
+
+Scores = Mapping[str, Sequence[float]]
+WAYS: Final = ("by_mean", "sampled")
+LOST: Final = 0.08
+"""A cell is lost where the whole interval of the regret lies above."""
+
+
+def regret(scores: Scores, method: str) -> dict[str, Any]:
+    """Return the regret of a method in a cell: its 95 % interval over seeds, and the methods that were best.
+
+    On each half of the seeds, every second one, the best method is that of the other half, and the regret is paired.
+    The best is chosen among all, this one too; with a single seed, on that seed.
+
+    Args:
+        scores: normalised, of each method by seed.
+        method: whose regret.
+    """
+    table = np.array(list(scores.values()), dtype=np.float64)
+    own, names = table[list(scores).index(method)], list(scores)
+    seeds = np.arange(table.shape[1])
+    found, best = np.zeros(len(seeds)), set()
+    for half in (seeds % 2 == 0, seeds % 2 == 1):
+        if not half.any():
+            continue
+        other = ~half if (~half).any() else half
+        index = int(table[:, other].mean(axis=1).argmax())
+        best.add(names[index])
+        found[half] = table[index, half] - own[half]
+    return {**seed_interval(found.tolist()), "best": sorted(best)}
+
+
+def summary(cells: Mapping[str, Mapping[str, Scores]]) -> dict[str, Any]:
+    """Return by method and way of acting the mean regret over cells, with its interval, the worst cell, and those lost.
+
+    Args:
+        cells: by name and way of acting, the normalised scores of each method by seed.
+    """
+    methods = next(iter(cells.values()), {WAYS[0]: {}})[WAYS[0]]
+    return {method: {way: _over_cells(cells, method, way) for way in WAYS} for method in methods}
+
+
+def _over_cells(cells: Mapping[str, Mapping[str, Scores]], method: str, way: str) -> dict[str, Any]:
+    regrets = {key: regret(cell[way], method) for key, cell in cells.items()}
+    over = seed_interval([each["mean"] for each in regrets.values()])
+    worst = max(regrets, key=lambda key: regrets[key]["mean"])
+    return {
+        "mean": over["mean"],
+        "low": over["low"],
+        "high": over["high"],
+        "worst": worst,
+        "worst_regret": regrets[worst]["mean"],
+        "lost": [key for key, each in regrets.items() if each["low"] > LOST],
+    }

@@ -1,0 +1,149 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from agents.nn.networks import NetworkConfig
+from agents.training.trainer import TrainerConfig
+from agents.values.critics import CriticConfig
+from recenv.errors import InvalidInput
+from recsession.experiments.reproduce.selection import SelectionStudy
+from recsession.experiments.reproduction import Reproduction, run_reproduction
+from recsession.experiments.selection_study.analysis import LOST, regret, summary
+from recsession.experiments.selection_study.protocol import (
+    EXPERIMENTS,
+    FRACTIONS,
+    NOISES,
+    OURS,
+    SelectionProtocol,
+    left_out,
+    settings,
+)
+
+TINY = SelectionProtocol(
+    experiments=("bandit",),
+    methods=(OURS, "bc", "awr"),
+    fractions=(0.1,),
+    noises=("uniform", "clickbait"),
+    num_sessions=60,
+    num_evaluation_sessions=20,
+    num_reference_sessions=200,
+    trainer=TrainerConfig(num_steps=3, batch_size=16),
+    critic=CriticConfig(NetworkConfig((8,)), num_rounds=1, steps_per_round=3, batch_size=16),
+)
+
+# --- the regret
+
+
+def test_regret_by_hand():
+    """Of the even seeds' best, b, on the odd seeds, and of the odd seeds' best, a, on the even ones."""
+    scores = {"a": [0.0, 1.0, 0.2, 0.8], "b": [0.9, 0.0, 0.7, 0.1], "ours": [0.5, 0.5, 0.5, 0.5]}
+    found = regret(scores, "ours")
+    assert found["per_seed"] == pytest.approx([-0.5, -0.5, -0.3, -0.4])
+    assert found["best"] == ["a", "b"]
+    assert found["mean"] == pytest.approx(-0.425)
+    assert found["low"] < -0.425 < found["high"]
+
+
+def test_regret_does_not_gain_by_picking_the_luckiest_of_many():
+    """Sixty methods of equal worth: the best of all seeds looks 2.3 deviations better, and the regret's mean is 0.
+
+    Over 200 cells of 10 seeds its standard error is sqrt(2 / 2000) = .032.
+    """
+    random = np.random.default_rng(0)
+    draws = random.normal(size=(200, 60, 10))
+    found = [regret({str(i): table[i].tolist() for i in range(60)}, "0")["mean"] for table in draws]
+    assert abs(np.mean(found)) < 4 * 0.032
+
+
+def test_a_method_that_is_best_has_no_regret_and_one_seed_is_judged_on_itself():
+    assert regret({"ours": [1.0, 1.1, 1.2], "b": [0.5, 0.4, 0.3]}, "ours")["per_seed"] == [0.0, 0.0, 0.0]
+    assert regret({"ours": [0.25], "b": [0.5]}, "ours")["mean"] == 0.25
+
+
+def test_summary_names_what_is_lost():
+    lost = {"a": [1.0, 1.01, 0.99, 1.0], "ours": [0.8, 0.81, 0.79, 0.8]}
+    near = {"a": [1.0, 1.01, 0.99, 1.0], "ours": [0.95, 0.96, 0.94, 0.95]}
+    found = summary({name: {"by_mean": each, "sampled": near} for name, each in (("far", lost), ("near", near))})
+    assert found["ours"]["by_mean"]["lost"] == ["far"]
+    assert found["ours"]["by_mean"]["worst"] == "far"
+    assert found["ours"]["by_mean"]["mean"] == pytest.approx((0.2 + 0.05) / 2)
+    assert found["ours"]["sampled"]["lost"] == []
+    assert found["a"]["by_mean"]["mean"] == 0.0
+    assert LOST == 0.08
+
+
+# --- what is compared
+
+
+def test_the_full_form_has_every_cell_that_has_a_meaning():
+    full = SelectionStudy.forms["full"]
+    assert full.experiments == EXPERIMENTS
+    assert len(full.cells("proto")) == len(full.cells("slates")) == len(NOISES) * len(FRACTIONS) == 35
+    assert len(full.cells("models")) == 4 * len(NOISES) * 2
+    assert left_out("interest_evolution", "clickbait", "proto") is None
+    assert "clickbait" in left_out("embedding_bandit", "clickbait", "proto")
+
+
+def test_rivals_have_four_settings_and_ours_one():
+    for name in SelectionProtocol().methods:
+        assert len(settings(name, 0.1)) == (1 if name in (OURS, "bc") else 4)
+    assert settings("filter_told", 0.1)["kappa 0.25 g"].config.kappa == 0.025
+    assert settings(OURS, 0.1) == settings(OURS, 0.5)
+
+
+def test_many_seeds_where_it_was_promised(tmp_path):
+    study = SelectionStudy(replace(TINY, experiments=("proto",), fractions=(0.1, 0.2)), range(1000, 1010), tmp_path)
+    found = study._methods("proto")
+    assert {cell.fraction: len(methods[OURS]) for cell, methods in found.items()} == {0.1: 10, 0.2: 3}
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"experiments": ("protos",)}, "experiments has protos; choose from proto, slates, bandit, models"),
+        ({"methods": ("best",)}, "methods has best; choose from bc, awr"),
+        ({"noises": ("expert",)}, "noises has expert"),
+        ({"fractions": (0.0,)}, "fractions=0"),
+    ],
+)
+def test_the_protocol_refuses(changes, said):
+    with pytest.raises(InvalidInput, match=said):
+        replace(TINY, **changes)
+
+
+def test_the_development_seed_is_not_reported(tmp_path):
+    with pytest.raises(InvalidInput, match="seed 100 chooses the settings"):
+        SelectionStudy(TINY, range(99, 102), tmp_path)
+
+
+# --- end to end
+
+
+def test_it_runs_and_says_what_the_numbers_say(tmp_path, capsys):
+    out = tmp_path / "runs"
+    results = run_reproduction(SelectionStudy, Reproduction(out, num_seeds=2, workers=1, experiments=("bandit",)), TINY)
+    assert results["command"].endswith("--form small --experiments bandit --first-seed 1000 --num-seeds 2")
+    found = results["numbers"]["bandit"]
+    assert sorted(found["cells"]) == ["embedding_bandit-uniform-0.1-proto", "embedding_bandit-uniform-0.1-slate"]
+    assert sorted(found["left_out"]) == ["embedding_bandit-clickbait-0.1-proto", "embedding_bandit-clickbait-0.1-slate"]
+    cell = found["cells"]["embedding_bandit-uniform-0.1-proto"]
+    assert {len(scores) for way in ("by_mean", "sampled") for scores in cell[way].values()} == {2}
+    assert 0.0 < cell["kappa"] <= 1.0
+    assert set(found["chosen"]) == {"awr"}
+    said = capsys.readouterr().out
+    assert "bandit, by the mean: over 2 cells the regret of ours" in said
+    page = (out / "report.html").read_text()
+    assert "Regret: bandit" in page
+    assert "Left out" in page
+    assert json.loads((out / "results.json").read_text())["numbers"] == results["numbers"]
+
+
+def test_an_experiment_of_a_study_that_has_none_is_refused(tmp_path):
+    from tests.recsession.experiments.test_reproduction import Counting
+
+    with pytest.raises(InvalidInput, match="this study has but one; leave --experiments out"):
+        run_reproduction(Counting, Reproduction(tmp_path / "out", experiments=("table",)))
