@@ -46,7 +46,7 @@ def _summary(name: str, found: Numbers) -> Section:
     note = (
         f"Normalised score below the best method of each cell, in the mean over {len(found['cells'])} cells; the best "
         "is chosen on half of the seeds and the regret paired on the other half. A cell is lost where the interval of "
-        "its regret lies above .08. Settings were chosen on the development seed, one for all cells of a kind of action."
+        "its regret lies above .08. Settings were chosen on the development seed, one for all cells of a kind."
     )
     left = [[key, why] for key, why in found["left_out"].items()]
     folded = [Table(["cell", "why"], left, "Left out", folded=True)] if left else []
