@@ -24,6 +24,7 @@ from .objectives.base import weighted_log_prob as weighted_log_prob
 from .objectives.bc import BcConfig as BcConfig
 from .objectives.drpo import DrpoConfig as DrpoConfig
 from .objectives.drpo import DrpoExpConfig as DrpoExpConfig
+from .objectives.gbpo import GbpoConfig as GbpoConfig
 from .objectives.robust_filter import RobustFilterConfig as RobustFilterConfig
 from .objectives.sage import SageConfig as SageConfig
 from .objectives.signed_pg import SignedPgConfig as SignedPgConfig

@@ -100,14 +100,14 @@ def run_training(name: str, words: Sequence[str]) -> None:
     chosen: Any = parse(options, f"train {name}", words, description)
     check_device(chosen.device)
     require_range("seed", chosen.seed, 0, 2**31 - 1, integer=True)
-    if not reads_scores(objective):
+    if not reads_scores(objective, chosen.objective):
         refuse_given(chosen, ("score", "critic"), f"the objective {name!r} reads no score")
     read = SCORES.resolve(chosen.score).critic_fields
     if read is not None:
         unread = {entry.name for entry in fields(critic)} - set(read)
         refuse_given(chosen.critic, unread, f"--score {chosen.score} fits no critic", prefix="critic.", usual=critic)
     dataset = LoggedDataset.open(chosen.log)
-    check_needs(name, objective, dataset)
+    check_needs(name, objective, dataset, chosen.objective)
     check_policy(chosen.trainer.policy, dataset)
     check_encoder(name, objective, chosen.trainer.policy)
     resolve_choice(dataset, chosen.item_features)
@@ -145,7 +145,7 @@ def _chosen_parts(objective: type[Objective], words: Sequence[str]) -> tuple[Tra
 
 
 def _fit_and_train(name: str, dataset: LoggedDataset, chosen: Any, out: Path) -> None:
-    if reads_scores(OBJECTIVES.resolve(name)):
+    if reads_scores(OBJECTIVES.resolve(name), chosen.objective):
         with tqdm(total=chosen.critic.num_steps, unit="step", desc="critic", delay=0.1) as bar:
             judged = _judgement(out, dataset, chosen, bar)
     else:

@@ -55,7 +55,7 @@ class LogStorage(Storage):
         for name in columns:
             require(name in available, f"column {name!r} is not in {dataset.path}; choose from {', '.join(available)}")
         # Values of rows, or None for their actions; and of which rows, None for their own.
-        self._columns: dict[str, tuple[np.ndarray | None, np.ndarray | None]] = {
+        self._columns: dict[str | tuple[str, str], tuple[np.ndarray | None, np.ndarray | None]] = {
             name: (None if name == dataset.action_kind else np.asarray(dataset.rows[name]), None) for name in columns
         }
         self._ends = tuple(np.asarray(dataset.rows[name]) for name in ("terminated", "truncated"))
@@ -64,7 +64,9 @@ class LogStorage(Storage):
         partial = dataset.action_kind == "slate" and not dataset.has_world
         self._shown = np.asarray(dataset.rows["shown"]) if partial else None
 
-    def add_column(self, name: str, values: Tensor | np.ndarray, via: np.ndarray | None = None) -> None:
+    def add_column(
+        self, name: str | tuple[str, str], values: Tensor | np.ndarray, via: np.ndarray | None = None
+    ) -> None:
         """Add a value for each row, such as the critic's score; it is part of every later batch.
 
         Args:
@@ -139,7 +141,8 @@ class LogStorage(Storage):
                 batch["next"]["observation"]["shown"] = self._shown.take(rows + 1, axis=0, mode="clip")
         for name, (values, via) in self._columns.items():
             where = rows if via is None else via.take(rows, axis=0)
-            batch[name] = self.actions(where) if values is None else values.take(where, axis=0)
+            inner, last = (batch, name) if isinstance(name, str) else (batch.setdefault(name[0], {}), name[1])
+            inner[last] = self.actions(where) if values is None else values.take(where, axis=0)
         return TensorDict(_tensors(batch, index.shape), batch_size=index.shape)
 
     def _positions(self, index: Index) -> np.ndarray:

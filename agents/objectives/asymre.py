@@ -7,9 +7,13 @@ probabilities there is a unique limit, which is better than the behavior and kee
 this is the signed policy gradient, the support collapses. A Gaussian has an equilibrium for the same delta, the farther
 beyond the data the closer delta is to 0: rho / (1 - rho) = q / |delta| with q the mass of what is below the baseline.
 
-Source: Arnal et al. 2025 (arXiv:2506.20520), read from its abstract and summaries. There delta = -0.1 holds a language
-model that has just written what it learns from; from a log of much worse actions -0.1 and -0.5 diverge here within 200
-steps, and the default is ours.
+What DRPO's tables (arXiv:2602.10430) call "AsymRe" is another method: a fixed weight of 0.1 on the negatives, which is
+`signed_pg` with `negative_scale=0.1`. There the zero of A stays where it is and what is below weighs less; here all
+weigh alike and the zero moves.
+
+Source: Arnal et al. 2025 (arXiv:2506.20520); the loss is as there [c]. There delta = -0.1 holds a language model that
+has just written what it learns from; from a log of much worse actions -0.1 and -0.5 diverge here within 200 steps, and
+the default is ours.
 """
 
 from __future__ import annotations

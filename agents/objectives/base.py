@@ -14,8 +14,8 @@ What it reads besides observations and actions it says by `needs`; `agents.train
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final
 
@@ -24,16 +24,13 @@ import torch
 from tensordict import NestedKey, TensorDict, TensorDictBase
 from tensordict.nn import ProbabilisticTensorDictSequential, TensorDictParams, dispatch
 from torch import Tensor
-from torch.distributions import kl_divergence
 from torchrl.objectives import LossModule
 
-from agents.nn.slates import EMPTY, cut_to
+from agents.objectives.bases.batch_kl import batch_kl
 from agents.robust.problem import check_scores
 from agents.robust.selection import Outcomes
 from recenv.errors import InvalidInput
 from recenv.registry import own_config
-
-_KL_ACTIONS = 1024
 
 NEEDS: Final[dict[str, tuple[str, ...]]] = {
     "mass": (),
@@ -42,17 +39,20 @@ NEEDS: Final[dict[str, tuple[str, ...]]] = {
     "propensities": ("behavior_log_prob",),
     "known_propensities": ("behavior_log_prob",),
     "prefix_propensities": ("prefix_log_prob",),
+    "known_prefix_propensities": ("prefix_log_prob",),
+    "reward": ("reward",),
     "session_return": ("session_return", "session_rank"),
     "groups": ("session_return", "group_return_mean", "group_return_std"),
     "reward_vector": ("session_rewards", "group_rewards_mean", "group_rewards_std"),
     "transitions": ("reward", "done", "next_observation"),
     "feedback": ("feedback",),
+    "item_advantages": ("item_advantage",),
     "pairs": ("rejected", "pair_weight"),
 }
 """What an objective may need, and the fields of `Objective._AcceptedKeys` under which a batch then holds it.
 
 `mass` and `density` say what the log-probabilities of the actions are: of slates, or of proto-actions;
-`known_propensities` are those that the log knows, be it none.
+`known_propensities` are those that the log knows, be it none, and so are `known_prefix_propensities`.
 """
 
 
@@ -119,13 +119,15 @@ class Objective(LossModule):
         """The entries of the observation that follows; `shown` among them where its slate may have empty positions."""
         feedback: NestedKey = "feedback"
         """[B, K, F], of each item of the slate; the first channel is the click."""
+        item_advantage: NestedKey = "item_advantage"
+        """[B, K], of each item of the slate: 1 for the best, -1 for what was disliked, 0 for the rest."""
         rejected: NestedKey = "rejected"
         """[B, m, K] or [B, m, d], actions to which the logged one is preferred."""
         pair_weight: NestedKey = "pair_weight"
         """[B, m], zero where there is no such action."""
 
-    needs: ClassVar[frozenset[str]] = frozenset()
-    """What the batch must carry, of `NEEDS`."""
+    needs: frozenset[str] = frozenset()
+    """What the batch must carry, of `NEEDS`, by default; see `needs_of`."""
     examples: ClassVar[tuple[Mapping[str, Any], ...]] = ({},)
     """Options with which it is checked; with the last ones a short run improves on a mixed log."""
     conditions: ClassVar[tuple[str, ...]] = ()
@@ -156,6 +158,7 @@ class Objective(LossModule):
     ) -> None:
         super().__init__()
         self.config = own_config(type(self), config)
+        self.needs = self.needs_of(self.config)
         for name in sorted(self._schedulable_buffers & vars(self.config).keys()):
             self.register_coeff_buffer(name, float(getattr(self.config, name)), dtype=torch.float64)
         self.reduction = "mean"
@@ -185,6 +188,15 @@ class Objective(LossModule):
             session: [N] integers, the session of each row.
         """
         self.outcomes = Outcomes(advantage, session)
+
+    @classmethod
+    def needs_of(cls, config: Any) -> frozenset[str]:
+        """Return what the batch must carry under a config: `needs`, unless a switch changes it.
+
+        Args:
+            config: an instance of `Config`.
+        """
+        return cls.needs
 
     @torch.no_grad()
     def refresh(self, scores: Tensor) -> None:
@@ -269,6 +281,16 @@ class Objective(LossModule):
         with self.acting(params) as actor:
             return actor.get_dist(tensordict.copy()).log_prob(tensordict.get(self.tensor_keys.action))
 
+    def prefix_log_prob(self, tensordict: TensorDictBase) -> Tensor:
+        """Return the log-probability of the first 1, 2, ... K items of the logged slates, `[B, K]` nats.
+
+        Args:
+            tensordict: see `log_prob`.
+        """
+        with self.acting() as actor:
+            distribution: Any = actor.get_dist(tensordict.copy())
+            return distribution.prefix_log_prob(tensordict.get(self.tensor_keys.action))
+
     @torch.no_grad()
     def reference_kl(self, tensordict: TensorDictBase) -> Tensor:
         """Return the batch mean of `KL(reference, policy)`, nats; see `batch_kl`.
@@ -347,37 +369,3 @@ def weighted_log_prob(weight: Tensor, log_prob: Tensor) -> Tensor:
     """
     weight = weight.detach()
     return torch.where(weight == 0, 0.0, weight * log_prob)
-
-
-Acting = Callable[[], AbstractContextManager[ProbabilisticTensorDictSequential]]
-
-
-def batch_kl(reference: Acting, policy: Acting, tensordict: TensorDictBase, logged: Tensor | None = None) -> Tensor:
-    """Return `KL(reference, policy)` of each row, `[B]` nats, >= 0.
-
-    Args:
-        reference: gives the actor with the parameters that the expectation is under; see `Objective.acting`.
-        policy: gives it with the other ones.
-        tensordict: holds the actor's `in_keys`.
-        logged: [B, K] slates, whose sizes the actions have, or proto-actions; None for full slates.
-
-    Returns:
-        Exact where PyTorch knows the pair; else a mean over the reference's own actions, about 1,024 in the batch, of
-        `r - 1 - log r` with `r` the ratio of the two, which is never negative, and whose expectation is the KL.
-    """
-    with reference() as actor:
-        first = actor.get_dist(tensordict.copy())
-    with policy() as actor:
-        second = actor.get_dist(tensordict.copy())
-    try:
-        return kl_divergence(first, second)
-    except NotImplementedError:
-        pass
-    with reference():
-        actions = first.sample(torch.Size([max(1, _KL_ACTIONS // max(tensordict.numel(), 1))]))
-        if logged is not None:
-            actions = cut_to(actions, logged != EMPTY)
-        expected = first.log_prob(actions)
-    with policy():
-        log_ratio = second.log_prob(actions) - expected
-    return (log_ratio.expm1() - log_ratio).mean(0)

@@ -8,7 +8,7 @@ near one. A slate that repeats its tokens, or is padded, has the same loss. At T
 The first `cloning_steps` steps are those of behavior cloning; `ratios` says why.
 
 Source: Zheng et al. 2025 (arXiv:2507.18071), equations 5 to 7. A token here is an item. The clip of the paper, 3e-4 and
-4e-4, is for answers of thousands of tokens by a policy that has just written them; ours is what the paper runs GRPO
+4e-4 [c], is for answers of thousands of tokens by a policy that has just written them; ours is what the paper runs GRPO
 with, 0.2 and 0.27. The bound of s where A < 0, `ratio_cap`, is the dual clip of `ppo_clip`.
 """
 

@@ -5,8 +5,8 @@
 No weight is negative, so that it is a maximum-likelihood fit and cannot be driven away; the price is what the negatives
 say. It is `signed_pg` at `negative_scale=0`.
 
-Source: the baseline that work on negative samples compares with, such as TOPR (arXiv:2503.14286) and DRPO
-(arXiv:2602.10430), the latter read from its abstract and summaries.
+Source: the baseline that work on negative samples compares with, such as TOPR (arXiv:2503.14286) and the follow-up to
+DRPO (arXiv:2602.10430) [c].
 """
 
 from __future__ import annotations

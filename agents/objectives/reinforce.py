@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from tensordict import TensorDictBase
@@ -149,9 +148,7 @@ class TopKReinforceObjective(RatioObjective):
     def action_loss(self, tensordict: TensorDictBase) -> tuple[Tensor, Tensor]:
         """Return log-probabilities and losses, `[B]` each."""
         slate: Tensor = tensordict.get(self.tensor_keys.action)
-        with self.acting() as actor:
-            distribution: Any = actor.get_dist(tensordict.copy())
-            prefix_log_prob: Tensor = distribution.prefix_log_prob(slate)
+        prefix_log_prob = self.prefix_log_prob(tensordict)
         loss = top_k_reinforce_loss(
             prefix_log_prob,
             self.column(tensordict, "prefix_log_prob"),

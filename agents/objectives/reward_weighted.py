@@ -1,19 +1,19 @@
-"""Exponential reward-weighted fine-tuning: cloning with an exponential weight on what was really earned.
+"""Exponential reward-weighted fine-tuning: cloning with an exponential weight on what the action itself earned.
 
-    L(theta) = -E_b[ min(exp((r - mean) / (lambda std)), cap) log pi_theta(a | s) ],     r = return of the row's session
+    L(theta) = -E_b[ min(exp((r - mean) / (lambda std)), cap) log pi_theta(a | s) ],     r = reward of the step
 
 The mean only scales the loss, and the standard deviation makes lambda a number without a unit: the weights are those
 of exp(r / lambda) with lambda in standard deviations of r. Both are of the rows of all batches so far, and before the
 first step every weight is 1. The cap, which is taken before the exponential, keeps a weight from overflowing.
 
 `awr` has the same weight on something else: its advantage is a score, by default a critic's Q - V, which asks how much
-better an action was than what is usual *there*. Here no model is fitted and no baseline is taken off. So nothing can be
-wrong with a model, but the weight is the same for good and bad steps of a session, and a user who would have stayed
-anyway makes any action look good.
+better an action was than what is usual *there*, and what follows from it. Here no model is fitted, no baseline is taken
+off and nothing later counts. So nothing can be wrong with a model; but what attracts and does not satisfy is cloned,
+and a user who would have clicked anything makes any action look good.
 
-Source: Chidambaram et al. 2026 (arXiv:2603.10279), read from its abstract: weights exp(r / lambda) on observed rewards,
-without reward model and propensities. There r belongs to one interaction; taking the session's return, whose later
-rewards an action changes too, is ours, and so are the standardisation, the cap and every default.
+Source: Chidambaram et al. 2026 (arXiv:2603.10279): weights exp(r / lambda) on the reward of each interaction, without
+reward model and propensities [2nd]. The standardisation, the cap and every default are ours. The weights of whole
+sessions' returns are `awr` with `--score return --score.discount 1`, but for what a session earned before the step.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class ExpRewardWeightedConfig:
     """Hyper-parameters of exponential reward-weighted fine-tuning."""
 
     temperature: float = 0.5
-    """lambda, in standard deviations of the session return; the smaller, the greedier."""
+    """lambda, in standard deviations of the reward; the smaller, the greedier."""
     weight_cap: float = 20.0
     """Largest weight of one action."""
 
@@ -49,7 +49,7 @@ class ExpRewardWeightedConfig:
 class ExpRewardWeightedObjective(Objective):
     """Exponential reward-weighted fine-tuning; see the module for the equation, the config for its scalars."""
 
-    needs = frozenset({"session_return"})
+    needs = frozenset({"reward"})
     Config = ExpRewardWeightedConfig
     _schedulable_buffers = frozenset({"temperature", "weight_cap"})
     temperature: Tensor
@@ -59,23 +59,23 @@ class ExpRewardWeightedObjective(Objective):
 
     def __init__(self, actor_network: Any, *, config: ExpRewardWeightedConfig | None = None) -> None:
         super().__init__(actor_network, config=config)
-        self.register_buffer("reward_mean", torch.zeros(()))
-        self.register_buffer("reward_variance", torch.zeros(()))
+        self.register_buffer("reward_mean", torch.zeros((), dtype=torch.float64))
+        self.register_buffer("reward_variance", torch.zeros((), dtype=torch.float64))
 
     def terms(self, tensordict: TensorDictBase) -> dict[str, Tensor]:
         """Return `loss_actor`, `[B]`; see `Objective.terms`."""
         # Without a spread, as before the first step, every reward is x / inf = 0, and every weight 1.
         deviation = torch.where(self.reward_variance > 0, self.reward_variance.sqrt(), torch.inf)
-        reward = (self.column(tensordict, "session_return") - self.reward_mean) / deviation
+        reward = (self.column(tensordict, "reward").squeeze(-1) - self.reward_mean) / deviation
         return {"loss_actor": awr_loss(self.log_prob(tensordict), reward, self.temperature, self.weight_cap)}
 
     @torch.no_grad()
     def after_step(self, tensordict: TensorDictBase) -> dict[str, Tensor]:
-        """Take the batch into mean and variance of the returns; see the base."""
+        """Take the batch into mean and variance of the rewards; see the base."""
         super().after_step(tensordict)
-        returns = self.column(tensordict, "session_return")
-        mean = self._reduce_loss(returns, tensordict)
-        variance = self._reduce_loss((returns - mean).square(), tensordict)
+        rewards = self.column(tensordict, "reward").squeeze(-1)
+        mean = self._reduce_loss(rewards, tensordict)
+        variance = self._reduce_loss((rewards - mean).square(), tensordict)
         share, moved = 1.0 / self._num_steps, mean - self.reward_mean
         within = self.reward_variance.lerp(variance.to(self.reward_variance), share)
         self.reward_variance.copy_(within + share * (1.0 - share) * moved.square())

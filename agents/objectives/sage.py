@@ -8,19 +8,25 @@
 down, the more its items are alike, so that a slate of one kind is punished harder than one that explored; H in [0, 1]
 is the entropy of the slate. Each part has a switch; without the three this is GSPO, whose cloning it begins with.
 
+What happens at the upper bound has a switch, too. In a clip the gradient stops. With `upper_bound="denominator"` the
+ratio's denominator grows with it, `max(pi_old, sg(pi_theta) / (1 + eps_upper + eps_boost)^T)`: where A > 0 the
+coefficient of grad log s stays at the bound, however probable the action has become, as that of `ecpo` where A < 0.
+
 Entropy. For unit embeddings e_i of the n items of the slate, H = -log( sum_ij (e_i . e_j)^2 / n^2 ) / log n: the Renyi
 entropy of order 2 of the eigenvalues of their Gram matrix over n, relative to the largest: 0 if all items are the same,
 1 if they are orthogonal. A proto-action is no list, and an actor that is no `Policy` knows no items: H = 1.
 
-Source: SAGE (arXiv:2601.21452), read from its abstract and from summaries. The ratio, the advantage and the two sides
-of the clip are theirs; which entropy it is, how the bound depends on it and all constants are not known to us: these
-are ours. The bound of s where A < 0, `ratio_cap`, is the dual clip of `ppo_clip`.
+Source: SAGE (arXiv:2601.21452), by one detailed summary [2nd]: the geometric mean, the decoupled advantage, the upper
+bound 1 + eps + eps_boost, and a lower bound that widens as the list's entropy falls. The advantage, each reward by
+itself in its group and the sum over the batch, is GDPO (arXiv:2601.05242). Not confirmed [?]: whether the boost is a
+clip or a denominator, probably the latter; the entropy's formula, how the bound depends on it, and every constant, of
+which none was read: these are ours. The bound of s where A < 0, `ratio_cap`, is the dual clip of `ppo_clip`.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, get_args
 
 import torch
 from tensordict import TensorDictBase
@@ -29,9 +35,17 @@ from torch import Tensor
 from agents.families import OBJECTIVES
 from agents.nn.rows import take_rows
 from agents.nn.slates import EMPTY, without_copies
-from agents.objectives.bases.ratios import RatioObjective, group_advantage, sequence_length
-from agents.objectives.gspo import GspoConfig, gspo_loss
+from agents.objectives.bases.ratios import (
+    RatioObjective,
+    clipped_surrogate,
+    group_advantage,
+    sequence_length,
+    sequence_log_ratio,
+)
+from agents.objectives.gspo import GspoConfig
 from recenv.errors import require, require_range
+
+Bound = Literal["clip", "denominator"]
 
 
 @dataclass(frozen=True)
@@ -52,6 +66,8 @@ class SageConfig(GspoConfig):
     """Compare each component of the reward within the group by itself; off means the return, as GSPO does."""
     boost: bool = True
     """Let what succeeded gain more."""
+    upper_bound: Bound = "clip"
+    """What bounds the ratio of what succeeded: a clip, which ends its gradient, or its denominator, which keeps it."""
     entropy_penalty: bool = True
     """Push what failed further down, the less diverse it was."""
     reward_weights: tuple[float, ...] = ()
@@ -63,6 +79,11 @@ class SageConfig(GspoConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        bounds = get_args(Bound)
+        require(
+            self.upper_bound in bounds,
+            f"upper_bound={self.upper_bound!r} is no bound; choose one of: {', '.join(bounds)}",
+        )
         require_range("epsilon_boost", self.epsilon_boost, 0.0)
         require_range("epsilon_entropy", self.epsilon_entropy, 0.0, 1.0 - self.epsilon_lower, high_open=True)
         for weight in self.reward_weights:
@@ -80,6 +101,7 @@ def sage_loss(
     epsilon_boost: Tensor,
     epsilon_entropy: Tensor,
     ratio_cap: Tensor,
+    bound: Bound = "clip",
 ) -> Tensor:
     """Return the loss of GSPO of each sequence, with the clip of SAGE.
 
@@ -94,9 +116,15 @@ def sage_loss(
         epsilon_boost: scalar >= 0.
         epsilon_entropy: scalar in [0, 1 - epsilon_lower).
         ratio_cap: see there.
+        bound: of s where A >= 0; see the module.
     """
-    lower, upper = epsilon_lower + epsilon_entropy * (1 - entropy), epsilon_upper + epsilon_boost
-    return gspo_loss(log_prob, old_log_prob, num_tokens, advantage, lower, upper, ratio_cap)
+    lowest, highest = 1 - epsilon_lower - epsilon_entropy * (1 - entropy), 1 + epsilon_upper + epsilon_boost
+    log_ratio = sequence_log_ratio(log_prob, old_log_prob, num_tokens)
+    if bound == "denominator":
+        beyond = (log_ratio.detach() - highest.log().to(log_ratio.dtype)).clamp_min(0.0)
+        log_ratio = torch.where(advantage >= 0, log_ratio - beyond, log_ratio)
+        highest = 2 * highest  # beyond what is left: the gradient at the bound must not be lost to rounding
+    return clipped_surrogate(log_ratio, advantage, lowest, highest, ratio_cap)
 
 
 def decoupled_advantage(
@@ -172,6 +200,7 @@ class SageObjective(RatioObjective):
             self.epsilon_boost * self.config.boost,
             self.epsilon_entropy * self.config.entropy_penalty,
             self.ratio_cap,
+            self.config.upper_bound,
         )
         return log_prob, loss
 

@@ -9,8 +9,9 @@ so an equilibrium, which for a Gaussian mean of fixed scale and means m+ and m- 
 positives, at `m+ + scale / (1 - scale) (m+ - m-)`. That is over the whole log: where a state has more negative mass
 than positive, nothing attracts still. At scale 0 it is `positive_only`.
 
-Source: Williams 1992 without importance weights; the divergence is analysed in DRPO (arXiv:2602.10430), read from its
-abstract and summaries.
+Source: Williams 1992 without importance weights. In DRPO's tables (arXiv:2602.10430) it is called APG, and at scale 0.1
+"AsymRe", which is not the method of that name, `asymre` [c]; there A is the reward less the least of the batch, or a
+critic's. That paper and its follow-up analyse the divergence.
 """
 
 from __future__ import annotations

@@ -6,8 +6,8 @@
 A positive that the policy finds improbable is learned as fast as any other; a negative loses its push as soon as the
 policy finds it less probable than the behavior did. With A = 1 everywhere it is cloning.
 
-Source: Le Roux et al. 2025 (arXiv:2503.14286), the gradient with its default bounds. There A is a reward of +1 or -1,
-less a baseline that sets the share of positives; here it is the score that every objective shares.
+Source: Le Roux et al. 2025 (arXiv:2503.14286), the gradient with its default bounds [c]. There A is a reward of +1 or
+-1, less a baseline that sets the share of positives; here it is the score that every objective shares.
 """
 
 from __future__ import annotations

@@ -11,6 +11,6 @@ All are solved by their dual, and return the gap between the value of their `q` 
     DensityCap(0.1).solve(scores)                                                   # -> Solution
     KlBall(0.5).solve(scores, base_weights, scope="group", groups=session_ids)      # a ball in every group
 
-Source: DRPO (arXiv:2602.10430), optimistic objective and hard filter, read from the abstract and summaries; the sets
+Source: DRPO (arXiv:2602.10430), optimistic objective and hard filter [c]; the sets
 name the sources of their duals.
 """

@@ -6,18 +6,21 @@ Statistics of sessions and groups are of the whole log, not of a batch, which ha
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
+import torch
 from torch import Tensor
 
-from agents.batches.replay import LogStorage
+from agents.batches.replay import LogStorage, mapped_column
 from agents.families import OBJECTIVES
 from agents.objectives.base import NEEDS, Objective
+from agents.training.item_advantages import feedback_channels, item_advantages
 from agents.training.pairs import rejected_rows
 from offline_data.store.dataset import LoggedDataset
 from offline_data.store.session_blocks import session_blocks
 from recenv.errors import require
+from recenv.registry import own_config
 
 
 def lacking(need: str, dataset: LoggedDataset) -> str | None:
@@ -30,18 +33,20 @@ def lacking(need: str, dataset: LoggedDataset) -> str | None:
     return _LACKING[need](dataset) if need in _LACKING else None
 
 
-def check_needs(name: str, objective: type[Objective], dataset: LoggedDataset) -> None:
+def check_needs(name: str, objective: type[Objective], dataset: LoggedDataset, config: Any = None) -> None:
     """Refuse a log that lacks what an objective declares to need.
 
     Args:
         name: of the objective.
         objective: its class.
         dataset: what it is to learn from.
+        config: of the objective; None for its defaults.
 
     Raises:
         InvalidInput: naming each need, what would give it, and the objectives that this log fits.
     """
-    missing = {need: remedy for need in sorted(objective.needs) if (remedy := lacking(need, dataset))}
+    needs = objective.needs_of(own_config(objective, config))
+    missing = {need: remedy for need in sorted(needs) if (remedy := lacking(need, dataset))}
     if not missing:
         return
     fitting = [
@@ -101,11 +106,12 @@ def group_moments(values: np.ndarray, group: np.ndarray) -> tuple[np.ndarray, np
 
 
 def upper_rank(values: np.ndarray) -> np.ndarray:
-    """Return the share of values above each, [S] float64 in [0, 1).
+    """Return the share of values above each, [S] float64 in [0, 1); what rounds apart in double precision is equal.
 
     Args:
         values: [S].
     """
+    values = values.astype(np.float32)
     ascending = np.sort(values)
     return (len(values) - np.searchsorted(ascending, values, side="right")) / len(values)
 
@@ -116,13 +122,15 @@ def _sums(values: np.ndarray, place: np.ndarray) -> np.ndarray:
     return total
 
 
-def reads_scores(objective: type[Objective]) -> bool:
+def reads_scores(objective: type[Objective], config: Any = None) -> bool:
     """Return whether an objective, or the columns that it needs, depend on the scores of a log.
 
     Args:
         objective: a registered class.
+        config: of the objective; None for its defaults.
     """
-    return not objective.needs.isdisjoint({"score", "pairs"})
+    needs = objective.needs_of(own_config(objective, config))
+    return not needs.isdisjoint({"score", "pairs"})
 
 
 def _kind(kind: str) -> Callable[[LoggedDataset], str | None]:
@@ -162,6 +170,18 @@ def _add_prefixes(storage: LogStorage, objective: Objective, scores: Tensor, see
     storage.add_column("prefix_log_prob", storage.dataset.rows["prefix_log_prob"])
 
 
+def _add_known_prefixes(storage: LogStorage, objective: Objective, scores: Tensor, seed: int) -> None:
+    if "prefix_log_prob" in storage.dataset.rows:
+        _add_prefixes(storage, objective, scores, seed)
+
+
+def _add_item_advantages(storage: LogStorage, objective: Objective, scores: Tensor, seed: int) -> None:
+    config = objective.config
+    channels = feedback_channels(storage.dataset, config.positive, config.negative)
+    storage.add_column("item_advantage", item_advantages(storage.dataset, channels, config.top_share))
+    objective.remarks = [channels.describe(config.top_share)]
+
+
 def _add_feedback(storage: LogStorage, objective: Objective, scores: Tensor, seed: int) -> None:
     storage.add_column("feedback", storage.dataset.rows["feedback"])
 
@@ -170,6 +190,13 @@ def _by_session(storage: LogStorage, **columns: np.ndarray) -> None:
     via = storage.dataset.rows["session_id"]
     for name, values in columns.items():
         storage.add_column(name, values, via)
+
+
+def _add_reward(storage: LogStorage, objective: Objective, scores: Tensor, seed: int) -> None:
+    rewards = mapped_column(storage.dataset.num_rows, 1)
+    for block in session_blocks(storage.dataset):
+        rewards[block.rows] = torch.from_numpy(storage.dataset.reward(block.rows)).float()[:, None]
+    storage.add_column(("next", "reward"), rewards)
 
 
 def _add_returns(storage: LogStorage, objective: Objective, scores: Tensor, seed: int) -> None:
@@ -211,6 +238,9 @@ _LACKING: Final[dict[str, Callable[[LoggedDataset], str | None]]] = {
 """What a log may lack of a need; every log gives the others."""
 _ADDED: Final[dict[str, Callable[[LogStorage, Objective, Tensor, int], None]]] = {
     "prefix_propensities": _add_prefixes,
+    "known_prefix_propensities": _add_known_prefixes,
+    "item_advantages": _add_item_advantages,
+    "reward": _add_reward,
     "session_return": _add_returns,
     "groups": _add_groups,
     "reward_vector": _add_reward_vector,

@@ -166,7 +166,7 @@ def train(
         check_output(checkpoint)
     objective_class = OBJECTIVES.resolve(objective_name)
     objective_name = OBJECTIVES.name_of(objective_class)
-    check_needs(objective_name, objective_class, dataset)
+    check_needs(objective_name, objective_class, dataset, objective_config)
     dataset.verify(again=False)
     config = config or TrainerConfig()
     if config.policy is None:

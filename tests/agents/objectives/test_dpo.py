@@ -11,6 +11,7 @@ from torch.nn import functional
 from agents.objectives.bc import BcObjective
 from agents.objectives.dpo import DpoConfig, DpoObjective, SDpoConfig, SDpoObjective, finite_log_ratio, preference_loss
 from agents.testing.losses import preferences
+from agents.testing.objective_cases import objective_case
 from recenv.errors import InvalidInput
 from tests.properties import Claim, every_claim
 from tests.reference import regression_reference as reference
@@ -221,6 +222,48 @@ def test_an_action_that_is_not_on_offer_is_no_preference(make_actor, pairs_batch
     batch["pair_weight"][:] = 1.0
     batch["rejected"][32:] = 1e30
     torch.testing.assert_close(objective(batch)["loss_actor"], expected)
+
+
+def test_an_action_is_not_preferred_to_itself(make_actor, pairs_batch):
+    """A twin of the logged action is no pair, neither in the loss nor in the accuracy, however it is weighted."""
+    objective = SDpoObjective(make_actor(), config=SDpoConfig(cloning_steps=0))
+    with torch.no_grad():
+        objective.actor_network_params.flatten_keys()["module.0.module.mean.bias"].data.fill_(0.5)
+    without, twins = pairs_batch.clone(), pairs_batch.clone()
+    without["pair_weight"][:, 1] = 0.0
+    twins["pair_weight"][:, 1] = 1.0
+    twins["rejected"][:, 1] = twins["proto"]
+    assert (without["pair_weight"].sum(1) == 0).any()
+    for name, value in objective(without).items():
+        torch.testing.assert_close(objective(twins)[name], value)
+
+
+def test_one_item_that_differs_makes_a_pair():
+    case = objective_case("dpo", "plackett_luce")
+    objective = case.objective(cloning_steps=0)
+    batch = case.batch(objective, 8)
+    batch["pair_weight"][:] = 1.0
+    batch["rejected"][:, 0] = batch["slate"]
+    assert objective(batch)["loss_actor"] == 0.0
+    others = batch["slate"][:, :1] + 1
+    batch["rejected"][:, 0, 0] = (
+        torch.where((others == batch["slate"]).any(1, keepdim=True), others + 1, others)[:, 0] % 40
+    )
+    assert objective(batch)["loss_actor"] > 0.1
+
+
+def test_pairs_of_padding_are_none(make_actor, pairs_batch):
+    """The loss of padding is masked; that its pairs do not count in the accuracy either is seen on pairs of its own."""
+    objective = SDpoObjective(make_actor(), config=SDpoConfig(cloning_steps=0))
+    with torch.no_grad():
+        objective.actor_network_params.flatten_keys()["module.0.module.mean.bias"].data.fill_(0.5)
+    expected = objective(pairs_batch[:40])
+    padded = pairs_batch.clone()
+    padded["pair_weight"][40:] = 1.0
+    assert objective(padded)["preference_accuracy"] != expected["preference_accuracy"]
+    padded["collector", "mask"] = torch.arange(64) < 40
+    for name, value in expected.items():
+        torch.testing.assert_close(objective(padded)[name], value)
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import torch
 from agents.objectives.gbpo import GbpoConfig, GbpoObjective, gbpo_loss
 from agents.objectives.positive_only import positive_only_loss
 from agents.testing.losses import LoggedRatios, logged_ratios
+from agents.testing.objective_cases import objective_case
 from recenv.errors import InvalidInput
 from tests.agents.objectives.loss_values import (
     assert_equal,
@@ -20,6 +21,8 @@ from tests.agents.objectives.loss_values import (
 from tests.properties import Claim, every_claim
 from tests.reference import ratio_reference as reference
 from tests.reference.regression_reference import mean_gradient, normal_log_prob
+
+SLATE: Any = {"cloning_steps": 0, "unit": "slate"}
 
 
 def with_unknown(problem: LoggedRatios) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -72,7 +75,7 @@ def test_a_wrong_implementation_is_noticed(claim):
 def test_objective_equals_the_reference(make_actor, random_batch):
     batch = with_ratios(random_batch)
     batch["behavior_log_prob"][::3] = torch.nan
-    found = on_a_unit_normal(GbpoObjective, make_actor(), batch, cloning_steps=0)
+    found = on_a_unit_normal(GbpoObjective, make_actor(), batch, **SLATE)
     action, mean = batch["proto"].numpy(), np.zeros(2)
     columns = (normal_log_prob(action, mean), batch["behavior_log_prob"].numpy(), standardized(batch["score"]))
     value, gradient = reference.gbpo(*columns)
@@ -81,9 +84,9 @@ def test_objective_equals_the_reference(make_actor, random_batch):
 
 def test_a_batch_without_propensities_is_one_of_unknown_ones(make_actor, random_batch):
     batch = with_ratios(random_batch)
-    without = on_a_unit_normal(GbpoObjective, make_actor(), batch.exclude("behavior_log_prob"), cloning_steps=0)
+    without = on_a_unit_normal(GbpoObjective, make_actor(), batch.exclude("behavior_log_prob"), **SLATE)
     batch["behavior_log_prob"].fill_(torch.nan)
-    assert_equal(without, on_a_unit_normal(GbpoObjective, make_actor(), batch, cloning_steps=0))
+    assert_equal(without, on_a_unit_normal(GbpoObjective, make_actor(), batch, **SLATE))
 
 
 def test_value_worked_by_hand():
@@ -93,7 +96,50 @@ def test_value_worked_by_hand():
     assert loss.tolist() == pytest.approx([-1.0, 1.6, -0.2, 1 / 9], rel=1e-5)
 
 
-@pytest.mark.parametrize("value", [-1, 2.5])
-def test_config_refuses(value):
-    with pytest.raises(InvalidInput, match=f"cloning_steps={value!r}"):
-        GbpoConfig(cloning_steps=value)
+def test_items_have_ratios_and_advantages_of_their_own():
+    """Of each item given those before, with the behavior's where it is known; an empty position counts nothing."""
+    case = objective_case("gbpo")
+    objective = case.objective()
+    assert objective.needs == {"item_advantages", "known_prefix_propensities", "mass"}
+    batch = case.batch(objective, 16)
+    batch["prefix_log_prob"][::3] = torch.nan
+    batch["slate"][0, -1] = -1
+    batch["item_advantage"] = torch.tensor([[1.0, -1.0, 0.0], [0.0, 1.0, -1.0]]).repeat(8, 1)
+    prefix, old = objective.prefix_log_prob(batch).detach().double().numpy(), batch["prefix_log_prob"].double().numpy()
+    own, behavior = (np.diff(values, prepend=0.0, axis=1) for values in (prefix, old))
+    value, _ = reference.gbpo(own.ravel(), behavior.ravel(), batch["item_advantage"].double().numpy().ravel())
+    assert objective(batch)["loss_actor"].item() == pytest.approx(value.sum() / 16, rel=1e-5)
+    unknown = objective(batch.exclude("prefix_log_prob"))["loss_actor"]
+    batch["prefix_log_prob"].fill_(torch.nan)
+    assert objective(batch)["loss_actor"] == unknown
+
+
+def test_unit_decides_what_is_needed_and_said():
+    case = objective_case("gbpo")
+    items, slates = case.objective(), case.objective(unit="slate")
+    assert slates.needs == {"known_propensities", "mass", "score"}
+    assert "score" in slates.in_keys
+    assert "score" not in items.in_keys
+    assert "item_advantage" not in case.batch(slates)
+    case.batch(items)
+    assert items.remarks == [
+        "an item's advantage is 1 in the top 25% by time watched (watch_fraction) of those of its duration that have "
+        "any; no feedback of this log is a dislike: no item has -1, unless negative names one"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("fields", "sentence"),
+    [
+        ({"cloning_steps": -1}, "cloning_steps=-1"),
+        ({"cloning_steps": 2.5}, "cloning_steps=2.5"),
+        ({"unit": "token"}, "unit='token' is not a unit; choose one of: item, slate"),
+        ({"positive": ""}, "positive='' names no feedback"),
+        ({"negative": None}, "negative=None names no feedback"),
+        ({"top_share": 0.0}, "top_share=0.0"),
+        ({"top_share": 1.1}, "top_share=1.1"),
+    ],
+)
+def test_config_refuses(fields, sentence):
+    with pytest.raises(InvalidInput, match=sentence):
+        GbpoConfig(**fields)

@@ -10,7 +10,8 @@ import torch
 from tensordict import TensorDict
 from torch.distributions import Independent, Laplace, Normal
 
-from agents.objectives.base import batch_kl, weighted_log_prob
+from agents.objectives.base import weighted_log_prob
+from agents.objectives.bases.batch_kl import batch_kl
 from agents.objectives.bases.ratios import clipped_surrogate
 from agents.testing.objective_cases import objective_case
 from agents.testing.objectives import check_objective

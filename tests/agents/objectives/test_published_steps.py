@@ -15,6 +15,7 @@ from torch import nn
 from agents.families import OBJECTIVES
 from tests.agents.objectives.value_cases import LinearValue
 from tests.reference import batch_filter_reference as filters
+from tests.reference import published_losses_reference as losses
 from tests.reference import published_steps_reference as reference
 
 STEPS, RATE = 200, 0.02
@@ -36,6 +37,14 @@ CASES: list[tuple[str, type[reference.Published], dict[str, Any]]] = [
     ("drpo_exp", filters.DrpoExp, {"adapt": False, "share": 0.5, "baseline": "zero", "beta": 1 / 3, "weight_cap": 9.0}),
     ("adaptive_bc", filters.AdaptiveBc, {}),
     ("bppo", reference.Bppo, {**_PHASES, "cloning_steps": 0, "critic_steps": 25, "steps_per_policy": 1}),
+    ("taper", losses.Taper, {}),
+    ("taper", losses.Taper, {"shape": "reciprocal_quadratic", "rate": 0.7, "alpha": 0.6}),
+    ("taper", losses.Taper, {"shape": "global", "alpha": 0.3}),
+    ("signed_pg", losses.SignedPg, {}),
+    ("asymre", losses.Asymre, {}),
+    ("exp_reward_weighted", losses.ExpRewardWeighted, {}),
+    ("sage", losses.Sage, {"cloning_steps": 10}),
+    ("sage", losses.Sage, {"upper_bound": "denominator"}),
 ]
 
 
@@ -77,6 +86,9 @@ def as_tensors(batch: reference.Batch) -> TensorDict:
             "session_return": columns["return"],
             "group_return_mean": columns["mean"],
             "group_return_std": columns["std"],
+            "session_rewards": columns["return"].unsqueeze(-1),
+            "group_rewards_mean": columns["mean"].unsqueeze(-1),
+            "group_rewards_std": columns["std"].unsqueeze(-1),
             "next": {
                 "observation": {"features": columns["next_state"]},
                 "reward": columns["reward"].unsqueeze(-1),

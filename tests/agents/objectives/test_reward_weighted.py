@@ -11,7 +11,7 @@ from agents.objectives.awr import awr_loss
 from agents.objectives.bc import bc_loss
 from agents.objectives.reward_weighted import ExpRewardWeightedConfig, ExpRewardWeightedObjective
 from agents.testing.losses import bucketed_scores, scores
-from agents.testing.objective_cases import gaussian_actor
+from agents.testing.objective_cases import gaussian_actor, objective_case
 from recenv.errors import InvalidInput
 from tests.properties import Claim, every_claim
 from tests.reference import regression_reference as reference
@@ -34,7 +34,7 @@ def check_ratios_are_exponential_in_the_difference(implementation: Any, reward: 
 
 
 def check_no_weight_is_infinite_or_above_the_cap(implementation: Any, reward: np.ndarray) -> None:
-    """Whatever the reward and however small lambda, `0 <= w <= cap`, and a better session never weighs less."""
+    """Whatever the reward and however small lambda, `0 <= w <= cap`, and a better step never weighs less."""
     weight = implementation(1e6 * np.sort(reward), 1e-3, 20.0)
     assert np.isfinite(weight).all()
     assert (weight <= 20.0 * (1 + 1e-12)).all()
@@ -50,7 +50,7 @@ def moments(batches: np.ndarray) -> tuple[float, float]:
     """Mean and variance that the objective holds after a step on each of some batches, [T, B]."""
     objective = ExpRewardWeightedObjective(gaussian_actor()).double()
     for batch in batches:
-        objective.after_step(TensorDict({"session_return": torch.from_numpy(batch)}, [len(batch)]))
+        objective.after_step(TensorDict({"next": {"reward": torch.from_numpy(batch)[:, None]}}, [len(batch)]))
     return objective.reward_mean.item(), objective.reward_variance.item()
 
 
@@ -101,14 +101,14 @@ def test_a_wrong_implementation_is_noticed(claim):
 def test_value_and_gradient_equal_the_reference(make_actor, random_batch):
     """The first step is cloning; the second one's weights are by the moments of the first batch."""
     actor, batch = make_actor().double(), random_batch.double()
-    returns = np.random.default_rng(0).normal(30.0, 5.0, 64)
-    batch["session_return"] = torch.from_numpy(returns)
+    rewards = np.random.default_rng(0).normal(30.0, 5.0, 64)
+    batch["next", "reward"] = torch.from_numpy(rewards)[:, None]
     objective = ExpRewardWeightedObjective(actor, config=ExpRewardWeightedConfig(0.5, 4.0)).double()
     action, mean = batch["proto"].numpy(), np.zeros(2)
     log_prob = reference.normal_log_prob(action, mean)
     assert objective(batch)["loss_actor"].item() == pytest.approx(-log_prob.mean(), rel=1e-9)
     objective.after_step(batch)
-    weight = reference.exponential_weight(returns, returns.mean(), returns.std(), 0.5, 4.0)
+    weight = reference.exponential_weight(rewards, rewards.mean(), rewards.std(), 0.5, 4.0)
     assert (weight == 4.0).any()
     loss, gradient = reference.weighted(weight, log_prob)
     found = objective(batch)["loss_actor"]
@@ -118,8 +118,18 @@ def test_value_and_gradient_equal_the_reference(make_actor, random_batch):
     np.testing.assert_allclose(actor.module[0].module.mean.bias.grad, expected, rtol=1e-9)
 
 
-def test_equal_returns_are_cloned(make_actor, random_batch):
-    batch = random_batch.set("session_return", torch.full((64,), 7.0))
+def test_weighs_the_reward_of_the_step_itself():
+    case = objective_case("exp_reward_weighted")
+    objective = case.objective()
+    rows = np.arange(40)
+    assert (
+        case.rows(objective, rows)["next", "reward"][:, 0].tolist() == case.log.reward(rows).astype(np.float32).tolist()
+    )
+    assert objective.in_keys[-1] == ("next", "reward")
+
+
+def test_equal_rewards_are_cloned(make_actor, random_batch):
+    batch = random_batch.set(("next", "reward"), torch.full((64, 1), 7.0))
     objective = ExpRewardWeightedObjective(make_actor())
     first = objective(batch)["loss_actor"]
     objective.after_step(batch)

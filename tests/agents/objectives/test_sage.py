@@ -121,6 +121,30 @@ def test_each_switch_turns_its_part_off(make_actor, random_batch):
     assert loss(entropy_penalty=False) == everything  # a proto-action is no list
 
 
+def test_a_denominator_keeps_the_gradient_that_a_clip_stops():
+    """s = e^2 is above 1.6: -1.6 A either way; the slope of a clip is 0, of a denominator -1.6 A. Below both are s."""
+    scalars = {name: tensor(value) for name, value in SCALARS.items()}
+    found = {}
+    for bound in ("clip", "denominator"):
+        log_prob = tensor([[2.0], [0.1], [2.0]]).requires_grad_()
+        loss = sage_loss(
+            log_prob,
+            torch.zeros(3, 1),
+            torch.ones(3, 1),
+            tensor([3.0, 3.0, -3.0]),
+            torch.ones(3),
+            **scalars,
+            bound=bound,
+        )
+        loss.sum().backward()
+        found[bound] = loss.tolist(), log_prob.grad[:, 0].tolist()  # type: ignore[index]
+    small = -3.0 * math.exp(0.1)
+    assert found["clip"][0] == pytest.approx([-4.8, small, 7.5])
+    assert found["clip"][1] == pytest.approx([0.0, small, 0.0])
+    assert found["denominator"][0] == pytest.approx([-4.8, small, 7.5])
+    assert found["denominator"][1] == pytest.approx([-4.8, small, 0.0])
+
+
 def test_padding_changes_no_advantage(make_actor, random_batch):
     batch = with_ratios(random_batch)
     objective: Any = SageObjective(make_actor(), config=SageConfig()).double()
@@ -175,6 +199,11 @@ def test_weights_of_another_number_are_refused(make_actor, random_batch):
 def test_config_refuses(field, value):
     with pytest.raises(InvalidInput, match=f"{field}={value!r}"):
         SageConfig(**{field: value})
+
+
+def test_config_refuses_a_bound():
+    with pytest.raises(InvalidInput, match="upper_bound='none' is no bound; choose one of: clip, denominator"):
+        SageConfig(upper_bound="none")  # type: ignore[arg-type]
 
 
 def test_config_refuses_a_weight():

@@ -10,6 +10,7 @@ from tensordict import TensorDict
 from agents.families import OBJECTIVES
 from agents.nn.session_space import SessionSpace
 from agents.objectives.base import NEEDS, Objective
+from agents.objectives.gbpo import GbpoConfig
 from agents.policies.base import make_policy
 from agents.training.log_columns import check_needs, group_moments, lacking, make_storage, reads_scores, upper_rank
 from agents.training.trainer import default_policy
@@ -87,6 +88,17 @@ def test_ranks_and_moments_worked_by_hand():
     assert (mean.tolist(), deviation.tolist()) == ([3.0, 3.0, 5.0, 5.0], [2.0] * 4)
 
 
+def test_equal_returns_that_round_apart_are_equal():
+    """.1 + .2 is not .3 to the last bit; a group of both has no spread, and neither outdid the other."""
+    apart = np.array([0.1 + 0.2, 0.3, 5.0, 5.0 + 1e-6])
+    assert apart[0] > apart[1]
+    _, deviation = group_moments(apart, np.array([0, 0, 1, 1]))
+    assert deviation.tolist() == [0.0, 0.0, *[pytest.approx(5e-7)] * 2]
+    _, deviation = group_moments(-1e6 * apart[:, None], np.array([0, 0, 1, 1]))
+    assert deviation[:2].tolist() == [[0.0], [0.0]]
+    assert upper_rank(apart).tolist() == [0.5, 0.5, 0.25, 0.0]
+
+
 def test_a_log_that_no_simulator_made_is_not_told_to_collect(foreign_log):
     dataset = foreign_log()
     assert {need for need in NEEDS if lacking(need, dataset)} == {
@@ -100,7 +112,7 @@ def test_a_log_that_no_simulator_made_is_not_told_to_collect(foreign_log):
 
 def test_who_reads_the_scores():
     values = ("iql", "cql", "crr", "bppo", "td3_bc", "slateq")
-    returns = ("bc", "filtered_bc", "exp_reward_weighted", "grpo", "ecpo", "gspo", "sage", "group_reinforce")
+    returns = ("bc", "filtered_bc", "exp_reward_weighted", "gbpo", "grpo", "ecpo", "gspo", "sage", "group_reinforce")
     assert not any(reads_scores(OBJECTIVES.get(name)) for name in (*values, *returns))
     weights = (
         "asymre",
@@ -112,5 +124,6 @@ def test_who_reads_the_scores():
         "signed_pg",
         "taper",
     )
-    ratios = ("gbpo", "ppo_clip", "reinforce", "top_k_reinforce", "topr", "dpo", "s_dpo")
+    ratios = ("ppo_clip", "reinforce", "top_k_reinforce", "topr", "dpo", "s_dpo")
     assert all(reads_scores(OBJECTIVES.get(name)) for name in (*weights, *ratios))
+    assert reads_scores(OBJECTIVES.get("gbpo"), GbpoConfig(unit="slate"))

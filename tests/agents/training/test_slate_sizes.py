@@ -17,7 +17,7 @@ from agents.families import OBJECTIVES
 from agents.nn.networks import NetworkConfig
 from agents.nn.session_space import SessionSpace
 from agents.nn.slates import EMPTY, cut_to, packed, unpacked, widened
-from agents.objectives.base import batch_kl
+from agents.objectives.bases.batch_kl import batch_kl
 from agents.policies.base import make_policy
 from agents.policies.generative import GenerativePolicyConfig
 from agents.policies.plackett_luce import PlackettLucePolicyConfig

@@ -114,3 +114,22 @@ def test_dr_caps_a_weight_that_would_overflow():
         found = estimate("dr", sessions, config=DoublyRobustConfig(cap), num_bootstrap=2).value
         assert found == pytest.approx(0.5 * np.exp(cap))
     assert DoublyRobustConfig() == DoublyRobustConfig(600.0)
+
+
+def test_dr_caps_the_product_of_the_ratios_and_not_the_sample_size():
+    """Log-weights 15, 30 and 15, 27 under a cap of 20: errors of 1 count e^15 + e^20; by e^30 and e^27 one session."""
+    sessions = LoggedSessions(
+        offsets=np.array([0, 2, 4]),
+        reward=np.ones(4),
+        behavior_log_prob=np.zeros(4),
+        target_log_prob=np.array([15.0, 15.0, 15.0, 12.0]),
+        discount=1.0,
+        q_value=np.zeros(4),
+        state_value=np.zeros(4),
+    )
+    found = estimate("dr", sessions, config=DoublyRobustConfig(20.0), num_bootstrap=2)
+    assert found.value == pytest.approx(np.exp(15.0) + np.exp(20.0))
+    small = np.exp(-3.0)
+    assert found.effective_sample_size == pytest.approx((1 + small) ** 2 / (1 + small**2))
+    lowest = estimate("dr", sessions, config=DoublyRobustConfig(-2.0), num_bootstrap=2)
+    assert lowest.value == pytest.approx(2 * np.exp(-2.0))
