@@ -38,12 +38,14 @@ from .policies.gaussian import GaussianPolicyConfig as GaussianPolicyConfig
 from .policies.generative import GenerativePolicyConfig as GenerativePolicyConfig
 from .policies.item_search import ItemSearch as ItemSearch
 from .policies.plackett_luce import PlackettLucePolicyConfig as PlackettLucePolicyConfig
+from .robust.capped_kl import CappedKl as CappedKl
 from .robust.density_cap import DensityCap as DensityCap
 from .robust.density_cap import hard_filter as hard_filter
 from .robust.density_cap import optimistic_value as optimistic_value
 from .robust.divergence_balls import ChiSquareBall as ChiSquareBall
 from .robust.divergence_balls import KlBall as KlBall
 from .robust.divergence_balls import TotalVariationBall as TotalVariationBall
+from .robust.estimation_penalty import EstimationPenalty as EstimationPenalty
 from .robust.selection import Outcomes as Outcomes
 from .robust.selection import Selection as Selection
 from .robust.selection import select_rows as select_rows

@@ -224,10 +224,14 @@ def test_every_paper_of_the_source_is_on_the_page_of_papers():
     assert not [paper for paper in sorted(cited) if paper not in page]
 
 
-def test_the_figure_is_what_its_table_says(tmp_path: Path):
+@pytest.mark.parametrize("script", sorted((ROOT / "docs" / "images").glob("*.py")), ids=lambda path: path.stem)
+def test_a_figure_is_what_its_numbers_say(script: Path, tmp_path: Path):
+    runpy.run_path(str(script))["draw"](tmp_path / "drawn.svg")
+    assert (tmp_path / "drawn.svg").read_bytes() == script.with_suffix(".svg").read_bytes()
+
+
+def test_a_table_is_what_its_numbers_say():
     images = ROOT / "docs" / "images"
-    runpy.run_path(str(images / "selection.py"))["draw"](tmp_path / "drawn.svg")
-    assert (tmp_path / "drawn.svg").read_bytes() == (images / "selection.svg").read_bytes()
     settings = (images / "selection.csv").read_text().splitlines()[1:]
     rows = [line.split(",") for line in settings]
     page = (ROOT / "docs" / "quickstart.md").read_text()

@@ -64,7 +64,7 @@ class KlBall(_Ball):
 
     def maximize(self, problem: Problem) -> Maximizer:
         """Return the exponential tilting of the base weights."""
-        radius, below = _radius(self, problem), _Deficits(problem)
+        radius, below = _radius(self, problem), Deficits(problem)
 
         def tilted(theta: Tensor) -> tuple[Tensor, Tensor, Tensor]:
             exponent = -problem.spread(theta) * below.deficit
@@ -104,7 +104,7 @@ class ChiSquareBall(_Ball):
 
     def maximize(self, problem: Problem) -> Maximizer:
         """Return the base weights times the positive part of the scores above `eta`."""
-        radius, below = _radius(self, problem), _Deficits(problem)
+        radius, below = _radius(self, problem), Deficits(problem)
 
         def moments(depth: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
             """Of `y = (depth - deficit)_+ / depth`: itself, its mean, that of `1 - y`, and their variance."""
@@ -149,7 +149,7 @@ class TotalVariationBall(_Ball):
 
     def maximize(self, problem: Problem) -> Maximizer:
         """Return the base weights with the worst mass `radius` moved to the best score."""
-        scores, below = problem.scores, _Deficits(problem)
+        scores, below = problem.scores, Deficits(problem)
         radius = self.radius.detach().double() if isinstance(self.radius, Tensor) else self.radius
         tau, tie_fraction = threshold(problem, 1.0 - radius)
         here = problem.spread(tau)
@@ -160,7 +160,7 @@ class TotalVariationBall(_Ball):
         return Maximizer(kept + gained, dual_value, room, {"tau": tau, "tie_fraction": tie_fraction})
 
 
-class _Deficits:
+class Deficits:
     """The scores measured downwards from the best one that has mass, in units of their span.
 
     Attributes:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -29,12 +30,13 @@ class Solution:
     weight: Tensor
     """`[N]`, the scores' dtype, detached; `q/b` without dividing by `b`, and defined where `b` is 0 too."""
     value: Tensor
-    """Scalar, the scores' dtype, `E_q[s]`; its gradient is `q` for the scores, and `sensitivity` for a kappa or radius
-    that was given as a tensor (envelope theorem)."""
+    """Scalar, the scores' dtype, `E_q[s]` less what a priced divergence costs; its gradient is `q` for the scores,
+    `sensitivity` for a kappa or radius that was given as a tensor, and less the divergence for its price (envelope
+    theorem)."""
     sensitivity: Tensor
     """float64 scalar, the derivative of the value with respect to kappa or the radius."""
     duality_gap: Tensor
-    """float64 scalar, the dual value at `duals` less `E_q[s]`: 0 but for rounding."""
+    """float64 scalar, the dual value at `duals` less the value: 0 but for rounding."""
     duals: dict[str, Tensor]
     """The dual variables by name, scalars, or `[N]` for the group of each score."""
 
@@ -47,15 +49,22 @@ class Maximizer:
     dual_value: Tensor
     sensitivity: Tensor
     duals: dict[str, Tensor]
+    divergence: Tensor | float = 0.0
+    """Table of what `price` is paid for."""
 
 
 class AmbiguitySet(ABC):
-    """A set of distributions around the base weights; a frozen dataclass of one size."""
+    """A set of distributions around the base weights; a frozen dataclass of one size, and of a price if it has one."""
 
     @property
     @abstractmethod
     def size(self) -> float | Tensor:
         """Kappa or radius, a number or a scalar tensor."""
+
+    @property
+    def price(self) -> float | Tensor:
+        """What a unit of the maximiser's divergence from the base weights costs."""
+        return 0.0
 
     @abstractmethod
     def maximize(self, problem: Problem) -> Maximizer:
@@ -69,7 +78,7 @@ class AmbiguitySet(ABC):
         scope: Scope = "global",
         groups: Tensor | None = None,
     ) -> Solution:
-        """Return the maximiser of `E_q[s]` with its value, dual variables and duality gap.
+        """Return the maximiser of `E_q[s]`, less the price of its divergence, with value, duals and duality gap.
 
         Args:
             scores: `[N]` float32 or float64, finite, N >= 1.
@@ -84,7 +93,7 @@ class AmbiguitySet(ABC):
         found = self.maximize(problem)
         q = problem.distribution(found.weight)
         # Float64: in float32 the sum over a long log would lose the small masses.
-        value = (q * scores).sum(dtype=torch.float64)
+        value = (q * scores).sum(dtype=torch.float64) - self.price * problem.expectation(found.divergence)
         gap = problem.expectation(found.dual_value) - value.detach()
         sensitivity = problem.expectation(found.sensitivity)
         if isinstance(self.size, Tensor):
@@ -137,9 +146,9 @@ class Problem:
         """Return `q = b w`, `[N]`, in the scores' dtype."""
         return (self.base * weight).to(self.scores.dtype)
 
-    def expectation(self, table: Tensor) -> Tensor:
+    def expectation(self, table: Tensor | float) -> Tensor | float:
         """Return the mean of a table under `b(group)`, a scalar."""
-        return table if self.ids is None else (self.base * self.spread(table)).sum()
+        return table if self.ids is None or not isinstance(table, Tensor) else (self.base * self.spread(table)).sum()
 
     def total(self, values: Tensor) -> Tensor:
         """Return the table of the groups' sums of `values`, `[N]`, in float64."""
@@ -166,6 +175,29 @@ class Problem:
     def spread(self, table: Tensor) -> Tensor:
         """Return each score's entry of a table, `[N]`, or the one scalar of all."""
         return table if self.ids is None else table.index_select(0, self.ids)
+
+    def highest_reaching(self, measure: Callable[[Tensor], Tensor], enough: Tensor | float) -> Tensor:
+        """Return the table of the highest scores that have mass at which a measure is enough; else of the lowest ones.
+
+        Args:
+            measure: from a table of scores to a table; it never falls when the scores do.
+            enough: what it has to reach, a number or a table.
+        """
+        has_mass = (self.conditional > 0).expand(self.scores.shape)
+        ranked = torch.where(has_mass, self.scores, -torch.inf)
+        order, last = ranked.argsort(descending=True), self.total(has_mass.double()).long() - 1
+        start = torch.zeros_like(last)
+        if self.ids is not None:
+            order = order[self.ids[order].argsort(stable=True)]
+            count = self.total(torch.ones_like(ranked)).long()
+            start = (count.cumsum(0) - count).clamp_max(len(ranked) - 1)  # behind the groups the table is empty
+        ranked, first = ranked[order], torch.zeros_like(last)
+        for _ in range(len(ranked).bit_length()):
+            middle = (first + last).div(2, rounding_mode="floor")
+            reached = measure(ranked.take((start + middle).clamp(0, len(ranked) - 1))) >= enough
+            last = torch.where(reached, middle, last)
+            first = torch.where(reached, first, middle + 1).minimum(last)
+        return ranked.take((start + last).clamp(0, len(ranked) - 1))
 
     def mass_down_to(self) -> Tensor:
         """Return the group's conditional mass from its best score down to each score, `[N]`, ties in any order."""

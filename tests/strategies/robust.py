@@ -144,6 +144,27 @@ def ball_problems(draw: st.DrawFn, saturation: Callable[[float], float]) -> Robu
     return replace(problem, size=radius)
 
 
+@dataclass(frozen=True)
+class PricedProblem:
+    """A filter problem and the price of the divergence.
+
+    Attributes:
+        problem: with its kappa.
+        temperature: in units of the score.
+    """
+
+    problem: RobustProblem
+    temperature: float
+
+
+@st.composite
+def priced_problems(draw: st.DrawFn) -> PricedProblem:
+    """Draw a filter problem and a temperature: from a hundredth to a hundred times the scores' size."""
+    problem = draw(filter_problems())
+    unit = max(float(np.abs(problem.scores).max()), 2.0**-20)
+    return PricedProblem(problem, unit * 10.0 ** draw(st.floats(-2.0, 2.0)))
+
+
 @st.composite
 def judged_logs(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Draw [N] scores, what the rows earned, and their sessions: ties, luck alone, few rows and one session among them.

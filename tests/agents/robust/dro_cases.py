@@ -8,19 +8,27 @@ from typing import Any
 import pytest
 import torch
 
+from agents.robust.capped_kl import CappedKl
 from agents.robust.density_cap import DensityCap
 from agents.robust.divergence_balls import ChiSquareBall, KlBall, TotalVariationBall
+from agents.robust.estimation_penalty import EstimationPenalty
 from agents.robust.problem import AmbiguitySet
 
-SETS: dict[str, Callable[[Any], AmbiguitySet]] = {
+BOUNDED: dict[str, Callable[[Any], AmbiguitySet]] = {
     "cap": DensityCap,
     "kl": KlBall,
     "chi_square": ChiSquareBall,
     "total_variation": TotalVariationBall,
 }
+SETS: dict[str, Callable[[Any], AmbiguitySet]] = BOUNDED | {
+    "capped_kl": lambda kappa: CappedKl(kappa, temperature=0.5),
+    "capped_kl_to_uniform": lambda kappa: CappedKl(kappa, temperature=0.5, reference="uniform"),
+    "estimation_penalty": EstimationPenalty,
+}
 
 
 every_set = pytest.mark.parametrize("ambiguity_set", SETS.values(), ids=SETS)
+every_bounded_set = pytest.mark.parametrize("ambiguity_set", BOUNDED.values(), ids=BOUNDED)
 
 
 def tensor(values) -> Any:

@@ -9,6 +9,8 @@ from typing import Any, Final
 from recsession.experiments.theory.claims import (
     divergence_balls,
     hard_filter,
+    one_family,
+    published_drpo,
     ratio_losses,
     repulsion,
     restraint,
@@ -20,6 +22,8 @@ TOPICS: Final[Mapping[str, Sequence[Claim]]] = {
     "Repulsion": repulsion.CLAIMS,
     "What holds repulsion": restraint.CLAIMS,
     "The hard filter": hard_filter.CLAIMS,
+    "One family": one_family.CLAIMS,
+    "DRPO as published": published_drpo.CLAIMS,
     "Divergence balls": divergence_balls.CLAIMS,
     "Losses in probability ratios": ratio_losses.CLAIMS,
 }
