@@ -49,8 +49,8 @@ class Maximizer:
     dual_value: Tensor
     sensitivity: Tensor
     duals: dict[str, Tensor]
-    divergence: Tensor | float = 0.0
-    """Table of what `price` is paid for."""
+    divergence: Tensor | None = None
+    """Table of what `price` is paid for; None where nothing is."""
 
 
 class AmbiguitySet(ABC):
@@ -93,7 +93,9 @@ class AmbiguitySet(ABC):
         found = self.maximize(problem)
         q = problem.distribution(found.weight)
         # Float64: in float32 the sum over a long log would lose the small masses.
-        value = (q * scores).sum(dtype=torch.float64) - self.price * problem.expectation(found.divergence)
+        value = (q * scores).sum(dtype=torch.float64)
+        if found.divergence is not None:
+            value = value - self.price * problem.expectation(found.divergence)
         gap = problem.expectation(found.dual_value) - value.detach()
         sensitivity = problem.expectation(found.sensitivity)
         if isinstance(self.size, Tensor):
@@ -146,9 +148,9 @@ class Problem:
         """Return `q = b w`, `[N]`, in the scores' dtype."""
         return (self.base * weight).to(self.scores.dtype)
 
-    def expectation(self, table: Tensor | float) -> Tensor | float:
+    def expectation(self, table: Tensor) -> Tensor:
         """Return the mean of a table under `b(group)`, a scalar."""
-        return table if self.ids is None or not isinstance(table, Tensor) else (self.base * self.spread(table)).sum()
+        return table if self.ids is None else (self.base * self.spread(table)).sum()
 
     def total(self, values: Tensor) -> Tensor:
         """Return the table of the groups' sums of `values`, `[N]`, in float64."""

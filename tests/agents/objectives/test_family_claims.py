@@ -86,7 +86,11 @@ def whole_log(objective: Any, log: Any, scores: torch.Tensor) -> Any:
 
 @pytest.mark.claim("awr-is-capped-kl")
 @pytest.mark.claim("awr-uncapped-is-tilting")
-@pytest.mark.parametrize(("temperature", "cap"), [(1.0, 20.0), (0.3, 20.0), (0.3, 1e6), (0.3, 1e30)])
+@pytest.mark.parametrize(
+    ("temperature", "cap"),
+    [(1.0, 20.0), (0.3, 20.0), (0.3, 1e6), (0.3, 1e30)],
+    ids=["default", "sharp", "quickstart", "uncapped"],
+)
 def test_awr_as_it_trains_is_capped_kl(temperature, cap, log, scores, build_policy):
     """The registered objective's loss on a collected log, its standardisation and its cap included."""
     objective = AwrObjective(build_policy(), config=AwrConfig(temperature, cap))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -47,7 +48,7 @@ def answer(chosen: AmbiguitySet, problem: RobustProblem, dtype: torch.dtype = to
     return Answer(*arrays, found.value.item(), found.duality_gap.item(), duals)
 
 
-def capped(drawn: PricedProblem, dtype: torch.dtype = torch.float64, reference="base") -> Answer:
+def capped(drawn: PricedProblem, dtype: torch.dtype = torch.float64, reference: Any = "base") -> Answer:
     return answer(CappedKl(drawn.problem.size, drawn.temperature, reference), drawn.problem, dtype)
 
 

@@ -53,6 +53,16 @@ CLAIMS: Final = (
         "at an atom it needs the tie's fraction: two equal scores at kappa = 1/2 sum to 2.",
     ),
     Claim(
+        "kappa-follows-the-variance",
+        "The share kappa that is kept is proportional to the variance of the rewards.",
+        _DRPO,
+        "the body's text on kappa",
+        "false",
+        "tests/agents/objectives/test_drpo_claims.py::test_the_share_does_not_follow_the_variance",
+        "Algorithm 1 moves it by a ratio of standard deviations, the kept rows' to the batch's: rewards four times as "
+        "large have sixteen times the variance and the same share.",
+    ),
+    Claim(
         "hard-filtering-is-the-only-way",
         "Only hard filtering keeps repulsion from diverging.",
         _DRPO,
