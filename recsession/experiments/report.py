@@ -15,7 +15,7 @@ TABLE_WIDTH = 120
 
 BEST = "* the highest mean of its column, and what cannot be told from it: 95 % intervals over seeds that overlap"
 
-_LABEL_WIDTH = 11
+_LABEL_WIDTH = 13
 _NORMALIZED_SCORES = ("normalized_score", "normalized_score_sampled")
 _REQUIRED = ("config", "world_hash", "good_fraction", "noise", "seeds", "ceiling", "methods", "curves")
 METHOD_HEADER = (
@@ -23,7 +23,7 @@ METHOD_HEADER = (
     ("normalised score", "by the mean [95 %]"),
     ("normalised score", "if sampled [95 %]"),
     ("filter", "precision"),
-    ("largest", "surprisal (nats)"),
+    ("largest", "surprisal, nats"),
     ("largest", "grad log pi"),
 )
 OPE_HEADER = (
@@ -31,7 +31,7 @@ OPE_HEADER = (
     ("", "estimator"),
     ("off-policy estimate", "[95 %]"),
     ("truth", "[95 %]"),
-    ("smallest", "ESS"),
+    ("least", "ESS"),
     ("interval", "on truth"),
     ("", "trust"),
 )

@@ -123,7 +123,7 @@ def test_a_run_of_an_older_version_is_refused_with_its_objectives_name_of_today(
     code, _, err = run(*words, "--out", "old")
     assert code == 2
     assert err.splitlines() == [
-        "recsession train: error: old is of an older format, and this RecSession has format 3, in which drpo is now "
+        "recsession: old is of an older format, and this RecSession has format 3, in which drpo is now "
         "robust_filter; remove it or choose another --out"
     ]
     assert json.loads(file.read_text()) == asked
