@@ -88,7 +88,7 @@ class EmbeddingBandit(UserModel):
         "stale": "a user lives for one step, and interests have no yesterday",
         "adversarial": "it seeks least click and least quality, every item is taken and none has quality",
     }
-    expert: ClassVar[Mapping[str, Any]] = {"name": "expert", "quality_weight": 0.0}
+    expert: ClassVar[Mapping[str, Any]] = {"name": "expert"}
     leaves = True
     config: EmbeddingBanditConfig
 
