@@ -22,8 +22,8 @@ class Theory:
     """Tell which claims of the papers hold, and check the theory of repulsion in controlled experiments.
 
     Every claim has its verdict, its source and the test that shows it. The experiments (one reused sample, regimes of
-    rho, near and far, taper) plot what gradient steps of the real losses do beside what the closed form says. A matter
-    of seconds.
+    rho, near and far, taper, one reused negative under each taper) plot what gradient steps of the real losses do
+    beside what the closed form says. A matter of seconds.
     """
 
     out: Path

@@ -26,6 +26,7 @@ from recsession.experiments.theory.closed_forms import (
     surprisal_bounds,
 )
 from recsession.experiments.theory.comparison import Comparison, Experiment, Plot, compare, gradient_steps
+from recsession.experiments.theory.remoteness import growth
 from recsession.experiments.theory.restraint import tapered
 from recsession.experiments.theory.small_log import STEEPEST, STEP_SIZE, SmallLog, make_log
 
@@ -140,7 +141,7 @@ def near_and_far(rng: np.random.Generator) -> Experiment:
     )
 
 
-EXPERIMENTS: Final = (one_reused_sample, aggregate_regimes, near_and_far, tapered)
+EXPERIMENTS: Final = (one_reused_sample, aggregate_regimes, near_and_far, tapered, growth)
 """In the order of the page; each takes a random generator."""
 
 

@@ -13,6 +13,7 @@ from torch.distributions import Categorical, MultivariateNormal
 
 from agents.policies.gaussian import IndependentNormal
 from recsession.experiments.theory.comparison import gradient_steps
+from tests.reference import repulsion_reference as reference
 from tests.strategies.losses import SignedLog
 
 TOLERANCE = 1e-9
@@ -44,6 +45,18 @@ def follow(per_action: Any, log: SignedLog, start: np.ndarray, step_size: float,
     return gradient_steps(
         lambda mean: (base * per_action(log_prob(mean))).sum(), tensor(start), step_size, num_steps
     ).numpy()
+
+
+def tapered(loss: Any, log: SignedLog, taper: tuple) -> Callable[[Tensor], Tensor]:
+    """The loss of log-probabilities; D is what they are below that of the mean, in squared scales a dimension."""
+    threshold, width, rate, shape = taper
+    highest = -reference.half_log_determinant(log.precision)
+
+    def per_action(log_prob: Tensor) -> Tensor:
+        far = 2 * (highest - log_prob).clamp_min(0.0) / len(log.precision)
+        return loss(log_prob, far, tensor(log.advantage), shape, threshold=threshold, width=width, rate=rate)
+
+    return per_action
 
 
 def follow_softmax(per_action: Any, actions: Tensor, start: np.ndarray, step_size: float, num_steps: int) -> Tensor:

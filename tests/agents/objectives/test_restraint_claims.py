@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import pytest
@@ -25,6 +23,7 @@ from tests.agents.objectives.repulsion_steps import (
     assert_close,
     follow,
     follow_softmax,
+    tapered,
     tensor,
 )
 from tests.properties import Claim, every_claim
@@ -137,18 +136,6 @@ def unbounded_ratio(log_prob, reference_log_prob, weight, epsilon):
 
 
 # --- the taper
-
-
-def tapered(loss: Any, log: SignedLog, taper: tuple) -> Callable[[Tensor], Tensor]:
-    """The loss of log-probabilities; D is what they are below that of the mean, in squared scales a dimension."""
-    threshold, width, rate, shape = taper
-    highest = -reference.half_log_determinant(log.precision)
-
-    def per_action(log_prob: Tensor) -> Tensor:
-        far = 2 * (highest - log_prob).clamp_min(0.0) / len(log.precision)
-        return loss(log_prob, far, tensor(log.advantage), shape, threshold=threshold, width=width, rate=rate)
-
-    return per_action
 
 
 def check_a_tapered_mean_stays_within_its_bound(loss, problem):

@@ -271,11 +271,12 @@ def test_command_writes_the_same_for_the_same_seed(theory, tmp_path, capsys):
     theory("--out", tmp_path / "a", "--seed", 3)
     out, err = capsys.readouterr()
     assert out.splitlines()[0].split()[0] == "experiment"
-    assert [line.split("  ")[0] for line in out.splitlines()[1:5]] == [
+    assert [line.split("  ")[0] for line in out.splitlines()[1:6]] == [
         "one reused sample",
         "regimes of rho",
         "near and far",
         "taper",
+        "reused negative, tapered",
     ]
     told = {line.split("  ")[0] for line in out.splitlines()}
     assert {claim.id for claim in all_claims()} <= told

@@ -12,6 +12,7 @@ from recsession.experiments.theory.claims import (
     one_family,
     published_drpo,
     ratio_losses,
+    remoteness,
     repulsion,
     restraint,
 )
@@ -21,6 +22,7 @@ from recsession.experiments.theory.comparison import Plot
 TOPICS: Final[Mapping[str, Sequence[Claim]]] = {
     "Repulsion": repulsion.CLAIMS,
     "What holds repulsion": restraint.CLAIMS,
+    "Remoteness": remoteness.CLAIMS,
     "The hard filter": hard_filter.CLAIMS,
     "One family": one_family.CLAIMS,
     "DRPO as published": published_drpo.CLAIMS,

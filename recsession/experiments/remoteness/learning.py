@@ -1,0 +1,130 @@
+"""Training of all arms of one world, seed and kind of policy side by side, and how each of them ends."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from agents.objectives.signed_pg import signed_pg_loss
+from recsession.experiments.remoteness.arms import POSITIVE_ONLY, Arm, Arms, MatchedTapers
+from recsession.experiments.remoteness.tasks import TASKS, Look, Task, World
+
+COLLAPSE = 0.45
+"""A policy has collapsed that earns less than this share of what positives alone do, in its last evaluations."""
+LAST = 3
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How long is trained, and how.
+
+    The sources give none. That of the authors' public code is Adam, 256 contexts a batch and a start on positives
+    alone; so are we, and step sizes and numbers of steps are near to theirs.
+    """
+
+    start_steps: int = 2000
+    """On positives alone; all arms go on from there."""
+    steps: int = 4000
+    """Of every arm."""
+    start_learning_rate: float = 1e-3
+    """Adam's, at the start."""
+    learning_rate: float = 5e-4
+    """Adam's, of every arm."""
+    batch_size: int = 256
+    """Contexts a step; each comes with all its logged actions."""
+    evaluations: int = 20
+    """Of every arm, evenly spread over its steps."""
+
+
+def learn(
+    world: World,
+    learned: bool,
+    arms: Sequence[Arm],
+    seed: int,
+    budget: Budget,
+    share: float,
+    progress: Callable[[int], object] = lambda _: None,
+) -> dict[str, Any]:
+    """Train the arms and return their ends, plain values.
+
+    Args:
+        world: "cu1" or "du1".
+        learned: whether the scale or concentration is learned.
+        arms: what is compared; all see the same batches.
+        seed: of world, first weights and batches.
+        budget: see there.
+        share: of the local negatives' push that each matched taper leaves at the start.
+        progress: called with the steps done since the last call.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # the same sums whatever else runs
+    try:
+        task = TASKS[world](seed, learned)
+        batches = torch.Generator().manual_seed(seed + 2**20)
+        alone = Arms([POSITIVE_ONLY], task.far)
+        _train(task, alone, budget.start_steps, budget.start_learning_rate, budget, batches, progress)
+        tapers = MatchedTapers.of(task, share)
+        start = {name: float(values[0]) for name, values in task.judge().items()}
+        compared = Arms(arms, task.far, tapers)
+        retained = _retained(task, compared, len(arms))
+        task.network.spread(len(arms))
+        history = _train(task, compared, budget.steps, budget.learning_rate, budget, batches, progress)
+    finally:
+        torch.set_num_threads(threads)
+    ends = [_end(history, place, start["reward"]) for place in range(len(arms))]
+    found = {arm.name: {**end, **kept} for arm, end, kept in zip(arms, ends, retained, strict=True)}
+    return {"start": start, "rates": {name: taper.rate for name, taper in tapers.tapers.items()}, "arms": found}
+
+
+def _train(
+    task: Task,
+    arms: Arms,
+    steps: int,
+    learning_rate: float,
+    budget: Budget,
+    batches: torch.Generator,
+    progress: Callable[[int], object],
+) -> list[Mapping[str, np.ndarray]]:
+    """Return what `Task.judge` says at each evaluation."""
+    optimizer = torch.optim.Adam(task.network.parameters(), lr=learning_rate)
+    due = {round(steps * (i + 1) / budget.evaluations) for i in range(budget.evaluations)}
+    history = []
+    for step in range(1, steps + 1):
+        look = task.look(torch.randint(0, task.num_contexts, (budget.batch_size,), generator=batches))
+        loss = signed_pg_loss(look.log_prob, arms.advantages(look)).mean(1).sum()
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+        if step in due:
+            history.append(task.judge())
+            progress(1)
+    return history
+
+
+@torch.no_grad()
+def _retained(task: Task, arms: Arms, num_arms: int) -> list[dict[str, float]]:
+    """Return which share of the negatives' push each arm leaves at the start: of the local ones, and of the others."""
+    look = task.look(torch.arange(task.num_contexts))
+    same = Look(*(values.expand(num_arms, -1, -1) for values in (look.log_prob, look.remoteness, look.force)))
+    kept, whole = ((weight * same.force).sum(1) for weight in (arms.multipliers(same), torch.ones_like(same.force)))
+    shares = zip(kept[:, 0] / whole[:, 0], kept[:, 1:].sum(1) / whole[:, 1:].sum(1), strict=True)
+    return [{"kept_local": float(local), "kept_others": float(others)} for local, others in shares]
+
+
+def _end(history: Sequence[Mapping[str, np.ndarray]], place: int, positive: float) -> dict[str, Any]:
+    """Return how an arm ends: the last evaluation that is a number, whether and how it failed, and its way there."""
+    rewards = [float(each["reward"][place]) for each in history]
+    told = [i for i, each in enumerate(history) if all(np.isfinite(values[place]) for values in each.values())]
+    last = {name: float(values[place]) for name, values in history[told[-1]].items()} if told else {}
+    late = [history[i]["reward"][place] for i in told[-LAST:]]
+    return {
+        **{name: value for name, value in last.items() if name != "at_boundary"},
+        "collapsed": bool(told) and bool(max(late) < COLLAPSE * positive),
+        "at_boundary": any(bool(each["at_boundary"][place]) for each in history),
+        "left_the_numbers": len(told) < len(history),
+        "curve": [round(value, 5) if np.isfinite(value) else None for value in rewards],
+    }
