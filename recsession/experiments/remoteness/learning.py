@@ -36,7 +36,7 @@ class Budget:
     """Adam's, of every arm."""
     batch_size: int = 256
     """Contexts a step; each comes with all its logged actions."""
-    evaluations: int = 20
+    evaluations: int = 10
     """Of every arm, evenly spread over its steps."""
 
 
@@ -75,7 +75,7 @@ def learn(
         history = _train(task, compared, budget.steps, budget.learning_rate, budget, batches, progress)
     finally:
         torch.set_num_threads(threads)
-    ends = [_end(history, place, start["reward"]) for place in range(len(arms))]
+    ends = [_end(history, place, start) for place in range(len(arms))]
     found = {arm.name: {**end, **kept} for arm, end, kept in zip(arms, ends, retained, strict=True)}
     return {"start": start, "rates": {name: taper.rate for name, taper in tapers.tapers.items()}, "arms": found}
 
@@ -115,15 +115,16 @@ def _retained(task: Task, arms: Arms, num_arms: int) -> list[dict[str, float]]:
     return [{"kept_local": float(local), "kept_others": float(others)} for local, others in shares]
 
 
-def _end(history: Sequence[Mapping[str, np.ndarray]], place: int, positive: float) -> dict[str, Any]:
+def _end(history: Sequence[Mapping[str, np.ndarray]], place: int, start: Mapping[str, float]) -> dict[str, Any]:
     """Return how an arm ends: the last evaluation that is a number, whether and how it failed, and its way there."""
-    rewards = [float(each["reward"][place]) for each in history]
     told = [i for i, each in enumerate(history) if all(np.isfinite(values[place]) for values in each.values())]
-    last = {name: float(values[place]) for name, values in history[told[-1]].items()} if told else {}
+    last = {name: float(values[place]) for name, values in history[told[-1]].items()} if told else dict(start)
+    last.pop("at_boundary")
     late = [history[i]["reward"][place] for i in told[-LAST:]]
+    rewards = [float(each["reward"][place]) for each in history]
     return {
-        **{name: value for name, value in last.items() if name != "at_boundary"},
-        "collapsed": bool(told) and bool(max(late) < COLLAPSE * positive),
+        **last,
+        "collapsed": bool(late) and bool(max(late) < COLLAPSE * start["reward"]),
         "at_boundary": any(bool(each["at_boundary"][place]) for each in history),
         "left_the_numbers": len(told) < len(history),
         "curve": [round(value, 5) if np.isfinite(value) else None for value in rewards],
