@@ -11,7 +11,7 @@ from numpy.typing import DTypeLike
 from tensordict import TensorDict
 from torch import Tensor
 from torchrl.data import TensorDictReplayBuffer
-from torchrl.data.replay_buffers import RandomSampler, Storage
+from torchrl.data.replay_buffers import RandomSampler, Sampler, Storage
 
 from offline_data.store.dataset import LoggedDataset
 from offline_data.store.histories import ObservationBuilder, require_positions
@@ -235,24 +235,8 @@ class SequenceStorage(LogStorage):
         return batch.set("mask", torch.from_numpy(rows < ends[:, None]))
 
 
-class _RowSampler(RandomSampler):
-    """Draws uniformly from some of the rows, with replacement.
-
-    Args:
-        rows: [m] int64.
-    """
-
-    def __init__(self, rows: Tensor) -> None:
-        super().__init__()
-        self._rows = rows.cpu()
-
-    def sample(self, storage: Storage, batch_size: int) -> tuple[Tensor, dict[str, Any]]:
-        """Return rows, and nothing about them."""
-        return self._rows[torch.randint(len(self._rows), (batch_size,), generator=storage._rng)], {}
-
-
 def make_replay(
-    storage: LogStorage, batch_size: int, generator: torch.Generator, rows: Tensor | None = None
+    storage: LogStorage, batch_size: int, generator: torch.Generator, sampler: Sampler | None = None
 ) -> TensorDictReplayBuffer:
     """Return a replay buffer that draws rows, or sequences, uniformly, with replacement.
 
@@ -260,11 +244,11 @@ def make_replay(
         storage: the log.
         batch_size: rows of a batch; of a `SequenceStorage`, sequences.
         generator: where the draws come from; its state is all that a checkpoint needs.
-        rows: [m] int64, the rows that are drawn from; None for all.
+        sampler: draws otherwise, from the same generator.
     """
     return TensorDictReplayBuffer(
         storage=storage,
-        sampler=RandomSampler() if rows is None else _RowSampler(rows),
+        sampler=RandomSampler() if sampler is None else sampler,
         batch_size=batch_size,
         generator=generator,
         collate_fn=lambda batch: batch,  # the storage gives whole batches

@@ -27,6 +27,7 @@ from torch import Tensor
 from torchrl.objectives import LossModule
 
 from agents.objectives.bases.batch_kl import batch_kl
+from agents.objectives.bases.draws import Draws
 from agents.robust.problem import check_scores
 from agents.robust.selection import Outcomes
 from recenv.errors import InvalidInput
@@ -218,14 +219,14 @@ class Objective(LossModule):
         self.score_std.copy_(torch.where(std > 0, std, 1.0))  # a constant score carries no preference: all zeros
         self._refreshed = True
 
-    def draws(self, num_steps: int, batch_size: int) -> tuple[Tensor | None, int]:
-        """Return which rows of the log batches are drawn from, [m] int64 or None for all, and how many a step.
+    def draws(self, num_steps: int, batch_size: int) -> Draws | None:
+        """Return which rows of the log batches are drawn from, and how many at once; None for all of them.
 
         Args:
             num_steps: of the training.
             batch_size: rows of a step, unless the objective needs fewer.
         """
-        return None, batch_size
+        return None
 
     @abstractmethod
     def terms(self, tensordict: TensorDictBase) -> dict[str, Tensor]:

@@ -46,6 +46,7 @@ from torch import Tensor
 
 from agents.families import OBJECTIVES
 from agents.objectives.base import Objective, weighted_log_prob
+from agents.objectives.bases.draws import Draws
 from agents.objectives.bases.ratios import log_ratio
 from agents.robust.density_cap import dual_threshold, filter_weight
 from agents.robust.selection import select_rows
@@ -73,9 +74,12 @@ class RobustFilterConfig:
     kappa: float | Literal["auto"] = 0.02
     """Mass of the log to retain in the end, in (0, 1]; "auto" finds it by what the rows earned."""
     visits: float | None = None
-    """Times that training sees each retained row, in the mean: batches are drawn from these alone, and are as large as
-    that takes, at most the trainer's. It needs curriculum=False. None: batches are of the whole log, in which all other
-    rows teach nothing, and how often a retained row is seen depends on the log's length."""
+    """Times that training sees a row that it draws from, in the mean: batches are of the best rows alone, and as large
+    as that takes, at most the trainer's. It needs curriculum=False. None: batches are of the whole log, in which all
+    other rows teach nothing, and how often a retained row is seen depends on the log's length."""
+    widening: float = 64.0
+    """With visits: the first step draws from so many times more rows than are retained in the end, each further step
+    from fewer, by one factor, at least 1. The many teach what the few alone would not, the few come last."""
     filter: bool = True
     """Weight by the hard filter; off means w = 1."""
     trust_region: bool = True
@@ -108,6 +112,7 @@ class RobustFilterConfig:
             require_range("kappa", self.kappa, 0.0, 1.0, low_open=True)
         if self.visits is not None:
             require_range("visits", self.visits, 0.0, 1e6, low_open=True)
+            require_range("widening", self.widening, 1.0, 1e6)
             require(
                 not self.curriculum,
                 f"visits={self.visits:g} draws the rows of the last stage alone; set curriculum=False, or visits=None",
@@ -200,7 +205,6 @@ class RobustFilterObjective(Objective):
     kappas: Tensor  # [S], float64, with the threshold and the tie's fraction of each stage
     taus: Tensor
     tie_fractions: Tensor
-    retained_share: Tensor  # of the rows, float64; 1 where batches are of the whole log
     stage: Tensor  # [1], index of the present stage
     measurements: Tensor  # of the gradient noise, in this stage
     epsilon: Tensor
@@ -216,9 +220,8 @@ class RobustFilterObjective(Objective):
         self.register_buffer("kappas", kappas)
         self.register_buffer("taus", torch.full_like(kappas, -torch.inf))
         self.register_buffer("tie_fractions", torch.zeros_like(kappas))
-        self.register_buffer("retained_share", torch.ones((), dtype=torch.float64))
         self.register_buffer("stage", torch.zeros(1, dtype=torch.int64))
-        self._retained: Tensor | None = None
+        self._ranked: Tensor | None = None
         self.register_buffer("measurements", torch.zeros((), dtype=torch.int64))
         for name in ("kl", "gradient_noise"):
             self.register_buffer(name, torch.zeros(()))
@@ -245,15 +248,18 @@ class RobustFilterObjective(Objective):
             if kappa < 1.0:  # at 1 everything is retained: tau = -inf
                 self.taus[stage], self.tie_fractions[stage] = dual_threshold(scores, kappa)
         if self.config.visits is not None:
-            self._retained = torch.nonzero(scores >= self.taus[-1]).flatten()
-            self.retained_share.fill_(len(self._retained) / len(scores))
+            retained = int((scores >= self.taus[-1]).sum())
+            self._first = min(math.ceil(self.config.widening * retained), len(scores))
+            self._ranked, self._last = scores.argsort(descending=True, stable=True)[: self._first], retained
 
-    def draws(self, num_steps: int, batch_size: int) -> tuple[Tensor | None, int]:
-        """Return the retained rows, and as many a step as `visits` takes; see `Objective.draws`."""
-        if self._retained is None or self.config.visits is None:
-            return None, batch_size
-        wanted = math.ceil(self.config.visits * len(self._retained) / num_steps)
-        return self._retained, min(wanted, batch_size)
+    def draws(self, num_steps: int, batch_size: int) -> Draws | None:
+        """Return the best rows, narrowing to those retained, as many at once as `visits` takes."""
+        if self._ranked is None or self.config.visits is None:
+            return None
+        first, last = self._first, self._last
+        mean = (first - last) / math.log(first / last) if first > last else last  # over steps, of rows drawn from
+        wanted = math.ceil(self.config.visits * mean / num_steps)
+        return Draws(self._ranked, first, last, num_steps, min(wanted, batch_size))
 
     def terms(self, tensordict: TensorDictBase) -> dict[str, Tensor]:
         """Return `loss_actor`, `[B]`, and the diagnostics.
@@ -289,11 +295,12 @@ class RobustFilterObjective(Objective):
     def weight(self, tensordict: TensorDictBase) -> Tensor:
         """Return the filter weights `w = q*/b` of the batch, `[B]`, found from its scores and the log's threshold.
 
-        b is what rows are drawn by: the whole log, or with `visits` the retained rows.
+        With `visits` the rows are drawn by what they weigh, and each weighs one.
         """
+        if self.config.visits is not None:
+            return torch.ones_like(self.score(tensordict))
         tables = (self.taus, self.tie_fractions, self.kappas)
-        weight = filter_weight(self.score(tensordict), *(table.index_select(0, self.stage) for table in tables))
-        return weight * self.retained_share.to(weight.dtype)
+        return filter_weight(self.score(tensordict), *(table.index_select(0, self.stage) for table in tables))
 
     @torch.no_grad()
     def after_step(self, tensordict: TensorDictBase) -> dict[str, Tensor]:

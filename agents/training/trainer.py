@@ -22,6 +22,7 @@ from agents.nn.item_features import require_choice
 from agents.nn.networks import seeded
 from agents.nn.session_space import SessionSpace
 from agents.objectives.base import Objective
+from agents.objectives.bases.draws import DrawsSampler
 from agents.policies.base import Policy, make_policy
 from agents.policies.gaussian import GaussianPolicyConfig
 from agents.policies.plackett_luce import PlackettLucePolicyConfig
@@ -189,14 +190,15 @@ def train(
     storage = make_storage(objective, dataset, scores, seed=seed)
     actor.learned_from = SessionSketch.of_log(dataset)
     rng = _RunRng(seed, device)
-    rows, batch_size = objective.draws(config.num_steps, config.batch_size)
-    replay = make_replay(storage, batch_size, rng.batches, rows)
     digest = hashlib.sha256(scores.detach().cpu().contiguous().numpy().data).hexdigest()
     call = repr(
         (objective_name, objective.config, to_plain(config), seed, dataset.manifest["schema"], digest, rng.kind)
     )
     parts = {"objective": objective, "optimizer": optimizer, "schedule": schedule}
     start, curve = restore_checkpoint(checkpoint, call, parts, rng, config.num_steps)
+    draws = objective.draws(config.num_steps, config.batch_size)
+    size, sampler = (config.batch_size, None) if draws is None else (draws.batch_size, DrawsSampler(draws, start))
+    replay = make_replay(storage, size, rng.batches, sampler)
     if progress and start:
         progress(start)
     told, stopped, kept = start, None, copy.deepcopy(actor.state_dict())

@@ -84,33 +84,41 @@ def test_a_score_without_a_critic_is_taken_at_its_word(make_log):
 # --- visits
 
 
-def test_only_retained_rows_are_drawn_and_as_often_as_is_said(make_actor):
-    scores = torch.arange(1000.0)
-    objective = make_robust_filter(make_actor(), scores, kappa=0.05, visits=10.0, curriculum=False)
-    rows, size = objective.draws(num_steps=100, batch_size=1024)
-    assert rows.tolist() == list(range(950, 1000))
-    assert size == 5
-    assert objective.draws(num_steps=100, batch_size=4)[1] == 4
-    assert objective.draws(num_steps=1000, batch_size=4)[1] == 1
-    whole = make_robust_filter(make_actor(), scores, kappa=0.05, curriculum=False)
-    assert whole.draws(100, 1024) == (None, 1024)
+def test_the_best_rows_are_drawn_and_as_often_as_is_said(make_actor):
+    """Of 200 rows narrowing to 50 a step draws from 150 / log 4 in the mean: 10.8 at once visit ten times."""
+    random = np.random.default_rng(0)
+    scores = torch.from_numpy(random.permutation(1000.0 + np.arange(1000)))
+    options = {"kappa": 0.05, "visits": 10.0, "curriculum": False}
+    objective = make_robust_filter(make_actor(), scores, **options, widening=4.0)
+    draws = objective.draws(num_steps=100, batch_size=1024)
+    assert scores[draws.rows].tolist() == sorted(scores.tolist(), reverse=True)[:200]
+    assert (draws.count(0), draws.count(99), draws.batch_size) == (200, 50, 11)
+    assert [draws.count(step) for step in range(100)] == sorted(map(draws.count, range(100)), reverse=True)
+    drawn = sum(draws.batch_size / draws.count(step) for step in range(100))  # visits of a row that stays
+    assert drawn == pytest.approx(11 / 10.8 * 10 * (150 / np.log(4)) * (1 / 50 - 1 / 200) / np.log(4), rel=0.02)
+    assert objective.draws(num_steps=100, batch_size=4).batch_size == 4
+    assert objective.draws(num_steps=5000, batch_size=4).batch_size == 1
+    hard = make_robust_filter(make_actor(), scores, **options, widening=1.0).draws(100, 1024)
+    assert (hard.count(0), hard.count(50), hard.count(99), hard.batch_size) == (50, 50, 50, 5)
+    assert make_robust_filter(make_actor(), scores, kappa=0.05, curriculum=False).draws(100, 1024) is None
+    everything = make_robust_filter(make_actor(), torch.zeros(30), **options).draws(100, 1024)
+    assert (everything.count(0), everything.count(99)) == (30, 30)
 
 
-def test_what_is_learned_in_the_mean_is_that_of_the_whole_log(make_actor, random_batch):
-    """The mean loss over the retained rows, a tie at the threshold among them, is the filter's over all rows."""
-    random_batch["score"] = random_batch["score"].round()  # ties
+def test_what_is_learned_without_widening_is_that_of_the_whole_log(make_actor, random_batch):
+    """The mean loss over the retained rows is the filter's over all rows."""
     scores, losses = random_batch["score"], []
     for visits in (None, 3.0):
         torch.manual_seed(0)
-        options = {"kappa": 0.3, "visits": visits, "curriculum": False, "trust_region": False}
+        options = {"kappa": 0.25, "visits": visits, "widening": 1.0, "curriculum": False, "trust_region": False}
         objective = make_robust_filter(make_actor(), scores, **options)
-        rows, _ = objective.draws(10, 64)
-        assert (rows is None) == (visits is None)
-        losses.append(objective(random_batch if rows is None else random_batch[rows])["loss_actor"].item())
+        draws = objective.draws(10, 64)
+        assert (draws is None) == (visits is None)
+        losses.append(objective(random_batch if draws is None else random_batch[draws.rows])["loss_actor"].item())
     assert losses[1] == pytest.approx(losses[0], rel=1e-5)
 
 
-def test_training_with_visits_sees_the_retained_rows_alone_and_goes_on_from_a_checkpoint(make_log, tmp_path):
+def test_training_with_visits_goes_on_from_a_checkpoint_where_it_was(make_log, tmp_path):
     log = make_log("uniform", 40, "proto")
     scores = torch.arange(float(log.num_rows))
     config = RobustFilterConfig(kappa=0.1, visits=5.0, curriculum=False, trust_region=False)
@@ -137,3 +145,5 @@ def test_visits_need_one_stage(make_actor):
     RobustFilterConfig(visits=3.0, curriculum=False)
     with pytest.raises(InvalidInput, match="visits=0"):
         RobustFilterConfig(visits=0.0, curriculum=False)
+    with pytest.raises(InvalidInput, match=r"widening=0\.5"):
+        RobustFilterConfig(visits=1.0, widening=0.5, curriculum=False)
