@@ -77,9 +77,10 @@ class RobustFilterConfig:
     """Times that training sees a row that it draws from, in the mean: batches are of the best rows alone, and as large
     as that takes, at most the trainer's. It needs curriculum=False. None: batches are of the whole log, in which all
     other rows teach nothing, and how often a retained row is seen depends on the log's length."""
-    widening: float = 64.0
-    """With visits: the first step draws from so many times more rows than are retained in the end, each further step
-    from fewer, by one factor, at least 1. The many teach what the few alone would not, the few come last."""
+    begin_gain: float = 0.75
+    """With visits and kappa="auto": the first step draws from as many rows as gain this part of what those gain that
+    are retained in the end, and each further step from fewer, by one factor: the many teach what the few alone would
+    not, the few come last. In (0, 1]."""
     filter: bool = True
     """Weight by the hard filter; off means w = 1."""
     trust_region: bool = True
@@ -112,7 +113,7 @@ class RobustFilterConfig:
             require_range("kappa", self.kappa, 0.0, 1.0, low_open=True)
         if self.visits is not None:
             require_range("visits", self.visits, 0.0, 1e6, low_open=True)
-            require_range("widening", self.widening, 1.0, 1e6)
+            require_range("begin_gain", self.begin_gain, 0.0, 1.0, low_open=True)
             require(
                 not self.curriculum,
                 f"visits={self.visits:g} draws the rows of the last stage alone; set curriculum=False, or visits=None",
@@ -236,7 +237,7 @@ class RobustFilterObjective(Objective):
         """Find kappa, if it is "auto", and the threshold of every stage by the scores; see `Objective.refresh`."""
         present = self.kappas.index_select(0, self.stage) if self._refreshed else 1.0
         super().refresh(scores)
-        kappas = self.config.kappas()
+        kappas, found = self.config.kappas(), None
         if self.reads_outcomes:
             found = select_rows(scores, self.outcomes)
             self.remarks, self.findings = [found.describe()], {"selection": found.as_dict()}
@@ -248,9 +249,9 @@ class RobustFilterObjective(Objective):
             if kappa < 1.0:  # at 1 everything is retained: tau = -inf
                 self.taus[stage], self.tie_fractions[stage] = dual_threshold(scores, kappa)
         if self.config.visits is not None:
-            retained = int((scores >= self.taus[-1]).sum())
-            self._first = min(math.ceil(self.config.widening * retained), len(scores))
-            self._ranked, self._last = scores.argsort(descending=True, stable=True)[: self._first], retained
+            self._last = int((scores >= self.taus[-1]).sum())
+            self._first = max(found.widest(self.config.begin_gain), self._last) if found else self._last
+            self._ranked = scores.argsort(descending=True, stable=True)[: self._first]
 
     def draws(self, num_steps: int, batch_size: int) -> Draws | None:
         """Return the best rows, narrowing to those retained, as many at once as `visits` takes."""

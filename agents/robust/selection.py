@@ -97,6 +97,18 @@ class Selection:
         """Rows that the chosen share keeps."""
         return int(self.rows[self.chosen])
 
+    def widest(self, part: float) -> int:
+        """Return the most rows to which one can widen without falling below a part of the chosen gain.
+
+        Args:
+            part: in [0, 1]; 1 is at least what is kept.
+        """
+        gain = self.claim if self.gain is None else self.gain
+        enough, index = part * gain[self.chosen], self.chosen
+        while index > 0 and gain[index - 1] >= enough:
+            index -= 1
+        return int(self.rows[index])
+
     @property
     def kappa(self) -> float:
         """The chosen share, in (0, 1]."""

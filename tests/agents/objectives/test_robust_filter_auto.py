@@ -85,24 +85,31 @@ def test_a_score_without_a_critic_is_taken_at_its_word(make_log):
 
 
 def test_the_best_rows_are_drawn_and_as_often_as_is_said(make_actor):
-    """Of 200 rows narrowing to 50 a step draws from 150 / log 4 in the mean: 10.8 at once visit ten times."""
-    random = np.random.default_rng(0)
-    scores = torch.from_numpy(random.permutation(1000.0 + np.arange(1000)))
+    scores = torch.from_numpy(np.random.default_rng(0).permutation(1000.0 + np.arange(1000)))
     options = {"kappa": 0.05, "visits": 10.0, "curriculum": False}
-    objective = make_robust_filter(make_actor(), scores, **options, widening=4.0)
-    draws = objective.draws(num_steps=100, batch_size=1024)
-    assert scores[draws.rows].tolist() == sorted(scores.tolist(), reverse=True)[:200]
-    assert (draws.count(0), draws.count(99), draws.batch_size) == (200, 50, 11)
-    assert [draws.count(step) for step in range(100)] == sorted(map(draws.count, range(100)), reverse=True)
-    drawn = sum(draws.batch_size / draws.count(step) for step in range(100))  # visits of a row that stays
-    assert drawn == pytest.approx(11 / 10.8 * 10 * (150 / np.log(4)) * (1 / 50 - 1 / 200) / np.log(4), rel=0.02)
+    draws = make_robust_filter(make_actor(), scores, **options).draws(num_steps=100, batch_size=1024)
+    assert scores[draws.rows].tolist() == sorted(scores.tolist(), reverse=True)[:50]
+    assert ([draws.count(step) for step in (0, 50, 99)], draws.batch_size) == ([50, 50, 50], 5)
+    objective = make_robust_filter(make_actor(), scores, **options)
     assert objective.draws(num_steps=100, batch_size=4).batch_size == 4
     assert objective.draws(num_steps=5000, batch_size=4).batch_size == 1
-    hard = make_robust_filter(make_actor(), scores, **options, widening=1.0).draws(100, 1024)
-    assert (hard.count(0), hard.count(50), hard.count(99), hard.batch_size) == (50, 50, 50, 5)
     assert make_robust_filter(make_actor(), scores, kappa=0.05, curriculum=False).draws(100, 1024) is None
-    everything = make_robust_filter(make_actor(), torch.zeros(30), **options).draws(100, 1024)
+    everything = make_robust_filter(make_actor(), torch.zeros(30), **{**options, "kappa": "auto"}).draws(100, 1024)
     assert (everything.count(0), everything.count(99)) == (30, 30)
+
+
+def test_auto_begins_wide_and_narrows(make_actor):
+    scores = separated(500)
+    options = {"kappa": "auto", "visits": 10.0, "curriculum": False}
+    objective = make_robust_filter(make_actor(), scores, **options, begin_gain=0.4)
+    found, draws = select_rows(scores), objective.draws(100, 1024)
+    assert draws.count(0) == found.widest(0.4) > draws.count(99) == found.num_kept
+    assert scores[draws.rows].tolist() == sorted(scores.tolist(), reverse=True)[: draws.count(0)]
+    assert [draws.count(step) for step in range(100)] == sorted(map(draws.count, range(100)), reverse=True)
+    mean = np.mean([draws.count(step) for step in range(100)])
+    assert draws.batch_size == pytest.approx(10 * mean / 100, rel=0.03)
+    plain = make_robust_filter(make_actor(), scores, **options, begin_gain=1.0).draws(100, 1024)
+    assert plain.count(0) == plain.count(99) == found.num_kept
 
 
 def test_what_is_learned_without_widening_is_that_of_the_whole_log(make_actor, random_batch):
@@ -110,7 +117,7 @@ def test_what_is_learned_without_widening_is_that_of_the_whole_log(make_actor, r
     scores, losses = random_batch["score"], []
     for visits in (None, 3.0):
         torch.manual_seed(0)
-        options = {"kappa": 0.25, "visits": visits, "widening": 1.0, "curriculum": False, "trust_region": False}
+        options = {"kappa": 0.25, "visits": visits, "curriculum": False, "trust_region": False}
         objective = make_robust_filter(make_actor(), scores, **options)
         draws = objective.draws(10, 64)
         assert (draws is None) == (visits is None)
@@ -145,5 +152,5 @@ def test_visits_need_one_stage(make_actor):
     RobustFilterConfig(visits=3.0, curriculum=False)
     with pytest.raises(InvalidInput, match="visits=0"):
         RobustFilterConfig(visits=0.0, curriculum=False)
-    with pytest.raises(InvalidInput, match=r"widening=0\.5"):
-        RobustFilterConfig(visits=1.0, widening=0.5, curriculum=False)
+    with pytest.raises(InvalidInput, match=r"begin_gain=1\.5"):
+        RobustFilterConfig(visits=1.0, begin_gain=1.5, curriculum=False)

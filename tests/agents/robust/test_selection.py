@@ -180,3 +180,15 @@ def test_it_refuses_scores_and_costs_that_are_none():
         select_rows(torch.tensor([1.0]), rows_to_fit=-1.0)
     with pytest.raises(InvalidInput):
         select_rows(torch.tensor([0.0, torch.nan]))
+
+
+@given(judged_logs(), st.sampled_from([0.0, 0.5, 0.75, 1.0]))
+def test_widening_never_falls_below_the_part_of_the_gain(log, part):
+    found = select(*log)
+    widest = found.widest(part)
+    passed = [gain for rows, gain in zip(found.rows, found.gain, strict=True) if found.num_kept <= rows <= widest]
+    assert widest >= found.num_kept
+    assert min(passed) >= part * found.gain[found.chosen] - 1e-12
+    if widest < found.num_rows:
+        wider = found.gain[found.rows > widest][-1]
+        assert wider < part * found.gain[found.chosen]

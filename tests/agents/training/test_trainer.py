@@ -288,7 +288,7 @@ def test_needs_are_compared_with_what_the_log_gives(log, slate_log):
 
 def test_wrong_objectives_and_scores_are_refused(log, scores, build_trainer_config):
     config = build_trainer_config(num_steps=2)
-    with pytest.raises(InvalidInput, match=r"unknown objective 'drop'; did you mean 'robust_filter'\?"):
+    with pytest.raises(InvalidInput, match=r"unknown objective 'drop'; did you mean 'drpo'\?"):
         train(log, scores, "drop", config=config)
     with pytest.raises(InvalidInput, match="config is a BcConfig; AwrObjective takes a AwrConfig"):
         train(log, scores, "awr", OBJECTIVES.get("bc").Config(), config)
