@@ -15,9 +15,7 @@ from recsession.experiments.reproduce.base import Study
 from recsession.experiments.sealed_unit import SealedUnit, with_needs
 from recsession.experiments.selection_study.analysis import WAYS, summary
 from recsession.experiments.selection_study.protocol import (
-    DEFAULT_WORLD,
     FEW,
-    MANY_SEEDS,
     OURS,
     Cell,
     SelectionProtocol,
@@ -42,7 +40,7 @@ class SelectionStudy(Study):
     Five noises, seven good fractions, proto-actions and slates in the default world, the contextual bandit, and the
     other user models at 5 %. Rivals have four settings each, caps and floors among them, chosen on the seed 100, which
     is not reported; ours has one. The small form is four cells and two rivals; the full form is to be run in sittings,
-    an experiment each: `--experiments proto`, `slates`, `bandit`, `models`.
+    an experiment each: `--experiments proto` (ten seeds), `proto_more`, `slates`, `bandit`, `models` (three).
     """
 
     Config = SelectionProtocol
@@ -97,17 +95,15 @@ class SelectionStudy(Study):
         name = f"{cell.world}-{cell.noise}-{cell.kind}"
         return ReferenceUnit(cell, self.config.num_reference_sessions, self.folder / "references", name)
 
-    def _seeds(self, cell: Cell) -> Sequence[int]:
-        many = cell.world == DEFAULT_WORLD and cell.kind == "proto" and cell.fraction in MANY_SEEDS
-        return self.seeds if many else self.seeds[:FEW]
-
     def _methods(self, experiment: str) -> dict[Cell, dict[str, list[MethodUnit]]]:
         """Return the units of every cell by method, one a seed."""
         cells = self._cells(experiment)
-        return {cell: {name: self._units(cells, cell, name) for name in self.config.methods} for cell in cells}
+        seeds = self.seeds if experiment == "proto" else self.seeds[:FEW]
+        names = self.config.compared(experiment)
+        return {cell: {name: self._units(cells, cell, name, seeds) for name in names} for cell in cells}
 
-    def _units(self, cells: list[Cell], cell: Cell, name: str) -> list[MethodUnit]:
-        logs = [self._log(cell, seed) for seed in self._seeds(cell)]
+    def _units(self, cells: list[Cell], cell: Cell, name: str, seeds: Sequence[int]) -> list[MethodUnit]:
+        logs = [self._log(cell, seed) for seed in seeds]
         of_cell = settings(name, cell.fraction)
         first = next(iter(of_cell.values()))
         if len(of_cell) == 1:

@@ -19,16 +19,18 @@ from recenv.session_config import SessionConfig
 from recenv.world import make_world
 from recsession.experiments.learning_task import LearningTask, Method
 
-EXPERIMENTS: Final = ("proto", "slates", "bandit", "models")
+EXPERIMENTS: Final = ("proto", "proto_more", "slates", "bandit", "models")
 OURS: Final = "ours"
 DEFAULT_WORLD: Final = "interest_evolution"
 NOISES: Final = ("uniform", "clickbait", "popularity", "stale", "adversarial")
 FRACTIONS: Final = (0.5, 0.2, 0.1, 0.05, 0.02, 0.01, 0.005)
 MANY_SEEDS: Final = (0.1, 0.02, 0.005)
-"""The fractions that all seeds are spent on, with proto-actions in the default world."""
+"""The fractions of `proto`, the cells that all seeds are spent on."""
 FEW: Final = 3
 """Seeds of the other cells."""
 OTHER_MODELS: Final = ("boredom_cascade", "interest_exploration", "long_term_satisfaction", "multi_behavior")
+SLOW: Final = ("crr", "iql")
+"""Methods with values of their own, which take four times as long: they are in `proto_more` alone."""
 _FLOORS: Final = (0.05, 0.02, 0.01, 0.003)
 
 
@@ -61,7 +63,8 @@ class SelectionProtocol:
     """Sizes and budgets: the quickstart's."""
 
     experiments: tuple[str, ...] = EXPERIMENTS
-    """Which are run: proto-actions and slates in the default world, the bandit, the other user models."""
+    """Which are run: in the default world proto-actions at the fractions of `MANY_SEEDS` and at all others, and slates;
+    the bandit; the other user models."""
     methods: tuple[str, ...] = (OURS, "bc", "awr", "filter_told", "drpo", "drpo_exp", "adaptive_bc", "crr", "iql")
     """Which are compared; `filter_told` is told the good fraction."""
     fractions: tuple[float, ...] = FRACTIONS
@@ -93,14 +96,20 @@ class SelectionProtocol:
         grid = [(noise, fraction) for noise in self.noises for fraction in self.fractions]
         kinds: tuple[ActionKind, ...] = ("proto", "slate")
         match experiment:
-            case "proto" | "slates":
-                kind = kinds[experiment == "slates"]
-                return [Cell(DEFAULT_WORLD, *each, kind) for each in grid]
+            case "proto" | "proto_more":
+                many = experiment == "proto"
+                return [Cell(DEFAULT_WORLD, *each, "proto") for each in grid if (each[1] in MANY_SEEDS) == many]
+            case "slates":
+                return [Cell(DEFAULT_WORLD, *each, "slate") for each in grid]
             case "bandit":
                 return [Cell("embedding_bandit", *each, kind) for kind in kinds for each in grid]
             case _:
                 models = [(model, noise) for model in OTHER_MODELS for noise in self.noises]
                 return [Cell(model, noise, 0.05, kind) for kind in kinds for model, noise in models]
+
+    def compared(self, experiment: str) -> list[str]:
+        """Return the methods of an experiment."""
+        return [name for name in self.methods if name not in SLOW or experiment == "proto_more"]
 
     def development_cells(self, cells: list[Cell], kind: ActionKind) -> list[Cell]:
         """Return the cells of an experiment that settings are chosen on: up to three of a kind, spread over the list.

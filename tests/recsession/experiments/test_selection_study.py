@@ -82,7 +82,10 @@ def test_summary_names_what_is_lost():
 def test_the_full_form_has_every_cell_that_has_a_meaning():
     full = SelectionStudy.forms["full"]
     assert full.experiments == EXPERIMENTS
-    assert len(full.cells("proto")) == len(full.cells("slates")) == len(NOISES) * len(FRACTIONS) == 35
+    assert len(full.cells("proto") + full.cells("proto_more")) == len(full.cells("slates")) == 35
+    assert {cell.fraction for cell in full.cells("proto")} == {0.1, 0.02, 0.005}
+    assert set(full.compared("proto_more")) - set(full.compared("slates")) == {"crr", "iql"}
+    assert len(NOISES) * len(FRACTIONS) == 35
     assert len(full.cells("models")) == 4 * len(NOISES) * 2
     assert left_out("interest_evolution", "clickbait", "proto") is None
     assert "clickbait" in left_out("embedding_bandit", "clickbait", "proto")
@@ -96,15 +99,16 @@ def test_rivals_have_four_settings_and_ours_one():
 
 
 def test_many_seeds_where_it_was_promised(tmp_path):
-    study = SelectionStudy(replace(TINY, experiments=("proto",), fractions=(0.1, 0.2)), range(1000, 1010), tmp_path)
-    found = study._methods("proto")
-    assert {cell.fraction: len(methods[OURS]) for cell, methods in found.items()} == {0.1: 10, 0.2: 3}
+    study = SelectionStudy(replace(TINY, fractions=(0.1, 0.2)), range(1000, 1010), tmp_path)
+    found = study._methods("proto") | study._methods("proto_more") | study._methods("slates")
+    seeds = {(cell.fraction, cell.kind): len(methods[OURS]) for cell, methods in found.items()}
+    assert seeds == {(0.1, "proto"): 10, (0.2, "proto"): 3, (0.1, "slate"): 3, (0.2, "slate"): 3}
 
 
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"experiments": ("protos",)}, "experiments has protos; choose from proto, slates, bandit, models"),
+        ({"experiments": ("protos",)}, "experiments has protos; choose from proto, proto_more, slates, bandit, models"),
         ({"methods": ("best",)}, "methods has best; choose from bc, awr"),
         ({"noises": ("expert",)}, "noises has expert"),
         ({"fractions": (0.0,)}, "fractions=0"),
