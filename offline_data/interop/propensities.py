@@ -33,7 +33,12 @@ _RIDGE: Final = 0.1
 _POPULARITY_STEPS: Final = 30
 # What has underflowed counts as this: its log and its inverse are finite.
 _TINY: Final = 1e-300
+# Of a total: less than this is not found by subtraction from it.
+_LOST: Final = 1e-6
 _SMOOTHING: Final = (1e-4, 1e-3, 1e-2, 0.05, 0.2)
+_LOG_TEMPERATURES: Final = np.linspace(-3.0, 3.0, 25)
+# Nats a choice; of two minima of the calibrated loss that are nearer to each other either will do.
+_SAME_LOSS: Final = 1e-4
 
 
 @dataclass(frozen=True, eq=False)
@@ -234,10 +239,35 @@ def choice_odds(logits: np.ndarray, slate: np.ndarray, chosen: np.ndarray) -> tu
         np.put_along_axis(weights, slate, 0.0, axis=1)
         rest = weights.sum(axis=1, keepdims=True)
     else:
-        rest = np.maximum(weights.sum() - taken.sum(axis=1, keepdims=True), 0.0)
+        total = weights.sum()
+        rest = total - taken.sum(axis=1, keepdims=True)
+        lost = (rest <= _LOST * total)[:, 0]
+        if lost.any():
+            rest[lost] = _not_taken(weights[0], slate[lost], chosen[lost])
     # From the last item backwards: nothing is subtracted that could cancel.
     sums = np.maximum(rest + np.cumsum(taken[:, ::-1], axis=1)[:, ::-1], _TINY)
     return taken / sums, sums
+
+
+def _not_taken(weights: np.ndarray, slate: np.ndarray, chosen: np.ndarray) -> np.ndarray:
+    """Return the sums of the weights that slates leave, [B, 1], to N roundings, however little that is.
+
+    In falling order a slate's items part the weights into runs. A run is the difference of two sums from the end, of
+    which the larger is at most N times the run's first weight; of the last run it is a sum from the end itself.
+
+    Args:
+        weights: [N].
+        slate: [B, K] item ids.
+        chosen: [B, K] bool.
+    """
+    count, order = len(weights), np.argsort(-weights, kind="stable")
+    rank = np.empty(count, np.int64)
+    rank[order] = np.arange(count)
+    from_here = np.append(np.cumsum(weights[order][::-1])[::-1], 0.0)
+    taken = np.sort(np.where(chosen, rank[slate], count), axis=1)
+    begin = np.minimum(np.pad(taken + 1, ((0, 0), (1, 0))), count)
+    end = np.pad(taken, ((0, 0), (0, 1)), constant_values=count)
+    return np.where(end > begin, from_here[begin] - from_here[end], 0.0).sum(axis=1, keepdims=True)
 
 
 def negative_log_likelihood(logits: np.ndarray, slate: np.ndarray, chosen: np.ndarray) -> tuple[float, np.ndarray]:
@@ -262,7 +292,8 @@ def negative_log_likelihood(logits: np.ndarray, slate: np.ndarray, chosen: np.nd
 def _popularity(choices: _Choices, rows: np.ndarray) -> np.ndarray:
     """Return the logarithm of each item's Plackett-Luce weight, [items], of one more choice of each than rows have.
 
-    For slates of one item they are the counts.
+    For slates of one item they are the counts. What is added is of all items where steps offer some, and else spread
+    over the rows' own choices.
 
     Source: Hunter, "MM algorithms for generalized Bradley-Terry models" (Annals of Statistics 32(1), 2004), section 5.
     """
@@ -277,8 +308,11 @@ def _popularity(choices: _Choices, rows: np.ndarray) -> np.ndarray:
         stood = np.full(choices.num_items, more)
         for chunk in _chunks(rows, choices.width) if some else [slice(None)]:
             here, taken = rows[chunk], chosen[chunk]
-            _, sums = choice_odds(_Model(logits, None).logits(choices, here), choices.places(here), taken)
-            inverse = np.where(taken, 1.0 / sums, 0.0)
+            offered = _Model(logits, None).logits(choices, here)
+            _, sums = choice_odds(offered, choices.places(here), taken)
+            # The sums are in units of the largest weight on offer: where offers differ, no two are alike.
+            unit = np.exp(-offered.max(axis=1, keepdims=True)) if some else 1.0
+            inverse = np.where(taken, unit / sums, 0.0)
             # What an item stood in the sums of: all but those of the choices after its own.
             later = np.cumsum(inverse[:, ::-1], axis=1)[:, ::-1] - inverse
             every = np.broadcast_to(inverse.sum(axis=1, keepdims=True), (len(here), choices.width))
@@ -330,8 +364,23 @@ def _calibrated(model: _Model, choices: _Choices, rows: np.ndarray) -> tuple[flo
         losses = [-float(_smoothed(odds, share, choices, rows).sum()) / total for share in _SMOOTHING]
         return min(losses), replace(tried, smoothing=_SMOOTHING[int(np.argmin(losses))])
 
-    found: Any = minimize_scalar(lambda x: best(x)[0], bounds=(-3.0, 3.0), method="bounded", options={"xatol": 0.02})
-    return best(float(found.x))
+    def lowest(low: float, high: float) -> tuple[float, _Model]:
+        found: Any = minimize_scalar(
+            lambda x: best(x)[0], bounds=(low, high), method="bounded", options={"xatol": 0.02}
+        )
+        return best(float(found.x))
+
+    # With the best of several smoothings the loss may have a valley for each of them, and a search of the whole
+    # interval ends in any: the grid shows the others.
+    grid, step = _LOG_TEMPERATURES, _LOG_TEMPERATURES[1] - _LOG_TEMPERATURES[0]
+    losses = np.pad([best(x)[0] for x in grid], 1, constant_values=np.inf)
+    bottoms = grid[(losses[1:-1] <= losses[:-2]) & (losses[1:-1] <= losses[2:])]
+    found = lowest(grid[0], grid[-1])
+    for bottom in bottoms[np.abs(bottoms - np.log(found[1].temperature)) > step / 2]:
+        there = lowest(max(bottom - step, grid[0]), min(bottom + step, grid[-1]))
+        if there[0] < found[0] - _SAME_LOSS:
+            found = there
+    return found
 
 
 def _log_loss(model: _Model, choices: _Choices, rows: np.ndarray) -> float:
