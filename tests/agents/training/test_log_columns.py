@@ -124,6 +124,6 @@ def test_who_reads_the_scores():
         "signed_pg",
         "taper",
     )
-    ratios = ("ppo_clip", "reinforce", "top_k_reinforce", "topr", "dpo", "s_dpo")
+    ratios = ("hrpo", "ppo_clip", "reinforce", "top_k_reinforce", "topr", "dpo", "s_dpo")
     assert all(reads_scores(OBJECTIVES.get(name)) for name in (*weights, *ratios))
     assert reads_scores(OBJECTIVES.get("gbpo"), GbpoConfig(unit="slate"))
