@@ -11,7 +11,8 @@ import pytest
 
 from offline_data.collection.collection import LogRequest, collect
 from offline_data.interop import propensities
-from offline_data.interop.propensities import _calibrated, _Choices, _fit, _Model, _popularity, _split, choice_odds
+from offline_data.interop.propensities import _calibrated, _Choices, _fit, _Model, _popularity, _split
+from offline_data.interop.slate_likelihood import choice_odds
 from offline_data.store.dataset import LoggedDataset
 from recenv.errors import InvalidInput
 from tests.reference import propensities_reference as reference
