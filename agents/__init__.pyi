@@ -29,6 +29,9 @@ from .objectives.robust_filter import RobustFilterConfig as RobustFilterConfig
 from .objectives.sage import SageConfig as SageConfig
 from .objectives.signed_pg import SignedPgConfig as SignedPgConfig
 from .objectives.taper import TaperConfig as TaperConfig
+from .objectives.taper import matched_taper as matched_taper
+from .objectives.taper import retained_share as retained_share
+from .objectives.taper import taper_weight as taper_weight
 from .policies.base import Played as Played
 from .policies.base import Policy as Policy
 from .policies.base import make_policy as make_policy

@@ -11,15 +11,17 @@ better an action was than what is usual *there*, and what follows from it. Here 
 off and nothing later counts. So nothing can be wrong with a model; but what attracts and does not satisfy is cloned,
 and a user who would have clicked anything makes any action look good.
 
+`of="session"` takes the undiscounted return of the whole session for r. It counts what came later, and on logs of
+clickbait it earned more here than the step's own; but the weight is the same for good and bad steps of a session.
+
 Source: Chidambaram et al. 2026 (arXiv:2603.10279): weights exp(r / lambda) on the reward of each interaction, without
-reward model and propensities [2nd]. The standardisation, the cap and every default are ours. The weights of whole
-sessions' returns are `awr` with `--score return --score.discount 1`, but for what a session earned before the step.
+reward model and propensities [2nd]. The standardisation, the cap, the form of sessions and every default are ours.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from tensordict import TensorDictBase
@@ -28,7 +30,7 @@ from torch import Tensor
 from agents.families import OBJECTIVES
 from agents.objectives.awr import awr_loss
 from agents.objectives.base import Objective
-from recenv.errors import require_range
+from recenv.errors import require, require_range
 
 
 @dataclass(frozen=True)
@@ -39,10 +41,13 @@ class ExpRewardWeightedConfig:
     """lambda, in standard deviations of the reward; the smaller, the greedier."""
     weight_cap: float = 20.0
     """Largest weight of one action."""
+    of: Literal["step", "session"] = "step"
+    """Whose reward weighs: the step's own, as published, or the sum over its session."""
 
     def __post_init__(self) -> None:
         require_range("temperature", self.temperature, 0.0, low_open=True)
         require_range("weight_cap", self.weight_cap, 0.0, low_open=True)
+        require(self.of in ("step", "session"), f"of={self.of!r} is not known; choose step or session")
 
 
 @OBJECTIVES.register("exp_reward_weighted")
@@ -62,18 +67,33 @@ class ExpRewardWeightedObjective(Objective):
         self.register_buffer("reward_mean", torch.zeros((), dtype=torch.float64))
         self.register_buffer("reward_variance", torch.zeros((), dtype=torch.float64))
 
+    @classmethod
+    def needs_of(cls, config: Any) -> frozenset[str]:
+        """See `Objective.needs_of`."""
+        return cls.needs if config.of == "step" else frozenset({"session_return"})
+
+    def reward(self, tensordict: TensorDictBase) -> Tensor:
+        """Return the reward r of each row, `[B]`.
+
+        Args:
+            tensordict: the batch.
+        """
+        if self.config.of == "session":
+            return self.column(tensordict, "session_return")
+        return self.column(tensordict, "reward").squeeze(-1)
+
     def terms(self, tensordict: TensorDictBase) -> dict[str, Tensor]:
         """Return `loss_actor`, `[B]`; see `Objective.terms`."""
         # Without a spread, as before the first step, every reward is x / inf = 0, and every weight 1.
         deviation = torch.where(self.reward_variance > 0, self.reward_variance.sqrt(), torch.inf)
-        reward = (self.column(tensordict, "reward").squeeze(-1) - self.reward_mean) / deviation
+        reward = (self.reward(tensordict) - self.reward_mean) / deviation
         return {"loss_actor": awr_loss(self.log_prob(tensordict), reward, self.temperature, self.weight_cap)}
 
     @torch.no_grad()
     def after_step(self, tensordict: TensorDictBase) -> dict[str, Tensor]:
         """Take the batch into mean and variance of the rewards; see the base."""
         super().after_step(tensordict)
-        rewards = self.column(tensordict, "reward").squeeze(-1)
+        rewards = self.reward(tensordict)
         mean = self._reduce_loss(rewards, tensordict)
         variance = self._reduce_loss((rewards - mean).square(), tensordict)
         share, moved = 1.0 / self._num_steps, mean - self.reward_mean

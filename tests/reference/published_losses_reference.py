@@ -116,12 +116,13 @@ class ExpRewardWeighted(Loss):
         return mean, math.fsum(self.squares) / len(self.squares) - mean**2
 
     def losses(self, batch: Batch) -> Rows:
+        reward = batch["return"] if self.options.get("of") == "session" else batch["reward"]
         mean, variance = self.moments()
         std = math.sqrt(variance) if variance > 1e-12 else math.inf
         temperature, cap = self.options.get("temperature", 0.5), self.options.get("weight_cap", 20.0)
-        weight = regression_reference.exponential_weight(batch["reward"], mean, std, temperature, cap)
-        self.means.append(batch["reward"].mean())
-        self.squares.append((batch["reward"] ** 2).mean())
+        weight = regression_reference.exponential_weight(reward, mean, std, temperature, cap)
+        self.means.append(reward.mean())
+        self.squares.append((reward**2).mean())
         return regression_reference.weighted(weight, self.log_prob(batch))
 
     def state(self) -> dict[str, float]:

@@ -43,6 +43,7 @@ CASES: list[tuple[str, type[reference.Published], dict[str, Any]]] = [
     ("signed_pg", losses.SignedPg, {}),
     ("asymre", losses.Asymre, {}),
     ("exp_reward_weighted", losses.ExpRewardWeighted, {}),
+    ("exp_reward_weighted", losses.ExpRewardWeighted, {"of": "session", "temperature": 1.5}),
     ("sage", losses.Sage, {"cloning_steps": 10}),
     ("sage", losses.Sage, {"upper_bound": "denominator"}),
 ]

@@ -128,6 +128,19 @@ def test_weighs_the_reward_of_the_step_itself():
     assert objective.in_keys[-1] == ("next", "reward")
 
 
+def test_weighs_the_sessions_return_where_that_is_asked_for():
+    case = objective_case("exp_reward_weighted")
+    objective = case.objective(of="session")
+    batch = case.rows(objective, np.arange(40))
+    assert "next" not in batch
+    objective.after_step(batch)
+    returns = batch["session_return"].double()
+    assert objective.reward_mean.item() == pytest.approx(returns.mean().item(), rel=1e-6)
+    assert objective.reward_variance.item() == pytest.approx(returns.var(correction=0).item(), rel=1e-5)
+    with pytest.raises(InvalidInput, match="of='user' is not known; choose step or session"):
+        ExpRewardWeightedConfig(of="user")  # type: ignore[arg-type]
+
+
 def test_equal_rewards_are_cloned(make_actor, random_batch):
     batch = random_batch.set(("next", "reward"), torch.full((64, 1), 7.0))
     objective = ExpRewardWeightedObjective(make_actor())
