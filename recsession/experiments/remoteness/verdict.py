@@ -93,20 +93,17 @@ def beside_one_alpha(setting: Numbers) -> list[Numbers]:
     return [paired(arm, even[arm["strength"], arm["rule"]]) for arm in tapers]
 
 
-def ranked(setting: Numbers) -> dict[float, list[str]]:
-    """Return the shapes by reward, the best first, at each strength.
+def ranked(setting: Numbers) -> dict[float, tuple[list[str], list[str]]]:
+    """Return at each strength the shapes that fail in no seed, by reward, the best first, and those that fail.
 
     Args:
         setting: one of the numbers' settings.
     """
-    found: dict[float, list[Numbers]] = {}
-    for arm in group(setting, "tapers"):
-        if not arm["even"]:
-            found.setdefault(arm["strength"], []).append(arm)
-    return {
-        strength: [arm["rule"] for arm in sorted(arms, key=lambda arm: -arm["reward"]["mean"])]
-        for strength, arms in sorted(found.items())
-    }
+    found: dict[float, tuple[list[str], list[str]]] = {}
+    arms = [arm for arm in group(setting, "tapers") if not arm["even"]]
+    for arm in sorted(arms, key=lambda arm: (arm["strength"], -arm["reward"]["mean"])):
+        found.setdefault(arm["strength"], ([], []))[failed(arm)].append(arm["rule"])
+    return found
 
 
 def _summary(settings: Sequence[Numbers]) -> str:
@@ -115,16 +112,17 @@ def _summary(settings: Sequence[Numbers]) -> str:
         for name in ("local", "all")
     }
     blamed = Counter(_blamed(setting) for setting in settings)
-    firsts = Counter(order[0] for setting in settings for order in ranked(setting).values())
+    orders = [order for setting in settings for order, _ in ranked(setting).values()]
+    firsts = Counter(order[0] for order in orders if order)
     gains = [gain for setting in settings for gain in beside_one_alpha(setting)]
-    best, count = firsts.most_common(1)[0]
+    best, count = firsts.most_common(1)[0] if firsts else ("nothing", 0)
     wins, losses = sum(gain["low"] > 0.0 for gain in gains), sum(gain["high"] < 0.0 for gain in gains)
     return (
         f"In {len(settings)} settings a little repulsion is useful from the local negative in {useful['local']} and "
         f"from all negatives, averaged, in {useful['all']}; where all together fail, the far ones are to blame in "
-        f"{blamed['far']} and the near ones in {blamed['near']}; at equal near-field retention {_shape(best)} is first "
-        f"in {count} of {firsts.total()} comparisons; and a taper beats a global alpha of the same total push in "
-        f"{wins} of {len(gains)}, and loses to it in {losses}."
+        f"{blamed['far']} and the near ones in {blamed['near']}; at equal near-field retention {_shape(best)} is the "
+        f"best of those that do not fail in {count} of {len(orders)} comparisons; and by reward a taper beats a global "
+        f"alpha of the same total push in {wins} of {len(gains)}, and loses to it in {losses}."
     )
 
 
@@ -174,17 +172,21 @@ def _blame(setting: Numbers) -> str:
         "both": "either half alone is enough to fail",
     }[_blamed(setting)]
     told = f"rescued by {_listed(rescued)}" if rescued else "rescued by nothing that was tried"
-    return f"at q/p {none['strength']:g} it fails, {told}{f', not by {_listed(rest)}' if rest else ''}: {judged}."
+    how = [word for name, word in FAILURES.items() if none[name]] or ["earn too little"]
+    start = f"at q/p {none['strength']:g} all negatives make it {_listed(how)}, at a reward of"
+    return f"{start} {readable(none['reward']['mean'])}; {told}{f', not by {_listed(rest)}' if rest else ''}: {judged}."
 
 
 def _shapes(setting: Numbers) -> str:
-    orders = ranked(setting).items()
-    told = "; ".join(f"at q/p {strength:g} {' > '.join(map(_shape, order))}" for strength, order in orders)
+    told = []
+    for strength, (order, fail) in ranked(setting).items():
+        best = " > ".join(map(_shape, order)) or "nothing holds"
+        told.append(f"at q/p {strength:g} {best}" + (f" ({_listed(list(map(_shape, fail)))} fail)" if fail else ""))
     gains = beside_one_alpha(setting)
     wins, losses = sum(gain["low"] > 0.0 for gain in gains), sum(gain["high"] < 0.0 for gain in gains)
     return (
-        f"by reward, at equal near-field retention, {told}. A taper earns more than a global alpha of the same total "
-        f"push in {wins} of {len(gains)} comparisons, and less in {losses}."
+        f"by reward, at equal near-field retention, {'; '.join(told)}. A taper earns more than a global alpha of the "
+        f"same total push in {wins} of {len(gains)} comparisons, and less in {losses}."
     )
 
 

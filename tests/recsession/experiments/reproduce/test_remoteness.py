@@ -153,7 +153,7 @@ def test_the_published_picture_is_told_as_such():
     summary = sentences({"settings": [setting_of(AS_PUBLISHED)]})[0]
     assert "from the local negative in 1 and from all negatives, averaged, in 0" in summary
     assert "the far ones are to blame in 1 and the near ones in 0" in summary
-    assert "exponential is first in 1 of 1" in summary
+    assert "exponential is the best of those that do not fail in 1 of 1" in summary
     assert "in 1 of 4, and loses to it in 1." in summary
 
 
@@ -175,12 +175,20 @@ def test_where_nothing_fails_there_is_nothing_to_rescue():
     assert told.endswith("leave a reward of 0.58, and there is nothing to rescue.")
     failing = setting_of(AS_PUBLISHED | {"q/p 0.8 all": 0.58})
     next(arm for arm in failing["arms"] if arm["name"] == "q/p 0.8 all")["at_boundary"] = 1
-    assert "it fails" in of_setting(failing)[2]
+    assert "all negatives make it lose scale or support, at a reward of 0.58; rescued by" in of_setting(failing)[2]
 
 
 def test_ranks_and_pairs_worked_by_hand():
     setting = setting_of(AS_PUBLISHED)
-    assert ranked(setting) == {0.5: ["exponential", "reciprocal_quadratic", "reciprocal_linear", "hard", "global"]}
+    order = ["exponential", "reciprocal_quadratic", "reciprocal_linear", "hard"]
+    assert ranked(setting) == {0.5: (order, ["global"])}
+    assert "exponential > reciprocal quadratic > reciprocal linear > hard (global alpha fail)" in of_setting(setting)[3]
+    for arm in setting["arms"]:
+        arm["at_boundary"] = 1
+    assert ranked(setting)[0.5][0] == []
+    assert "at q/p 0.5 nothing holds" in of_setting(setting)[3]
+    assert "nothing is the best of those that do not fail in 0 of 1" in sentences({"settings": [setting]})[0]
+    setting = setting_of(AS_PUBLISHED)
     gains = [round(gain["mean"], 9) for gain in beside_one_alpha(setting)]
     assert gains == [0.2, 0.0, 0.0, -0.1]
     noisy = copy.deepcopy(setting)
