@@ -52,7 +52,7 @@ class Outcomes:
     Examples:
         >>> import numpy as np
         >>> from agents import Outcomes
-        >>> Outcomes(np.array([1.0, -1.0]), np.array([0, 0])).advantage.mean()
+        >>> float(Outcomes(np.array([1.0, -1.0]), np.array([0, 0])).advantage.mean())
         0.0
     """
 
@@ -71,7 +71,7 @@ class Selection:
         >>> from agents import select_rows
         >>> noise, good = torch.randn(9000, generator=torch.Generator().manual_seed(0)), torch.linspace(9.0, 11.0, 1000)
         >>> select_rows(torch.cat([noise, good])).num_kept
-        884
+        625
     """
 
     num_rows: int

@@ -77,7 +77,7 @@ NEAREST = "did you mean "
         (TRAIN + "--trainer.learning-rat 0.1", ["--trainer.learning-rat", NEAREST + "--trainer.learning-rate?"]),
         (TRAIN + "--objective.kapa 0.1", ["--objective.kapa", NEAREST + "--objective.kappa?"]),
         (TRAIN + "--trainer.num-steps 1.5", ["1.5", "--trainer.num-steps"]),
-        ("train drop --log {made}/log --out {tmp}/new", ["unknown objective 'drop'", NEAREST + "'robust_filter'?"]),
+        ("train drop --log {made}/log --out {tmp}/new", ["unknown objective 'drop'", NEAREST + "'drpo'?"]),
         (TRAIN + "--score retrun", ["unknown score 'retrun'", NEAREST + "'return'?"]),
         ("train grpo --log {made}/log --out {tmp}/new", ["'grpo' needs groups", "collect with --group-size 8"]),
         ("train slateq --log {made}/log --out {tmp}/new", ["'slateq' needs mass", "collect with --action-kind slate"]),
