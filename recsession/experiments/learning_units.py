@@ -10,6 +10,7 @@ from typing import Any
 
 from torch import Tensor
 
+from agents.families import SCORES
 from agents.training.trainer import TrainingRun
 from offline_data.units import Progress
 from recsession.experiments.learning_task import LearningTask, Method, TaskLog
@@ -36,8 +37,12 @@ class LogUnit(SealedUnit):
 
     @property
     def cost(self) -> int:
-        """The critic's gradient steps; a score that reads none tells of them at once."""
-        return self.task.critic.num_steps
+        """The critic's gradient steps, where the score fits one."""
+        return self.task.critic.num_steps if self._fits_critic else 1
+
+    @property
+    def _fits_critic(self) -> bool:
+        return SCORES.resolve(self.task.score).critic_fields is None
 
     @property
     def files(self) -> TaskLog:
@@ -46,7 +51,9 @@ class LogUnit(SealedUnit):
 
     def measure(self, progress: Progress) -> dict[str, Any]:
         """Return `num_rows`, the rows' mean `reward`, and mean and spread of the scores."""
-        scores = self.files.scores(progress).double()
+        scores = self.files.scores(progress if self._fits_critic else None).double()
+        if not self._fits_critic:
+            progress(1)
         dataset = self.files.open()
         return {
             "num_rows": dataset.num_rows,

@@ -22,7 +22,7 @@ from recsession.lines import say
 
 FORMS = ("small", "full")
 _PACKAGES = ("recsession", "torch", "torchrl", "numpy", "numba", "scipy")
-_KEYS = ("study", "form", "command", "config", "seeds", "versions", "worlds", "numbers")
+_KEYS = ("study", "form", "command", "config", "seeds", "versions", "worlds", "title", "verdict", "numbers")
 
 
 @dataclass(frozen=True)
@@ -86,12 +86,14 @@ def run_reproduction(part: type[Study], request: Reproduction, config: Any = Non
             run_units(units, workers=request.workers, folder=request.out, progress=bar.update, describe=show)
         try:
             file = request.out / "results.json"
-            write_json(file, {**plain, **_origin(plain, study, request), "numbers": study.numbers()})
+            numbers = study.numbers()
+            told = {"title": study.title, "verdict": list(study.verdict(as_json(numbers)))}
+            write_json(file, {**plain, **_origin(plain, study, request), **told, "numbers": numbers})
             results = read_results(file)  # what is told and drawn is what the file has
             write_study_page(part, results, request.out / "report.html")
         except (KeyError, TypeError, IndexError, AttributeError) as error:  # of results that are whole, but not ours
             raise InvalidInput(f"{request.out} holds results of something else ({error!r}); {remedy}") from error
-    say(*study.verdict(results["numbers"]), f"report: {request.out / 'report.html'}")
+    say(*results["verdict"], f"report: {request.out / 'report.html'}")
     return results
 
 

@@ -32,8 +32,7 @@ def probability_of_improvement(better: Sequence[float], than: Sequence[float]) -
         better: [m] returns of runs.
         than: [n] those of the other.
     """
-    difference = np.asarray(better, np.float64)[:, None] - np.asarray(than, np.float64)
-    return float(np.mean(np.where(difference == 0.0, 0.5, difference > 0.0)))
+    return float(_wins(better, than).mean())
 
 
 def improvement(better: Sequence[float], than: Sequence[float], seed: int = 0) -> dict[str, float]:
@@ -46,13 +45,11 @@ def improvement(better: Sequence[float], than: Sequence[float], seed: int = 0) -
         than: see there.
         seed: of the resampling.
     """
-    rng, first, second = np.random.default_rng(seed), np.asarray(better), np.asarray(than)
-    draws = [
-        probability_of_improvement(rng.choice(first, len(first)), rng.choice(second, len(second)))
-        for _ in range(NUM_RESAMPLES)
-    ]
+    wins, rng = _wins(better, than), np.random.default_rng(seed)
+    first, second = (rng.integers(0, count, (NUM_RESAMPLES, count)) for count in wins.shape)
+    draws = wins[first[:, :, None], second[:, None, :]].mean(axis=(1, 2))
     low, high = np.percentile(draws, _ENDS)
-    return {"probability": probability_of_improvement(first, second), "low": float(low), "high": float(high)}
+    return {"probability": float(wins.mean()), "low": float(low), "high": float(high)}
 
 
 def rank_agreement(published: Sequence[float], runs: Sequence[Sequence[float]], seed: int = 0) -> dict[str, float]:
@@ -65,15 +62,20 @@ def rank_agreement(published: Sequence[float], runs: Sequence[Sequence[float]], 
     """
     rng = np.random.default_rng(seed)
     tables = [np.asarray(values, np.float64) for values in runs]
-    draws = [
-        _tau(published, [rng.choice(values, len(values)).mean() for values in tables]) for _ in range(NUM_RESAMPLES)
-    ]
-    low, high = np.percentile(draws, _ENDS)
-    return {"tau": _tau(published, [values.mean() for values in tables]), "low": float(low), "high": float(high)}
+    draws = [rng.choice(values, (NUM_RESAMPLES, len(values))).mean(axis=1) for values in tables]
+    taus = _tau(np.asarray(published, np.float64), np.stack(draws, axis=1))
+    low, high = np.percentile(taus, _ENDS)
+    tau = _tau(np.asarray(published, np.float64), np.array([values.mean() for values in tables]))
+    return {"tau": float(tau), "low": float(low), "high": float(high)}
 
 
-def _tau(first: Sequence[float], second: Sequence[float]) -> float:
-    """Return Kendall's tau-b; 0 where all of one are equal."""
-    a, b = (np.sign(np.subtract.outer(values, values)) for values in (np.asarray(first), np.asarray(second)))
-    ties = np.sqrt(float((a**2).sum()) * float((b**2).sum()))
-    return float((a * b).sum() / ties) if ties > 0.0 else 0.0
+def _wins(better: Sequence[float], than: Sequence[float]) -> np.ndarray:
+    """Return 1 where the first is larger, 0 where the second is, and 1/2 at a tie, [m, n]."""
+    return (np.sign(np.subtract.outer(np.asarray(better, np.float64), np.asarray(than, np.float64))) + 1.0) / 2.0
+
+
+def _tau(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Return Kendall's tau-b of [n] and [..., n]; 0 where all of one are equal."""
+    a, b = (np.sign(values[..., :, None] - values[..., None, :]) for values in (first, second))
+    ties = np.sqrt((a**2).sum(axis=(-2, -1)) * (b**2).sum(axis=(-2, -1)))
+    return (a * b).sum(axis=(-2, -1)) / np.where(ties > 0.0, ties, 1.0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from offline_data.behavior.three_part import SCENARIOS
 from offline_data.describe.figures import (
     COLORS,
     INK,
@@ -20,7 +21,7 @@ from offline_data.describe.figures import (
 )
 from offline_data.describe.number_words import interval_text, percent, readable
 from offline_data.describe.pages import Alarm, Section, Table
-from recsession.experiments.drpo_paper.published import ABLATION, SCENARIOS, TABLE
+from recsession.experiments.drpo_paper.published import ABLATION, TABLE
 from recsession.experiments.drpo_paper.verdict import in_order, judged
 
 Numbers = Mapping[str, Any]

@@ -26,7 +26,7 @@ from agents.nn.encoders.flat import FlatConfig
 from agents.nn.networks import NetworkConfig
 from agents.policies.gaussian import GaussianPolicyConfig
 from agents.training.trainer import TrainerConfig
-from offline_data.behavior.base import WORLD_EXPERT
+from offline_data.dial.quality import mixture_spec
 from recenv.errors import require, require_range
 from recenv.session_config import SessionConfig
 from recsession.experiments.drpo_paper.published import TABLE
@@ -92,15 +92,11 @@ class Protocol:
             reward_noise: standard deviation of the reward's noise; None for the world's own.
             policy_noise: standard deviation of each coordinate of a logged action; None for the behaviors' own.
         """
-        spread = {} if policy_noise is None else {"proto_scale": policy_noise}
-        names = (WORLD_EXPERT, "popularity", "uniform")
+        good, *rest = shares
+        weights = [share / sum(rest) for share in rest]
+        noise = {"name": "mixture", "components": ["popularity", "uniform"], "weights": weights}
         return LearningTask(
-            {
-                "name": "mixture",
-                "components": [{"name": name, **spread} for name in names],
-                "weights": list(shares),
-                "mixing": "step",
-            },
+            mixture_spec(good, noise, proto_scale=policy_noise),
             self.world() if reward_noise is None else self.world(rating_noise=reward_noise),
             num_sessions=self.num_sessions,
             score="reward",
@@ -156,7 +152,7 @@ def fixed_filter(share: float) -> Method:
     Args:
         share: P, in (0, 1].
     """
-    return method("drpo", initial_share=share, growth=1.0, decay=1.0, share_floor=min(share, 0.05))
+    return method("drpo", adapt=False, share=share, min_share=min(share, 0.05))
 
 
 def filtered_advantage(reward: torch.Tensor, share: float) -> torch.Tensor:

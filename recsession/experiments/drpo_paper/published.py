@@ -11,9 +11,6 @@ from typing import Final
 ECPM: Final = 5.0
 """eCPM of a reward of one."""
 
-SCENARIOS: Final = {"medium": (0.10, 0.60, 0.30), "extreme": (0.05, 0.05, 0.90)}
-"""Shares of the expert, of the suboptimal policy and of random items in a log."""
-
 TABLE: Final = {
     "medium": {
         "bc": 0.338,

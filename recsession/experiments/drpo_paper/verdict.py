@@ -6,8 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
+from offline_data.behavior.three_part import SCENARIOS
 from offline_data.describe.number_words import interval_text, percent, readable
-from recsession.experiments.drpo_paper.published import ABLATION, SCENARIOS
+from recsession.experiments.drpo_paper.published import ABLATION
 
 Numbers = Mapping[str, Any]
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from offline_data.behavior.three_part import SCENARIOS
 from recenv.errors import require
 from recenv.session_config import SessionConfig
 from recsession.experiments.drpo_paper import published
@@ -99,13 +100,13 @@ class DrpoStudy(Study):
 
     def _units(self, experiment: str) -> Units:
         """Return the units whose results an experiment's numbers are made of, by what they measure, one a seed."""
-        protocol, medium = self.config, published.SCENARIOS["medium"]
+        protocol, medium = self.config, SCENARIOS["medium"]
         expert, suboptimal, _ = medium
         match experiment:
             case "table":
                 return {
                     (scenario, name): self._chosen(scenario, protocol.task(shares), name)
-                    for scenario, shares in published.SCENARIOS.items()
+                    for scenario, shares in SCENARIOS.items()
                     for name in protocol.methods
                 }
             case "noise":
@@ -169,7 +170,7 @@ class DrpoStudy(Study):
         if len(grid) == 1 or not self.config.development_seeds:
             return _each(logs, name, first)
         scenario = chosen_in or place
-        shares = published.SCENARIOS[scenario]
+        shares = SCENARIOS[scenario]
         tried = self._logs(scenario, self.config.task(shares), self.config.development_seeds)
         units = {
             label: tuple(MethodUnit(log, each, f"{name}-{place_of(label)}") for log in tried)
@@ -181,7 +182,7 @@ class DrpoStudy(Study):
 
     def _table_numbers(self, results: Mapping[Any, list[dict[str, Any]]]) -> dict[str, Any]:
         found: dict[str, Any] = {}
-        for scenario in published.SCENARIOS:
+        for scenario in SCENARIOS:
             paper = published.TABLE[scenario]
             methods = {
                 name: {**_both_ways(results[scenario, name]), **_choice(results[scenario, name]), "paper": paper[name]}
