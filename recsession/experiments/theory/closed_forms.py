@@ -4,8 +4,8 @@ Actions a have base weights b and advantages A; p = E_b[A+] and q = E_b[A-] are 
 and m- the A-weighted mean actions, rho = q / p. A Gaussian's mean mu moves at a fixed covariance, whose inverse is P;
 all arrays are float64.
 
-Source: DRPO (arXiv:2602.10430) and its authors' later corrections, read from summaries; the statements here were proved
-and checked anew, and hold under the conditions that stand with each.
+Source: DRPO (arXiv:2602.10430) and its authors' later corrections; the statements here were proved and checked anew,
+and hold under the conditions that stand with each.
 """
 
 from __future__ import annotations
