@@ -47,11 +47,7 @@ class PartSource:
         return next((value for value in values if value is not None), None)
 
     def _bases(self) -> Iterator[PartSource]:
-        tree = _tree(self.module)
-        origin = {node.name: (self.module, node.name) for node in tree.body if isinstance(node, ast.ClassDef)}
-        for node in tree.body:
-            if isinstance(node, ast.ImportFrom) and node.module:
-                origin |= {alias.asname or alias.name: (node.module, alias.name) for alias in node.names}
+        origin = _origins(self.module)
         own = self.module.partition(".")[0]
         for base in self.definition.bases:
             module, name = origin.get(ast.unparse(base), ("", ""))
@@ -78,6 +74,18 @@ def registered_parts(package: str) -> dict[str, PartSource]:
     return found
 
 
+@cache
+def _origins(module: str) -> dict[str, tuple[str, str]]:
+    """Return where the names in a module come from, as module and name there."""
+    tree = _tree(module)
+    origin = {node.name: (module, node.name) for node in tree.body if isinstance(node, ast.ClassDef)}
+    for node in tree.body:
+        if isinstance(node, ast.ImportFrom) and node.module:
+            origin |= {alias.asname or alias.name: (node.module, alias.name) for alias in node.names}
+    return origin
+
+
+@cache
 def _defined(module: str, name: str) -> PartSource | None:
     """Return a class of the module that it is imported from: its own, or a face whose stub says where it stands."""
     spec = find_spec(module)

@@ -149,7 +149,8 @@ def named_datasets() -> dict[str, NamedDataset]:
     """Return every named dataset by its name, variant after variant."""
     every: list[NamedDataset] = []
     for variant in VARIANTS:
-        noises = [noise for noise in NOISES if noise not in _undefined_behaviors(variant)]
+        undefined_behaviors = _undefined_behaviors(variant)
+        noises = [noise for noise in NOISES if noise not in undefined_behaviors]
         every += [NamedDataset(variant, level, noise) for level in _LEVELS for noise in noises]
         every += [NamedDataset(variant, scenario, None) for scenario in SCENARIOS]
     return {named.name: named for named in every}

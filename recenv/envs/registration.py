@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cache
 from typing import Any, Final
 
 import gymnasium
@@ -24,6 +25,7 @@ def model_variants() -> dict[str, dict[str, Any]]:
     return {DEFAULT: variants[DEFAULT]} | variants
 
 
+@cache
 def model_version(model: str) -> int:
     """Return the version of a user model's equations, without importing it.
 
