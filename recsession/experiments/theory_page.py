@@ -65,15 +65,20 @@ def write_theory_page(experiments: Sequence[Experiment], plots: Mapping[str, Plo
 def _topic(
     title: str, claims: Sequence[Claim], experiments: Sequence[Experiment], plots: Mapping[str, Plot]
 ) -> Section:
-    """Return the table of a topic's claims, those that are false or need a condition marked, and their pictures."""
+    """Return a topic's pictures, the table of its claims, all but those that simply hold marked, and their tests."""
     titles = {each.name: each.title for each in experiments} | {name: plot.title for name, plot in plots.items()}
-    rows = []
+    rows, tests = [], []
     for claim in claims:
-        name, told, *others = cells(claim)
+        name, told, said, source, test = cells(claim)
         drawn = titles.get(claim.picture if isinstance(claim.picture, str) else claim.id, "")
-        rows.append((name, told if told == "holds" else Alarm(told), *others, drawn))
+        rows.append((name, told if told == "holds" else Alarm(told), said, source, drawn))
+        tests.append((name, test))
     charts = [draw(plots[claim.id]) for claim in claims if claim.id in plots]
-    return Section(title, [Table((*HEADER, "figure"), rows), *([charts] if charts else [])])
+    shown_by = Table((HEADER[0], HEADER[-1]), tests, "The tests that show them", folded=True)
+    header = (*HEADER[:-1], "figure")
+    if not any(row[-1] for row in rows):
+        header, rows = header[:-1], [row[:-1] for row in rows]
+    return Section(title, [*([charts] if charts else []), Table(header, rows), shown_by])
 
 
 @styled
