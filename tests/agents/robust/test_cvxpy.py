@@ -6,6 +6,7 @@ without the conic solvers, of which cvxpy brings four.
 
 from __future__ import annotations
 
+import importlib
 from typing import Any
 
 import numpy as np
@@ -32,8 +33,7 @@ def problems() -> Any:
 
 def optimum(scores: np.ndarray, base: np.ndarray, price: Any, kappa: float = 0.0) -> tuple[np.ndarray, float]:
     """Maximise `q.s - price(q)` over the simplex of the support, under `q <= b / kappa` if kappa > 0."""
-    import cvxpy
-
+    cvxpy: Any = importlib.import_module("cvxpy")
     support = base > 0
     q = cvxpy.Variable(int(support.sum()), nonneg=True)
     constraints = [cvxpy.sum(q) == 1]

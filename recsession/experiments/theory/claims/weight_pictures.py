@@ -57,7 +57,7 @@ def drpo_exp() -> Plot:
         compare("optimum", found.weight, optimum, x=scores),
         compare("DRPO-Exp", exponential / exponential.mean(), None, x=scores),
     ]
-    return Plot("DRPO-Exp beside the optimum, kappa = 1/3", "score", _AXES[1], lines, rule=(3.0, "cap, 1 / kappa"))
+    return Plot("DRPO-Exp and the optimum", "score", _AXES[1], lines, rule=(3.0, "cap, 1 / kappa"))
 
 
 def ramps() -> Plot:
