@@ -5,7 +5,10 @@ For a user with budget B, and clicked items with wanted minutes l and benefit y 
     watch w = max(0, min(B, l));  B <- B - w + quality_return w y (each click), B - no_click_cost (none);
     the user leaves at B <= 0
 
-A return fills the budget. Source: RecSim (arXiv:1909.04847), interest evolution environment.
+A return fills the budget. B is held in single precision: costs that it holds exactly, such as the default's 0.5, add up
+to it exactly; of others, such as 0.1, as many as should make up B may leave a hair, and the user one step more.
+
+Source: RecSim (arXiv:1909.04847), interest evolution environment.
 """
 
 from __future__ import annotations

@@ -34,6 +34,19 @@ def test_a_budget_worked_by_hand():
     assert not settled.feedback[:, :, 0].any()
 
 
+@pytest.mark.parametrize(
+    ("budget", "cost", "steps"),
+    # The last two are 30 and 10 but for single precision, as the piece says of costs that it does not hold exactly.
+    [(30.0, 0.5, 60), (6.0, 0.75, 8), (0.25, 0.5, 1), (3.0, 0.1, 31), (6.0, 0.6, 11)],
+)
+def test_the_user_leaves_with_the_step_that_spends_the_last_minute(budget: float, cost: float, steps: int):
+    pieces, left = pieces_of(time_budget=TimeBudgetConfig(budget, no_click_cost=cost)), np.float32(budget)
+    for step in range(1, steps + 1):
+        settled = Settled(pieces, [[]], budget=float(left))
+        left = settled.state["budget"][0]
+        assert settled.left[0] == (step == steps)
+
+
 def test_a_second_click_finds_the_budget_spent_or_paid_back():
     # 2 minutes of 4, back 2 x 0.5 = 1: one minute for the second. Below zero nothing is left for it.
     pieces = pieces_of(time_budget=TimeBudgetConfig(quality_return=0.5))
