@@ -94,17 +94,33 @@ LAWS: Any = {
 }
 
 
+def remoteness(law: str) -> np.ndarray:
+    """X along the steps of a law's objective."""
+    name, config, _ = LAWS[law]
+    log = batch([[0.0, 0.0]], [-1.0], behavior_log_prob=[-3.0])
+    return 0.5 * (steps(learner(name, normal([0.6, 0.8]), **config), log) ** 2).sum(axis=1)
+
+
+def lawful(law: str) -> list[float]:
+    """X_{t+1} = (1 + b w(X_t))^2 X_t, X = |a - mu|^2 / (2 sigma^2), sigma = 1, the weight written out above."""
+    expected = [0.5]
+    for _ in range(STEPS):
+        expected.append(expected[-1] * (1 + PUSH * LAWS[law][2](expected[-1])) ** 2)
+    return expected
+
+
 @pytest.mark.claim("registered-objectives-follow")
 @pytest.mark.parametrize("law", LAWS)
 def test_a_reused_negative_leaves_as_its_law_says(law):
-    """X_{t+1} = (1 + b w(X_t))^2 X_t, X = |a - mu|^2 / (2 sigma^2), sigma = 1, the weight written out here."""
-    name, config, weight = LAWS[law]
-    log = batch([[0.0, 0.0]], [-1.0], behavior_log_prob=[-3.0])
-    found = 0.5 * (steps(learner(name, normal([0.6, 0.8]), **config), log) ** 2).sum(axis=1)
-    expected = [0.5]
-    for _ in range(STEPS):
-        expected.append(expected[-1] * (1 + PUSH * weight(expected[-1])) ** 2)
-    np.testing.assert_allclose(found, expected, rtol=1e-9)
+    np.testing.assert_allclose(remoteness(law), lawful(law), rtol=1e-9)
+
+
+@pytest.mark.claim("registered-objectives-follow")
+@pytest.mark.parametrize("law", LAWS)
+def test_no_other_objective_leaves_as_that_law_says(law):
+    others = [other for other in LAWS if other != law and {other, law} != {"scaled", "global"}]
+    ends = {other: lawful(other)[-1] for other in others}
+    assert all(abs(end / remoteness(law)[-1] - 1) > 0.02 for end in ends.values())
 
 
 @pytest.mark.claim("exponential-is-logarithmic")
