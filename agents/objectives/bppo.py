@@ -61,7 +61,8 @@ class BppoConfig(ActionValuesConfig, CloningConfig):
     critic_steps: int = 350
     """Steps, from the first on, in which Q and V are fitted; then they are fixed."""
     steps_per_policy: int = 10
-    """Steps of this loss after which pi_k becomes the present policy."""
+    """Steps of this loss after which pi_k becomes the present policy: the fewer, the farther a run goes, and the less
+    the clip does; at 1 the ratio is 1 and nothing is clipped. It belongs into the grid beside epsilon."""
     omega: float = 0.9
     """Weight of a positive advantage; that of a negative one is 1 - omega. In [0, 1]."""
     epsilon: float = 0.25
