@@ -33,7 +33,7 @@ from agents.training.trainer import (
 )
 from agents.values.critics import CriticConfig
 from agents.values.score_files import kept_judgement
-from agents.values.scores.base import Judgement, judge_log
+from agents.values.scores.base import Judgement, judge_log, score_log
 from offline_data.store.dataset import LoggedDataset
 from offline_data.store.folder_claim import FolderClaim, as_json
 from recenv.errors import require_range, shown
@@ -147,7 +147,8 @@ def _chosen_parts(objective: type[Objective], words: Sequence[str]) -> tuple[Tra
 def _fit_and_train(name: str, dataset: LoggedDataset, chosen: Any, out: Path) -> None:
     if reads_scores(OBJECTIVES.resolve(name), chosen.objective):
         with tqdm(total=chosen.critic.num_steps, unit="step", desc="critic", delay=0.1) as bar:
-            judged = _judgement(out, dataset, chosen, bar)
+            wanted = OBJECTIVES.resolve(name).needs_outcomes(chosen.objective)
+            judged = _judgement(out, dataset, chosen, bar, wanted)
     else:
         judged = Judgement(torch.zeros(dataset.num_rows), None)  # read by nobody
     with tqdm(total=chosen.trainer.num_steps, unit="step", desc=shown(name), delay=0.1) as bar:
@@ -197,9 +198,15 @@ def _request(name: str, dataset: LoggedDataset, chosen: Any) -> dict[str, Any]:
     )
 
 
-def _judgement(out: Path, dataset: LoggedDataset, chosen: Any, bar: tqdm[Any]) -> Judgement:
-    """Return the score of every row and what it earned, found once and kept in `out`."""
+def _judgement(out: Path, dataset: LoggedDataset, chosen: Any, bar: tqdm[Any], wanted: bool) -> Judgement:
+    """Return the score of every row, and what it earned where that is wanted, found once and kept in `out`."""
     settings = {"seed": chosen.seed, "device": chosen.device, "progress": bar.update}
-    judged = kept_judgement(out, dataset.num_rows, lambda: judge_log(chosen.score, dataset, chosen.critic, **settings))
+
+    def judge() -> Judgement:
+        if wanted:
+            return judge_log(chosen.score, dataset, chosen.critic, **settings)
+        return Judgement(score_log(chosen.score, dataset, chosen.critic, **settings), None)
+
+    judged = kept_judgement(out, dataset.num_rows, judge)
     bar.update(chosen.critic.num_steps - bar.n)  # of scores that were there
     return judged

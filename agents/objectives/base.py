@@ -176,10 +176,19 @@ class Objective(LossModule):
         self.register_buffer("score_mean", torch.zeros((), dtype=torch.float64))
         self.register_buffer("score_std", torch.ones((), dtype=torch.float64))
 
+    @classmethod
+    def needs_outcomes(cls, config: Any) -> bool:
+        """Return whether `refresh` reads what the log's rows earned.
+
+        Args:
+            config: of the objective.
+        """
+        return False
+
     @property
     def reads_outcomes(self) -> bool:
-        """Whether `refresh` reads what the log's rows earned."""
-        return False
+        """Whether `needs_outcomes` says so of its config."""
+        return self.needs_outcomes(self.config)
 
     def take_outcomes(self, advantage: np.ndarray, session: np.ndarray) -> None:
         """Take what the log's rows earned; call before `refresh` where `reads_outcomes`.

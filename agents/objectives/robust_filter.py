@@ -227,10 +227,10 @@ class RobustFilterObjective(Objective):
         for name in ("kl", "gradient_noise"):
             self.register_buffer(name, torch.zeros(()))
 
-    @property
-    def reads_outcomes(self) -> bool:
-        """Whether kappa is to be found."""
-        return self.config.kappa == "auto" and self.config.filter
+    @classmethod
+    def needs_outcomes(cls, config: Any) -> bool:
+        """Return whether kappa is to be found."""
+        return config.kappa == "auto" and config.filter
 
     @torch.no_grad()
     def refresh(self, scores: Tensor) -> None:

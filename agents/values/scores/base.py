@@ -89,7 +89,9 @@ class Score(ABC):
         self, dataset: LoggedDataset, config: CriticConfig, seed: int, device: str, progress: Progress | None
     ) -> Tensor:
         """Return the score of every row, see `score_log`; by default of a critic that is fitted to the log."""
-        return self.judge(dataset, config, seed, device, progress).scores
+        config = self.critic_config(config)
+        critic = fit_critic(dataset, config, seed=seed, device=device, progress=progress)
+        return self.of_critic(critic, dataset, config, device)
 
     def judge(
         self, dataset: LoggedDataset, config: CriticConfig, seed: int, device: str, progress: Progress | None
