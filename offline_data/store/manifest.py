@@ -328,7 +328,7 @@ def require_todays_world(path: Path, manifest: Mapping[str, Any], config: Sessio
     model = USER_MODELS.part_of(config.user_model)
     earlier = [config.world_hash(version) for version in range(model.version)]
     require(
-        manifest["world_hash"] not in earlier,
+        manifest.get("world_hash") not in earlier,
         f"{path} is of an earlier version of the user model {USER_MODELS.name_of(model)!r}, whose sessions are others "
         "today; collect it again, or read it with the version of RecSession that wrote it",
     )

@@ -87,7 +87,7 @@ def test_a_session_begins_with_the_state_that_another_was_in(name: str):
             assert second.observation_space.contains(observation)
             assert not observation["clock"].any()
         assert ended or not np.array_equal(again["user_state"], second.reset(seed=seed + 10)[1]["user_state"])
-    assert moved > 0 or name == "RecSession-Exploration-v0"
+    assert moved > 0 or "Exploration" in name or "Bandit" in name  # where nothing moves
 
 
 def test_the_profile_is_the_given_interest_with_the_seeds_noise():
