@@ -46,7 +46,7 @@ class Protocol:
     """Which are run."""
     methods: tuple[str, ...] = tuple(TABLE["medium"])
     """Which of the first table's."""
-    development_seeds: tuple[int, ...] = (100, 101, 102)
+    development_seeds: tuple[int, ...] = (100, 101)
     """Of the logs that the grids' settings are chosen on."""
     num_sessions: int = 20_000
     """Rows of a log."""

@@ -38,10 +38,10 @@ Units = Mapping[Any, Sequence[MethodUnit]]
 class DrpoStudy(Study):
     """DRPO's paper (arXiv:2602.10430): nine methods in two scenarios, noise, ablation, sensitivity, phantom gradients.
 
-    The small form is the first table alone, with three seeds, under half an hour on two cores; the full form is all of
-    it with ten seeds and intervals. Grids are the published ones, and their settings are chosen on the seeds 100 and
-    above, which are not reported. Each number stands beside the paper's own. Its simulator was never released: ranks
-    and directions are compared, and absolute numbers are not expected to be the same.
+    The small form is the first table alone, with three seeds: half an hour or so on two cores; the full form is all of
+    it with ten seeds and intervals, some six times as much. Grids are the published ones, and their settings are chosen
+    on the seeds 100 and 101, which are not reported. Each number stands beside the paper's own. Its simulator was never
+    released: ranks and directions are compared, and absolute numbers are not expected to be the same.
     """
 
     Config = Protocol
