@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 import torch
 
+from agents.robust.capped_kl import CappedKl
 from agents.robust.density_cap import DensityCap, dual_threshold, hard_filter, optimistic_value
 from agents.robust.divergence_balls import ChiSquareBall, KlBall, TotalVariationBall
+from agents.robust.estimation_penalty import EstimationPenalty
 from recenv.errors import InvalidInput
 from tests.agents.robust.dro_cases import SETS, every_set, random_log, tensor
 
@@ -170,6 +172,46 @@ def test_bad_kappa_is_one_sentence(function, kappa, sentence):
 def test_bad_radius_is_one_sentence(ball, radius):
     with pytest.raises(InvalidInput, match=f"radius={radius!r}"):
         ball(radius)
+
+
+@pytest.mark.parametrize(
+    ("build", "sentence"),
+    [
+        (lambda: CappedKl(-0.1, 1.0), r"kappa=-0.1 .*set kappa to a number in \[0.0, 1.0\]"),
+        (lambda: CappedKl(1.5, 1.0), "kappa=1.5"),
+        (lambda: CappedKl(0.5, math.inf), "temperature=inf"),
+        (lambda: CappedKl(0.5, -1.0), "temperature=-1.0"),
+        (lambda: CappedKl(0.5, torch.tensor([1.0])), r"temperature is a tensor of shape \(1,\)"),
+        (lambda: CappedKl(0.5, 1.0, "none"), "reference='none' is none; choose 'base' or 'uniform'"),  # type: ignore[arg-type]
+        (lambda: CappedKl.of_awr(torch.ones(3), 0.0, 20.0), "temperature=0.0"),
+        (lambda: CappedKl.of_awr(torch.ones(3), 1.0, 0.0), "weight_cap=0.0"),
+        (lambda: CappedKl.of_awr(torch.tensor([torch.nan]), 1.0, 20.0), "1 NaN or infinite"),
+        (lambda: EstimationPenalty(-1.0), "penalty=-1.0"),
+        (lambda: EstimationPenalty(math.nan), "penalty=nan"),
+    ],
+)
+def test_bad_prices_are_one_sentence(build, sentence):
+    with pytest.raises(InvalidInput, match=sentence) as caught:
+        build()
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("temperature", [0.0, 1e-300, 1e-9, 1.0, 1e9, 1e18])
+@pytest.mark.parametrize("kappa", [0.0, 1e-300, 0.3, 1.0 - 1e-12, 1.0])
+def test_extreme_prices_have_a_certificate(kappa, temperature, dtype):
+    """Both references, groups and ties, scores up to 1e6: the sum is one, and the gap is rounding."""
+    scores, weights, groups = random_log(dtype, 60)
+    for scale in (1.0, 1e6):
+        for how in ({}, {"scope": "group", "groups": groups}):
+            found = CappedKl(kappa, temperature).solve(scores * scale, weights, **how)  # type: ignore[arg-type]
+            within = (1e-9 if dtype == torch.float64 else 1e-4) * scale
+            assert found.q.double().sum().item() == pytest.approx(1.0, abs=1e-5)
+            assert abs(found.duality_gap.item()) < within
+            other = CappedKl(kappa, temperature, "uniform").solve(scores * scale, weights, **how)  # type: ignore[arg-type]
+            assert other.q.double().sum().item() == pytest.approx(1.0, abs=1e-5)
+            assert abs(other.duality_gap.item()) < within * (1 + temperature)
+            assert torch.isfinite(other.weight).all()
 
 
 @pytest.mark.parametrize(
