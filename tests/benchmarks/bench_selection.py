@@ -44,6 +44,8 @@ def main() -> None:
     judged, dataset = log.judgement(), log.open()
     assert judged.advantages is not None
     found = select_rows(judged.scores, Outcomes(judged.advantages.numpy(), np.asarray(dataset.rows["session_id"])))
+    assert found.gain is not None
+    assert found.standard_error is not None
     print(found.describe())
     print("| rows | claim | gain | error | worth |\n|---|---|---|---|---|")
     for point in zip(found.rows, found.claim, found.gain, found.standard_error, found.worth, strict=True):
