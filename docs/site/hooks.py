@@ -31,13 +31,12 @@ def on_post_page(output: str, page: Any, **_: Any) -> None:
 
 
 def _results() -> str:
-    """Return, of each study that was run in full, what its numbers say, its command, and a link to its page."""
-    files = sorted((ROOT / "docs" / "results").glob("*.json"))
+    """Return, of each study whose page is kept, what its numbers say, its command, and a link to the page."""
     told = []
-    for file in files:
-        results = json.loads(file.read_text())
+    for page in sorted((ROOT / "docs" / "results").glob("*.html")):
+        results = json.loads(page.with_suffix(".json").read_text())
         sentences = "".join(f"* {sentence}\n" for sentence in results["verdict"])
-        made = f"`{results['command']}`; [tables and figures](results/{file.stem}.html)"
+        made = f"`{results['command']}`; [tables and figures](results/{page.name})"
         told.append(f"### {results['title']}\n\n{sentences}\n{made}\n")
     return "\n".join(told) or "No study has been run in full yet."
 

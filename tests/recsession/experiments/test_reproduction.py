@@ -21,6 +21,8 @@ from recsession.experiments.reproduction import Reproduction, read_results, run_
 from recsession.experiments.sealed_unit import SealedUnit, with_needs
 from recsession.families import STUDIES
 
+ROOT = Path(__file__).resolve().parents[3]
+
 
 @dataclass(frozen=True)
 class Count(SealedUnit):
@@ -224,3 +226,12 @@ def test_every_study_has_both_forms_and_teaches(name, capsys):
     printed = capsys.readouterr().out
     for option in ("--out", "--form", "--first-seed", "--num-seeds", "--workers", "--fresh"):
         assert option in printed
+
+
+@pytest.mark.parametrize("page", sorted((ROOT / "docs" / "results").glob("*.html")), ids=lambda page: page.stem)
+def test_what_was_run_in_full_is_told_and_drawn_of_its_numbers(page, tmp_path):
+    results = read_results(page.with_suffix(".json"))
+    study = STUDIES.get(results["study"])
+    assert list(study.verdict(results["numbers"])) == results["verdict"]
+    drawn = write_study_page(study, results, tmp_path / "drawn.html")
+    assert drawn.read_bytes() == page.read_bytes()
