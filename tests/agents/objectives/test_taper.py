@@ -275,6 +275,12 @@ def test_value_worked_by_hand(make_actor, make_batch):
     torch.testing.assert_close(bias.grad, torch.tensor([-0.5, kept]))
 
 
+def test_a_batch_without_negatives_has_nothing_taken_off(make_actor, make_batch):
+    objective = TaperObjective(make_actor())
+    objective.refresh(torch.tensor([0.0, 2.0]))
+    assert objective(make_batch(torch.ones(2, 2), torch.full((2,), 2.0)))["tapered_share"] == 0.0
+
+
 def test_scalars_are_buffers_to_schedule(make_actor, random_batch):
     objective = TaperObjective(make_actor())
     objective.refresh(random_batch["score"])
