@@ -61,7 +61,7 @@ def _not_taken(weights: np.ndarray, slate: np.ndarray, chosen: np.ndarray) -> np
     taken = np.sort(np.where(chosen, rank[slate], count), axis=1)
     begin = np.minimum(np.pad(taken + 1, ((0, 0), (1, 0))), count)
     end = np.pad(taken, ((0, 0), (0, 1)), constant_values=count)
-    return np.where(end > begin, from_here[begin] - from_here[end], 0.0).sum(axis=1, keepdims=True)
+    return (from_here[begin] - from_here[end]).sum(axis=1, keepdims=True)
 
 
 def negative_log_likelihood(logits: np.ndarray, slate: np.ndarray, chosen: np.ndarray) -> tuple[float, np.ndarray]:

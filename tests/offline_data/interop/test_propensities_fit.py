@@ -100,17 +100,18 @@ def test_what_a_slate_leaves_is_exact_however_little(seed):
 
 
 @every_variant
-@pytest.mark.parametrize("smoothing", [1e-9, 0.05])
-def test_log_probs_are_of_what_is_left(variant, smoothing):
+@pytest.mark.parametrize(("smoothing", "personal"), [(1e-9, True), (0.05, True), (0.05, False)])
+def test_log_probs_are_of_what_is_left(variant, smoothing, personal):
     """By temperature and smoothing; a copy, or an empty position, is no choice, and takes nothing from those after."""
     choices, slates, offers = problem(0, **variant)
     popular = np.random.default_rng(3).normal(size=ITEMS)
-    model: Any = _Model(popular, np.random.default_rng(1).normal(size=(5, 2)), temperature=0.7, smoothing=smoothing)
+    table = np.random.default_rng(1).normal(size=(5, 2)) * personal
+    model: Any = _Model(popular, table if personal else None, temperature=0.7, smoothing=smoothing)
     found = model.log_probs(choices, np.arange(ROWS))
     for row, slate in enumerate(slates):
-        personal = popular + choices.context(np.array([row]))[0] @ model.context_weights @ choices.embeddings.T
+        logits = popular + choices.context(np.array([row]))[0] @ table @ choices.embeddings.T
         offered = range(ITEMS) if offers is None else offers[row]
-        expected = reference.item_probabilities({i: personal[i] / 0.7 for i in offered}, slate, smoothing)
+        expected = reference.item_probabilities({i: logits[i] / 0.7 for i in offered}, slate, smoothing)
         np.testing.assert_allclose(found[row][choices.chosen[row]], np.log(expected), rtol=1e-9, atol=1e-12)
         assert (found[row][~choices.chosen[row]] == 0.0).all()
 
