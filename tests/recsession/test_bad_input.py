@@ -89,8 +89,8 @@ NEAREST = "did you mean "
         (COLLECT + "--noise clickbate", ["unknown behavior policy 'clickbate'", NEAREST + "'clickbait'?"]),
         (COLLECT + "--noise mixture", ["mixture has 0 components"]),
         (
-            COLLECT + '--noise {{"name":"mixture","components":["uniform"],"weights":[1]}}',
-            ["a mixture cannot hold a mixture"],
+            COLLECT + '--mixing session --noise {{"name":"mixture","components":["uniform"],"weights":[1]}}',
+            ["the noise is a mixture with mixing='step', and the dial has mixing='session'; give both the same"],
         ),
         (COLLECT + "--noise clickbate --target-score 0.5", [NEAREST + "'clickbait'?"]),
         (COLLECT + "--expert exprt", ["unknown behavior policy 'exprt'", NEAREST + "'expert'?"]),
