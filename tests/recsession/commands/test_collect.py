@@ -145,7 +145,7 @@ def test_named_dataset_is_collected_below_its_root(run, given_scale, monkeypatch
 def test_datasets_are_listed_by_any_words(run, given_scale, monkeypatch):
     code, out, _ = run("datasets")
     assert code == 0
-    assert len(out.splitlines()) == 200
+    assert len(out.splitlines()) == 246
     assert re.search(rf"^{NAME} +20% of the steps the expert's, the rest stale$", out, flags=re.MULTILINE)
     monkeypatch.setattr(named_datasets, "NUM_SESSIONS", 20)
     load_named(NAME)
