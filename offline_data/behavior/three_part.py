@@ -1,7 +1,11 @@
-"""Three parts: an expert, a suboptimal mode that is coherent, and uniform noise, in the shares of DRPO's experiments.
+"""Three parts: an expert, a suboptimal policy of medium reward, and uniform noise, in the shares of DRPO's experiments.
 
-Source: DRPO v1 (arXiv:2602.10430), whose logs are expert / suboptimal, by popularity / random: *medium* 10 / 60 / 30 %,
-*extreme* 5 / 5 / 90 %. Their policies' own randomness is not given; here it is each behavior policy's own.
+Source: DRPO v1 (arXiv:2602.10430), whose logs are expert / suboptimal / random: *medium* 10 / 60 / 30 %, *extreme*
+5 / 5 / 90 %. Its suboptimal policy has medium reward: it goes by popularity, shows what is "of only moderate relevance
+to the specific user", and item frequencies are Zipfian. That is `exposure`, whose default temperature was chosen so
+that in the bandit's worlds it earns about half of what the expert does; `popularity` alone would earn no more than
+uniform items, since a synthetic item's popularity has nothing to do with anybody's taste. How the paper's policies draw
+is not given; here it is each behavior policy's own.
 """
 
 from __future__ import annotations
@@ -17,6 +21,8 @@ from recenv.errors import InvalidInput, require, unknown_name
 
 SCENARIOS: Final[dict[str, tuple[float, float, float]]] = {"medium": (0.1, 0.6, 0.3), "extreme": (0.05, 0.05, 0.9)}
 """The paper's shares of expert, suboptimal and uniform."""
+SUBOPTIMAL: Final = "exposure"
+"""The behavior policy of medium reward."""
 
 
 @dataclass(frozen=True)
@@ -25,8 +31,8 @@ class ThreePartConfig:
 
     shares: str | Sequence[float] = "medium"
     """Of expert, suboptimal and uniform: "medium" is 10 / 60 / 30 %, "extreme" 5 / 5 / 90 %; or three numbers."""
-    suboptimal: Mapping[str, Any] | str = "popularity"
-    """Spec of the policy that is wrong in one coherent way."""
+    suboptimal: Mapping[str, Any] | str = SUBOPTIMAL
+    """Spec of the policy that earns something between the two others."""
     mixing: str = "step"
     """"step" draws a part at every step, "session" once a session, "position" for each slate position."""
 
@@ -68,12 +74,12 @@ class ThreePartPolicy(MixturePolicy):
     config: ThreePartConfig  # type: ignore[assignment] (it has what the mixture reads)
 
 
-def noise_of(scenario: str) -> tuple[float, dict[str, Any]]:
-    """Return the good fraction of a scenario, and the spec of what is not the expert's: the quality dial's noise.
+def noise_of(shares: Sequence[float]) -> tuple[float, dict[str, Any]]:
+    """Return the good fraction of three parts, and the spec of what is not the expert's: the quality dial's noise.
 
     Args:
-        scenario: a key of `SCENARIOS`.
+        shares: of expert, suboptimal and uniform, as those of `SCENARIOS`; the expert's is below 1.
     """
-    good, *rest = SCENARIOS[scenario]
-    shares = [share / sum(rest) for share in rest]
-    return good, {"name": "mixture", "components": ["popularity", "uniform"], "weights": shares}
+    good, *rest = shares
+    weights = [share / sum(rest) for share in rest]
+    return good, {"name": "mixture", "components": [SUBOPTIMAL, "uniform"], "weights": weights}

@@ -2,7 +2,7 @@
 
 A name fixes the world, the behavior, the number of sessions and the seed, and so the bytes: nothing is downloaded. What
 `-v0` means does not change; another world or another behavior under the same words would be a `-v1`. The logs of DRPO's
-scenarios, whose noise is popularity and uniform together, are `recsession/VARIANT/SCENARIO-v0`.
+scenarios, whose noise is `exposure` and uniform together, are `recsession/VARIANT/SCENARIO-v0`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Final
 
 from offline_data.behavior.base import NOISES, ActionKind, undefined
-from offline_data.behavior.three_part import SCENARIOS, noise_of
+from offline_data.behavior.three_part import SCENARIOS, SUBOPTIMAL, noise_of
 from offline_data.collection.collection import LogRequest, collect, manifest_request
 from offline_data.dial.quality import Spec, as_spec
 from offline_data.dial.target_score import at_fraction, at_target_score, dial_request
@@ -79,9 +79,9 @@ class NamedDataset:
     def meaning(self) -> str:
         """What is in it, in a few words."""
         if self.noise is None:
-            expert, popularity, uniform = SCENARIOS[self.level]
+            expert, suboptimal, uniform = SCENARIOS[self.level]
             return (
-                f"{expert:.0%} of the steps the expert's, {popularity:.0%} popularity, {uniform:.0%} uniform: DRPO's "
+                f"{expert:.0%} of the steps the expert's, {suboptimal:.0%} {SUBOPTIMAL}, {uniform:.0%} uniform: DRPO's "
                 f"scenario {self.level}"
             )
         if self.level == MEDIUM:
@@ -134,7 +134,7 @@ class NamedDataset:
     def _dial(self) -> tuple[float | None, Spec | str]:
         """The good fraction, None where it is sought, and the noise."""
         if self.noise is None:
-            return noise_of(self.level)
+            return noise_of(SCENARIOS[self.level])
         return (None if self.level == MEDIUM else GOOD_FRACTIONS[self.level]), self.noise
 
     @property

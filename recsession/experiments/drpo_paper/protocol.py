@@ -4,6 +4,7 @@ Said: Adam 3e-4 without decay, batches of 320, 5,000 steps, two layers of 128, a
 immediate reward, and the grids below. Open, and taken so:
 
 * the items, users and noise of the world are those of `embedding_bandit`, the size of a log is 20,000;
+* the suboptimal policy, which is to have medium reward, is `exposure`: popular items of moderate relevance;
 * a policy's worth is the reward without its noise, of the item nearest to the policy's mean;
 * the Gaussian's scale is learned, begins at .2 and stays above .1, which is how far the logged actions spread;
 * *policy noise* is that spread, *noise injected* takes the share of uniform items and leaves expert and suboptimal as
@@ -26,6 +27,7 @@ from agents.nn.encoders.flat import FlatConfig
 from agents.nn.networks import NetworkConfig
 from agents.policies.gaussian import GaussianPolicyConfig
 from agents.training.trainer import TrainerConfig
+from offline_data.behavior.three_part import noise_of
 from offline_data.dial.quality import mixture_spec
 from recenv.errors import require, require_range
 from recenv.session_config import SessionConfig
@@ -88,15 +90,12 @@ class Protocol:
         """Return a log of the paper's kind, scored by its rewards.
 
         Args:
-            shares: of the expert, of popularity and of uniform items; they sum to one.
+            shares: of the expert, of the suboptimal policy and of uniform items; they sum to one.
             reward_noise: standard deviation of the reward's noise; None for the world's own.
             policy_noise: standard deviation of each coordinate of a logged action; None for the behaviors' own.
         """
-        good, *rest = shares
-        weights = [share / sum(rest) for share in rest]
-        noise = {"name": "mixture", "components": ["popularity", "uniform"], "weights": weights}
         return LearningTask(
-            mixture_spec(good, noise, proto_scale=policy_noise),
+            mixture_spec(*noise_of(shares), proto_scale=policy_noise),
             self.world() if reward_noise is None else self.world(rating_noise=reward_noise),
             num_sessions=self.num_sessions,
             score="reward",

@@ -12,6 +12,7 @@ from torch import Tensor
 from agents.batches.replay import LogStorage
 from agents.policies.base import Policy
 from offline_data.behavior.base import WORLD_EXPERT, make_behavior
+from offline_data.behavior.three_part import SUBOPTIMAL
 from offline_data.dial.quality import evaluate_returns
 from offline_data.units import Progress
 from recenv.session_config import SessionConfig
@@ -20,7 +21,7 @@ from recsession.experiments.drpo_paper.protocol import filtered_advantage
 from recsession.experiments.learning_units import MethodUnit
 from recsession.experiments.sealed_unit import SealedUnit
 
-BEHAVIORS: Final = {"expert": WORLD_EXPERT, "suboptimal": "popularity", "random": "uniform"}
+BEHAVIORS: Final = {"expert": WORLD_EXPERT, "suboptimal": SUBOPTIMAL, "random": "uniform"}
 _PROBED_ROWS: Final = 4096
 
 

@@ -36,7 +36,7 @@ def test_a_log_has_exact_propensities_and_labels_in_the_shares(tmp_path, scenari
     # A session is one step, and its profile the user.
     observation = {"profile": np.array(log.sessions["profile"])}
     view = SessionView(observation, {"interest": observation["profile"]}, np.zeros(2000, np.uint64))
-    parts = [make_behavior(world, spec, kind) for spec in ("expert", "popularity", "uniform")]
+    parts = [make_behavior(world, spec, kind) for spec in ("expert", "exposure", "uniform")]
     parts[0] = make_behavior(world, "world_expert", kind)
     densities = [np.exp(part.log_prob(view, action, np.zeros((2000, 0)))[0]) for part in parts]
     expected = np.log(np.tensordot(shares, densities, axes=1))
@@ -47,7 +47,7 @@ def test_a_log_has_exact_propensities_and_labels_in_the_shares(tmp_path, scenari
 def test_it_is_the_dial_with_two_noises(mixing):
     """The quality dial says the same: its noise may be a mixture."""
     world = make_world(BANDIT.override(slate_size=3))
-    good, noise = noise_of("medium")
+    good, noise = noise_of(SCENARIOS["medium"])
     dial = make_behavior(world, mixture_spec(good, {**noise, "mixing": mixing}, mixing))
     ours = make_behavior(world, {"name": "three_part", "mixing": mixing})
     np.testing.assert_allclose(dial.config.weights, ours.config.weights, rtol=1e-12)  # type: ignore[attr-defined]

@@ -183,11 +183,12 @@ def test_a_scenario_is_three_parts_with_references_and_labels(small_ones, tmp_pa
     name = f"recsession/{variant}/extreme-v0"
     dataset = load_named(name, tmp_path / "log")
     request = dataset.manifest["source"]["request"]
-    assert [part["name"] for part in request["behavior"]["components"]] == ["expert", "popularity", "uniform"]
+    assert [part["name"] for part in request["behavior"]["components"]] == ["expert", "exposure", "uniform"]
     assert request["behavior"]["weights"] == pytest.approx([0.05, 0.05, 0.9])
     quality = dataset.manifest["quality"]
     assert (quality["good_fraction"], quality["dataset"]) == (0.05, name)
-    assert [part for part in quality["noise"]["components"]] == ["popularity", "uniform"]
+    assert quality["noise"]["components"] == ["exposure", "uniform"]
+    assert "5% exposure, 90% uniform" in find_named(name).meaning
     assert Reference.of(quality) == small_ones
     assert set(dataset.open_latent_labels().tolist()) <= {0, 1, 2}
     assert load_named(name, tmp_path / "log").manifest == dataset.manifest

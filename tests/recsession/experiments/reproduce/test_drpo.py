@@ -70,8 +70,7 @@ def test_the_table_has_both_scenarios_and_the_papers_numbers(numbers):
         assert -1.0 <= found["rank_agreement"]["tau"] <= 1.0
         assert [(e["of"], e["over"]) for e in found["improvements"]] == [("drpo", n) for n in ("bc", "awr")]
     behaviors = numbers["behaviors"]
-    assert behaviors["expert"]["mean"] > behaviors["suboptimal"]["mean"]
-    assert behaviors["expert"]["mean"] > behaviors["random"]["mean"]
+    assert behaviors["expert"]["mean"] > behaviors["suboptimal"]["mean"] > behaviors["random"]["mean"]
 
 
 def test_the_setting_is_the_best_on_development_seeds(finished, numbers):
@@ -93,6 +92,7 @@ def test_logs_are_the_papers_mixtures_of_one_step(finished):
         assert log.num_rows == log.num_sessions == 200
         behavior = log.manifest["source"]["request"]["behavior"]
         assert behavior["weights"] == pytest.approx(shares)
+        assert [part["name"] for part in behavior["components"]] == ["expert", "exposure", "uniform"]
         assert np.array_equal(np.load(finished / scenario / "seed-101" / "scores.npy"), log.reward().astype(np.float32))
 
 
