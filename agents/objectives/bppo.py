@@ -38,6 +38,7 @@ from agents.objectives.bases.action_values import (
     read_transition,
     td_loss,
 )
+from agents.objectives.bases.batch_statistics import standardized
 from agents.objectives.bases.ratios import CloningConfig, clipped_surrogate, log_ratio
 from agents.objectives.bc import bc_loss
 from recenv.errors import require_range
@@ -98,20 +99,6 @@ def bppo_loss(log_prob: Tensor, old_log_prob: Tensor, advantage: Tensor, epsilon
     return clipped_surrogate(log_ratio(log_prob, old_log_prob), weight * advantage, 1 - epsilon, 1 + epsilon, unbounded)
 
 
-def standardized(values: Tensor, counted: Tensor, offset: float) -> Tensor:
-    """Return `(x - mean) / (std + offset)` over what is counted of a batch, `[B]`; 0 of what is not, or is alone.
-
-    Args:
-        values: `[B]`.
-        counted: `[B]` bool.
-        offset: > 0.
-    """
-    number = counted.sum()
-    mean = torch.where(counted, values, 0.0).sum() / number.clamp_min(1)
-    apart = torch.where(counted, values - mean, 0.0)
-    return apart / ((apart.square().sum() / (number - 1).clamp_min(1)).sqrt() + offset)
-
-
 @OBJECTIVES.register("bppo")
 class BppoObjective(ValueObjective):
     """Behavior proximal policy optimisation; see the module for the equations and `BppoConfig` for the scalars.
@@ -156,7 +143,7 @@ class BppoObjective(ValueObjective):
             target = self.values.target(step, self.state_values.slow(step.next_observation), tensordict)
             action, old_log_prob = self._draw(tensordict, step.cut)
             advantage = self.values.slow(step.observation, action) - self.state_values.slow(step.observation)
-            advantage = standardized(advantage, self.counted(tensordict), _STD_OFFSET)
+            advantage = standardized(advantage, self.counted(tensordict), _STD_OFFSET, correction=1)
         with self.acting() as actor:
             distribution = actor.get_dist(tensordict.copy())
             cloning, log_prob = bc_loss(distribution.log_prob(step.action)), distribution.log_prob(action)

@@ -37,7 +37,8 @@ from typing import Literal
 from torch import Tensor
 
 from agents.families import OBJECTIVES
-from agents.objectives.bases.batch_filter import BatchFilterConfig, BatchFilterObjective, Kept, spread
+from agents.objectives.bases.batch_filter import BatchFilterConfig, BatchFilterObjective, Kept
+from agents.objectives.bases.batch_statistics import spread
 from recenv.errors import require, require_range
 
 _EPSILON = 1e-8  # Algorithm 1's, beside the standard deviation

@@ -29,7 +29,7 @@ RED-Drop, which leaves out failures at random until a group is half successes, i
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from tensordict import TensorDictBase
@@ -49,11 +49,6 @@ from recenv.errors import require, require_range
 Clip = Literal["one_side", "two_side", "ring", "none"]
 Weight = Literal["none", "importance", "advantage"]
 Regularizer = Literal["none", "k2", "forward_kl"]
-_CHOICES = {
-    "clip": ("one_side", "two_side", "ring", "none"),
-    "weight": ("none", "importance", "advantage"),
-    "regularizer": ("none", "k2", "forward_kl"),
-}
 
 
 @dataclass(frozen=True)
@@ -96,8 +91,8 @@ class GroupReinforceConfig(CloningConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name, choices in _CHOICES.items():
-            value = getattr(self, name)
+        for name, allowed in (("clip", Clip), ("weight", Weight), ("regularizer", Regularizer)):
+            value, choices = getattr(self, name), get_args(allowed)
             require(value in choices, f"{name}={value!r} is unknown; choose {', '.join(choices[:-1])} or {choices[-1]}")
         for name in ("epsilon_lower", "outer_lower"):
             require_range(name, getattr(self, name), 0.0, 1.0, low_open=True)
@@ -107,7 +102,7 @@ class GroupReinforceConfig(CloningConfig):
             require_range(name, getattr(self, name), 0.0)
 
 
-def counts(
+def within_bounds(
     log_ratio: Tensor,
     advantage: Tensor,
     clip: Clip,
@@ -116,7 +111,7 @@ def counts(
     outer_lower: Tensor,
     outer_upper: Tensor,
 ) -> Tensor:
-    """Return m, which rows count, `[B]` bool; see the module.
+    """Return m, where the ratio is within what bounds it, `[B]` bool; see the module.
 
     Args:
         log_ratio: `[B]` log r, nats; -inf for an action that the policy excludes.
@@ -189,14 +184,14 @@ class GroupReinforceObjective(RatioObjective):
         length = length.to(whole.dtype) if self.config.sequence_ratio else whole
         ratio, advantage = log_ratio(log_prob, old_log_prob) / length, self.advantage(tensordict)
         bounds = (self.epsilon_lower, self.epsilon_upper, self.outer_lower, self.outer_upper)
-        counted = counts(ratio.detach(), advantage, self.config.clip, *bounds)
+        bounded = within_bounds(ratio.detach(), advantage, self.config.clip, *bounds)
         weight = {
             "none": lambda: whole,
             "importance": lambda: truncated_ratio(ratio, self.weight_cap),
             # Capped as logs, before the exponential can overflow.
             "advantage": lambda: (advantage / self.temperature).minimum(self.weight_cap.log()).exp(),
         }[self.config.weight]()
-        coefficient = torch.where(counted, weight * advantage, 0.0).to(log_prob.dtype)
+        coefficient = torch.where(bounded, weight * advantage, 0.0).to(log_prob.dtype)
         own = (self.config.regularizer, self.regularizer_weight)
         return log_prob, group_reinforce_loss(log_prob / length, ratio, coefficient, *own)
 

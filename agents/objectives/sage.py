@@ -35,6 +35,7 @@ from torch import Tensor
 from agents.families import OBJECTIVES
 from agents.nn.rows import take_rows
 from agents.nn.slates import EMPTY, without_copies
+from agents.objectives.bases.batch_statistics import standardized
 from agents.objectives.bases.ratios import (
     RatioObjective,
     clipped_surrogate,
@@ -141,10 +142,7 @@ def decoupled_advantage(
         counted: `[B]` bool, what is no padding.
     """
     total = (group_advantage(rewards, mean, std, std_offset) * weights).sum(-1)
-    total, number = torch.where(counted, total, 0.0), counted.sum().clamp_min(1)
-    batch_mean = total.sum() / number
-    batch_std = (torch.where(counted, total - batch_mean, 0.0).square().sum() / number).sqrt()
-    return torch.where(counted, group_advantage(total, batch_mean, batch_std, std_offset), 0.0)
+    return standardized(total, counted, std_offset)
 
 
 def slate_entropy(embeddings: Tensor, counted: Tensor) -> Tensor:

@@ -26,6 +26,7 @@ from tensordict import TensorDictBase
 from torch import Tensor
 
 from agents.objectives.base import Objective, weighted_log_prob
+from agents.objectives.bases.batch_statistics import spread
 from recenv.errors import require_range
 from recenv.statistics import effective_sample_size
 
@@ -81,21 +82,6 @@ def keep_best(score: Tensor, share: Tensor, counted: Tensor) -> Kept:
     return Kept(rows, count, score.masked_fill(~rows, torch.inf).amin())
 
 
-def spread(values: Tensor, rows: Tensor) -> Tensor:
-    """Return the standard deviation of some rows as a population, a scalar; exactly 0 of equal ones, and of none.
-
-    Args:
-        values: `[B]` float64, finite in those rows.
-        rows: `[B]` bool.
-    """
-    count = rows.sum().clamp_min(1)
-    # Around one of them, so that equal values leave no rounding behind: two spreads are compared.
-    lowest = values.masked_fill(~rows, torch.inf).amin().nan_to_num(posinf=0.0)
-    offset = torch.where(rows, values - lowest, 0.0)
-    mean = offset.sum() / count
-    return (torch.where(rows, offset - mean, 0.0).square().sum() / count).sqrt()
-
-
 class BatchFilterObjective(Objective):
     """An objective that clones the best share of each batch, each row by a weight of its own.
 
@@ -144,6 +130,7 @@ class BatchFilterObjective(Objective):
         """Move P by the batch of the step, and return it."""
         super().after_step(tensordict)
         if self.config.adapt:
+            # Sorted anew rather than kept from `terms`, which changes no state: a step costs a sort of one batch more.
             score, counted = self.score(tensordict).double(), self.counted(tensordict)
             kept = keep_best(score, self.share, counted)
             narrow = spread(score, kept.rows) < self.spread_ratio * spread(score, counted)

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from agents.objectives.bases.action_values import read_transition
-from agents.objectives.bppo import BppoConfig, BppoObjective, bppo_loss, standardized
+from agents.objectives.bppo import BppoConfig, BppoObjective, bppo_loss
 from agents.testing.objective_cases import objective_case
 from recenv.errors import InvalidInput
 from tests.agents.objectives.value_cases import make_case
@@ -17,13 +17,6 @@ def test_loss_worked_by_hand():
     advantage = torch.tensor([2.0, 2.0, 2.0, -2.0, -2.0, -2.0])
     loss = bppo_loss(log_ratio, torch.zeros(6), advantage, torch.tensor(0.25), torch.tensor(0.9))
     torch.testing.assert_close(loss, torch.tensor([-1.8, -2.25, -0.9, 0.2, 0.15, 0.6]))
-
-
-def test_an_advantage_is_standardized_over_what_counts():
-    values, counted = torch.tensor([1.0, 3.0, 1e6]), torch.tensor([True, True, False])
-    torch.testing.assert_close(standardized(values, counted, 1e-10), torch.tensor([-1.0, 1.0, 0.0]) / 2**0.5)
-    assert standardized(torch.tensor([7.0]), torch.tensor([True]), 1e-10).tolist() == [0.0]
-    assert standardized(torch.ones(3), torch.zeros(3, dtype=torch.bool), 1e-10).tolist() == [0.0] * 3
 
 
 def test_when_the_last_policy_the_values_and_the_clip_move(make_actor):

@@ -6,7 +6,7 @@ import pytest
 import torch
 from tensordict import TensorDict
 
-from agents.objectives.bases.batch_filter import keep_best, spread
+from agents.objectives.bases.batch_filter import keep_best
 from agents.objectives.drpo import (
     AdaptiveBcConfig,
     AdaptiveBcObjective,
@@ -62,13 +62,6 @@ def test_padding_is_neither_kept_nor_counted():
     found = kept(doubles(9.0, 1.0, 3.0, 2.0, 9.0), 0.7, 0, 4)
     assert found.rows.tolist() == [False, False, True, True, False]  # 2 of 3
     assert float(found.threshold) == 2.0
-
-
-def test_equal_scores_spread_by_nothing_at_all():
-    """A rounding's difference between two spreads of nothing would decide which way the share goes."""
-    for value in (0.1, -1e6 / 3, 1e-30):
-        assert float(spread(torch.full((7,), value, dtype=torch.float64), torch.ones(7, dtype=torch.bool))) == 0.0
-    assert float(spread(doubles(1.0, 3.0, 99.0), torch.tensor([True, True, False]))) == 1.0  # of the population
 
 
 # --- the weights

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from agents.objectives.group_reinforce import GroupReinforceConfig, counts, group_reinforce_loss
+from agents.objectives.group_reinforce import GroupReinforceConfig, group_reinforce_loss, within_bounds
 from agents.testing.objective_cases import objective_case
 from recenv.errors import InvalidInput
 
@@ -13,7 +13,7 @@ def counted(clip, ratio, advantage):
     bounds = (torch.tensor(value, dtype=torch.float64) for value in (0.2, 0.2, 0.6, 2.0))
     columns = (torch.tensor(values, dtype=torch.float64) for values in (ratio, advantage))
     log_ratio, sign = next(columns).log(), next(columns)
-    return counts(log_ratio, sign, clip, *bounds).tolist()
+    return within_bounds(log_ratio, sign, clip, *bounds).tolist()
 
 
 @pytest.mark.parametrize(
