@@ -24,9 +24,9 @@ ratio, reference, KL or clip in it. "Adaptive trust region" in its abstract is t
 curriculum" the controller. What is wrong in the paper, and not followed: `drpo_exp` is called the solution of the
 optimistic problem with a KL term. It solves neither the statement's problem (KL to the uniform on the support, whose
 solution is q = min(b / kappa, e^((s - c) / T))) nor the proof's (KL to b: q = b min(1 / kappa, e^((s - c) / T))), which
-are positive everywhere and keep the cap; it is exact for the KL to what the filter keeps, the cap dropped. That the
-agents' target ratio of .1 is a share that stays is our reading of their code; that weights stop at 1e15 is ours: the
-paper's rewards, in [0, 1], never come there, and beyond it the squares in Adam would overflow.
+are positive everywhere and keep the cap; it is exact for the KL to what the filter keeps, the cap dropped. The
+target ratio of .1 is the agents' own; that it is a share which stays is our reading. That weights stop at 1e15 is ours:
+the paper's rewards, in [0, 1], never come there, and beyond it the squares in Adam would overflow.
 """
 
 from __future__ import annotations

@@ -40,9 +40,8 @@ NUM_SHARES: Final = 23
 """From all rows down by factors of the square root of two, to .05 %."""
 ROWS_TO_FIT: Final = 50.0
 """d, for policies of proto-actions and of slates alike, where training sees every kept row about ten times."""
-
-
 _ERRORS_OFF: Final = 2.0
+"""Standard errors by which a share's gain must exceed zero, one-sided 97.5 %."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +56,7 @@ class Outcomes:
     """
 
     advantage: np.ndarray
-    """[N] of each row, more than was to be expected; see `agents.values.outcomes`."""
+    """[N] of each row, more than was to be expected; see `agents.values.advantages`."""
     session: np.ndarray
     """[N] integers, equal where rows share their luck."""
 

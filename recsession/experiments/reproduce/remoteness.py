@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from offline_data.units import Progress
 from recsession.experiments.remoteness.arms import POSITIVE_ONLY, Arm
-from recsession.experiments.remoteness.closed_forms import settled_reward
+from recsession.experiments.remoteness.equilibria import settled_reward
 from recsession.experiments.remoteness.learning import Budget, learn
 from recsession.experiments.remoteness.protocol import SMALL, Protocol, Setting
 from recsession.experiments.remoteness.verdict import sentences

@@ -26,8 +26,8 @@ from recsession.experiments.theory.closed_forms import (
     surprisal_bounds,
 )
 from recsession.experiments.theory.comparison import Comparison, Experiment, Plot, compare, gradient_steps
-from recsession.experiments.theory.remoteness import growth
 from recsession.experiments.theory.restraint import tapered
+from recsession.experiments.theory.reused_negative import growth
 from recsession.experiments.theory.small_log import STEEPEST, STEP_SIZE, SmallLog, make_log
 
 

@@ -20,7 +20,7 @@ from torchrl.modules import ProbabilisticActor
 from agents import OBJECTIVES
 from agents.objectives.base import batch_kl
 from agents.testing.objective_cases import gaussian_actor
-from recsession.experiments.theory.reuse import linear_bounds, logarithmic_bound, tapered_suppression_bounds
+from recsession.experiments.theory.reuse_bounds import linear_bounds, logarithmic_bound, tapered_suppression_bounds
 
 PUSH, STEPS = 0.1, 40
 
@@ -155,7 +155,7 @@ def test_a_suppressed_class_keeps_to_its_bounds_for_long():
     assert float((square[-1] - half) / (half - square[0])) == pytest.approx(1.0, rel=0.1)
 
 
-@pytest.mark.claim("topr-is-a-taper")
+@pytest.mark.claim("clipped-ratio-is-a-taper")
 @given(st.lists(st.floats(-3.0, 3.0), min_size=2, max_size=5), st.floats(-4.0, 0.0), st.integers(0, 1), st.booleans())
 def test_topr_and_the_taper_of_its_threshold_take_the_same_step(logits, behavior, action, good):
     log = batch([action], [1.0 if good else -1.0], behavior_log_prob=[behavior])
@@ -216,8 +216,8 @@ def test_repulsion_does_not_always_explode():
     assert path[-1] == pytest.approx(-1.0, abs=1e-3)
 
 
-@pytest.mark.claim("fisher-sets-the-rate")
-def test_the_fisher_information_is_not_the_trajectorys():
+@pytest.mark.claim("expected-curvature-sets-the-rate")
+def test_the_expected_curvature_is_not_the_trajectorys():
     """An action at the mean: D = log sigma has curvature 0; the mean curvature under the policy, Fisher's, is 2."""
     paths = []
     for scale in (0.0, 0.5):

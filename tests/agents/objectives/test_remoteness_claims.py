@@ -18,7 +18,7 @@ from agents.objectives.topr import topr_loss
 from agents.policies.gaussian import IndependentNormal
 from agents.testing.losses import LoggedRatios, logged_ratios
 from recsession.experiments.theory.comparison import gradient_steps
-from recsession.experiments.theory.reuse import (
+from recsession.experiments.theory.reuse_bounds import (
     geometric_path,
     linear_bounds,
     logarithmic_bound,
@@ -92,7 +92,7 @@ def check_level_3(weigh, problem):
 
 
 def of_the_distance(far: Tensor, shape: str, **scalars: Any) -> Tensor:
-    """Takes the distance for its square: the tails that the published drafts' other form would have."""
+    """Takes the distance for its square."""
     return taper_weight(far.sqrt(), shape, **scalars)  # type: ignore[arg-type]
 
 
@@ -307,7 +307,7 @@ CLAIMS = [
         LEAVING,
         taper_loss,
         pushed_through_the_weight,
-        shows="reuse-is-geometric",
+        shows="mean-leaves-geometrically",
     ),
     Claim(
         check_at_the_matching_order_it_grows_linearly,
@@ -328,7 +328,7 @@ CLAIMS = [
         AWAY,
         taper_loss,
         tapered_twice,
-        shows="suppression-is-exponential",
+        shows="softmax-between-two-lines",
     ),
     Claim(
         check_a_tapered_class_vanishes_polynomially,
@@ -353,7 +353,7 @@ CLAIMS = [
             * advantage
             * log_prob
         ),
-        shows="topr-is-a-taper",
+        shows="clipped-ratio-is-a-taper",
     ),
     Claim(
         check_a_clipped_ratio_is_a_taper,

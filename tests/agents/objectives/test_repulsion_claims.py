@@ -1,7 +1,7 @@
 """What repulsion does, and what holds it: plain gradient steps of the real losses in float64.
 
-The coordinates are a policy's own: logits, a mean at a fixed covariance, natural parameters. Nothing here is claimed
-for a mean and a log scale learned together, for the weights of a network, or for Adam.
+The coordinates are a policy's own: logits, a mean at a fixed covariance, a mean with one log scale, natural parameters.
+Nothing here is claimed for the weights of a network, or for Adam.
 """
 
 from __future__ import annotations
@@ -199,6 +199,37 @@ def check_a_scale_shrinks_from_what_is_far(distribution, problem):
     assert abs(excess) < 1e-9 or (change[0] < 0) == (excess > 0)
 
 
+def check_a_mean_and_one_scale_settle_together(loss, problem):
+    """p = 1, begun nearby: mu - m* shrinks by 1 - eta (p - q) / sigma^2 a step, log sigma by 1 - 2 d eta (p - q).
+
+    sigma^2 = (E+|a - m*|^2 - rho E-|a - m*|^2) / (d (1 - rho)): they settle iff eta (p - q) max(2 d, 1 / sigma^2) < 2.
+    """
+    dim, rho, scale, factor, seed = problem
+    rng = np.random.default_rng(seed)
+    good, bad = rng.standard_normal((2, 3, dim))
+    bad += rng.normal(0.0, 2.0)
+    gap = good.mean(0) - bad.mean(0)
+    mean = good.mean(0) + rho / (1 - rho) * gap
+    # Good actions spread as widely as that scale asks for.
+    spread = rho * bad.var(0).sum() + rho / (1 - rho) * gap @ gap + dim * (1 - rho) * scale**2
+    good = good.mean(0) + (good - good.mean(0)) * math.sqrt(spread / good.var(0).sum())
+    plus, minus = (np.square(actions - mean).sum(1).mean() for actions in (good, bad))
+    square = (plus - rho * minus) / (dim * (1 - rho))
+    actions, advantage = tensor(np.concatenate([good, bad])), tensor([1 / 3] * 3 + [-rho / 3] * 3)
+
+    def whole(u: Tensor) -> Tensor:
+        own = IndependentNormal(u[:-1].expand_as(actions), u[-1].exp().expand_as(actions))
+        return loss(own.log_prob(actions), advantage).sum()
+
+    settled, near = np.append(mean, 0.5 * math.log(square)), 1e-6 * rng.choice([-1.0, 1.0], dim + 1)
+    gains = (1 - rho) * np.array([1 / square] * dim + [2 * dim])
+    step_size = factor / gains.max()
+    path = gradient_steps(whole, tensor(settled + near), step_size, 8).numpy() - settled
+    expected = near * (1 - step_size * gains) ** np.arange(9)[:, None]
+    np.testing.assert_allclose(path, expected, rtol=0, atol=1e-3 * np.abs(expected).max())
+    assert (np.abs(path[-1]) < np.abs(path[0])).all() == (factor < 2)
+
+
 class UnnormalizedNormal(IndependentNormal):
     """Forgets that a density has mass one."""
 
@@ -252,6 +283,19 @@ CLAIMS = [
         IndependentNormal,
         UnnormalizedNormal,
         shows="mean-and-scale-both-grow",
+    ),
+    Claim(
+        check_a_mean_and_one_scale_settle_together,
+        st.tuples(
+            st.integers(1, 3),
+            st.sampled_from([0.0, 0.25, 0.5, 0.9]),
+            st.sampled_from([0.3, 1.0, 3.0]),
+            st.sampled_from([0.3, 1.0, 1.7, 1.95, 2.05, 2.5]),
+            st.integers(0, 2**32 - 1),
+        ),
+        signed_pg_loss,
+        positives_alone,
+        shows="scale-settles-with-the-mean",
     ),
 ]
 

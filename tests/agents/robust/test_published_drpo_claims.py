@@ -102,22 +102,26 @@ def test_a_filter_without_the_ties_fraction_is_no_distribution():
     assert (fraction * unnormalised).tolist() == hard_filter(scores, kappa).tolist() == [0.5, 0.5]
 
 
-@pytest.mark.claim("hard-filtering-is-the-only-way")
-def test_other_weights_settle_too():
-    """AWR's weights, which keep every row, take a Gaussian's mean to their own weighted action."""
-    actions = tensor(-4.0, -1.0, 0.0, 2.0)[:, None]
-    advantage, one = tensor(-2.0, -0.5, 0.5, 2.0), torch.ones((), dtype=torch.float64)
+@pytest.mark.claim("only-a-hard-filter-holds")
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 10.0])
+@pytest.mark.parametrize("advantage", [[-2.0, -0.5, 0.5, 2.0], [2.0, 0.5, -0.5, -2.0], [0.0, 0.0, 0.0, -9.0]])
+def test_other_weights_settle_too(temperature, advantage):
+    """AWR's weights, which keep every row, take a Gaussian's mean and scale to their own weighted moments."""
+    actions, advantage = tensor(-4.0, -1.0, 0.0, 2.0)[:, None], tensor(*advantage)
+    weight = (advantage / temperature).exp().clamp(max=20.0)
 
-    def loss(mean: torch.Tensor) -> torch.Tensor:
-        own = IndependentNormal(mean.expand_as(actions), torch.ones_like(actions))
-        return awr_loss(own.log_prob(actions), advantage, one, 20 * one).mean()
+    def loss(u: torch.Tensor) -> torch.Tensor:
+        own = IndependentNormal(u[:1].expand_as(actions), u[1:].exp().expand_as(actions))
+        scalars = (torch.tensor(value, dtype=torch.float64) for value in (temperature, 20.0))
+        return awr_loss(own.log_prob(actions), advantage, *scalars).sum() / weight.sum()
 
-    path = gradient_steps(loss, tensor(5.0), 0.3, 200)
-    weight = advantage.exp()
-    assert path[-1].item() == pytest.approx((weight @ actions / weight.sum()).item(), abs=1e-9)
+    mean = weight @ actions / weight.sum()
+    variance = weight @ (actions - mean).square() / weight.sum()
+    path = gradient_steps(loss, tensor(5.0, 1.0), 0.2, 600)
+    torch.testing.assert_close(path[-1], torch.cat([mean, 0.5 * variance.log()]), rtol=0, atol=1e-6)
 
 
-@pytest.mark.claim("negatives-always-explode")
+@pytest.mark.claim("repulsion-always-explodes")
 def test_few_negatives_settle():
     """m+ = 1, m- = -1 and rho = 1/2: m* = 1 + 1 (1 + 1) = 3."""
     actions, advantage = tensor(1.0, -1.0)[:, None], tensor(1.0, -0.5)
@@ -129,8 +133,8 @@ def test_few_negatives_settle():
     assert gradient_steps(loss, tensor(0.0), 0.5, 200)[-1].item() == pytest.approx(3.0, abs=1e-9)
 
 
-@pytest.mark.claim("fisher-is-the-trajectorys-curvature")
-def test_the_fisher_information_is_an_expectation():
+@pytest.mark.claim("expected-curvature-sets-the-rate")
+def test_the_expected_curvature_is_no_single_actions():
     def surprisal(log_scale: torch.Tensor, action: float) -> torch.Tensor:
         return -IndependentNormal(torch.zeros_like(log_scale), log_scale.exp()).log_prob(tensor(action))
 

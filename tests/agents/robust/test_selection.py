@@ -39,6 +39,7 @@ def test_it_keeps_what_trying_every_share_row_by_row_keeps(log, rows_to_fit, jud
             assert found.standard_error[index] == pytest.approx(error, rel=1e-6, abs=1e-9)
 
 
+@pytest.mark.claim("rule-reads-no-units")
 @given(
     judged_logs(),
     st.randoms(use_true_random=False),
@@ -58,8 +59,13 @@ def test_order_shift_and_positive_scale_change_nothing(log, random, scale, shift
     if (np.abs(found.gain - 2.0 * found.standard_error)[1:] > 1e-9).all():  # else rounding may refuse it or not
         np.testing.assert_allclose(moved.worth, found.worth, rtol=1e-6, atol=1e-9)
         np.testing.assert_allclose(earning.worth, scale * found.worth, rtol=1e-6, atol=1e-9)
+    at_their_word = select((scale * scores + shift)[order])
+    assert at_their_word.rows.tolist() == found.rows.tolist()
+    np.testing.assert_allclose(at_their_word.worth, scale * select(scores).worth, rtol=1e-6, atol=1e-9)
 
 
+@pytest.mark.claim("rule-keeps-whole-ties")
+@pytest.mark.claim("whole-log-is-worth-nothing")
 @given(judged_logs())
 def test_it_always_answers_and_keeps_whole_ties(log):
     scores, earned, sessions = log
@@ -69,6 +75,7 @@ def test_it_always_answers_and_keeps_whole_ties(log):
     assert len(found.rows) <= NUM_SHARES
     assert 0.0 < found.kappa <= 1.0
     assert found.worth[0] == 0.0
+    assert found.num_kept == len(scores) or found.worth[found.chosen] > 0.0
     for rows in found.rows[1:]:
         ordered = np.sort(scores)[::-1]
         assert ordered[rows - 1] > ordered[rows]
@@ -125,12 +132,50 @@ def test_scores_that_say_nothing_keep_everything(scores):
     assert "every row scores the same" in found.describe()
 
 
+@pytest.mark.claim("one-session-is-no-evidence")
 def test_one_session_is_no_evidence():
     scores = np.arange(64.0)
     assert select(scores, scores, np.zeros(64)).num_kept == 64
     assert select(scores, scores, np.arange(64) % 2).num_kept < 64
+    one = select(scores, 1e6 * (scores > 60), np.where(scores > 60, 64, scores))  # the best three are one session's
+    assert one.gain is not None
+    assert (one.worth[one.rows <= 3] == -np.inf).all()
+    assert (one.gain[one.rows <= 3] > 9e5).all()
+    assert one.num_kept > 3
 
 
+@pytest.mark.claim("cost-of-fitting-is-a-prior")
+@given(judged_logs(), st.sampled_from([0.5, 10.0, 80.0]), st.sampled_from([0.3, 2.0]))
+def test_the_cost_of_fitting_is_a_prior_of_d_rows_at_zero(log, prior_rows, width):
+    """The posterior mean of the gain, integrated on a grid: rows N(gain, sd^2), the gain N(0, sd^2 / d) before.
+
+    It is the same for every sd; this one makes the posterior as wide as the grid can resolve.
+    """
+    scores = -np.sort(-log[0])
+    found = select(scores, rows_to_fit=prior_rows)
+    for rows, claim, worth in zip(found.rows[1:], found.claim[1:], found.worth[1:], strict=True):
+        deviation = width * claim * np.sqrt(rows + prior_rows)
+        gain = claim + np.linspace(-1.0, 1.0, 1001) * (1.0 + 12.0 * width) * claim
+        row_sums = rows * gain**2 - 2.0 * gain * (scores[:rows] - scores.mean()).sum()
+        density = -0.5 * (row_sums + prior_rows * gain**2) / deviation**2
+        mass = np.exp(density - density.max())
+        assert worth == pytest.approx(mass @ gain / mass.sum(), rel=1e-5, abs=1e-8)
+
+
+@pytest.mark.claim("more-rows-to-fit-keep-more")
+@given(judged_logs())
+def test_the_more_rows_a_policy_needs_the_more_are_kept_at_their_word(log):
+    kept = [select(log[0], rows_to_fit=d).num_kept for d in (0.0, 1.0, 10.0, 80.0, 1e4)]
+    assert kept == sorted(kept)
+
+
+@pytest.mark.claim("more-rows-to-fit-keep-more")
+def test_the_error_may_reverse_it():
+    scores, earned = [4.0, 4.0, 2.0, 2.0] + 20 * [0.0], [2.0, 2.0, 1.0, 3.0] + 20 * [0.0]
+    assert [select(scores, earned, range(24), d).num_kept for d in (4.0, 10.0)] == [4, 2]
+
+
+@pytest.mark.claim("error-counts-sessions")
 def test_the_error_is_the_spread_of_the_gain_over_logs():
     """Sessions of eight rows that share their luck: over 400 logs the errors' mean is the gains' deviation to 12 %.
 

@@ -9,6 +9,8 @@ from recsession.experiments.theory.claims.base import Claim
 
 _FILE: Final = "tests/agents/robust/test_published_drpo_claims.py"
 _DRPO: Final = "DRPO, arXiv:2602.10430"
+_V1: Final = "DRPO, arXiv:2602.10430v1"
+_END_TO_END: Final = "tests/agents/objectives/test_registered_claims.py::{}"
 _EXP: Final = "DRPO-Exp, weights e^{s / T} inside the filter, solves the optimistic problem with a KL term: "
 
 CLAIMS: Final = (
@@ -63,31 +65,39 @@ CLAIMS: Final = (
         "large have sixteen times the variance and the same share.",
     ),
     Claim(
-        "hard-filtering-is-the-only-way",
-        "Only hard filtering keeps repulsion from diverging.",
-        _DRPO,
-        "conclusion",
+        "repulsion-always-explodes",
+        "Negative gradients of logged actions drive a policy to explode, inevitably.",
+        _V1,
+        "introduction; section 5, RQ2",
         "false",
-        f"{_FILE}::test_other_weights_settle_too",
-        "any weights >= 0 settle, tilting among them, and so does the taper; the authors withdrew it.",
+        _END_TO_END.format("test_repulsion_does_not_always_explode"),
+        "with rho < 1 the mean settles: actions 0 (A = 1) and 1 (A = -1/2) in one dimension settle at -1. The authors "
+        "withdrew it.",
+        "regimes of rho",
     ),
     Claim(
-        "negatives-always-explode",
-        "Negative examples make a Gaussian policy diverge, whatever their mass.",
-        _DRPO,
-        "section 3",
+        "expected-curvature-sets-the-rate",
+        "A policy leaves an action of A < 0 as I + eta |A| H, mean and scale alike, with H = E[-grad^2 log pi] the "
+        "local curvature, which is positive definite.",
+        _V1,
+        "section 3, sign-dependent dynamics, and its proof",
         "false",
-        f"{_FILE}::test_few_negatives_settle",
-        "one positive and one negative with half of its mass settle at m* = m+ + (m+ - m-); the authors withdrew it.",
+        _END_TO_END.format("test_the_expected_curvature_is_not_the_trajectorys"),
+        "H is a mean over the policy's own actions, the Fisher information. In log sigma it is 2; at an action z "
+        "scales away the curvature is 2 z^2, 18 at z = 3, and 0 at the mean, where two scales keep their distance for "
+        "ever. The authors withdrew it; for a mean at a fixed scale and for logits both are equal.",
     ),
     Claim(
-        "fisher-is-the-trajectorys-curvature",
-        "The curvature along a trajectory is the Fisher information.",
-        _DRPO,
-        "the Fisher argument",
+        "only-a-hard-filter-holds",
+        "Any weight that is not zero on what is bad meets an infinite multiplier in the end: only hard filtering holds "
+        "repulsion, and it is necessary.",
+        _V1,
+        "section 5, RQ1 and RQ2",
         "false",
-        f"{_FILE}::test_the_fisher_information_is_an_expectation",
-        "in log sigma the Hessian of -log pi at an action z scales away is 2 z^2, and 2 only in expectation: 18 at "
-        "z = 3; the authors withdrew it.",
+        _END_TO_END.format("test_more_than_the_filter_holds_repulsion"),
+        "AWR's weights, positive for every row, take mean and scale to their own weighted moments; and at rho = 2 a "
+        "taper holds the mean, and so does a KL tether of gamma > q - p, though both use the negatives. The authors "
+        "withdrew it.",
+        "taper",
     ),
 )

@@ -15,6 +15,7 @@ from recsession.experiments.theory.claims import (
     remoteness,
     repulsion,
     restraint,
+    selection,
 )
 from recsession.experiments.theory.claims.base import VERDICTS, Claim
 from recsession.experiments.theory.comparison import Plot
@@ -25,6 +26,7 @@ TOPICS: Final[Mapping[str, Sequence[Claim]]] = {
     "Remoteness": remoteness.CLAIMS,
     "The hard filter": hard_filter.CLAIMS,
     "One family": one_family.CLAIMS,
+    "How many rows to keep": selection.CLAIMS,
     "DRPO as published": published_drpo.CLAIMS,
     "Divergence balls": divergence_balls.CLAIMS,
     "Losses in probability ratios": ratio_losses.CLAIMS,

@@ -10,7 +10,6 @@ _TEST: Final = "tests/agents/objectives/test_remoteness_claims.py::test_theory_h
 _END_TO_END: Final = "tests/agents/objectives/test_registered_claims.py::{}"
 _WORLDS: Final = "tests/recsession/experiments/remoteness/test_world_claims.py::{}"
 _FOLLOW_UP: Final = "follow-up of DRPO (draft, 2026-07)"
-_DRPO: Final = "DRPO, arXiv:2602.10430"
 _FIGURE: Final = "reused negative, tapered"
 
 CLAIMS: Final = (
@@ -42,7 +41,7 @@ CLAIMS: Final = (
     ),
     Claim(
         "level-3",
-        "L3, D^k w -> 0 for every k: the exponential has it, and no reciprocal.",
+        "L3, D^k w -> 0 for every k: the exponential and a hard cut have it, and no reciprocal.",
         _FOLLOW_UP,
         "guarantee hierarchy",
         "holds",
@@ -56,16 +55,6 @@ CLAIMS: Final = (
         "selective tapering against global scaling",
         "holds",
         _TEST.format("the_far_field_turns_inward"),
-    ),
-    Claim(
-        "reuse-is-geometric",
-        "One reused negative, not tapered: X_{t+1} = (1 + eta q / sigma^2)^2 X_t, with X the surprisal less that at "
-        "the mean; a global alpha changes the base alone.",
-        _FOLLOW_UP,
-        "Gaussian reuse rates",
-        "holds",
-        _TEST.format("untapered_it_grows_geometrically"),
-        picture=_FIGURE,
     ),
     Claim(
         "matching-order-is-linear",
@@ -86,18 +75,9 @@ CLAIMS: Final = (
         picture=_FIGURE,
     ),
     Claim(
-        "suppression-is-exponential",
-        "The probability of a softmax's reused negative decays exponentially without a taper: its log-odds fall "
-        "between two straight lines.",
-        _FOLLOW_UP,
-        "categorical self-limiting suppression",
-        "holds",
-        _TEST.format("a_suppressed_class_vanishes_exponentially"),
-        picture=_FIGURE,
-    ),
-    Claim(
         "tapered-suppression-is-polynomial",
-        "With w = min(1, (e^tau pi)^beta) it decays polynomially, pi = Theta(t^(-1/beta)).",
+        "With w = min(1, (e^tau pi)^beta) the probability of a softmax's reused negative decays polynomially, "
+        "pi = Theta(t^(-1/beta)).",
         _FOLLOW_UP,
         "categorical self-limiting suppression",
         "holds",
@@ -116,23 +96,14 @@ CLAIMS: Final = (
         _FIGURE,
     ),
     Claim(
-        "topr-is-a-taper",
-        "TOPR is the exponential taper with lambda / c = 1 and each row's own threshold, its surprisal under the "
-        "behavior.",
+        "clipped-ratio-is-a-taper",
+        "A clipped behavior ratio, min((pi / mu)^beta, 1), is the exponential taper with lambda / c = beta and each "
+        "row's own threshold, its surprisal under the behavior; TOPR is that of beta = 1.",
         _FOLLOW_UP,
         "relation to TOPR",
         "holds if",
-        _TEST.format("topr_is_a_taper"),
-        "remoteness is the surprisal of the whole action; per token or per dimension it is a root of TOPR's ratio.",
-    ),
-    Claim(
-        "clipped-ratio-is-a-taper",
-        "A clipped behavior ratio, min((pi / mu)^beta, 1), is an exponential taper with lambda / c = beta and "
-        "threshold -log mu.",
-        _FOLLOW_UP,
-        "relation to TOPR",
-        "holds",
         _TEST.format("a_clipped_ratio_is_a_taper"),
+        "remoteness is the surprisal of the whole action; per token or per dimension it is a root of the ratio.",
     ),
     Claim(
         "registered-objectives-follow",
@@ -146,44 +117,13 @@ CLAIMS: Final = (
     Claim(
         "scale-settles-with-the-mean",
         "A Gaussian's mean and one learned scale settle together, at m* and sigma^2 = (E+|a - m*|^2 - rho "
-        "E-|a - m*|^2) / (d (1 - rho)), where that is positive and rho < 1; where it is not, the scale falls for ever.",
+        "E-|a - m*|^2) / (d (1 - rho)), where that is positive and rho < 1; where it is negative, a mean at m* loses "
+        "its scale for ever.",
         "ours",
         "docs/theory.md, Remoteness",
-        "holds",
-        _END_TO_END.format("test_mean_and_scale_settle_together_or_the_scale_is_lost"),
-    ),
-    Claim(
-        "repulsion-always-explodes",
-        "Reused negatives make a policy explode, whatever the positives.",
-        _DRPO,
-        "section 3",
-        "false",
-        _END_TO_END.format("test_repulsion_does_not_always_explode"),
-        "with rho < 1 the mean settles: actions 0 (A = 1) and 1 (A = -1/2) in one dimension settle at -1. The authors "
-        "withdrew it.",
-        "regimes of rho",
-    ),
-    Claim(
-        "fisher-sets-the-rate",
-        "Two policies that are repelled from one action part at the rate of the Fisher information.",
-        _DRPO,
-        "section 3",
-        "false",
-        _END_TO_END.format("test_the_fisher_information_is_not_the_trajectorys"),
-        "it is the mean of the curvature over the policy's own actions, not that at the logged one: for log sigma and "
-        "an action at the mean it is 2, the curvature is 0, and the two keep their distance for ever. The authors "
-        "withdrew it; for a mean at a fixed scale and for logits both are equal.",
-    ),
-    Claim(
-        "only-a-hard-filter-holds",
-        "Hard filtering is the only way to hold repulsion.",
-        _DRPO,
-        "section 3",
-        "false",
-        _END_TO_END.format("test_more_than_the_filter_holds_repulsion"),
-        "at rho = 2 a taper holds it and so does a KL tether of gamma > q - p, and both use the negatives. The authors "
-        "withdrew it.",
-        "taper",
+        "holds if",
+        "tests/agents/objectives/test_repulsion_claims.py::test_theory_holds[a_mean_and_one_scale_settle_together]",
+        "they begin nearby, and eta (p - q) max(2 d, 1 / sigma^2) < 2.",
     ),
     Claim(
         "little-repulsion-is-useful",

@@ -23,10 +23,11 @@ CLAIMS: Final = (
     ),
     Claim(
         "mean-leaves-geometrically",
-        "A Gaussian's mean at a fixed scale leaves one reused negative geometrically: "
-        "mu_{t+1} - a = (I + eta |A| Sigma^-1) (mu_t - a).",
-        _DRPO,
-        "section 3",
+        "A Gaussian's mean at a fixed scale leaves one reused negative geometrically: mu_{t+1} - a = (I + eta |A| "
+        "Sigma^-1) (mu_t - a). Where Sigma = sigma^2 I the surprisal less that at the mean is X_{t+1} = (1 + eta |A| / "
+        "sigma^2)^2 X_t, and a global alpha changes the base alone.",
+        "DRPO, arXiv:2602.10430v1, and its follow-up (draft, 2026-07)",
+        "section 3; Gaussian reuse rates",
         "holds",
         _TEST.format("a_mean_leaves_geometrically"),
         picture="one reused sample",
@@ -34,9 +35,9 @@ CLAIMS: Final = (
     Claim(
         "softmax-between-two-lines",
         "A softmax has a score function of at most the root of 2, so that the surprisal of one reused negative climbs "
-        "between two straight lines.",
-        "ours",
-        "docs/theory.md, Repulsion",
+        "between two straight lines, and its log-odds fall between two: its probability decays exponentially.",
+        "follow-up of DRPO (draft, 2026-07)",
+        "categorical self-limiting suppression",
         "holds",
         _TEST.format("a_softmax_stays_between_two_lines"),
         picture="one reused sample",

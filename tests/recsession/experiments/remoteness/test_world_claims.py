@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from agents.objectives.signed_pg import signed_pg_loss
 from agents.policies.gaussian import IndependentNormal
 from recsession.experiments.remoteness.arms import Arm, Arms
-from recsession.experiments.remoteness.closed_forms import settled
+from recsession.experiments.remoteness.equilibria import settled
 from recsession.experiments.remoteness.tasks import FAR_DISTANCE, INITIAL_SCALE, ContinuousTask, Look
 from recsession.experiments.remoteness.worlds import ContinuousContexts, continuous_contexts
 from recsession.experiments.theory.comparison import gradient_steps

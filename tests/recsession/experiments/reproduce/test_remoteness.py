@@ -13,7 +13,7 @@ import pytest
 from recenv.errors import InvalidInput
 from recsession.cli import main
 from recsession.experiments.remoteness.arms import POSITIVE_ONLY, SHAPES, Arm
-from recsession.experiments.remoteness.closed_forms import settled_reward
+from recsession.experiments.remoteness.equilibria import settled_reward
 from recsession.experiments.remoteness.figures import sections
 from recsession.experiments.remoteness.learning import Budget
 from recsession.experiments.remoteness.protocol import SMALL, Protocol, Setting

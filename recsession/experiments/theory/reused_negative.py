@@ -14,7 +14,7 @@ from agents.objectives.taper import Shape, gaussian_remoteness, taper_loss, toke
 from agents.policies.gaussian import IndependentNormal
 from recsession.experiments.theory.closed_forms import linear_path
 from recsession.experiments.theory.comparison import Comparison, Experiment, Plot, compare, gradient_steps
-from recsession.experiments.theory.reuse import (
+from recsession.experiments.theory.reuse_bounds import (
     geometric_path,
     linear_bounds,
     logarithmic_bound,
