@@ -48,7 +48,7 @@ class CappedKl(AmbiguitySet):
         >>> from agents import CappedKl
         >>> solution = CappedKl(kappa=0.5, temperature=1.0).solve(torch.tensor([3.0, 1.0, 2.0, 2.0]))
         >>> solution.q
-        tensor([0.4683, 0.0634, 0.2341, 0.2341])
+        tensor([0.5000, 0.0777, 0.2112, 0.2112])
         >>> CappedKl(kappa=0.5, temperature=0.0).solve(torch.tensor([3.0, 1.0, 2.0, 2.0])).q  # the hard filter
         tensor([0.5000, 0.0000, 0.2500, 0.2500])
     """

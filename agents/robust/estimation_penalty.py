@@ -41,9 +41,9 @@ class EstimationPenalty(AmbiguitySet):
         >>> from agents import EstimationPenalty
         >>> solution = EstimationPenalty(penalty=1.0).solve(torch.tensor([3.0, 1.0, 2.0, 2.0]))
         >>> solution.q
-        tensor([0.4268, 0.0732, 0.2500, 0.2500])
+        tensor([0.5442, 0.0000, 0.2279, 0.2279])
         >>> round(float(solution.value), 4), abs(float(solution.duality_gap)) < 1e-6
-        (1.2929, True)
+        (1.2792, True)
     """
 
     penalty: float | Tensor
