@@ -8,7 +8,7 @@ from recsession.experiments.theory.claims.base import Claim
 
 _FILE: Final = "tests/agents/robust/test_filter_claims.py"
 _TEST: Final = f"{_FILE}::test_theory_holds[{{}}]"
-_DRPO: Final = "DRPO, arXiv:2602.10430"
+_DRPO: Final = "DRPO, arXiv:2602.10430v1"
 _OURS: Final = ("ours", "docs/theory.md, The optimistic value")
 _CVAR: Final = "Rockafellar and Uryasev 2000"
 

@@ -8,8 +8,7 @@ from recsession.experiments.theory.claims import weight_pictures
 from recsession.experiments.theory.claims.base import Claim
 
 _FILE: Final = "tests/agents/robust/test_published_drpo_claims.py"
-_DRPO: Final = "DRPO, arXiv:2602.10430"
-_V1: Final = "DRPO, arXiv:2602.10430v1"
+_DRPO: Final = "DRPO, arXiv:2602.10430v1"
 _END_TO_END: Final = "tests/agents/objectives/test_registered_claims.py::{}"
 _EXP: Final = "DRPO-Exp, weights e^{s / T} inside the filter, solves the optimistic problem with a KL term: "
 
@@ -67,7 +66,7 @@ CLAIMS: Final = (
     Claim(
         "repulsion-always-explodes",
         "Negative gradients of logged actions drive a policy to explode, inevitably.",
-        _V1,
+        _DRPO,
         "introduction; section 5, RQ2",
         "false",
         _END_TO_END.format("test_repulsion_does_not_always_explode"),
@@ -79,7 +78,7 @@ CLAIMS: Final = (
         "expected-curvature-sets-the-rate",
         "A policy leaves an action of A < 0 as I + eta |A| H, mean and scale alike, with H = E[-grad^2 log pi] the "
         "local curvature, which is positive definite.",
-        _V1,
+        _DRPO,
         "section 3, sign-dependent dynamics, and its proof",
         "false",
         _END_TO_END.format("test_the_expected_curvature_is_not_the_trajectorys"),
@@ -91,7 +90,7 @@ CLAIMS: Final = (
         "only-a-hard-filter-holds",
         "Any weight that is not zero on what is bad meets an infinite multiplier in the end: only hard filtering holds "
         "repulsion, and it is necessary.",
-        _V1,
+        _DRPO,
         "section 5, RQ1 and RQ2",
         "false",
         _END_TO_END.format("test_more_than_the_filter_holds_repulsion"),

@@ -7,7 +7,7 @@ from typing import Final
 from recsession.experiments.theory.claims.base import Claim
 
 _TEST: Final = "tests/agents/objectives/test_repulsion_claims.py::test_theory_holds[{}]"
-_DRPO: Final = "DRPO, arXiv:2602.10430"
+_DRPO: Final = "DRPO, arXiv:2602.10430v1"
 
 CLAIMS: Final = (
     Claim(
