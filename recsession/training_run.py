@@ -147,7 +147,7 @@ def _chosen_parts(objective: type[Objective], words: Sequence[str]) -> tuple[Tra
 def _fit_and_train(name: str, dataset: LoggedDataset, chosen: Any, out: Path) -> None:
     if reads_scores(OBJECTIVES.resolve(name), chosen.objective):
         with tqdm(total=chosen.critic.num_steps, unit="step", desc="critic", delay=0.1) as bar:
-            wanted = OBJECTIVES.resolve(name).needs_outcomes(chosen.objective)
+            wanted = "outcomes" in OBJECTIVES.resolve(name).needs_of(chosen.objective)
             judged = _judgement(out, dataset, chosen, bar, wanted)
     else:
         judged = Judgement(torch.zeros(dataset.num_rows), None)  # read by nobody

@@ -19,7 +19,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final
 
-import numpy as np
 import torch
 from tensordict import NestedKey, TensorDict, TensorDictBase
 from tensordict.nn import ProbabilisticTensorDictSequential, TensorDictParams, dispatch
@@ -37,6 +36,7 @@ NEEDS: Final[dict[str, tuple[str, ...]]] = {
     "mass": (),
     "density": (),
     "score": ("score",),
+    "outcomes": (),
     "propensities": ("behavior_log_prob",),
     "known_propensities": ("behavior_log_prob",),
     "prefix_propensities": ("prefix_log_prob",),
@@ -53,7 +53,8 @@ NEEDS: Final[dict[str, tuple[str, ...]]] = {
 """What an objective may need, and the fields of `Objective._AcceptedKeys` under which a batch then holds it.
 
 `mass` and `density` say what the log-probabilities of the actions are: of slates, or of proto-actions;
-`known_propensities` are those that the log knows, be it none, and so are `known_prefix_propensities`.
+`known_propensities` are those that the log knows, be it none, and so are `known_prefix_propensities`. `outcomes` are
+read by `refresh`, of the whole log and where they are known.
 """
 
 
@@ -70,7 +71,6 @@ class Objective(LossModule):
         create_reference: hold a frozen copy of the actor's parameters in `target_actor_network_params`.
 
     Attributes:
-        outcomes: what the log's rows earned; None where nobody told.
         remarks: sentences on what `refresh` found, for the user.
         findings: the same as plain values by name, for a file.
 
@@ -170,34 +170,10 @@ class Objective(LossModule):
             self.set_keys(action=actor_network.action_key)
         self._refreshed = "score" not in self.needs
         self._num_steps = 0
-        self.outcomes: Outcomes | None = None
         self.remarks: list[str] = []
         self.findings: dict[str, Any] = {}
         self.register_buffer("score_mean", torch.zeros((), dtype=torch.float64))
         self.register_buffer("score_std", torch.ones((), dtype=torch.float64))
-
-    @classmethod
-    def needs_outcomes(cls, config: Any) -> bool:
-        """Return whether `refresh` reads what the log's rows earned.
-
-        Args:
-            config: of the objective.
-        """
-        return False
-
-    @property
-    def reads_outcomes(self) -> bool:
-        """Whether `needs_outcomes` says so of its config."""
-        return self.needs_outcomes(self.config)
-
-    def take_outcomes(self, advantage: np.ndarray, session: np.ndarray) -> None:
-        """Take what the log's rows earned; call before `refresh` where `reads_outcomes`.
-
-        Args:
-            advantage: [N] of each row, more than was to be expected.
-            session: [N] integers, the session of each row.
-        """
-        self.outcomes = Outcomes(advantage, session)
 
     @classmethod
     def needs_of(cls, config: Any) -> frozenset[str]:
@@ -209,13 +185,14 @@ class Objective(LossModule):
         return cls.needs
 
     @torch.no_grad()
-    def refresh(self, scores: Tensor) -> None:
+    def refresh(self, scores: Tensor, outcomes: Outcomes | None = None) -> None:
         """Take the scores of the whole log; call before the first step and whenever the critic changed.
 
         An objective that does not read them ignores them.
 
         Args:
             scores: `[N]` float32 or float64, finite; a batch's scores must be these very values.
+            outcomes: what the log's rows earned, for one that needs `outcomes`; None where nobody knows.
 
         Raises:
             InvalidInput: for empty, non-finite, mis-shaped or mis-typed scores.

@@ -49,7 +49,7 @@ from agents.objectives.base import Objective, weighted_log_prob
 from agents.objectives.bases.draws import Draws
 from agents.objectives.bases.ratios import log_ratio
 from agents.robust.density_cap import dual_threshold, filter_weight
-from agents.robust.selection import select_rows
+from agents.robust.selection import Outcomes, select_rows
 from recenv.errors import require, require_range
 from recenv.statistics import effective_sample_size
 
@@ -228,18 +228,18 @@ class RobustFilterObjective(Objective):
             self.register_buffer(name, torch.zeros(()))
 
     @classmethod
-    def needs_outcomes(cls, config: Any) -> bool:
-        """Return whether kappa is to be found."""
-        return config.kappa == "auto" and config.filter
+    def needs_of(cls, config: Any) -> frozenset[str]:
+        """See `Objective.needs_of`; where kappa is to be found, what the rows earned says how far."""
+        return cls.needs | {"outcomes"} if config.kappa == "auto" and config.filter else cls.needs
 
     @torch.no_grad()
-    def refresh(self, scores: Tensor) -> None:
+    def refresh(self, scores: Tensor, outcomes: Outcomes | None = None) -> None:
         """Find kappa, if it is "auto", and the threshold of every stage by the scores; see `Objective.refresh`."""
         present = self.kappas.index_select(0, self.stage) if self._refreshed else 1.0
-        super().refresh(scores)
+        super().refresh(scores, outcomes)
         kappas, found = self.config.kappas(), None
-        if self.reads_outcomes:
-            found = select_rows(scores, self.outcomes)
+        if "outcomes" in self.needs:
+            found = select_rows(scores, outcomes)
             self.remarks, self.findings = [found.describe()], {"selection": found.as_dict()}
             kappas = self.config.kappas(found.kappa)
             kappas += kappas[-1:] * (self.kappas.numel() - len(kappas))  # the state has one size, whatever is found

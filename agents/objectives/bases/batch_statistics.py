@@ -13,10 +13,10 @@ def centred(values: Tensor, counted: Tensor) -> Tensor:
         values: `[B]`, finite where counted.
         counted: `[B]` bool.
     """
-    # Around one of them, so that equal values leave no rounding behind: spreads are compared, and divided by.
-    lowest = values.masked_fill(~counted, torch.inf).amin().nan_to_num(posinf=0.0)
-    offset = torch.where(counted, values - lowest, 0.0)
-    return torch.where(counted, offset - offset.sum() / counted.sum().clamp_min(1), 0.0)
+    mean = torch.where(counted, values, 0.0).sum() / counted.sum().clamp_min(1)
+    # Equal values leave no rounding behind: spreads are compared, and divided by.
+    lowest, highest = values.masked_fill(~counted, torch.inf).amin(), values.masked_fill(~counted, -torch.inf).amax()
+    return torch.where(counted & (lowest < highest), values - mean, 0.0)
 
 
 def spread(values: Tensor, counted: Tensor, correction: int = 0) -> Tensor:

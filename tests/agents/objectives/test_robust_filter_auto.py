@@ -43,10 +43,9 @@ def test_kappa_is_the_share_that_the_rule_keeps(make_actor):
 def test_what_the_rows_earned_is_read_where_it_is_given(make_actor):
     scores = separated(500)
     objective = RobustFilterObjective(make_actor(), config=RobustFilterConfig(kappa="auto"))
-    assert objective.reads_outcomes
-    assert not RobustFilterObjective(make_actor(), config=RobustFilterConfig(kappa=0.1)).reads_outcomes
-    objective.take_outcomes(np.random.default_rng(1).normal(size=10_000), np.arange(10_000))
-    objective.refresh(scores)
+    assert "outcomes" in objective.needs
+    assert "outcomes" not in RobustFilterObjective(make_actor(), config=RobustFilterConfig(kappa=0.1)).needs
+    objective.refresh(scores, Outcomes(np.random.default_rng(1).normal(size=10_000), np.arange(10_000)))
     assert objective.kappas.unique().tolist() == [1.0]
     assert "all 10,000 rows" in objective.remarks[0]
 
