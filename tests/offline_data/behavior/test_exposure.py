@@ -44,6 +44,7 @@ def test_slates_are_plackett_luce_over_popularity_times_relevance(small_world):
     _, prefix = make_behavior(world, SPEC).log_prob(view_of(profile), np.array(slates), np.zeros((len(slates), 0)))
     table = log_weights(world, profile[:1])[0].tolist()
     expected = [reference.plackett_luce_prefixes(table, slate) for slate in slates]
+    assert prefix is not None
     np.testing.assert_allclose(prefix, expected, rtol=1e-6, atol=1e-6)
 
 
