@@ -64,15 +64,29 @@ def kept_judgement(folder: Path, num_rows: int, judge: Callable[[], Judgement]) 
         judge: finds them.
 
     Raises:
-        InvalidInput: as `save_scores` and `load_scores` do.
+        InvalidInput: as `save_scores` and `load_scores` do; if what was found is not one finite number a row.
     """
     files = folder / "scores.npy", folder / "advantages.npy"
     if not files[0].exists():
         judged = judge()
+        for name, column in judged._asdict().items():
+            if column is not None:
+                _check_new(name, column, num_rows)
         if judged.advantages is not None:
             save_scores(files[1], judged.advantages)
         save_scores(files[0], judged.scores)  # last: where it is, the other is
     return Judgement(load_scores(files[0], num_rows), load_scores(files[1], num_rows) if files[1].exists() else None)
+
+
+def _check_new(name: str, column: Tensor, num_rows: int) -> None:
+    """Refuse before it is kept what would be refused when it is read, with the remedy of another time."""
+    require(
+        tuple(column.shape) == (num_rows,),
+        f"what the score gives as {name} has shape {tuple(column.shape)}; give one number for each of the log's "
+        f"{num_rows:,} rows",
+    )
+    wrong = int((~torch.isfinite(column)).sum())
+    require(wrong == 0, f"what the score gives as {name} is not finite in {wrong:,} rows; mend it there")
 
 
 def _header(count: int) -> bytes:

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from agents.values.score_files import load_scores, save_scores
+from agents.values.score_files import kept_judgement, load_scores, save_scores
+from agents.values.scores.base import Judgement
 from recenv.errors import InvalidInput
 from tests.damage import cut_or_added_to, flipped_bits
 
@@ -44,3 +45,17 @@ def test_whole_scores_that_are_not_the_logs_are_refused(tmp_path, scores, messag
     save_scores(tmp_path / "scores.npy", scores)
     with pytest.raises(InvalidInput, match=message):
         load_scores(tmp_path / "scores.npy", 4)
+
+
+@pytest.mark.parametrize(
+    ("judged", "message"),
+    [
+        (Judgement(torch.zeros(3), None), r"as scores has shape \(3,\)"),
+        (Judgement(torch.tensor([0.0, torch.nan, 1.0, torch.inf]), None), "as scores is not finite in 2 rows"),
+        (Judgement(SCORES, torch.zeros(4, 1)), r"as advantages has shape \(4, 1\)"),
+    ],
+)
+def test_what_a_score_gives_is_refused_before_it_is_kept(tmp_path, judged, message):
+    with pytest.raises(InvalidInput, match=message):
+        kept_judgement(tmp_path, 4, lambda: judged)
+    assert list(tmp_path.iterdir()) == []
