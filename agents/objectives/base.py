@@ -19,6 +19,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final
 
+import numpy as np
 import torch
 from tensordict import NestedKey, TensorDict, TensorDictBase
 from tensordict.nn import ProbabilisticTensorDictSequential, TensorDictParams, dispatch
@@ -28,7 +29,6 @@ from torchrl.objectives import LossModule
 from agents.objectives.bases.batch_kl import batch_kl
 from agents.objectives.bases.draws import Draws
 from agents.robust.problem import check_scores
-from agents.robust.selection import Outcomes
 from recenv.errors import InvalidInput
 from recenv.registry import own_config
 
@@ -185,14 +185,16 @@ class Objective(LossModule):
         return cls.needs
 
     @torch.no_grad()
-    def refresh(self, scores: Tensor, outcomes: Outcomes | None = None) -> None:
+    def refresh(self, scores: Tensor, advantage: np.ndarray | None = None, session: np.ndarray | None = None) -> None:
         """Take the scores of the whole log; call before the first step and whenever the critic changed.
 
         An objective that does not read them ignores them.
 
         Args:
             scores: `[N]` float32 or float64, finite; a batch's scores must be these very values.
-            outcomes: what the log's rows earned, for one that needs `outcomes`; None where nobody knows.
+            advantage: `[N]`, what each row really earned, more than was to be expected, for an objective that needs
+                `outcomes`; None where nobody knows.
+            session: `[N]` integers, the session of each row; given with `advantage`.
 
         Raises:
             InvalidInput: for empty, non-finite, mis-shaped or mis-typed scores.

@@ -40,6 +40,7 @@ import math
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
+import numpy as np
 import torch
 from tensordict import TensorDictBase
 from torch import Tensor
@@ -233,13 +234,13 @@ class RobustFilterObjective(Objective):
         return cls.needs | {"outcomes"} if config.kappa == "auto" and config.filter else cls.needs
 
     @torch.no_grad()
-    def refresh(self, scores: Tensor, outcomes: Outcomes | None = None) -> None:
+    def refresh(self, scores: Tensor, advantage: np.ndarray | None = None, session: np.ndarray | None = None) -> None:
         """Find kappa, if it is "auto", and the threshold of every stage by the scores; see `Objective.refresh`."""
         present = self.kappas.index_select(0, self.stage) if self._refreshed else 1.0
-        super().refresh(scores, outcomes)
+        super().refresh(scores)
         kappas, found = self.config.kappas(), None
         if "outcomes" in self.needs:
-            found = select_rows(scores, outcomes)
+            found = select_rows(scores, None if advantage is None or session is None else Outcomes(advantage, session))
             self.remarks, self.findings = [found.describe()], {"selection": found.as_dict()}
             kappas = self.config.kappas(found.kappa)
             kappas += kappas[-1:] * (self.kappas.numel() - len(kappas))  # the state has one size, whatever is found

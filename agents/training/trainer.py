@@ -26,7 +26,6 @@ from agents.objectives.bases.draws import DrawsSampler
 from agents.policies.base import Policy, make_policy
 from agents.policies.gaussian import GaussianPolicyConfig
 from agents.policies.plackett_luce import PlackettLucePolicyConfig
-from agents.robust.selection import Outcomes
 from agents.training.checkpoint import restore_checkpoint, save_checkpoint
 from agents.training.diagnostics import measure
 from agents.training.log_columns import check_needs, make_storage
@@ -185,10 +184,10 @@ def train(
     )
     if scores.dtype == torch.float64:
         scores = scores.float()  # as the batches hold them: what is a tie there is one here
-    outcomes = None
+    outcomes = ()
     if advantages is not None and "outcomes" in objective.needs:
-        outcomes = Outcomes(advantages.detach().cpu().numpy(), np.asarray(dataset.rows["session_id"]))
-    objective.refresh(scores.to(device), outcomes)
+        outcomes = advantages.detach().cpu().numpy(), np.asarray(dataset.rows["session_id"])
+    objective.refresh(scores.to(device), *outcomes)
     storage = make_storage(objective, dataset, scores, seed=seed)
     actor.learned_from = SessionSketch.of_log(dataset)
     rng = _RunRng(seed, device)

@@ -45,7 +45,7 @@ def test_what_the_rows_earned_is_read_where_it_is_given(make_actor):
     objective = RobustFilterObjective(make_actor(), config=RobustFilterConfig(kappa="auto"))
     assert "outcomes" in objective.needs
     assert "outcomes" not in RobustFilterObjective(make_actor(), config=RobustFilterConfig(kappa=0.1)).needs
-    objective.refresh(scores, Outcomes(np.random.default_rng(1).normal(size=10_000), np.arange(10_000)))
+    objective.refresh(scores, np.random.default_rng(1).normal(size=10_000), np.arange(10_000))
     assert objective.kappas.unique().tolist() == [1.0]
     assert "all 10,000 rows" in objective.remarks[0]
 
