@@ -14,7 +14,15 @@ from typing import ClassVar
 import numpy as np
 import torch
 
-from agents import GaussianPolicyConfig, NetworkConfig, RobustFilterConfig, TrainerConfig, roll_out, train
+from agents import (
+    GaussianPolicyConfig,
+    NetworkConfig,
+    RobustFilterConfig,
+    SessionSpace,
+    TrainerConfig,
+    roll_out,
+    train,
+)
 from agents.families import ENCODERS
 from agents.nn.encoders.pooled import PooledConfig, PooledEncoder
 from offline_data import LoggedDataset, LogRequest, collect, mixture_spec, reference_returns
@@ -36,7 +44,7 @@ class LatestEncoder(PooledEncoder):
 
     Config = LatestConfig
 
-    def __init__(self, space, config) -> None:
+    def __init__(self, space: SessionSpace, config: LatestConfig) -> None:
         super().__init__(space, config)
         self.length = config.length
 
