@@ -26,7 +26,8 @@ optimistic problem with a KL term. It solves neither the statement's problem (KL
 solution is q = min(b / kappa, e^((s - c) / T))) nor the proof's (KL to b: q = b min(1 / kappa, e^((s - c) / T))), which
 are positive everywhere and keep the cap; it is exact for the KL to what the filter keeps, the cap dropped. The
 target ratio of .1 is the agents' own; that it is a share which stays is our reading. That weights stop at 1e15 is ours:
-the paper's rewards, in [0, 1], never come there, and beyond it the squares in Adam would overflow.
+the paper's rewards, in [0, 1], never come there, and beyond it the squares in Adam would overflow. Ours, too, is
+`in_deviations` of `drpo_exp`: the published beta is one of rewards in [0, 1], and says little about other scores.
 """
 
 from __future__ import annotations
@@ -78,6 +79,8 @@ class DrpoExpConfig(BatchFilterConfig):
 
     beta: float = 0.05
     """Temperature, in units of the score; the paper's rewards lie in [0, 1]."""
+    in_deviations: bool = False
+    """Take `beta` times the standard deviation over the kept, as `drpo` divides by it, for scores of any size."""
     baseline: Literal["mean", "zero"] = "mean"
     """What is taken from a score: the mean of the kept, or nothing, where the score is an advantage."""
     weight_cap: float = 1e15
@@ -108,16 +111,27 @@ def drpo_weight(score: Tensor, kept: Kept, *, baseline: str = "threshold", norma
     return advantage / (spread(score, kept.rows) + _EPSILON) if normalize else advantage
 
 
-def drpo_exp_weight(score: Tensor, kept: Kept, beta: Tensor, weight_cap: Tensor, *, baseline: str = "mean") -> Tensor:
-    """Return `exp((r - mean(kept)) / beta)`, `[B]`, at most `weight_cap`.
+def drpo_exp_weight(
+    score: Tensor,
+    kept: Kept,
+    beta: Tensor,
+    weight_cap: Tensor,
+    *,
+    baseline: str = "mean",
+    in_deviations: bool = False,
+) -> Tensor:
+    """Return `exp((r - mean(kept)) / beta)`, `[B]`, at most `weight_cap`; with deviations `beta (sd + 1e-8)` for beta.
 
     Args:
         score: `[B]` float64, finite.
         kept: what is kept of it.
         beta: scalar > 0.
         weight_cap: scalar > 0.
-        baseline: see `DrpoExpConfig`.
+        baseline: see `DrpoExpConfig`, and so `in_deviations`.
+        in_deviations: take beta times the standard deviation of what is kept.
     """
+    if in_deviations:
+        beta = beta * (spread(score, kept.rows) + _EPSILON)
     if baseline == "mean":
         score = score - score.where(kept.rows, 0.0).sum() / kept.count
     # The cap is taken as a log: the exponential of a large score would be infinite.
@@ -141,14 +155,19 @@ class DrpoExpObjective(BatchFilterObjective):
     """Weight the best of each batch exponentially; see the module and `DrpoExpConfig`."""
 
     Config = DrpoExpConfig
-    examples = ({"adapt": False, "share": 0.1, "baseline": "zero", "beta": 1 / 3, "weight_cap": 100.0}, {})
+    examples = (
+        {"adapt": False, "share": 0.1, "baseline": "zero", "beta": 1 / 3, "weight_cap": 100.0},
+        {"beta": 0.3, "in_deviations": True},
+        {},
+    )
     _schedulable_buffers = BatchFilterObjective._schedulable_buffers | {"beta", "weight_cap"}
     beta: Tensor
     weight_cap: Tensor
 
     def weight(self, score: Tensor, kept: Kept) -> Tensor:
         """Return `drpo_exp_weight`, `[B]`."""
-        return drpo_exp_weight(score, kept, self.beta, self.weight_cap, baseline=self.config.baseline)
+        options = {"baseline": self.config.baseline, "in_deviations": self.config.in_deviations}
+        return drpo_exp_weight(score, kept, self.beta, self.weight_cap, **options)
 
 
 @OBJECTIVES.register("adaptive_bc")

@@ -67,7 +67,7 @@ class Comparison:
     def methods(self) -> dict[str, Method]:
         """The methods by name, tuned on seeds that are not reported: tests/benchmarks/bench_quickstart_grid.py.
 
-        `drpo` and `drpo_exp` have the paper's own settings.
+        `drpo` and `drpo_exp` have Algorithm 1's constants, but for beta: the paper's is one of rewards in [0, 1].
         """
         plain_filter = RobustFilterConfig(kappa=self.good_fraction / 4, trust_region=False, curriculum=False)
         return {
@@ -77,7 +77,7 @@ class Comparison:
             "signed_pg": Method("signed_pg", SignedPgConfig()),
             "robust_filter": Method("robust_filter", RobustFilterConfig(kappa=self.good_fraction)),
             "drpo": Method("drpo", DrpoConfig()),
-            "drpo_exp": Method("drpo_exp", DrpoExpConfig()),
+            "drpo_exp": Method("drpo_exp", DrpoExpConfig(beta=0.3, in_deviations=True)),
         }
 
     def to_dict(self) -> dict[str, Any]:

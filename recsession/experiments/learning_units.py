@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
@@ -124,26 +124,38 @@ class MethodUnit(SealedUnit):
         }
 
 
+def by_mean(unit: MethodUnit) -> float:
+    """Return the mean return of a unit's policy, acting by its mean: what settings are chosen by in one world.
+
+    Args:
+        unit: done.
+    """
+    return unit.result()["by_mean"]
+
+
 @dataclass(frozen=True)
 class ChosenMethodUnit(MethodUnit):
-    """A method on a log with the setting of a grid that did best on logs of other seeds.
+    """A method on a log with the setting that did best on the logs that settings are chosen on.
 
     `method` is the setting that is taken where there is nothing to choose from.
     """
 
-    grid: Mapping[str, tuple[MethodUnit, ...]]
-    """By the setting's label, the units of it on the logs that settings are chosen on, the same ones for each."""
-    by: str = "by_mean"
-    """Which of their numbers is to be high in the mean."""
+    settings: Mapping[str, Method]
+    """By label, as they are for this log."""
+    tried: Mapping[str, tuple[MethodUnit, ...]]
+    """By label, the units of a setting on the logs that settings are chosen on, the same logs for each."""
+    score: Callable[[MethodUnit], float] = by_mean
+    """A function of a module: what of a unit is to be high in the mean. Where the logs' worlds differ it has to be
+    normalised, or the world with the largest returns decides alone."""
 
     @property
     def needs(self) -> Sequence[SealedUnit]:
-        """The log, and the units of the grid."""
-        return (self.log, *(unit for units in self.grid.values() for unit in units))
+        """The log, and what was tried."""
+        return (self.log, *(unit for units in self.tried.values() for unit in units))
 
     def measure(self, progress: Progress) -> dict[str, Any]:
         """Return what `MethodUnit` does, the label `chosen`, and each setting's mean, `grid`."""
-        means = {label: fmean(unit.result()[self.by] for unit in units) for label, units in self.grid.items()}
+        means = {label: fmean(self.score(unit) for unit in units) for label, units in self.tried.items()}
         chosen = max(means, key=means.__getitem__, default=None)
-        method = self.method if chosen is None else self.grid[chosen][0].method
+        method = self.method if chosen is None else self.settings[chosen]
         return {**self.learned(method, progress), "chosen": chosen, "grid": means}

@@ -81,8 +81,12 @@ def grids(good_fraction: float) -> dict[str, list[Setting]]:
             for floor in (0.05, 0.02, 0.005)
         ],
         "drpo_exp": [
-            (f"beta {beta:g}, floor {floor:g}", Method("drpo_exp", DrpoExpConfig(beta=beta, min_share=floor)), {})
-            for beta in (0.05, 0.3, 1.0)
+            (
+                f"beta {beta:g} sd, floor {floor:g}",
+                Method("drpo_exp", DrpoExpConfig(beta=beta, in_deviations=True, min_share=floor)),
+                {},
+            )
+            for beta in (0.1, 0.3, 1.0)
             for floor in (0.05, 0.02, 0.005)
         ],
     }

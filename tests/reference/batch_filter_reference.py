@@ -51,6 +51,7 @@ class DrpoExp(BatchFilter):
 
     def weights(self, kept: list[float]) -> list[float]:
         mean, beta = 0.0 if self.options.get("baseline") == "zero" else fmean(kept), self.options.get("beta", 0.05)
+        beta *= pstdev(kept) + 1e-8 if self.options.get("in_deviations") else 1.0
         return [min(math.exp((each - mean) / beta), self.options.get("weight_cap", 1e15)) for each in kept]
 
 

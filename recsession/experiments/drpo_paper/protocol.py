@@ -12,6 +12,8 @@ immediate reward, and the grids below. Open, and taken so:
 * a *fixed filter* is Algorithm 1 with P held: at .5, where it begins, in the ablation. The *soft base* without a filter
   weighs negatives by .1, what the paper calls AsymRe; the *hard filter alone* takes the mean of what is kept for a
   baseline and weighs both signs alike, that is, plain policy gradient inside the filter;
+* BPPO's grid is eps alone, as published; how often its old policy becomes the present one, `steps_per_policy`, stays at
+  our default, though it matters as much: the paper does not say what it was;
 * AWR's temperature is in units of the reward; its weights have a cap, as in its source, which is in its grid.
 """
 
@@ -25,6 +27,7 @@ import torch
 from agents.families import OBJECTIVES
 from agents.nn.encoders.flat import FlatConfig
 from agents.nn.networks import NetworkConfig
+from agents.objectives.bases.batch_filter import keep_best
 from agents.policies.gaussian import GaussianPolicyConfig
 from agents.training.trainer import TrainerConfig
 from offline_data.behavior.three_part import noise_of
@@ -161,7 +164,6 @@ def filtered_advantage(reward: torch.Tensor, share: float) -> torch.Tensor:
         reward: [N].
         share: of the rows that is kept, the highest.
     """
-    kept = reward.argsort(descending=True, stable=True)[: max(1, int(len(reward) * share))]
-    advantage = torch.zeros_like(reward)
-    advantage[kept] = reward[kept] - reward[kept].mean()
-    return advantage
+    every_row = torch.ones_like(reward, dtype=torch.bool)
+    kept = keep_best(reward.double(), torch.tensor(share, dtype=torch.float64), every_row).rows
+    return torch.where(kept, reward - reward[kept].mean(), 0.0)

@@ -176,7 +176,7 @@ class DrpoStudy(Study):
             label: tuple(MethodUnit(log, each, f"{name}-{place_of(label)}") for log in tried)
             for label, each in grid.items()
         }
-        return [ChosenMethodUnit(log, first, name, units) for log in logs]
+        return [ChosenMethodUnit(log, first, name, grid, units) for log in logs]
 
     # --- the numbers
 

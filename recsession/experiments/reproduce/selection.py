@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 from offline_data.dial.quality import Reference
 from recenv.errors import require
 from recenv.session_config import SessionConfig
-from recsession.experiments.learning_units import LogUnit, MethodUnit
+from recsession.experiments.learning_task import Method
+from recsession.experiments.learning_units import ChosenMethodUnit, LogUnit, MethodUnit
 from recsession.experiments.reproduce.base import Study
 from recsession.experiments.sealed_unit import SealedUnit, with_needs
-from recsession.experiments.selection_study.analysis import WAYS, summary
+from recsession.experiments.selection_study.analysis import WAYS, WORDS, summary
 from recsession.experiments.selection_study.protocol import (
     FEW,
     OURS,
@@ -22,7 +23,7 @@ from recsession.experiments.selection_study.protocol import (
     left_out,
     settings,
 )
-from recsession.experiments.selection_study.units import ReferenceUnit, TunedUnit
+from recsession.experiments.selection_study.units import ReferenceUnit, TrialUnit, normalized
 from recsession.families import STUDIES
 
 if TYPE_CHECKING:
@@ -38,9 +39,10 @@ class SelectionStudy(Study):
     """How many rows to keep: kappa=auto with ten visits against every rival, told nothing, in every kind of log.
 
     Five noises, seven good fractions, proto-actions and slates in the default world, the contextual bandit, and the
-    other user models at 5 %. Rivals have four settings each, caps and floors among them, chosen on the seed 100, which
-    is not reported; ours has one. The small form is four cells and two rivals; the full form is to be run in sittings,
-    an experiment each: `--experiments proto` (ten seeds), `proto_more`, `slates`, `bandit`, `models` (three).
+    other user models at 5 %. A rival that has settings has four, caps and floors among them, chosen by normalised
+    scores on the seed 100, which is not reported, in cells of every world of the experiment; ours has one. The small
+    form is four cells and two rivals; the full form is to be run in sittings, an experiment each: `--experiments proto`
+    (ten seeds), `proto_more`, `slates`, `bandit`, `models` (three).
     """
 
     Config = SelectionProtocol
@@ -108,17 +110,17 @@ class SelectionStudy(Study):
         first = next(iter(of_cell.values()))
         if len(of_cell) == 1:
             return [MethodUnit(log, first, name) for log in logs]
-        tried: dict[str, tuple[MethodUnit, ...]] = {}
-        for place, label in enumerate(of_cell):
-            tried[label] = tuple(
-                MethodUnit(
-                    self._log(each, self.config.development_seed),
-                    settings(name, each.fraction)[label],
-                    f"{name}-{place}",
-                )
-                for each in self.config.development_cells(cells, cell.kind)
+        chosen_on = self.config.development_cells(cells, cell.kind)
+        tried = {
+            label: tuple(
+                self._trial(each, f"{name}-{place}", settings(name, each.fraction)[label]) for each in chosen_on
             )
-        return [TunedUnit(log, first, name, of_cell, tried) for log in logs]
+            for place, label in enumerate(of_cell)
+        }
+        return [ChosenMethodUnit(log, first, name, of_cell, tried, normalized) for log in logs]
+
+    def _trial(self, cell: Cell, name: str, method: Method) -> TrialUnit:
+        return TrialUnit(self._log(cell, self.config.development_seed), method, name, self._reference(cell))
 
     def _log(self, cell: Cell, seed: int) -> LogUnit:
         return LogUnit(self.config.task(cell), self.folder / cell.key / f"seed-{seed}", seed)
@@ -157,7 +159,7 @@ def _sentences(name: str, found: Mapping[str, Any]) -> list[str]:
     if OURS not in told or len(told) < 2:
         return [f"{name}: {len(found['cells'])} cells, and nothing to compare."]
     said = []
-    for way, words in zip(WAYS, ("by the mean", "sampled"), strict=True):
+    for way, words in WORDS.items():
         rival = min((each for each in told if each != OURS), key=lambda each: told[each][way]["mean"])
         ours, other = told[OURS][way], told[rival][way]
         lost = ", ".join(ours["lost"]) or "none"

@@ -10,7 +10,8 @@ import numpy as np
 from recsession.experiments.seed_statistics import seed_interval
 
 Scores = Mapping[str, Sequence[float]]
-WAYS: Final = ("by_mean", "sampled")
+WORDS: Final = {"by_mean": "by the mean", "sampled": "sampled"}
+WAYS: Final = tuple(WORDS)
 LOST: Final = 0.08
 """A cell is lost where the whole interval of the regret lies above."""
 

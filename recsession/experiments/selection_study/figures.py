@@ -1,25 +1,30 @@
-"""The page's tables: every method's regret over all cells, and ours in each."""
+"""What the page shows: every method's regret over all cells and in each, and ours with its interval."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
+from matplotlib.colors import LinearSegmentedColormap
+
+from offline_data.describe.figures import COLORS, INK, Chart, make_axes, styled
 from offline_data.describe.number_words import interval_text, readable
 from offline_data.describe.pages import Alarm, Section, Table
-from recsession.experiments.selection_study.analysis import WAYS, regret
+from recsession.experiments.selection_study.analysis import LOST, WAYS, WORDS, regret
 from recsession.experiments.selection_study.protocol import OURS
 
 Numbers = Mapping[str, Any]
+_DARKEST: Final = 5 * LOST  # a regret from which on a field is as dark as any
 
 
 def sections(numbers: Numbers) -> list[Section]:
-    """Return two sections for each experiment that was run.
+    """Return three sections for each experiment that was run.
 
     Args:
         numbers: of `SelectionStudy.numbers`.
     """
-    return [section for name, found in numbers.items() for section in (_summary(name, found), _cells(name, found))]
+    drawn = (_summary, _maps, _cells)
+    return [draw(name, found) for name, found in numbers.items() for draw in drawn]
 
 
 def _summary(name: str, found: Numbers) -> Section:
@@ -46,11 +51,40 @@ def _summary(name: str, found: Numbers) -> Section:
     note = (
         f"Normalised score below the best method of each cell, in the mean over {len(found['cells'])} cells; the best "
         "is chosen on half of the seeds and the regret paired on the other half. A cell is lost where the interval of "
-        "its regret lies above .08. Settings were chosen on the development seed, one for all cells of a kind."
+        f"its regret lies above {readable(LOST)}. Settings were chosen by normalised scores on the development seed, "
+        "one for all cells of a kind of action."
     )
     left = [[key, why] for key, why in found["left_out"].items()]
     folded = [Table(["cell", "why"], left, "Left out", folded=True)] if left else []
     return Section(f"Regret: {name}", [Table(header, rows, note=note), *folded])
+
+
+def _maps(name: str, found: Numbers) -> Section:
+    caption = (
+        "The regret of each method in each cell, the darker the farther it is below the best; methods in the order of "
+        "their mean. Look for a column that is light from top to bottom: it needs nobody to know what the log is like."
+    )
+    return Section(f"Where each method loses: {name}", [caption, [_map(found, way) for way in WAYS]])
+
+
+@styled
+def _map(found: Numbers, way: str) -> Chart:
+    cells, mean = found["cells"], {name: each[way]["mean"] for name, each in found["summary"].items()}
+    methods = sorted(mean, key=mean.__getitem__)
+    regrets = [[regret(cell[way], name)["mean"] for name in methods] for cell in cells.values()]
+    size = (2.6 + 0.42 * len(methods), 1.4 + 0.22 * len(cells))
+    axes = make_axes(WORDS[way], size, xlim=(-0.5, len(methods) - 0.5), ylim=(len(cells) - 0.5, -0.5))
+    axes.set_xticks(range(len(methods)), methods, rotation=90)
+    axes.set_yticks(range(len(cells)), list(cells))
+    axes.tick_params(labelcolor=INK)
+    axes.grid(visible=False)
+    shades = LinearSegmentedColormap.from_list("regret", ["#ffffff", COLORS[1]])
+    axes.pcolormesh(range(len(methods)), range(len(cells)), regrets, cmap=shades, vmin=0.0, vmax=_DARKEST)
+    for row, line in enumerate(regrets):
+        for column, value in enumerate(line):
+            axes.text(column, row, f"{value:.2f}", ha="center", va="center", fontsize=6.5)
+    told = ", ".join(f"{name} {readable(mean[name])}" for name in methods)
+    return Chart(axes, f"Regret by cell and method, {WORDS[way]}; in the mean over cells: {told}.")
 
 
 def _cells(name: str, found: Numbers) -> Section:
@@ -61,7 +95,7 @@ def _cells(name: str, found: Numbers) -> Section:
             each = regret(cell[way], OURS)
             own = sum(cell[way][OURS]) / len(cell[way][OURS])
             text = interval_text(each)
-            row += [readable(own), Alarm(text) if each["low"] > 0.08 else text, ", ".join(each["best"])]
+            row += [readable(own), Alarm(text) if each["low"] > LOST else text, ", ".join(each["best"])]
         rows.append(row)
     header = ["cell", "seeds", "kappa", "by the mean", "regret", "best", "sampled", "regret", "best"]
     return Section(f"Cells: {name}", [Table(header, rows, "Ours in each cell", folded=len(rows) > 12)])

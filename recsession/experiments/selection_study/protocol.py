@@ -31,6 +31,10 @@ FEW: Final = 3
 OTHER_MODELS: Final = ("boredom_cascade", "interest_exploration", "long_term_satisfaction", "multi_behavior")
 SLOW: Final = ("crr", "iql")
 """Methods with values of their own, which take four times as long: they are in `proto_more` alone."""
+SLATE_RIVALS: Final = ("exp_reward_weighted", "gbpo", "sage", "slateq", "bppo")
+"""Methods that were made for slates, or never compared on them: they are in `slates` alone."""
+DEVELOPMENT_CELLS: Final = 3
+"""Cells of a kind of action that settings are chosen on, at the least."""
 _FLOORS: Final = (0.05, 0.02, 0.01, 0.003)
 
 
@@ -65,7 +69,11 @@ class SelectionProtocol:
     experiments: tuple[str, ...] = EXPERIMENTS
     """Which are run: in the default world proto-actions at the fractions of `MANY_SEEDS` and at all others, and slates;
     the bandit; the other user models."""
-    methods: tuple[str, ...] = (OURS, "bc", "awr", "filter_told", "drpo", "drpo_exp", "adaptive_bc", "crr", "iql")
+    methods: tuple[str, ...] = (
+        *(OURS, "bc", "awr", "filter_told", "drpo", "drpo_exp", "adaptive_bc"),
+        *SLOW,
+        *SLATE_RIVALS,
+    )
     """Which are compared; `filter_told` is told the good fraction."""
     fractions: tuple[float, ...] = FRACTIONS
     """Of the expert's steps."""
@@ -109,17 +117,25 @@ class SelectionProtocol:
 
     def compared(self, experiment: str) -> list[str]:
         """Return the methods of an experiment."""
-        return [name for name in self.methods if name not in SLOW or experiment == "proto_more"]
+        elsewhere = {"proto_more": SLATE_RIVALS, "slates": SLOW}.get(experiment, SLOW + SLATE_RIVALS)
+        return [name for name in self.methods if name not in elsewhere]
 
     def development_cells(self, cells: list[Cell], kind: ActionKind) -> list[Cell]:
-        """Return the cells of an experiment that settings are chosen on: up to three of a kind, spread over the list.
+        """Return the cells of an experiment that settings are chosen on: of each world equally many, of other noises.
 
         Args:
             cells: those of the experiment.
             kind: of action.
         """
-        alike = [cell for cell in cells if cell.kind == kind]
-        return alike[1 :: max(len(alike) // 3, 1)][:3] or alike
+        worlds: dict[str, list[Cell]] = {}
+        for cell in cells:
+            if cell.kind == kind:
+                worlds.setdefault(cell.world, []).append(cell)
+        found: list[Cell] = []
+        for place, alike in enumerate(worlds.values(), start=1):
+            each = max(DEVELOPMENT_CELLS // len(worlds), 1)
+            found += alike[place % len(alike) :: max(len(alike) // each, 1)][:each]
+        return found
 
     def task(self, cell: Cell) -> LearningTask:
         """Return what is learned from in a cell."""
@@ -165,9 +181,16 @@ _GRIDS: Final[dict[str, tuple[str, dict[str, dict[str, Any]]]]] = {
             for temperature, cap in ((1.0, 20.0), (0.3, 1e3), (0.3, 1e6), (0.1, 1e6))
         },
     ),
-    "filter_told": ("robust_filter", {f"kappa {share:g} g": {"kappa": share} for share in (1.0, 0.5, 0.25, 0.125)}),
+    "filter_told": ("robust_filter", {f"kappa g/{part}": {"kappa": 1 / part} for part in (2, 4, 8, 16)}),
     "drpo": ("drpo", {f"floor {floor:g}": {"min_share": floor} for floor in _FLOORS}),
-    "drpo_exp": ("drpo_exp", {f"floor {floor:g}": {"min_share": floor, "beta": 0.3} for floor in _FLOORS}),
+    "drpo_exp": (
+        "drpo_exp",
+        {
+            f"beta {beta:g} sd, floor {floor:g}": {"beta": beta, "in_deviations": True, "min_share": floor}
+            for beta in (0.3, 1.0)
+            for floor in (0.05, 0.01)
+        },
+    ),
     "adaptive_bc": ("adaptive_bc", {f"floor {floor:g}": {"min_share": floor} for floor in _FLOORS}),
     "crr": (
         "crr",
@@ -184,6 +207,46 @@ _GRIDS: Final[dict[str, tuple[str, dict[str, dict[str, Any]]]]] = {
         {
             f"tau {tau:g}, beta {beta:g}, cap {cap:g}": {"expectile": tau, "beta": beta, "weight_cap": cap}
             for tau, beta, cap in ((0.7, 3.0, 100.0), (0.9, 3.0, 100.0), (0.7, 10.0, 1e4), (0.9, 10.0, 1e4))
+        },
+    ),
+    "exp_reward_weighted": (
+        "exp_reward_weighted",
+        {
+            f"T {temperature:g}, cap {cap:g}, {of}": {"temperature": temperature, "weight_cap": cap, "of": of}
+            for of in ("step", "session")
+            for temperature, cap in ((0.5, 20.0), (0.3, 1e6))
+        },
+    ),
+    "gbpo": (
+        "gbpo",
+        {
+            f"{unit}, cloning {cloning}": {"unit": unit, "cloning_steps": cloning}
+            for unit in ("item", "slate")
+            for cloning in (100, 350)
+        },
+    ),
+    "sage": (
+        "sage",
+        {
+            f"{bound}, boost {boost:g}": {"upper_bound": bound, "epsilon_boost": boost}
+            for bound in ("clip", "denominator")
+            for boost in (0.2, 1.0)
+        },
+    ),
+    "slateq": (
+        "slateq",
+        {
+            f"discount {discount:g}, rate {rate:g}": {"discount": discount, "target_rate": rate}
+            for discount in (1.0, 0.9)
+            for rate in (0.05, 0.01)
+        },
+    ),
+    "bppo": (
+        "bppo",
+        {
+            f"eps {eps:g}, steps {steps}": {"epsilon": eps, "steps_per_policy": steps}
+            for eps in (0.1, 0.25)
+            for steps in (10, 2)
         },
     ),
 }

@@ -1,19 +1,19 @@
-"""The units of the study that others do not have: what returns are normalised by, and a method with tuned settings."""
+"""The units of the study that others do not have: what returns are normalised by, and a trial of a setting."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from offline_data.dial.quality import reference_returns
+from offline_data.dial.quality import Reference, reference_returns
 from offline_data.units import Progress
 from recenv.world import make_world
-from recsession.experiments.learning_task import Method
 from recsession.experiments.learning_units import MethodUnit
 from recsession.experiments.sealed_unit import SealedUnit
+from recsession.experiments.selection_study.analysis import WAYS
 from recsession.experiments.selection_study.protocol import Cell
 
 
@@ -44,27 +44,23 @@ class ReferenceUnit(SealedUnit):
 
 
 @dataclass(frozen=True)
-class TunedUnit(MethodUnit):
-    """A method on a log with the setting that did best on the logs of the development seed, both ways of acting alike.
+class TrialUnit(MethodUnit):
+    """A method on a log that settings are chosen on, with what its returns are normalised by."""
 
-    `method` is the setting that is taken where there is nothing to choose from.
-    """
-
-    settings: Mapping[str, Method]
-    """By label, as they are for this log."""
-    tried: Mapping[str, tuple[MethodUnit, ...]]
-    """By label, the units on the development logs, the same logs for each."""
+    reference: ReferenceUnit
+    """Of the log's cell."""
 
     @property
     def needs(self) -> Sequence[SealedUnit]:
-        """The log, and what was tried."""
-        return (self.log, *(unit for units in self.tried.values() for unit in units))
+        """The log, and the reference."""
+        return (self.log, self.reference)
 
-    def measure(self, progress: Progress) -> dict[str, Any]:
-        """Return what `MethodUnit` does, the label `chosen`, and each setting's mean, `grid`."""
-        means = {
-            label: fmean(unit.result()[way] for unit in units for way in ("by_mean", "sampled"))
-            for label, units in self.tried.items()
-        }
-        chosen = max(means, key=means.__getitem__)
-        return {**self.learned(self.settings[chosen], progress), "chosen": chosen, "grid": means}
+
+def normalized(unit: TrialUnit) -> float:
+    """Return the normalised score of a trial, both ways of acting alike: 0 is the noise of its cell, 1 the expert.
+
+    Args:
+        unit: done, and so its reference.
+    """
+    reference, found = Reference.of(unit.reference.result()), unit.result()
+    return fmean(reference.normalized_score(found[way]) for way in WAYS)

@@ -81,6 +81,19 @@ def test_weights_of_four_rows():
     )
 
 
+@pytest.mark.parametrize("size", [1e-6, 1.0, 1e6])
+def test_a_temperature_in_deviations_is_one_for_scores_of_any_size(size):
+    """5, 3 and 1 are kept: their mean is 3, their deviation the root of 8 / 3."""
+    scores = doubles(0.0, 5.0, 3.0, 1.0)
+    beta, cap = doubles((3 / 8) ** 0.5, 1e15)
+    found = drpo_exp_weight(size * scores, kept(size * scores, 0.75), beta, cap, in_deviations=True)
+    torch.testing.assert_close(found[1:], doubles(2.0, 0.0, -2.0).exp(), rtol=2e-2 if size == 1e-6 else 1e-6, atol=0.0)
+    alike = torch.full((3,), 0.1 * size, dtype=torch.float64)
+    torch.testing.assert_close(
+        drpo_exp_weight(alike, kept(alike, 1.0), beta, cap, in_deviations=True), doubles(1, 1, 1)
+    )
+
+
 def test_loss_is_the_mean_over_the_kept(make_actor):
     scores = torch.tensor([0.0, 5.0, 3.0, 1.0])
     objective = AdaptiveBcObjective(make_actor())

@@ -34,6 +34,7 @@ CASES: list[tuple[str, type[reference.Published], dict[str, Any]]] = [
     ("drpo", filters.Drpo, {"share": 0.9, "spread_ratio": 0.8}),
     ("drpo", filters.Drpo, {"adapt": False, "share": 0.3, "baseline": "zero", "normalize": False}),
     ("drpo_exp", filters.DrpoExp, {"beta": 0.7}),
+    ("drpo_exp", filters.DrpoExp, {"beta": 0.4, "in_deviations": True}),
     ("drpo_exp", filters.DrpoExp, {"adapt": False, "share": 0.5, "baseline": "zero", "beta": 1 / 3, "weight_cap": 9.0}),
     ("adaptive_bc", filters.AdaptiveBc, {}),
     ("bppo", reference.Bppo, {**_PHASES, "cloning_steps": 0, "critic_steps": 25, "steps_per_policy": 1}),

@@ -9,7 +9,11 @@ import pytest
 from agents.nn.networks import NetworkConfig
 from agents.training.trainer import TrainerConfig
 from agents.values.critics import CriticConfig
+from offline_data.dial.quality import Reference
+from offline_data.store.sealed_files import write_sealed_json
 from recenv.errors import InvalidInput
+from recenv.statistics import Interval
+from recsession.experiments.learning_units import ChosenMethodUnit
 from recsession.experiments.reproduce.selection import SelectionStudy
 from recsession.experiments.reproduction import Reproduction, run_reproduction
 from recsession.experiments.selection_study.analysis import LOST, regret, summary
@@ -17,7 +21,10 @@ from recsession.experiments.selection_study.protocol import (
     EXPERIMENTS,
     FRACTIONS,
     NOISES,
+    OTHER_MODELS,
     OURS,
+    SLATE_RIVALS,
+    Cell,
     SelectionProtocol,
     left_out,
     settings,
@@ -84,7 +91,8 @@ def test_the_full_form_has_every_cell_that_has_a_meaning():
     assert full.experiments == EXPERIMENTS
     assert len(full.cells("proto") + full.cells("proto_more")) == len(full.cells("slates")) == 35
     assert {cell.fraction for cell in full.cells("proto")} == {0.1, 0.02, 0.005}
-    assert set(full.compared("proto_more")) - set(full.compared("slates")) == {"crr", "iql"}
+    assert set(full.compared("proto_more")) - set(full.compared("models")) == {"crr", "iql"}
+    assert set(full.compared("slates")) - set(full.compared("models")) == set(SLATE_RIVALS)
     assert len(NOISES) * len(FRACTIONS) == 35
     assert len(full.cells("models")) == 4 * len(NOISES) * 2
     assert left_out("interest_evolution", "clickbait", "proto") is None
@@ -94,7 +102,10 @@ def test_the_full_form_has_every_cell_that_has_a_meaning():
 def test_rivals_have_four_settings_and_ours_one():
     for name in SelectionProtocol().methods:
         assert len(settings(name, 0.1)) == (1 if name in (OURS, "bc") else 4)
-    assert settings("filter_told", 0.1)["kappa 0.25 g"].config.kappa == 0.025
+    assert [each.config.kappa for each in settings("filter_told", 0.16).values()] == [0.08, 0.04, 0.02, 0.01]
+    grid = [(each.config.beta, each.config.min_share) for each in settings("drpo_exp", 0.1).values()]
+    assert len({beta for beta, _ in grid}) == len({floor for _, floor in grid}) == 2
+    assert all(each.config.in_deviations for each in settings("drpo_exp", 0.1).values())
     assert settings(OURS, 0.1) == settings(OURS, 0.5)
 
 
@@ -124,6 +135,51 @@ def test_the_development_seed_is_not_reported(tmp_path):
         SelectionStudy(TINY, range(99, 102), tmp_path)
 
 
+# --- how settings are chosen
+
+
+@pytest.mark.parametrize("kind", ["proto", "slate"])
+def test_settings_are_chosen_in_every_world_of_an_experiment(kind):
+    protocol = SelectionProtocol()
+    chosen_on = protocol.development_cells(protocol.cells("models"), kind)
+    assert [cell.world for cell in chosen_on] == list(OTHER_MODELS)
+    assert {cell.kind for cell in chosen_on} == {kind}
+    assert len({cell.noise for cell in chosen_on}) == 4
+    few = [Cell(world, "uniform", 0.05, kind) for world in OTHER_MODELS]
+    assert protocol.development_cells(few, kind) == few
+    of_one = protocol.development_cells([replace(cell, kind=kind) for cell in protocol.cells("proto")], kind)
+    assert (len({cell.noise for cell in of_one}), len({cell.fraction for cell in of_one})) == (3, 3)
+    assert protocol.development_cells(few[:1], kind) == few[:1]
+
+
+class Untrained(ChosenMethodUnit):
+    def learned(self, method, progress):
+        return {"objective": method.objective}
+
+
+def test_a_world_of_large_returns_does_not_choose_alone(tmp_path):
+    """In the world whose expert earns 500 a setting is better by 5, a hundredth, and loses half in the one of 6."""
+    study = SelectionStudy(replace(TINY, experiments=("models",), noises=("uniform",)), [1], tmp_path)
+    cells = [Cell("long_term_satisfaction", "uniform", 0.05, "proto"), Cell("multi_behavior", "uniform", 0.05, "proto")]
+    unit = study._units(cells, cells[1], "awr", [1])[0]
+    better, worse = list(unit.tried)[2], list(unit.tried)[1]
+    returns = {"long_term_satisfaction": {worse: 255.0, better: 250.0}, "multi_behavior": {worse: 1.0, better: 4.0}}
+    for label, trials in unit.tried.items():
+        for trial in trials:
+            world = trial.reference.cell.world
+            earned = returns[world].get(label, 0.0)
+            trial.folder.mkdir(parents=True, exist_ok=True)
+            write_sealed_json(trial.result_file, {"by_mean": earned, "sampled": earned})
+            best = {"long_term_satisfaction": 500.0, "multi_behavior": 6.0}[world]
+            trial.reference.folder.mkdir(exist_ok=True)
+            between = Reference(Interval(best, best, best), Interval(0.0, 0.0, 0.0))
+            write_sealed_json(trial.reference.result_file, between.as_dict())
+            assert trial.reference in trial.needs
+    found = Untrained(unit.log, unit.method, "awr", unit.settings, unit.tried, unit.score).measure(lambda _: None)
+    assert found["chosen"] == better
+    assert found["grid"][better] == pytest.approx((0.5 + 4 / 6) / 2)
+
+
 # --- end to end
 
 
@@ -143,6 +199,7 @@ def test_it_runs_and_says_what_the_numbers_say(tmp_path, capsys):
     page = (out / "report.html").read_text()
     assert "Regret: bandit" in page
     assert "Left out" in page
+    assert page.count("<svg") == 2
     assert json.loads((out / "results.json").read_text())["numbers"] == results["numbers"]
 
 

@@ -186,8 +186,8 @@ def test_the_full_form_is_all_of_it(tmp_path):
     places = {file: place for place, file in enumerate(names)}
     assert all(places[need.result_file] < places[unit.result_file] for unit in units for need in unit.needs)
     chosen = [unit for unit in units if isinstance(unit, ChosenMethodUnit)]
-    assert {unit.name: len(unit.grid) for unit in chosen} == {"crr": 3, "bppo": 3, "awr": 6, "iql": 3}
-    used = {unit.log.seed for each in chosen for units in each.grid.values() for unit in units}
+    assert {unit.name: len(unit.tried) for unit in chosen} == {"crr": 3, "bppo": 3, "awr": 6, "iql": 3}
+    used = {unit.log.seed for each in chosen for units in each.tried.values() for unit in units}
     assert used == set(full.config.development_seeds)
     small = DrpoStudy(DrpoStudy.forms["small"], range(1000, 1003), tmp_path)
     assert small.config.trainer == full.config.trainer
