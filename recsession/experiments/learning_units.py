@@ -144,7 +144,7 @@ class ChosenMethodUnit(MethodUnit):
     """By label, as they are for this log."""
     tried: Mapping[str, tuple[MethodUnit, ...]]
     """By label, the units of a setting on the logs that settings are chosen on, the same logs for each."""
-    score: Callable[[MethodUnit], float] = by_mean
+    score: Callable[[Any], float] = by_mean
     """A function of a module: what of a unit is to be high in the mean. Where the logs' worlds differ it has to be
     normalised, or the world with the largest returns decides alone."""
 

@@ -97,14 +97,14 @@ class SelectionStudy(Study):
         name = f"{cell.world}-{cell.noise}-{cell.kind}"
         return ReferenceUnit(cell, self.config.num_reference_sessions, self.folder / "references", name)
 
-    def _methods(self, experiment: str) -> dict[Cell, dict[str, list[MethodUnit]]]:
+    def _methods(self, experiment: str) -> dict[Cell, dict[str, Sequence[MethodUnit]]]:
         """Return the units of every cell by method, one a seed."""
         cells = self._cells(experiment)
         seeds = self.seeds if experiment == "proto" else self.seeds[:FEW]
         names = self.config.compared(experiment)
         return {cell: {name: self._units(cells, cell, name, seeds) for name in names} for cell in cells}
 
-    def _units(self, cells: list[Cell], cell: Cell, name: str, seeds: Sequence[int]) -> list[MethodUnit]:
+    def _units(self, cells: list[Cell], cell: Cell, name: str, seeds: Sequence[int]) -> Sequence[MethodUnit]:
         logs = [self._log(cell, seed) for seed in seeds]
         of_cell = settings(name, cell.fraction)
         first = next(iter(of_cell.values()))
