@@ -67,9 +67,11 @@ class Comparison:
     def methods(self) -> dict[str, Method]:
         """The methods by name, tuned on seeds that are not reported: tests/benchmarks/bench_quickstart_grid.py.
 
-        `drpo` and `drpo_exp` have Algorithm 1's constants, but for beta: the paper's is one of rewards in [0, 1].
+        `drpo` has Algorithm 1's constants; of `drpo_exp` beta is in deviations, the cap that of its authors' agents,
+        and the floor lower: the published beta is one of rewards in [0, 1].
         """
         plain_filter = RobustFilterConfig(kappa=self.good_fraction / 4, trust_region=False, curriculum=False)
+        exponential = DrpoExpConfig(beta=0.3, in_deviations=True, weight_cap=100.0, min_share=0.01)
         return {
             "bc": Method("bc", BcConfig()),
             "awr": Method("awr", AwrConfig(temperature=0.3, weight_cap=1e6)),
@@ -77,7 +79,7 @@ class Comparison:
             "signed_pg": Method("signed_pg", SignedPgConfig()),
             "robust_filter": Method("robust_filter", RobustFilterConfig(kappa=self.good_fraction)),
             "drpo": Method("drpo", DrpoConfig()),
-            "drpo_exp": Method("drpo_exp", DrpoExpConfig(beta=0.3, in_deviations=True)),
+            "drpo_exp": Method("drpo_exp", exponential),
         }
 
     def to_dict(self) -> dict[str, Any]:

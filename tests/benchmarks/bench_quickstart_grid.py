@@ -83,7 +83,7 @@ def grids(good_fraction: float) -> dict[str, list[Setting]]:
         "drpo_exp": [
             (
                 f"beta {beta:g} sd, floor {floor:g}",
-                Method("drpo_exp", DrpoExpConfig(beta=beta, in_deviations=True, min_share=floor)),
+                Method("drpo_exp", DrpoExpConfig(beta=beta, in_deviations=True, weight_cap=100.0, min_share=floor)),
                 {},
             )
             for beta in (0.1, 0.3, 1.0)
