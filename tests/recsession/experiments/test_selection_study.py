@@ -29,6 +29,7 @@ from recsession.experiments.selection_study.protocol import (
     left_out,
     settings,
 )
+from recsession.experiments.selection_study.units import TrialUnit
 
 TINY = SelectionProtocol(
     experiments=("bandit",),
@@ -162,10 +163,12 @@ def test_a_world_of_large_returns_does_not_choose_alone(tmp_path):
     study = SelectionStudy(replace(TINY, experiments=("models",), noises=("uniform",)), [1], tmp_path)
     cells = [Cell("long_term_satisfaction", "uniform", 0.05, "proto"), Cell("multi_behavior", "uniform", 0.05, "proto")]
     unit = study._units(cells, cells[1], "awr", [1])[0]
+    assert isinstance(unit, ChosenMethodUnit)
     better, worse = list(unit.tried)[2], list(unit.tried)[1]
     returns = {"long_term_satisfaction": {worse: 255.0, better: 250.0}, "multi_behavior": {worse: 1.0, better: 4.0}}
     for label, trials in unit.tried.items():
         for trial in trials:
+            assert isinstance(trial, TrialUnit)
             world = trial.reference.cell.world
             earned = returns[world].get(label, 0.0)
             trial.folder.mkdir(parents=True, exist_ok=True)
