@@ -24,12 +24,15 @@ objectives"), with the divergence priced and not bounded.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 import torch
 from torch import Tensor
 
 from agents.robust.divergence_balls import Deficits
 from agents.robust.problem import AmbiguitySet, Maximizer, Problem, check_size
+
+_FLAT: Final = 1e150  # q is b to the last digit, and the standard error 1
 
 
 @dataclass(frozen=True)
@@ -66,8 +69,11 @@ class EstimationPenalty(AmbiguitySet):
         """Return the ramp above nu."""
         mean, spread = problem.mean, problem.spread
         below = Deficits(problem)
-        # All in units of the scores' span: no scale of theirs can overflow a square.
-        penalty = torch.as_tensor(self.size, dtype=torch.float64, device=problem.scores.device) / below.span
+        # All in units of the scores' span, and beyond `_FLAT` of them the value falls by a straight line: nothing can
+        # overflow a square.
+        size = torch.as_tensor(self.size, dtype=torch.float64, device=problem.scores.device)
+        penalty = (size / below.span).clamp_max(_FLAT)
+        rest = torch.where(size / below.span > _FLAT, size - _FLAT * below.span, 0.0)
         height = Problem(-below.deficit, problem.base, problem.ids, problem.conditional)
 
         def spread_above(here: Tensor) -> Tensor:
@@ -91,8 +97,8 @@ class EstimationPenalty(AmbiguitySet):
         missed = (spread_above(nu) - penalty).clamp_min(0.0) * error
         return Maximizer(
             weight,
-            dual_value=below.best + below.span * (nu + missed),
+            dual_value=below.best + below.span * (nu + missed) - rest * error,
             sensitivity=-error,
-            duals={"nu": below.best + below.span * nu},
+            duals={"nu": below.best + below.span * nu - rest * error},
             divergence=error,
         )

@@ -36,6 +36,7 @@ from torch import Tensor
 from agents.robust.problem import check_scores
 from recenv.errors import InvalidInput, require, require_range
 
+_NUMBERS: Final = {"iuf": "real numbers", "iu": "integers"}
 NUM_SHARES: Final = 23
 """From all rows down by factors of the square root of two, to .05 %."""
 ROWS_TO_FIT: Final = 50.0
@@ -158,19 +159,31 @@ def select_rows(scores: Tensor, outcomes: Outcomes | None = None, *, rows_to_fit
     require_range("rows_to_fit", rows_to_fit, 0.0)
     values = scores.detach().cpu().numpy()
     order = np.argsort(-values, kind="stable")
-    falling = values[order].astype(np.float64)
+    falling, unit = _near_one(values[order].astype(np.float64))
     kept = _tie_ends(falling)
     claim = np.cumsum(falling - falling.mean())[kept - 1] / kept
     claim[0] = 0.0  # of the whole log, whatever rounding left
+    claims = np.ldexp(claim, unit)
     learned = kept / (kept + rows_to_fit)
     if outcomes is None:
-        return Selection(len(values), kept, claim, None, None, claim * learned)
+        return Selection(len(values), kept, claims, None, None, np.ldexp(claim * learned, unit))
     advantage, session = _checked(outcomes, values.shape)
+    advantage, unit = _near_one(advantage)
     gain, error = _gains(advantage[order], session[order], kept)
     believed = (_matched(claim, gain) * claim + gain) / 2.0
     refused = gain <= _ERRORS_OFF * error
     refused[0] = False
-    return Selection(len(values), kept, claim, gain, error, np.where(refused, -np.inf, believed * learned - error))
+    worth = np.where(refused, -np.inf, believed * learned - error)
+    return Selection(len(values), kept, claims, *(np.ldexp(column, unit) for column in (gain, error, worth)))
+
+
+def _near_one(column: np.ndarray) -> tuple[np.ndarray, int]:
+    """Return a column in units of a power of two near its largest value, which rounds nothing, and the power.
+
+    No square of it overflows, and none that matters becomes zero.
+    """
+    unit = int(np.frexp(np.abs(column).max())[1])
+    return np.ldexp(column, -unit), unit
 
 
 def _matched(claim: np.ndarray, gain: np.ndarray) -> float:
@@ -181,6 +194,12 @@ def _matched(claim: np.ndarray, gain: np.ndarray) -> float:
 
 def _checked(outcomes: Outcomes, shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
     """Return the advantages, float64, and the rank of each row's session."""
+    require(
+        isinstance(outcomes, Outcomes), f"outcomes={type(outcomes).__name__} is not understood; pass Outcomes, or None"
+    )
+    for name, kinds in (("advantage", "iuf"), ("session", "iu")):
+        kind = np.asarray(getattr(outcomes, name)).dtype
+        require(kind.kind in kinds, f"{name} of the outcomes is of {kind}; give {_NUMBERS[kinds]}")
     advantage, session = np.asarray(outcomes.advantage, np.float64), np.asarray(outcomes.session)
     for name, column in (("advantage", advantage), ("session", session)):
         require(

@@ -305,3 +305,14 @@ def test_cap_and_filter_are_the_problems_of_the_same_names():
         for name in ("value", "sensitivity"):
             torch.testing.assert_close(getattr(found, name), getattr(expected, name))
         assert found.duals["tau"] == found.duals["offset"] == expected.duals["tau"]
+
+
+@pytest.mark.parametrize(
+    ("penalty", "scores"), [(1e300, [3.0, 1.0, 2.0, 2.0]), (1e160, [0.0, 1.0]), (1.0, [0.0, 1e-160])]
+)
+def test_a_penalty_beyond_any_score_leaves_the_base(penalty, scores):
+    solution = EstimationPenalty(penalty).solve(torch.tensor(scores, dtype=torch.float64))
+    assert solution.q.tolist() == [1 / len(scores)] * len(scores)
+    assert float(solution.value) == pytest.approx(sum(scores) / len(scores) - penalty)
+    assert float(solution.duals["nu"]) == pytest.approx(-penalty)
+    assert abs(float(solution.duality_gap)) <= 1e-12 * penalty

@@ -135,9 +135,11 @@ def test_scores_that_say_nothing_keep_everything(scores):
 @pytest.mark.claim("one-session-is-no-evidence")
 def test_one_session_is_no_evidence():
     scores = np.arange(64.0)
-    assert select(scores, scores, np.zeros(64)).num_kept == 64
+    assert select(scores, scores, np.zeros(64, int)).num_kept == 64
     assert select(scores, scores, np.arange(64) % 2).num_kept < 64
-    one = select(scores, 1e6 * (scores > 60), np.where(scores > 60, 64, scores))  # the best three are one session's
+    one = select(
+        scores, 1e6 * (scores > 60), np.where(scores > 60, 64, scores).astype(int)
+    )  # the best three are one session's
     assert one.gain is not None
     assert (one.worth[one.rows <= 3] == -np.inf).all()
     assert (one.gain[one.rows <= 3] > 9e5).all()
@@ -205,14 +207,17 @@ def test_float32_scores_are_read_as_they_are(seed):
     ("outcomes", "said"),
     [
         (
-            Outcomes(np.zeros(3), np.zeros(2)),
+            Outcomes(np.zeros(3), np.zeros(2, int)),
             r"advantage of the outcomes has shape \(3,\); give one for each of the 2 scores",
         ),
-        (Outcomes(np.zeros(2), np.zeros((2, 1))), r"session of the outcomes has shape \(2, 1\)"),
+        (Outcomes(np.zeros(2), np.zeros((2, 1), int)), r"session of the outcomes has shape \(2, 1\)"),
         (
-            Outcomes(np.array([0.0, np.nan]), np.zeros(2)),
+            Outcomes(np.array([0.0, np.nan]), np.zeros(2, int)),
             "advantage of the outcomes is nan in row 1; give finite numbers",
         ),
+        (Outcomes(np.array(["a", "b"]), np.zeros(2, int)), "advantage of the outcomes is of <U1; give real numbers"),
+        (Outcomes(np.zeros(2), np.array([np.nan, 1.0])), "session of the outcomes is of float64; give integers"),
+        ((np.zeros(2), np.zeros(2, int)), "outcomes=tuple is not understood; pass Outcomes"),
     ],
 )
 def test_it_refuses(outcomes, said):
@@ -237,3 +242,16 @@ def test_widening_never_falls_below_the_part_of_the_gain(log, part):
     if widest < found.num_rows:
         wider = found.gain[found.rows > widest][-1]
         assert wider < part * found.gain[found.chosen]
+
+
+@pytest.mark.parametrize("power", [-600, -300, 300, 500])
+def test_no_scale_overflows_a_square(power):
+    random = np.random.default_rng(0)
+    score = random.normal(size=1000)
+    earned, session = score + random.normal(size=1000), np.arange(1000) // 5
+    plain = select_rows(torch.from_numpy(score), Outcomes(earned, session))
+    assert plain.num_kept < 1000
+    scaled = select_rows(torch.from_numpy(np.ldexp(score, power)), Outcomes(np.ldexp(earned, -power), session))
+    assert np.array_equal(scaled.worth, np.ldexp(plain.worth, -power))
+    assert np.array_equal(scaled.claim, np.ldexp(plain.claim, power))
+    assert np.array_equal(scaled.standard_error, np.ldexp(plain.standard_error, -power))
