@@ -17,7 +17,7 @@ from typing import Any, Final
 
 import torch
 
-from agents.objectives.robust_filter import RobustFilterConfig
+from agents.families import OBJECTIVES
 from agents.policies.gaussian import GaussianPolicyConfig
 from agents.training.evaluation import roll_out
 from agents.training.trainer import TrainerConfig, train
@@ -42,6 +42,7 @@ VARIANTS: Final[dict[str, tuple[dict[str, Any], float, float]]] = {  # parts; sh
     "+ both": ({}, 1.0, 4e-3),
     "filter, rate / 4": (_ALONE, 1.0, 1e-3),
     "filter, g / 4": (_ALONE, 0.25, 4e-3),
+    "+ taper": (_ALONE, 1.0, 4e-3),
 }
 
 
@@ -65,8 +66,9 @@ def measured(
                 continue
             start = time.process_time()
             trainer = TrainerConfig(policy=GaussianPolicyConfig(), learning_rate=rate)
-            method = RobustFilterConfig(kappa=share * good, **parts)
-            run = train(log, scores, "robust_filter", method, trainer, seed=seed)
+            objective = "robust_filter_taper" if name == "+ taper" else "robust_filter"
+            method = OBJECTIVES.get(objective).Config(kappa=share * good, **parts)
+            run = train(log, scores, objective, method, trainer, seed=seed)
             found[name] = {"seconds": time.process_time() - start}
             for way in ("mean", "sampled"):
                 returns = roll_out(run.actor, world, num_users, seed, deterministic=way == "mean")
