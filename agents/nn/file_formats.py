@@ -11,7 +11,7 @@ from recenv.errors import require
 from recenv.files.json_text import read_json
 
 FORMAT_VERSION: Final = 3
-_RENAMED: Final = {"drpo": "robust_filter", "drpo_taper": "robust_filter_taper"}
+_RENAMED: Final = {"drpo": "robust_filter", "drpo_taper": "robust_filter, or taper"}
 
 
 def check_format(where: object, version: Any, said: str, remedy: str) -> None:

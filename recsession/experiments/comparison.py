@@ -70,14 +70,12 @@ class Comparison:
         `drpo` has Algorithm 1's constants; of `drpo_exp` beta is in deviations, the cap that of its authors' agents,
         and the floor lower: the published beta is one of rewards in [0, 1].
         """
-        plain_filter = RobustFilterConfig(kappa=self.good_fraction / 4, trust_region=False, curriculum=False)
         exponential = DrpoExpConfig(beta=0.3, in_deviations=True, weight_cap=100.0, min_share=0.01)
         return {
             "bc": Method("bc", BcConfig()),
             "awr": Method("awr", AwrConfig(temperature=0.3, weight_cap=1e6)),
-            "filter": Method("robust_filter", plain_filter),
+            "robust_filter": Method("robust_filter", RobustFilterConfig(kappa=self.good_fraction / 4)),
             "signed_pg": Method("signed_pg", SignedPgConfig()),
-            "robust_filter": Method("robust_filter", RobustFilterConfig(kappa=self.good_fraction)),
             "drpo": Method("drpo", DrpoConfig()),
             "drpo_exp": Method("drpo_exp", exponential),
         }

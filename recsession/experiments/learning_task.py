@@ -46,7 +46,7 @@ class Method:
     def kappa(self) -> float | None:
         """The share of the log that the method's hard filter retains; None if it has no filter, or sizes it itself."""
         kappa = getattr(self.config, "kappa", None)
-        return None if kappa == "auto" or not getattr(self.config, "filter", True) else kappa
+        return None if kappa == "auto" else kappa
 
     def config_for(self, scores: torch.Tensor) -> Any:
         """Return the config, with what is in units of the score in standard deviations of these, [N]."""

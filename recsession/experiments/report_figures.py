@@ -38,7 +38,6 @@ _PEAKS: Final = {
     "surprisal_max": ("Largest surprisal", "nats"),
     "score_function_norm_max": ("Largest score-function norm", "norm"),
 }
-_DIALS: Final = {"kappa": ("Kappa", "share kept"), "epsilon": ("Epsilon", "width"), "kl": ("KL", "nats")}
 _DASHED: Final = {"color": INK, "linewidth": 1.2, "dashes": (4, 3)}
 _MAX_SEED_CHARTS: Final = 6
 _FLOOR, _CEILING = -1.0, 1.5  # a normalised score outside is cut off in the figures
@@ -51,7 +50,7 @@ def draw_figures(results: Results, points: Sequence[Mapping[str, Any]]) -> list[
         results: the quickstart's results.
         points: off-policy estimates as `recsession.experiments.report.ope_points` gives them.
     """
-    drawn = [_learning(results), _blow_up(results), _filter(results), _estimates(results, points), _dials(results)]
+    drawn = [_learning(results), _blow_up(results), _filter(results), _estimates(results, points), _kept(results)]
     return [Section(title, [caption, charts]) for title, caption, charts in drawn if charts]
 
 
@@ -229,26 +228,20 @@ def _estimate_chart(
     return Chart(axes, f"Estimates by {estimator} against truth: {len(points)} points, {hollow} of them untrusted.")
 
 
-def _dials(results: Results) -> tuple[str, str, list[Chart]]:
+def _kept(results: Results) -> tuple[str, str, list[Chart]]:
     caption = (
-        "What moved in the methods that adapt while they learn, one line a seed: kappa, the share of the log that is "
-        "retained; epsilon, the trust region's width; and KL, how far the policy moved from its slow copy. Look for "
-        "kappa reaching the good fraction (dashed) and for epsilon answering to KL."
+        "kappa, the share of a batch that is kept, in the methods that move it while they learn, one line a seed. The "
+        "good fraction is dashed."
     )
-    charts = []
-    for key, (title, unit) in _DIALS.items():
-        moving = {name: runs for name, runs in _curves(results, key).items() if len(set(_values({name: runs}))) > 1}
-        if not (values := _values(moving)):
-            continue
-        good = [results["good_fraction"]] if key == "kappa" else []
-        log = min(values) > 0.0 and (bool(good) or max(values) > 20 * min(values))
-        y_range = decades([*values, *good]) if log else (min(0.0, *values), 1.1 * max(0.0, *values))
-        axes = _seed_axes(results, moving, title, unit, size=SMALL, ylim=y_range, log=log)
-        for value in good:
-            axes.axhline(value, **_DASHED)
-        told = [f"{name} ends at {', '.join(readable(r[-1][1]) for r in runs if r)}" for name, runs in moving.items()]
-        charts.append(Chart(axes, f"{title} over training steps, by seed: {'; '.join(told)}."))
-    return "Dials", caption, charts
+    moving = {name: runs for name, runs in _curves(results, "kappa").items() if len(set(_values({name: runs}))) > 1}
+    if not moving:
+        return "Share kept", caption, []
+    good = results["good_fraction"]
+    y_range = decades([*_values(moving), good])
+    axes = _seed_axes(results, moving, "Kappa", "share kept", size=SMALL, ylim=y_range, log=True)
+    axes.axhline(good, **_DASHED)
+    told = [f"{name} ends at {', '.join(readable(r[-1][1]) for r in runs if r)}" for name, runs in moving.items()]
+    return "Share kept", caption, [Chart(axes, f"Kappa over training steps, by seed: {'; '.join(told)}.")]
 
 
 @styled

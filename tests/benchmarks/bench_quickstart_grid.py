@@ -56,21 +56,16 @@ def grids(good_fraction: float) -> dict[str, list[Setting]]:
             for temperature in (0.1, 0.3, 1.0)
             for cap in (20.0, 1e3, 1e6)
         ],
-        "filter": [
+        "robust_filter": [
             (
                 f"kappa {kappa:g}, rate {rate:g}",
-                Method("robust_filter", RobustFilterConfig(kappa=kappa, trust_region=False, curriculum=False)),
+                Method("robust_filter", RobustFilterConfig(kappa=kappa)),
                 {"learning_rate": rate},
             )
             for kappa in kappas
             for rate in RATES
         ],
         "signed_pg": [(label, Method("signed_pg", SignedPgConfig()), changes) for label, changes in budgets],
-        "robust_filter": [
-            (f"kappa {kappa:g}, KL {kl:g}", Method("robust_filter", RobustFilterConfig(kappa=kappa, kl_target=kl)), {})
-            for kappa in kappas
-            for kl in (0.1, 0.2, 0.5)
-        ],
         "drpo": [
             (
                 f"lambda {spread:g}, floor {floor:g}",

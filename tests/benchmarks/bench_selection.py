@@ -21,8 +21,6 @@ from recenv.world import make_world
 from recsession.experiments.learning_task import Method, TaskLog
 from recsession.experiments.selection_study.protocol import NOISES, OURS, Cell, SelectionProtocol, settings
 
-PLAIN = {"visits": 10.0, "trust_region": False, "curriculum": False}
-
 
 def main() -> None:
     """Print the curve of the log, then the table of normalised scores."""
@@ -63,7 +61,7 @@ def main() -> None:
 
 
 def _kept(share: float) -> Method:
-    return Method("robust_filter", RobustFilterConfig(kappa=float(share), **PLAIN))
+    return Method("robust_filter", RobustFilterConfig(kappa=float(share), visits=10.0))
 
 
 if __name__ == "__main__":

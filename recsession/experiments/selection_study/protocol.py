@@ -160,12 +160,10 @@ def settings(name: str, fraction: float) -> dict[str, Method]:
         fraction: the good fraction, which is told to nobody but `filter_told`.
     """
     if name == OURS:
-        options = {"kappa": "auto", "visits": 10.0, "trust_region": False, "curriculum": False}
-        return {"": _method("robust_filter", options)}
+        return {"": _method("robust_filter", {"kappa": "auto", "visits": 10.0})}
     objective, grid = _GRIDS[name]
     if name == "filter_told":
-        plain = {"trust_region": False, "curriculum": False}
-        return {label: _method(objective, {"kappa": each["kappa"] * fraction, **plain}) for label, each in grid.items()}
+        return {label: _method(objective, {"kappa": each["kappa"] * fraction}) for label, each in grid.items()}
     return {label: _method(objective, each) for label, each in grid.items()}
 
 

@@ -17,7 +17,7 @@ def test_a_sentence_names_what_is_renamed_and_nothing_else():
     with pytest.raises(InvalidInput, match=r"^x is of an older format, .* format 3; do y$"):
         check_format("x", None, "'bc' and runs/drpo", "do y")
     with pytest.raises(
-        InvalidInput, match=r"^x is of format 2, .*, in which drpo_taper is now robust_filter_taper; do"
+        InvalidInput, match=r"^x is of format 2, .*, in which drpo_taper is now robust_filter, or taper; do"
     ):
         check_format("x", 2, '{"drpo_taper"}', "do y")
     check_format("x", FORMAT_VERSION, "'drpo'", "do y")

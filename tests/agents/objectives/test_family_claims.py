@@ -116,9 +116,7 @@ def test_awr_as_it_trains_is_capped_kl(temperature, cap, log, scores, build_poli
 def test_robust_filter_as_it_trains_is_the_corner(tied, log, scores, build_policy):
     """T = 0 of the family, on the whole log; a tie is shared, and the mean is one all the same."""
     scores = (scores * 2).round() / 2 if tied else scores
-    objective = RobustFilterObjective(
-        build_policy(), config=RobustFilterConfig(kappa=0.1, trust_region=False, curriculum=False)
-    )
+    objective = RobustFilterObjective(build_policy(), config=RobustFilterConfig(kappa=0.1))
     batch = whole_log(objective, log, scores)
     weight = objective.weight(batch)
     found = CappedKl(0.1, 0.0).solve(scores)

@@ -13,7 +13,6 @@ from agents.objectives.bc import bc_loss
 from agents.objectives.gbpo import gbpo_loss
 from agents.objectives.gspo import gspo_loss
 from agents.objectives.ppo import ppo_clip_loss
-from agents.objectives.robust_filter import trust_region_loss
 from agents.objectives.sage import decoupled_advantage, sage_loss
 from agents.objectives.signed_pg import signed_pg_loss
 from agents.objectives.topr import topr_loss
@@ -103,20 +102,26 @@ def check_sage_without_its_parts_is_gspo(implementation: Any, problem: TokenRati
     assert_equal(found, value_and_gradient(gspo_loss, *columns, 0.2, 0.3, 3.0))
 
 
-def check_the_trust_region_is_ppo_clip_of_the_weights(implementation: Any, problem: LoggedRatios) -> None:
-    """`-w min(r, 1 + eps)` is PPO-clip with A = w >= 0, value and gradient.
+def check_ppo_clip_of_weights_is_cloning_at_home(implementation: Any, problem: LoggedRatios) -> None:
+    """PPO-clip with A = w >= 0 is `-w min(r, 1 + eps)`, value and gradient.
 
     Its gradient is that of weighted cloning at pi = pi_ref, and nowhere else unless w = 0.
     """
     weight = np.abs(problem.advantage)
     columns = (problem.log_prob, problem.old_log_prob)
     found = value_and_gradient(implementation, *columns, weight, 0.2, 3.0)
-    assert_equal(found, value_and_gradient(trust_region_loss, *columns, weight, 0.2))
+    assert_equal(found, value_and_gradient(capped_ratio, *columns, weight, 0.2))
     finite = np.maximum(problem.log_prob, -1e3)
     at_home = value_and_gradient(implementation, finite, finite, weight, 0.2, 3.0)[1]
     np.testing.assert_allclose(at_home, -weight)
     away = value_and_gradient(implementation, finite, finite + 0.1, weight, 0.2, 3.0)[1]
     assert (away[weight > 0] > -weight[weight > 0] * 0.95).all()
+
+
+def capped_ratio(
+    log_prob: torch.Tensor, old: torch.Tensor, weight: torch.Tensor, epsilon: torch.Tensor
+) -> torch.Tensor:
+    return -weight * log_ratio(log_prob, old).minimum(epsilon.log1p()).exp()
 
 
 def clipped_on_both_sides(
@@ -260,11 +265,11 @@ CLAIMS = [
         shows="sage-without-its-parts-is-gspo",
     ),
     Claim(
-        check_the_trust_region_is_ppo_clip_of_the_weights,
+        check_ppo_clip_of_weights_is_cloning_at_home,
         logged_ratios(),
         ppo_clip_loss,
         mutant=clipped_on_both_sides,
-        shows="trust-region-is-ppo-of-the-weights",
+        shows="ppo-of-weights-is-cloning-at-home",
     ),
     Claim(
         check_gspo_of_a_repeated_sequence, token_ratios(), gspo_loss, mutant=summed, shows="gspo-of-a-repeated-sequence"

@@ -29,15 +29,15 @@ def test_kappa_is_the_share_that_the_rule_keeps(make_actor):
     scores = separated(500)
     objective = make_robust_filter(make_actor(), scores, kappa="auto")
     found = select_rows(scores)
-    kappa = objective.kappas[-1].item()
+    kappa = objective.kappa.item()
     assert (kappa, objective.remarks) == (found.kappa, [found.describe()])
     assert objective.findings == {"selection": found.as_dict()}
     assert 0.025 < kappa <= 0.05
-    assert [float(t) for t in dual_threshold(scores, kappa)] == [objective.taus[-1], objective.tie_fractions[-1]]
+    assert [float(t) for t in dual_threshold(scores, kappa)] == [objective.tau, objective.tie_fraction]
     resumed = RobustFilterObjective(make_actor(), config=RobustFilterConfig(kappa="auto"))
     resumed.load_state_dict(objective.state_dict())
-    assert torch.equal(resumed.kappas, objective.kappas)
-    assert torch.equal(resumed.taus, objective.taus)
+    assert torch.equal(resumed.kappa, objective.kappa)
+    assert torch.equal(resumed.tau, objective.tau)
 
 
 def test_what_the_rows_earned_is_read_where_it_is_given(make_actor):
@@ -46,16 +46,15 @@ def test_what_the_rows_earned_is_read_where_it_is_given(make_actor):
     assert "outcomes" in objective.needs
     assert "outcomes" not in RobustFilterObjective(make_actor(), config=RobustFilterConfig(kappa=0.1)).needs
     objective.refresh(scores, np.random.default_rng(1).normal(size=10_000), np.arange(10_000))
-    assert objective.kappas.unique().tolist() == [1.0]
+    assert objective.kappa.tolist() == [1.0]
     assert "all 10,000 rows" in objective.remarks[0]
 
 
 def test_a_later_critic_never_raises_kappa(make_actor):
     objective = make_robust_filter(make_actor(), separated(300), kappa="auto")
-    objective.stage.fill_(objective.kappas.numel() - 1)
-    before = objective.kappas[-1].item()
+    before = objective.kappa.item()
     objective.refresh(separated(3_000))
-    assert objective.kappas[-1].item() == before
+    assert objective.kappa.item() == before
 
 
 @pytest.mark.parametrize(("kind", "policy"), [("proto", GaussianPolicyConfig()), ("slate", PlackettLucePolicyConfig())])
@@ -85,21 +84,21 @@ def test_a_score_without_a_critic_is_taken_at_its_word(make_log):
 
 def test_the_best_rows_are_drawn_and_as_often_as_is_said(make_actor):
     scores = torch.from_numpy(np.random.default_rng(0).permutation(1000.0 + np.arange(1000)))
-    options = {"kappa": 0.05, "visits": 10.0, "curriculum": False}
+    options = {"kappa": 0.05, "visits": 10.0}
     draws = make_robust_filter(make_actor(), scores, **options).draws(num_steps=100, batch_size=1024)
     assert scores[draws.rows].tolist() == sorted(scores.tolist(), reverse=True)[:50]
     assert ([draws.count(step) for step in (0, 50, 99)], draws.batch_size) == ([50, 50, 50], 5)
     objective = make_robust_filter(make_actor(), scores, **options)
     assert objective.draws(num_steps=100, batch_size=4).batch_size == 4
     assert objective.draws(num_steps=5000, batch_size=4).batch_size == 1
-    assert make_robust_filter(make_actor(), scores, kappa=0.05, curriculum=False).draws(100, 1024) is None
+    assert make_robust_filter(make_actor(), scores, kappa=0.05).draws(100, 1024) is None
     everything = make_robust_filter(make_actor(), torch.zeros(30), **{**options, "kappa": "auto"}).draws(100, 1024)
     assert (everything.count(0), everything.count(99)) == (30, 30)
 
 
 def test_auto_begins_wide_and_narrows(make_actor):
     scores = separated(500)
-    options = {"kappa": "auto", "visits": 10.0, "curriculum": False}
+    options = {"kappa": "auto", "visits": 10.0}
     objective = make_robust_filter(make_actor(), scores, **options, begin_gain=0.4)
     found, draws = select_rows(scores), objective.draws(100, 1024)
     assert draws.count(0) == found.widest(0.4) > draws.count(99) == found.num_kept
@@ -116,7 +115,7 @@ def test_what_is_learned_without_widening_is_that_of_the_whole_log(make_actor, r
     scores, losses = random_batch["score"], []
     for visits in (None, 3.0):
         torch.manual_seed(0)
-        options = {"kappa": 0.25, "visits": visits, "curriculum": False, "trust_region": False}
+        options = {"kappa": 0.25, "visits": visits}
         objective = make_robust_filter(make_actor(), scores, **options)
         draws = objective.draws(10, 64)
         assert (draws is None) == (visits is None)
@@ -127,7 +126,7 @@ def test_what_is_learned_without_widening_is_that_of_the_whole_log(make_actor, r
 def test_training_with_visits_goes_on_from_a_checkpoint_where_it_was(make_log, tmp_path):
     log = make_log("uniform", 40, "proto")
     scores = torch.arange(float(log.num_rows))
-    config = RobustFilterConfig(kappa=0.1, visits=5.0, curriculum=False, trust_region=False)
+    config = RobustFilterConfig(kappa=0.1, visits=5.0)
     trainer = TrainerConfig(num_steps=30, checkpoint_interval=10, log_interval=1)
     run = train(log, scores, "robust_filter", config, trainer)
     assert all(point["retained_mass"] == 1.0 for point in run.curve)
@@ -145,11 +144,8 @@ def test_training_with_visits_goes_on_from_a_checkpoint_where_it_was(make_log, t
     assert again.curve == run.curve
 
 
-def test_visits_need_one_stage(make_actor):
-    with pytest.raises(InvalidInput, match=r"visits=3 draws .* set curriculum=False, or visits=None"):
-        RobustFilterConfig(visits=3.0, curriculum=True)
-    RobustFilterConfig(visits=3.0, curriculum=False)
+def test_visits_are_checked():
     with pytest.raises(InvalidInput, match="visits=0"):
-        RobustFilterConfig(visits=0.0, curriculum=False)
+        RobustFilterConfig(visits=0.0)
     with pytest.raises(InvalidInput, match=r"begin_gain=1\.5"):
-        RobustFilterConfig(visits=1.0, begin_gain=1.5, curriculum=False)
+        RobustFilterConfig(visits=1.0, begin_gain=1.5)

@@ -119,7 +119,6 @@ def test_who_reads_the_scores():
         "awr",
         "decision_transformer",
         "robust_filter",
-        "robust_filter_taper",
         "positive_only",
         "signed_pg",
         "taper",

@@ -36,7 +36,7 @@ CURVE_KEYS = {
 }
 
 
-FILTER_KEYS = {"kappa", "epsilon", "kl", "gradient_noise", "retained_mass", "effective_sample_size"}
+FILTER_KEYS = {"kappa", "retained_mass", "effective_sample_size"}
 
 
 # --- what a run leaves
@@ -211,44 +211,6 @@ def test_progress_counts_every_step_once(log, scores, build_trainer_config, tmp_
     whole: list[int] = []
     train(log, scores, "bc", config=config, progress=whole.append)
     assert whole == [25, 25, 10]
-
-
-# --- the robust filter's switches
-
-
-@pytest.fixture(scope="module")
-def robust_filter_curve(log, scores, build_trainer_config):
-    def run(**changes):
-        config = build_trainer_config(num_steps=60, batch_size=64, learning_rate=1e-2)
-        return train(log, scores, "robust_filter", RobustFilterConfig(kappa=0.3, **changes), config).curve
-
-    return run
-
-
-def test_each_robust_filter_switch_changes_what_is_logged(robust_filter_curve):
-    whole = robust_filter_curve()
-    kappas = [point["kappa"] for point in whole]
-    assert kappas[0] == 1.0
-    assert kappas == sorted(kappas, reverse=True)
-    assert kappas[-1] < 0.8
-    assert len({point["epsilon"] for point in whole}) > 1
-    assert any(point["kl"] > 0 for point in whole)
-    assert any(point["gradient_noise"] > 0 for point in whole)
-
-    unfiltered = robust_filter_curve(filter=False)
-    assert {point["kappa"] for point in unfiltered} == {1.0}
-    assert {point["gradient_noise"] for point in unfiltered} == {0.0}
-
-    without_region = robust_filter_curve(trust_region=False)
-    assert {point["kl"] for point in without_region} == {0.0}
-    assert {point["epsilon"] for point in without_region} == {0.2}
-
-    at_once = robust_filter_curve(curriculum=False)
-    assert {point["kappa"] for point in at_once} == {0.3}
-    assert {point["gradient_noise"] for point in at_once} == {0.0}
-
-    losses = [[point["loss"] for point in curve] for curve in (whole, unfiltered, without_region, at_once)]
-    assert all(a != b for i, a in enumerate(losses) for b in losses[i + 1 :])
 
 
 # --- refusals

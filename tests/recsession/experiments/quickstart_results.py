@@ -26,8 +26,7 @@ def _curve(name: str, final: float, num_points: int) -> list[dict[str, Any]]:
         if index % 4 == 0 or index == num_points - 1:
             point["normalized_score"] = final * (done if blown else 1 - math.exp(-5 * done))
         if name == "robust_filter":
-            point |= {"kappa": max(0.02, 0.7 ** max(index - 5, 0)), "epsilon": 0.2 * 1.5 ** math.sin(index * final)}
-            point["kl"] = 0.02 * math.exp(math.sin(3 * index * final))
+            point["kappa"] = max(0.02, 0.7 ** max(index - 5, 0))
         points.append(point)
     return points
 
@@ -88,7 +87,7 @@ def make_results(num_seeds: int = 3, num_points: int = 41, scores: dict[str, flo
 
 
 def make_broken() -> dict[str, Any]:
-    """Return one seed, few points, no dials, no precision, and a signed policy gradient that left the numbers."""
+    """Return one seed, few points, no kappa, no precision, and a signed policy gradient that left the numbers."""
     results = make_results(num_seeds=1, num_points=3)
     signed, curves = results["methods"]["signed_pg"], results["curves"]
     signed |= {"max_surprisal": [math.inf], "max_score_function_norm": [1e30], "stopped": ["loss=nan at step 2 <halt>"]}
@@ -96,9 +95,8 @@ def make_broken() -> dict[str, Any]:
     signed["truth"] = [{"value": -1e30, "low": -math.inf, "high": math.nan}]
     signed["ope"] = [[{"estimator": "dr", "value": 1e308, "low": -1e308, "high": math.inf, "ess": math.nan}]]
     results["methods"]["robust_filter"]["filter_precision"] = None
-    curves["robust_filter"][0] = [
-        {k: v for k, v in p.items() if k not in {"kappa", "epsilon", "kl"}} for p in curves["robust_filter"][0]
-    ]
+    for point in curves["robust_filter"][0]:
+        del point["kappa"]
     keys = ("surprisal_max", "score_function_norm_max", "normalized_score")
     for point, values in zip(
         curves["signed_pg"][0][1:], [(1e30, math.inf, -1e30), (math.nan, 1e307, math.nan)], strict=True

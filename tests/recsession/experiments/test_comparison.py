@@ -37,10 +37,9 @@ def test_unknown_noise_suggests_the_nearest():
 def test_defaults_are_the_issues():
     default = Comparison()
     assert (default.num_sessions, default.good_fraction, default.noise) == (20_000, 0.02, "clickbait")
-    assert list(default.methods) == ["bc", "awr", "filter", "signed_pg", "robust_filter", "drpo", "drpo_exp"]
+    assert list(default.methods) == ["bc", "awr", "robust_filter", "signed_pg", "drpo", "drpo_exp"]
     assert {name: method.kappa for name, method in default.methods.items() if method.kappa} == {
-        "filter": 0.005,
-        "robust_filter": 0.02,
+        "robust_filter": 0.005,
     }
 
 
@@ -49,7 +48,6 @@ def test_defaults_are_the_issues():
     [
         (RobustFilterConfig(kappa=0.3), 0.3),
         (RobustFilterConfig(kappa="auto"), None),
-        (RobustFilterConfig(kappa=0.3, filter=False), None),
         (AwrConfig(), None),
     ],
 )

@@ -39,8 +39,8 @@ TRAINER = TrainerConfig(
     checkpoint_interval=10,
     policy=GaussianPolicyConfig(NETWORK),
 )
-METHODS = ["bc", "awr", "filter", "signed_pg", "robust_filter", "drpo", "drpo_exp"]
-FILTERS = ("filter", "robust_filter")
+METHODS = ["bc", "awr", "robust_filter", "signed_pg", "drpo", "drpo_exp"]
+FILTERS = ("robust_filter",)
 CURVE = {"step", "loss", "surprisal_mean", "surprisal_max", "score_function_norm_max", "normalized_score"}
 
 
@@ -149,7 +149,7 @@ def test_histogram_counts_every_row_once(finished, results):
         assert histogram["edges"][-1] == pytest.approx(scores.max())
         # The threshold of the filter: a tenth of the rows lie above.
         assert (scores >= histogram["threshold"]).mean() == pytest.approx(0.1, abs=2 / len(scores))
-        retained = scores >= histogram["threshold"]
+        retained = scores.argsort()[-len(scores) // 40 :]  # a quarter of the good fraction, which the method keeps
         precision = results["methods"]["robust_filter"]["filter_precision"]["per_seed"][seed]
         assert good[retained].mean() == pytest.approx(precision, abs=0.02)
 

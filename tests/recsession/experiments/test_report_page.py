@@ -74,7 +74,7 @@ def test_broken_results_give_a_page_that_says_diverged(tmp_path):
     parser.check(200_000)
     for text in ("diverged", "not recorded", "<halt>"):
         assert text in parser.text
-    for absent in ("Dials", "What the filter sees", "] *", BEST):
+    for absent in ("Share kept", "What the filter sees", "] *", BEST):
         assert absent not in parser.text
     assert len(crosses(make_broken())) == 3
 
@@ -207,22 +207,16 @@ def test_hollow_marks_are_the_untrusted_estimates():
     ]
 
 
-def test_dials_show_what_was_logged():
+def test_kappa_is_drawn_where_it_moves():
     results = make_results()
     for run in results["curves"]["awr"]:
         for point in run:
-            point |= {"kappa": 0.02, "epsilon": 0.2, "kl": 0.0}  # a filter without the parts that move
-    charts = draw(results)["Dials"]
-    assert list(map(title, charts)) == ["Kappa", "Epsilon", "KL"]
-    assert all(len(lines(chart.axes, linewidth=1.5)) == 3 for chart in charts)
-    dashed = [[line for line in chart.axes.lines if line.get_color() == INK] for chart in charts]
-    assert [[line.get_ydata()[0] for line in each] for each in dashed] == [[0.02], [], []]
+            point["kappa"] = 0.02  # a filter that keeps what it is told
+    (chart,) = draw(results)["Share kept"]
+    assert (title(chart), chart.axes.get_yscale()) == ("Kappa", "log")
+    assert len(lines(chart.axes, linewidth=1.5)) == 3
+    assert [line.get_ydata()[0] for line in chart.axes.lines if line.get_color() == INK] == [0.02]
     for run in results["curves"]["robust_filter"]:
         for point in run:
-            point["kl"] = 0.0
-            del point["epsilon"]
-    results["curves"]["robust_filter"][0][-1]["kl"] = 0.05  # zeros have no place on a log axis
-    charts = draw(results)["Dials"]
-    assert [(title(chart), chart.axes.get_yscale()) for chart in charts] == [("Kappa", "log"), ("KL", "linear")]
-    results["curves"]["robust_filter"][0][-1]["kl"] = 0.0
-    assert list(map(title, draw(results)["Dials"])) == ["Kappa"]
+            point["kappa"] = 0.02
+    assert "Share kept" not in draw(results)

@@ -51,13 +51,13 @@ CLAIMS: Final = (
         _TEST.format("sage_without_its_parts_is_gspo"),
     ),
     Claim(
-        "trust-region-is-ppo-of-the-weights",
-        "The trust region -w min(r, 1 + eps) is PPO-clip with A = w; its gradient is that of weighted cloning at the "
-        "reference, and nowhere else.",
-        "ours",
-        "docs/objectives.md",
+        "ppo-of-weights-is-cloning-at-home",
+        "PPO-clip with A = w >= 0 is -w min(r, 1 + eps); its gradient is that of weighted cloning at the reference, "
+        "and nowhere else.",
+        "PPO, arXiv:1707.06347",
+        "the loss",
         "holds",
-        _TEST.format("the_trust_region_is_ppo_clip_of_the_weights"),
+        _TEST.format("ppo_clip_of_weights_is_cloning_at_home"),
     ),
     Claim(
         "gspo-of-a-repeated-sequence",

@@ -30,7 +30,7 @@ CLAIMS: Final = (
     ),
     Claim(
         "scale-collapses-without-a-floor",
-        "A learned scale falls to 0 on one retained atom; a trust region delays that, a floor stops it.",
+        "A learned scale falls to 0 on one retained atom, by eta p a step in its log; a floor stops it.",
         "ours",
         "docs/theory.md, The optimistic value",
         "holds",
