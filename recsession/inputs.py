@@ -73,9 +73,10 @@ def parse(options: type[Options], command: str, words: Sequence[str], descriptio
     lines = [line.strip("│ ") for line in said.getvalue().splitlines() if line.strip()]
     body = lines[1:-1] if lines[0].startswith("╭") else lines[2:]
     rule = next((i for i, line in enumerate(body) if not line.strip("─-")), len(body))
-    near = [line.split()[0] for line in body[rule:] if line.startswith("--") and line.strip("-")]
-    hint = f"did you mean {near[0]}? " if near and body[0].startswith("Unrecognized") else ""
-    if body[0].startswith("Unrecognized") and any(Path(word).exists() for word in _said_after(words, "--path")[1:]):
+    near = [line.split()[0].rstrip(",") for line in body[rule:] if line.startswith("--") and line.strip("-")]
+    unknown = body[0].startswith("Unrecognized")
+    hint = (f"did you mean {near[0]}? " if near else "leave it out, or ") if unknown else ""
+    if unknown and any(Path(word).exists() for word in _said_after(words, "--path")[1:]):
         hint = "a pattern of files stands between quotes, as --path 'shop/*.csv'; "
     raise InvalidInput(f"{' '.join(body[:rule])}; {hint}see `recsession {command} --help`")
 

@@ -36,7 +36,7 @@ from agents.values.score_files import kept_judgement
 from agents.values.scores.base import Judgement, judge_log, score_log
 from offline_data.store.dataset import LoggedDataset
 from offline_data.store.folder_claim import FolderClaim, as_json
-from recenv.errors import require_range, shown
+from recenv.errors import require, require_range, shown
 from recenv.files.atomic_files import replacing, write_json
 from recenv.plain_config import to_plain
 from recenv.statistics import Interval
@@ -65,6 +65,7 @@ def run_training(name: str, words: Sequence[str]) -> None:
         InvalidInput: for bad input.
     """
     objective = OBJECTIVES.resolve(name)
+    _refuse_options_of_others(name, objective, words)
     trainer, critic = _chosen_parts(objective, words)
     reader = trainer.policy.network.encoder
     options = make_dataclass(
@@ -118,6 +119,26 @@ def run_training(name: str, words: Sequence[str]) -> None:
         dataset.verify()
         claim.begin()
         _fit_and_train(name, dataset, chosen, chosen.out)
+
+
+def _refuse_options_of_others(name: str, objective: type[Objective], words: Sequence[str]) -> None:
+    """Say whose an option is that this objective has not, and others have.
+
+    Raises:
+        InvalidInput: for such an option.
+    """
+    own = {entry.name for entry in fields(objective.Config)}
+    for word in words:
+        option = word.partition("=")[0]
+        field_name = option.removeprefix("--objective.").removeprefix("no-").partition(".")[0].replace("-", "_")
+        if not option.startswith("--objective.") or field_name in own:
+            continue
+        ours = [other for other in OBJECTIVES.registered() if OBJECTIVES.source(other)]
+        having = [each for each in ours if field_name in {e.name for e in fields(OBJECTIVES.get(each).Config)}]
+        require(
+            not having,
+            f"{option} is no option of {name}; leave it out, or train what has it: {', '.join(having)}",
+        )
 
 
 def _chosen_parts(objective: type[Objective], words: Sequence[str]) -> tuple[TrainerConfig, CriticConfig]:

@@ -26,6 +26,7 @@ from tensordict.nn import ProbabilisticTensorDictSequential, TensorDictParams, d
 from torch import Tensor
 from torchrl.objectives import LossModule
 
+from agents.objectives.bases.batch_kl import batch_kl
 from agents.objectives.bases.draws import Draws
 from agents.robust.problem import check_scores
 from recenv.errors import InvalidInput
@@ -278,6 +279,18 @@ class Objective(LossModule):
         with self.acting() as actor:
             distribution: Any = actor.get_dist(tensordict.copy())
             return distribution.prefix_log_prob(tensordict.get(self.tensor_keys.action))
+
+    @torch.no_grad()
+    def reference_kl(self, tensordict: TensorDictBase) -> Tensor:
+        """Return the batch mean of `KL(reference, policy)`, nats; see `batch_kl`.
+
+        Args:
+            tensordict: holds the actor's `in_keys`, and may hold the action, whose sizes the slates then have; a
+                validity mask of TorchRL is respected.
+        """
+        logged = tensordict.get(self.tensor_keys.action, default=None)
+        kl = batch_kl(lambda: self.acting(self.target_actor_network_params), self.acting, tensordict, logged)
+        return self._reduce_loss(kl, tensordict)
 
     def counted(self, tensordict: TensorDictBase) -> Tensor:
         """Return which rows of a batch are no padding, `[B]` bool: all, where it has no validity mask of TorchRL."""

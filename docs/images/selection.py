@@ -13,8 +13,8 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 
 HERE = Path(__file__).parent
-STYLES = {"filter": ("s", "#c1666b"), "robust_filter": ("^", "#6a8d4f"), "awr": ("o", "#1f6f8b")}
-NAMES = {"filter": "hard filter", "robust_filter": "robust filter", "awr": "AWR, by temperature T and weight cap"}
+STYLES = {"robust_filter": ("s", "#c1666b"), "awr": ("o", "#1f6f8b")}
+NAMES = {"robust_filter": "robust filter", "awr": "AWR, by temperature T and weight cap"}
 REMARKS = {"T 1; cap 20": (8, -11), "T 0.3; cap 1e+06": (-92, -2)}
 
 

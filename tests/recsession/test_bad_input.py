@@ -76,6 +76,8 @@ NEAREST = "did you mean "
         ("inspect", ["required"]),
         (TRAIN + "--trainer.learning-rat 0.1", ["--trainer.learning-rat", NEAREST + "--trainer.learning-rate?"]),
         (TRAIN + "--objective.kapa 0.1", ["--objective.kapa", NEAREST + "--objective.kappa?"]),
+        (TRAIN + "--objective.no-trust-region", ["no-trust-region; leave it out, or see `recsession train"]),
+        ("train drpo --objective.kappa=.1", ["kappa is no option of drpo; leave it out, or train what has it: robust"]),
         (TRAIN + "--trainer.num-steps 1.5", ["1.5", "--trainer.num-steps"]),
         ("train drop --log {made}/log --out {tmp}/new", ["unknown objective 'drop'", NEAREST + "'drpo'?"]),
         (TRAIN + "--score retrun", ["unknown score 'retrun'", NEAREST + "'return'?"]),

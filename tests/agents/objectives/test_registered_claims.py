@@ -18,7 +18,7 @@ from torch.distributions import Categorical
 from torchrl.modules import ProbabilisticActor
 
 from agents import OBJECTIVES
-from agents.objectives.bases.batch_kl import batch_kl
+from agents.objectives.base import batch_kl
 from agents.testing.objective_cases import gaussian_actor
 from recsession.experiments.theory.reuse_bounds import linear_bounds, logarithmic_bound, tapered_suppression_bounds
 

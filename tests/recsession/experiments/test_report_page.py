@@ -55,7 +55,7 @@ def test_page_says_and_draws_it_all(tmp_path):
     results = make_results()
     parser = render(results, tmp_path)
     parser.check(300_000)
-    assert len(parser.alts) == 1 + 1 + 2 + 3 + 2 + 3
+    assert len(parser.alts) == 1 + 1 + 2 + 3 + 2 + 1
     assert parser.text.count("Look for") == 4
     for method in results["methods"].values():
         ways = [method[way] for way in ("normalized_score", "normalized_score_sampled")]
