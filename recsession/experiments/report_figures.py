@@ -230,8 +230,8 @@ def _estimate_chart(
 
 def _kept(results: Results) -> tuple[str, str, list[Chart]]:
     caption = (
-        "kappa, the share of a batch that is kept, in the methods that move it while they learn, one line a seed. The "
-        "good fraction is dashed."
+        "kappa, the share of a batch that is kept, in the methods that move it while they learn, one line a seed. Look "
+        "for it reaching the good fraction (dashed)."
     )
     moving = {name: runs for name, runs in _curves(results, "kappa").items() if len(set(_values({name: runs}))) > 1}
     if not moving:

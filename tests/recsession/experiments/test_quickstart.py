@@ -259,7 +259,7 @@ def test_progress_adds_up(tmp_path, monkeypatch):
     small = request(tmp_path / "out", num_seeds=1)
     run_quickstart(small)
     # The critic; the ceiling; training and fitted Q of each method.
-    assert bars[-1].total == bars[-1].n == 40 + 30 + 5 * (30 + 40)
+    assert bars[-1].total == bars[-1].n == 40 + 30 + len(METHODS) * (30 + 40)
     (tmp_path / "out" / "seed-0" / "awr.json").unlink()
     run_quickstart(small)
     assert bars[-1].total == bars[-1].n
