@@ -307,6 +307,7 @@ def test_cap_and_filter_are_the_problems_of_the_same_names():
         assert found.duals["tau"] == found.duals["offset"] == expected.duals["tau"]
 
 
+@pytest.mark.claim("estimation-penalty-is-a-ramp")
 @pytest.mark.parametrize(
     ("penalty", "scores"), [(1e300, [3.0, 1.0, 2.0, 2.0]), (1e160, [0.0, 1.0]), (1.0, [0.0, 1e-160])]
 )
