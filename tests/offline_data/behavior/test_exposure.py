@@ -77,6 +77,7 @@ def test_points_lie_around_items_as_often_as_slates_show_them(small_world):
     assert stats.chisquare(np.bincount(items, minlength=6), expected).pvalue > 1e-6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dim", [10, 128])
 @pytest.mark.parametrize("kind", ["slate", "proto"])
 def test_the_suboptimal_policy_has_medium_reward(dim, kind):
@@ -90,6 +91,7 @@ def test_the_suboptimal_policy_has_medium_reward(dim, kind):
     assert medium > 3 * noise
 
 
+@pytest.mark.slow
 def test_item_frequencies_are_zipfian():
     """The power of the rank by which its items are shown over all users is the catalogue's own, -1, to within 0.2."""
     world = make_world(SessionConfig().override(user_model="embedding_bandit"))
