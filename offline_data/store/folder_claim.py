@@ -148,9 +148,9 @@ def as_json(value: Any) -> Any:
 
 
 def first_difference(there: Any, asked: Any, name: str = "") -> str:
-    """Return where two requests first differ, for a message."""
+    """Return where two requests first differ, in the order of what is asked, for a message."""
     if isinstance(there, dict) and isinstance(asked, Mapping):
-        for key in sorted(there.keys() | asked.keys()):
+        for key in (*asked, *sorted(there.keys() - asked.keys())):
             if there.get(key) != asked.get(key):
                 return first_difference(there.get(key), asked.get(key), f"{name}.{key}" if name else key)
     return f" ({name} {json.dumps(there)} there, {json.dumps(asked)} here)" if name else ""

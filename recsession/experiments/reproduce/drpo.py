@@ -40,8 +40,9 @@ class DrpoStudy(Study):
 
     The small form is the first table alone, with three seeds: half an hour or so on two cores; the full form is all of
     it with ten seeds and intervals, some six times as much. Grids are the published ones, and their settings are chosen
-    on the seeds 100 and 101, which are not reported. Each number stands beside the paper's own. Its simulator was never
-    released: ranks and directions are compared, and absolute numbers are not expected to be the same.
+    on the seeds 100 and 101 (100 alone in the small form), which are not reported. Each number stands beside the
+    paper's own. Its simulator was never released: ranks and directions are compared, and absolute numbers are not
+    expected to be the same.
     """
 
     Config = Protocol

@@ -111,3 +111,9 @@ def test_the_first_difference_is_named():
     assert first_difference(None, REQUEST) == ""
     assert first_difference({"a": {"b": 1}}, {"a": {"b": [2]}}) == " (a.b 1 there, [2] here)"
     assert first_difference({"a": 1}, {"a": 1, "b": None}) == ""
+
+
+def test_what_is_asked_first_is_told_first(tmp_path):
+    FolderClaim(tmp_path, {"study": "one", "config": {"steps": 1}}).begin()
+    with pytest.raises(InvalidInput, match=r'\(study "one" there, "two" here\)'):
+        FolderClaim(tmp_path, {"study": "two", "config": {"steps": 2}}).check()
