@@ -189,15 +189,19 @@ def judge_log(
     """Return the score of every row, and beside it what the row earned: by both together kappa="auto" is found.
 
     Args:
-        name: see `score_log`, and so the others.
-        dataset: see there.
-        config: see there.
-        score_config: see there.
-        seed: see there.
-        device: see there.
-        progress: see there.
+        name: of a registered score, MODULE:CLASS, or the class.
+        dataset: a log of proto-actions or slates.
+        config: of the one critic of both; None for the defaults.
+        score_config: of the score; None for its defaults.
+        seed: of the critic.
+        device: of the critic.
+        progress: called as by `score_log`.
+
+    Returns:
+        Scores and advantages, [N] float32 on the CPU each, in units of reward; no advantages from a score that needs
+        no critic.
 
     Raises:
-        InvalidInput: see there.
+        InvalidInput: as `score_log` does.
     """
     return SCORES.resolve(name)(score_config).judge(dataset, config or CriticConfig(), seed, device, progress)
