@@ -166,7 +166,7 @@ NEAREST = "did you mean "
         ("collect --out {tmp}/foreign", ["{tmp}/foreign holds something else (no manifest.json)"]),
         (
             "collect --out {made}/log --num-sessions 41",
-            ["{made}/log holds a dataset of another request (behavior.weights [0.3, 0.7] there, [0.1, 0.9] here); "],
+            ["{made}/log holds a dataset of another request (config.slate_size 3 there, 10 here); choose another"],
         ),
         (
             "train bc --log {made}/slates --out {tmp}/new --policy gaussian",

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
-from scipy.optimize import brentq
+from scipy.optimize import root_scalar
 
 
 def capped_weight(scores: np.ndarray, offset: float, kappa: float, temperature: float) -> np.ndarray:
@@ -19,9 +21,9 @@ def capped_kl(scores: np.ndarray, kappa: float, temperature: float, base: np.nda
     low = scores[support].min() + temperature * np.log(kappa)  # there every weight is at the cap
 
     def excess(offset: float) -> float:
-        return base[support] @ capped_weight(scores[support], offset, kappa, temperature) - 1.0
+        return float(base[support] @ capped_weight(scores[support], offset, kappa, temperature)) - 1.0
 
-    offset = brentq(excess, low - 1e-9 * (1 + abs(low)), high + 1e-9 * (1 + abs(high)), xtol=1e-300, rtol=1e-15)
+    offset = _root(excess, low - 1e-9 * (1 + abs(low)), high + 1e-9 * (1 + abs(high)))
     return base * np.where(support, capped_weight(scores, offset, kappa, temperature), 0.0), offset
 
 
@@ -36,7 +38,7 @@ def capped_kl_to_uniform(scores: np.ndarray, kappa: float, temperature: float, b
 
     low = s.min() + temperature * np.log(kappa / b.max())
     high = s.max() + temperature * np.log(len(s))
-    offset = brentq(lambda c: q(c).sum() - 1.0, low - 1e-9, high + 1e-9, xtol=1e-300, rtol=1e-15)
+    offset = _root(lambda offset: float(q(offset).sum()) - 1.0, low - 1e-9, high + 1e-9)
     found = np.zeros(len(base))
     found[support] = q(offset)
     return found
@@ -62,10 +64,10 @@ def ramp(scores: np.ndarray, penalty: float, base: np.ndarray) -> tuple[np.ndarr
     best = scores[support].max()
 
     def excess(nu: float) -> float:
-        return np.sqrt(base @ np.where(support, np.maximum(scores - nu, 0.0), 0.0) ** 2) - penalty
+        return float(np.sqrt(base @ np.where(support, np.maximum(scores - nu, 0.0), 0.0) ** 2)) - penalty
 
     lowest = best - (best - scores[support].min()) - 2 * penalty
-    nu = brentq(excess, lowest - 1e-9, best, xtol=1e-300, rtol=1e-15)
+    nu = _root(excess, lowest - 1e-9, best)
     q = base * np.where(support, np.maximum(scores - nu, 0.0), 0.0)
     return q / q.sum(), nu
 
@@ -74,3 +76,7 @@ def lower_bound(q: np.ndarray, scores: np.ndarray, penalty: float, base: np.ndar
     """`E_q[f] - K sqrt(E_b[(q/b)^2])`."""
     kept = base > 0
     return float(q @ scores - penalty * np.sqrt((q[kept] ** 2 / base[kept]).sum()))
+
+
+def _root(function: Callable[[float], float], low: float, high: float) -> float:
+    return float(root_scalar(function, bracket=(low, high), method="brentq", xtol=1e-300, rtol=1e-15).root)  # pyright: ignore[reportArgumentType]

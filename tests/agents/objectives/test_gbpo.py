@@ -101,7 +101,7 @@ def test_items_have_ratios_and_advantages_of_their_own():
     case = objective_case("gbpo")
     objective = case.objective()
     assert objective.needs == {"item_advantages", "known_prefix_propensities", "mass"}
-    batch = case.batch(objective, 16)
+    batch: Any = case.batch(objective, 16)
     batch["prefix_log_prob"][::3] = torch.nan
     batch["slate"][0, -1] = -1
     batch["item_advantage"] = torch.tensor([[1.0, -1.0, 0.0], [0.0, 1.0, -1.0]]).repeat(8, 1)

@@ -61,6 +61,7 @@ def test_a_later_critic_never_raises_kappa(make_actor):
 def test_training_judges_by_sessions_and_by_the_policy(make_log, kind, policy):
     log = make_log("uniform", 60, kind)
     judged = judge_log("q_minus_v", log, QUICK)
+    assert judged.advantages is not None
     assert torch.equal(judged.advantages, judge_log("gae", log, QUICK).scores)
     config = TrainerConfig(num_steps=2, batch_size=32, policy=policy)
     auto = RobustFilterConfig(kappa="auto")

@@ -97,7 +97,7 @@ def test_the_full_form_has_every_cell_that_has_a_meaning():
     assert len(NOISES) * len(FRACTIONS) == 35
     assert len(full.cells("models")) == 4 * len(NOISES) * 2
     assert left_out("interest_evolution", "clickbait", "proto") is None
-    assert "clickbait" in left_out("embedding_bandit", "clickbait", "proto")
+    assert "clickbait" in str(left_out("embedding_bandit", "clickbait", "proto"))
 
 
 def test_rivals_have_four_settings_and_ours_one():
