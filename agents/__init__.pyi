@@ -18,9 +18,9 @@ from .nn.networks import make_encoder as make_encoder
 from .nn.networks import mlp as mlp
 from .nn.session_space import SessionSpace as SessionSpace
 from .objectives.awr import AwrConfig as AwrConfig
-from .objectives.base import NEEDS as NEEDS
 from .objectives.base import Objective as Objective
 from .objectives.base import weighted_log_prob as weighted_log_prob
+from .objectives.bases.needs import NEEDS as NEEDS
 from .objectives.bc import BcConfig as BcConfig
 from .objectives.drpo import DrpoConfig as DrpoConfig
 from .objectives.drpo import DrpoExpConfig as DrpoExpConfig

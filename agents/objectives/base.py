@@ -17,7 +17,7 @@ from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -28,34 +28,10 @@ from torchrl.objectives import LossModule
 
 from agents.objectives.bases.batch_kl import batch_kl
 from agents.objectives.bases.draws import Draws
+from agents.objectives.bases.needs import NEEDS
 from agents.robust.problem import check_scores
 from recenv.errors import InvalidInput
 from recenv.registry import own_config
-
-NEEDS: Final[dict[str, tuple[str, ...]]] = {
-    "mass": (),
-    "density": (),
-    "score": ("score",),
-    "outcomes": (),
-    "propensities": ("behavior_log_prob",),
-    "known_propensities": ("behavior_log_prob",),
-    "prefix_propensities": ("prefix_log_prob",),
-    "known_prefix_propensities": ("prefix_log_prob",),
-    "reward": ("reward",),
-    "session_return": ("session_return", "session_rank"),
-    "groups": ("session_return", "group_return_mean", "group_return_std"),
-    "reward_vector": ("session_rewards", "group_rewards_mean", "group_rewards_std"),
-    "transitions": ("reward", "done", "next_observation"),
-    "feedback": ("feedback",),
-    "item_advantages": ("item_advantage",),
-    "pairs": ("rejected", "pair_weight"),
-}
-"""What an objective may need, and the fields of `Objective._AcceptedKeys` under which a batch then holds it.
-
-`mass` and `density` say what the log-probabilities of the actions are: of slates, or of proto-actions;
-`known_propensities` are those that the log knows, be it none, and so are `known_prefix_propensities`. `outcomes` are
-read by `refresh`, of the whole log and where they are known.
-"""
 
 
 class Objective(LossModule):

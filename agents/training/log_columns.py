@@ -14,7 +14,8 @@ from torch import Tensor
 
 from agents.batches.replay import LogStorage, mapped_column
 from agents.families import OBJECTIVES
-from agents.objectives.base import NEEDS, Objective
+from agents.objectives.base import Objective
+from agents.objectives.bases.needs import IN_WORDS, NEEDS
 from agents.training.item_advantages import feedback_channels, item_advantages
 from agents.training.pairs import rejected_rows
 from offline_data.store.dataset import LoggedDataset
@@ -54,10 +55,11 @@ def check_needs(name: str, objective: type[Objective], dataset: LoggedDataset, c
         for other in OBJECTIVES.registered()
         if not any(lacking(need, dataset) for need in OBJECTIVES.get(other).needs)
     ]
+    wanted, remedies = " and ".join(IN_WORDS[need] for need in missing), "; ".join(dict.fromkeys(missing.values()))
     require(
         not missing,
-        f"objective {name!r} needs {', '.join(missing)}, which {dataset.path}, a log of {dataset.action_kind} actions, "
-        f"does not give: {'; '.join(missing.values())}; or choose an objective that fits it: {', '.join(fitting)}",
+        f"objective {name!r} needs {wanted}, which {dataset.path}, a log of {dataset.action_kind} actions, "
+        f"does not give: {remedies}; or choose an objective that fits it: {', '.join(fitting)}",
     )
 
 
@@ -150,9 +152,9 @@ def _without_propensities(dataset: LoggedDataset) -> str | None:
 
 
 def _without_prefixes(dataset: LoggedDataset) -> str | None:
-    if "prefix_log_prob" not in dataset.rows:
-        return "collect a log of slates, whose positions have propensities each"
-    return _without_propensities(dataset)
+    if "prefix_log_prob" in dataset.rows:
+        return _without_propensities(dataset)
+    return _kind("slate")(dataset) or "import with --estimate-propensities"
 
 
 def _without_groups(dataset: LoggedDataset) -> str | None:
@@ -163,7 +165,7 @@ def _without_groups(dataset: LoggedDataset) -> str | None:
 
 
 def _without_pairs(dataset: LoggedDataset) -> str | None:
-    return None if dataset.num_sessions > 1 else "it has one session, and nothing to compare that with"
+    return None if dataset.num_sessions > 1 else "it has one session, and nothing to compare that with: log more"
 
 
 def _add_prefixes(storage: LogStorage, objective: Objective, scores: Tensor, seed: int) -> None:
@@ -248,4 +250,5 @@ _ADDED: Final[dict[str, Callable[[LogStorage, Objective, Tensor, int], None]]] =
     "pairs": _add_pairs,
 }
 """What adds the columns of a need; the storage has those of the others."""
+assert IN_WORDS.keys() == _LACKING.keys()
 assert _LACKING.keys() | _ADDED.keys() <= NEEDS.keys()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from agents.families import OBJECTIVES
+from agents.objectives.bases.needs import IN_WORDS
 from recsession.lines import say
 
 
@@ -25,7 +26,7 @@ def run(words: Sequence[str]) -> None:
     say(
         "usage: recsession train OBJECTIVE --log FOLDER --out FOLDER [OPTIONS]",
         "",
-        "Train a policy on a logged dataset. OBJECTIVE is one of these; in brackets what the log must give:",
+        "Train a policy on a logged dataset. OBJECTIVE is one of these; in brackets what not every log gives:",
         "",
         *map(_line, OBJECTIVES.registered()),
         "",
@@ -39,5 +40,5 @@ def _line(name: str) -> str:
     source = OBJECTIVES.source(name)
     if source is None:  # of another distribution: where its source lies is not known before it is imported
         return f"  {name}"
-    needs = ", ".join(sorted(source.literal("needs")))
+    needs = ", ".join(IN_WORDS[need] for need in sorted(source.literal("needs")) if need in IN_WORDS)
     return f"  {name:21}{source.meaning}{f' [{needs}]' if needs else ''}"

@@ -15,6 +15,7 @@ import pytest
 
 from agents.families import OBJECTIVES
 from agents.nn.networks import NetworkConfig
+from agents.objectives.bases.needs import IN_WORDS
 from agents.policies.files import load_policy
 from offline_data.families import ESTIMATORS, READERS
 from offline_data.store.dataset import LoggedDataset
@@ -81,12 +82,13 @@ def test_help_of_train_names_the_objectives(run):
     for words in (("train",), ("train", "--help")):
         code, out, _ = run(*words)
         assert code == 0
-        listed = re.findall(r"^  (\w+) +(\w[^\[\n]*?)(?: \[([\w, ]+)\])?$", out, re.MULTILINE)
+        listed = re.findall(r"^  (\w+) +(\w[^\[\n]*?)(?: \[([\w, -]+)\])?$", out, re.MULTILINE)
     assert [name for name, _, _ in listed] == list(OBJECTIVES.registered())
     # It is read from the sources, and is what the classes say.
     for name, meaning, needs in listed:
         assert (OBJECTIVES.get(name).__doc__ or "").startswith(meaning)
-        assert needs == ", ".join(sorted(OBJECTIVES.get(name).needs))
+        wanted = sorted(OBJECTIVES.get(name).needs & IN_WORDS.keys())
+        assert needs == ", ".join(IN_WORDS[need] for need in wanted)
 
 
 def test_every_command_is_documented_where_it_is_listed():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -9,7 +11,8 @@ from tensordict import TensorDict
 
 from agents.families import OBJECTIVES
 from agents.nn.session_space import SessionSpace
-from agents.objectives.base import NEEDS, Objective
+from agents.objectives.base import Objective
+from agents.objectives.bases.needs import IN_WORDS, NEEDS
 from agents.objectives.gbpo import GbpoConfig
 from agents.policies.base import make_policy
 from agents.training.log_columns import check_needs, group_moments, lacking, make_storage, reads_scores, upper_rank
@@ -108,6 +111,26 @@ def test_a_log_that_no_simulator_made_is_not_told_to_collect(foreign_log):
         check_needs("sage", OBJECTIVES.get("sage"), dataset)
     assert "collect" not in str(caught.value)
     assert "import with --estimate-propensities" in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", ["log", "foreign_log"])
+@pytest.mark.parametrize("name", OBJECTIVES.registered())
+def test_a_refusal_is_in_plain_words_and_has_a_remedy(name, kind, log, foreign_log):
+    """A log of proto-actions, and one that was read in, without what its source did not give."""
+    dataset, objective = log if kind == "log" else foreign_log(), OBJECTIVES.get(name)
+    missing = [need for need in sorted(objective.needs) if lacking(need, dataset)]
+    if not missing:
+        check_needs(name, objective, dataset)
+        return
+    with pytest.raises(InvalidInput) as caught:
+        check_needs(name, objective, dataset)
+    told, _, remedies = str(caught.value).partition(" does not give: ")
+    assert told.startswith(f"objective {name!r} needs {' and '.join(IN_WORDS[need] for need in missing)}, which ")
+    assert not re.search(r"\bmass\b|\bdensity\b|_", told.replace(str(dataset.path), "").replace(name, ""))
+    *each, other = remedies.split("; ")
+    assert len(set(each)) == len(each) > 0
+    assert all(re.search("collect with|collect without|import with|only ", remedy) for remedy in each)
+    assert other.startswith("or choose an objective that fits it: ")
 
 
 def test_who_reads_the_scores():

@@ -237,12 +237,12 @@ def test_needs_are_compared_with_what_the_log_gives(log, slate_log):
 
     with pytest.raises(
         InvalidInput,
-        match=r"'grouped' needs groups, which .*, a log of proto actions, does not give: .* collect with --group-size 8"
+        match=r"'grouped' needs groups of sessions of one user, which .* proto actions, .* collect with --group-size 8"
         r"; or choose an objective that fits it: .*\bbc\b",
     ):
         check_needs("grouped", Grouped, log)
     with pytest.raises(
-        InvalidInput, match=r"'dense' needs density, .* slate actions, .*: collect with --action-kind p"
+        InvalidInput, match=r"'dense' needs proto-actions, .* slate actions, .*: collect with --action-kind p"
     ):
         check_needs("dense", Dense, slate_log)
     check_needs("dense", Dense, log)
