@@ -277,6 +277,16 @@ def require_defined(config: SessionConfig, spec: Mapping[str, Any] | str) -> Non
         raise undefined(str(name), USER_MODELS.name_of(model), model.undefined_behaviors)
 
 
+def default_noise(config: SessionConfig) -> str:
+    """Return the noise that is meant where none is named: clickbait, or, where that is undefined, the first defined.
+
+    Args:
+        config: the world's; see `require_defined`.
+    """
+    refused = USER_MODELS.part_of(config.user_model).undefined_behaviors
+    return next(noise for noise in ("clickbait", *NOISES) if noise not in refused)
+
+
 def undefined(name: str, model: str, undefined_behaviors: Mapping[str, str]) -> InvalidInput:
     """Return the refusal of a behavior policy that means nothing to a user model.
 

@@ -10,6 +10,7 @@ from typing import Any, Final, Literal
 import tyro
 from tqdm import tqdm
 
+from offline_data.behavior.base import default_noise
 from offline_data.collection.collection import LogRequest, collect, to_be_collected
 from offline_data.collection.corruption import Corruption
 from offline_data.describe.dataset_card import write_card
@@ -55,8 +56,9 @@ class Collect:
     """Find the good fraction at which the log's own normalised score is this (noise = 0, expert = 1), to within 0.02 at
     95 % confidence; the sessions are played some ten times for it."""
     noise: str | None = None
-    """Behavior policy of the rest, by name or as a JSON spec; clickbait unless given. Uniform noise averages away;
-    popularity, clickbait, stale and adversarial are one coherent wrong mode each."""
+    """Behavior policy of the rest, by name or as a JSON spec; clickbait unless given, or uniform where the world's
+    users know no clickbait. Uniform noise averages away; popularity, clickbait, stale and adversarial are one coherent
+    wrong mode each."""
     mixing: Literal["step", "session", "position"] = "step"
     """Draw who acts at every step, once a session, or for every position of a slate."""
     expert: str | None = None
@@ -125,7 +127,7 @@ class Collect:
         if self.behavior is not None:
             self._refuse_beside("--behavior", "says who acts", _DIAL)
             return replace(request, behavior=given_behavior("--behavior", self.behavior, world, self.action_kind))
-        noise = given_behavior("--noise", self.noise or "clickbait", world, self.action_kind)
+        noise = given_behavior("--noise", self.noise or default_noise(config), world, self.action_kind)
         expert: Spec | str | None = None
         if self.expert is not None:
             expert = given_behavior("--expert", self.expert, world, self.action_kind)

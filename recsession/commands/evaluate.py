@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from offline_data.behavior.base import WORLD_EXPERT, expert_spec
+from offline_data.behavior.base import WORLD_EXPERT, default_noise, expert_spec
 from offline_data.describe.dataset_summary import policy_name
 from offline_data.dial.quality import MAX_SESSIONS, evaluate_returns, reference_returns
 from recenv.errors import InvalidInput, require_range
@@ -30,8 +30,9 @@ class Evaluate:
     """Root seed of users and policy draws."""
     stochastic: bool = False
     """Sample from a trained policy instead of acting by its mean."""
-    noise: str = "clickbait"
-    """Behavior policy at normalised score 0, by name or as a JSON spec."""
+    noise: str | None = None
+    """Behavior policy at normalised score 0, by name or as a JSON spec; clickbait unless given, or uniform where the
+    world's users know no clickbait."""
     expert: str | None = None
     """The one at 1, by name or as a JSON spec; unless given, that of the world's user model."""
     device: str = "cpu"
@@ -64,7 +65,7 @@ class Evaluate:
                 self, ("stochastic", "device"), f"--policy {self.policy} is no trained policy, and acts as it does"
             )
         kind = policy.action_kind
-        noise = given_behavior("--noise", self.noise, world, kind)
+        noise = given_behavior("--noise", self.noise or default_noise(world.config), world, kind)
         expert = WORLD_EXPERT if self.expert is None else given_behavior("--expert", self.expert, world, kind)
         value = Interval.of(evaluate_returns(world, policy, self.num_sessions, self.seed, "evaluation"))
         told = f"{'session return':<20}{value}   ({self.num_sessions:,} sessions)"

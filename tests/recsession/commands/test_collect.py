@@ -45,6 +45,7 @@ def given_scale(monkeypatch):
             mixture_spec(0.1, {"name": "stale", "temperature": 1}, expert="expert"),
         ),
         (["--set", "user_model=boredom_cascade"], mixture_spec(0.1, "clickbait", expert="diversified")),
+        (["--set", "user_model=embedding_bandit"], mixture_spec(0.1, "uniform", expert="expert")),
         (["--behavior", "popularity"], "popularity"),
         (["--behavior", '{"name": "expert", "quality_weight": 0.5}'], {"name": "expert", "quality_weight": 0.5}),
     ],
