@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 
 import pytest
@@ -101,7 +102,7 @@ def test_folders_that_cannot_be_are_refused_before_the_work(command, idle, tmp_p
 @pytest.mark.parametrize("case", [case for case in (*FILES, *FOLDERS) if case != "collect's ranges"])
 def test_a_second_writer_is_told_before_its_work(command, idle, tmp_path, case):
     words, written = (FILES | FOLDERS)[case]
-    run_folder = case.startswith(("train", "quickstart"))
+    run_folder = case.startswith(("train", "quickstart", "theory"))
     begun, end = threading.Event(), threading.Event()
 
     def hold():
@@ -121,6 +122,19 @@ def test_a_second_writer_is_told_before_its_work(command, idle, tmp_path, case):
     finally:
         end.set()
         first.join()
+
+
+def test_theory_is_kept_out_of_what_holds_something_else(command, idle, made, tmp_path):
+    """A dataset's folder, and a run's."""
+    shutil.copytree(made / "log", tmp_path / "out" / "log")
+    (tmp_path / "out" / "run").mkdir()
+    (tmp_path / "out" / "run" / "request.json").write_text('{"study": "drpo"}')
+    before = seen(tmp_path)
+    for name, why in (("log", "is a logged dataset; choose another folder"), ("run", "holds work of another request")):
+        code, out, err = command(f"theory --out {{out}}/{name}")
+        assert (code, out) == (2, "")
+        assert f"out/{name} {why}" in err
+    assert seen(tmp_path) == before
 
 
 @pytest.mark.parametrize(

@@ -287,7 +287,7 @@ def test_command_writes_the_same_for_the_same_seed(theory, tmp_path, capsys):
     theory("--out", tmp_path / "b", "--seed", 3)
     for name in ("theory.json", "theory.html"):
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
-    assert {path.name for path in (tmp_path / "b").iterdir()} == {"theory.json", "theory.html"}
+    assert {path.name for path in (tmp_path / "b").iterdir()} == {"theory.json", "theory.html", "request.json", "lock"}
     theory("--out", tmp_path / "b", "--seed", 4)  # in its place
     assert (tmp_path / "a" / "theory.json").read_bytes() != (tmp_path / "b" / "theory.json").read_bytes()
 
