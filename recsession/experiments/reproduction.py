@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -17,6 +17,7 @@ from recenv.files.atomic_files import write_json
 from recenv.files.json_text import read_json
 from recenv.plain_config import to_plain
 from recsession.experiments.reproduce.base import Study
+from recsession.experiments.sealed_unit import SealedUnit
 from recsession.families import STUDIES
 from recsession.lines import say
 
@@ -68,7 +69,8 @@ def run_reproduction(part: type[Study], request: Reproduction, config: Any = Non
     config = config or part.forms[request.form]
     if request.experiments:
         known = hasattr(config, "experiments")
-        require(known, f"experiments={request.experiments!r}: this study has but one; leave --experiments out")
+        asked = ", ".join(request.experiments)
+        require(known, f"experiments has {asked}; this study has but one, leave --experiments out")
         config = replace(config, experiments=request.experiments)
     study = part(config, seeds, request.out)
     plain = {
@@ -80,10 +82,8 @@ def run_reproduction(part: type[Study], request: Reproduction, config: Any = Non
     remedy = "pass --fresh to start over, or choose another --out"
     claim = FolderClaim(request.out, as_json(plain), request.fresh, remedy, ("results.json", "report.html"))
     with claim.held():
-        units = study.units()
-        with tqdm(total=sum(unit.cost for unit in units), unit="step", smoothing=0.05, mininterval=0.5) as bar:
-            show = bar.set_description
-            run_units(units, workers=request.workers, folder=request.out, progress=bar.update, describe=show)
+        _work(study.first_units(), request)
+        _work(study.units(), request)
         try:
             file = request.out / "results.json"
             numbers = study.numbers()
@@ -95,6 +95,15 @@ def run_reproduction(part: type[Study], request: Reproduction, config: Any = Non
             raise InvalidInput(f"{request.out} holds results of something else ({error!r}); {remedy}") from error
     say(*results["verdict"], f"report: {request.out / 'report.html'}")
     return results
+
+
+def _work(units: Sequence[SealedUnit], request: Reproduction) -> None:
+    """Do what of the units is not done."""
+    if not units:
+        return
+    with tqdm(total=sum(unit.cost for unit in units), unit="step", smoothing=0.05, mininterval=0.5) as bar:
+        show = bar.set_description
+        run_units(units, workers=request.workers, folder=request.out, progress=bar.update, describe=show)
 
 
 def _origin(plain: Mapping[str, Any], study: Study, request: Reproduction) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from recenv.errors import require
 from recenv.registry import own_config
 from recsession.experiments.sealed_unit import SealedUnit
 
@@ -38,7 +39,7 @@ class Study(ABC):
         folder: where the units work.
 
     Raises:
-        InvalidInput: if `config` is not an instance of `Config`, or a seed is among those that settings are chosen on.
+        InvalidInput: if `config` is not an instance of `Config`, or a seed is among its `development_seeds`.
     """
 
     Config: ClassVar[type]
@@ -53,10 +54,25 @@ class Study(ABC):
         self.config = own_config(type(self), config)
         self.seeds = tuple(seeds)
         self.folder = folder
+        choosing = sorted(self.development_seeds())
+        one = len(choosing) == 1
+        require(
+            not set(choosing) & set(self.seeds),
+            f"the seed{'' if one else 's'} {' and '.join(map(str, choosing))} choose{'s' if one else ''} the settings, "
+            f"and cannot be reported; pass --first-seed {max(choosing, default=0) + 1} or more",
+        )
+
+    def development_seeds(self) -> Sequence[int]:
+        """Return the seeds that settings are chosen on, which cannot be reported; none by default."""
+        return ()
 
     def worlds(self) -> Mapping[str, SessionConfig]:
         """Return the simulated worlds that it plays in, by name, whose hashes stand in the results; none by default."""
         return {}
+
+    def first_units(self) -> Sequence[SealedUnit]:
+        """Return the work that is done before `units` is called, because it says what these are; none by default."""
+        return ()
 
     @abstractmethod
     def units(self) -> Sequence[SealedUnit]:

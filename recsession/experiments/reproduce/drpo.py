@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from offline_data.behavior.three_part import SCENARIOS
-from recenv.errors import require
 from recenv.session_config import SessionConfig
 from recsession.experiments.drpo_paper import published
 from recsession.experiments.drpo_paper.protocol import (
@@ -50,14 +48,9 @@ class DrpoStudy(Study):
     num_seeds: Mapping[str, int] = {"small": 3, "full": 10}
     title = "DRPO's paper, its experiments anew"
 
-    def __init__(self, config: Protocol | None, seeds: Sequence[int], folder: Path) -> None:
-        super().__init__(config, seeds, folder)
-        chosen = sorted(set(self.seeds) & set(self.config.development_seeds))
-        require(
-            not chosen,
-            f"seeds {', '.join(map(str, chosen))} choose the grids' settings, and cannot be reported; pass a "
-            f"--first-seed beyond {max(self.config.development_seeds, default=0)}",
-        )
+    def development_seeds(self) -> Sequence[int]:
+        """Return those of the protocol."""
+        return self.config.development_seeds
 
     def worlds(self) -> Mapping[str, SessionConfig]:
         """Return the bandit, with the noise that its rewards have by default."""

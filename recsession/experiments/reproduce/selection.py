@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from offline_data.dial.quality import Reference
-from recenv.errors import require
 from recenv.session_config import SessionConfig
 from recsession.experiments.learning_task import Method
 from recsession.experiments.learning_units import ChosenMethodUnit, LogUnit, MethodUnit
@@ -20,10 +18,9 @@ from recsession.experiments.selection_study.protocol import (
     OURS,
     Cell,
     SelectionProtocol,
-    left_out,
     settings,
 )
-from recsession.experiments.selection_study.units import ReferenceUnit, TrialUnit, normalized
+from recsession.experiments.selection_study.units import MeaningUnit, ReferenceUnit, TrialUnit, normalized
 from recsession.families import STUDIES
 
 if TYPE_CHECKING:
@@ -50,18 +47,18 @@ class SelectionStudy(Study):
     num_seeds: Mapping[str, int] = {"small": 3, "full": 10}
     title = "How many rows to keep"
 
-    def __init__(self, config: SelectionProtocol | None, seeds: Sequence[int], folder: Path) -> None:
-        super().__init__(config, seeds, folder)
-        require(
-            self.config.development_seed not in self.seeds,
-            f"seed {self.config.development_seed} chooses the settings, and cannot be reported; pass a --first-seed "
-            f"beyond it",
-        )
+    def development_seeds(self) -> Sequence[int]:
+        """Return the one of the protocol."""
+        return (self.config.development_seed,)
 
     def worlds(self) -> Mapping[str, SessionConfig]:
         """Return the worlds of the cells."""
         cells = [cell for experiment in self.config.experiments for cell in self.config.cells(experiment)]
         return {cell.world: cell.config for cell in cells}
+
+    def first_units(self) -> list[SealedUnit]:
+        """Return what says which cells have a meaning."""
+        return with_needs(self._meaning(cell) for name in self.config.experiments for cell in self.config.cells(name))
 
     def units(self) -> list[SealedUnit]:
         """Return the work of the experiments that are asked for."""
@@ -90,12 +87,19 @@ class SelectionStudy(Study):
     # --- the work
 
     def _cells(self, experiment: str) -> list[Cell]:
-        cells = self.config.cells(experiment)
-        return [cell for cell in cells if left_out(cell.world, cell.noise, cell.kind) is None]
+        return [cell for cell, why in self._meanings(experiment).items() if why is None]
+
+    def _meanings(self, experiment: str) -> dict[Cell, str | None]:
+        """Return why each cell is left out; None where it is not."""
+        return {cell: self._meaning(cell).result()["left_out"] for cell in self.config.cells(experiment)}
+
+    def _meaning(self, cell: Cell) -> MeaningUnit:
+        return MeaningUnit(cell, self.folder / "meanings", _at_any_fraction(cell))
 
     def _reference(self, cell: Cell) -> ReferenceUnit:
-        name = f"{cell.world}-{cell.noise}-{cell.kind}"
-        return ReferenceUnit(cell, self.config.num_reference_sessions, self.folder / "references", name)
+        return ReferenceUnit(
+            cell, self.config.num_reference_sessions, self.folder / "references", _at_any_fraction(cell)
+        )
 
     def _methods(self, experiment: str) -> dict[Cell, dict[str, Sequence[MethodUnit]]]:
         """Return the units of every cell by method, one a seed."""
@@ -146,12 +150,12 @@ class SelectionStudy(Study):
                 if "chosen" in runs[0]:
                     before = chosen.get(name, "").split("; ") if name in chosen else []
                     chosen[name] = "; ".join(dict.fromkeys([*before, runs[0]["chosen"]]))
-        out = {
-            cell.key: why
-            for cell in self.config.cells(experiment)
-            if (why := left_out(cell.world, cell.noise, cell.kind)) is not None
-        }
+        out = {cell.key: why for cell, why in self._meanings(experiment).items() if why is not None}
         return {"cells": cells, "left_out": out, "chosen": chosen, "summary": summary(cells)}
+
+
+def _at_any_fraction(cell: Cell) -> str:
+    return f"{cell.world}-{cell.noise}-{cell.kind}"
 
 
 def _sentences(name: str, found: Mapping[str, Any]) -> list[str]:

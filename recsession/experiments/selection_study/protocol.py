@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from functools import cache
 from typing import Any, Final
 
 from agents.families import OBJECTIVES
@@ -232,7 +231,6 @@ _GRIDS: Final[dict[str, tuple[str, dict[str, dict[str, Any]]]]] = {
 }
 
 
-@cache
 def left_out(world: str, noise: str, kind: ActionKind) -> str | None:
     """Return why cells of a noise have no meaning: it is undefined there, or the expert is no better; else None.
 

@@ -14,7 +14,7 @@ from recenv.world import make_world
 from recsession.experiments.learning_units import MethodUnit
 from recsession.experiments.sealed_unit import SealedUnit
 from recsession.experiments.selection_study.analysis import WAYS
-from recsession.experiments.selection_study.protocol import Cell
+from recsession.experiments.selection_study.protocol import Cell, left_out
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,29 @@ class ReferenceUnit(SealedUnit):
         found = reference_returns(world, self.cell.noise, self.cell.kind, num_sessions=self.num_sessions)
         progress(1)
         return found.as_dict()
+
+
+@dataclass(frozen=True)
+class MeaningUnit(SealedUnit):
+    """Whether the cells of a noise have a meaning, which says what there is to run; see `left_out`."""
+
+    cell: Cell
+    """Of the noise, at any fraction."""
+    folder: Path
+    """Of all of them."""
+    name: str
+    """Of the world, the noise and the kind of action."""
+
+    @property
+    def cost(self) -> int:
+        """One."""
+        return 1
+
+    def measure(self, progress: Progress) -> dict[str, Any]:
+        """Return `left_out`, the reason or None."""
+        why = left_out(self.cell.world, self.cell.noise, self.cell.kind)
+        progress(1)
+        return {"left_out": why}
 
 
 @dataclass(frozen=True)

@@ -162,7 +162,7 @@ def test_a_unit_is_done_once_and_after_what_it_needs(tmp_path):
 
 def test_another_request_is_refused_and_fresh_starts_over(finished):
     with pytest.raises(
-        InvalidInput, match=r"work of another request \(config.factor 1.0 there, 2.0 here\); pass --fresh"
+        InvalidInput, match=r'work of another request \(form "small" there, "full" here\); pass --fresh'
     ):
         run_reproduction(Counting, request(finished, form="full"))
     with pytest.raises(InvalidInput, match=r"work of another request \(seeds.*choose another --out"):

@@ -111,7 +111,10 @@ def test_rivals_have_four_settings_and_ours_one():
 
 
 def test_many_seeds_where_it_was_promised(tmp_path):
-    study = SelectionStudy(replace(TINY, fractions=(0.1, 0.2)), range(1000, 1010), tmp_path)
+    experiments = ("proto", "proto_more", "slates")
+    study = SelectionStudy(replace(TINY, experiments=experiments, fractions=(0.1, 0.2)), range(1000, 1010), tmp_path)
+    for unit in study.first_units():
+        unit.run(lambda _: None)
     found = study._methods("proto") | study._methods("proto_more") | study._methods("slates")
     seeds = {(cell.fraction, cell.kind): len(methods[OURS]) for cell, methods in found.items()}
     assert seeds == {(0.1, "proto"): 10, (0.2, "proto"): 3, (0.1, "slate"): 3, (0.2, "slate"): 3}
@@ -132,7 +135,7 @@ def test_the_protocol_refuses(changes, said):
 
 
 def test_the_development_seed_is_not_reported(tmp_path):
-    with pytest.raises(InvalidInput, match="seed 100 chooses the settings"):
+    with pytest.raises(InvalidInput, match=r"the seed 100 chooses the settings, .* --first-seed 101"):
         SelectionStudy(TINY, range(99, 102), tmp_path)
 
 
@@ -186,7 +189,7 @@ def test_a_world_of_large_returns_does_not_choose_alone(tmp_path):
 # --- end to end
 
 
-def test_it_runs_and_says_what_the_numbers_say(tmp_path, capsys):
+def test_it_runs_and_says_what_the_numbers_say(tmp_path, capsys, monkeypatch):
     out = tmp_path / "runs"
     results = run_reproduction(SelectionStudy, Reproduction(out, num_seeds=2, workers=1, experiments=("bandit",)), TINY)
     assert results["command"].endswith("--form small --experiments bandit --first-seed 1000 --num-seeds 2")
@@ -204,10 +207,13 @@ def test_it_runs_and_says_what_the_numbers_say(tmp_path, capsys):
     assert "Left out" in page
     assert page.count("<svg") == 2
     assert json.loads((out / "results.json").read_text())["numbers"] == results["numbers"]
+    # Which cells have a meaning is found once, and kept.
+    monkeypatch.setattr("recsession.experiments.selection_study.units.left_out", lambda *_: pytest.fail("measured"))
+    run_reproduction(SelectionStudy, Reproduction(out, num_seeds=2, workers=1, experiments=("bandit",)), TINY)
 
 
 def test_an_experiment_of_a_study_that_has_none_is_refused(tmp_path):
     from tests.recsession.experiments.test_reproduction import Counting
 
-    with pytest.raises(InvalidInput, match="this study has but one; leave --experiments out"):
+    with pytest.raises(InvalidInput, match="experiments has table; this study has but one, leave --experiments out"):
         run_reproduction(Counting, Reproduction(tmp_path / "out", experiments=("table",)))

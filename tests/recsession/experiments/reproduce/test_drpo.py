@@ -195,11 +195,14 @@ def test_the_full_form_is_all_of_it(tmp_path):
 
 
 def test_seeds_that_choose_settings_are_not_reported(tmp_path):
-    with pytest.raises(InvalidInput, match=r"seeds 100 choose .*; pass a --first-seed beyond 100") as refusal:
+    with pytest.raises(InvalidInput, match=r"the seed 100 chooses .*; pass --first-seed 101 or more") as refusal:
         run(tmp_path / "out", tiny("table"), first_seed=99)
     assert not (tmp_path / "out").exists()
-    remedy = int(re.findall(r"beyond (\d+)", str(refusal.value))[0]) + 1
+    remedy = int(re.findall(r"--first-seed (\d+)", str(refusal.value))[0])
     DrpoStudy(tiny("table"), range(remedy, remedy + 2), tmp_path)
+    for first in (99, 100, 101):
+        with pytest.raises(InvalidInput, match=r"the seeds 100 and 101 choose .*; pass --first-seed 102 or more"):
+            DrpoStudy(DrpoStudy.forms["full"], range(first, first + 2), tmp_path)
 
 
 @pytest.mark.parametrize(
