@@ -112,7 +112,8 @@ def run_training(name: str, words: Sequence[str]) -> None:
     check_policy(chosen.trainer.policy, dataset)
     check_encoder(name, objective, chosen.trainer.policy)
     resolve_choice(dataset, chosen.item_features)
-    files = ("policy", "scores.npy", "advantages.npy", "metrics.jsonl", "selection.json", "checkpoint")
+    found = ("selection.json", "selection.html")
+    files = ("policy", "scores.npy", "advantages.npy", "metrics.jsonl", *found, "checkpoint")
     claim = FolderClaim(chosen.out, _request(name, dataset, chosen), files=files)
     check_run(chosen.out, claim.remedy)
     with claim.alone():
@@ -194,6 +195,10 @@ def _fit_and_train(name: str, dataset: LoggedDataset, chosen: Any, out: Path) ->
         say(remark)
     for finding, values in run.findings.items():
         write_json(out / f"{finding}.json", values)
+    if "selection" in run.findings:
+        from recsession.selection_page import write_selection_page  # matplotlib, which other trainings do without
+
+        say(f"its curve: {write_selection_page(run.findings['selection'], out / 'selection.html')}")
     if run.stopped:
         say(f"warning: {run.stopped}")
     if not dataset.has_world:

@@ -110,6 +110,14 @@ class Selection:
         return int(self.rows[index])
 
     @property
+    def matched_claim(self) -> np.ndarray:
+        """[K] rho claim, the claim brought to the size of the gain; as it is where there is no gain."""
+        if self.gain is None:
+            return self.claim
+        (claim, _), (gain, unit) = _near_one(self.claim), _near_one(self.gain)
+        return np.ldexp(_matched(claim, gain) * claim, unit)
+
+    @property
     def kappa(self) -> float:
         """The chosen share, in (0, 1]."""
         return self.num_kept / self.num_rows
@@ -128,7 +136,7 @@ class Selection:
         )
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the curve as plain values, None for what is unknown or not finite."""
+        """Return the curve and its sentence as plain values, None for what is unknown or not finite."""
         columns = {
             name: None
             if column is None
@@ -136,12 +144,14 @@ class Selection:
             for name, column in (
                 ("share", self.rows / self.num_rows),
                 ("claim", self.claim),
+                ("matched_claim", self.matched_claim),
                 ("gain", self.gain),
                 ("standard_error", self.standard_error),
                 ("worth", self.worth),
             )
         }
-        return {"num_rows": self.num_rows, "kappa": self.kappa, "rows": self.rows.tolist(), **columns}
+        told = {"num_rows": self.num_rows, "kappa": self.kappa, "sentence": self.describe()}
+        return {**told, "rows": self.rows.tolist(), **columns}
 
 
 def select_rows(scores: Tensor, outcomes: Outcomes | None = None, *, rows_to_fit: float = ROWS_TO_FIT) -> Selection:
