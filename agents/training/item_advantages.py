@@ -6,7 +6,8 @@ the others were not watched badly.
 
 A log has the feedback that it has. Time watched is `watch_fraction` times the item's length; without it, `engagement`,
 `long_view`, `like` or else the click stands for it: the first of these, of which what is above 0 and as good as all but
-a quarter has 1, be it all. A dislike is `dislike` or `hate`; without them no item has -1.
+a quarter has 1, be it all. A dislike is `dislike` or `hate`; without them no item has -1. Items of a log that does not
+say how long they are count as of one duration.
 
 Source: OneRec-V2 (arXiv:2508.20900); the shares by duration and the three values are confirmed by a reproduction [c].
 That durations are bucketed by octaves over the whole log, and all that is taken for a missing feedback, is ours.
@@ -38,6 +39,8 @@ class FeedbackChannels:
     """Name of the first."""
     negative: str | None
     """Name of the second; None where nothing does."""
+    by_duration: bool = True
+    """Whether the log says how long its items are."""
 
     def describe(self, top_share: float) -> str:
         """Return a sentence for the user.
@@ -46,7 +49,8 @@ class FeedbackChannels:
             top_share: see `item_advantages`.
         """
         of = "time watched (watch_fraction)" if self.positive == "watch_fraction" else self.positive
-        good = f"an item's advantage is 1 in the top {top_share:.0%} by {of} of those of its duration that have any"
+        those = "those of its duration that have any" if self.by_duration else "all that have any"
+        good = f"an item's advantage is 1 in the top {top_share:.0%} by {of} of {those}"
         if self.negative is None:
             return f"{good}; no feedback of this log is a dislike: no item has -1, unless negative names one"
         return f"{good}, and -1 for {self.negative}"
@@ -74,7 +78,7 @@ def feedback_channels(dataset: LoggedDataset, positive: str = "auto", negative: 
     if negative == "auto":
         negative = next((name for name in _DISLIKED if name in names), "none")
     require(positive != negative, f"positive and negative are both {positive!r}; choose another for one, or none")
-    return FeedbackChannels(positive, None if negative == "none" else negative)
+    return FeedbackChannels(positive, None if negative == "none" else negative, "length" in dataset.catalog)
 
 
 def item_advantages(dataset: LoggedDataset, channels: FeedbackChannels, top_share: float) -> Tensor:
@@ -128,7 +132,9 @@ def _feedback(dataset: LoggedDataset, name: str, block: SessionBlock) -> np.ndar
 
 def _watched(dataset: LoggedDataset, channels: FeedbackChannels, block: SessionBlock) -> tuple[np.ndarray, np.ndarray]:
     """Return how long, or how well, a block's items were watched, and the octaves of their durations, [B, K] each."""
-    length = dataset.catalog["length"][np.maximum(dataset.rows["slate"][block.rows], 0)].astype(np.float64)
     value = _feedback(dataset, channels.positive, block)
+    if not channels.by_duration:
+        return value, np.zeros(value.shape, np.int64)
+    length = dataset.catalog["length"][np.maximum(dataset.rows["slate"][block.rows], 0)].astype(np.float64)
     octave = np.floor(np.log2(np.maximum(length, 1e-30))).astype(np.int64)
     return value * length if channels.positive == "watch_fraction" else value, octave

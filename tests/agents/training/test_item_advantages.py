@@ -103,6 +103,16 @@ def test_feedback_that_is_not_there_is_refused():
         item_advantages(log, feedback_channels(log), 0.25)
 
 
+def test_a_log_that_does_not_know_how_long_items_are():
+    """All are of one duration: the best half of the four that were watched."""
+    log = few(["click", "watch_fraction"], [[0.0]] * 4, [[0.1], [0.2], [0.8], [0.9]], slate=[[0]] * 4, length=[1.0])
+    log.catalog.pop("length")  # type: ignore[attr-defined]
+    channels = feedback_channels(log)
+    assert channels == FeedbackChannels("watch_fraction", None, by_duration=False)
+    assert "50% by time watched (watch_fraction) of all that have any" in channels.describe(0.5)
+    assert item_advantages(log, channels, 0.5)[:, 0].tolist() == [0.0, 0.0, 1.0, 1.0]
+
+
 def test_lengths_of_nothing_are_one_octave():
     log = few(["click", "watch_fraction"], [[1.0]], [[math.ulp(1.0)]], slate=[[0]], length=[0.0])
     with pytest.raises(InvalidInput, match="nothing to learn"):

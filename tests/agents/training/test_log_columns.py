@@ -16,7 +16,7 @@ from agents.objectives.bases.needs import IN_WORDS, NEEDS
 from agents.objectives.gbpo import GbpoConfig
 from agents.policies.base import make_policy
 from agents.training.log_columns import check_needs, group_moments, lacking, make_storage, reads_scores, upper_rank
-from agents.training.trainer import default_policy
+from agents.training.trainer import TrainerConfig, default_policy, train
 from offline_data.collection.collection import LogRequest, collect
 from offline_data.dial.quality import mixture_spec
 from recenv.errors import InvalidInput
@@ -131,6 +131,15 @@ def test_a_refusal_is_in_plain_words_and_has_a_remedy(name, kind, log, foreign_l
     assert len(set(each)) == len(each) > 0
     assert all(re.search("collect with|collect without|import with|only ", remedy) for remedy in each)
     assert other.startswith("or choose an objective that fits it: ")
+
+
+@pytest.mark.parametrize("name", OBJECTIVES.registered())
+def test_what_a_log_that_was_read_in_fits_reads_it(name, foreign_log):
+    dataset, part = foreign_log(), OBJECTIVES.get(name)
+    if any(lacking(need, dataset) for need in part.needs):
+        pytest.skip("it is refused, see above")
+    run = train(dataset, torch.arange(float(dataset.num_rows)), name, config=TrainerConfig(num_steps=2, batch_size=4))
+    assert run.stopped is None
 
 
 def test_who_reads_the_scores():
