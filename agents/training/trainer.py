@@ -176,6 +176,7 @@ def train(
     check_encoder(objective_name, objective_class, config.policy)
     actor = make_policy(SessionSpace.of_log(dataset, config.item_features, seed=seed), config.policy, seed=seed)
     actor.to(device)
+    untrained = _norms(actor)
     with seeded(seed):  # networks of values
         objective = objective_class(actor, config=objective_config).to(device)
     optimizer = torch.optim.Adam([p for p in objective.parameters() if p.requires_grad], lr=config.learning_rate)
@@ -249,7 +250,16 @@ def train(
     cloning, remarks = getattr(objective.config, "cloning_steps", 0), list(objective.remarks)
     if cloning >= config.num_steps:
         remarks.append(f"all {config.num_steps} steps were behavior cloning; lower cloning_steps={cloning}")
+    if not stopped and _norms(actor) == untrained:
+        remarks.append(
+            "no step moved the policy: no row weighs anything, as where all score alike; take another score"
+        )
     return TrainingRun(actor.eval(), curve, stopped, remarks, dict(objective.findings))
+
+
+def _norms(actor: Policy) -> list[float]:
+    """Return the norm of each of a policy's weights: equal ones are of the same weights, but by a rare chance."""
+    return [float(weight.detach().double().norm()) for weight in actor.parameters()]
 
 
 def _total(losses: Mapping[Any, Tensor], objective: str) -> Tensor:

@@ -359,3 +359,11 @@ def test_scores_of_doubles_learn_as_their_floats(log, scores, build_trainer_conf
     ]
     assert_same_run(*runs)
     assert runs[0].curve[-1]["retained_mass"] > 0
+
+
+@pytest.mark.parametrize(("name", "moves"), [("drpo", False), ("awr", True), ("bc", True)])
+def test_a_policy_that_no_step_moved_is_told(log, build_trainer_config, tmp_path, name, moves):
+    """Where all score alike nothing is above the least that DRPO keeps; also of a run that has been gone on with."""
+    config = build_trainer_config(num_steps=4, checkpoint_interval=2)
+    again = [train(log, torch.zeros(log.num_rows), name, config=config, checkpoint=tmp_path / "c") for _ in range(2)]
+    assert all(any("no step moved the policy" in remark for remark in run.remarks) != moves for run in again)
