@@ -12,7 +12,7 @@ from recsession.experiments.learning_task import Method
 from recsession.experiments.learning_units import ChosenMethodUnit, LogUnit, MethodUnit
 from recsession.experiments.reproduce.base import Study
 from recsession.experiments.sealed_unit import SealedUnit, with_needs
-from recsession.experiments.selection_study.analysis import WAYS, WORDS, summary
+from recsession.experiments.selection_study.analysis import AIM, LOST, WAYS, WORDS, lead, summary
 from recsession.experiments.selection_study.protocol import (
     FEW,
     OURS,
@@ -166,9 +166,18 @@ def _sentences(name: str, found: Mapping[str, Any]) -> list[str]:
     for way, words in WORDS.items():
         rival = min((each for each in told if each != OURS), key=lambda each: told[each][way]["mean"])
         ours, other = told[OURS][way], told[rival][way]
-        lost = ", ".join(ours["lost"]) or "none"
-        said.append(
-            f"{name}, {words}: over {len(found['cells'])} cells the regret of ours to the best of a cell is "
-            f"{ours['mean']:.3f}, that of the best rival, {rival}, {other['mean']:.3f}; cells lost: {lost}."
-        )
+        held = "is" if ours["mean"] <= AIM else "is not"
+        leads = {key: lead(cell[way], OURS) for key, cell in found["cells"].items()}
+        won = [key for key, each in leads.items() if each["low"] > 0.0]
+        behind = [f"{key} ({', '.join(each['best'])})" for key, each in leads.items() if each["high"] < 0.0]
+        said += [
+            f"{name}, {words}: over {len(leads)} cells the regret of ours to the best of a cell is {ours['mean']:.3f}, "
+            f"which {held} at most {AIM:g}; that of the best rival, {rival}, is {other['mean']:.3f}.",
+            f"Against the best rival of each cell, by intervals: above it in {_named(won)}; below it in "
+            f"{_named(behind)}; lost, below the best by more than {LOST:g}: {_named(ours['lost'])}.",
+        ]
     return said
+
+
+def _named(cells: Sequence[str]) -> str:
+    return f"{len(cells)}{': ' if cells else ''}{', '.join(cells)}"

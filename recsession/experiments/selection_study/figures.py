@@ -44,8 +44,8 @@ def _summary(name: str, found: Numbers) -> Section:
         "sampled",
         "worst by the mean",
         "worst sampled",
-        "lost",
-        "lost",
+        "lost by the mean",
+        "lost sampled",
         "setting",
     ]
     note = (

@@ -16,7 +16,7 @@ from recenv.statistics import Interval
 from recsession.experiments.learning_units import ChosenMethodUnit
 from recsession.experiments.reproduce.selection import SelectionStudy
 from recsession.experiments.reproduction import Reproduction, run_reproduction
-from recsession.experiments.selection_study.analysis import LOST, regret, summary
+from recsession.experiments.selection_study.analysis import LOST, lead, regret, summary
 from recsession.experiments.selection_study.protocol import (
     EXPERIMENTS,
     FRACTIONS,
@@ -54,6 +54,31 @@ def test_regret_by_hand():
     assert found["best"] == ["a", "b"]
     assert found["mean"] == pytest.approx(-0.425)
     assert found["low"] < -0.425 < found["high"]
+
+
+def test_a_lead_is_over_the_best_of_the_others_and_never_over_itself():
+    """Of a and b the even seeds' best is b, the odd ones' a; ours is left out of the choice, whatever it scores."""
+    scores = {"a": [0.0, 1.0, 0.2, 0.8], "b": [0.9, 0.0, 0.7, 0.1], "ours": [2.0, 2.0, 2.0, 2.0]}
+    found = lead(scores, "ours")
+    assert found["mean"] == pytest.approx(2.0 - (0.0 + 0.0 + 0.2 + 0.1) / 4)
+    assert found["best"] == ["a", "b"]
+    assert found["low"] < found["mean"] < found["high"]
+    assert lead({"a": [1.0, 1.0], "ours": [0.5, 0.5]}, "ours")["high"] == -0.5
+
+
+@pytest.mark.parametrize(("ours", "aim", "won", "behind", "lost"), [
+    ([1.2, 1.21, 1.19, 1.2], "is at most", "above it in 1: cell;", "below it in 0;", "0.08: 0."),
+    ([0.98, 0.981, 0.979, 0.98], "is at most", "above it in 0;", "below it in 1: cell (a);", "0.08: 0."),
+    ([0.9, 0.91, 0.89, 0.9], "is not at most", "above it in 0;", "below it in 1: cell (a);", "0.08: 1: cell."),
+])  # fmt: skip
+def test_what_is_said_of_the_numbers(ours, aim, won, behind, lost):
+    scores = {"a": [1.0, 1.001, 0.999, 1.0], "bc": [0.0, 0.0, 0.0, 0.0], OURS: ours}
+    cells = {"cell": {"by_mean": scores, "sampled": scores, "kappa": 0.1}}
+    numbers = {"proto": {"cells": cells, "left_out": {}, "chosen": {}, "summary": summary(cells)}}
+    first, second, *sampled = SelectionStudy.verdict(numbers)
+    assert aim in first
+    assert all(words in second for words in (won, behind, lost))
+    assert len(sampled) == 2
 
 
 def test_regret_does_not_gain_by_picking_the_luckiest_of_many():
