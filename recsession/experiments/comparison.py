@@ -65,10 +65,13 @@ class Comparison:
 
     @property
     def methods(self) -> dict[str, Method]:
-        """The methods by name, tuned on seeds that are not reported: tests/benchmarks/bench_quickstart_grid.py.
+        """The methods by name, their settings chosen on seeds that are not reported, not all by as many.
 
-        `drpo` has Algorithm 1's constants; of `drpo_exp` beta is in deviations, the cap that of its authors' agents,
-        and the floor lower: the published beta is one of rewards in [0, 1].
+        Of `awr` and `robust_filter` they are the best of nine, the grids of tests/benchmarks/bench_quickstart_grid.py
+        on the seeds 100 and 101; `bc` and `signed_pg` were run on theirs and have their defaults. `drpo` has Algorithm
+        1's constants, untuned. Of `drpo_exp` beta is in deviations, the cap that of its authors' agents, and the floor
+        lower, as the best of six settings on the seed 100: the published beta is one of rewards in [0, 1]. The nine of
+        these two that the benchmark has were not run.
         """
         exponential = DrpoExpConfig(beta=0.3, in_deviations=True, weight_cap=100.0, min_share=0.01)
         return {
