@@ -251,9 +251,7 @@ def train(
     if cloning >= config.num_steps:
         remarks.append(f"all {config.num_steps} steps were behavior cloning; lower cloning_steps={cloning}")
     if not stopped and _norms(actor) == untrained:
-        remarks.append(
-            "no step moved the policy: no row weighs anything, as where all score alike; take another score"
-        )
+        remarks.append("no step moved the policy: no row weighs anything, as where all score alike; take another score")
     return TrainingRun(actor.eval(), curve, stopped, remarks, dict(objective.findings))
 
 

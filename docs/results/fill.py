@@ -76,8 +76,8 @@ def _row(cells: Any) -> str:
 
 
 def _compact(value: Any, depth: int = 0) -> str:
-    """Return JSON in which what lies deeper than two levels stands on one line."""
-    if depth < 3 and isinstance(value, Mapping) and value:
+    """Return JSON in which what lies deeper than four levels, such as a cell, stands on one line."""
+    if depth < 4 and isinstance(value, Mapping) and value:
         inner = [f"{json.dumps(key)}: {_compact(each, depth + 1)}" for key, each in sorted(value.items())]
         return "{\n" + ",\n".join(inner) + "\n}"
     return json.dumps(value, sort_keys=True)

@@ -12,7 +12,7 @@ from recsession.experiments.learning_task import Method
 from recsession.experiments.learning_units import ChosenMethodUnit, LogUnit, MethodUnit
 from recsession.experiments.reproduce.base import Study
 from recsession.experiments.sealed_unit import SealedUnit, with_needs
-from recsession.experiments.selection_study.analysis import AIM, LOST, WAYS, WORDS, lead, summary
+from recsession.experiments.selection_study.analysis import AIM, LOST, WAYS, WORDS, cell_words, lead, summary
 from recsession.experiments.selection_study.protocol import (
     FEW,
     OURS,
@@ -167,14 +167,16 @@ def _sentences(name: str, found: Mapping[str, Any]) -> list[str]:
         rival = min((each for each in told if each != OURS), key=lambda each: told[each][way]["mean"])
         ours, other = told[OURS][way], told[rival][way]
         held = "is" if ours["mean"] <= AIM else "is not"
-        leads = {key: lead(cell[way], OURS) for key, cell in found["cells"].items()}
-        won = [key for key, each in leads.items() if each["low"] > 0.0]
-        behind = [f"{key} ({', '.join(each['best'])})" for key, each in leads.items() if each["high"] < 0.0]
+        leads = {key: lead(cell[way], OURS) for key, cell in sorted(found["cells"].items())}
+        called = cell_words(leads)
+        lost = [called[key] for key in ours["lost"]]
+        won = [called[key] for key, each in leads.items() if each["low"] > 0.0]
+        behind = [f"{called[key]} ({', '.join(each['best'])})" for key, each in leads.items() if each["high"] < 0.0]
         said += [
             f"{name}, {words}: over {len(leads)} cells the regret of ours to the best of a cell is {ours['mean']:.3f}, "
             f"which {held} at most {AIM:g}; that of the best rival, {rival}, is {other['mean']:.3f}.",
             f"Against the best rival of each cell, by intervals: above it in {_named(won)}; below it in "
-            f"{_named(behind)}; lost, below the best by more than {LOST:g}: {_named(ours['lost'])}.",
+            f"{_named(behind)}; lost, below the best by more than {LOST:g}: {_named(lost)}.",
         ]
     return said
 

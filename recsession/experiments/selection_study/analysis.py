@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -54,6 +54,20 @@ def _below_best(others: Scores, own: Sequence[float]) -> dict[str, Any]:
         best.add(names[index])
         found[half] = table[index, half] - mine[half]
     return {**seed_interval(found.tolist()), "best": sorted(best)}
+
+
+def cell_words(keys: Collection[str]) -> dict[str, str]:
+    """Return what cells are called beside each other, by `Cell.key`: stale 2 %, without what all of them share.
+
+    Args:
+        keys: of the cells of an experiment.
+    """
+    parts = {key: key.split("-") for key in keys}
+    if any(len(each) != 4 for each in parts.values()):  # of no `Cell`
+        return {key: key for key in keys}
+    told = {key: [world, noise, f"{100 * float(g):g} %", kind] for key, (world, noise, g, kind) in parts.items()}
+    differing = [place for place in range(4) if place in (1, 2) or len({each[place] for each in told.values()}) > 1]
+    return {key: " ".join(each[place] for place in differing) for key, each in told.items()}
 
 
 def summary(cells: Mapping[str, Mapping[str, Scores]]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from matplotlib.colors import LinearSegmentedColormap
 from offline_data.describe.figures import COLORS, INK, Chart, make_axes, styled
 from offline_data.describe.number_words import interval_text, readable
 from offline_data.describe.pages import Alarm, Section, Table
-from recsession.experiments.selection_study.analysis import LOST, WAYS, WORDS, regret
+from recsession.experiments.selection_study.analysis import LOST, WAYS, WORDS, cell_words, regret
 from recsession.experiments.selection_study.protocol import OURS
 
 Numbers = Mapping[str, Any]
@@ -28,11 +28,12 @@ def sections(numbers: Numbers) -> list[Section]:
 
 
 def _summary(name: str, found: Numbers) -> Section:
+    called = cell_words(found["cells"])
     rows = [
         [
             method,
             *(interval_text(each[way]) for way in WAYS),
-            *(f"{readable(each[way]['worst_regret'])}, {each[way]['worst']}" for way in WAYS),
+            *(f"{readable(each[way]['worst_regret'])}, {called[each[way]['worst']]}" for way in WAYS),
             *(str(len(each[way]["lost"])) for way in WAYS),
             found["chosen"].get(method, ""),
         ]
@@ -64,18 +65,24 @@ def _maps(name: str, found: Numbers) -> Section:
         "The regret of each method in each cell, the darker the farther it is below the best; methods in the order of "
         "their mean. Look for a column that is light from top to bottom: it needs nobody to know what the log is like."
     )
-    return Section(f"Where each method loses: {name}", [caption, [_map(found, way) for way in WAYS]])
+    return Section(f"Where each method loses: {name}", [caption, [regret_map(found, way) for way in WAYS]])
 
 
 @styled
-def _map(found: Numbers, way: str) -> Chart:
+def regret_map(found: Numbers, way: str) -> Chart:
+    """Return the regret of each method in each cell, as shades and numbers.
+
+    Args:
+        found: of one experiment, see `sections`.
+        way: of acting, of `WAYS`.
+    """
     cells, mean = found["cells"], {name: each[way]["mean"] for name, each in found["summary"].items()}
     methods = sorted(mean, key=mean.__getitem__)
     regrets = [[regret(cell[way], name)["mean"] for name in methods] for cell in cells.values()]
     size = (2.6 + 0.42 * len(methods), 1.4 + 0.22 * len(cells))
     axes = make_axes(WORDS[way], size, xlim=(-0.5, len(methods) - 0.5), ylim=(len(cells) - 0.5, -0.5))
     axes.set_xticks(range(len(methods)), methods, rotation=90)
-    axes.set_yticks(range(len(cells)), list(cells))
+    axes.set_yticks(range(len(cells)), list(cell_words(cells).values()))
     axes.tick_params(labelcolor=INK)
     axes.grid(visible=False)
     shades = LinearSegmentedColormap.from_list("regret", ["#ffffff", COLORS[1]])

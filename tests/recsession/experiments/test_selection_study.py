@@ -16,7 +16,7 @@ from recenv.statistics import Interval
 from recsession.experiments.learning_units import ChosenMethodUnit
 from recsession.experiments.reproduce.selection import SelectionStudy
 from recsession.experiments.reproduction import Reproduction, run_reproduction
-from recsession.experiments.selection_study.analysis import LOST, lead, regret, summary
+from recsession.experiments.selection_study.analysis import LOST, cell_words, lead, regret, summary
 from recsession.experiments.selection_study.protocol import (
     EXPERIMENTS,
     FRACTIONS,
@@ -79,6 +79,16 @@ def test_what_is_said_of_the_numbers(ours, aim, won, behind, lost):
     assert aim in first
     assert all(words in second for words in (won, behind, lost))
     assert len(sampled) == 2
+
+
+def test_cells_are_called_by_what_they_differ_in():
+    proto = [cell.key for cell in SelectionProtocol().cells("proto")]
+    assert list(cell_words(proto).values())[:2] == ["uniform 10 %", "uniform 2 %"]
+    assert len(set(cell_words(proto).values())) == len(proto)
+    models = [cell.key for cell in SelectionProtocol().cells("models")]
+    assert cell_words(models)[models[0]] == "boredom_cascade uniform 5 % proto"
+    assert cell_words([proto[0]]) == {proto[0]: "uniform 10 %"}
+    assert cell_words(["cell"]) == {"cell": "cell"}
 
 
 def test_regret_does_not_gain_by_picking_the_luckiest_of_many():
