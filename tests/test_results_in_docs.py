@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import json
-import runpy
 from pathlib import Path
 
 import pytest
 
 pytest.importorskip("torch")
+from tests.filled_guide import filled, keep
 
 ROOT = Path(__file__).parents[1]
-FILL = runpy.run_path(str(ROOT / "docs" / "results" / "fill.py"))
 PAGES = [path for path in (ROOT / "docs").glob("*.md") if "<!-- results: " in path.read_text()]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_a_page_says_what_the_results_say(page):
     text = page.read_text()
-    assert FILL["filled"](text) == text, "run python docs/results/fill.py"
+    assert filled(text) == text, "run python docs/results/fill.py"
 
 
 def test_every_study_that_is_kept_is_told():
@@ -41,13 +40,13 @@ def test_a_run_is_kept_and_told(tmp_path):
     scores = {"ours": [1.0, 1.1, 1.0, 1.1], "awr": [0.5, 0.6, 0.5, 0.6]}
     run = tmp_path / "results.json"
     run.write_text(json.dumps(results({"stale": {"by_mean": scores, "sampled": scores, "kappa": 0.01}})))
-    FILL["keep"](run, "selection-proto", tmp_path)
+    keep(run, "selection-proto", tmp_path)
     kept = json.loads((tmp_path / "selection-proto.json").read_text())
     assert kept["numbers"] == json.loads(run.read_text())["numbers"]
     assert "Regret: proto" in (tmp_path / "selection-proto.html").read_text()
     before = "a\n<!-- results: selection-proto -->\nold\n<!-- end -->\nb\n<!-- results: drpo -->\n<!-- end -->\n"
-    page = FILL["filled"](before, tmp_path)
-    assert FILL["filled"](page, tmp_path) == page
+    page = filled(before, tmp_path)
+    assert filled(page, tmp_path) == page
     assert page.startswith("a\n<!-- results: selection-proto -->\n* proto, by the mean: over 1 cells")
     assert "old" not in page
     assert page.endswith("<!-- end -->\nb\n<!-- results: drpo -->\nIt was not run in full yet.\n<!-- end -->\n")

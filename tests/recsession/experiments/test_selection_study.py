@@ -30,6 +30,7 @@ from recsession.experiments.selection_study.protocol import (
     settings,
 )
 from recsession.experiments.selection_study.units import TrialUnit
+from tests.filled_guide import told_of
 
 TINY = SelectionProtocol(
     experiments=("bandit",),
@@ -242,6 +243,7 @@ def test_it_runs_and_says_what_the_numbers_say(tmp_path, capsys, monkeypatch):
     assert "Left out" in page
     assert page.count("<svg") == 2
     assert json.loads((out / "results.json").read_text())["numbers"] == results["numbers"]
+    assert "**Regret: bandit**\n\n| method | regret by the mean |" in told_of(out, tmp_path)
     # Which cells have a meaning is found once, and kept.
     monkeypatch.setattr("recsession.experiments.selection_study.units.left_out", lambda *_: pytest.fail("measured"))
     run_reproduction(SelectionStudy, Reproduction(out, num_seeds=2, workers=1, experiments=("bandit",)), TINY)

@@ -23,6 +23,7 @@ from recsession.experiments.drpo_paper.protocol import EXPERIMENTS, Protocol, fi
 from recsession.experiments.learning_units import ChosenMethodUnit
 from recsession.experiments.reproduce.drpo import DrpoStudy
 from recsession.experiments.reproduction import Reproduction, run_reproduction
+from tests.filled_guide import told_of
 
 TRAINER = TrainerConfig(
     num_steps=12,
@@ -106,6 +107,14 @@ def test_the_page_says_what_the_numbers_say(finished, numbers):
 
 
 BRIEF = tiny("table", methods=("awr",), trainer=replace(TRAINER, num_steps=30, checkpoint_interval=10))
+
+
+def test_the_guide_says_what_the_numbers_say(finished, numbers, tmp_path):
+    told = told_of(finished, tmp_path)
+    for sentence in DrpoStudy.verdict(numbers):
+        assert f"\n* {sentence}\n" in told
+    assert "**Table 1, the medium scenario**\n\n| method |" in told
+    assert "reproduce drpo --form small --first-seed 101 --num-seeds 2" in told
 
 
 @pytest.fixture(scope="module")

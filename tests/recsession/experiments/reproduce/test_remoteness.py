@@ -20,6 +20,7 @@ from recsession.experiments.remoteness.protocol import SMALL, Protocol, Setting
 from recsession.experiments.remoteness.verdict import beside_one_alpha, of_setting, ranked, sentences
 from recsession.experiments.reproduce.remoteness import RemotenessStudy
 from recsession.experiments.reproduction import Reproduction, run_reproduction
+from tests.filled_guide import told_of
 from tests.page_parser import PageParser
 
 BUDGET = Budget(start_steps=6, steps=6, batch_size=16, evaluations=2)
@@ -88,6 +89,14 @@ def test_page_shows_every_setting_and_loads_nothing(finished):
     parser.check(400_000)
     assert len(parser.alts) == 12
     assert {"C-U1, sigma fixed", "D-U1, a learned concentration"} <= {line.strip() for line in parser.text.split("\n")}
+
+
+def test_the_guide_says_what_the_numbers_say(finished, numbers, tmp_path):
+    told = told_of(finished, tmp_path)
+    for sentence in sentences(numbers):
+        assert f"\n* {sentence}\n" in told
+    for setting in numbers["settings"]:
+        assert f"**{setting['title']}: Interventions**\n\n| " in told
 
 
 def test_help_and_bad_words_are_one_sentence_each(capsys, tmp_path):
