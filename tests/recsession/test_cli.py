@@ -180,7 +180,7 @@ def test_commands_can_be_given_again(run, made, tmp_path, folder_tree):
         (["--seed", 1], "seed 0"),
         (["--critic.learning-rate", 0.01], "critic.learning_rate 0.001"),
         (["--trainer.learning-rate", 0.01], "trainer.learning_rate 0.004"),
-        (["--encoder", "flat"], 'critic.network.encoder.name "pooled"'),
+        (["--encoder", "flat"], 'trainer.policy.network.encoder.name "pooled"'),
         (["--objective.temperature", 0.5], "objective.temperature 1.0"),
     ],
 )
