@@ -21,7 +21,6 @@ MAX_LINES = 400
 BESIDE_PARTS = {
     "agents.objectives": {"bases"},
     "agents.policies": {"files", "item_search"},
-    "offline_data.ope": {"bootstrap", "sessions"},
 }
 # Of the learners, at one level.
 MAX_ROOMS = 12

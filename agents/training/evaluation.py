@@ -18,7 +18,7 @@ from agents.values.critics import CriticConfig
 from agents.values.fitted_q import expected_value, fit_action_value, require_fit
 from offline_data.dial.quality import evaluate_returns
 from offline_data.families import ESTIMATORS
-from offline_data.ope.base import Estimator
+from offline_data.ope.estimators.base import Estimator
 from offline_data.ope.sessions import LoggedSessions
 from offline_data.store.dataset import LoggedDataset
 from recenv.errors import require

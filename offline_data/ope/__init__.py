@@ -1,1 +1,1 @@
-"""Off-policy evaluation; one file an estimator, found by name."""
+"""Off-policy evaluation: logged sessions as arrays, estimators of a policy's value, and how surely they know it."""

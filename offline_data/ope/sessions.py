@@ -1,17 +1,19 @@
-"""Logged sessions as plain arrays, their importance weights, and the sums that an estimator makes of them."""
+"""Logged sessions as plain arrays, validated once."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from offline_data.ope.bootstrap import by_user
+from offline_data.ope.staircase import Staircase
+from offline_data.ope.statistics import by_user
 from recenv.errors import require, require_range
-from recenv.statistics import Interval, effective_sample_size
+from recenv.statistics import Interval
 
 Floats = NDArray[np.float64]
 
@@ -102,6 +104,11 @@ class LoggedSessions:
         return len(self.offsets) - 1
 
     @property
+    def num_rows(self) -> int:
+        """Number of steps of all sessions, N."""
+        return int(self.offsets[-1])
+
+    @property
     def lengths(self) -> NDArray[np.int64]:
         """Steps of each session, `[S]`, at least 1."""
         return np.diff(self.offsets)
@@ -119,18 +126,25 @@ class LoggedSessions:
         )
         return values
 
-    def padded(self, values: Floats) -> Floats:
-        """Return `[N]` values as `[S, T]`, T the longest session, with zeros after each session's end."""
-        lengths = self.lengths
-        table = np.zeros((len(lengths), int(lengths.max())))
-        table[np.arange(table.shape[1]) < lengths[:, None]] = values
-        return table
+    @cached_property
+    def stairs(self) -> Staircase:
+        """The rows as dense tables of sessions by steps."""
+        return Staircase(self.offsets)
+
+    def discounts(self) -> Floats:
+        """Return the discount of each row since its session's start, `[N]`."""
+        if self.discount == 1.0:
+            return np.ones(self.num_rows)
+        step = np.arange(self.num_rows) - np.repeat(self.offsets[:-1], self.lengths)
+        return np.power(float(self.discount), step)
+
+    def summed(self, values: Floats) -> Floats:
+        """Return the sums of `[N]` values over the steps of each session, `[S]`."""
+        return np.add.reduceat(values, self.offsets[:-1])
 
     def returns(self) -> Floats:
         """Return each session's discounted sum of rewards, `[S]`."""
-        starts = self.offsets[:-1]
-        step = np.arange(self.offsets[-1]) - np.repeat(starts, self.lengths)
-        return np.add.reduceat(self.discount**step * self.reward, starts)
+        return self.summed(self.discounts() * self.reward)
 
     def logged_return(self) -> Interval:
         """Return the mean of `returns` with its 95 % interval: what the policy that logged is worth.
@@ -139,66 +153,6 @@ class LoggedSessions:
         """
         table = by_user(np.stack([self.returns(), np.ones(self.num_sessions)], axis=1), self.user_id)
         return Interval.of_groups(table[:, 0], table[:, 1])
-
-
-def session_log_weights(sessions: LoggedSessions) -> Floats:
-    """Return the log of each session's importance weight, `sum_t log pi(a_t|o_t) - log beta(a_t|o_t)`, `[S]`, nats."""
-    return np.add.reduceat(_log_ratios(sessions), sessions.offsets[:-1])
-
-
-def step_log_weights(sessions: LoggedSessions) -> Floats:
-    """Return the log of each session's importance weight up to and with step t, `[S, T]`, nats.
-
-    After its end a session keeps its last weight: it is still one of the sessions that a per-step mean is over.
-    """
-    return sessions.padded(_log_ratios(sessions)).cumsum(axis=1)
-
-
-def scaled_weights(log_weights: Floats) -> Floats:
-    """Return `exp(log_weights)` divided by its largest over the sessions (axis 0), so that nothing overflows.
-
-    Args:
-        log_weights: `[S]` or `[S, T]`, nats, -inf for no weight.
-
-    Returns:
-        The same shape, in [0, 1]; a column without any weight is all zeros.
-    """
-    largest = log_weights.max(axis=0)
-    return np.exp(log_weights - np.where(np.isneginf(largest), 0.0, largest))
-
-
-def discounts(sessions: LoggedSessions) -> Floats:
-    """Return the discount of each step since the session's start, `[T]`."""
-    return np.power(sessions.discount, np.arange(sessions.lengths.max()), dtype=np.float64)
-
-
-@dataclass(frozen=True, eq=False)
-class SessionStatistics:
-    """What an estimator adds up: the value is `sum_c (sum_s numerator[s, c] / sum_s denominator[s, c])`.
-
-    Examples:
-        >>> import numpy as np
-        >>> from offline_data import SessionStatistics
-        >>> weights = np.array([1.0, 1.0, 2.0])
-        >>> SessionStatistics(weights[:, None], np.ones((3, 1)), weights).effective_sample_size()
-        2.6666666666666665
-    """
-
-    numerator: Floats
-    """`[S, C]` float64."""
-    denominator: Floats
-    """`[S, C]` float64, not negative; ones in a column that is a plain mean. A column of zeros contributes nothing to
-    the value."""
-    weights: Floats
-    """Whole-session weights up to a common factor, `[S]` float64, not negative: for the effective sample size."""
-
-    def effective_sample_size(self) -> float:
-        """Return `(sum w)^2 / sum w^2` of the sessions' weights, in sessions; 0 if every weight is zero."""
-        return float(effective_sample_size(self.weights))
-
-
-def _log_ratios(sessions: LoggedSessions) -> Floats:
-    return sessions.target_log_prob - sessions.column("behavior_log_prob")
 
 
 def _checked_column(name: str, values: Iterable[float], num_rows: int) -> Floats:

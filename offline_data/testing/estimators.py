@@ -12,8 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from offline_data.families import ESTIMATORS
-from offline_data.ope.base import Estimate, estimate
-from offline_data.ope.sessions import LoggedSessions, SessionStatistics
+from offline_data.ope.estimate import Estimate, estimate
+from offline_data.ope.sessions import LoggedSessions
+from offline_data.ope.statistics import SessionStatistics
 from recenv.errors import InvalidInput
 from recenv.testing.contract import Contract, example_config, quick
 

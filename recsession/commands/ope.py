@@ -16,7 +16,7 @@ from agents.values.critics import FITTED_Q, CriticConfig
 from agents.values.fitted_q import usual_fitted_q
 from offline_data.families import ESTIMATORS
 from offline_data.interop.readers.open_bandit import open_bandit_comparison
-from offline_data.ope.base import MAX_BOOTSTRAP, Estimate, estimate, holds_one
+from offline_data.ope.estimate import MAX_BOOTSTRAP, Estimate, estimate, holds_one
 from offline_data.ope.sessions import LoggedSessions
 from offline_data.store.dataset import LoggedDataset
 from recenv.errors import InvalidInput, require_range

@@ -20,7 +20,7 @@ from agents.training.diagnostics import filter_precision
 from agents.training.evaluation import off_policy_sessions
 from offline_data.behavior.base import WORLD_EXPERT
 from offline_data.dial.quality import Reference, mixture_spec
-from offline_data.ope.base import estimate
+from offline_data.ope.estimate import estimate
 from offline_data.store.dataset import LoggedDataset
 from offline_data.units import Progress
 from recenv.statistics import Interval

@@ -19,7 +19,7 @@ from agents.values.critics import CriticConfig
 from offline_data.interop.foreign_log import import_interactions
 from offline_data.interop.import_options import ImportOptions
 from offline_data.interop.interactions import Ids, Interactions
-from offline_data.ope.base import estimate
+from offline_data.ope.estimate import estimate
 from offline_data.store.dataset import LoggedDataset
 
 SLATES = np.array(list(itertools.permutations(range(4), 2)))  # [12, 2], all that there are

@@ -19,7 +19,7 @@ from agents.values.critics import CriticConfig
 from agents.values.scores.base import score_log
 from offline_data.families import ESTIMATORS
 from offline_data.interop.readers.table import TableReader
-from offline_data.ope.base import estimate
+from offline_data.ope.estimate import estimate
 from offline_data.store.log_split import split_log
 from tests.reference.generated_shop import logging_policy, true_value, write_shop
 from tests.served_shop import served

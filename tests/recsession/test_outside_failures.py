@@ -122,7 +122,7 @@ from agents.nn.encoders.pooled import PooledConfig, PooledEncoder
 from agents.objectives.bc import BcObjective
 from agents.values.scores.returns import ReturnScore
 from offline_data import LogReader
-from offline_data.ope.importance import Snips
+from offline_data.ope.estimators.importance import Snips
 from recenv.dynamics.choice_models.multinomial_logit import MultinomialLogit
 from recenv.dynamics.user_models.interest_evolution import InterestEvolution, InterestEvolutionConfig
 from tests.outside_parts.patience import Patience, PatienceConfig

@@ -22,7 +22,7 @@ from agents.nn.encoders.pooled import PooledConfig, PooledEncoder
 from agents.objectives.awr import AwrObjective
 from agents.values.scores.returns import ReturnScore
 from offline_data.behavior.uniform import UniformPolicy
-from offline_data.ope.importance import Snips
+from offline_data.ope.estimators.importance import Snips
 from recenv.dynamics.user_models.interest_evolution import InterestEvolution, InterestEvolutionConfig
 @dataclass(frozen=True)
 class RegularConfig(InterestEvolutionConfig):

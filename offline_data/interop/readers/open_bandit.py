@@ -22,7 +22,7 @@ from offline_data.interop.readers.base import LogReader
 from offline_data.interop.table_files import column_names
 from offline_data.interop.tables import Kind, Progress, read_tables
 from offline_data.interop.text_format import PLAIN
-from offline_data.ope.base import Estimate, estimate
+from offline_data.ope.estimate import Estimate, estimate
 from offline_data.ope.sessions import LoggedSessions
 from offline_data.store.dataset import LoggedDataset
 from recenv.errors import InvalidInput, require, unknown_name

@@ -20,8 +20,8 @@ from offline_data.behavior.base import make_behavior
 from offline_data.collection.rollout import play_sessions
 from offline_data.dial.quality import evaluate_returns
 from offline_data.families import ESTIMATORS
-from offline_data.ope.base import estimate
-from offline_data.ope.importance import PerDecisionSnips
+from offline_data.ope.estimate import estimate
+from offline_data.ope.estimators.importance import PerDecisionSnips
 from recenv.errors import InvalidInput
 from recenv.world import make_world
 from tests.agents.slate_table import REWARD, TablePolicy, numbers, table_log

@@ -12,7 +12,7 @@ from hypothesis import given
 from offline_data.collection.collection import LogRequest, collect
 from offline_data.interop.propensities import estimate_propensities
 from offline_data.interop.slate_likelihood import choice_odds, negative_log_likelihood
-from offline_data.ope.base import estimate
+from offline_data.ope.estimate import estimate
 from offline_data.ope.sessions import LoggedSessions
 from offline_data.store.dataset import LoggedDataset
 from offline_data.store.dataset_writer import consumed_events

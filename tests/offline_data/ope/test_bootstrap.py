@@ -5,10 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from offline_data.ope import bootstrap
-from offline_data.ope.base import estimate
-from offline_data.ope.bootstrap import bootstrap_ratio_sums, by_user, percentile_interval, ratio_sum
+from offline_data.ope import bootstrap as module
+from offline_data.ope.bootstrap import bootstrap, percentile_interval
+from offline_data.ope.estimate import estimate
 from offline_data.ope.sessions import LoggedSessions
+from offline_data.ope.statistics import SessionStatistics
 from recenv.errors import InvalidInput
 
 
@@ -24,11 +25,17 @@ def bandit_sessions(rng, num_sessions, mean_reward=(0.9, 0.5)):
     )
 
 
+def replicates(*ratios, num_bootstrap, seed):
+    """Replicates of sums of ratios, each a numerator `[S, C]` and a denominator."""
+    statistics = [SessionStatistics(above, below, np.ones(len(above))) for above, below in ratios]
+    return bootstrap(*statistics, num_bootstrap=num_bootstrap, seed=seed)
+
+
 def test_replicates_of_two_sessions_have_their_exact_distribution():
     """A chi-square statistic with 2 degrees of freedom above 27.6 has probability 1e-6: the false-alarm rate."""
     numerator, denominator = np.array([[2.0], [12.0]]), np.array([[1.0], [3.0]])
-    replicates = bootstrap_ratio_sums((numerator, denominator), num_bootstrap=4000, seed=3)[0]
-    values, counts = np.unique(replicates, return_counts=True)
+    found = replicates((numerator, denominator), num_bootstrap=4000, seed=3)[0]
+    values, counts = np.unique(found, return_counts=True)
     np.testing.assert_allclose(values, [2.0, 14.0 / 4.0, 4.0])
     expected = np.array([1000.0, 2000.0, 1000.0])
     assert ((counts - expected) ** 2 / expected).sum() < 27.6
@@ -36,30 +43,24 @@ def test_replicates_of_two_sessions_have_their_exact_distribution():
 
 def test_blocks_do_not_change_the_replicates(monkeypatch):
     numerator, denominator = np.random.default_rng(0).random((2, 50, 3))
-    whole = bootstrap_ratio_sums((numerator, denominator), num_bootstrap=101, seed=1)[0]
-    monkeypatch.setattr(bootstrap, "_DRAWS_PER_BLOCK", 500)
-    np.testing.assert_allclose(bootstrap_ratio_sums((numerator, denominator), num_bootstrap=101, seed=1)[0], whole)
-    monkeypatch.setattr(bootstrap, "_DRAWS_PER_BLOCK", 1)
-    np.testing.assert_allclose(bootstrap_ratio_sums((numerator, denominator), num_bootstrap=101, seed=1)[0], whole)
+    whole = replicates((numerator, denominator), num_bootstrap=101, seed=1)[0]
+    monkeypatch.setattr(module, "_DRAWS_PER_BLOCK", 500)
+    np.testing.assert_allclose(replicates((numerator, denominator), num_bootstrap=101, seed=1)[0], whole)
+    monkeypatch.setattr(module, "_DRAWS_PER_BLOCK", 1)
+    np.testing.assert_allclose(replicates((numerator, denominator), num_bootstrap=101, seed=1)[0], whole)
 
 
 def test_a_replicate_without_weight_keeps_the_samples_ratio():
     numerator, denominator = np.array([[6.0], [0.0], [0.0]]), np.array([[2.0], [0.0], [0.0]])
-    np.testing.assert_array_equal(bootstrap_ratio_sums((numerator, denominator), num_bootstrap=50, seed=0)[0], 3.0)
+    np.testing.assert_array_equal(replicates((numerator, denominator), num_bootstrap=50, seed=0)[0], 3.0)
 
 
 def test_ratios_are_of_the_same_draws():
     numerator, denominator = np.random.default_rng(0).random((2, 50, 3))
-    alone = bootstrap_ratio_sums((numerator, denominator), num_bootstrap=20, seed=1)
-    one, two = bootstrap_ratio_sums((numerator, denominator), (2 * numerator, denominator), num_bootstrap=20, seed=1)
+    alone = replicates((numerator, denominator), num_bootstrap=20, seed=1)
+    one, two = replicates((numerator, denominator), (2 * numerator, denominator), num_bootstrap=20, seed=1)
     assert np.array_equal(one, alone[0])
     np.testing.assert_allclose(two, 2 * one)
-
-
-def test_ratio_sum_by_hand():
-    np.testing.assert_allclose(
-        ratio_sum(np.array([[1.0, 2.0], [3.0, 4.0]]), np.array([[2.0, 0.0], [1.0, 8.0]])), [0.5, 3.5]
-    )
 
 
 def test_percentile_interval_by_hand():
@@ -92,13 +93,6 @@ def test_interval_covers_at_the_stated_rate():
         result = estimate("snips", bandit_sessions(rng, 400), num_bootstrap=400, seed=int(rng.integers(2**31)))
         covered += result.low <= truth <= result.high
     assert 356 <= covered <= 394
-
-
-def test_sums_by_user_by_hand():
-    table = np.array([[1.0, 10.0], [2.0, 20.0], [4.0, 40.0]])
-    np.testing.assert_array_equal(by_user(table, np.array([7, 3, 7])), [[5.0, 50.0], [2.0, 20.0]])
-    for alone in (None, np.array([9, 2, 5]), np.array([4, 4, 4])):
-        assert by_user(table, alone) is table
 
 
 def loyal_sessions(rng, num_users, visits):

@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from offline_data.families import ESTIMATORS
-from offline_data.ope.base import Estimate, estimate, holds_one
-from offline_data.ope.sessions import LoggedSessions, SessionStatistics
+from offline_data.ope.estimate import Estimate, estimate, holds_one
+from offline_data.ope.sessions import LoggedSessions
+from offline_data.ope.statistics import SessionStatistics
 from offline_data.testing.estimators import check_estimator, random_sessions
 from recenv.errors import InvalidInput
 from recenv.statistics import Interval

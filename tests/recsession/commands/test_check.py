@@ -16,7 +16,7 @@ PARTS = """
 import numpy as np
 from dataclasses import dataclass, replace
 from agents import Objective
-from offline_data.ope.base import Estimator
+from offline_data.ope.estimators.base import Estimator
 from tests.outside_parts.capped_snips import CappedSnips, CappedSnipsConfig
 from tests.outside_parts.good_enough import GoodEnough
 from tests.outside_parts.latest_item import LatestItemConfig, LatestItemEncoder

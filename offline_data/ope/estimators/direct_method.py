@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from offline_data.families import ESTIMATORS
-from offline_data.ope.base import Estimator
-from offline_data.ope.sessions import LoggedSessions, SessionStatistics
+from offline_data.ope.estimators.base import Estimator
+from offline_data.ope.sessions import LoggedSessions
+from offline_data.ope.statistics import SessionStatistics
 
 
 @ESTIMATORS.register("dm")

@@ -10,33 +10,30 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from offline_data.families import ESTIMATORS
-from offline_data.ope.base import Estimator
-from offline_data.ope.sessions import (
-    Floats,
-    LoggedSessions,
-    SessionStatistics,
-    discounts,
-    scaled_weights,
-    session_log_weights,
-    step_log_weights,
-)
+from offline_data.ope.estimators.base import Estimator
+from offline_data.ope.sessions import LoggedSessions
+from offline_data.ope.statistics import SessionStatistics, StepRatios
+from offline_data.ope.weights import scaled_weights, session_log_weights, step_log_weights
 from recenv.errors import require_range
+
+Floats = NDArray[np.float64]
 
 _NEEDS = frozenset({"behavior_log_prob", "q_value", "state_value"})
 
 
 def model_errors(sessions: LoggedSessions) -> Floats:
-    """Return `r_t + gamma V(o_{t+1}) - Q(o_t, a_t)`, `[S, T]`, zeros after each session's end.
+    """Return `r_t + gamma V(o_{t+1}) - Q(o_t, a_t)`, `[N]`; V = 0 after a session's end.
 
     Raises:
         InvalidInput: if `q_value` or `state_value` was not given.
     """
-    state_value = sessions.padded(sessions.column("state_value"))
-    next_value = np.zeros_like(state_value)
-    next_value[:, :-1] = state_value[:, 1:]
-    return sessions.padded(sessions.reward - sessions.column("q_value")) + sessions.discount * next_value
+    next_value = np.zeros(sessions.num_rows)
+    next_value[:-1] = sessions.column("state_value")[1:]
+    next_value[sessions.offsets[1:] - 1] = 0.0
+    return sessions.reward - sessions.column("q_value") + sessions.discount * next_value
 
 
 def initial_values(sessions: LoggedSessions) -> Floats:
@@ -72,7 +69,7 @@ def session_values(sessions: LoggedSessions, max_log_weight: float = DoublyRobus
     """
     # Cut as logs: beyond 709 nats the exponential is infinite.
     weights = np.exp(np.minimum(step_log_weights(sessions), max_log_weight))
-    return initial_values(sessions) + (weights * model_errors(sessions)) @ discounts(sessions)
+    return initial_values(sessions) + sessions.summed(sessions.discounts() * weights * model_errors(sessions))
 
 
 @ESTIMATORS.register("dr")
@@ -106,10 +103,12 @@ class WeightedDoublyRobust(Estimator):
     needs = _NEEDS
 
     def __call__(self, sessions: LoggedSessions) -> SessionStatistics:
-        """Return a column for the model's value over one, then one a step: weighted error over weight."""
-        weights = scaled_weights(step_log_weights(sessions))
-        corrections = discounts(sessions) * weights * model_errors(sessions)
+        """Return a column for the model's value over one, and ratios by step: discounted weighted error over weight."""
+        log_weights = step_log_weights(sessions)
         initial = initial_values(sessions)[:, None]
         return SessionStatistics(
-            np.hstack([initial, corrections]), np.hstack([np.ones_like(initial), weights]), weights[:, -1]
+            initial,
+            np.ones_like(initial),
+            scaled_weights(log_weights[sessions.offsets[1:] - 1]),
+            StepRatios(sessions.offsets, log_weights, sessions.discounts() * model_errors(sessions)),
         )

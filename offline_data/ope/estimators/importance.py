@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
+import numpy as np
+from numpy.typing import NDArray
+
 from offline_data.families import ESTIMATORS
-from offline_data.ope.base import Estimator
-from offline_data.ope.sessions import (
-    Floats,
-    LoggedSessions,
-    SessionStatistics,
-    discounts,
-    scaled_weights,
-    session_log_weights,
-    step_log_weights,
-)
+from offline_data.ope.estimators.base import Estimator
+from offline_data.ope.sessions import LoggedSessions
+from offline_data.ope.statistics import SessionStatistics, StepRatios
+from offline_data.ope.weights import scaled_weights, session_log_weights, step_log_weights
 from recenv.errors import require
+
+Floats = NDArray[np.float64]
 
 
 @ESTIMATORS.register("snips")
@@ -40,10 +39,12 @@ class PerDecisionSnips(Estimator):
     """
 
     def __call__(self, sessions: LoggedSessions) -> SessionStatistics:
-        """Return one column a step: discounted weighted reward over weight."""
-        weights = scaled_weights(step_log_weights(sessions))
-        numerator = discounts(sessions) * weights * sessions.padded(sessions.reward)
-        return SessionStatistics(numerator, weights, _supported(weights[:, -1]))
+        """Return ratios by step: discounted weighted reward over weight."""
+        log_weights = step_log_weights(sessions)
+        weights = _supported(scaled_weights(log_weights[sessions.offsets[1:] - 1]))
+        steps = StepRatios(sessions.offsets, log_weights, sessions.discounts() * sessions.reward)
+        none = np.zeros((len(weights), 0))
+        return SessionStatistics(none, none, weights, steps)
 
 
 def _supported(weights: Floats) -> Floats:

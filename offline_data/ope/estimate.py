@@ -1,24 +1,25 @@
 """Off-policy evaluation of logged sessions: what would another policy have earned?
 
-Arrays in, numbers out: no network and no environment. An estimator is one module of this folder that registers a
-class; it turns `LoggedSessions` into `SessionStatistics`, per-session numerators and denominators, so that the point
-value, its bootstrap interval (of the ratio, by user) and its effective sample size are computed once, here.
+Arrays in, numbers out: no network and no environment. An estimator is one module of the folder
+`estimators`; it turns `LoggedSessions` into `SessionStatistics`, sums over sessions, so that the point value, its
+bootstrap interval (of the ratio, by user) and its effective sample size are computed once, here.
 """
 
 from __future__ import annotations
 
 import math
-from abc import ABC, abstractmethod
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
 from offline_data.families import ESTIMATORS
-from offline_data.ope.bootstrap import bootstrap_ratio_sums, by_user, percentile_interval, ratio_sum
-from offline_data.ope.sessions import LoggedSessions, SessionStatistics, scaled_weights, session_log_weights
+from offline_data.ope.bootstrap import bootstrap, percentile_interval
+from offline_data.ope.estimators.base import Estimator
+from offline_data.ope.sessions import LoggedSessions
+from offline_data.ope.statistics import SessionStatistics
+from offline_data.ope.weights import scaled_weights, session_log_weights
 from recenv.errors import require_range
-from recenv.registry import own_config
 from recenv.statistics import Interval
 
 MAX_BOOTSTRAP = 10**6
@@ -27,56 +28,6 @@ TRUSTED_SAMPLE_SIZE = 100.0
 """Effective sessions below which an estimate is marked untrusted."""
 _ROUNDING = 1e-3  # of a session's weight, whose log-probabilities are of single precision
 _LARGEST_LOG = 700.0  # beyond 709 an exponential is infinite
-
-
-@dataclass(frozen=True)
-class EstimatorConfig:
-    """Of an estimator without parameters."""
-
-
-class Estimator(ABC):
-    """An off-policy estimator.
-
-    Args:
-        config: an instance of the class's `Config`; None means its defaults.
-
-    Raises:
-        InvalidInput: if `config` is not an instance of `Config`.
-
-    Examples:
-        >>> from offline_data import ESTIMATORS
-        >>> sorted(ESTIMATORS.get("dr").needs)
-        ['behavior_log_prob', 'q_value', 'state_value']
-        >>> ESTIMATORS.get("dr").Config()
-        DoublyRobustConfig(max_log_weight=600.0)
-    """
-
-    Config: ClassVar[type] = EstimatorConfig
-    """The frozen dataclass of the parameters."""
-    needs: ClassVar[frozenset[str]] = frozenset({"behavior_log_prob"})
-    """The optional columns that it reads: `behavior_log_prob` where it weighs sessions, `q_value` and `state_value` of
-    a model. What no estimator that is asked for reads is not fitted, and may be missing."""
-
-    def __init__(self, config: Any = None) -> None:
-        self.config = own_config(type(self), config)
-
-    @classmethod
-    def weighs(cls) -> bool:
-        """Return whether it reads propensities."""
-        return "behavior_log_prob" in cls.needs
-
-    @classmethod
-    def reads_model(cls) -> bool:
-        """Return whether it reads a fitted Q."""
-        return not cls.needs.isdisjoint(("q_value", "state_value"))
-
-    @abstractmethod
-    def __call__(self, sessions: LoggedSessions) -> SessionStatistics:
-        """Return the sums that the value is made of.
-
-        Raises:
-            InvalidInput: if a needed column is missing, or if the log says nothing about the evaluated policy.
-        """
 
 
 @dataclass(frozen=True)
@@ -175,18 +126,17 @@ def estimate(
     require_range("num_bootstrap", num_bootstrap, 2, MAX_BOOTSTRAP, integer=True)
     require_range("seed", seed, 0, integer=True)
     estimator = ESTIMATORS.resolve(name)
-    statistics = estimator(config)(sessions)
-    numerator, denominator = statistics.numerator, statistics.denominator
-    ratios, scale = [(numerator, denominator)], 1.0
+    statistics = replace(estimator(config)(sessions), user_id=sessions.user_id)
+    asked, scale = [statistics], 1.0
     if estimator.weighs():
         log_weights = session_log_weights(sessions)
-        weights, scale = scaled_weights(log_weights)[:, None], math.exp(min(float(log_weights.max()), _LARGEST_LOG))
-        ratios.append((weights, np.ones_like(weights)))
-    drawn = [(by_user(above, sessions.user_id), by_user(below, sessions.user_id)) for above, below in ratios]
-    replicates = bootstrap_ratio_sums(*drawn, num_bootstrap=num_bootstrap, seed=seed)
+        weights, scale = scaled_weights(log_weights), math.exp(min(float(log_weights.max()), _LARGEST_LOG))
+        ones = np.ones((len(weights), 1))
+        asked.append(SessionStatistics(weights[:, None], ones, weights, user_id=sessions.user_id))
+    replicates = bootstrap(*asked, num_bootstrap=num_bootstrap, seed=seed)
     intervals = [
-        Interval(float(ratio_sum(above.sum(axis=0), below.sum(axis=0))), *percentile_interval(found, confidence))
-        for (above, below), found in zip(ratios, replicates, strict=True)
+        Interval(each.value, *percentile_interval(found, confidence))
+        for each, found in zip(asked, replicates, strict=True)
     ]
     value, *of_weights = intervals
     return Estimate(

@@ -5,9 +5,9 @@ import dataclasses
 import numpy as np
 import pytest
 
-from offline_data.ope.base import estimate
-from offline_data.ope.importance import scaled_weights, session_log_weights, step_log_weights
+from offline_data.ope.estimate import estimate
 from offline_data.ope.sessions import LoggedSessions
+from offline_data.ope.weights import scaled_weights, session_log_weights, step_log_weights
 from tests.reference.ope_reference import SmallMdp
 
 BEHAVIOR, TARGET = ((0.7, 0.3), (0.4, 0.6)), ((0.2, 0.8), (0.9, 0.1))
@@ -100,8 +100,8 @@ def test_importance_sampling_is_unbiased_over_all_sessions(target):
     assert probability @ weights == pytest.approx(1.0, abs=1e-12)
     assert probability @ (weights * sessions.returns()) == pytest.approx(truth, abs=1e-12)
     step_weights = np.exp(step_log_weights(sessions))
-    discounted = 0.8 ** np.arange(3) * sessions.padded(sessions.reward)
-    assert probability @ (step_weights * discounted).sum(axis=1) == pytest.approx(truth, abs=1e-12)
+    discounted = sessions.discounts() * sessions.reward
+    assert probability @ sessions.summed(step_weights * discounted) == pytest.approx(truth, abs=1e-12)
 
 
 def test_an_exactly_proportioned_log_gives_the_exact_value():

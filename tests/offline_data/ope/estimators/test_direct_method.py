@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from offline_data.ope.base import estimate
+from offline_data.ope.estimate import estimate
 from offline_data.ope.sessions import LoggedSessions
 
 

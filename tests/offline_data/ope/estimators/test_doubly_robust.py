@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from offline_data.ope.base import estimate
-from offline_data.ope.doubly_robust import DoublyRobustConfig, session_values
+from offline_data.ope.estimate import estimate
+from offline_data.ope.estimators.doubly_robust import DoublyRobustConfig, session_values
 from offline_data.ope.sessions import LoggedSessions
 from tests.reference.ope_reference import SmallMdp
 

@@ -1,0 +1,61 @@
+"""The base class of the estimators: arrays in, sums over sessions out; no network and no environment."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from offline_data.ope.sessions import LoggedSessions
+from offline_data.ope.statistics import SessionStatistics
+from recenv.registry import own_config
+
+
+@dataclass(frozen=True)
+class EstimatorConfig:
+    """Of an estimator without parameters."""
+
+
+class Estimator(ABC):
+    """An off-policy estimator.
+
+    Args:
+        config: an instance of the class's `Config`; None means its defaults.
+
+    Raises:
+        InvalidInput: if `config` is not an instance of `Config`.
+
+    Examples:
+        >>> from offline_data import ESTIMATORS
+        >>> sorted(ESTIMATORS.get("dr").needs)
+        ['behavior_log_prob', 'q_value', 'state_value']
+        >>> ESTIMATORS.get("dr").Config()
+        DoublyRobustConfig(max_log_weight=600.0)
+    """
+
+    Config: ClassVar[type] = EstimatorConfig
+    """The frozen dataclass of the parameters."""
+    needs: ClassVar[frozenset[str]] = frozenset({"behavior_log_prob"})
+    """The optional columns that it reads: `behavior_log_prob` where it weighs sessions, `q_value` and `state_value` of
+    a model. What no estimator that is asked for reads is not fitted, and may be missing."""
+
+    def __init__(self, config: Any = None) -> None:
+        self.config = own_config(type(self), config)
+
+    @classmethod
+    def weighs(cls) -> bool:
+        """Return whether it reads propensities."""
+        return "behavior_log_prob" in cls.needs
+
+    @classmethod
+    def reads_model(cls) -> bool:
+        """Return whether it reads a fitted Q."""
+        return not cls.needs.isdisjoint(("q_value", "state_value"))
+
+    @abstractmethod
+    def __call__(self, sessions: LoggedSessions) -> SessionStatistics:
+        """Return the sums that the value is made of.
+
+        Raises:
+            InvalidInput: if a needed column is missing, or if the log says nothing about the evaluated policy.
+        """

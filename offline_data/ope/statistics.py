@@ -1,0 +1,281 @@
+"""What an estimator adds up: sums over sessions, of which the value, its influence and its replicates are made.
+
+A value is a sum of ratios of sums over sessions. A plain mean is one of them, over ones; a self-normalised mean is one,
+over weights; an estimator that normalises the weights of each step is one ratio a step, in which a session that has
+ended counts on with its last weight (`StepRatios`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from offline_data.ope.staircase import Staircase
+from recenv.statistics import effective_sample_size
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class StepRatios:
+    """`sum_t (sum_s w_{s,t} x_{s,t} / sum_s w_{s,t})` over sessions s and steps t, where w stands still after the end.
+
+    Memory and time are those of the rows. The weights of the sessions that still last are scaled by their largest at
+    each step, those of the ended by the largest that has ended so far: none overflows, and neither sum takes the other
+    with it, however far apart they are.
+
+    Examples:
+        >>> import numpy as np
+        >>> from offline_data import StepRatios
+        >>> two_and_one = StepRatios(np.array([0, 2, 3]), np.log([2.0, 6.0, 4.0]), np.array([1.0, 5.0, 7.0]))
+        >>> round(two_and_one.value, 6)  # (2 * 1 + 4 * 7) / (2 + 4) + 6 * 5 / (6 + 4)
+        8.0
+    """
+
+    offsets: NDArray[np.int64]
+    """`[S + 1]`, of the sessions' rows."""
+    log_weight: Floats
+    """`[N]` float64, nats; -inf for no weight."""
+    gain: Floats
+    """`[N]` float64: x, what the row's step adds, already discounted."""
+
+    @cached_property
+    def value(self) -> float:
+        """The sum of the ratios; a step at which no session has weight adds nothing."""
+        ratios = [numerator / _safe(denominator) for _, numerator, denominator in self._sums(self._everyone)]
+        return float(sum(ratio.sum() for ratio in ratios))
+
+    def replicates(self, counts: Floats) -> Floats:
+        """Return the value where session s counts `counts[b, s]` times, `[B]`.
+
+        A step at which none that counts has weight keeps the whole sample's ratio.
+
+        Args:
+            counts: `[B, S]`, not negative.
+        """
+        values = np.zeros(len(counts))
+        whole = self._sums(self._everyone)
+        for (_, above, below), (_, numerator, denominator) in zip(
+            whole, self._sums(counts[:, self._stairs.order]), strict=True
+        ):
+            values += ratio_sum(numerator, denominator, above / _safe(below))
+        return values
+
+    def deviations(self) -> Floats:
+        """Return what each session moves the value by, to first order, `[S]`; their sum is 0."""
+        deviations = np.zeros(len(self.offsets) - 1)
+        slopes = []  # of the ended, in their scale: by how much a weight of 1 moves the value
+        for table, numerator, denominator in self._sums(self._everyone):
+            ratio = numerator[0] / _safe(denominator[0])
+            slope = table.active_unit / _safe(denominator[0])
+            deviations[: table.height] += table.terms @ np.concatenate([slope, -slope * ratio])
+            slopes.append(float((ratio * table.ended_unit / _safe(denominator[0])).sum()))
+        later = 0.0
+        for table, slope in zip(reversed(self._tables), reversed(slopes), strict=True):
+            # What ends with this table counts in all later ones; `later` is in the scale that those begin with.
+            deviations[table.height - len(table.ending) : table.height] -= table.ending * later
+            later = slope + table.shrink * later
+        out = np.empty_like(deviations)
+        out[self._stairs.order] = deviations
+        return out
+
+    @cached_property
+    def _stairs(self) -> Staircase:
+        return Staircase(self.offsets)
+
+    @property
+    def _everyone(self) -> Floats:
+        return np.ones((1, len(self.offsets) - 1))
+
+    @cached_property
+    def _tables(self) -> list[_Table]:
+        """The sessions by falling length: what is added up between two lengths, each with its scales."""
+        stairs = self._stairs
+        tables, largest_ended = [], -np.inf
+        left = [*stairs.heights[1:].tolist(), 0]
+        for log_weight, gain, remaining in zip(
+            stairs.tables(self.log_weight), stairs.tables(self.gain), left, strict=True
+        ):
+            largest = log_weight.max(axis=0)
+            weight = np.exp(log_weight - _finite(largest))
+            ending = log_weight[remaining:, -1]
+            grown = max(largest_ended, float(ending.max()))
+            scale = _finite(np.maximum(largest, largest_ended))
+            tables.append(
+                _Table(
+                    height=len(weight),
+                    terms=np.hstack([weight * gain, weight]),
+                    ending=np.exp(ending - _finite(grown)),
+                    active_unit=np.exp(largest - scale),
+                    ended_unit=np.exp(largest_ended - scale),
+                    shrink=float(np.exp(largest_ended - _finite(grown))),
+                )
+            )
+            largest_ended = grown
+        return tables
+
+    def _sums(self, counts: Floats) -> Iterator[tuple[_Table, Floats, Floats]]:
+        """Yield numerators and denominators of each table's steps, `[B, C]`, by counts `[B, S]` in falling length."""
+        ended = np.zeros((len(counts), 1))
+        for table in self._tables:
+            numerator, active = np.hsplit(counts[:, : table.height] @ table.terms, 2)
+            yield table, numerator * table.active_unit, active * table.active_unit + ended * table.ended_unit
+            going = counts[:, table.height - len(table.ending) : table.height]
+            ended = ended * table.shrink + (going @ table.ending)[:, None]
+
+
+@dataclass(frozen=True, eq=False)
+class _Table:
+    """The steps between two lengths that occur: C of them, each of the first `height` sessions by falling length."""
+
+    height: int
+    terms: Floats
+    """`[height, 2 C]`: weight times gain, then weight, over the largest weight of the step."""
+    ending: Floats
+    """`[E]`: last weights of those that end with the table, its last E rows, over the largest that has ended then."""
+    active_unit: Floats
+    """`[C]`: the scale of `terms` in the step's unit, which is the larger of both scales."""
+    ended_unit: Floats
+    """`[C]`: the scale of those that ended before, in the same unit."""
+    shrink: float
+    """That scale, over the one after the table."""
+
+
+@dataclass(frozen=True, eq=False)
+class SessionStatistics:
+    """What an estimator adds up: `sum_c (sum_s numerator[s, c] / sum_s denominator[s, c])`, and `steps` if any.
+
+    Examples:
+        >>> import numpy as np
+        >>> from offline_data import SessionStatistics
+        >>> weights = np.array([1.0, 1.0, 2.0])
+        >>> found = SessionStatistics(weights[:, None], np.ones((3, 1)), weights)
+        >>> found.value, found.influence().tolist(), found.effective_sample_size()
+        (1.3333333333333333, [1.0, 1.0, 2.0], 2.6666666666666665)
+    """
+
+    numerator: Floats
+    """`[S, C]` float64; C may be 0 beside `steps`."""
+    denominator: Floats
+    """`[S, C]` float64, not negative; ones in a column that is a plain mean. A column of zeros contributes nothing to
+    the value."""
+    weights: Floats
+    """Whole-session weights up to a common factor, `[S]` float64, not negative: for the effective sample size."""
+    steps: StepRatios | None = None
+    """Ratios by step that the value has besides; None for none."""
+    user_id: NDArray[np.int64] | None = None
+    """Whose each session is, `[S]`; `estimate` sets it from the log. None: each is a user's own."""
+
+    @cached_property
+    def value(self) -> float:
+        """The estimate."""
+        ratios = float(ratio_sum(self.numerator.sum(axis=0), self.denominator.sum(axis=0)))
+        return ratios if self.steps is None else ratios + self.steps.value
+
+    @cached_property
+    def num_units(self) -> int:
+        """Users, or sessions where nobody says whose they are: what is independent, and resampled."""
+        return len(self.weights) if self._unit is None else int(self._unit.max()) + 1
+
+    def influence(self) -> Floats:
+        """Return the linearised contribution of each unit to the value, `[num_units]`; their mean is the value.
+
+        Of a plain mean over sessions, each a user's own, they are its terms. Their standard deviation over the root of
+        their number is the value's standard error, by the delta method.
+        """
+        below = self.denominator.sum(axis=0)
+        ratios, slopes = self.numerator.sum(axis=0) / _safe(below), (below > 0.0) / _safe(below)
+        deviations: Floats = self.numerator @ slopes - self.denominator @ (ratios * slopes)
+        if self.steps is not None:
+            deviations += self.steps.deviations()
+        if self._unit is not None:
+            deviations = np.bincount(self._unit, deviations).astype(np.float64)
+        return self.value + self.num_units * deviations
+
+    def replicates(self, counts: Floats) -> Floats:
+        """Return the value where unit u counts `counts[b, u]` times, `[B]`.
+
+        A ratio whose denominator is then zero, because no session with weight counts, is that of the whole sample.
+
+        Args:
+            counts: `[B, num_units]` float64, not negative.
+        """
+        numerator, denominator = np.hsplit(counts @ self._terms, 2)
+        whole = self.numerator.sum(axis=0) / _safe(self.denominator.sum(axis=0))
+        values = ratio_sum(numerator, denominator, whole)
+        if self.steps is not None:
+            values += self.steps.replicates(counts if self._unit is None else counts[:, self._unit])
+        return values
+
+    def effective_sample_size(self) -> float:
+        """Return `(sum w)^2 / sum w^2` of the sessions' weights, in sessions; 0 if every weight is zero."""
+        return float(effective_sample_size(self.weights))
+
+    @cached_property
+    def _unit(self) -> NDArray[np.int64] | None:
+        return units(self.user_id)
+
+    @cached_property
+    def _terms(self) -> Floats:
+        return by_user(np.hstack([self.numerator, self.denominator]), self.user_id)
+
+
+def ratio_sum(numerator: Floats, denominator: Floats, fallback: Floats | float = 0.0) -> Floats:
+    """Return `sum_c numerator[..., c] / denominator[..., c]`, `[...]` float64.
+
+    Args:
+        numerator: `[..., C]`.
+        denominator: `[..., C]`, not negative.
+        fallback: the ratio where the denominator is zero, broadcast to `[..., C]`.
+    """
+    ratios = np.empty(np.shape(numerator))
+    ratios[...] = fallback
+    np.divide(numerator, denominator, out=ratios, where=denominator > 0.0)
+    return ratios.sum(axis=-1)
+
+
+def units(user_id: NDArray[np.int64] | None) -> NDArray[np.int64] | None:
+    """Return which unit each session is of, `[S]` in [0, units), users in the order of their first sessions.
+
+    None where each session is a unit: where each user has one, where one user has them all, and where nothing is known
+    of users.
+    """
+    if user_id is None:
+        return None
+    _, first, user = np.unique(user_id, return_index=True, return_inverse=True)
+    if len(first) in (1, len(user_id)):
+        return None
+    place = np.empty(len(first), np.int64)
+    place[np.argsort(first)] = np.arange(len(first))
+    return place[user]
+
+
+def by_user(table: Floats, user_id: NDArray[np.int64] | None) -> Floats:
+    """Return the sums of a table over the sessions of each unit, `[U, C]`; the table itself where each is one.
+
+    A user's sessions are alike, and not as much evidence as sessions of different users.
+
+    Args:
+        table: `[S, C]`.
+        user_id: `[S]`, or None.
+    """
+    unit = units(user_id)
+    if unit is None:
+        return table
+    sums = np.zeros((int(unit.max()) + 1, table.shape[1]))
+    np.add.at(sums, unit, table)
+    return sums
+
+
+def _safe(denominator: Floats) -> Floats:
+    """Return the denominator, with 1 in place of 0: what is divided by it is 0 then."""
+    return np.where(denominator > 0.0, denominator, 1.0)
+
+
+def _finite(log_scale: Floats | float) -> Floats:
+    """Return a log scale, with 0 in place of -inf: what is scaled by it is 0 then."""
+    return np.where(np.isneginf(log_scale), 0.0, log_scale)
