@@ -40,6 +40,8 @@ from .interop.readers.base import Progress as Progress
 from .interop.readers.open_bandit import read_open_bandit as read_open_bandit
 from .ope.distribution import ReturnDistribution as ReturnDistribution
 from .ope.distribution import return_distribution as return_distribution
+from .ope.judged import Judgement as Judgement
+from .ope.judged import judge_estimates as judge_estimates
 from .ope.estimate import Estimate as Estimate
 from .ope.estimate import estimate as estimate
 from .ope.estimators.base import Estimator as Estimator
