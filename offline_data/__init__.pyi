@@ -42,6 +42,8 @@ from .ope.distribution import ReturnDistribution as ReturnDistribution
 from .ope.distribution import return_distribution as return_distribution
 from .ope.judged import Judgement as Judgement
 from .ope.judged import judge_estimates as judge_estimates
+from .ope.differences import Difference as Difference
+from .ope.differences import paired_difference as paired_difference
 from .ope.estimate import Estimate as Estimate
 from .ope.estimate import estimate as estimate
 from .ope.estimators.base import Estimator as Estimator

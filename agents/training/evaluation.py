@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
 import torch
@@ -74,6 +74,48 @@ def off_policy_sessions(
         InvalidInput: for a log of the other kind of action, of another catalogue, or without the propensities by which
             one of `estimators` weighs.
     """
+    columns = policy_columns(
+        policy, dataset, estimators=estimators, config=config, seed=seed, device=device, progress=progress
+    )
+    return log_sessions(dataset, columns, discount=1.0 if config is None else config.discount)
+
+
+def log_sessions(dataset: LoggedDataset, columns: Mapping[str, np.ndarray], *, discount: float) -> LoggedSessions:
+    """Return a log's sessions, their rewards, users and propensities, beside what a policy says of their rows.
+
+    Args:
+        dataset: the log; where it lacks the propensity of a row, none is given.
+        columns: what `policy_columns` returned, of that log.
+        discount: per step.
+    """
+    known = lacking("propensities", dataset) is None
+    return LoggedSessions(
+        offsets=np.asarray(dataset.offsets),
+        reward=dataset.reward(),
+        behavior_log_prob=np.asarray(dataset.rows["behavior_log_prob"]) if known else None,
+        discount=discount,
+        user_id=np.asarray(dataset.sessions["user_id"]),
+        **columns,
+    )
+
+
+def policy_columns(
+    policy: Policy,
+    dataset: LoggedDataset,
+    *,
+    estimators: Iterable[str | type[Estimator]] | None = None,
+    config: CriticConfig | None = None,
+    seed: int = 0,
+    device: str = "cpu",
+    progress: Callable[[int], object] | None = None,
+) -> dict[str, np.ndarray]:
+    """Return what a policy, and a model fitted to its values, say of a log's rows, [N] float64 each.
+
+    Args and what is refused are those of `off_policy_sessions`.
+
+    Returns:
+        `target_log_prob`, and `q_value` and `state_value` where one of the estimators reads a model.
+    """
     asked = [ESTIMATORS.resolve(each) for each in (ESTIMATORS.registered() if estimators is None else estimators)]
     weighing = [ESTIMATORS.name_of(part) for part in asked if part.weighs()]
     missing = lacking("propensities", dataset)
@@ -85,14 +127,7 @@ def off_policy_sessions(
     value = None
     if any(part.reads_model() for part in asked):
         value = fit_action_value(dataset, policy, config, seed=seed, device=device, progress=progress)
-    return LoggedSessions(
-        offsets=np.asarray(dataset.offsets),
-        reward=dataset.reward(),
-        behavior_log_prob=np.asarray(dataset.rows["behavior_log_prob"]) if missing is None else None,
-        discount=1.0 if config is None else config.discount,
-        user_id=np.asarray(dataset.sessions["user_id"]),
-        **_target_columns(policy, value, dataset, seed, device),
-    )
+    return _target_columns(policy, value, dataset, seed, device)
 
 
 @torch.no_grad()
