@@ -21,6 +21,7 @@ class Staircase:
 
     Args:
         offsets: `[S + 1]` int64; session s is rows `offsets[s]` to `offsets[s + 1] - 1`, one at least.
+        even_length: steps that each session has, where that is known.
 
     Examples:
         >>> stairs = Staircase(np.array([0, 1, 4, 6]))
@@ -30,25 +31,32 @@ class Staircase:
         [1.0, 1.0, 2.0, 3.0, 1.0, 2.0]
     """
 
-    def __init__(self, offsets: NDArray[np.int64]) -> None:
-        lengths = np.diff(offsets)
-        self._first = offsets[:-1]
-        self.even: bool = bool(lengths.min() == lengths.max())
-        """Whether all sessions have as many steps."""
-        self.ends: NDArray[np.int64] = lengths[:1] if self.even else np.unique(lengths)
-        """`[K]`, rising: table k holds steps `ends[k - 1]` (0 for the first) to `ends[k] - 1`."""
-        self._lengths = lengths
+    def __init__(self, offsets: NDArray[np.int64], *, even_length: int | None = None) -> None:
+        self._offsets = offsets
+        if even_length is None:
+            lengths = np.diff(offsets)
+            even_length = int(lengths[0]) if lengths.min() == lengths.max() else None
+        self._even_length = even_length
 
     @cached_property
     def order(self) -> NDArray[np.int64]:
         """Sessions by falling length, `[S]`; of equal ones the earlier first."""
-        return np.arange(len(self._lengths)) if self.even else np.argsort(-self._lengths, kind="stable")
+        if self._even_length is not None:
+            return np.arange(len(self._offsets) - 1)
+        return np.argsort(-np.diff(self._offsets), kind="stable")
+
+    @cached_property
+    def ends(self) -> NDArray[np.int64]:
+        """`[K]`, rising: table k holds steps `ends[k - 1]` (0 for the first) to `ends[k] - 1`."""
+        return np.unique(np.diff(self._offsets)) if self._even_length is None else np.array([self._even_length])
 
     @cached_property
     def heights(self) -> NDArray[np.int64]:
         """`[K]`, falling: table k holds the first so many sessions of `order`."""
-        shorter = np.searchsorted(np.sort(self._lengths), self.ends) if not self.even else np.zeros(1, np.int64)
-        return len(self._lengths) - shorter
+        if self._even_length is not None:
+            return np.array([len(self._offsets) - 1])
+        lengths = np.sort(np.diff(self._offsets))
+        return len(lengths) - np.searchsorted(lengths, self.ends)
 
     def steps(self) -> Iterator[NDArray[np.int64]]:
         """Yield the steps since the session's start of each table's columns."""
@@ -59,23 +67,23 @@ class Staircase:
 
     def rows(self) -> Iterator[NDArray[np.int64]]:
         """Yield the rows of each table, `[heights[k], steps]`."""
-        first = self._first[self.order]
+        first = self._offsets[:-1][self.order]
         for height, steps in zip(self.heights, self.steps(), strict=True):
             yield first[:height, None] + steps
 
     def tables(self, values: Floats) -> Iterator[Floats]:
         """Yield `[N]` values as the tables, `[heights[k], steps]`."""
-        if self.even:
-            yield values.reshape(len(self._lengths), -1)
+        if self._even_length is not None:
+            yield values.reshape(-1, self._even_length)
         else:
             yield from (values[rows] for rows in self.rows())
 
     def cumulated(self, values: Floats) -> Floats:
         """Return the sums of `[N]` values from the start of each session up to and with each row, `[N]`."""
-        if self.even:
-            return values.reshape(len(self._lengths), -1).cumsum(axis=1).ravel()
+        if self._even_length is not None:
+            return values.reshape(-1, self._even_length).cumsum(axis=1).ravel()
         sums = np.empty(len(values))
-        before = np.zeros(len(self._lengths))
+        before = np.zeros(len(self._offsets) - 1)
         for rows in self.rows():
             table = values[rows]
             table[:, 0] += before[: len(rows)]

@@ -16,12 +16,12 @@ def log_ratios(sessions: LoggedSessions) -> Floats:
     Raises:
         InvalidInput: if `behavior_log_prob` was not given.
     """
-    return sessions.target_log_prob - sessions.column("behavior_log_prob")
+    return sessions.column("target_log_prob") - sessions.column("behavior_log_prob")
 
 
 def session_log_weights(sessions: LoggedSessions) -> Floats:
     """Return the log of each session's importance weight, `sum_t log pi(a_t|o_t) - log beta(a_t|o_t)`, `[S]`, nats."""
-    return sessions.summed(log_ratios(sessions))
+    return sessions.by_session(lambda part: part.summed(log_ratios(part)))
 
 
 def step_log_weights(sessions: LoggedSessions) -> Floats:
@@ -39,4 +39,5 @@ def scaled_weights(log_weights: Floats) -> Floats:
         The same shape, in [0, 1]; a column without any weight is all zeros.
     """
     largest = log_weights.max(axis=0)
-    return np.exp(log_weights - np.where(np.isneginf(largest), 0.0, largest))
+    weights = log_weights - np.where(np.isneginf(largest), 0.0, largest)
+    return np.exp(weights, out=weights)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from offline_data.families import ESTIMATORS
 from offline_data.ope.estimate import Estimate, estimate
-from offline_data.ope.sessions import LoggedSessions
+from offline_data.ope.sessions import OPTIONAL_COLUMNS, STEP_COLUMNS, LoggedSessions
 from offline_data.ope.statistics import SessionStatistics
 from recenv.errors import InvalidInput
 from recenv.testing.contract import Contract, example_config, quick
@@ -21,7 +21,7 @@ from recenv.testing.contract import Contract, example_config, quick
 check_estimator: Final = Contract("check_estimator", ESTIMATORS)
 """The contract of estimators."""
 
-COLUMNS: Final = frozenset({"behavior_log_prob", "q_value", "state_value"})
+COLUMNS: Final = frozenset(OPTIONAL_COLUMNS)
 """What an estimator may need besides rewards and the evaluated policy's log-probabilities."""
 
 
@@ -60,8 +60,7 @@ def random_sessions(
 def reordered(sessions: LoggedSessions, order: np.ndarray) -> LoggedSessions:
     """Return the same sessions in another order."""
     rows = np.concatenate([np.arange(*map(int, sessions.offsets[s : s + 2])) for s in order])
-    names = ("reward", "behavior_log_prob", "target_log_prob", "q_value", "state_value")
-    columns: dict[str, Any] = {name: getattr(sessions, name)[rows] for name in names}
+    columns: dict[str, Any] = {name: getattr(sessions, name)[rows] for name in STEP_COLUMNS}
     offsets = np.concatenate([[0], np.cumsum(sessions.lengths[order])])
     return dataclasses.replace(sessions, offsets=offsets, **columns)
 
@@ -135,6 +134,16 @@ def interval_is_reproducible_and_holds_the_value(part: Any) -> None:
     other_seed, narrow = value_of(part, sessions, seed=6), value_of(part, sessions, seed=5, confidence=0.5)
     assert (other_seed.value, other_seed.low) != (one.value, one.low)
     assert one.low < narrow.low < narrow.high < one.high
+
+
+@check_estimator.promise
+def single_precision_is_read_as_double(part: Any) -> None:
+    """Columns in single precision, as a memory map may hold them, are worth what the same numbers are in double."""
+    sessions = random_sessions((3, 1, 2, 2), spread=0.3)
+    single = {name: getattr(sessions, name).astype(np.float32) for name in STEP_COLUMNS}
+    double = {name: values.astype(np.float64) for name, values in single.items()}
+    one, two = (value_of(part, dataclasses.replace(sessions, **columns)) for columns in (single, double))
+    assert one == two
 
 
 @check_estimator.promise

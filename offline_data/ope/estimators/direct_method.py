@@ -22,6 +22,6 @@ class DirectMethod(Estimator):
 
     def __call__(self, sessions: LoggedSessions) -> SessionStatistics:
         """Return one column: the model's initial value over one."""
-        values = sessions.column("state_value")[sessions.offsets[:-1], None]
+        values = sessions.by_session(lambda part: part.column("state_value")[part.offsets[:-1]])[:, None]
         ones = np.ones_like(values)
         return SessionStatistics(values, ones, ones[:, 0])

@@ -33,7 +33,7 @@ def model_errors(sessions: LoggedSessions) -> Floats:
     next_value = np.zeros(sessions.num_rows)
     next_value[:-1] = sessions.column("state_value")[1:]
     next_value[sessions.offsets[1:] - 1] = 0.0
-    return sessions.reward - sessions.column("q_value") + sessions.discount * next_value
+    return sessions.column("reward") - sessions.column("q_value") + sessions.discount * next_value
 
 
 def initial_values(sessions: LoggedSessions) -> Floats:
@@ -42,7 +42,7 @@ def initial_values(sessions: LoggedSessions) -> Floats:
     Raises:
         InvalidInput: if `state_value` was not given.
     """
-    return sessions.column("state_value")[sessions.offsets[:-1]]
+    return sessions.by_session(lambda part: part.column("state_value")[part.offsets[:-1]])
 
 
 @dataclass(frozen=True)
@@ -67,9 +67,13 @@ def session_values(sessions: LoggedSessions, max_log_weight: float = DoublyRobus
     Raises:
         InvalidInput: if `q_value` or `state_value` was not given.
     """
-    # Cut as logs: beyond 709 nats the exponential is infinite.
-    weights = np.exp(np.minimum(step_log_weights(sessions), max_log_weight))
-    return initial_values(sessions) + sessions.summed(sessions.discounts() * weights * model_errors(sessions))
+
+    def of_part(part: LoggedSessions) -> Floats:
+        # Cut as logs: beyond 709 nats the exponential is infinite.
+        weights = np.exp(np.minimum(step_log_weights(part), max_log_weight))
+        return initial_values(part) + part.summed(part.discounts() * weights * model_errors(part))
+
+    return sessions.by_session(of_part)
 
 
 @ESTIMATORS.register("dr")

@@ -42,7 +42,7 @@ class PerDecisionSnips(Estimator):
         """Return ratios by step: discounted weighted reward over weight."""
         log_weights = step_log_weights(sessions)
         weights = _supported(scaled_weights(log_weights[sessions.offsets[1:] - 1]))
-        steps = StepRatios(sessions.offsets, log_weights, sessions.discounts() * sessions.reward)
+        steps = StepRatios(sessions.offsets, log_weights, sessions.discounts() * sessions.column("reward"))
         none = np.zeros((len(weights), 0))
         return SessionStatistics(none, none, weights, steps)
 
