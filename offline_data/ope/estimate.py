@@ -11,8 +11,6 @@ import math
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
-
 from offline_data.families import ESTIMATORS
 from offline_data.ope.bootstrap import bootstrap, percentile_interval
 from offline_data.ope.estimators.base import Estimator
@@ -131,8 +129,7 @@ def estimate(
     if estimator.weighs():
         log_weights = session_log_weights(sessions)
         weights, scale = scaled_weights(log_weights), math.exp(min(float(log_weights.max()), _LARGEST_LOG))
-        ones = np.ones((len(weights), 1))
-        asked.append(SessionStatistics(weights[:, None], ones, weights, user_id=sessions.user_id))
+        asked.append(replace(SessionStatistics.of_means(weights, weights), user_id=sessions.user_id))
     replicates = bootstrap(*asked, num_bootstrap=num_bootstrap, seed=seed)
     intervals = [
         Interval(each.value, *percentile_interval(found, confidence))

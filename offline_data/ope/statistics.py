@@ -170,6 +170,11 @@ class SessionStatistics:
     user_id: NDArray[np.int64] | None = None
     """Whose each session is, `[S]`; `estimate` sets it from the log. None: each is a user's own."""
 
+    @classmethod
+    def of_means(cls, values: Floats, weights: Floats, steps: StepRatios | None = None) -> SessionStatistics:
+        """Return the statistics of the mean of the sessions' values, `[S]`, and of ratios by step besides, if any."""
+        return cls(values[:, None], np.broadcast_to(1.0, (len(values), 1)), weights, steps)
+
     @cached_property
     def value(self) -> float:
         """The estimate."""

@@ -28,6 +28,20 @@ def effective_sample_size(sessions):
     return sum(weights) ** 2 / sum(w * w for w in weights) if any(weights) else 0.0
 
 
+def ips(sessions, discount):
+    """Mean of weighted returns."""
+    return sum(weights_after(s, len(s))[-1] * session_return(s, discount) for s in sessions) / len(sessions)
+
+
+def pdis(sessions, discount):
+    """Mean of the sums of rewards, each weighted by the decisions up to it."""
+    total = 0.0
+    for session in sessions:
+        for step, (weight, row) in enumerate(zip(weights_after(session, len(session)), session, strict=True)):
+            total += discount**step * weight * row[0]
+    return total / len(sessions)
+
+
 def snips(sessions, discount):
     """Weighted mean of returns."""
     weights = [weights_after(session, len(session))[-1] for session in sessions]

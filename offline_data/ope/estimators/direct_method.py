@@ -22,6 +22,5 @@ class DirectMethod(Estimator):
 
     def __call__(self, sessions: LoggedSessions) -> SessionStatistics:
         """Return one column: the model's initial value over one."""
-        values = sessions.by_session(lambda part: part.column("state_value")[part.offsets[:-1]])[:, None]
-        ones = np.ones_like(values)
-        return SessionStatistics(values, ones, ones[:, 0])
+        values = sessions.by_session(lambda part: part.column("state_value")[part.offsets[:-1]])
+        return SessionStatistics.of_means(values, np.ones(len(values)))

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 
 from offline_data.families import ESTIMATORS
 from offline_data.ope.estimators.base import Estimator
+from offline_data.ope.estimators.importance import ImportanceConfig
 from offline_data.ope.sessions import LoggedSessions
 from offline_data.ope.statistics import SessionStatistics, StepRatios
 from offline_data.ope.weights import scaled_weights, session_log_weights, step_log_weights
-from recenv.errors import require_range
 
 Floats = NDArray[np.float64]
 
@@ -46,15 +46,8 @@ def initial_values(sessions: LoggedSessions) -> Floats:
 
 
 @dataclass(frozen=True)
-class DoublyRobustConfig:
+class DoublyRobustConfig(ImportanceConfig):
     """What bounds the weights."""
-
-    max_log_weight: float = 600.0
-    """Nats at which a log weight is capped, so that sums stay in double precision; the sample size sees the full
-    weight."""
-
-    def __post_init__(self) -> None:
-        require_range("max_log_weight", self.max_log_weight, -600.0, 600.0)
 
 
 def session_values(sessions: LoggedSessions, max_log_weight: float = DoublyRobustConfig.max_log_weight) -> Floats:
@@ -89,8 +82,8 @@ class DoublyRobust(Estimator):
 
     def __call__(self, sessions: LoggedSessions) -> SessionStatistics:
         """Return one column: doubly robust value over one."""
-        values = session_values(sessions, self.config.max_log_weight)[:, None]
-        return SessionStatistics(values, np.ones_like(values), scaled_weights(session_log_weights(sessions)))
+        values = session_values(sessions, self.config.max_log_weight)
+        return SessionStatistics.of_means(values, scaled_weights(session_log_weights(sessions)))
 
 
 @ESTIMATORS.register("wdr")
@@ -109,10 +102,8 @@ class WeightedDoublyRobust(Estimator):
     def __call__(self, sessions: LoggedSessions) -> SessionStatistics:
         """Return a column for the model's value over one, and ratios by step: discounted weighted error over weight."""
         log_weights = step_log_weights(sessions)
-        initial = initial_values(sessions)[:, None]
-        return SessionStatistics(
-            initial,
-            np.ones_like(initial),
+        return SessionStatistics.of_means(
+            initial_values(sessions),
             scaled_weights(log_weights[sessions.offsets[1:] - 1]),
             StepRatios(sessions.offsets, log_weights, sessions.discounts() * model_errors(sessions)),
         )

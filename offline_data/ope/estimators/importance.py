@@ -1,6 +1,8 @@
-"""Self-normalised importance sampling: whole sessions (`snips`) and per decision (`pdsnips`)."""
+"""Importance sampling of whole sessions (`ips`) and per decision (`pdis`), and self-normalised: `snips`, `pdsnips`."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,9 +12,64 @@ from offline_data.ope.estimators.base import Estimator
 from offline_data.ope.sessions import LoggedSessions
 from offline_data.ope.statistics import SessionStatistics, StepRatios
 from offline_data.ope.weights import scaled_weights, session_log_weights, step_log_weights
-from recenv.errors import require
+from recenv.errors import require, require_range
 
 Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class ImportanceConfig:
+    """What bounds the weights."""
+
+    max_log_weight: float = 600.0
+    """Nats at which a log weight is capped, so that sums stay in double precision; the sample size sees the full
+    weight."""
+
+    def __post_init__(self) -> None:
+        require_range("max_log_weight", self.max_log_weight, -600.0, 600.0)
+
+
+@ESTIMATORS.register("ips")
+class Ips(Estimator):
+    """Importance sampling of whole sessions: mean of `w_s G_s`; unbiased if the behavior log-probabilities are exact.
+
+    Of sessions of one step it is inverse propensity scoring, of a slate as one action its standard estimator. Source:
+    Horvitz and Thompson 1952, "A generalization of sampling without replacement from a finite universe"; of sessions,
+    Precup, Sutton and Singh 2000, "Eligibility traces for off-policy policy evaluation".
+    """
+
+    Config = ImportanceConfig
+    config: ImportanceConfig
+
+    def __call__(self, sessions: LoggedSessions) -> SessionStatistics:
+        """Return one column: weighted return over one."""
+        log_weights = session_log_weights(sessions)
+        weights = supported(scaled_weights(log_weights))
+        values = sessions.returns()
+        values *= np.exp(np.minimum(log_weights, self.config.max_log_weight))
+        return SessionStatistics.of_means(values, weights)
+
+
+@ESTIMATORS.register("pdis")
+class PerDecisionIps(Estimator):
+    """Importance sampling per decision: mean of `sum_t gamma^t w_{s,0:t} r_{s,t}`; unbiased, of lower variance.
+
+    A reward is weighted by the decisions before it only: `dr` without a model. Source: Precup, Sutton and Singh 2000,
+    "Eligibility traces for off-policy policy evaluation".
+    """
+
+    Config = ImportanceConfig
+    config: ImportanceConfig
+
+    def __call__(self, sessions: LoggedSessions) -> SessionStatistics:
+        """Return one column: discounted weighted rewards over one."""
+
+        def of_part(part: LoggedSessions) -> Floats:
+            weights = np.exp(np.minimum(step_log_weights(part), self.config.max_log_weight))
+            return part.summed(part.discounts() * weights * part.column("reward"))
+
+        weights = supported(scaled_weights(session_log_weights(sessions)))
+        return SessionStatistics.of_means(sessions.by_session(of_part), weights)
 
 
 @ESTIMATORS.register("snips")
@@ -25,7 +82,7 @@ class Snips(Estimator):
 
     def __call__(self, sessions: LoggedSessions) -> SessionStatistics:
         """Return one column: weighted return over weight."""
-        weights = _supported(scaled_weights(session_log_weights(sessions)))
+        weights = supported(scaled_weights(session_log_weights(sessions)))
         return SessionStatistics((weights * sessions.returns())[:, None], weights[:, None], weights)
 
 
@@ -41,13 +98,18 @@ class PerDecisionSnips(Estimator):
     def __call__(self, sessions: LoggedSessions) -> SessionStatistics:
         """Return ratios by step: discounted weighted reward over weight."""
         log_weights = step_log_weights(sessions)
-        weights = _supported(scaled_weights(log_weights[sessions.offsets[1:] - 1]))
+        weights = supported(scaled_weights(log_weights[sessions.offsets[1:] - 1]))
         steps = StepRatios(sessions.offsets, log_weights, sessions.discounts() * sessions.column("reward"))
         none = np.zeros((len(weights), 0))
         return SessionStatistics(none, none, weights, steps)
 
 
-def _supported(weights: Floats) -> Floats:
+def supported(weights: Floats) -> Floats:
+    """Return whole-session weights, `[S]`.
+
+    Raises:
+        InvalidInput: if all are zero.
+    """
     require(
         bool(weights.any()),
         f"target_log_prob is -inf in each of {len(weights)} sessions: the evaluated policy never acts as logged; "

@@ -165,7 +165,7 @@ def test_without_propensities_the_model_answers(run, shop, trained):
     shop(None)
     trained("shop")
     own, left, *rest = judged(run, "shop", *FIT)[2:]
-    assert own.startswith("without propensities nothing can be weighed, as dr, pdsnips, snips, wdr do: ")
+    assert re.match(r"without propensities nothing can be weighed, as [a-z_, ]*\bsnips, [a-z_, ]*wdr do: ", own)
     assert "import with --estimate-propensities" in own
     assert left.startswith("the log")
     assert [line.split()[0] for line in rest] == ["dm"]
