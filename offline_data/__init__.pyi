@@ -48,6 +48,9 @@ from .ope.estimators.base import Estimator as Estimator
 from .ope.judged import Judgement as Judgement
 from .ope.judged import judge_estimates as judge_estimates
 from .ope.sessions import LoggedSessions as LoggedSessions
+from .ope.slates import conditional_log_prob as conditional_log_prob
+from .ope.slates import factored_parts as factored_parts
+from .ope.slates import pseudo_inverse_parts as pseudo_inverse_parts
 from .ope.statistics import SessionStatistics as SessionStatistics
 from .ope.statistics import StepRatios as StepRatios
 from .ope.weights import scaled_weights as scaled_weights

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from typing import Final
 
 import numpy as np
 import torch
@@ -26,6 +27,7 @@ from recenv.world import World
 
 _ROWS_AT_ONCE = 8192
 _ACTIONS = 16  # over which a policy's mean is taken
+_FILLED: Final = frozenset({"behavior_log_prob", "q_value", "state_value"})
 
 
 def roll_out(
@@ -43,6 +45,11 @@ def roll_out(
     """
     policy = AgentBehavior(world, AgentConfig(deterministic=deterministic), actor=actor)
     return evaluate_returns(world, policy, num_sessions, seed, role)
+
+
+def usual_estimators() -> tuple[str, ...]:
+    """Return the registered estimators that read no more than `off_policy_sessions` finds in any log."""
+    return tuple(name for name in ESTIMATORS.registered() if ESTIMATORS.get(name).needs <= _FILLED)
 
 
 def off_policy_sessions(
@@ -64,7 +71,8 @@ def off_policy_sessions(
         policy: the target.
         dataset: a log of the policy's kind of action, and of its items.
         estimators: what will be asked for, by name, MODULE:CLASS or class: where none reads a model, none is fitted.
-            None for all that the log allows, which without propensities are those that weigh nothing.
+            None for the `usual_estimators` that the log allows, which without propensities are those that weigh
+            nothing.
         config: of the fitted Q evaluation; None for `FITTED_Q`, with fewer rounds for a small log of short sessions.
         seed: of the fitted Q evaluation.
         device: of the networks, the policy's among them.
@@ -116,7 +124,7 @@ def policy_columns(
     Returns:
         `target_log_prob`, and `q_value` and `state_value` where one of the estimators reads a model.
     """
-    asked = [ESTIMATORS.resolve(each) for each in (ESTIMATORS.registered() if estimators is None else estimators)]
+    asked = [ESTIMATORS.resolve(each) for each in (usual_estimators() if estimators is None else estimators)]
     weighing = [ESTIMATORS.name_of(part) for part in asked if part.weighs()]
     missing = lacking("propensities", dataset)
     require(

@@ -8,8 +8,9 @@ from functools import cached_property
 from typing import Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
+from offline_data.ope.slates import checked_dependence, checked_slates, unfolded
 from offline_data.ope.staircase import Staircase
 from offline_data.ope.statistics import by_user
 from recenv.errors import require, require_range
@@ -18,16 +19,27 @@ from recenv.statistics import Interval
 Floats = NDArray[np.float64]
 Column = NDArray[Any]
 
-STEP_COLUMNS: Final = ("reward", "behavior_log_prob", "target_log_prob", "q_value", "state_value")
 _MODEL: Final = (
     "a model; pass {} of shape [{}] from a fitted critic, or use an estimator without a model: snips, pdsnips"
 )
+_ITEM: Final = "each item's probability to stand in its position; pass {} of shape [{}], or use an estimator that \
+weighs items given those before them: snips, pdsnips"
+_EMBEDDING: Final = "the embeddings' probabilities; pass {} of shape [{}], or use an estimator of actions: snips, dr"
 # Of the columns of rows, those that may be missing, and what an estimator that reads them is told then.
 OPTIONAL_COLUMNS: Final = {
     "behavior_log_prob": "propensities; pass {} of shape [{}], of every row, or use an estimator without weights: dm",
     "q_value": _MODEL,
     "state_value": _MODEL,
+    "behavior_item_log_prob": _ITEM,
+    "target_item_log_prob": _ITEM,
+    "depends_on": "which items a reward depends on; pass {} of shape [{}, K], or use iips, pdsnips or snips, which "
+    "say so themselves",
+    "slate_part": "weights of slates; pass {} of shape [{}] from factored_parts or pseudo_inverse_parts, or use "
+    "pdsnips",
+    "behavior_embedding_log_prob": _EMBEDDING,
+    "target_embedding_log_prob": _EMBEDDING,
 }
+STEP_COLUMNS: Final = ("reward", "target_log_prob", *OPTIONAL_COLUMNS)
 _ROWS_AT_ONCE: Final = 1 << 16  # half a megabyte a column: what is computed of them stays in the cache
 
 
@@ -36,8 +48,9 @@ class LoggedSessions:
     """Logged sessions and what an evaluated policy says about them, validated once.
 
     A session's value is the discounted sum of its logged rewards: nothing is earned after its last step. A log of
-    contextual bandits is one of sessions of one step. Columns are read where they lie: a memory map, or numbers in
-    single precision, are converted part by part, and never copied whole.
+    contextual bandits is one of sessions of one step, and slates are sessions of items, see `of_slates`. Columns are
+    read where they lie: a memory map, or numbers in single precision, are converted part by part, and never copied
+    whole.
 
     Raises:
         InvalidInput: on a column of the wrong dtype, shape or range, naming the column and its first bad row.
@@ -65,7 +78,7 @@ class LoggedSessions:
     """The same action under the evaluated policy and the same base measure, `[N]` real, nats; -inf where that policy
     never takes it."""
     discount: float
-    """Per step, in [0, 1]."""
+    """Per step, in [0, 1]; none between the rows of one slate."""
     q_value: Column | None = None
     """A model's Q(o_t, logged a_t) under the evaluated policy, `[N]` real, finite; None without a model."""
     state_value: Column | None = None
@@ -73,16 +86,39 @@ class LoggedSessions:
     user_id: NDArray[np.int64] | None = None
     """Whose each session is, `[S]` integers: a user's sessions are resampled together. None: each is a user's own."""
 
+    slate_offsets: NDArray[np.int64] | None = None
+    """Slate l is rows `slate_offsets[l]` to `slate_offsets[l + 1] - 1`, one an item in order of position, and one step
+    of its session; `[L + 1]` int64, `offsets` among them. None: each row is a step of its own."""
+    behavior_item_log_prob: Column | None = None
+    """Log-probability of the item to stand in its position whatever stands in the others, under the policy that logged,
+    `[N]` real, nats, finite."""
+    target_item_log_prob: Column | None = None
+    """The same under the evaluated policy, `[N]` real, nats, finite or -inf."""
+    depends_on: NDArray[np.bool_] | None = None
+    """Which items of its slate a row's reward depends on, `[N, K]` bool, K at least the items of the longest slate."""
+    slate_part: Column | None = None
+    """The row's part of its slate's pseudo-inverse weight, `[N]` real, finite; see `pseudo_inverse_parts`."""
+    behavior_embedding_log_prob: Column | None = None
+    """Log-probability that the policy that logged takes an action of the logged one's embedding, or cluster, `[N]`
+    real, nats, finite."""
+    target_embedding_log_prob: Column | None = None
+    """The same of the evaluated policy, `[N]` real, nats, finite or -inf."""
+
     def __post_init__(self) -> None:
         """Refuse what no estimator can use; the columns stay where they are."""
         single = self.offsets is None
         offsets = np.arange(np.size(self.reward) + 1) if single else _checked_offsets(self.offsets)
         require(len(offsets) > 1, "reward is empty; pass one session at least")
         object.__setattr__(self, "offsets", offsets)
+        if self.slate_offsets is not None:
+            object.__setattr__(self, "slate_offsets", checked_slates(np.asarray(self.slate_offsets), offsets))
         for name in STEP_COLUMNS:
-            if getattr(self, name) is not None or name not in OPTIONAL_COLUMNS:
+            if name != "depends_on" and (getattr(self, name) is not None or name not in OPTIONAL_COLUMNS):
                 object.__setattr__(self, name, _checked_column(name, getattr(self, name), int(offsets[-1])))
         require_range("discount", self.discount, 0.0, 1.0)
+        if self.depends_on is not None:
+            sizes = np.diff(np.append(self.slate_starts, self.num_rows))
+            object.__setattr__(self, "depends_on", checked_dependence(np.asarray(self.depends_on), sizes))
         if self.user_id is not None:
             user_id = np.asarray(self.user_id)
             require(
@@ -93,6 +129,59 @@ class LoggedSessions:
             object.__setattr__(self, "user_id", user_id.astype(np.int64))
         if single:
             object.__setattr__(self, "stairs", Staircase(offsets, even_length=1))
+
+    @classmethod
+    def of_slates(
+        cls,
+        *,
+        reward: ArrayLike,
+        target_log_prob: ArrayLike,
+        discount: float,
+        filled: ArrayLike | None = None,
+        offsets: ArrayLike | None = None,
+        user_id: Any = None,
+        **columns: Any,
+    ) -> LoggedSessions:
+        """Return slates unfolded: each item a row, after those above it, and each slate a step of its session.
+
+        Args:
+            reward: `[L, K]` what each position earned; what only the slate earned as a whole stands at its last item.
+            target_log_prob: `[L, K]` nats, of each item given those before it under the evaluated policy; see
+                `conditional_log_prob` for prefixes.
+            discount: per slate; nothing is discounted between positions.
+            filled: `[L, K]` bool, which positions have an item, as in `slates >= 0`; None where all have.
+            offsets: `[S + 1]`, session s is slates `offsets[s]` to `offsets[s + 1] - 1`; None where each is a session.
+            user_id: see the class.
+            **columns: the optional columns of the class, `[L, K]` each, and `depends_on` `[L, K, K]`; also
+                `behavior_log_prob` is of each item given those before it.
+
+        Raises:
+            InvalidInput: for a column of another shape, and what the class refuses.
+
+        Examples:
+            >>> import numpy as np
+            >>> slates = np.array([[4, 2], [7, -1]])
+            >>> sessions = LoggedSessions.of_slates(
+            ...     reward=[[0.0, 1.0], [1.0, 0.0]],
+            ...     behavior_log_prob=np.log([[0.5, 0.5], [0.25, 1.0]]),
+            ...     target_log_prob=np.log([[0.8, 0.5], [0.5, 1.0]]),
+            ...     discount=1.0,
+            ...     filled=slates >= 0,
+            ... )
+            >>> sessions.offsets.tolist(), sessions.reward.tolist()
+            ([0, 2, 3], [0.0, 1.0, 1.0])
+        """
+        given = {"reward": reward, "target_log_prob": target_log_prob, **columns}
+        rows, slate_offsets = unfolded(filled, {name: each for name, each in given.items() if each is not None})
+        slates = np.arange(len(slate_offsets)) if offsets is None else np.asarray(offsets)
+        last = len(slate_offsets) - 1
+        require(
+            slates.dtype.kind in "iu" and slates.ndim == 1 and bool(((slates >= 0) & (slates <= last)).all()),
+            f"offsets={slates[:5]}... are not integers in [0, {last}], the number of slates",
+        )
+        return cls(
+            offsets=slate_offsets[slates], slate_offsets=slate_offsets, discount=discount, user_id=user_id, **rows
+        )
 
     @property
     def num_sessions(self) -> int:
@@ -120,7 +209,7 @@ class LoggedSessions:
             values is not None,
             f"{name}=None, but this estimator needs {OPTIONAL_COLUMNS.get(name, '').format(name, self.num_rows)}",
         )
-        return np.asarray(values, np.float64)
+        return _in_double_precision(values)
 
     @cached_property
     def stairs(self) -> Staircase:
@@ -151,12 +240,37 @@ class LoggedSessions:
             found[which] = quantity(part)
         return found
 
+    @property
+    def slate_starts(self) -> NDArray[np.int64]:
+        """First row of each slate, `[L]`; every row where none is of a slate with others."""
+        return np.arange(self.num_rows) if self.slate_offsets is None else self.slate_offsets[:-1]
+
+    @property
+    def slate_first(self) -> NDArray[np.int64]:
+        """First row of each row's slate, `[N]`."""
+        starts = self.slate_starts
+        return starts if self.slate_offsets is None else np.repeat(starts, np.diff(self.slate_offsets))
+
+    def steps(self) -> NDArray[np.int64]:
+        """Return the step of each row since its session's start, `[N]`: a slate's rows are one step."""
+        starts = self.slate_starts
+        first = np.searchsorted(starts, self.offsets)
+        step = np.arange(len(starts)) - np.repeat(first[:-1], np.diff(first))
+        return step if self.slate_offsets is None else np.repeat(step, np.diff(self.slate_offsets))
+
     def discounts(self) -> Floats:
         """Return the discount of each row since its session's start, `[N]`; not to be written to."""
         if self.discount == 1.0 or self.num_rows == self.num_sessions:
             return np.broadcast_to(1.0, self.num_rows)
-        step = np.arange(self.num_rows) - np.repeat(self.offsets[:-1], self.lengths)
-        return np.power(float(self.discount), step)
+        return np.power(float(self.discount), self.steps())
+
+    def next_discounts(self) -> Floats | float:
+        """Return what a row's next one is discounted by, `[N]`: nothing within a slate."""
+        if self.slate_offsets is None:
+            return self.discount
+        factor = np.ones(self.num_rows)
+        factor[self.slate_offsets[1:] - 1] = self.discount
+        return factor
 
     def summed(self, values: Floats) -> Floats:
         """Return the sums of `[N]` values over the steps of each session, `[S]`."""
@@ -173,12 +287,13 @@ class LoggedSessions:
         part = object.__new__(LoggedSessions)
         rows = slice(int(self.offsets[which.start]), int(self.offsets[which.stop]))
         columns = {name: getattr(self, name) for name in STEP_COLUMNS}
-        given = {name: np.asarray(values[rows], np.float64) for name, values in columns.items() if values is not None}
+        given = {name: _in_double_precision(each[rows]) for name, each in columns.items() if each is not None}
         offsets = self.offsets[which.start : which.stop + 1]
         own = {
             "offsets": offsets - offsets[0],
             "discount": self.discount,
             "user_id": None if self.user_id is None else self.user_id[which],
+            "slate_offsets": self._part_slates(rows),
             **dict.fromkeys(columns.keys() - given.keys()),
             **given,
             **({"stairs": Staircase(offsets, even_length=1)} if self.num_rows == self.num_sessions else {}),
@@ -187,6 +302,12 @@ class LoggedSessions:
             object.__setattr__(part, name, value)
         return part
 
+    def _part_slates(self, rows: slice) -> NDArray[np.int64] | None:
+        if self.slate_offsets is None:
+            return None
+        first, last = np.searchsorted(self.slate_offsets, (rows.start, rows.stop))
+        return self.slate_offsets[first : last + 1] - rows.start
+
     def logged_return(self) -> Interval:
         """Return the mean of `returns` with its 95 % interval: what the policy that logged is worth.
 
@@ -194,6 +315,11 @@ class LoggedSessions:
         """
         table = by_user(np.stack([self.returns(), np.ones(self.num_sessions)], axis=1), self.user_id)
         return Interval.of_groups(table[:, 0], table[:, 1])
+
+
+def _in_double_precision(values: Column) -> Any:
+    """Return a column as estimators read it: numbers in double precision, and what is true or false as it is."""
+    return values if values.dtype == np.bool_ else np.asarray(values, np.float64)
 
 
 def _checked_offsets(given: Any) -> NDArray[np.int64]:
@@ -220,7 +346,7 @@ def _checked_column(name: str, values: Any, num_rows: int) -> Column:
         f"{name} has dtype {column.dtype} and shape {column.shape}; pass real numbers of shape ({num_rows},), "
         "as many as offsets[-1] says",
     )
-    minus_infinity = name == "target_log_prob"
+    minus_infinity = name.startswith("target_")
     for start in range(0, num_rows, _ROWS_AT_ONCE):
         block = column[start : start + _ROWS_AT_ONCE]
         with np.errstate(over="ignore", invalid="ignore"):

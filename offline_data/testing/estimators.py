@@ -46,6 +46,8 @@ def random_sessions(
     target = rng.normal(0.0, spread, num_rows)
     target[rng.random(num_rows) < zero_share] = -np.inf
     reward, behavior, q_value, state_value = rng.normal(0.0, 1.0, (4, num_rows))
+    probabilities = ("behavior_item", "target_item", "behavior_embedding", "target_embedding")
+    more: dict[str, Any] = {f"{name}_log_prob": rng.normal(0.0, spread, num_rows) for name in probabilities}
     return LoggedSessions(
         offsets=np.concatenate([[0], np.cumsum(lengths)]),
         reward=reward,
@@ -54,6 +56,9 @@ def random_sessions(
         discount=discount,
         q_value=q_value,
         state_value=state_value,
+        depends_on=rng.random((num_rows, 2)) < [0.8, 0.0],
+        slate_part=rng.normal(1.0, spread, num_rows),
+        **more,
     )
 
 
@@ -109,8 +114,10 @@ def session_order_does_not_matter(part: Any) -> None:
 @check_estimator.promise_each(lambda part: EXTREMES)
 def extreme_ratios_stay_finite(part: Any, *ratios: float) -> None:
     """Sessions that the evaluated policy makes e^20,000 times likelier, or impossible, give numbers."""
-    log_prob = np.repeat(ratios, 2)
-    sessions = dataclasses.replace(random_sessions((2, 2, 2)), behavior_log_prob=np.zeros(6), target_log_prob=log_prob)
+    kinds = ("", "item_", "embedding_")
+    columns: dict[str, Any] = {f"target_{kind}log_prob": np.repeat(ratios, 2) for kind in kinds}
+    columns |= {f"behavior_{kind}log_prob": np.zeros(6) for kind in kinds}
+    sessions = dataclasses.replace(random_sessions((2, 2, 2)), **columns)
     result = value_of(part, sessions, num_bootstrap=50)
     assert np.isfinite([result.value, result.low, result.high, result.effective_sample_size]).all()
 
@@ -140,7 +147,8 @@ def interval_is_reproducible_and_holds_the_value(part: Any) -> None:
 def single_precision_is_read_as_double(part: Any) -> None:
     """Columns in single precision, as a memory map may hold them, are worth what the same numbers are in double."""
     sessions = random_sessions((3, 1, 2, 2), spread=0.3)
-    single = {name: getattr(sessions, name).astype(np.float32) for name in STEP_COLUMNS}
+    numbers = [name for name in STEP_COLUMNS if getattr(sessions, name).dtype == np.float64]
+    single = {name: getattr(sessions, name).astype(np.float32) for name in numbers}
     double = {name: values.astype(np.float64) for name, values in single.items()}
     one, two = (value_of(part, dataclasses.replace(sessions, **columns)) for columns in (single, double))
     assert one == two

@@ -9,7 +9,7 @@ from typing import Final
 from tqdm import tqdm
 
 from agents.policies.files import load_policy
-from agents.training.evaluation import off_policy_sessions
+from agents.training.evaluation import off_policy_sessions, usual_estimators
 from agents.training.log_columns import lacking
 from agents.training.trainer import check_device
 from agents.values.critics import FITTED_Q, CriticConfig
@@ -49,8 +49,8 @@ class Ope:
     campaign: str = "all"
     """With `open-bandit`: all, men or women."""
     estimators: tuple[str, ...] = ()
-    """Names of registered estimators, or MODULE:CLASS; all of the registered by default, or those that a log without
-    propensities allows. Where none reads a model, as snips and pdsnips do not, none is fitted."""
+    """Names of registered estimators, or MODULE:CLASS; by default all that read what any log has, or those of them that
+    a log without propensities allows. Where none reads a model, as snips and pdsnips do not, none is fitted."""
     num_bootstrap: int = 1000
     """Resamplings for an interval, of users with all of their sessions."""
     seed: int = 0
@@ -80,7 +80,7 @@ class Ope:
                 say(row.policy, f"  from the {row.log} log: {rate}   {_worth(row.estimate)}")
             return
         refuse_given(self, ("path", "campaign"), f"--log {self.log} is a dataset's folder, not open-bandit")
-        asked = {name: ESTIMATORS.resolve(name) for name in self.estimators or ESTIMATORS.registered()}
+        asked = {name: ESTIMATORS.resolve(name) for name in self.estimators or usual_estimators()}
         fits = any(part.reads_model() for part in asked.values())
         if not fits:
             unread = {entry.name for entry in fields(CriticConfig)} - {"discount"}

@@ -13,11 +13,10 @@ import tempfile
 from pathlib import Path
 
 from agents.objectives.awr import AwrConfig
-from agents.training.evaluation import off_policy_sessions
+from agents.training.evaluation import off_policy_sessions, usual_estimators
 from agents.training.trainer import TrainerConfig, train
 from agents.values.critics import CriticConfig
 from agents.values.scores.base import score_log
-from offline_data.families import ESTIMATORS
 from offline_data.interop.readers.table import TableReader
 from offline_data.ope.estimate import estimate
 from offline_data.store.log_split import split_log
@@ -40,7 +39,7 @@ def main() -> None:
     parser.add_argument("--critic-steps", type=int, default=80, help="a round (default: %(default)s)")
     parser.add_argument("--steps", type=int, default=300, help="of training (default: %(default)s)")
     arguments = parser.parse_args()
-    names = ESTIMATORS.registered()
+    names = usual_estimators()
     errors: dict[str, list[tuple[float, float, bool]]] = {name: [] for name in names}
     print(f"| shop | logged | true value | effective sample | {' | '.join(names)} |", flush=True)
     print(f"| --- | --- | --- | --- |{' --- |' * len(names)}", flush=True)

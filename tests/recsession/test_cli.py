@@ -17,7 +17,8 @@ from agents.families import OBJECTIVES
 from agents.nn.networks import NetworkConfig
 from agents.objectives.bases.needs import IN_WORDS
 from agents.policies.files import load_policy
-from offline_data.families import ESTIMATORS, READERS
+from agents.training.evaluation import usual_estimators
+from offline_data.families import READERS
 from offline_data.store.dataset import LoggedDataset
 from recsession.cli import COMMANDS, main
 from recsession.commands.collect import Collect
@@ -159,7 +160,7 @@ def test_from_a_log_to_an_estimate(run, tmp_path, world_options):
 
     code, out, _ = run("ope", "--log", "log", "--policy", "run/policy", *FIT, "--num-bootstrap", 50)
     assert code == 0
-    assert first_words(out) == ["warning:", "judge", "the", "mean", *ESTIMATORS.registered()]
+    assert first_words(out) == ["warning:", "judge", "the", "mean", *usual_estimators()]
     assert all("effective sample size" in line and "of 60" in line for line in out.splitlines()[5:])
     assert re.search(r"^snips .*untrusted: effective sample size below 100", out, flags=re.MULTILINE)
     code, out, _ = run("ope", "--log", "log", "--policy", "run/policy", *FIT, "--estimators", "wdr", "snips")
@@ -213,7 +214,7 @@ def test_a_log_of_slates_is_learned_from_and_judged(run, made, tmp_path, policy,
     assert "clickbait = 0, expert = 1, as slate actions" in out
     code, out, _ = run("ope", "--log", made / "slates", "--policy", "run/policy", *FIT, "--num-bootstrap", 50)
     assert code == 0
-    assert first_words(out)[4:] == list(ESTIMATORS.registered())
+    assert first_words(out)[4:] == list(usual_estimators())
     # What it learned can log.
     spec = json.dumps({"name": "agents.serving.behavior_adapter:AgentBehavior", "policy": "run/policy"})
     kind = ("--action-kind", "slate", "--behavior", spec)

@@ -33,7 +33,7 @@ def model_errors(sessions: LoggedSessions) -> Floats:
     next_value = np.zeros(sessions.num_rows)
     next_value[:-1] = sessions.column("state_value")[1:]
     next_value[sessions.offsets[1:] - 1] = 0.0
-    return sessions.column("reward") - sessions.column("q_value") + sessions.discount * next_value
+    return sessions.column("reward") - sessions.column("q_value") + sessions.next_discounts() * next_value
 
 
 def initial_values(sessions: LoggedSessions) -> Floats:

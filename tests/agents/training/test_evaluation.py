@@ -14,12 +14,11 @@ from agents.policies.base import make_policy
 from agents.policies.gaussian import GaussianPolicyConfig
 from agents.serving.behavior_adapter import AgentBehavior, AgentConfig
 from agents.training import evaluation
-from agents.training.evaluation import off_policy_sessions, roll_out
+from agents.training.evaluation import off_policy_sessions, roll_out, usual_estimators
 from agents.values.critics import CriticConfig
 from offline_data.behavior.base import make_behavior
 from offline_data.collection.rollout import play_sessions
 from offline_data.dial.quality import evaluate_returns
-from offline_data.families import ESTIMATORS
 from offline_data.ope.estimate import estimate
 from offline_data.ope.estimators.importance import PerDecisionSnips
 from recenv.errors import InvalidInput
@@ -149,7 +148,7 @@ def test_without_propensities_the_model_alone_answers(log, build_policy, left):
     for estimators in (None, ("dm",)):
         sessions = off_policy_sessions(build_policy(), spoilt, estimators=estimators, config=HASTY)
         assert sessions.behavior_log_prob is None
-        for name in set(ESTIMATORS.registered()) - {"dm"}:
+        for name in set(usual_estimators()) - {"dm"}:
             with pytest.raises(
                 InvalidInput, match=r"behavior_log_prob=None, but this estimator needs propensities; .*: dm"
             ):

@@ -1,0 +1,65 @@
+"""Estimators that weigh what an action has in common with others: its embedding, or the cluster that it is of.
+
+Where actions are many, their ratios are wild; the ratio of the logged embedding to be shown at all, by whatever action,
+is tame. `mips` is `pdis` by that ratio, and `offcem` is `dr` by that of a cluster, whose model tells the actions of a
+cluster apart.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from offline_data.families import ESTIMATORS
+from offline_data.ope.estimators.doubly_robust import DoublyRobust
+from offline_data.ope.estimators.importance import PerDecisionIps
+from offline_data.ope.sessions import LoggedSessions
+from offline_data.ope.statistics import SessionStatistics
+
+_EMBEDDING = frozenset({"behavior_embedding_log_prob", "target_embedding_log_prob"})
+
+
+def by_embedding(sessions: LoggedSessions) -> LoggedSessions:
+    """Return the sessions as if the embeddings of the actions had been chosen, and not the actions.
+
+    Raises:
+        InvalidInput: if `behavior_embedding_log_prob` or `target_embedding_log_prob` was not given.
+    """
+    return replace(
+        sessions,
+        behavior_log_prob=sessions.column("behavior_embedding_log_prob"),
+        target_log_prob=sessions.column("target_embedding_log_prob"),
+    )
+
+
+@ESTIMATORS.register("mips")
+class MarginalizedIps(PerDecisionIps):
+    """Marginalized importance sampling: `pdis` by the ratio of the logged embeddings' probabilities.
+
+    Unbiased where an action has no effect but by its embedding, on rewards and on what comes after, and where the
+    log shows each embedding that the evaluated policy may show: actions that were never logged do no harm.
+
+    Source: Saito and Joachims 2022, arXiv:2202.06317, equation 4; over the steps of sessions in place of one action.
+    """
+
+    needs = _EMBEDDING
+
+    def __call__(self, sessions: LoggedSessions) -> SessionStatistics:
+        """See `PerDecisionIps`."""
+        return super().__call__(by_embedding(sessions))
+
+
+@ESTIMATORS.register("offcem")
+class Offcem(DoublyRobust):
+    """Conjunct effect model: `dr` by the ratio of the logged clusters' probabilities.
+
+    The embedding columns are those of a cluster. Unbiased where the model tells right by how much actions of one
+    cluster differ, whatever the clusters are worth: what they are worth is found by weighting.
+
+    Source: Saito, Ren and Joachims 2023, arXiv:2305.08062, equation 5; over sessions as `dr` is.
+    """
+
+    needs = _EMBEDDING | {"q_value", "state_value"}
+
+    def __call__(self, sessions: LoggedSessions) -> SessionStatistics:
+        """See `DoublyRobust`."""
+        return super().__call__(by_embedding(sessions))

@@ -1,0 +1,81 @@
+"""Estimators by embedding: exact on enumerated bandits under their assumptions, biased where these fail."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from offline_data.families import ESTIMATORS
+from offline_data.ope.estimate import estimate
+from offline_data.ope.sessions import LoggedSessions
+from recenv.errors import InvalidInput
+
+# Two contexts, four actions in two clusters; the last action is never logged, and shares the cluster of the third.
+CONTEXT = np.array([0.3, 0.7])
+BEHAVIOR = np.array([[0.5, 0.2, 0.3, 0.0], [0.1, 0.3, 0.6, 0.0]])
+TARGET = np.array([[0.1, 0.4, 0.2, 0.3], [0.3, 0.2, 0.1, 0.4]])
+CLUSTER = np.array([0, 0, 1, 1])
+OF_CLUSTER = np.array([[1.0, 4.0], [-2.0, 3.0]])  # what clusters are worth in each context
+WITHIN = np.array([[0.5, -0.5, 0.2, 1.0], [-1.0, 2.0, 0.0, 0.3]])  # and what actions differ by inside of one
+
+
+def enumerated(reward: np.ndarray, model: np.ndarray) -> tuple[np.ndarray, LoggedSessions]:
+    """The probability of each pair of context and logged action, and a log of one round of each."""
+    context, action = np.nonzero(BEHAVIOR)
+    clusters = {
+        name: np.stack([law[:, c == CLUSTER].sum(axis=1) for c in (0, 1)], axis=1)[context, CLUSTER[action]]
+        for name, law in (("behavior", BEHAVIOR), ("target", TARGET))
+    }
+    sessions = LoggedSessions(
+        offsets=np.arange(len(action) + 1),
+        reward=reward[context, action],
+        behavior_log_prob=np.log(BEHAVIOR[context, action]),
+        target_log_prob=np.log(TARGET[context, action]),
+        discount=1.0,
+        behavior_embedding_log_prob=np.log(clusters["behavior"]),
+        target_embedding_log_prob=np.log(clusters["target"]),
+        q_value=model[context, action],
+        state_value=(TARGET * model).sum(axis=1)[context],
+    )
+    return CONTEXT[context] * BEHAVIOR[context, action], sessions
+
+
+def error(name: str, reward: np.ndarray, model: np.ndarray) -> float:
+    probability, sessions = enumerated(reward, model)
+    truth = CONTEXT @ (TARGET * reward).sum(axis=1)
+    return abs(probability @ ESTIMATORS.get(name)()(sessions).numerator[:, 0] - truth)
+
+
+NOTHING = np.zeros((2, 4))
+
+
+@pytest.mark.parametrize("name", ["mips", "offcem"])
+def test_exact_where_the_cluster_is_all_that_matters(name):
+    """Though the evaluated policy takes an action that was never logged, which no weight of actions can repair."""
+    reward = OF_CLUSTER[:, CLUSTER]
+    assert error(name, reward, NOTHING) < 1e-10
+    assert error("dr", reward, NOTHING) > 0.5
+
+
+def test_biased_where_the_action_matters_beside_its_cluster():
+    assert error("mips", OF_CLUSTER[:, CLUSTER] + WITHIN, NOTHING) > 0.05
+
+
+def test_conjunct_effects_are_exact_for_a_model_that_knows_differences_alone():
+    """What the model says of the clusters themselves is far off; within each it is off by a constant."""
+    reward = OF_CLUSTER[:, CLUSTER] + WITHIN
+    constant = np.array([[10.0, -7.0], [3.0, 20.0]])
+    assert error("offcem", reward, WITHIN + constant[:, CLUSTER]) < 1e-10
+    assert error("offcem", reward, 0.5 * WITHIN) > 0.02
+
+
+def test_without_the_actions_propensities_the_embeddings_will_do():
+    _, sessions = enumerated(OF_CLUSTER[:, CLUSTER], WITHIN)
+    for name in ("mips", "offcem"):
+        full = estimate(name, sessions, num_bootstrap=20)
+        assert estimate(name, replace(sessions, behavior_log_prob=None), num_bootstrap=20).value == full.value
+        message = "target_embedding_log_prob=None, but this estimator needs the embeddings' probabilities"
+        with pytest.raises(InvalidInput, match=message):
+            estimate(name, replace(sessions, target_embedding_log_prob=None))
