@@ -20,6 +20,7 @@ from .dial.quality import mixture_spec as mixture_spec
 from .dial.quality import reference_returns as reference_returns
 from .families import BEHAVIORS as BEHAVIORS
 from .families import ESTIMATORS as ESTIMATORS
+from .families import INTERVALS as INTERVALS
 from .families import READERS as READERS
 from .fitting.user_fit import UserFit as UserFit
 from .fitting.user_fit import fit_user_model as fit_user_model
@@ -45,6 +46,9 @@ from .ope.distribution import return_distribution as return_distribution
 from .ope.estimate import Estimate as Estimate
 from .ope.estimate import estimate as estimate
 from .ope.estimators.base import Estimator as Estimator
+from .ope.intervals.base import ConfidenceInterval as ConfidenceInterval
+from .ope.intervals.base import ReturnRangeConfig as ReturnRangeConfig
+from .ope.intervals.base import TermRangeConfig as TermRangeConfig
 from .ope.judged import Judgement as Judgement
 from .ope.judged import judge_estimates as judge_estimates
 from .ope.sessions import LoggedSessions as LoggedSessions
@@ -53,6 +57,8 @@ from .ope.slates import factored_parts as factored_parts
 from .ope.slates import pseudo_inverse_parts as pseudo_inverse_parts
 from .ope.statistics import SessionStatistics as SessionStatistics
 from .ope.statistics import StepRatios as StepRatios
+from .ope.trust import Verdict as Verdict
+from .ope.trust import disagreement as disagreement
 from .ope.weights import scaled_weights as scaled_weights
 from .ope.weights import session_log_weights as session_log_weights
 from .ope.weights import step_log_weights as step_log_weights

@@ -21,7 +21,7 @@ from offline_data.describe.streamed_statistics import (
 )
 from offline_data.dial.quality import Reference
 from offline_data.families import BEHAVIORS
-from offline_data.ope.estimate import TRUSTED_SAMPLE_SIZE
+from offline_data.ope.trust import TRUSTED_SAMPLE_SIZE
 from offline_data.ranking.ranking import gaussian_log_prob
 from offline_data.store.columns import COLUMNS, LATENT_LABELS
 from offline_data.store.context import ContextColumn

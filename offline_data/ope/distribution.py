@@ -32,7 +32,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from offline_data.ope.estimate import MAX_BOOTSTRAP
+from offline_data.ope.bootstrap import MAX_BOOTSTRAP
 from offline_data.ope.sessions import LoggedSessions
 from offline_data.ope.statistics import units
 from offline_data.ope.weights import scaled_weights, session_log_weights

@@ -1,8 +1,8 @@
 """Off-policy evaluation of logged sessions: what would another policy have earned?
 
-Arrays in, numbers out: no network and no environment. An estimator is one module of the folder
-`estimators`; it turns `LoggedSessions` into `SessionStatistics`, sums over sessions, so that the point value, its
-bootstrap interval (of the ratio, by user) and its effective sample size are computed once, here.
+Arrays in, numbers out: no network and no environment. An estimator is one module of the folder `estimators`; it turns
+`LoggedSessions` into `SessionStatistics`, sums over sessions, so that the point value, its interval (one module each of
+the folder `intervals`), and what is to be known before it is believed (`trust`) are computed once, here.
 """
 
 from __future__ import annotations
@@ -11,20 +11,20 @@ import math
 from dataclasses import dataclass, replace
 from typing import Any
 
-from offline_data.families import ESTIMATORS
-from offline_data.ope.bootstrap import bootstrap, percentile_interval
+import numpy as np
+
+from offline_data.families import ESTIMATORS, INTERVALS
+from offline_data.ope.bootstrap import MAX_BOOTSTRAP
 from offline_data.ope.estimators.base import Estimator
+from offline_data.ope.intervals.base import BootstrapConfig, ConfidenceInterval
 from offline_data.ope.sessions import LoggedSessions
 from offline_data.ope.statistics import SessionStatistics
+from offline_data.ope.trust import Verdict, pareto_k, verdict
 from offline_data.ope.weights import scaled_weights, session_log_weights
 from recenv.errors import require_range
+from recenv.registry import config_of
 from recenv.statistics import Interval
 
-MAX_BOOTSTRAP = 10**6
-"""Replicates of an interval, at most."""
-TRUSTED_SAMPLE_SIZE = 100.0
-"""Effective sessions below which an estimate is marked untrusted."""
-_ROUNDING = 1e-3  # of a session's weight, whose log-probabilities are of single precision
 _LARGEST_LOG = 700.0  # beyond 709 an exponential is infinite
 
 
@@ -43,10 +43,10 @@ class Estimate:
     """Its registered name."""
     value: float
     """Expected discounted return of a session, in the log's unit of reward."""
-    low: float
-    """Lower end of the bootstrap interval."""
-    high: float
-    """Upper end of the bootstrap interval."""
+    low: float | None
+    """Lower end of the interval; None where there is none, see `no_interval`."""
+    high: float | None
+    """Upper end."""
     effective_sample_size: float
     """`(sum w)^2 / sum w^2` over whole-session weights, in sessions."""
     num_sessions: int
@@ -55,45 +55,64 @@ class Estimate:
     """Mean of the whole-session weights, with an interval as of the value; None where the estimator weighs nothing. It
     is 1 in expectation where the log's propensities are right, and the log may show all that the policy does."""
 
+    interval: str | None = None
+    """Registered name of the interval; None where it is not known."""
+    no_interval: str | None = None
+    """Why there is none: a model's word that no reward checks, one session, or sessions that do not differ in what they
+    add."""
+    skewness: float | None = None
+    """Of the value's distribution over logs, as far as this log shows it; in [0, 1), and 0 where the normal one fits.
+    Of C clicks in many sessions it is `1 / sqrt(C)`."""
+    pareto_k: float | None = None
+    """Shape of the tail of the whole-session weights, k-hat; None without a tail. See `trust.pareto_k`."""
+    zero_weight: float | None = None
+    """Share of the sessions in which the evaluated policy would never have acted as logged; None where the estimator
+    weighs nothing."""
+    shared: float | None = None
+    """Share of the sessions that the policy learned from, where the caller said it."""
+    against: tuple[str, ...] = ()
+    """Other estimators whose intervals do not meet this one; see `disagreement`."""
+
+    @property
+    def ends(self) -> Interval | None:
+        """The value with its interval; None where there is none."""
+        return None if self.low is None or self.high is None else Interval(self.value, self.low, self.high)
+
+    @property
+    def verdict(self) -> Verdict:
+        """What it is worth, with the reasons."""
+        return verdict(self)
+
     @property
     def trusted(self) -> bool:
-        """Whether there are no `doubts`; it says nothing about a model's bias."""
-        return not self.doubts
+        """Whether there are no `doubts`."""
+        return self.verdict.grade == "trusted"
 
     @property
     def doubts(self) -> tuple[str, ...]:
-        """Why it is worth little: few effective sessions, or weights whose mean is not 1.
-
-        One of twenty intervals at 95 % misses: what is outside of one twice as wide is no chance.
-        """
-        few = self.effective_sample_size < TRUSTED_SAMPLE_SIZE
-        off = self.mean_weight is not None and not holds_one(self.mean_weight, widened=2.0)
-        told = {f"effective sample size below {TRUSTED_SAMPLE_SIZE:g}": few, "mean weight not 1": off}
-        return tuple(doubt for doubt, there in told.items() if there)
+        """What speaks against it, the gravest first."""
+        return self.verdict.reasons
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the fields and `trusted` for JSON, the effective sample size as `ess`."""
+        """Return the fields and the verdict for JSON, the effective sample size as `ess`."""
+        found = self.verdict
         return {
             "estimator": self.estimator,
             "value": self.value,
             "low": self.low,
             "high": self.high,
+            "interval": self.interval,
             "ess": self.effective_sample_size,
             "trusted": self.trusted,
+            "verdict": found.grade,
+            "doubts": list(found.reasons),
             "num_sessions": self.num_sessions,
             "mean_weight": None if self.mean_weight is None else self.mean_weight.as_dict(),
+            "skewness": self.skewness,
+            "pareto_k": self.pareto_k,
+            "zero_weight": self.zero_weight,
+            "shared": self.shared,
         }
-
-
-def holds_one(mean_weight: Interval, *, widened: float = 1.0) -> bool:
-    """Return whether 1 lies in the interval of a mean weight, up to the rounding of policies in single precision.
-
-    Args:
-        mean_weight: with its interval.
-        widened: so many times as wide, about the mean.
-    """
-    below, above = (widened * abs(end - mean_weight.mean) for end in (mean_weight.low, mean_weight.high))
-    return mean_weight.mean - below <= 1.0 + _ROUNDING and mean_weight.mean + above >= 1.0 - _ROUNDING
 
 
 def estimate(
@@ -101,45 +120,74 @@ def estimate(
     sessions: LoggedSessions,
     *,
     config: Any = None,
+    interval: str | type[ConfidenceInterval] = "student",
+    interval_config: Any = None,
     confidence: float = 0.95,
-    num_bootstrap: int = 1000,
+    num_bootstrap: int | None = None,
     seed: int = 0,
+    shared: float | None = None,
 ) -> Estimate:
-    """Return the evaluated policy's value by the estimator called `name`, with a percentile bootstrap interval.
+    """Return the evaluated policy's value by the estimator called `name`, with an interval and what it is worth.
+
+    A model's word that no logged reward corrects, as that of `dm`, has no interval: how far the model is off cannot be
+    told from it. It ranks policies.
 
     Args:
         name: of a registered estimator, MODULE:CLASS, or the class.
         sessions: the log and the evaluated policy's log-probabilities on it.
         config: of the estimator; None for its defaults.
+        interval: of a registered interval, MODULE:CLASS, or the class; by users with all of their sessions, or by
+            sessions where they have no `user_id`.
+        interval_config: of the interval; None for its defaults.
         confidence: coverage of the interval, in (0, 1).
-        num_bootstrap: replicates, each a resample of the users with all of their sessions, or of the sessions where
-            they have no `user_id`; in [2, `MAX_BOOTSTRAP`].
-        seed: of the bootstrap's own generator; not negative.
+        num_bootstrap: replicates of an interval that resamples, in [2, `MAX_BOOTSTRAP`]; None for its config's.
+        seed: of what an interval draws; not negative.
+        shared: share of the sessions that the policy learned from, in [0, 1]; None where it is not known.
 
     Raises:
         InvalidInput: on an unknown name (the nearest is suggested), an option out of range, a column that the
-            estimator needs and the log lacks, or a log in which the evaluated policy never takes the logged actions.
+            estimator needs and the log lacks, a log in which the evaluated policy never takes the logged actions, or an
+            interval that does not hold for the estimator, or lacks its bounds.
     """
     require_range("confidence", confidence, 0.0, 1.0, low_open=True, high_open=True)
-    require_range("num_bootstrap", num_bootstrap, 2, MAX_BOOTSTRAP, integer=True)
+    if num_bootstrap is not None:
+        require_range("num_bootstrap", num_bootstrap, 2, MAX_BOOTSTRAP, integer=True)
     require_range("seed", seed, 0, integer=True)
-    estimator = ESTIMATORS.resolve(name)
+    if shared is not None:
+        require_range("shared", shared, 0.0, 1.0)
+    estimator, method = ESTIMATORS.resolve(name), INTERVALS.resolve(interval)
+    if num_bootstrap is not None and issubclass(config_of(method), BootstrapConfig):
+        interval_config = replace(interval_config or config_of(method)(), num_bootstrap=num_bootstrap)
     statistics = replace(estimator(config)(sessions), user_id=sessions.user_id)
-    asked, scale = [statistics], 1.0
-    if estimator.weighs():
-        log_weights = session_log_weights(sessions)
-        weights, scale = scaled_weights(log_weights), math.exp(min(float(log_weights.max()), _LARGEST_LOG))
-        asked.append(replace(SessionStatistics.of_means(weights, weights), user_id=sessions.user_id))
-    replicates = bootstrap(*asked, num_bootstrap=num_bootstrap, seed=seed)
-    intervals = [
-        Interval(each.value, *percentile_interval(found, confidence))
-        for each, found in zip(asked, replicates, strict=True)
-    ]
-    value, *of_weights = intervals
-    return Estimate(
+    value = statistics.value
+    answer = Estimate(
         ESTIMATORS.name_of(estimator),
-        *(value.mean, value.low, value.high),
+        *(value, None, None),
         statistics.effective_sample_size(),
         sessions.num_sessions,
-        Interval(*(scale * number for number in vars(of_weights[0]).values())) if of_weights else None,
+        shared=shared,
     )
+    weights = None
+    if estimator.weighs():
+        weights, mean = _weights(sessions, confidence)
+        tail, none = pareto_k(weights), float(np.mean(weights == 0.0))
+        answer = replace(answer, mean_weight=mean, pareto_k=tail, zero_weight=none)
+    if estimator.reads_model() and not estimator.weighs():
+        return replace(answer, no_interval="by the model alone, unchecked: it ranks policies")
+    ends = method(interval_config)(statistics, confidence=confidence, seed=seed, weights=weights)
+    if ends is None:
+        alone = "one session, or one user's, has nothing to be compared with"
+        return replace(
+            answer, no_interval=alone if statistics.num_units < 2 else "no two sessions differ in what they add"
+        )
+    skewness = None if statistics.spread is None else statistics.spread.skewness
+    return replace(answer, low=ends[0], high=ends[1], interval=INTERVALS.name_of(method), skewness=skewness)
+
+
+def _weights(sessions: LoggedSessions, confidence: float) -> tuple[np.ndarray, Interval]:
+    """Return the whole-session weights, `[S]`, and their mean with Student's interval."""
+    log_weights = session_log_weights(sessions)
+    weights, scale = scaled_weights(log_weights), math.exp(min(float(log_weights.max()), _LARGEST_LOG))
+    mean = replace(SessionStatistics.of_means(weights, weights), user_id=sessions.user_id)
+    half = 0.0 if mean.spread is None else mean.spread.half_width(confidence)
+    return scale * weights, Interval(*(scale * end for end in (mean.value, mean.value - half, mean.value + half)))

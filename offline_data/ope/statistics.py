@@ -14,10 +14,13 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from offline_data.ope.spread import Spread
 from offline_data.ope.staircase import Staircase
 from recenv.statistics import effective_sample_size
 
 Floats = NDArray[np.float64]
+
+_LEAST_LEFT = 1e-3  # of a denominator without a unit: below it there is nothing that the unit can be compared with
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,6 +84,23 @@ class StepRatios:
             later = slope + table.shrink * later
         out = np.empty_like(deviations)
         out[self._stairs.order] = deviations
+        return out
+
+    def largest_shares(self) -> Floats:
+        """Return the largest share of a step's weight that each session has, `[S]` in [0, 1]."""
+        shares = np.zeros(len(self.offsets) - 1)
+        tops = []  # the largest share of an ended weight of 1, in the scale of the ended
+        for table, _, denominator in self._sums(self._everyone):
+            active = table.terms[:, table.terms.shape[1] // 2 :] * (table.active_unit / _safe(denominator[0]))
+            np.maximum(shares[: table.height], active.max(axis=1), out=shares[: table.height])
+            tops.append(float((table.ended_unit / _safe(denominator[0])).max()))
+        later = 0.0
+        for table, top in zip(reversed(self._tables), reversed(tops), strict=True):
+            ended = shares[table.height - len(table.ending) : table.height]
+            np.maximum(ended, table.ending * later, out=ended)
+            later = max(top, table.shrink * later)
+        out = np.empty_like(shares)
+        out[self._stairs.order] = shares
         return out
 
     @cached_property
@@ -192,14 +212,26 @@ class SessionStatistics:
         Of a plain mean over sessions, each a user's own, they are its terms. Their standard deviation over the root of
         their number is the value's standard error, by the delta method.
         """
-        below = self.denominator.sum(axis=0)
-        ratios, slopes = self.numerator.sum(axis=0) / _safe(below), (below > 0.0) / _safe(below)
-        deviations: Floats = self.numerator @ slopes - self.denominator @ (ratios * slopes)
-        if self.steps is not None:
-            deviations += self.steps.deviations()
-        if self._unit is not None:
-            deviations = np.bincount(self._unit, deviations).astype(np.float64)
-        return self.value + self.num_units * deviations
+        return self.value + self.num_units * self._deviations()
+
+    def jackknife(self) -> Floats:
+        """Return by how much the value is above what it is without each unit, `[num_units]`.
+
+        Of a plain mean and of one ratio to the rounding; of a sum of ratios to first order, where a unit counts as if
+        it had in each of them the largest share that it has in any. `(num_units - 1) / num_units` times the sum of
+        their squares is the value's variance, and sees what the linearised `influence` does not: that a heavy unit
+        draws the ratio to itself.
+        """
+        return self._deviations() / np.maximum(1.0 - self._largest_share(), _LEAST_LEFT)
+
+    @cached_property
+    def spread(self) -> Spread | None:
+        """How far the value would move with another log; None for one unit, or units that differ by rounding alone."""
+        if self.num_units < 2:
+            return None
+        deviations = self.jackknife()
+        rounding = 1e-12 * abs(self.value) / self.num_units
+        return Spread(deviations) if float(np.abs(deviations).max()) > rounding else None
 
     def replicates(self, counts: Floats) -> Floats:
         """Return the value where unit u counts `counts[b, u]` times, `[B]`.
@@ -209,12 +241,26 @@ class SessionStatistics:
         Args:
             counts: `[B, num_units]` float64, not negative.
         """
-        numerator, denominator = np.hsplit(counts @ self._terms, 2)
-        whole = self.numerator.sum(axis=0) / _safe(self.denominator.sum(axis=0))
-        values = ratio_sum(numerator, denominator, whole)
+        values = self.of_sums(counts @ self.terms)
         if self.steps is not None:
             values += self.steps.replicates(counts if self._unit is None else counts[:, self._unit])
         return values
+
+    def of_sums(self, sums: Floats) -> Floats:
+        """Return the ratios' part of the value where the `terms` sum to something else, `[B]`.
+
+        A ratio whose denominator is then zero is that of the whole sample.
+
+        Args:
+            sums: `[B, 2 C]`.
+        """
+        numerator, denominator = np.hsplit(sums, 2)
+        return ratio_sum(numerator, denominator, self.numerator.sum(axis=0) / _safe(self.denominator.sum(axis=0)))
+
+    @cached_property
+    def terms(self) -> Floats:
+        """What is summed over units: numerators, then denominators, `[num_units, 2 C]`."""
+        return by_user(np.hstack([self.numerator, self.denominator]), self.user_id)
 
     def effective_sample_size(self) -> float:
         """Return `(sum w)^2 / sum w^2` of the sessions' weights, in sessions; 0 if every weight is zero."""
@@ -224,9 +270,24 @@ class SessionStatistics:
     def _unit(self) -> NDArray[np.int64] | None:
         return units(self.user_id)
 
-    @cached_property
-    def _terms(self) -> Floats:
-        return by_user(np.hstack([self.numerator, self.denominator]), self.user_id)
+    def _deviations(self) -> Floats:
+        """Return what each unit moves the value by, to first order, `[num_units]`; their sum is 0."""
+        below = self.denominator.sum(axis=0)
+        ratios, slopes = self.numerator.sum(axis=0) / _safe(below), (below > 0.0) / _safe(below)
+        deviations: Floats = self.numerator @ slopes - self.denominator @ (ratios * slopes)
+        if self.steps is not None:
+            deviations += self.steps.deviations()
+        return self._by_unit(deviations)
+
+    def _largest_share(self) -> Floats:
+        """Return the largest share that each unit has in any denominator, `[num_units]` in [0, 1]."""
+        below = self.denominator.sum(axis=0)
+        share = by_user(self.denominator / _safe(below), self.user_id).max(axis=1, initial=0.0)
+        return share if self.steps is None else np.maximum(share, self._by_unit(self.steps.largest_shares()))
+
+    def _by_unit(self, values: Floats) -> Floats:
+        """Return the sums of `[S]` values over the sessions of each unit, `[num_units]`."""
+        return values if self._unit is None else np.bincount(self._unit, values).astype(np.float64)
 
 
 def ratio_sum(numerator: Floats, denominator: Floats, fallback: Floats | float = 0.0) -> Floats:

@@ -16,8 +16,10 @@ from agents.values.critics import FITTED_Q, CriticConfig
 from agents.values.fitted_q import usual_fitted_q
 from offline_data.families import ESTIMATORS
 from offline_data.interop.readers.open_bandit import open_bandit_comparison
-from offline_data.ope.estimate import MAX_BOOTSTRAP, Estimate, estimate, holds_one
+from offline_data.ope.bootstrap import MAX_BOOTSTRAP
+from offline_data.ope.estimate import Estimate, estimate
 from offline_data.ope.sessions import LoggedSessions
+from offline_data.ope.trust import holds_one
 from offline_data.store.dataset import LoggedDataset
 from recenv.errors import InvalidInput, require_range
 from recenv.statistics import Interval
@@ -76,7 +78,8 @@ class Ope:
             for row in open_bandit_comparison(
                 self.path, self.campaign, seed=self.seed, num_bootstrap=self.num_bootstrap
             ):
-                rate = f"{row.estimate.value:.5f} [{row.estimate.low:.5f}, {row.estimate.high:.5f}]"
+                ends = row.estimate.ends
+                rate = f"{row.estimate.value:.5f}" if ends is None else f"{ends:.5f}"
                 say(row.policy, f"  from the {row.log} log: {rate}   {_worth(row.estimate)}")
             return
         refuse_given(self, ("path", "campaign"), f"--log {self.log} is a dataset's folder, not open-bandit")
@@ -122,21 +125,21 @@ class Ope:
         if weights:
             say(f"{_WEIGHT:<{width}} {_numbers(weights[0])}{'' if holds_one(weights[0]) else _OFF_ONE}")
         for name, answer in answers.items():
-            value = _numbers(Interval(answer.value, answer.low, answer.high))
+            value = _number(answer.value) if answer.ends is None else _numbers(answer.ends)
             weighs = answer.mean_weight is not None
-            say(f"{name:<{width}} {value}   {_worth(answer) if weighs else 'by the model alone, unchecked'}")
+            say(f"{name:<{width}} {value}   {_worth(answer) if weighs else answer.no_interval or ''}")
 
 
 def _numbers(interval: Interval) -> str:
     """Return a number with its interval, to four digits that matter; of large ones all before the point."""
-    low, middle, high = (
-        f"{number:,.0f}" if 1e4 <= abs(number) < 1e15 else f"{number:#.4g}".removesuffix(".")
-        for number in (interval.low, interval.mean, interval.high)
-    )
-    return f"{middle} [{low}, {high}]"
+    return f"{_number(interval.mean)} [{_number(interval.low)}, {_number(interval.high)}]"
+
+
+def _number(number: float) -> str:
+    return f"{number:,.0f}" if 1e4 <= abs(number) < 1e15 else f"{number:#.4g}".removesuffix(".")
 
 
 def _worth(answer: Estimate) -> str:
     """Return by how many sessions an answer speaks, and why it is not to be trusted if so."""
     size = f"effective sample size {answer.effective_sample_size:,.1f} of {answer.num_sessions:,}"
-    return size if answer.trusted else f"{size}   untrusted: {', '.join(answer.doubts)}"
+    return size if answer.trusted else f"{size}   {answer.verdict}"

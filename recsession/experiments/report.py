@@ -8,7 +8,7 @@ from statistics import fmean
 from typing import Any
 
 from offline_data.describe.number_words import finite, interval_text, percent, readable
-from offline_data.ope.estimate import TRUSTED_SAMPLE_SIZE
+from offline_data.ope.trust import TRUSTED_SAMPLE_SIZE
 from recenv.errors import require
 
 TABLE_WIDTH = 120

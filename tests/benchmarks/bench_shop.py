@@ -9,6 +9,7 @@ half-width, and the root mean squared error.
 from __future__ import annotations
 
 import argparse
+import math
 import tempfile
 from pathlib import Path
 
@@ -60,9 +61,10 @@ def main() -> None:
         logged, _ = true_value(shop, logging_policy(shop), num_users=20_000, seed=seed)
         cells = []
         for name, answer in answers.items():
-            held = answer.low <= truth <= answer.high
-            errors[name].append((answer.value - truth, (answer.high - answer.low) / 2.0, held))
-            cells.append(f"{answer.value:.2f} [{answer.low:.2f}, {answer.high:.2f}]{'' if held else ' misses'}")
+            ends = answer.ends
+            held = ends is not None and ends.low <= truth <= ends.high
+            errors[name].append((answer.value - truth, math.nan if ends is None else ends.half_width, held))
+            cells.append(f"{answer.value:.2f}" if ends is None else f"{ends:.2f}{'' if held else ' misses'}")
         size = answers["snips"].effective_sample_size
         print(
             f"| {seed} | {logged:.3f} | {truth:.3f} | {size:,.0f} of {sessions.num_sessions:,} | {' | '.join(cells)} |",

@@ -1,4 +1,4 @@
-"""The bootstrap: its exact distribution on two sessions, its width, and its coverage."""
+"""The bootstrap: what it draws, exactly and by its moments, and that the ratio is what is resampled."""
 
 from dataclasses import replace
 
@@ -6,11 +6,13 @@ import numpy as np
 import pytest
 
 from offline_data.ope import bootstrap as module
-from offline_data.ope.bootstrap import bootstrap, percentile_interval
+from offline_data.ope.bootstrap import bootstrap, distinct_rows, resampled_counts, resampled_sums
 from offline_data.ope.estimate import estimate
 from offline_data.ope.sessions import LoggedSessions
 from offline_data.ope.statistics import SessionStatistics
 from recenv.errors import InvalidInput
+
+pytestmark = pytest.mark.kernels
 
 
 def bandit_sessions(rng, num_sessions, mean_reward=(0.9, 0.5)):
@@ -41,13 +43,69 @@ def test_replicates_of_two_sessions_have_their_exact_distribution():
     assert ((counts - expected) ** 2 / expected).sum() < 27.6
 
 
-def test_blocks_do_not_change_the_replicates(monkeypatch):
-    numerator, denominator = np.random.default_rng(0).random((2, 50, 3))
-    whole = replicates((numerator, denominator), num_bootstrap=101, seed=1)[0]
-    monkeypatch.setattr(module, "_DRAWS_PER_BLOCK", 500)
-    np.testing.assert_allclose(replicates((numerator, denominator), num_bootstrap=101, seed=1)[0], whole)
-    monkeypatch.setattr(module, "_DRAWS_PER_BLOCK", 1)
-    np.testing.assert_allclose(replicates((numerator, denominator), num_bootstrap=101, seed=1)[0], whole)
+@pytest.mark.parametrize("num_units", [1, 2, 3, 64, 100, 2047, 2048, 2049, 5003])
+def test_sums_are_of_as_many_draws_as_there_are_units(num_units):
+    """Of whichever blocks, whole and broken ones: ones add up to their number, and single units are counted right."""
+    rng = np.random.default_rng(num_units)
+    terms = np.stack([np.ones(num_units), rng.random(num_units)], axis=1)
+    counts = np.concatenate(list(resampled_counts(num_units, 7, seed=2)))
+    assert (counts.sum(axis=1) == num_units).all()
+    np.testing.assert_allclose(resampled_sums(terms, 7, seed=2), counts @ terms, rtol=1e-12)
+
+
+def test_every_unit_is_drawn_as_often_as_another():
+    """Counts of 2,051 units (blocks of 2,048, 2 and 1) over 3,000 replicates: mean 1, variance 1 - 1 / U.
+
+    A sum over a unit's replicates is within 6 standard deviations of 3,000: false alarms below 1e-5 in all.
+    """
+    counts = np.concatenate(list(resampled_counts(2051, 3000, seed=4)))
+    assert np.abs(counts.sum(axis=0) - 3000.0).max() < 6 * np.sqrt(3000.0)
+    assert counts.var() == pytest.approx(1.0 - 1.0 / 2051, rel=0.01)
+    # Two units of one word are not drawn together: their covariance is -1 / U.
+    apart = [np.mean((counts[:, :-lag] - 1.0) * (counts[:, lag:] - 1.0)) for lag in (1, 2, 11)]
+    assert np.abs(apart).max() < 6.0 / np.sqrt(counts.size)
+
+
+@pytest.mark.parametrize("num_units", [300, 300_000])
+def test_the_variance_of_a_mean_is_the_samples(num_units):
+    """Distinct terms, and 3 that repeat: the replicates' variance is `s^2 / U`; 2,000 of them say it within 5 sigma."""
+    rng = np.random.default_rng(1)
+    for column in (rng.normal(size=num_units), rng.integers(3, size=num_units) * 1.0):
+        num_bootstrap = 2000 if num_units < 1000 or len(np.unique(column)) == 3 else 200
+        means = resampled_sums(column[:, None], num_bootstrap, seed=3)[:, 0] / num_units
+        error = 5.0 * np.sqrt(2.0 / num_bootstrap)
+        assert means.var() == pytest.approx(column.var() / num_units, rel=error)
+        assert abs(means.mean() - column.mean()) < 5.0 * column.std() / np.sqrt(num_units * num_bootstrap)
+
+
+def test_blocks_of_replicates_do_not_change_what_is_resampled(monkeypatch):
+    """Neither by how many at once, nor by the memory that counts may take."""
+    terms = np.random.default_rng(0).random((50, 3))
+    monkeypatch.setattr(module, "_COUNTS_AT_ONCE", 500)
+    counts = list(resampled_counts(50, 101, seed=1))
+    assert [len(block) for block in counts] == [10] * 10 + [1]
+    assert np.concatenate(counts).sum() == 101 * 50
+    assert resampled_sums(terms, 101, seed=1).tobytes() == resampled_sums(terms, 101, seed=1).tobytes()
+    assert resampled_sums(terms, 101, seed=1).tobytes() != resampled_sums(terms, 101, seed=2).tobytes()
+
+
+def test_distinct_rows_are_counted_in_the_order_of_their_first_ones():
+    rows = np.array([[2.0, 1.0], [0.5, 1.0], [2.0, 1.0], [2.0, 0.0], [0.5, 1.0], [2.0, 1.0]])
+    distinct, times = distinct_rows(rows, 3)
+    np.testing.assert_array_equal(distinct, [[2.0, 1.0], [0.5, 1.0], [2.0, 0.0]])
+    np.testing.assert_array_equal(times, [3, 2, 1])
+    for most in (0, 1, 2):
+        assert [len(found) for found in distinct_rows(rows, most)] == [0, 0]
+
+
+def test_distinct_rows_of_many():
+    """More than a table's slots can tell apart by their hash alone."""
+    values = np.random.default_rng(2).integers(400, size=(30_000, 2)).astype(np.float64) / 4.0
+    expected, counted = np.unique(values[:, :1], axis=0, return_counts=True)
+    distinct, times = distinct_rows(values[:, :1], 468)
+    order = np.argsort(distinct[:, 0])
+    np.testing.assert_array_equal(distinct[order], expected)
+    np.testing.assert_array_equal(times[order], counted)
 
 
 def test_a_replicate_without_weight_keeps_the_samples_ratio():
@@ -63,36 +121,19 @@ def test_ratios_are_of_the_same_draws():
     np.testing.assert_allclose(two, 2 * one)
 
 
-def test_percentile_interval_by_hand():
-    assert percentile_interval(np.arange(101.0), 0.9) == pytest.approx((5.0, 95.0))
-
-
 def test_width_is_that_of_the_ratio():
     """Delta method: var = sum w^2 (r - v)^2 / (sum w)^2; with the normaliser held fixed it is over 1.5 times as wide.
 
     1,000 replicates give a standard deviation within 2.2 % (one sigma): 15 % off has a false-alarm rate below 1e-9.
     """
     sessions = bandit_sessions(np.random.default_rng(5), 5000)
-    result = estimate("snips", sessions)
+    result = estimate("snips", sessions, interval="percentile")
+    assert result.ends is not None
     weights = np.exp(sessions.target_log_prob - sessions.column("behavior_log_prob"))
     exact = np.sqrt((weights**2 * (sessions.reward - result.value) ** 2).sum()) / weights.sum()
     fixed = np.std(weights * sessions.reward) / np.sqrt(5000) / weights.mean()
     assert fixed > 1.5 * exact
-    assert (result.high - result.low) / (2 * 1.96) == pytest.approx(exact, rel=0.15)
-
-
-def test_interval_covers_at_the_stated_rate():
-    """400 logs at 95 %; false-alarm rate below 1e-4: fewer than 356 or more than 394 are covered.
-
-    That is 6e-5 at a true coverage of 0.95 and 5e-5 at 0.94 (binomial). Intervals too wide break the upper bound.
-    """
-    truth = 0.8 * 0.9 + 0.2 * 0.5
-    rng = np.random.default_rng(11)
-    covered = 0
-    for _ in range(400):
-        result = estimate("snips", bandit_sessions(rng, 400), num_bootstrap=400, seed=int(rng.integers(2**31)))
-        covered += result.low <= truth <= result.high
-    assert 356 <= covered <= 394
+    assert result.ends.half_width / 1.96 == pytest.approx(exact, rel=0.15)
 
 
 def loyal_sessions(rng, num_users, visits):
@@ -103,7 +144,8 @@ def loyal_sessions(rng, num_users, visits):
     return replace(sessions, reward=(rng.random(len(user_id)) < rate).astype(float), user_id=user_id)
 
 
-def test_interval_covers_where_users_have_many_sessions():
+@pytest.mark.parametrize("interval", ["student", "percentile"])
+def test_interval_covers_where_users_have_many_sessions(interval):
     """300 logs of 60 users with 10 visits each, at 95 %; false-alarm rate below 1e-4 at a true coverage of 0.93.
 
     By session alone the interval is less than half as wide as it must be, and covers about half of them.
@@ -113,8 +155,9 @@ def test_interval_covers_where_users_have_many_sessions():
     for seed in range(300):
         sessions = loyal_sessions(rng, 60, 10)
         for way, log in enumerate((sessions, replace(sessions, user_id=None))):
-            answer = estimate("snips", log, num_bootstrap=300, seed=seed)
-            covered[way] += answer.low <= 0.5 <= answer.high
+            ends = estimate("snips", log, interval=interval, num_bootstrap=300, seed=seed).ends
+            assert ends is not None
+            covered[way] += ends.low <= 0.5 <= ends.high
     assert 260 <= covered[0] <= 297
     assert covered[1] < 240
 

@@ -9,9 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from offline_data.families import ESTIMATORS
-from offline_data.ope.estimate import Estimate, estimate, holds_one
+from offline_data.ope.estimate import Estimate, estimate
 from offline_data.ope.sessions import LoggedSessions
 from offline_data.ope.statistics import SessionStatistics
+from offline_data.ope.trust import holds_one
 from offline_data.testing.estimators import check_estimator, random_sessions
 from recenv.errors import InvalidInput
 from recenv.statistics import Interval
@@ -72,10 +73,17 @@ def test_trusted_from_one_hundred_effective_sessions():
         "value": 1.0,
         "low": 0.0,
         "high": 2.0,
+        "interval": None,
         "ess": 99.9,
         "trusted": False,
+        "verdict": "untrusted",
+        "doubts": ["effective sample size below 100"],
         "num_sessions": 150,
         "mean_weight": None,
+        "skewness": None,
+        "pareto_k": None,
+        "zero_weight": None,
+        "shared": None,
     }
 
 
@@ -116,7 +124,7 @@ def one_step(log_weights: np.ndarray, user_id: np.ndarray | None = None) -> Logg
     zeros = np.zeros(count)
     return LoggedSessions(
         offsets=np.arange(count + 1),
-        reward=zeros,
+        reward=np.resize([0.0, 1.0], count),
         behavior_log_prob=zeros,
         target_log_prob=log_weights,
         discount=1.0,
@@ -140,7 +148,8 @@ def test_the_mean_weight_is_told_with_its_interval(name):
 def test_a_model_alone_weighs_nothing():
     answer = estimate("dm", one_step(np.full(200, -5.0)))
     assert answer.mean_weight is None
-    assert answer.trusted
+    assert answer.ends is None
+    assert answer.doubts == ("by the model alone, unchecked: it ranks policies",)
 
 
 @pytest.mark.parametrize("log_weight", [-np.log(2.0), np.log(1.01), 5000.0, -5000.0])
