@@ -8,6 +8,23 @@ from recenv.registry import Registry
 
 # Any: the bases import this module, and it imports none of them, not for their types either.
 BEHAVIORS: Final[Registry[Any]] = Registry("behavior policy", "offline_data.behavior", "BehaviorPolicy", "behaviors")
-ESTIMATORS: Final[Registry[Any]] = Registry("estimator", "offline_data.ope.estimators", "Estimator", "estimators")
+_UNFOLDED: Final = "of slates, unfolded by LoggedSessions.of_slates"
+_TERMS: Final = {
+    **dict.fromkeys(("ipw", "tis", "is"), "ips"),
+    **dict.fromkeys(("snipw", "wis", "sntis"), "snips"),
+    **dict.fromkeys(("pdwis", "snpdis", "cwpdis"), "pdsnips"),
+    **dict.fromkeys(("fqe", "direct_method"), "dm"),
+    "sndr": "wdr, which it is of sessions of one step",
+    "sips": f"ips, {_UNFOLDED}",
+    "snsips": f"snips, {_UNFOLDED}",
+    "rips": f"pdis, {_UNFOLDED}",
+    "snrips": f"pdsnips, {_UNFOLDED}",
+    "cascade_dr": f"dr, {_UNFOLDED}",
+    "pseudo_inverse": "pi",
+    "mipw": "mips",
+}
+ESTIMATORS: Final[Registry[Any]] = Registry(
+    "estimator", "offline_data.ope.estimators", "Estimator", "estimators", terms=_TERMS
+)
 INTERVALS: Final[Registry[Any]] = Registry("interval", "offline_data.ope.intervals", "ConfidenceInterval", "intervals")
 READERS: Final[Registry[Any]] = Registry("reader", "offline_data.interop.readers", "LogReader", "readers")

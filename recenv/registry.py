@@ -14,7 +14,7 @@ import importlib
 import os
 import sys
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cache, cached_property
@@ -82,6 +82,8 @@ class Registry(Generic[Part]):
         package: dotted name of the folder whose modules register parts; its module `base` has the base class.
         base: name of the base class, of which every part is a subclass.
         group: entry points are those of the group `recsession.<group>`.
+        terms: what the field calls parts that have another name here, lower case with underscores, and that name with
+            what is to be said of it: they are no names, and an error tells them.
 
     Examples:
         >>> from recenv import USER_MODELS
@@ -91,11 +93,14 @@ class Registry(Generic[Part]):
         'InterestEvolution'
     """
 
-    def __init__(self, kind: str, package: str, base: str, group: str) -> None:
+    def __init__(
+        self, kind: str, package: str, base: str, group: str, *, terms: Mapping[str, str] | None = None
+    ) -> None:
         self.kind = kind
         self.package = package
         self.group = f"recsession.{group}"
         self.base_name = base
+        self.terms = terms or {}
         self._parts: dict[str, Any] = {}
 
     @property
@@ -159,6 +164,9 @@ class Registry(Generic[Part]):
                 )
                 self._parts[name] = self._checked(import_class(self.kind, points[name][0]), name)
             else:
+                here = self.terms.get(name.lower().replace("-", "_"))
+                if here is not None:
+                    raise InvalidInput(f"{self.kind} {name!r} is called {here}")
                 raise unknown_name(self.kind, name, self.registered())
         return self._parts[name]
 

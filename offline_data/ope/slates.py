@@ -63,15 +63,19 @@ def unfolded(given: ArrayLike | None, columns: Mapping[str, Any]) -> tuple[dict[
         filled.dtype == np.bool_ and filled.shape == shape,
         f"filled has dtype {filled.dtype} and shape {filled.shape}; pass bool of shape {list(shape)}, slates >= 0",
     )
+    if filled.all():
+        found = {name: np.asarray(column) for name, column in columns.items()}
+        for name, values in found.items():
+            _require_shape(name, values, shape)
+        # Views of the columns: nothing is copied.
+        rows = {name: values.reshape(-1, *values.shape[2:]) for name, values in found.items()}
+        return rows, np.arange(0, filled.size + 1, shape[1])
     kept = filled.copy()
     kept[~filled.any(axis=1), :1] = True
     out = {}
     for name, column in columns.items():
         values = np.asarray(column)
-        require(
-            values.shape in (filled.shape, (*filled.shape, filled.shape[1])),
-            f"{name} has shape {values.shape}; pass {list(filled.shape)}, a number for each position of each slate",
-        )
+        _require_shape(name, values, shape)
         if name == "reward":
             lost = np.argwhere(~kept & (values != 0.0))
             require(
@@ -87,6 +91,13 @@ def unfolded(given: ArrayLike | None, columns: Mapping[str, Any]) -> tuple[dict[
             values = np.where(filled.any(axis=1, keepdims=True), values, 0.0)
         out[name] = values[kept]
     return out, np.concatenate([[0], np.cumsum(kept.sum(axis=1))])
+
+
+def _require_shape(name: str, values: NDArray, shape: tuple[int, ...]) -> None:
+    require(
+        values.shape in (shape, (*shape, shape[1])),
+        f"{name} has shape {values.shape}; pass {list(shape)}, a number for each position of each slate",
+    )
 
 
 def checked_slates(slates: NDArray[Any], offsets: NDArray[np.int64]) -> NDArray[np.int64]:

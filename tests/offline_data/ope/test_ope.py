@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 
 import numpy as np
 import pytest
@@ -220,3 +221,17 @@ def test_bad_options_are_refused(options, message):
 def test_unknown_estimator_suggests_the_nearest():
     with pytest.raises(InvalidInput, match="did you mean 'snips'"):
         estimate("snip", random_sessions([1]))
+
+
+@pytest.mark.parametrize("term", sorted(ESTIMATORS.terms))
+def test_a_term_of_the_field_is_told_its_name_here(term):
+    here = ESTIMATORS.terms[term]
+    assert here.partition(",")[0] in NAMES
+    assert term not in NAMES
+    with pytest.raises(InvalidInput, match=f"^estimator '(?i:{term})' is called {re.escape(here)}$"):
+        estimate(term.upper(), random_sessions([1]))
+
+
+def test_a_term_may_have_a_hyphen():
+    with pytest.raises(InvalidInput, match="'cascade-dr' is called dr, of slates, unfolded by LoggedSessions"):
+        ESTIMATORS.resolve("cascade-dr")
