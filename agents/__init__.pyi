@@ -57,6 +57,7 @@ from .serving.onnx_export import export_onnx as export_onnx
 from .training.evaluation import off_policy_sessions as off_policy_sessions
 from .training.evaluation import roll_out as roll_out
 from .training.item_sessions import sessions_of_items as sessions_of_items
+from .training.item_sessions import target_prefixes as target_prefixes
 from .training.log_columns import make_storage as make_storage
 from .training.trainer import TrainerConfig as TrainerConfig
 from .training.trainer import TrainingRun as TrainingRun

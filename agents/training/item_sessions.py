@@ -19,9 +19,45 @@ from recenv.errors import InvalidInput, require
 _ROWS_AT_ONCE = 8192
 
 
-def sessions_of_items(
-    sessions: LoggedSessions, policy: Policy, dataset: LoggedDataset, *, device: str = "cpu"
-) -> LoggedSessions:
+def require_prefixes(dataset: LoggedDataset) -> None:
+    """Refuse a log whose sessions cannot be unfolded into items.
+
+    Raises:
+        InvalidInput: for a log of proto-actions, or one without the propensity of each position.
+    """
+    missing = lacking("prefix_propensities", dataset)
+    require(missing is None, f"{dataset.path} has no propensity of each position: {missing}; or judge by step")
+
+
+@torch.no_grad()
+def target_prefixes(policy: Policy, dataset: LoggedDataset, *, device: str = "cpu") -> np.ndarray:
+    """Return a policy's log-probabilities of the first 1, 2, ... items of logged slates, [N, K] float64 nats.
+
+    Args:
+        policy: one that says how it fills single positions: a plackett_luce or a generative one.
+        dataset: a log of slates that fits it.
+        device: of the policy's networks.
+
+    Raises:
+        InvalidInput: for a policy that says only how probable a whole slate is; and see `require_prefixes`.
+    """
+    require_prefixes(dataset)
+    found = np.empty((dataset.num_rows, dataset.slate_size))
+    storage = LogStorage(dataset, columns=("slate",))
+    for start in range(0, dataset.num_rows, _ROWS_AT_ONCE):
+        rows = np.arange(start, min(start + _ROWS_AT_ONCE, dataset.num_rows))
+        batch = storage.get(rows).to(device)
+        _, prefixes = policy.judge(batch, np.asarray(widened(batch["slate"], policy.space.slate_size).cpu()))
+        if prefixes is None:
+            raise InvalidInput(
+                f"a {POLICIES.name_of(type(policy))} policy says only how probable a whole slate is; judge it by step, "
+                "or choose a plackett_luce or a generative policy"
+            )
+        found[rows] = prefixes[:, : dataset.slate_size]
+    return found
+
+
+def sessions_of_items(sessions: LoggedSessions, dataset: LoggedDataset, prefixes: np.ndarray) -> LoggedSessions:
     """Return a log's sessions unfolded into the items of their slates: a row an item, and a step a slate.
 
     What was earned at a position is weighted by the items down to it, and no more by those below: `pdis` and `pdsnips`
@@ -33,41 +69,24 @@ def sessions_of_items(
     the last item, from rewards that stand above it, it made `dr` wider than it is by step.
 
     Args:
-        sessions: of the log's steps, as `off_policy_sessions` returned them for the policy.
-        policy: which says how it fills single positions: a plackett_luce or a generative one.
+        sessions: of the log's steps, as `off_policy_sessions` returned them.
         dataset: the log of slates, with the propensities of their prefixes.
-        device: of the policy's networks.
+        prefixes: [N, K], what `target_prefixes` says of the same policy.
 
     Raises:
-        InvalidInput: for a log of proto-actions, or without those propensities; or for a policy of whole slates.
+        InvalidInput: see `require_prefixes`.
     """
-    missing = lacking("prefix_propensities", dataset)
-    require(missing is None, f"{dataset.path} has no propensity of each position: {missing}; or judge by step")
-    rewards, prefixes = np.empty((2, dataset.num_rows, dataset.slate_size))
-    storage = LogStorage(dataset, columns=("slate",))
+    require_prefixes(dataset)
+    rewards = np.empty((dataset.num_rows, dataset.slate_size))
     for start in range(0, dataset.num_rows, _ROWS_AT_ONCE):
         rows = np.arange(start, min(start + _ROWS_AT_ONCE, dataset.num_rows))
         rewards[rows] = position_rewards(dataset, rows)
-        prefixes[rows] = _prefix_log_prob(policy, storage, rows, device)[:, : dataset.slate_size]
-    filled = dataset.slates(np.arange(dataset.num_rows)) >= 0
     return LoggedSessions.of_slates(
         reward=rewards,
         behavior_log_prob=conditional_log_prob(np.asarray(dataset.rows["prefix_log_prob"])),
         target_log_prob=conditional_log_prob(prefixes),
         discount=sessions.discount,
-        filled=filled,
+        filled=dataset.slates(np.arange(dataset.num_rows)) >= 0,
         offsets=sessions.offsets,
         user_id=sessions.user_id,
     )
-
-
-@torch.no_grad()
-def _prefix_log_prob(policy: Policy, storage: LogStorage, rows: np.ndarray, device: str) -> np.ndarray:
-    batch = storage.get(rows).to(device)
-    _, prefixes = policy.judge(batch, np.asarray(widened(batch["slate"], policy.space.slate_size).cpu()))
-    if prefixes is None:
-        raise InvalidInput(
-            f"a {POLICIES.name_of(type(policy))} policy says only how probable a whole slate is; judge it by step, or "
-            "choose a plackett_luce or a generative policy"
-        )
-    return prefixes
