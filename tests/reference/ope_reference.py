@@ -84,6 +84,32 @@ def dr(sessions, discount):
     return sum(dr_session(session, discount) for session in sessions) / len(sessions)
 
 
+def limited_sum(session, discount, limited, model):
+    """The model's first value, if any, plus discounted errors (rewards without one) under limited weights."""
+    weights = weights_after(session, len(session))
+    total = session[0][4] if model else 0.0
+    for step, (reward, _, _, q_value, _) in enumerate(session):
+        later = session[step + 1][4] if step + 1 < len(session) else 0.0
+        error = reward + discount * later - q_value if model else reward
+        total += discount**step * limited(weights[step]) * error
+    return total
+
+
+def cips(sessions, discount, limit):
+    """Weights are cut at the limit."""
+    return sum(limited_sum(s, discount, lambda w: min(w, limit), False) for s in sessions) / len(sessions)
+
+
+def switch_dr(sessions, discount, limit):
+    """Weights above the limit count nothing."""
+    return sum(limited_sum(s, discount, lambda w: w * (w <= limit), True) for s in sessions) / len(sessions)
+
+
+def dr_os(sessions, discount, limit):
+    """Weights are shrunk to limit w / (limit + w^2)."""
+    return sum(limited_sum(s, discount, lambda w: limit * w / (limit + w * w), True) for s in sessions) / len(sessions)
+
+
 def wdr(sessions, discount):
     """Thomas and Brunskill's sum: weighted rewards less the control variate w_t Q_t - w_{t-1} V_t, w_{-1} = 1/S."""
     normalised = _normalised_weights(sessions)

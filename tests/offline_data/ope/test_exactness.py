@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
+from offline_data.ope.estimators.limited_weights import LimitConfig
 from tests.offline_data.ope.enumerated_logs import Toy, arms, bandit, expectation, value_by, walks
 
 TOYS: dict[str, Callable[[int], Toy]] = {
@@ -19,6 +21,9 @@ UNBIASED: list[tuple[str, Any, tuple[str, ...]]] = [
     ("ips", None, ("arms", "bandit", "walks")),
     ("pdis", None, ("arms", "bandit", "walks")),
     ("dr", None, ("arms", "bandit", "walks")),
+    ("cips", LimitConfig(math.inf), ("bandit", "walks")),
+    ("switch_dr", LimitConfig(math.inf), ("bandit", "walks")),
+    ("dr_os", LimitConfig(math.inf), ("bandit", "walks")),
 ]
 # Of these the bias halves as the sessions double.
 CONSISTENT: list[tuple[str, Any]] = [("snips", None), ("pdsnips", None), ("wdr", None)]

@@ -1,6 +1,7 @@
 """Every registered estimator against the slow reference, and what all of them share."""
 
 import dataclasses
+import inspect
 import json
 import re
 
@@ -48,8 +49,8 @@ def test_contract(part, check):
     discount=st.sampled_from([0.0, 0.9, 1.0]),
 )
 def test_value_and_sample_size_equal_the_reference(name, lengths, seed, zero_share, discount):
-    if not hasattr(ope_reference, name):
-        pytest.skip(f"tests/reference has no {name}")
+    if not hasattr(ope_reference, name) or "limit" in inspect.signature(getattr(ope_reference, name)).parameters:
+        pytest.skip(f"tests/reference has no {name} without parameters")
     sessions = random_sessions(lengths, seed, zero_share=zero_share, discount=discount)
     plain = as_lists(sessions)
     expected_size = float(len(lengths)) if name == "dm" else ope_reference.effective_sample_size(plain)
