@@ -10,11 +10,16 @@ from recenv.registry import Registry
 BEHAVIORS: Final[Registry[Any]] = Registry("behavior policy", "offline_data.behavior", "BehaviorPolicy", "behaviors")
 _UNFOLDED: Final = "of slates, unfolded by LoggedSessions.of_slates"
 _TERMS: Final = {
-    **dict.fromkeys(("ipw", "tis", "is"), "ips"),
-    **dict.fromkeys(("snipw", "wis", "sntis"), "snips"),
+    **dict.fromkeys(("ipw", "tis", "is", "trajectory_is"), "ips"),
+    **dict.fromkeys(("snipw", "wis", "sntis", "self_normalized_ips"), "snips"),
+    "per_decision_is": "pdis",
+    **dict.fromkeys(("clipped", "clipped_ips", "cipw", "truncated_is"), "cips"),
     **dict.fromkeys(("pdwis", "snpdis", "cwpdis"), "pdsnips"),
     **dict.fromkeys(("fqe", "direct_method"), "dm"),
-    "sndr": "wdr, which it is of sessions of one step",
+    "doubly_robust": "dr",
+    **dict.fromkeys(("sndr", "self_normalized_dr"), "wdr, which it is of sessions of one step"),
+    **dict.fromkeys(("switch", "switch_doubly_robust"), "switch_dr"),
+    **dict.fromkeys(("dros", "drs", "dr_shrinkage"), "dr_os"),
     "sips": f"ips, {_UNFOLDED}",
     "snsips": f"snips, {_UNFOLDED}",
     "rips": f"pdis, {_UNFOLDED}",

@@ -19,6 +19,7 @@ from offline_data.testing.estimators import check_estimator, random_sessions
 from recenv.errors import InvalidInput
 from recenv.statistics import Interval
 from tests.reference import ope_reference
+from tests.source_files import ROOT
 
 NAMES = ESTIMATORS.registered()
 
@@ -236,3 +237,10 @@ def test_a_term_of_the_field_is_told_its_name_here(term):
 def test_a_term_may_have_a_hyphen():
     with pytest.raises(InvalidInput, match="'cascade-dr' is called dr, of slates, unfolded by LoggedSessions"):
         ESTIMATORS.resolve("cascade-dr")
+
+
+def test_terms_of_the_field_stand_in_the_table():
+    page = (ROOT / "docs" / "evaluation.md").read_text(encoding="utf-8")
+    for theirs, ours in ESTIMATORS.terms.items():
+        here = ours.partition(",")[0]
+        assert re.search(rf"^\| `{here}` \| .*`{theirs}`", page, re.MULTILINE), f"{theirs} is not said to be {here}"
