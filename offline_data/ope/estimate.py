@@ -20,7 +20,7 @@ from offline_data.ope.intervals.base import BootstrapConfig, ConfidenceInterval
 from offline_data.ope.sessions import LoggedSessions
 from offline_data.ope.statistics import SessionStatistics
 from offline_data.ope.trust import Verdict, pareto_k, verdict
-from offline_data.ope.weights import scaled_weights, session_log_weights
+from offline_data.ope.weights import scaled_weights
 from recenv.errors import require_range
 from recenv.registry import config_of
 from recenv.statistics import Interval
@@ -158,7 +158,8 @@ def estimate(
     estimator, method = ESTIMATORS.resolve(name), INTERVALS.resolve(interval)
     if num_bootstrap is not None and issubclass(config_of(method), BootstrapConfig):
         interval_config = replace(interval_config or config_of(method)(), num_bootstrap=num_bootstrap)
-    statistics = replace(estimator(config)(sessions), user_id=sessions.user_id)
+    made = estimator(config)
+    statistics = replace(made(sessions), user_id=sessions.user_id)
     value = statistics.value
     answer = Estimate(
         ESTIMATORS.name_of(estimator),
@@ -169,7 +170,7 @@ def estimate(
     )
     weights = None
     if estimator.weighs():
-        weights, mean = _weights(sessions, confidence)
+        weights, mean = _weights(made.log_weights(sessions), sessions.user_id, confidence)
         tail, none = pareto_k(weights), float(np.mean(weights == 0.0))
         answer = replace(answer, mean_weight=mean, pareto_k=tail, zero_weight=none)
     if estimator.reads_model() and not estimator.weighs():
@@ -184,10 +185,9 @@ def estimate(
     return replace(answer, low=ends[0], high=ends[1], interval=INTERVALS.name_of(method), skewness=skewness)
 
 
-def _weights(sessions: LoggedSessions, confidence: float) -> tuple[np.ndarray, Interval]:
-    """Return the whole-session weights, `[S]`, and their mean with Student's interval."""
-    log_weights = session_log_weights(sessions)
+def _weights(log_weights: np.ndarray, user_id: np.ndarray | None, confidence: float) -> tuple[np.ndarray, Interval]:
+    """Return the weights of sessions, `[S]`, and their mean with Student's interval."""
     weights, scale = scaled_weights(log_weights), math.exp(min(float(log_weights.max()), _LARGEST_LOG))
-    mean = replace(SessionStatistics.of_means(weights, weights), user_id=sessions.user_id)
+    mean = replace(SessionStatistics.of_means(weights, weights), user_id=user_id)
     half = 0.0 if mean.spread is None else mean.spread.half_width(confidence)
     return scale * weights, Interval(*(scale * end for end in (mean.value, mean.value - half, mean.value + half)))

@@ -6,8 +6,12 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import numpy as np
+from numpy.typing import NDArray
+
 from offline_data.ope.sessions import LoggedSessions
 from offline_data.ope.statistics import SessionStatistics
+from offline_data.ope.weights import session_log_weights
 from recenv.registry import own_config
 
 
@@ -44,13 +48,20 @@ class Estimator(ABC):
 
     @classmethod
     def weighs(cls) -> bool:
-        """Return whether it reads propensities."""
-        return "behavior_log_prob" in cls.needs
+        """Return whether it reads propensities, of actions or of their embeddings."""
+        return not cls.needs.isdisjoint(("behavior_log_prob", "behavior_embedding_log_prob"))
 
     @classmethod
     def reads_model(cls) -> bool:
         """Return whether it reads a fitted Q."""
         return not cls.needs.isdisjoint(("q_value", "state_value"))
+
+    def log_weights(self, sessions: LoggedSessions) -> NDArray[np.float64]:
+        """Return the log of the weights that its trust is judged by, `[S]`, nats; their mean is 1 in expectation.
+
+        Those of whole sessions, unless it weighs by others.
+        """
+        return session_log_weights(sessions)
 
     @abstractmethod
     def __call__(self, sessions: LoggedSessions) -> SessionStatistics:

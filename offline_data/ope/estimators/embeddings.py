@@ -9,6 +9,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
+from numpy.typing import NDArray
+
 from offline_data.families import ESTIMATORS
 from offline_data.ope.estimators.doubly_robust import DoublyRobust
 from offline_data.ope.estimators.importance import PerDecisionIps
@@ -47,6 +50,10 @@ class MarginalizedIps(PerDecisionIps):
         """See `PerDecisionIps`."""
         return super().__call__(by_embedding(sessions))
 
+    def log_weights(self, sessions: LoggedSessions) -> NDArray[np.float64]:
+        """See the base class."""
+        return super().log_weights(by_embedding(sessions))
+
 
 @ESTIMATORS.register("offcem")
 class Offcem(DoublyRobust):
@@ -63,3 +70,7 @@ class Offcem(DoublyRobust):
     def __call__(self, sessions: LoggedSessions) -> SessionStatistics:
         """See `DoublyRobust`."""
         return super().__call__(by_embedding(sessions))
+
+    def log_weights(self, sessions: LoggedSessions) -> NDArray[np.float64]:
+        """See the base class."""
+        return super().log_weights(by_embedding(sessions))

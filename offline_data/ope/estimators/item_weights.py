@@ -48,27 +48,35 @@ class _WeighedRows(Estimator):
 
         return SessionStatistics.of_means(sessions.by_session(of_part), self.mean_weights(sessions))
 
+    def log_weights(self, sessions: LoggedSessions) -> Floats:
+        """Return the log of the mean of each session's weights of rows, `[S]`, nats.
+
+        Where sessions have several slates, how many depends on what they show, and the mean over all is not known
+        beforehand: then it is that of whole sessions.
+        """
+        single = len(sessions.slate_starts) == sessions.num_sessions
+        return sessions.by_session(self._log_means) if single else super().log_weights(sessions)
+
     def mean_weights(self, sessions: LoggedSessions) -> Floats:
         """Return the mean of each session's weights of rows, up to a common factor, `[S]`.
 
         Raises:
             InvalidInput: if all are zero.
         """
-
-        def of_part(part: LoggedSessions) -> Floats:
-            log_weights = self.log_weight(part)
-            largest = np.maximum.reduceat(log_weights, part.offsets[:-1])
-            shift = np.where(np.isneginf(largest), 0.0, largest)
-            with np.errstate(divide="ignore"):
-                return shift + np.log(part.summed(np.exp(log_weights - np.repeat(shift, part.lengths))) / part.lengths)
-
-        weights = scaled_weights(sessions.by_session(of_part))
+        weights = scaled_weights(sessions.by_session(self._log_means))
         require(
             bool(weights.any()),
             f"no row of {len(weights)} sessions has an item that the evaluated policy ever puts there; log with a "
             "policy that covers it, or use an estimator with a model: dm, dr, wdr",
         )
         return weights
+
+    def _log_means(self, part: LoggedSessions) -> Floats:
+        log_weights = self.log_weight(part)
+        largest = np.maximum.reduceat(log_weights, part.offsets[:-1])
+        shift = np.where(np.isneginf(largest), 0.0, largest)
+        with np.errstate(divide="ignore"):
+            return shift + np.log(part.summed(np.exp(log_weights - np.repeat(shift, part.lengths))) / part.lengths)
 
 
 @ESTIMATORS.register("iips")

@@ -75,7 +75,35 @@ def test_without_the_actions_propensities_the_embeddings_will_do():
     _, sessions = enumerated(OF_CLUSTER[:, CLUSTER], WITHIN)
     for name in ("mips", "offcem"):
         full = estimate(name, sessions, num_bootstrap=20)
-        assert estimate(name, replace(sessions, behavior_log_prob=None), num_bootstrap=20).value == full.value
+        alone = estimate(name, replace(sessions, behavior_log_prob=None), num_bootstrap=20)
+        assert alone == full
+        assert full.low is not None
         message = "target_embedding_log_prob=None, but this estimator needs the embeddings' probabilities"
         with pytest.raises(InvalidInput, match=message):
             estimate(name, replace(sessions, target_embedding_log_prob=None))
+
+
+def test_trust_is_judged_by_the_weights_of_embeddings():
+    """Those of the actions are wild, of the clusters 1; the interval of `offcem` is of its weights, no model's word."""
+    count = 400
+    rng = np.random.default_rng(0)
+    zeros = np.zeros(count)
+    sessions = LoggedSessions(
+        reward=rng.random(count),
+        behavior_log_prob=zeros,
+        target_log_prob=rng.normal(0.0, 5.0, count),
+        discount=1.0,
+        behavior_embedding_log_prob=zeros,
+        target_embedding_log_prob=zeros,
+        q_value=zeros,
+        state_value=zeros,
+    )
+    for name in ("mips", "offcem"):
+        answer = estimate(name, sessions)
+        assert answer.mean_weight is not None
+        assert answer.mean_weight.mean == 1.0
+        assert answer.effective_sample_size == pytest.approx(count)
+        assert answer.value == pytest.approx(sessions.reward.mean())
+        assert answer.low is not None
+        assert answer.trusted
+    assert not estimate("ips", sessions).trusted

@@ -123,3 +123,22 @@ def test_positions_that_are_never_hit_are_told():
             InvalidInput, match="no row of 2 sessions has an item that the evaluated policy ever puts there"
         ):
             estimate(name, log)
+
+
+@pytest.mark.parametrize("offsets", [None, np.arange(0, 401, 2)])
+def test_trust_of_one_slate_each_is_judged_by_the_weights_of_items(offsets):
+    """Of several slates a session, by the whole: how many there are depends on what they show."""
+    rng = np.random.default_rng(1)
+    slates = LoggedSessions.of_slates(
+        reward=rng.random((400, 3)),
+        target_log_prob=rng.normal(0.0, 4.0, (400, 3)),
+        behavior_log_prob=np.zeros((400, 3)),
+        behavior_item_log_prob=np.zeros((400, 3)),
+        target_item_log_prob=np.zeros((400, 3)),
+        discount=1.0,
+        offsets=offsets,
+    )
+    answer = estimate("iips", slates)
+    assert answer.mean_weight is not None
+    assert (answer.mean_weight.mean == pytest.approx(1.0)) == (offsets is None)
+    assert answer.trusted == (offsets is None)
