@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from offline_data.ope.estimate import estimate
+from offline_data.ope.estimators.limited_weights import LimitConfig
 from offline_data.ope.sessions import LoggedSessions
 from recenv.files.json_text import read_json
 from tests.reference import ope_problems
@@ -90,3 +91,12 @@ def test_values_are_the_peers(log, theirs, ours):
     """SCOPE-RL adds 1e-10 to what it divides by, which is what the tolerance leaves room for."""
     found = estimate(ours, log(), num_bootstrap=2).value
     assert found == pytest.approx(VALUES[log.__name__][theirs], rel=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours", "limit"),
+    [("clipped 1.5", "cips", 1.5), ("switch dr 1.5", "switch_dr", 1.5), ("dr os 2.0", "dr_os", 2.0)],
+)
+def test_values_at_a_limit_of_the_weights_are_the_peers(theirs, ours, limit):
+    found = estimate(ours, bandit(), config=LimitConfig(limit=limit), num_bootstrap=2).value
+    assert found == pytest.approx(VALUES["bandit"][theirs], rel=1e-9)
