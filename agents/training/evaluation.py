@@ -25,7 +25,7 @@ from offline_data.store.dataset import LoggedDataset
 from recenv.errors import require
 from recenv.world import World
 
-_ROWS_AT_ONCE = 8192
+_ROWS_AT_ONCE = 1024  # features of 16 actions of each stay in the cache
 _ACTIONS = 16  # over which a policy's mean is taken
 _FILLED: Final = frozenset({"behavior_log_prob", "q_value", "state_value"})
 

@@ -31,7 +31,7 @@ import torch
 from tensordict import TensorDict, TensorDictBase
 from torch import Tensor, nn
 
-from agents.batches.replay import LogStorage, make_replay, mapped_column
+from agents.batches.replay import LogStorage, mapped_column
 from agents.nn.item_features import require_choice
 from agents.nn.networks import NetworkConfig, seeded
 from agents.nn.session_space import SessionSpace
@@ -42,6 +42,7 @@ from recenv.errors import require_range
 
 Progress = Callable[[int], object]
 _ROWS_AT_ONCE: Final = 2048  # features of a chunk stay in the cache
+_FEW_ROWS: Final = 1024  # of which a policy may take several actions each
 _ROWS_A_BLOCK: Final = 2**20  # of whole sessions, whose targets are found at once
 
 
@@ -224,11 +225,13 @@ def fit_critic(
         above = (action.detach() - state) / unit
         return error.square().mean(dim=1).sum() + expectile_loss(above, expectile).mean(dim=1).sum()
 
-    def targets(block: slice, offsets: np.ndarray) -> np.ndarray:
-        after = map_rows(block, lambda rows: state_value.members(observe(storage, rows, device, after=True)))
-        next_values = np.where(dataset.rows["terminated"][block], 0.0, after)
-        reward = dataset.reward(block)
-        return np.stack([trace_returns(reward, v, offsets, config.discount, config.trace_decay) for v in next_values])
+    def targets(read: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
+        # A row's target has all later rows of its session in it, and a round reads of nearly all sessions.
+        for block in session_blocks(dataset, _ROWS_A_BLOCK):
+            after = map_rows(block.rows, lambda rows: state_value.members(observe(storage, rows, device, after=True)))
+            next_values = np.where(dataset.rows["terminated"][block.rows], 0.0, after)
+            reward, steps = dataset.reward(block.rows), (config.discount, config.trace_decay)
+            yield block.rows, np.stack([trace_returns(reward, v, block.offsets, *steps) for v in next_values])
 
     networks = nn.ModuleList([state_value, action_value])
     regress(storage, networks, config, target, targets, loss, seed, device, progress)
@@ -240,7 +243,7 @@ def regress(
     network: nn.Module,
     config: CriticConfig,
     target: Tensor,
-    next_targets: Callable[[slice, np.ndarray], np.ndarray],
+    next_targets: Callable[[np.ndarray], Iterator[tuple[slice | np.ndarray, np.ndarray]]],
     loss: Callable[[TensorDictBase, Tensor], Tensor],
     seed: int,
     device: str,
@@ -253,7 +256,8 @@ def regress(
         network: what is fitted.
         config: of rounds and steps.
         target: [E, N], of the first round; overwritten.
-        next_targets: from a block of rows, and the offsets of its n rows' sessions, to the targets [E, n] of a round.
+        next_targets: from which rows a round reads, [N] bool, to a few rows at a time, these among them, and their
+            targets [E, n].
         loss: of a batch and its targets [E, B].
         seed: of the batches.
         device: of the network.
@@ -261,17 +265,26 @@ def regress(
     """
     optimizer = torch.optim.Adam(network.parameters(), lr=config.learning_rate)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, config.num_steps, config.learning_rate / 20)
-    replay = make_replay(storage, config.batch_size, torch.Generator().manual_seed(seed))
+    generator, num_rows = torch.Generator().manual_seed(seed), storage.dataset.num_rows
     names = [f"target_{member}" for member in range(len(target))]
     for name, column in zip(names, target, strict=True):
         storage.add_column(name, column)
+
+    def draw() -> Tensor:
+        return torch.randint(num_rows, (config.batch_size,), generator=generator)
+
     for round_number in range(config.num_rounds):
         if round_number:
+            # The round's batches are drawn twice: first to know which rows they read.
+            state, read = generator.get_state(), mapped_column(num_rows, dtype=np.bool_)
+            for _ in range(config.steps_per_round):
+                read[draw()] = True
+            generator.set_state(state)
             with torch.no_grad():
-                for block in session_blocks(storage.dataset, _ROWS_A_BLOCK):
-                    target[:, block.rows] = torch.from_numpy(next_targets(block.rows, block.offsets))
+                for rows, found in next_targets(read.numpy()):
+                    target[:, rows] = torch.from_numpy(found).to(target.dtype)
         for _ in range(config.steps_per_round):
-            batch = replay.sample().to(device)
+            batch = storage.get(draw()).to(device)
             error = loss(batch, torch.stack([batch[name] for name in names]))
             optimizer.zero_grad(set_to_none=True)
             error.backward()
@@ -306,6 +319,18 @@ def row_chunks(start: int, stop: int) -> Iterator[np.ndarray]:
     """Yield the rows of a range, [B] at a time, few enough for a network's cache."""
     for first in range(start, stop, _ROWS_AT_ONCE):
         yield np.arange(first, min(first + _ROWS_AT_ONCE, stop))
+
+
+def rows_of(chosen: np.ndarray) -> Iterator[np.ndarray]:
+    """Yield the rows that are chosen, in order, [B] at a time, few enough for a network's cache.
+
+    Args:
+        chosen: [N] bool.
+    """
+    for start in range(0, len(chosen), _ROWS_A_BLOCK):
+        rows = start + np.flatnonzero(chosen[start : start + _ROWS_A_BLOCK])
+        for first in range(0, len(rows), _FEW_ROWS):
+            yield rows[first : first + _FEW_ROWS]
 
 
 def observe(storage: LogStorage, rows: np.ndarray, device: str, *, after: bool = False) -> TensorDict:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Final
 
@@ -22,11 +23,10 @@ from agents.values.critics import (
     FITTED_Q,
     CriticConfig,
     Progress,
-    map_rows,
     monte_carlo,
     observe,
     regress,
-    row_chunks,
+    rows_of,
 )
 from offline_data.store.dataset import LoggedDataset
 from recenv.errors import require
@@ -82,22 +82,21 @@ def fit_action_value(
         networks = [ActionNetwork(space, config.network, kind, config.item_width) for _ in range(config.ensemble_size)]
     value = ValueEnsemble(networks, shift, unit).to(device)
     generator = torch.Generator().manual_seed(seed)
-    cache = _action_cache(policy, storage, generator, device)
+    cache = _ActionCache(policy, storage, generator, device)
 
     def loss(batch: TensorDictBase, target: Tensor) -> Tensor:
         error = (target - value.members(batch["observation"], batch[kind])) / unit
         return error.square().mean(dim=1).sum()
 
-    def targets(block: slice, offsets: np.ndarray) -> np.ndarray:
-        def after(rows: np.ndarray) -> Tensor:
-            actions = policy.cached_actions(cache[rows].to(device), generator)
+    def targets(read: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        for rows in rows_of(read):
+            actions = policy.cached_actions(cache(rows).to(device), generator)
             # At the next row, whose size they have; what would follow a session's last is not asked for.
             actions = cut_to(actions, storage.shown(rows + 1), space.slate_size)
-            return expected_value(value, observe(storage, rows, device, after=True), actions)
-
-        # Also at `max_steps`: what is asked for is the worth of a session, and an observation shows its clock.
-        ended = dataset.rows["terminated"][block] | dataset.rows["truncated"][block]
-        return dataset.reward(block) + config.discount * np.where(ended, 0.0, map_rows(block, after))
+            after = expected_value(value, observe(storage, rows, device, after=True), actions).cpu().numpy()
+            # Also at `max_steps`: what is asked for is the worth of a session, and an observation shows its clock.
+            ended = dataset.rows["terminated"][rows] | dataset.rows["truncated"][rows]
+            yield rows, dataset.reward(rows) + config.discount * np.where(ended, 0.0, after.astype(np.float64))
 
     regress(storage, value, config, target, targets, loss, seed, device, progress)
     return value
@@ -147,19 +146,33 @@ def require_fit(policy: Policy, dataset: LoggedDataset) -> SessionSpace:
 _PLURALS = {"slate": "slates", "proto": "proto-actions"}
 
 
-@torch.no_grad()
-def _action_cache(policy: Policy, storage: LogStorage, generator: torch.Generator, device: str) -> Tensor:
-    """Return what fixes the target's actions after each row, [N, m] in a file.
+class _ActionCache:
+    """What fixes the target's actions after rows, [B, m], kept in a file: each row's is asked for once.
 
-    The target policy stays as it is: this is found once for all rounds.
+    The target policy stays as it is from round to round.
+
+    Args:
+        policy: the target.
+        storage: the log.
+        generator: of samples.
+        device: of the policy.
     """
-    column: Tensor | None = None
-    num_rows = storage.dataset.num_rows
-    for rows in row_chunks(0, num_rows):
-        observation = observe(storage, rows, device, after=True)
-        batch = TensorDict({"observation": observation}, batch_size=observation.batch_size)
-        found = policy.action_cache(batch, generator).cpu()
-        column = mapped_column(num_rows, found.shape[1], dtype=found.numpy().dtype) if column is None else column
-        column[rows] = found
-    assert column is not None, "a log has rows"
-    return column
+
+    def __init__(self, policy: Policy, storage: LogStorage, generator: torch.Generator, device: str) -> None:
+        self._policy, self._storage, self._generator, self._device = policy, storage, generator, device
+        self._known = mapped_column(storage.dataset.num_rows, dtype=np.bool_)
+        self._column: Tensor | None = None
+
+    @torch.no_grad()
+    def __call__(self, rows: np.ndarray) -> Tensor:
+        """Return them, [B, m] on the CPU, of different rows [B]."""
+        new = rows[~self._known.numpy()[rows]]
+        if len(new):
+            observation = observe(self._storage, new, self._device, after=True)
+            batch = TensorDict({"observation": observation}, batch_size=observation.batch_size)
+            found = self._policy.action_cache(batch, self._generator).cpu()
+            if self._column is None:
+                self._column = mapped_column(len(self._known), found.shape[1], dtype=found.numpy().dtype)
+            self._column[new], self._known[new] = found, True
+        assert self._column is not None, "the first rows are new"
+        return self._column[rows]

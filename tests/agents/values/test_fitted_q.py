@@ -21,6 +21,8 @@ from tests.agents.slate_table import REWARD, SLATES, TablePolicy, table_log
 NETWORK = NetworkConfig((16,))
 PATIENT = CriticConfig(NETWORK, num_rounds=3, steps_per_round=100, batch_size=256, learning_rate=3e-3)
 HASTY = CriticConfig(NETWORK, num_rounds=2, steps_per_round=5, batch_size=64)
+# A round reads every row of a thousand.
+THOROUGH = dataclasses.replace(HASTY, batch_size=4096)
 TABULAR = CriticConfig(
     NetworkConfig((32,)), num_rounds=3, steps_per_round=200, batch_size=144, learning_rate=2e-2, item_width=2
 )
@@ -91,8 +93,8 @@ def test_target_acts_upon_what_followed(log, build_policy, monkeypatch):
         return torch.zeros(1, actions.shape[1])
 
     monkeypatch.setattr(fitted_q, "expected_value", recorded)
-    monkeypatch.setattr(critics, "_ROWS_AT_ONCE", 301)
-    fit_action_value(log, actor, HASTY)
+    monkeypatch.setattr(critics, "_FEW_ROWS", 301)
+    fit_action_value(log, actor, THOROUGH)
     following: Any = LogStorage(log, with_next=True).get(slice(None))["next"]
     expected = actor.get_dist(following)
     first, second = torch.cat([actions for _, actions in seen], dim=1)
@@ -104,8 +106,10 @@ def test_target_acts_upon_what_followed(log, build_policy, monkeypatch):
     assert torch.equal(clocks, following["observation", "clock"])
 
 
-def test_policy_is_asked_once_for_all_rounds(log, build_policy, monkeypatch):
-    actor, asked = build_policy(), []
+@pytest.mark.parametrize("budget", [HASTY, THOROUGH])
+def test_policy_is_asked_once_for_each_row_that_a_later_round_reads(log, build_policy, monkeypatch, budget):
+    actor, asked, rows = build_policy(), [], []
+    get = LogStorage.get
     action_cache = actor.action_cache
 
     def counted(batch, generator):
@@ -113,8 +117,42 @@ def test_policy_is_asked_once_for_all_rounds(log, build_policy, monkeypatch):
         return action_cache(batch, generator)
 
     monkeypatch.setattr(actor, "action_cache", counted)
-    fit_action_value(log, actor, dataclasses.replace(HASTY, num_rounds=4))
-    assert sum(asked) == log.num_rows
+    monkeypatch.setattr(LogStorage, "get", lambda self, index: rows.append(index) or get(self, index))
+    fit_action_value(log, actor, dataclasses.replace(budget, num_rounds=4))
+    read = torch.cat(rows[budget.steps_per_round :]).unique()
+    assert sum(asked) == len(read)
+    assert (len(read) == log.num_rows) == (budget is THOROUGH)
+
+
+def test_targets_are_of_the_values_at_the_rounds_start(log, build_policy, monkeypatch):
+    """Of each row that a round reads: r + discount E Q(o', a'), whatever the steps before it made of Q."""
+    actor, batches, asked = build_policy(), [], {}
+    monkeypatch.setattr(actor, "cached_actions", lambda cache, generator: cache.chunk(2, dim=1)[0][None])  # the mean
+    following: Any = LogStorage(log, with_next=True, columns=("proto",)).get(slice(None))["next"]
+    mean = actor.get_dist(following).mean.detach()
+    get = LogStorage.get
+
+    def recorded(self, index):
+        batch = get(self, index)
+        batches.append((index, batch["target_0"]))
+        return batch
+
+    def at_the_start(value, observation, actions):
+        found = expected_value(value, observation, actions)
+        asked.setdefault(len(batches), []).append(value(following["observation"], mean))
+        return found
+
+    monkeypatch.setattr(LogStorage, "get", recorded)
+    monkeypatch.setattr(fitted_q, "expected_value", at_the_start)
+    config = dataclasses.replace(HASTY, num_rounds=3, discount=0.9, learning_rate=1e-2)
+    fit_action_value(log, actor, config)
+    assert sorted(asked) == [5, 10]
+    ended = torch.from_numpy(log.rows["terminated"] | log.rows["truncated"])
+    reward = torch.from_numpy(log.reward()).float()
+    for place, (index, target) in enumerate(batches[5:], 5):
+        after = asked[5 * (place // 5)][0]
+        expected = reward + 0.9 * torch.where(ended, 0.0, after)
+        torch.testing.assert_close(target, expected[index], rtol=1e-3, atol=1e-3)
 
 
 def test_action_value_is_reproducible_and_discounted(log, uniform_actor):
