@@ -10,6 +10,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from offline_data.ope.features import checked_features, require_alike
 from offline_data.ope.slates import checked_dependence, checked_slates, unfolded
 from offline_data.ope.staircase import Staircase
 from offline_data.ope.statistics import by_user
@@ -25,6 +26,7 @@ _MODEL: Final = (
 _ITEM: Final = "each item's probability to stand in its position; pass {} of shape [{}], or use an estimator that \
 weighs items given those before them: snips, pdsnips"
 _EMBEDDING: Final = "the embeddings' probabilities; pass {} of shape [{}], or use an estimator of actions: snips, dr"
+_FEATURES: Final = "features of actions; pass {} of shape [{}, F], or use an estimator without them: dr, wdr"
 # Of the columns of rows, those that may be missing, and what an estimator that reads them is told then.
 OPTIONAL_COLUMNS: Final = {
     "behavior_log_prob": "propensities; pass {} of shape [{}], of every row, or use an estimator without weights: dm",
@@ -38,8 +40,13 @@ OPTIONAL_COLUMNS: Final = {
     "pdsnips",
     "behavior_embedding_log_prob": _EMBEDDING,
     "target_embedding_log_prob": _EMBEDDING,
+    "state_features": "what tells states apart; pass {0} of shape [{1}, D], or [{1}] integers of categories, or use an "
+    "estimator without them: pdsnips, wdr",
+    "action_features": _FEATURES,
+    "policy_features": _FEATURES,
 }
-STEP_COLUMNS: Final = ("reward", "target_log_prob", *OPTIONAL_COLUMNS)
+FEATURE_COLUMNS: Final = ("state_features", "action_features", "policy_features")
+STEP_COLUMNS: Final = ("reward", "target_log_prob", *(k for k in OPTIONAL_COLUMNS if k not in FEATURE_COLUMNS))
 _ROWS_AT_ONCE: Final = 1 << 16  # half a megabyte a column: what is computed of them stays in the cache
 
 
@@ -103,6 +110,14 @@ class LoggedSessions:
     real, nats, finite."""
     target_embedding_log_prob: Column | None = None
     """The same of the evaluated policy, `[N]` real, nats, finite or -inf."""
+    state_features: Column | None = None
+    """What tells the states of a step apart, for weights by state: `[N, D]` real, finite, or `[N]` integers, a category
+    each; None where it is not known."""
+    action_features: Column | None = None
+    """phi(o_t, logged a_t), `[N, F]` real, finite, for a ratio of visits, which knows the time by them or not at all;
+    None where it is not known."""
+    policy_features: Column | None = None
+    """E over the evaluated policy's actions of phi(o_t, a), `[N, F]` real, finite; None where it is not known."""
 
     def __post_init__(self) -> None:
         """Refuse what no estimator can use; the columns stay where they are."""
@@ -115,6 +130,10 @@ class LoggedSessions:
         for name in STEP_COLUMNS:
             if name != "depends_on" and (getattr(self, name) is not None or name not in OPTIONAL_COLUMNS):
                 object.__setattr__(self, name, _checked_column(name, getattr(self, name), int(offsets[-1])))
+        for name in FEATURE_COLUMNS:
+            if getattr(self, name) is not None:
+                object.__setattr__(self, name, checked_features(name, getattr(self, name), int(offsets[-1])))
+        require_alike(self.action_features, self.policy_features)
         require_range("discount", self.discount, 0.0, 1.0)
         if self.depends_on is not None:
             sizes = np.diff(np.append(self.slate_starts, self.num_rows))
@@ -204,12 +223,20 @@ class LoggedSessions:
         Raises:
             InvalidInput: if the column was not given.
         """
+        return _in_double_precision(self.features(name))
+
+    def features(self, name: str) -> Column:
+        """Return a column that an estimator needs as it was given, `[N]` or `[N, F]`.
+
+        Raises:
+            InvalidInput: if the column was not given.
+        """
         values = getattr(self, name)
         require(
             values is not None,
             f"{name}=None, but this estimator needs {OPTIONAL_COLUMNS.get(name, '').format(name, self.num_rows)}",
         )
-        return _in_double_precision(values)
+        return values
 
     @cached_property
     def stairs(self) -> Staircase:
@@ -296,6 +323,7 @@ class LoggedSessions:
             "slate_offsets": self._part_slates(rows),
             **dict.fromkeys(columns.keys() - given.keys()),
             **given,
+            **{name: None if (each := getattr(self, name)) is None else each[rows] for name in FEATURE_COLUMNS},
             **({"stairs": Staircase(offsets, even_length=1)} if self.num_rows == self.num_sessions else {}),
         }
         for name, value in own.items():

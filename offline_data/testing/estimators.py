@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from offline_data.families import ESTIMATORS
 from offline_data.ope.estimate import Estimate, estimate
-from offline_data.ope.sessions import OPTIONAL_COLUMNS, STEP_COLUMNS, LoggedSessions
+from offline_data.ope.sessions import FEATURE_COLUMNS, OPTIONAL_COLUMNS, STEP_COLUMNS, LoggedSessions
 from offline_data.ope.statistics import SessionStatistics
 from recenv.errors import InvalidInput
 from recenv.testing.contract import Contract, example_config, quick
@@ -59,13 +59,14 @@ def random_sessions(
         depends_on=rng.random((num_rows, 2)) < [0.8, 0.0],
         slate_part=rng.normal(1.0, spread, num_rows),
         **more,
+        **{name: rng.normal(0.0, 1.0, (num_rows, 3)) for name in FEATURE_COLUMNS},
     )
 
 
 def reordered(sessions: LoggedSessions, order: np.ndarray) -> LoggedSessions:
     """Return the same sessions in another order."""
     rows = np.concatenate([np.arange(*map(int, sessions.offsets[s : s + 2])) for s in order])
-    columns: dict[str, Any] = {name: getattr(sessions, name)[rows] for name in STEP_COLUMNS}
+    columns: dict[str, Any] = {name: getattr(sessions, name)[rows] for name in (*STEP_COLUMNS, *FEATURE_COLUMNS)}
     offsets = np.concatenate([[0], np.cumsum(sessions.lengths[order])])
     return dataclasses.replace(sessions, offsets=offsets, **columns)
 

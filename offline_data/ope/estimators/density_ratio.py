@@ -1,0 +1,108 @@
+"""The ratio of visits, solved for in closed form: what the evaluated policy does in a step, over what the log shows.
+
+With features phi of observation and action, and `phi'(o) = E phi(o, a)` over the evaluated policy's actions, the ratio
+`zeta(o, a)` of the policy's discounted visits to those of the log obeys, for every function f of the features,
+
+    E sum_t zeta_t (f(o_t, a_t) - gamma f'(o_{t+1})) = E f'(o_0),    f' = 0 after a session's last step.
+
+Linear `zeta = phi . theta` and `f = phi . eta` make two linear systems with the moments
+`M = mean_s sum_t (phi_t - gamma phi'_{t+1}) phi_t^T`: `M theta = mean_s phi'_0` for the ratio and `M^T eta = mean_s
+sum_t phi_t r_t` for Q. No propensity is read, sessions may have any length, and the discount may be 1, for every
+session ends.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from offline_data.families import ESTIMATORS
+from offline_data.ope.estimators.base import Estimator
+from offline_data.ope.sessions import LoggedSessions
+from offline_data.ope.statistics import SessionStatistics
+from recenv.errors import require_range
+
+Floats = NDArray[np.float64]
+
+_ROWS_AT_ONCE: Final = 1 << 16
+_LEAST: Final = 1e-9  # ridge under which features that repeat one another have no solution
+
+
+@dataclass(frozen=True)
+class DensityRatioConfig:
+    """What steadies the solution.
+
+    Examples:
+        >>> from offline_data import ESTIMATORS
+        >>> ESTIMATORS.get("density_ratio").Config().ridge
+        0.001
+    """
+
+    ridge: float = 1e-3
+    """Added to the diagonal, over the mean square of each feature in a session; not negative."""
+
+    def __post_init__(self) -> None:
+        require_range("ridge", self.ridge, 0.0, 1e9)
+
+
+@ESTIMATORS.register("density_ratio")
+class DensityRatio(Estimator):
+    """Doubly robust by a ratio of visits and a Q that are both linear in the features, from the log's own equations.
+
+    A session counts `Q'(o_0) + sum_t zeta_t (r_t + gamma Q'(o_{t+1}) - Q(o_t, a_t))`: its mean has an error of the
+    product of both errors, and its spread is that of the whole estimate, the two solutions included, to first order.
+    Without a ridge it is least squares temporal differences for Q, and the linear case of DualDICE and of minimax
+    weights. It is as good as the features: no weight says where they do not tell states apart. Its effective sample
+    size is of the sessions' mean ratios, without their signs.
+
+    Source: Nachum et al. 2019, arXiv:1906.04733; Zhang et al. 2020 (GenDICE), arXiv:2002.09072; Uehara, Huang and
+    Jiang 2020, arXiv:1910.12809, section 4, for linear classes. Where we deviate: finite sessions of any length in
+    place of a stationary distribution, and the doubly robust form.
+    """
+
+    Config = DensityRatioConfig
+    config: DensityRatioConfig
+    needs = frozenset({"action_features", "policy_features"})
+
+    def __call__(self, sessions: LoggedSessions) -> SessionStatistics:
+        """Return one column: each session's value over one."""
+        seen, offsets = sessions.features("action_features"), sessions.offsets
+        expected = sessions.features("policy_features")
+        initial = np.asarray(expected[offsets[:-1]], np.float64)
+        reward, discounts = sessions.column("reward"), np.full(sessions.num_rows, sessions.next_discounts())
+        discounts[offsets[1:] - 1] = 0.0
+        width, count = seen.shape[1], sessions.num_sessions
+        moments, squares, earned = np.zeros((width, width)), np.zeros(width), np.zeros(width)
+        for rows in _blocks(sessions.num_rows):
+            now, after = _now_and_after(seen, expected, discounts, rows)
+            moments += (now - after).T @ now
+            squares += np.square(now).sum(axis=0)
+            earned += reward[rows] @ now
+        scale = np.sqrt(np.where(squares > 0.0, squares, 1.0) / count)
+        moments /= count * np.outer(scale, scale)
+        moments[np.diag_indices(width)] += max(self.config.ridge, _LEAST)
+        ratio = np.linalg.solve(moments, initial.mean(axis=0) / scale) / scale
+        model = np.linalg.solve(moments.T, earned / count / scale) / scale
+        ratios, errors = np.empty(sessions.num_rows), np.empty(sessions.num_rows)
+        for rows in _blocks(sessions.num_rows):
+            now, after = _now_and_after(seen, expected, discounts, rows)
+            ratios[rows] = now @ ratio
+            errors[rows] = reward[rows] - (now - after) @ model
+        values = (initial @ model + sessions.summed(ratios * errors))[:, None]
+        mean_ratios = sessions.summed(np.abs(ratios)) / sessions.lengths
+        return SessionStatistics(values, np.ones_like(values), mean_ratios)
+
+
+def _blocks(num_rows: int) -> list[slice]:
+    return [slice(start, min(start + _ROWS_AT_ONCE, num_rows)) for start in range(0, num_rows, _ROWS_AT_ONCE)]
+
+
+def _now_and_after(seen: NDArray, expected: NDArray, discounts: Floats, rows: slice) -> tuple[Floats, Floats]:
+    """Return phi of rows, and the discounted phi' of the rows after them, `[B, F]` each."""
+    after = np.zeros((rows.stop - rows.start, expected.shape[1]))
+    following = expected[rows.start + 1 : rows.stop + 1]
+    after[: len(following)] = following
+    return np.asarray(seen[rows], np.float64), after * discounts[rows, None]
