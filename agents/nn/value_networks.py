@@ -73,9 +73,13 @@ class ActionNetwork(nn.Module):
 
     def forward(self, observation: TensorDictBase, action: Tensor) -> Tensor:
         """Return q of actions, [..., B] for [..., B, K] slates or [..., B, d] proto-actions."""
+        return self.body[-1](self.hidden(observation, action)).squeeze(-1)
+
+    def hidden(self, observation: TensorDictBase, action: Tensor) -> Tensor:
+        """Return what the last layer reads, in which q is linear, [..., B, H]; see `forward`."""
         features, read = self.features(observation), self.action(observation, action)
         joint = torch.cat([features.expand(*read.shape[:-1], -1), read], dim=-1)
-        return self.body(joint).squeeze(-1)
+        return self.body[:-1](joint)
 
 
 class ItemNetwork(nn.Module):

@@ -102,6 +102,7 @@ class Policy(ProbabilisticActor):
         examples: optional, options of a small policy with which `agents.testing.check_policy` makes it.
         score_coordinates: which of `parameters` the distribution's `score_function_norm` is in; None where it is in
             none of them, and not checked.
+        draws_from_cache: whether `cached_actions` draws anew from a cache, which holds the law; else it holds actions.
         learned_from: which sessions it learned from, as `train` sets it and its file keeps it; None where that is not
             known.
 
@@ -118,6 +119,7 @@ class Policy(ProbabilisticActor):
     Config: ClassVar[type]
     action_kind: ClassVar[ActionKind]
     score_coordinates: ClassVar[str | None] = None
+    draws_from_cache: ClassVar[bool] = False
     learned_from: SessionSketch | None = None
 
     def __init__(

@@ -109,6 +109,7 @@ class GaussianPolicy(Policy):
 
     Config = GaussianPolicyConfig
     action_kind = "proto"
+    draws_from_cache = True
     score_coordinates = "loc"
 
     def __init__(self, space: SessionSpace, config: GaussianPolicyConfig, **keys: Any) -> None:

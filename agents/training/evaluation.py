@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import torch
 from tensordict import TensorDictBase
+from torch import Tensor
 
-from agents.batches.replay import LogStorage
+from agents.batches.replay import LogStorage, mapped_column
 from agents.nn.slates import cut_to, widened
 from agents.nn.value_networks import ValueEnsemble
 from agents.policies.base import Policy
@@ -20,14 +21,15 @@ from agents.values.fitted_q import expected_value, fit_action_value, require_fit
 from offline_data.dial.quality import evaluate_returns
 from offline_data.families import ESTIMATORS
 from offline_data.ope.estimators.base import Estimator
-from offline_data.ope.sessions import LoggedSessions
+from offline_data.ope.sessions import FEATURE_COLUMNS, LoggedSessions
 from offline_data.store.dataset import LoggedDataset
 from recenv.errors import require
 from recenv.world import World
 
 _ROWS_AT_ONCE = 1024  # features of 16 actions of each stay in the cache
 _ACTIONS = 16  # over which a policy's mean is taken
-_FILLED: Final = frozenset({"behavior_log_prob", "q_value", "state_value"})
+_MODEL: Final = ("q_value", "state_value")
+_FILLED: Final = frozenset({"behavior_log_prob", *_MODEL, *FEATURE_COLUMNS})
 
 
 def roll_out(
@@ -122,7 +124,10 @@ def policy_columns(
     Args and what is refused are those of `off_policy_sessions`.
 
     Returns:
-        `target_log_prob`, and `q_value` and `state_value` where one of the estimators reads a model.
+        `target_log_prob`, `q_value` and `state_value` where one of the estimators reads a model, and of what they need
+        of `state_features` [N, D], which are what the model's encoder makes of the observation, `action_features` and
+        `policy_features` [N, 1 + H], which are 1 and what its last layer reads of the logged action, and the mean of
+        the same over the policy's: Q is linear in them, and they know the time, which an observation shows.
     """
     asked = [ESTIMATORS.resolve(each) for each in (usual_estimators() if estimators is None else estimators)]
     weighing = [ESTIMATORS.name_of(part) for part in asked if part.weighs()]
@@ -132,24 +137,24 @@ def policy_columns(
         f"{', '.join(weighing)} weigh by the propensity of every row of {dataset.path}, and {missing}; or choose dm",
     )
     require_fit(policy, dataset)
-    value = None
-    if any(part.reads_model() for part in asked):
-        value = fit_action_value(dataset, policy, config, seed=seed, device=device, progress=progress)
-    return _target_columns(policy, value, dataset, seed, device)
+    needed = frozenset[str]().union(*(part.needs for part in asked))
+    if needed.isdisjoint((*_MODEL, *FEATURE_COLUMNS)):
+        return _target_columns(policy, None, frozenset(), dataset, seed, device)
+    value = fit_action_value(dataset, policy, config, seed=seed, device=device, progress=progress)
+    return _target_columns(policy, value, needed, dataset, seed, device)
 
 
 @torch.no_grad()
 def _target_columns(
-    policy: Policy, value: ValueEnsemble | None, dataset: LoggedDataset, seed: int, device: str
+    policy: Policy, value: ValueEnsemble | None, needed: frozenset[str], dataset: LoggedDataset, seed: int, device: str
 ) -> dict[str, np.ndarray]:
     """Return log pi(a | o), and by a model Q(o, a) and the mean of Q(o, .) over 16 actions, [N] float64 each, by name.
 
-    The actions are the policy's, cut to as many items as each row showed.
+    The actions are the policy's, cut to as many items as each row showed. Features are there where they are needed.
     """
     kind, generator = policy.action_kind, torch.Generator().manual_seed(seed)
     storage = LogStorage(dataset, columns=(kind,))
-    names = ("target_log_prob",) if value is None else ("target_log_prob", "q_value", "state_value")
-    found = {name: np.empty(dataset.num_rows) for name in names}
+    found = {name: np.empty(dataset.num_rows) for name in ("target_log_prob", *(_MODEL if value else ()))}
     for start in range(0, dataset.num_rows, _ROWS_AT_ONCE):
         rows = np.arange(start, min(start + _ROWS_AT_ONCE, dataset.num_rows))
         batch = storage.get(rows).to(device)
@@ -159,12 +164,35 @@ def _target_columns(
         if value is None:
             continue
         found["q_value"][rows] = value(observation, action).cpu().numpy()
-        drawn = [_sampled(policy, batch, generator)]
-        drawn += [_sampled(policy, batch, generator) for _ in range(_ACTIONS // len(drawn[0]) - 1)]
-        actions = cut_to(torch.stack(drawn, dim=1).flatten(0, 1), storage.shown(rows), dataset.slate_size)
+        actions = cut_to(_sampled(policy, batch, generator), storage.shown(rows), dataset.slate_size)
         found["state_value"][rows] = expected_value(value, observation, actions).mean(dim=0).cpu().numpy()
+        for name, features in _features(value, observation, action, actions, needed).items():
+            if name not in found:
+                found[name] = mapped_column(dataset.num_rows, features.shape[1]).numpy()
+            found[name][rows] = features.cpu().numpy()
     return found
 
 
-def _sampled(policy: Policy, batch: TensorDictBase, generator: torch.Generator) -> torch.Tensor:
-    return policy.cached_actions(policy.action_cache(batch, generator).to(policy.device), generator)
+def _features(
+    value: ValueEnsemble, observation: TensorDictBase, action: Tensor, actions: Tensor, needed: frozenset[str]
+) -> dict[str, Tensor]:
+    """Return those features that are needed, by the first of the model's networks, [B, D] each."""
+    network: Any = value.networks[0]
+    one = torch.ones(*observation.batch_size, 1, device=action.device)
+    found = {}
+    if "state_features" in needed:
+        found["state_features"] = network.features(observation)
+    if not needed.isdisjoint(("action_features", "policy_features")):
+        found["action_features"] = torch.cat([one, network.hidden(observation, action)], dim=1)
+        found["policy_features"] = torch.cat([one, network.hidden(observation, actions).mean(dim=0)], dim=1)
+    return found
+
+
+def _sampled(policy: Policy, batch: TensorDictBase, generator: torch.Generator) -> Tensor:
+    """Return actions of a policy, [P, B, ...]."""
+    drawn: list[Tensor] = []
+    while sum(map(len, drawn)) < _ACTIONS:
+        if not (drawn and policy.draws_from_cache):
+            cache = policy.action_cache(batch, generator).to(policy.device)
+        drawn.append(policy.cached_actions(cache, generator))
+    return torch.stack(drawn, dim=1).flatten(0, 1)

@@ -40,8 +40,7 @@ def marginal_log_weights(sessions: LoggedSessions, ridge: float | None = None) -
     Raises:
         InvalidInput: if `state_features` or `behavior_log_prob` was not given.
     """
-    features, ratios = sessions.features("state_features"), log_ratios(sessions)
-    log_weights = ratios.copy()
+    log_weights, features = log_ratios(sessions), sessions.features("state_features")
     for rows in _rows_by_step(sessions):
         log_weights[rows] += _conditional_means(features[rows], log_weights[rows - 1], ridge)
     return log_weights

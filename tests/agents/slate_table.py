@@ -119,6 +119,7 @@ class TablePolicy:
     """
 
     action_kind = "slate"
+    draws_from_cache = True
 
     def __init__(self, log: LoggedDataset, probabilities: np.ndarray) -> None:
         self.space = SessionSpace.of_log(log)

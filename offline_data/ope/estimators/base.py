@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from offline_data.ope.sessions import LoggedSessions
+from offline_data.ope.sessions import FEATURE_COLUMNS, LoggedSessions
 from offline_data.ope.statistics import SessionStatistics
 from offline_data.ope.weights import session_log_weights
 from recenv.registry import own_config
@@ -41,7 +41,7 @@ class Estimator(ABC):
     """The frozen dataclass of the parameters."""
     needs: ClassVar[frozenset[str]] = frozenset({"behavior_log_prob"})
     """The optional columns that it reads: `behavior_log_prob` where it weighs sessions, `q_value` and `state_value` of
-    a model. What no estimator that is asked for reads is not fitted, and may be missing."""
+    a model, and features. What no estimator that is asked for reads is not fitted, and may be missing."""
 
     def __init__(self, config: Any = None) -> None:
         self.config = own_config(type(self), config)
@@ -53,8 +53,8 @@ class Estimator(ABC):
 
     @classmethod
     def reads_model(cls) -> bool:
-        """Return whether it reads a fitted Q."""
-        return not cls.needs.isdisjoint(("q_value", "state_value"))
+        """Return whether it reads a fitted Q, or features that are made of one."""
+        return not cls.needs.isdisjoint(("q_value", "state_value", *FEATURE_COLUMNS))
 
     def log_weights(self, sessions: LoggedSessions) -> NDArray[np.float64]:
         """Return the log of the weights that its trust is judged by, `[S]`, nats; their mean is 1 in expectation.

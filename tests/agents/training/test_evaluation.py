@@ -128,6 +128,29 @@ def test_arrays_are_reproducible(log, build_policy):
     assert np.array_equal(first.target_log_prob, other.target_log_prob)
 
 
+def test_features_are_of_the_model_and_made_where_they_are_needed(log, build_policy, monkeypatch):
+    """Q is linear in those of actions; those of the policy are their mean over its actions; the clock is in those of
+    states."""
+    actor = build_policy(initial_scale=0.5)
+    monkeypatch.setattr(evaluation, "_ROWS_AT_ONCE", 97)
+    without = off_policy_sessions(actor, log, estimators=("dr",), config=HASTY)
+    assert (without.state_features, without.action_features, without.policy_features) == (None, None, None)
+    sessions = off_policy_sessions(actor, log, estimators=("drl", "density_ratio"), config=HASTY)
+    for name in ("target_log_prob", "q_value", "state_value"):
+        assert np.array_equal(sessions.column(name), without.column(name))
+    told = [np.asarray(sessions.features(f"{name}_features"), float) for name in ("action", "policy")]
+    assert told[0].shape == told[1].shape == (log.num_rows, 17)
+    for table, name in zip(told, ("q_value", "state_value"), strict=True):
+        _, left_over, *_ = np.linalg.lstsq(table, sessions.column(name), rcond=None)
+        assert left_over.sum() < 1e-6 * np.var(sessions.column(name)) * log.num_rows
+    clock = LogStorage(log).get(slice(None))["observation", "clock"].numpy()
+    states = sessions.features("state_features")
+    assert all(any(np.allclose(states[:, k], clock[:, j]) for k in range(states.shape[1])) for j in (0, 1))
+    only = off_policy_sessions(actor, log, estimators=("mis",), config=HASTY)
+    assert only.action_features is None
+    assert np.array_equal(only.features("state_features"), states)
+
+
 def test_wrong_logs_are_refused(log, slate_log, config, build_policy):
     with pytest.raises(InvalidInput, match=r"is a log of slates, and the policy, .* collect with --action-kind proto"):
         off_policy_sessions(build_policy(), slate_log, config=HASTY)
@@ -149,7 +172,7 @@ def test_without_propensities_the_model_alone_answers(log, build_policy, left):
     for estimators in (None, ("dm",)):
         sessions = off_policy_sessions(build_policy(), spoilt, estimators=estimators, config=HASTY)
         assert sessions.behavior_log_prob is None
-        for name in set(usual_estimators()) - {"dm"}:
+        for name in (name for name in usual_estimators() if ESTIMATORS.get(name).weighs()):
             with pytest.raises(
                 InvalidInput, match=r"behavior_log_prob=None, but this estimator needs propensities; .*: dm"
             ):

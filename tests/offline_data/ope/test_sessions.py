@@ -8,14 +8,14 @@ import pytest
 
 from offline_data.families import ESTIMATORS
 from offline_data.ope.estimate import estimate
-from offline_data.ope.sessions import STEP_COLUMNS, LoggedSessions
+from offline_data.ope.sessions import FEATURE_COLUMNS, STEP_COLUMNS, LoggedSessions
 from offline_data.testing.estimators import random_sessions
 from recenv.errors import InvalidInput
 
 
 def test_without_offsets_each_row_is_a_session():
     sessions = random_sessions([1] * 30)
-    columns = {name: getattr(sessions, name) for name in STEP_COLUMNS}
+    columns = {name: getattr(sessions, name) for name in (*STEP_COLUMNS, *FEATURE_COLUMNS)}
     bandit = LoggedSessions(**columns, discount=0.9)
     np.testing.assert_array_equal(bandit.offsets, sessions.offsets)
     assert bandit.num_sessions == bandit.num_rows == 30
