@@ -54,8 +54,9 @@ def require_alike(seen: NDArray[Any] | None, expected: NDArray[Any] | None) -> N
     Raises:
         InvalidInput: naming both shapes.
     """
-    require(
-        seen is None or expected is None or seen.shape == expected.shape,
-        f"action_features has shape {np.shape(seen)} and policy_features {np.shape(expected)}; pass the same features "
-        "of logged actions and of the policy's",
-    )
+    if seen is not None and expected is not None:
+        require(
+            seen.shape == expected.shape,
+            f"action_features has shape {seen.shape} and policy_features {expected.shape}; pass the same features of "
+            "logged actions and of the policy's",
+        )

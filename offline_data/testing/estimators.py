@@ -48,6 +48,7 @@ def random_sessions(
     reward, behavior, q_value, state_value = rng.normal(0.0, 1.0, (4, num_rows))
     probabilities = ("behavior_item", "target_item", "behavior_embedding", "target_embedding")
     more: dict[str, Any] = {f"{name}_log_prob": rng.normal(0.0, spread, num_rows) for name in probabilities}
+    features: dict[str, Any] = {name: rng.normal(0.0, 1.0, (num_rows, 3)) for name in FEATURE_COLUMNS}
     return LoggedSessions(
         offsets=np.concatenate([[0], np.cumsum(lengths)]),
         reward=reward,
@@ -59,7 +60,7 @@ def random_sessions(
         depends_on=rng.random((num_rows, 2)) < [0.8, 0.0],
         slate_part=rng.normal(1.0, spread, num_rows),
         **more,
-        **{name: rng.normal(0.0, 1.0, (num_rows, 3)) for name in FEATURE_COLUMNS},
+        **features,
     )
 
 

@@ -19,6 +19,7 @@ from agents.values.critics import CriticConfig
 from offline_data.behavior.base import make_behavior
 from offline_data.collection.rollout import play_sessions
 from offline_data.dial.quality import evaluate_returns
+from offline_data.families import ESTIMATORS
 from offline_data.ope.estimate import estimate
 from offline_data.ope.estimators.importance import PerDecisionSnips
 from recenv.errors import InvalidInput
@@ -143,7 +144,8 @@ def test_features_are_of_the_model_and_made_where_they_are_needed(log, build_pol
     for table, name in zip(told, ("q_value", "state_value"), strict=True):
         _, left_over, *_ = np.linalg.lstsq(table, sessions.column(name), rcond=None)
         assert left_over.sum() < 1e-6 * np.var(sessions.column(name)) * log.num_rows
-    clock = LogStorage(log).get(slice(None))["observation", "clock"].numpy()
+    batch: Any = LogStorage(log).get(slice(None))
+    clock = batch["observation", "clock"].numpy()
     states = sessions.features("state_features")
     assert all(any(np.allclose(states[:, k], clock[:, j]) for k in range(states.shape[1])) for j in (0, 1))
     only = off_policy_sessions(actor, log, estimators=("mis",), config=HASTY)

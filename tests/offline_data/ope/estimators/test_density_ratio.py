@@ -52,7 +52,8 @@ def test_sessions_values_equal_the_reference(monkeypatch, ridge, rows_at_once):
     sessions = random_sessions(rng.integers(1, 6, 40).tolist(), seed=2, discount=0.9)
     columns = sessions.features("action_features"), sessions.features("policy_features"), sessions.reward
     split = [np.split(column, sessions.offsets[1:-1]) for column in columns]
-    expected = marginal_reference.density_ratio(*split, 0.9, ridge)
+    seen, policy, rewards = split
+    expected = marginal_reference.density_ratio(seen, policy, rewards, 0.9, ridge)
     found = density_ratio.DensityRatio(DensityRatioConfig(ridge))(sessions)
     np.testing.assert_allclose(found.numerator[:, 0], expected, rtol=1e-7)
     assert found.value == pytest.approx(np.mean(expected))

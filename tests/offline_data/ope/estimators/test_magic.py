@@ -1,6 +1,7 @@
 """MAGIC: the blend is the least of its quadratic form, and lies between the model and the weights."""
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 
 from offline_data.ope.estimate import estimate
 from offline_data.ope.estimators.magic import Magic, MagicConfig, least_on_simplex
+from offline_data.ope.sessions import FEATURE_COLUMNS, STEP_COLUMNS
 from offline_data.testing.estimators import random_sessions
 from recenv.errors import InvalidInput
 from tests.offline_data.ope.test_ope import as_lists
@@ -72,16 +74,8 @@ def test_users_sessions_are_no_evidence_of_their_own():
     """Each session twice, of one user: the blend is that of the sessions once."""
     sessions = random_sessions([4] * 40, seed=5, spread=0.4)
     rows = np.concatenate([np.tile(np.arange(4 * s, 4 * s + 4), 2) for s in range(40)])
-    names = ("reward", "behavior_log_prob", "target_log_prob", "q_value", "state_value")
-    twice = dataclasses.replace(
-        sessions,
-        offsets=np.arange(81) * 4,
-        user_id=np.repeat(np.arange(40), 2),
-        state_features=None,
-        action_features=None,
-        policy_features=None,
-        **{name: getattr(sessions, name)[rows] for name in names},
-    )
+    columns: dict[str, Any] = {name: getattr(sessions, name)[rows] for name in (*STEP_COLUMNS, *FEATURE_COLUMNS)}
+    twice = dataclasses.replace(sessions, offsets=np.arange(81) * 4, user_id=np.repeat(np.arange(40), 2), **columns)
     assert Magic()(twice).value == pytest.approx(Magic()(sessions).value, rel=1e-6)
     apart = dataclasses.replace(twice, user_id=None)
     assert Magic()(apart).value != pytest.approx(Magic()(sessions).value, rel=1e-6)
