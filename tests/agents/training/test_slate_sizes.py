@@ -130,7 +130,8 @@ def test_fitted_q_evaluation_asks_for_what_the_next_row_would_have_shown(log, mo
         return torch.zeros(1, actions.shape[1])
 
     monkeypatch.setattr(fitted_q, "expected_value", recorded)
-    fit_action_value(log, policy_of(log), CriticConfig(NETWORK, num_rounds=2, steps_per_round=1, batch_size=8))
+    # A step of as many rows reads them all.
+    fit_action_value(log, policy_of(log), CriticConfig(NETWORK, num_rounds=2, steps_per_round=1, batch_size=2**16))
     going_on = ~log.rows["terminated"]
     shown = torch.cat(seen, dim=1)[:, going_on] != EMPTY
     assert (shown.numpy() == log.rows["shown"][np.flatnonzero(going_on) + 1]).all()
