@@ -56,7 +56,8 @@ class DensityRatio(Estimator):
     product of both errors, and its spread is that of the whole estimate, the two solutions included, to first order.
     Without a ridge it is least squares temporal differences for Q, and the linear case of DualDICE and of minimax
     weights. It is as good as the features, and no weight says where they do not tell states apart or the log has none
-    of what the policy does: `estimate` gives it no interval. Its effective sample size is of the sessions' mean ratios, without their signs.
+    of what the policy does: `estimate` gives it no interval. Its effective sample size is of the sessions' mean ratios,
+    without their signs.
 
     Source: Nachum et al. 2019, arXiv:1906.04733; Zhang et al. 2020 (GenDICE), arXiv:2002.09072; Uehara, Huang and
     Jiang 2020, arXiv:1910.12809, section 4, for linear classes. Where we deviate: finite sessions of any length in
