@@ -69,6 +69,15 @@ class MarginalisedImportanceSampling(Estimator):
     config: MarginalisedConfig
     needs = frozenset({"behavior_log_prob", "state_features"})
 
+    def log_weights(self, sessions: LoggedSessions) -> Floats:
+        """Return the log of the last steps' weights where states are categories, and of whole sessions' where not.
+
+        How far a regression on features is off, its own weights do not tell.
+        """
+        if sessions.features("state_features").ndim == 1:
+            return marginal_log_weights(sessions)[sessions.offsets[1:] - 1]
+        return super().log_weights(sessions)
+
     def __call__(self, sessions: LoggedSessions) -> SessionStatistics:
         """Return ratios by step, or one column."""
         log_weights = marginal_log_weights(sessions, self.config.ridge)
@@ -77,7 +86,7 @@ class MarginalisedImportanceSampling(Estimator):
 
 
 @ESTIMATORS.register("drl")
-class DoubleReinforcementLearning(Estimator):
+class DoubleReinforcementLearning(MarginalisedImportanceSampling):
     """Doubly robust by marginal weights: `V(o_0) + sum_t gamma^t mu_t (r_t + gamma V(o_{t+1}) - Q(o_t, a_t))`.
 
     It is right where the model or the weights are, and of the least variance that any estimator can have in a Markov
@@ -85,8 +94,6 @@ class DoubleReinforcementLearning(Estimator):
     the model is fitted once, to what log its maker chose.
     """
 
-    Config = MarginalisedConfig
-    config: MarginalisedConfig
     needs = frozenset({"behavior_log_prob", "q_value", "state_value", "state_features"})
 
     def __call__(self, sessions: LoggedSessions) -> SessionStatistics:

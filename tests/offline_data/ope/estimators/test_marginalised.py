@@ -96,6 +96,15 @@ def test_long_sessions_leave_marginal_weights_their_worth(features):
     assert abs(np.mean(errors["mis"])) < 0.5
 
 
+def test_trust_is_judged_by_the_marginal_weights_of_categories_alone():
+    """A regression on features may be off, and its weights do not say so: there the products have the word."""
+    by_name, by_number = (estimate("mis", chain(400, 40, 0, kind)[0]) for kind in ("categories", "numbers"))
+    assert by_name.trusted
+    assert not by_number.trusted
+    assert by_name.mean_weight is not None
+    assert by_name.mean_weight.mean == pytest.approx(1.0, abs=0.1)
+
+
 def test_without_support_there_is_a_sentence_and_the_model_stands():
     sessions = random_sessions([2, 3])
     nowhere = dataclasses.replace(sessions, target_log_prob=np.full(5, -np.inf))
