@@ -46,6 +46,7 @@ from .ope.distribution import return_distribution as return_distribution
 from .ope.estimate import Estimate as Estimate
 from .ope.estimate import estimate as estimate
 from .ope.estimators.base import Estimator as Estimator
+from .ope.estimators.embeddings import choose_embedding as choose_embedding
 from .ope.intervals.base import ConfidenceInterval as ConfidenceInterval
 from .ope.intervals.base import ReturnRangeConfig as ReturnRangeConfig
 from .ope.intervals.base import TermRangeConfig as TermRangeConfig

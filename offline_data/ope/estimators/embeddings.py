@@ -7,6 +7,7 @@ cluster apart.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -17,6 +18,7 @@ from offline_data.ope.estimators.doubly_robust import DoublyRobust
 from offline_data.ope.estimators.importance import PerDecisionIps
 from offline_data.ope.sessions import LoggedSessions
 from offline_data.ope.statistics import SessionStatistics
+from offline_data.ope.tuning import Rule, chosen
 
 _EMBEDDING = frozenset({"behavior_embedding_log_prob", "target_embedding_log_prob"})
 
@@ -32,6 +34,21 @@ def by_embedding(sessions: LoggedSessions) -> LoggedSessions:
         behavior_log_prob=sessions.column("behavior_embedding_log_prob"),
         target_log_prob=sessions.column("target_embedding_log_prob"),
     )
+
+
+def choose_embedding(candidates: Sequence[LoggedSessions], estimator: str = "mips", *, rule: Rule = "slope") -> int:
+    """Return by which of some embeddings to weigh: a coarse one has less variance, and a bias if it says too little.
+
+    Args:
+        candidates: the same log, each with the probabilities of another embedding, from the finest, of all dimensions,
+            to the coarsest, of few.
+        estimator: `mips` or `offcem`.
+        rule: see `chosen`.
+
+    Source: Saito and Joachims 2022, arXiv:2202.06317, section 3.4, which drops dimensions in this way.
+    """
+    places, made = range(len(candidates)), ESTIMATORS.resolve(estimator)()
+    return chosen(places, lambda place: made(candidates[place]), rule)
 
 
 @ESTIMATORS.register("mips")

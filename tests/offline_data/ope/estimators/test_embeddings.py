@@ -9,6 +9,7 @@ import pytest
 
 from offline_data.families import ESTIMATORS
 from offline_data.ope.estimate import estimate
+from offline_data.ope.estimators.embeddings import choose_embedding
 from offline_data.ope.sessions import LoggedSessions
 from recenv.errors import InvalidInput
 
@@ -107,3 +108,25 @@ def test_trust_is_judged_by_the_weights_of_embeddings():
         assert answer.low is not None
         assert answer.trusted
     assert not estimate("ips", sessions).trusted
+
+
+@pytest.mark.parametrize(("differs", "expected"), [(0.0, 2), (3.0, 1)])
+def test_the_coarsest_embedding_that_says_enough_is_chosen(differs, expected):
+    """Eight actions in four pairs: by actions, by pairs, by nothing; rewards are by pair, or all alike."""
+    rng = np.random.default_rng(2)
+    action, target = rng.integers(8, size=3000), np.array([0.59, 0.01, 0.19, 0.01, 0.09, 0.01, 0.09, 0.01])
+    reward = differs * (action < 2) + rng.normal(size=3000)
+    base = LoggedSessions(
+        reward=reward,
+        behavior_log_prob=np.full(3000, np.log(1 / 8)),
+        target_log_prob=np.log(target[action]),
+        discount=1.0,
+    )
+
+    def by(group: np.ndarray) -> LoggedSessions:
+        laws = [np.bincount(group, law) for law in (np.full(8, 1 / 8), target)]
+        logged, asked = (np.log(law)[group[action]] for law in laws)
+        return replace(base, behavior_embedding_log_prob=logged, target_embedding_log_prob=asked)
+
+    candidates = [by(np.arange(8)), by(np.arange(8) // 2), by(np.zeros(8, int))]
+    assert choose_embedding(candidates) == expected
