@@ -139,7 +139,7 @@ def factored_parts(item_log_ratio: ArrayLike) -> Floats:
             the one that logged.
 
     Source:
-        Swaminathan et al. 2017, arXiv:1605.04812, appendix on factored policies: their example of uniform slates.
+        Swaminathan et al. 2017, arXiv:1605.04812.
     """
     ratio = np.exp(np.asarray(item_log_ratio, np.float64))
     return ratio - 1.0 + 1.0 / ratio.shape[-1]
@@ -162,7 +162,7 @@ def pseudo_inverse_parts(slates: ArrayLike, behavior: ArrayLike, target: ArrayLi
         InvalidInput: for probabilities that do not sum to 1, or a target that puts items where the log never has them.
 
     Source:
-        Swaminathan et al. 2017, arXiv:1605.04812, equation 2 and proposition 1.
+        Swaminathan et al. 2017, arXiv:1605.04812.
     """
     table, shown = np.asarray(slates), np.asarray(logged)
     items, index = np.unique(table, return_inverse=True)

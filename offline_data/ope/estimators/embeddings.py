@@ -45,7 +45,7 @@ def choose_embedding(candidates: Sequence[LoggedSessions], estimator: str = "mip
         estimator: `mips` or `offcem`.
         rule: see `chosen`.
 
-    Source: Saito and Joachims 2022, arXiv:2202.06317, section 3.4, which drops dimensions in this way.
+    Source: Saito and Joachims 2022, arXiv:2202.06317, which drops dimensions in this way.
     """
     places, made = range(len(candidates)), ESTIMATORS.resolve(estimator)()
     return chosen(places, lambda place: made(candidates[place]), rule)
@@ -58,7 +58,7 @@ class MarginalizedIps(PerDecisionIps):
     Unbiased where an action has no effect but by its embedding, on rewards and on what comes after, and where the
     log shows each embedding that the evaluated policy may show: actions that were never logged do no harm.
 
-    Source: Saito and Joachims 2022, arXiv:2202.06317, equation 4; over the steps of sessions in place of one action.
+    Source: Saito and Joachims 2022, arXiv:2202.06317; over the steps of sessions in place of one action.
     """
 
     needs = _EMBEDDING
@@ -79,7 +79,7 @@ class Offcem(DoublyRobust):
     The embedding columns are those of a cluster. Unbiased where the model tells right by how much actions of one
     cluster differ, whatever the clusters are worth: what they are worth is found by weighting.
 
-    Source: Saito, Ren and Joachims 2023, arXiv:2305.08062, equation 5; over sessions as `dr` is.
+    Source: Saito, Ren and Joachims 2023, arXiv:2305.08062; over sessions as `dr` is.
     """
 
     needs = _EMBEDDING | {"q_value", "state_value"}

@@ -122,7 +122,7 @@ class AdaptiveIps(_WeighedRows):
     alone by that of its position; any other by the product over its positions, which is right for policies that fill
     positions independently.
 
-    Source: Kiyohara et al. 2023, arXiv:2306.15098, equation 5; how behavior is told from data is left to the caller.
+    Source: Kiyohara et al. 2023, arXiv:2306.15098; how behavior is told from data is left to the caller.
     """
 
     needs = _ITEM_COLUMNS | {"depends_on"}

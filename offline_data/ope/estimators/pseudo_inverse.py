@@ -23,7 +23,7 @@ class PseudoInverse(Estimator):
     weight is the sum of `slate_part` over the slate, as `factored_parts` or `pseudo_inverse_parts` return it, and may
     be negative; the slates before it in the session weigh by their whole ratio.
 
-    Source: Swaminathan et al. 2017, arXiv:1605.04812, equation 3.
+    Source: Swaminathan et al. 2017, arXiv:1605.04812.
     """
 
     Config = ImportanceConfig
