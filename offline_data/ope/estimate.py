@@ -64,10 +64,10 @@ class Estimate:
     """Of the value's distribution over logs, as far as this log shows it; in [0, 1), and 0 where the normal one fits.
     Of C clicks in many sessions it is `1 / sqrt(C)`."""
     pareto_k: float | None = None
-    """Shape of the tail of the whole-session weights, k-hat; None without a tail. See `trust.pareto_k`."""
-    zero_weight: float | None = None
-    """Share of the sessions in which the evaluated policy would never have acted as logged; None where the estimator
-    weighs nothing."""
+    """Shape of the tail of the weights that the sessions have in it, k-hat; None without a tail. See
+    `trust.pareto_k`."""
+    zero_weight: float = 0.0
+    """Share of the sessions without weight: in which the evaluated policy would never have acted as logged."""
     shared: float | None = None
     """Share of the sessions that the policy learned from, where the caller said it."""
     against: tuple[str, ...] = ()
@@ -166,6 +166,8 @@ def estimate(
         *(value, None, None),
         statistics.effective_sample_size(),
         sessions.num_sessions,
+        pareto_k=pareto_k(statistics.weights),
+        zero_weight=float(np.mean(statistics.weights == 0.0)),
         shared=shared,
     )
     weights = None
@@ -173,7 +175,7 @@ def estimate(
         weights, mean = _weights(made.log_weights(sessions), sessions.user_id, confidence)
         tail, none = pareto_k(weights), float(np.mean(weights == 0.0))
         answer = replace(answer, mean_weight=mean, pareto_k=tail, zero_weight=none)
-    if estimator.reads_model() and not estimator.weighs():
+    if estimator.unchecked():
         return replace(answer, no_interval="by the model alone, unchecked: it ranks policies")
     ends = method(interval_config)(statistics, confidence=confidence, seed=seed, weights=weights)
     if ends is None:

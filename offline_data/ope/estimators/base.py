@@ -63,6 +63,11 @@ class Estimator(ABC):
         """
         return session_log_weights(sessions)
 
+    @classmethod
+    def unchecked(cls) -> bool:
+        """Return whether it is a model's word alone, which no weighted reward corrects: it ranks, and has no interval."""
+        return cls.reads_model() and cls.needs <= {"q_value", "state_value"}
+
     @abstractmethod
     def __call__(self, sessions: LoggedSessions) -> SessionStatistics:
         """Return the sums that the value is made of.

@@ -112,9 +112,7 @@ def test_unmarked_intervals_cover_as_stated(kind):
         assert 0.94 - 3.0 * standard_error(0.94, unmarked) <= share <= 0.965 + 3.0 * standard_error(0.965, unmarked)
 
 
-@pytest.mark.parametrize(
-    "kind", [Kind(300, "two", 0.5), Kind(1000, "1", 0.5), Kind(300, "0.5", 0.5, "dr")], ids=str
-)
+@pytest.mark.parametrize("kind", [Kind(300, "two", 0.5), Kind(1000, "1", 0.5), Kind(300, "0.5", 0.5, "dr")], ids=str)
 def test_a_sample_of_them_covers(kind):
     """300 logs; fewer than 270 or more than 297 that hold the truth have a chance below 2e-3 at 94 and 96.5 of 100.
 

@@ -85,7 +85,7 @@ def test_trusted_from_one_hundred_effective_sessions():
         "mean_weight": None,
         "skewness": None,
         "pareto_k": None,
-        "zero_weight": None,
+        "zero_weight": 0.0,
         "shared": None,
     }
 
