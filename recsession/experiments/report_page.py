@@ -67,8 +67,8 @@ def _estimates(points: list[dict[str, Any]]) -> list[Section]:
         return []
     note = (
         '"Interval on truth" counts the trusted intervals that contain the true value, of all trusted ones. An '
-        "estimate whose effective sample size (ESS) is below 100, or that anything else speaks against (its verdict), is "
-        "marked untrusted."
+        "estimate whose effective sample size (ESS) is below 100, or that anything else speaks against, is marked "
+        "untrusted."
     )
     table = Table(_joined(OPE_HEADER), _alarmed(ope_rows(points)), note=note)
     return [Section("Off-policy estimates, means over seeds", [table])]

@@ -65,7 +65,7 @@ class Estimator(ABC):
 
     @classmethod
     def unchecked(cls) -> bool:
-        """Return whether it is a model's word alone, which no weighted reward corrects: it ranks, and has no interval."""
+        """Return whether it is a model's word alone, which no weighted reward corrects: it has no interval."""
         return cls.reads_model() and cls.needs <= {"q_value", "state_value"}
 
     @abstractmethod
