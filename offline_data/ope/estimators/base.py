@@ -65,8 +65,8 @@ class Estimator(ABC):
 
     @classmethod
     def unchecked(cls) -> bool:
-        """Return whether it is a model's word alone, which no weighted reward corrects: it has no interval."""
-        return cls.reads_model() and cls.needs <= {"q_value", "state_value"}
+        """Return whether it is a model's word alone, which no known propensity corrects: it has no interval."""
+        return cls.reads_model() and not cls.weighs()
 
     @abstractmethod
     def __call__(self, sessions: LoggedSessions) -> SessionStatistics:
