@@ -168,8 +168,8 @@ def test_without_propensities_the_model_answers(run, shop, trained):
     assert re.match(r"without propensities nothing can be weighed, as [a-z_, ]*\bsnips, [a-z_, ]*wdr do: ", own)
     assert "import with --estimate-propensities" in own
     assert left.startswith("the log")
-    assert [line.split()[0] for line in rest] == ["dm"]
-    assert rest[0].endswith("by the model alone, unchecked")
+    assert [line.split()[0] for line in rest] == ["density_ratio", "dm"]
+    assert all("by the model alone, unchecked" in line for line in rest)
     code, _, err = run("ope", "--log", "shop", "--policy", "run/policy", "--estimators", "dm", "snips", "wdr", *FIT)
     assert code == 2
     assert err.splitlines()[-1].startswith("recsession: snips, wdr weigh by the propensity of every row of shop, and ")
