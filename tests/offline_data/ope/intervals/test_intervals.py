@@ -7,7 +7,7 @@ import pytest
 
 from offline_data.ope.estimate import estimate
 from offline_data.ope.intervals.base import BootstrapConfig, ReturnRangeConfig, TermRangeConfig
-from offline_data.ope.sessions import STEP_COLUMNS
+from offline_data.ope.sessions import LoggedSessions
 from offline_data.testing.estimators import random_sessions
 from offline_data.testing.intervals import check_interval
 from recenv.errors import InvalidInput
@@ -46,9 +46,12 @@ def test_an_outside_interval_is_taken_by_its_path():
 
 def test_users_make_the_interval():
     """Twenty sessions of each of a hundred users, all alike, are a hundred."""
-    alone = random_sessions([1] * 100, spread=0.2)
-    columns = {name: np.repeat(getattr(alone, name), 20, axis=0) for name in STEP_COLUMNS}
-    many = dataclasses.replace(alone, offsets=np.arange(2001), user_id=np.repeat(np.arange(100), 20), **columns)
+    whole = random_sessions([1] * 100, spread=0.2)
+    names = ("reward", "behavior_log_prob", "target_log_prob", "q_value", "state_value")
+    columns = {name: getattr(whole, name) for name in names}
+    alone = LoggedSessions(discount=1.0, **columns)
+    repeated = {name: np.repeat(column, 20) for name, column in columns.items()}
+    many = LoggedSessions(discount=1.0, user_id=np.repeat(np.arange(100), 20), **repeated)
     for name in ("snips", "dr", "wdr", "pdsnips"):
         for interval in ("student", "bca", "studentized", "percentile"):
             one, two = (estimate(name, each, interval=interval).ends for each in (alone, many))
