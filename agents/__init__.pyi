@@ -59,6 +59,8 @@ from .training.evaluation import roll_out as roll_out
 from .training.item_sessions import sessions_of_items as sessions_of_items
 from .training.item_sessions import target_prefixes as target_prefixes
 from .training.log_columns import make_storage as make_storage
+from .training.model_based import UserModelValue as UserModelValue
+from .training.model_based import value_in_user_model as value_in_user_model
 from .training.trainer import TrainerConfig as TrainerConfig
 from .training.trainer import TrainingRun as TrainingRun
 from .training.trainer import train as train
