@@ -291,6 +291,11 @@ class LoggedSessions:
             return np.broadcast_to(1.0, self.num_rows)
         return np.power(float(self.discount), self.steps())
 
+    def discounted(self, values: Floats) -> Floats:
+        """Return `[N]` values times the discount of each row; the same array where nothing is discounted."""
+        undiscounted = self.discount == 1.0 or self.num_rows == self.num_sessions
+        return values if undiscounted else self.discounts() * values
+
     def next_discounts(self) -> Floats | float:
         """Return what a row's next one is discounted by, `[N]`: nothing within a slate."""
         if self.slate_offsets is None:
@@ -307,7 +312,7 @@ class LoggedSessions:
 
     def returns(self) -> Floats:
         """Return each session's discounted sum of rewards, `[S]`."""
-        return self.by_session(lambda part: part.summed(part.discounts() * part.column("reward")))
+        return self.by_session(lambda part: part.summed(part.discounted(part.column("reward"))))
 
     def _part(self, which: slice) -> LoggedSessions:
         """Return some of the sessions, unvalidated, with every column of rows in double precision."""
@@ -315,16 +320,20 @@ class LoggedSessions:
         rows = slice(int(self.offsets[which.start]), int(self.offsets[which.stop]))
         columns = {name: getattr(self, name) for name in STEP_COLUMNS}
         given = {name: _in_double_precision(each[rows]) for name, each in columns.items() if each is not None}
-        offsets = self.offsets[which.start : which.stop + 1]
+        single = self.num_rows == self.num_sessions
+        if single:
+            offsets = self.offsets[: which.stop - which.start + 1]  # which count on by one, as all of them do
+        else:
+            offsets = self.offsets[which.start : which.stop + 1] - self.offsets[which.start]
         own = {
-            "offsets": offsets - offsets[0],
+            "offsets": offsets,
             "discount": self.discount,
             "user_id": None if self.user_id is None else self.user_id[which],
             "slate_offsets": self._part_slates(rows),
             **dict.fromkeys(columns.keys() - given.keys()),
             **given,
             **{name: None if (each := getattr(self, name)) is None else each[rows] for name in FEATURE_COLUMNS},
-            **({"stairs": Staircase(offsets, even_length=1)} if self.num_rows == self.num_sessions else {}),
+            **({"stairs": Staircase(offsets, even_length=1)} if single else {}),
         }
         for name, value in own.items():
             object.__setattr__(part, name, value)

@@ -195,6 +195,23 @@ class SessionStatistics:
         """Return the statistics of the mean of the sessions' values, `[S]`, and of ratios by step besides, if any."""
         return cls(values[:, None], np.broadcast_to(1.0, (len(values), 1)), weights, steps)
 
+    @classmethod
+    def of_steps(cls, steps: StepRatios, weights: Floats, values: Floats | None = None) -> SessionStatistics:
+        """Return the statistics of ratios by step, and of the mean of the sessions' values, `[S]`, besides, if any.
+
+        Args:
+            steps: the ratios; of sessions of one step they are a column.
+            weights: of whole sessions, `[S]`, over the largest of them.
+            values: `[S]`.
+        """
+        if len(steps.gain) > len(weights):
+            none = np.zeros((len(weights), 0))
+            return cls(none, none, weights, steps) if values is None else cls.of_means(values, weights, steps)
+        above, below = (weights * steps.gain)[:, None], weights[:, None]
+        if values is None:
+            return cls(above, below, weights)
+        return cls(np.hstack([values[:, None], above]), np.hstack([np.ones_like(below), below]), weights)
+
     @cached_property
     def value(self) -> float:
         """The estimate."""

@@ -29,15 +29,22 @@ def step_log_weights(sessions: LoggedSessions) -> Floats:
     return sessions.stairs.cumulated(log_ratios(sessions))
 
 
-def scaled_weights(log_weights: Floats) -> Floats:
+def scaled_weights(log_weights: Floats, out: Floats | None = None) -> Floats:
     """Return `exp(log_weights)` divided by its largest over the sessions (axis 0), so that nothing overflows.
 
     Args:
         log_weights: `[S]` or `[S, T]`, nats, -inf for no weight.
+        out: where to write them, `log_weights` itself if that is not needed any more; None for a new array.
 
     Returns:
         The same shape, in [0, 1]; a column without any weight is all zeros.
     """
     largest = log_weights.max(axis=0)
-    weights = log_weights - np.where(np.isneginf(largest), 0.0, largest)
+    weights = np.subtract(log_weights, np.where(np.isneginf(largest), 0.0, largest), out=out)
     return np.exp(weights, out=weights)
+
+
+def session_weights(sessions: LoggedSessions) -> Floats:
+    """Return whole-session weights over the largest of them, `[S]`."""
+    log_weights = session_log_weights(sessions)
+    return scaled_weights(log_weights, out=log_weights)

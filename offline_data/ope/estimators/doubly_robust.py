@@ -17,7 +17,7 @@ from offline_data.ope.estimators.base import Estimator
 from offline_data.ope.estimators.importance import ImportanceConfig
 from offline_data.ope.sessions import LoggedSessions
 from offline_data.ope.statistics import SessionStatistics, StepRatios
-from offline_data.ope.weights import scaled_weights, session_log_weights, step_log_weights
+from offline_data.ope.weights import scaled_weights, session_weights, step_log_weights
 
 Floats = NDArray[np.float64]
 
@@ -30,10 +30,13 @@ def model_errors(sessions: LoggedSessions) -> Floats:
     Raises:
         InvalidInput: if `q_value` or `state_value` was not given.
     """
+    errors = sessions.column("reward") - sessions.column("q_value")
+    if sessions.num_rows == sessions.num_sessions:  # each row is its session's last
+        return errors
     next_value = np.zeros(sessions.num_rows)
     next_value[:-1] = sessions.column("state_value")[1:]
     next_value[sessions.offsets[1:] - 1] = 0.0
-    return sessions.column("reward") - sessions.column("q_value") + sessions.next_discounts() * next_value
+    return errors + sessions.next_discounts() * next_value
 
 
 def initial_values(sessions: LoggedSessions) -> Floats:
@@ -64,7 +67,7 @@ def session_values(sessions: LoggedSessions, max_log_weight: float = DoublyRobus
     def of_part(part: LoggedSessions) -> Floats:
         # Cut as logs: beyond 709 nats the exponential is infinite.
         weights = np.exp(np.minimum(step_log_weights(part), max_log_weight))
-        return initial_values(part) + part.summed(part.discounts() * weights * model_errors(part))
+        return initial_values(part) + part.summed(part.discounted(weights * model_errors(part)))
 
     return sessions.by_session(of_part)
 
@@ -83,7 +86,7 @@ class DoublyRobust(Estimator):
     def __call__(self, sessions: LoggedSessions) -> SessionStatistics:
         """Return one column: doubly robust value over one."""
         values = session_values(sessions, self.config.max_log_weight)
-        return SessionStatistics.of_means(values, scaled_weights(session_log_weights(sessions)))
+        return SessionStatistics.of_means(values, session_weights(sessions))
 
 
 @ESTIMATORS.register("wdr")
@@ -102,8 +105,6 @@ class WeightedDoublyRobust(Estimator):
     def __call__(self, sessions: LoggedSessions) -> SessionStatistics:
         """Return a column for the model's value over one, and ratios by step: discounted weighted error over weight."""
         log_weights = step_log_weights(sessions)
-        return SessionStatistics.of_means(
-            initial_values(sessions),
-            scaled_weights(log_weights[sessions.offsets[1:] - 1]),
-            StepRatios(sessions.offsets, log_weights, sessions.discounts() * model_errors(sessions)),
-        )
+        steps = StepRatios(sessions.offsets, log_weights, sessions.discounted(model_errors(sessions)))
+        weights = scaled_weights(log_weights[sessions.offsets[1:] - 1])
+        return SessionStatistics.of_steps(steps, weights, initial_values(sessions))

@@ -11,10 +11,12 @@ from offline_data.families import ESTIMATORS
 from offline_data.ope.estimators.base import Estimator
 from offline_data.ope.sessions import LoggedSessions
 from offline_data.ope.statistics import SessionStatistics, StepRatios
-from offline_data.ope.weights import scaled_weights, session_log_weights, step_log_weights
+from offline_data.ope.weights import scaled_weights, session_log_weights, session_weights, step_log_weights
 from recenv.errors import require, require_range
 
 Floats = NDArray[np.float64]
+
+_REPRESENTED = 600.0  # nats below 1 that a weight may be and have all of its digits
 
 
 @dataclass(frozen=True)
@@ -44,9 +46,13 @@ class Ips(Estimator):
     def __call__(self, sessions: LoggedSessions) -> SessionStatistics:
         """Return one column: weighted return over one."""
         log_weights = session_log_weights(sessions)
-        weights = supported(scaled_weights(log_weights))
-        values = sessions.returns()
-        values *= np.exp(np.minimum(log_weights, self.config.max_log_weight))
+        values, largest = sessions.returns(), float(log_weights.max())
+        if -_REPRESENTED < largest <= self.config.max_log_weight:  # then those of the mean are those of the sample size
+            weights = np.exp(log_weights, out=log_weights)
+            values *= weights
+        else:
+            values *= np.exp(np.minimum(log_weights, self.config.max_log_weight))
+            weights = supported(scaled_weights(log_weights, out=log_weights))
         return SessionStatistics.of_means(values, weights)
 
 
@@ -66,9 +72,9 @@ class PerDecisionIps(Estimator):
 
         def of_part(part: LoggedSessions) -> Floats:
             weights = np.exp(np.minimum(step_log_weights(part), self.config.max_log_weight))
-            return part.summed(part.discounts() * weights * part.column("reward"))
+            return part.summed(part.discounted(weights * part.column("reward")))
 
-        weights = supported(scaled_weights(session_log_weights(sessions)))
+        weights = supported(session_weights(sessions))
         return SessionStatistics.of_means(sessions.by_session(of_part), weights)
 
 
@@ -82,8 +88,9 @@ class Snips(Estimator):
 
     def __call__(self, sessions: LoggedSessions) -> SessionStatistics:
         """Return one column: weighted return over weight."""
-        weights = supported(scaled_weights(session_log_weights(sessions)))
-        return SessionStatistics((weights * sessions.returns())[:, None], weights[:, None], weights)
+        weights, weighted = supported(session_weights(sessions)), sessions.returns()
+        weighted *= weights
+        return SessionStatistics(weighted[:, None], weights[:, None], weights)
 
 
 @ESTIMATORS.register("pdsnips")
@@ -99,9 +106,8 @@ class PerDecisionSnips(Estimator):
         """Return ratios by step: discounted weighted reward over weight."""
         log_weights = step_log_weights(sessions)
         weights = supported(scaled_weights(log_weights[sessions.offsets[1:] - 1]))
-        steps = StepRatios(sessions.offsets, log_weights, sessions.discounts() * sessions.column("reward"))
-        none = np.zeros((len(weights), 0))
-        return SessionStatistics(none, none, weights, steps)
+        steps = StepRatios(sessions.offsets, log_weights, sessions.discounted(sessions.column("reward")))
+        return SessionStatistics.of_steps(steps, weights)
 
 
 def supported(weights: Floats) -> Floats:

@@ -99,7 +99,7 @@ class _Terms:
         else:
             self._base, self._gain = np.zeros(sessions.num_sessions), sessions.column("reward")
             supported(self._weights)
-        self._gain = sessions.discounts() * self._gain
+        self._gain = sessions.discounted(self._gain)
         self._log_weights = np.minimum(log_weights, _LARGEST)
 
     def statistics(self, log_limit: float) -> SessionStatistics:
