@@ -89,6 +89,17 @@ class DoublyRobust(Estimator):
         return SessionStatistics.of_means(values, session_weights(sessions))
 
 
+def weighted_terms(sessions: LoggedSessions) -> tuple[StepRatios, Floats, Floats]:
+    """Return the ratios by step of `wdr`, whole-session weights `[S]`, and the model's first values `[S]`.
+
+    Raises:
+        InvalidInput: if a column was not given.
+    """
+    log_weights = step_log_weights(sessions)
+    steps = StepRatios(sessions.offsets, log_weights, sessions.discounted(model_errors(sessions)))
+    return steps, scaled_weights(log_weights[sessions.offsets[1:] - 1]), initial_values(sessions)
+
+
 @ESTIMATORS.register("wdr")
 class WeightedDoublyRobust(Estimator):
     """Doubly robust with the weights of each step normalised over the sessions; consistent, of lower variance.
@@ -104,7 +115,4 @@ class WeightedDoublyRobust(Estimator):
 
     def __call__(self, sessions: LoggedSessions) -> SessionStatistics:
         """Return a column for the model's value over one, and ratios by step: discounted weighted error over weight."""
-        log_weights = step_log_weights(sessions)
-        steps = StepRatios(sessions.offsets, log_weights, sessions.discounted(model_errors(sessions)))
-        weights = scaled_weights(log_weights[sessions.offsets[1:] - 1])
-        return SessionStatistics.of_steps(steps, weights, initial_values(sessions))
+        return SessionStatistics.of_steps(*weighted_terms(sessions))

@@ -12,7 +12,7 @@ from scipy.stats import norm
 
 from offline_data.families import ESTIMATORS
 from offline_data.ope.estimators.base import Estimator
-from offline_data.ope.estimators.doubly_robust import WeightedDoublyRobust
+from offline_data.ope.estimators.doubly_robust import WeightedDoublyRobust, weighted_terms
 from offline_data.ope.sessions import LoggedSessions
 from offline_data.ope.statistics import SessionStatistics, StepRatios
 from recenv.errors import require_range
@@ -61,9 +61,8 @@ class Magic(Estimator):
 
     def __call__(self, sessions: LoggedSessions) -> SessionStatistics:
         """Return what `wdr` does, each step's correction times the share of the blend that has it."""
-        whole = WeightedDoublyRobust()(sessions)
-        steps = whole.steps
-        assert steps is not None, "wdr has ratios by step"
+        steps, weights, initial = weighted_terms(sessions)
+        whole = SessionStatistics.of_means(initial, weights, steps)
         longest = int(sessions.lengths.max())
         ends = np.unique(np.linspace(0, longest, self.config.num_returns).round().astype(np.int64))
         # Which of the lengths each row's step is the first in.
