@@ -131,6 +131,12 @@ def policy_columns(
     """
     asked = [ESTIMATORS.resolve(each) for each in (usual_estimators() if estimators is None else estimators)]
     weighing = [ESTIMATORS.name_of(part) for part in asked if part.weighs()]
+    for part in asked:
+        require(
+            part.needs <= _FILLED,
+            f"{ESTIMATORS.name_of(part)} needs {', '.join(sorted(part.needs - _FILLED))}, which no log and no fitted Q "
+            "gives; build `LoggedSessions` with it, or choose another estimator",
+        )
     missing = lacking("propensities", dataset)
     require(
         missing is None or estimators is None or not weighing,

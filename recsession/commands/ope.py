@@ -1,4 +1,4 @@
-"""`recsession ope`: estimate a policy's value from a log of another."""
+"""`recsession ope`: estimate from a log of another what policies are worth, and which is better."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from agents.training.log_columns import lacking
 from agents.training.trainer import check_device
 from agents.values.critics import FITTED_Q, CriticConfig
 from agents.values.fitted_q import usual_fitted_q
+from offline_data.dial.quality import MAX_SESSIONS
 from offline_data.families import ESTIMATORS
 from offline_data.interop.readers.open_bandit import open_bandit_comparison
 from offline_data.ope.bootstrap import MAX_BOOTSTRAP
@@ -21,11 +22,13 @@ from offline_data.ope.estimate import Estimate, estimate
 from offline_data.ope.sessions import LoggedSessions
 from offline_data.ope.trust import holds_one
 from offline_data.store.dataset import LoggedDataset
-from recenv.errors import InvalidInput, require_range
+from recenv.errors import InvalidInput, require, require_range
 from recenv.statistics import Interval
 from recsession.inputs import refuse_given
 from recsession.judging import warn_of_shared
 from recsession.lines import say
+from recsession.policy_comparison import PolicyComparison
+from recsession.policy_tables import comparison_lines
 
 _WEIGHT: Final = "mean weight"
 _OFF_ONE: Final = (
@@ -35,17 +38,30 @@ _OFF_ONE: Final = (
 
 @dataclass(frozen=True)
 class Ope:
-    """Estimate a policy's value from a log of another, or read the Open Bandit Dataset.
+    """Estimate a policy's value from a log of another, or of several, or read the Open Bandit Dataset.
 
     Judge by sessions that the policy did not learn from, see `recsession split`: others flatter it, and are warned of.
-    Printed are what the log's own policy earned, the mean of the weights of whole sessions, which is 1 where the log
-    shows what the policy would do, and each estimate with its interval.
+    Of one policy are printed what the log's own policy earned, the mean of the weights of whole sessions, which is 1
+    where the log shows what the policy would do, and each estimate with its interval. Of --policies, each estimate
+    beside its difference to what the log's own policy earned in the same sessions, and to the other policies; with
+    --truth, in a simulated log, what they are really worth, and how good the estimates were at saying so.
     """
 
     log: str
     """Folder of a logged dataset, or `open-bandit`."""
     policy: Path | None = None
     """Policy file of `recsession train`; its value as a sampled policy is estimated."""
+    policies: tuple[Path, ...] = ()
+    """Several of them, to be compared with each other and with what the log's own policy earned."""
+    truth: bool = False
+    """Roll the policies out in the simulator that the log came from, and judge the estimates by that."""
+    num_truth_sessions: int = 2000
+    """Fresh users of each, with --truth."""
+    out: Path | None = None
+    """Folder for results.json and report.html, and for what each policy's fitted Q says: the same command goes on where
+    it stopped, and more policies may be asked for later."""
+    workers: int = 1
+    """Processes that share the policies; the results do not depend on it."""
     path: Path | None = None
     """With `open-bandit`: folder that holds random/ and bts/."""
     campaign: str = "all"
@@ -66,23 +82,17 @@ class Ope:
     def __post_init__(self) -> None:
         require_range("seed", self.seed, 0, 2**31 - 1, integer=True)
         require_range("num_bootstrap", self.num_bootstrap, 2, MAX_BOOTSTRAP, integer=True)
+        require_range("num_truth_sessions", self.num_truth_sessions, 2, MAX_SESSIONS, integer=True)
+        require_range("workers", self.workers, 1, 256, integer=True)
 
     def run(self) -> None:
         """Estimate and print."""
         check_device(self.device)
         if self.log == "open-bandit":
-            unread = ("policy", "estimators", "critic", "device")
-            refuse_given(self, unread, "--log open-bandit compares its own two policies")
-            if self.path is None:
-                raise InvalidInput("--log open-bandit has no --path; give the folder that holds random/ and bts/")
-            for row in open_bandit_comparison(
-                self.path, self.campaign, seed=self.seed, num_bootstrap=self.num_bootstrap
-            ):
-                ends = row.estimate.ends
-                rate = f"{row.estimate.value:.5f}" if ends is None else f"{ends:.5f}"
-                say(row.policy, f"  from the {row.log} log: {rate}   {_worth(row.estimate)}")
+            self._compare_open_bandit()
             return
         refuse_given(self, ("path", "campaign"), f"--log {self.log} is a dataset's folder, not open-bandit")
+        files = self._files()
         asked = {name: ESTIMATORS.resolve(name) for name in self.estimators or usual_estimators()}
         fits = any(part.reads_model() for part in asked.values())
         if not fits:
@@ -90,14 +100,84 @@ class Ope:
             why = f"--estimators {' '.join(asked)} fit no model"
             refuse_given(self.critic, unread, why, prefix="critic.", usual=FITTED_Q)
         dataset = LoggedDataset.open(self.log, verify=True)
-        if self.policy is None:
-            raise InvalidInput(f"--log {self.log} has no --policy; give a policy file of `recsession train`")
-        actor = load_policy(self.policy, self.device)
         missing = lacking("propensities", dataset)
         left_out = [name for name, part in asked.items() if missing and not self.estimators and part.weighs()]
-        names = [name for name in asked if name not in left_out]
-        say(*warn_of_shared(actor, self.policy, dataset))
+        names = tuple(name for name in asked if name not in left_out)
         critic = usual_fitted_q(dataset) if self.critic == FITTED_Q else self.critic
+        notes = []
+        if left_out:
+            notes.append(f"without propensities nothing can be weighed, as {', '.join(left_out)} do: {missing}")
+        if dataset.propensities == "estimated":
+            notes.append("the log's propensities are estimates: what rests on them is biased as far as they are wrong")
+        if self.policy is not None and self.out is None and not self.truth:
+            self._estimate(self.policy, dataset, names, critic, fits, notes)
+            return
+        comparison = PolicyComparison(
+            files,
+            dataset,
+            names,
+            critic,
+            fits,
+            num_bootstrap=self.num_bootstrap,
+            num_truth_sessions=self.num_truth_sessions if self.truth else None,
+            seed=self.seed,
+            device=self.device,
+        )
+        for policy in comparison.policies:
+            say(*(f"{policy.name}: {warning}" for warning in policy.warnings))
+        results = comparison.run(self.out, self.workers)
+        say(*notes, *comparison_lines(results))
+        if self.out is not None:
+            say(f"report: {self.out / 'report.html'}")
+
+    def _files(self) -> tuple[Path, ...]:
+        """Return the files of the policies that are asked for."""
+        require(
+            self.policy is None or not self.policies,
+            "--policy is one policy and --policies are several; give all of them to --policies",
+        )
+        files = self.policies or (() if self.policy is None else (self.policy,))
+        require(
+            len(files) > 0,
+            f"--log {self.log} has no --policy; give a policy file of `recsession train`, or several to --policies",
+        )
+        if not self.truth:
+            refuse_given(self, ("num_truth_sessions",), "without --truth nothing is rolled out")
+        if self.policy is not None and self.out is None and not self.truth:
+            refuse_given(self, ("workers",), "one policy is one piece of work")
+        return files
+
+    def _compare_open_bandit(self) -> None:
+        unread = (
+            "policy",
+            "policies",
+            "truth",
+            "num_truth_sessions",
+            "out",
+            "workers",
+            "estimators",
+            "critic",
+            "device",
+        )
+        refuse_given(self, unread, "--log open-bandit compares its own two policies")
+        if self.path is None:
+            raise InvalidInput("--log open-bandit has no --path; give the folder that holds random/ and bts/")
+        for row in open_bandit_comparison(self.path, self.campaign, seed=self.seed, num_bootstrap=self.num_bootstrap):
+            rate = f"{row.estimate.value:.5f} [{row.estimate.low:.5f}, {row.estimate.high:.5f}]"
+            say(row.policy, f"  from the {row.log} log: {rate}   {_worth(row.estimate)}")
+
+    def _estimate(
+        self,
+        file: Path,
+        dataset: LoggedDataset,
+        names: tuple[str, ...],
+        critic: CriticConfig,
+        fits: bool,
+        notes: list[str],
+    ) -> None:
+        """Estimate one policy's value, and print it."""
+        actor = load_policy(file, self.device)
+        say(*warn_of_shared(actor, file, dataset))
         with tqdm(total=critic.num_steps, unit="step", desc="fitted Q", delay=0.1, disable=not fits) as bar:
             sessions = off_policy_sessions(
                 actor,
@@ -108,12 +188,9 @@ class Ope:
                 device=self.device,
                 progress=bar.update,
             )
-        answers = [estimate(name, sessions, num_bootstrap=self.num_bootstrap, seed=self.seed) for name in names]
-        if left_out:
-            say(f"without propensities nothing can be weighed, as {', '.join(left_out)} do: {missing}")
-        if dataset.propensities == "estimated":
-            say("the log's propensities are estimates: what rests on them is biased as far as they are wrong")
-        self._tell(sessions, dict(zip(names, answers, strict=True)))
+        answers = {name: estimate(name, sessions, num_bootstrap=self.num_bootstrap, seed=self.seed) for name in names}
+        say(*notes)
+        self._tell(sessions, answers)
 
     def _tell(self, sessions: LoggedSessions, answers: dict[str, Estimate]) -> None:
         """Print what the log itself earned, what the weights sum to, and the estimates."""

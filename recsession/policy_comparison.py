@@ -1,0 +1,241 @@
+"""Several policies compared by the sessions of one log: estimates, paired differences, and what the truth says."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import combinations
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from agents.values.critics import CriticConfig
+from offline_data.families import ESTIMATORS
+from offline_data.ope.differences import paired_difference
+from offline_data.ope.estimate import Estimate, estimate
+from offline_data.ope.judged import judge_estimates
+from offline_data.ope.sessions import LoggedSessions
+from offline_data.ope.statistics import SessionStatistics
+from offline_data.store.dataset import LoggedDataset
+from offline_data.store.folder_claim import FolderClaim, as_json
+from offline_data.units import run_units
+from recenv.errors import InvalidInput, require
+from recenv.files.atomic_files import write_json
+from recenv.plain_config import to_plain
+from recenv.statistics import Interval
+from recsession.experiments.sealed_unit import SealedUnit
+from recsession.policy_units import ColumnsUnit, Judged, TruthUnit, policies_to_judge
+
+
+@dataclass(frozen=True, eq=False)
+class PolicyComparison:
+    """What is to be compared, and how."""
+
+    files: Sequence[Path]
+    """Of the policies."""
+    dataset: LoggedDataset
+    """The log."""
+    estimators: tuple[str, ...]
+    """By name."""
+    critic: CriticConfig
+    """Of each policy's fitted Q, and the discount of the rewards."""
+    fits: bool
+    """Whether one of the estimators reads a fitted Q."""
+    num_bootstrap: int
+    """Resamples of an interval."""
+    num_truth_sessions: int | None
+    """Of each policy in the log's simulator; None where the truth is not asked for."""
+    seed: int
+    """Of everything."""
+    device: str
+    """Of the networks."""
+
+    def __post_init__(self) -> None:
+        if self.num_truth_sessions is None:
+            return
+        require(
+            self.dataset.has_world,
+            f"{self.dataset.path} is of no simulated world, and nobody knows what a policy would have earned there; "
+            "leave --truth out",
+        )
+        require(
+            self.critic.discount == 1.0,
+            f"critic.discount={self.critic.discount} discounts the estimates, and the simulator's returns are plain "
+            "sums; leave it at 1, or --truth out",
+        )
+
+    @cached_property
+    def policies(self) -> list[Judged]:
+        """The policies, checked; see `policies_to_judge`."""
+        return policies_to_judge(self.files, self.dataset, self.device)
+
+    def run(self, out: Path | None, workers: int) -> dict[str, Any]:
+        """Do what is not done yet and return the results; with a folder, leave `results.json` and `report.html` there.
+
+        Args:
+            out: folder of the work; None for a temporary one.
+            workers: processes.
+
+        Raises:
+            InvalidInput: if `out` holds other work, or cannot be written.
+        """
+        if out is None:
+            with TemporaryDirectory(prefix="recsession-ope-") as folder:
+                return self._run(Path(folder), workers)
+        claim = FolderClaim(out, as_json(self._request), files=("results.json", "report.html"))
+        with claim.held():
+            results = self._run(out, workers)
+            write_json(out / "results.json", results)
+            from recsession.policy_page import write_policy_page  # matplotlib, which no worker needs
+
+            write_policy_page(results, out / "report.html")
+            return results
+
+    @property
+    def _request(self) -> dict[str, Any]:
+        """What a policy's files in the folder depend on, besides the policy."""
+        return {
+            "judged_by": self.dataset.manifest["checksum"],
+            "critic": to_plain(self.critic),
+            "seed": self.seed,
+        }
+
+    def _run(self, folder: Path, workers: int) -> dict[str, Any]:
+        of_log = {"folder": folder, "log": self.dataset.path, "seed": self.seed, "device": self.device}
+        of_model = {"estimators": self.estimators, "critic": self.critic, "fits": self.fits}
+        columns = [ColumnsUnit(policy=each, **of_log, **of_model) for each in self.policies]
+        count = self.num_truth_sessions
+        truths = []
+        if count is not None:
+            truths = [TruthUnit(policy=each, **of_log, num_sessions=count) for each in self.policies]
+        units: list[SealedUnit] = [*columns, *truths]
+        total = sum(unit.cost for unit in units)
+        with tqdm(total=total, unit="step", desc="fitted Q", delay=0.1, disable=total == 0) as bar:
+            run_units(units, workers=workers, folder=folder, progress=bar.update, describe=bar.set_description)
+        answers, sessions = [], None
+        for unit in columns:
+            sessions = unit.sessions(self.dataset)
+            asked = answers_of(sessions, self.estimators, num_bootstrap=self.num_bootstrap, seed=self.seed)
+            answers.append(dict(asked))
+        assert sessions is not None
+        found = [Interval(**truth.result()) for truth in truths] or [None] * len(columns)
+        return {
+            **compared(self.policies, answers, found, sessions),
+            "log": str(self.dataset.path),
+            "estimators": list(self.estimators),
+            "making": {
+                **self._request,
+                "num_bootstrap": self.num_bootstrap,
+                "num_truth_sessions": count,
+                "world hash": self.dataset.manifest.get("world_hash"),
+            },
+        }
+
+
+@dataclass(frozen=True, eq=False)
+class Answer:
+    """What an estimator says of a policy."""
+
+    estimate: Estimate
+    """The value."""
+    influence: np.ndarray
+    """`[U]` of each user on it."""
+
+
+def answers_of(
+    sessions: LoggedSessions, estimators: Sequence[str], *, num_bootstrap: int, seed: int
+) -> Iterator[tuple[str, Answer | InvalidInput]]:
+    """Yield each estimator with its answer on a policy, or with the reason why it has none.
+
+    Args:
+        sessions: of the log, with the policy's columns.
+        estimators: by name.
+        num_bootstrap: resamples of an interval.
+        seed: of the bootstrap.
+    """
+    for name in estimators:
+        try:
+            found = estimate(name, sessions, num_bootstrap=num_bootstrap, seed=seed)
+            statistics = replace(ESTIMATORS.resolve(name)()(sessions), user_id=sessions.user_id)
+            yield name, Answer(found, statistics.influence())
+        except InvalidInput as error:
+            yield name, error
+
+
+def compared(
+    policies: Sequence[Judged],
+    answers: Sequence[dict[str, Answer | InvalidInput]],
+    truths: Sequence[Interval | None],
+    sessions: LoggedSessions,
+) -> dict[str, Any]:
+    """Return estimates, differences and what the truth says of them as plain values.
+
+    Args:
+        policies: in order.
+        answers: of each policy, by estimator.
+        truths: of each policy; None where it is not asked for.
+        sessions: of the log.
+    """
+    logged, returns = sessions.logged_return(), sessions.returns()[:, None]
+    ones = np.ones_like(returns)
+    own = SessionStatistics(returns, ones, ones[:, 0], user_id=sessions.user_id).influence()
+    told: list[dict[str, Any]] = []
+    for policy, each, truth in zip(policies, answers, truths, strict=True):
+        estimates = {
+            name: {"refused": str(answer)}
+            if isinstance(answer, InvalidInput)
+            else {
+                **answer.estimate.as_dict(),
+                "doubts": list(answer.estimate.doubts),
+                "against_log": paired_difference(answer.influence, own).as_dict(),
+            }
+            for name, answer in each.items()
+        }
+        plain = {"name": policy.name, "file": str(policy.file), "sha256": policy.digest}
+        true = None if truth is None else truth.as_dict()
+        told.append({**plain, "warnings": list(policy.warnings), "estimates": estimates, "truth": true})
+    names = list(answers[0])
+    return {
+        "num_sessions": sessions.num_sessions,
+        "logged": logged.as_dict(),
+        "policies": told,
+        "pairs": [pair for name in names for pair in _pairs(name, policies, answers)],
+        "judged": {name: _judged(name, told, logged.mean) for name in names} if truths[0] is not None else None,
+    }
+
+
+def _pairs(
+    name: str, policies: Sequence[Judged], answers: Sequence[dict[str, Answer | InvalidInput]]
+) -> Iterator[dict[str, Any]]:
+    """Yield the difference of each two policies by an estimator, the better first."""
+    known = [
+        (policy.name, answer)
+        for policy, each in zip(policies, answers, strict=True)
+        if isinstance(answer := each[name], Answer)
+    ]
+    for one, two in combinations(known, 2):
+        (first, a), (other, b) = sorted((one, two), key=lambda pair: -pair[1].estimate.value)
+        difference = paired_difference(a.influence, b.influence)
+        trusted = all(each.estimate.trusted and each.estimate.mean_weight is not None for each in (a, b))
+        yield {"estimator": name, "first": first, "other": other, **difference.as_dict(), "trusted": trusted}
+
+
+def _judged(name: str, told: Sequence[dict[str, Any]], logged: float) -> dict[str, Any] | None:
+    """Return what the truth says of an estimator; None where it answers for no policy."""
+    known = [each for each in told if "value" in each["estimates"][name]]
+    if not known:
+        return None
+    found, truth = [each["estimates"][name] for each in known], [each["truth"]["mean"] for each in known]
+    judgement = judge_estimates(
+        [each["value"] for each in found],
+        truth,
+        logged,
+        low=[each["low"] for each in found],
+        high=[each["high"] for each in found],
+        called_better=[(each["against_log"]["low"] or -np.inf) > 0.0 for each in found],
+    )
+    return judgement.as_dict()

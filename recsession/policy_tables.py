@@ -1,0 +1,133 @@
+"""What `recsession ope` says of several policies, as rows: estimates, differences, and what the truth says of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final
+
+from offline_data.describe.number_words import interval_text, percent, readable
+
+ESTIMATES: Final = ("policy", "estimator", "estimate [95 %]", "less the log's own", "chance better", "ESS", "trust")
+TRUTH: Final = "truth [95 %]"
+PAIRS: Final = ("policy", "less", "by", "difference [95 %]", "chance better", "trust")
+JUDGED: Final = (
+    *("estimator", "policies", "RMSE", "bias", "rank correlation", "on truth", "type I", "type II"),
+    *("regret@1", "regret@2", "Sharpe@2", "Sharpe@3"),
+)
+JUDGED_MEANING: Final = (
+    "Each estimator's word on the policies, by their values in the simulator: root mean squared error, bias and "
+    "Spearman's rank correlation; the share of intervals on the truth; type I, the policies no better than the log's "
+    "own that were called better, by an interval of the difference above 0, and type II, the better ones that were "
+    "not; regret, by how much the best of the first k is worth less than the best of all; and Sharpe, its gain over "
+    "the log's own by the spread of the first k."
+)
+BY_MODEL: Final = "the model's word alone"
+NO_ANSWER: Final = "no estimate"
+UNTRUSTED: Final = "untrusted"
+
+
+def estimate_rows(results: Mapping[str, Any]) -> list[list[str]]:
+    """Return the cells of each policy and estimator under `ESTIMATES`, and of its truth where it is known.
+
+    Args:
+        results: what `compared` returned.
+    """
+    rows = []
+    for policy in results["policies"]:
+        for name, found in policy["estimates"].items():
+            cells = [policy["name"], name]
+            if "refused" in found:
+                cells += [NO_ANSWER, "-", "-", "-", f"{UNTRUSTED}: {found['refused']}"]
+            else:
+                against = found["against_log"]
+                cells += [interval_text(found), signed(against), chance_text(against["chance"])]
+                cells += [readable(found["ess"]) if found["mean_weight"] else "-", trust_words(found)]
+            if policy["truth"]:
+                cells.append(interval_text(policy["truth"]))
+            rows.append(cells)
+    return rows
+
+
+def pair_rows(results: Mapping[str, Any], estimator: str | None = None) -> list[list[str]]:
+    """Return the cells of each two policies under `PAIRS`, the better first.
+
+    Args:
+        results: what `compared` returned.
+        estimator: whose; None for all.
+    """
+    return [
+        [
+            *(pair["first"], pair["other"], pair["estimator"], signed(pair), chance_text(pair["chance"])),
+            "" if pair["trusted"] else UNTRUSTED,
+        ]
+        for pair in results["pairs"]
+        if estimator in (None, pair["estimator"])
+    ]
+
+
+def judged_rows(results: Mapping[str, Any]) -> list[list[str]]:
+    """Return what the truth says of each estimator under `JUDGED`; none where it is not known.
+
+    Args:
+        results: what `compared` returned.
+    """
+    rows = []
+    for name, found in (results["judged"] or {}).items():
+        if found is None:
+            rows.append([name, "0", *["-"] * (len(JUDGED) - 2)])
+            continue
+        shares = [_share(found[key]) for key in ("coverage", "type_one", "type_two")]
+        numbers = [found["mse"] ** 0.5, found["bias"], found["rank_correlation"]]
+        by_k = [found[key].get(k) for key, k in (("regret", "1"), ("regret", "2"), ("sharpe_ratio", "2"),
+                                                 ("sharpe_ratio", "3"))]  # fmt: skip
+        rows.append([name, str(found["num_policies"]), *map(readable, numbers), *shares, *map(readable, by_k)])
+    return rows
+
+
+def comparison_lines(results: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the results as lines of a terminal.
+
+    Args:
+        results: what `compared` returned.
+    """
+    yield f"the log's own {interval_text(results['logged'])}   {results['num_sessions']:,} sessions, as logged"
+    with_truth = results["judged"] is not None
+    yield from ("", *_aligned([*ESTIMATES, *([TRUTH] if with_truth else [])], estimate_rows(results)))
+    if pairs := pair_rows(results):
+        yield from ("", *_aligned(PAIRS, pairs))
+    if judged := judged_rows(results):
+        yield from ("", *_aligned(JUDGED, judged))
+
+
+def trust_words(found: Mapping[str, Any]) -> str:
+    """Return what an estimate is worth, in words."""
+    if found["mean_weight"] is None:
+        return BY_MODEL
+    return f"{UNTRUSTED}: {', '.join(found['doubts'])}" if found["doubts"] else "trusted"
+
+
+def is_sure(found: Mapping[str, Any]) -> bool:
+    """Return whether an estimate is to be trusted: a model's word alone is not."""
+    return bool(found["trusted"]) and found["mean_weight"] is not None
+
+
+def signed(difference: Mapping[str, Any]) -> str:
+    """Return a difference with its interval and its sign; ends that nothing is known of are left out."""
+    text = interval_text(difference)
+    return f"+{text}" if difference["value"] > 0.0 else text
+
+
+def chance_text(chance: float) -> str:
+    """Return a chance as a percentage that is neither nothing nor all."""
+    return "> 99.9 %" if chance > 0.999 else "< 0.1 %" if chance < 0.001 else percent(chance)
+
+
+def _share(share: float | None) -> str:
+    return "-" if share is None else percent(share)
+
+
+def _aligned(header: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    """Yield a table's lines; the last column, which may be a sentence, is as long as it is."""
+    widths = [max(len(line[place]) for line in (header, *rows)) for place in range(len(header) - 1)]
+    for line in (header, ["-" * width for width in (*widths, len(header[-1]))], *rows):
+        yield "  ".join([*map(str.ljust, line, widths), line[-1]]).rstrip()
