@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -67,30 +68,35 @@ def write_policy_page(results: Mapping[str, Any], path: Path) -> Path:
 def _lead(results: Mapping[str, Any]) -> tuple[str, str]:
     """Return what matters most, and what next, of numbers alone."""
     own = f"The policy that logged earned {interval_text(results['logged'])} itself."
-    trusted = [
-        (found["against_log"], policy["name"], name)
-        for policy in results["policies"]
-        for name, found in policy["estimates"].items()
-        if "value" in found and is_sure(found)
-    ]
-    if not trusted:
+    # Of each policy the least that one of its estimates promises: the best of several would be luck.
+    least = []
+    for policy in results["policies"]:
+        sure = [(each["against_log"], name) for name, each in policy["estimates"].items() if is_sure(each)]
+        if sure:
+            least.append((*min(sure, key=lambda each: _lower(each[0])), policy["name"], len(sure)))
+    if not least:
         return "No estimate that weighs these sessions is to be trusted.", own
-    surely = [each for each in trusted if (each[0]["low"] or 0.0) > 0.0]
-    if not surely:
-        return "No policy is shown to be better than the one that logged by an estimate that is to be trusted.", own
-    difference, policy, estimator = max(surely, key=lambda each: each[0]["low"])
-    return f"{policy} is better than the policy that logged by {signed(difference)}, says {estimator}.", own
+    difference, estimator, policy, count = max(least, key=lambda each: _lower(each[0]))
+    if _lower(difference) <= 0.0:
+        return "No policy is shown to be better than the one that logged by all estimates that are to be trusted.", own
+    of = f", the least of the {count} estimators that are to be trusted" if count > 1 else ""
+    return f"{policy} is better than the policy that logged by {signed(difference)}, says {estimator}{of}.", own
+
+
+def _lower(difference: Mapping[str, Any]) -> float:
+    return -math.inf if difference["low"] is None else difference["low"]
 
 
 def _pairs(results: Mapping[str, Any]) -> list[Section]:
     names = [name for name in results["estimators"] if pair_rows(results, name)]
+    names.sort(key=lambda name: all(not each["trusted"] for each in results["pairs"] if each["estimator"] == name))
+    if not names:
+        return []
     tables = [
-        Table(PAIRS, _alarmed(pair_rows(results, name)), f"Each two policies, by {name}", folded=place > 0)
-        for place, name in enumerate(names)
+        Table(PAIRS, _alarmed(pair_rows(results, name)), f"Each two policies, by {name}", folded=name != names[0])
+        for name in names
     ]
-    return [Section("Policies among each other", ["The one with the larger estimate stands first.", *tables])] * bool(
-        tables
-    )
+    return [Section("Policies among each other", ["The one with the larger estimate stands first.", *tables])]
 
 
 def _truth(results: Mapping[str, Any]) -> list[Section]:

@@ -58,7 +58,7 @@ def pair_rows(results: Mapping[str, Any], estimator: str | None = None) -> list[
     return [
         [
             *(pair["first"], pair["other"], pair["estimator"], signed(pair), chance_text(pair["chance"])),
-            "" if pair["trusted"] else UNTRUSTED,
+            "trusted" if pair["trusted"] else UNTRUSTED,
         ]
         for pair in results["pairs"]
         if estimator in (None, pair["estimator"])
@@ -108,7 +108,7 @@ def trust_words(found: Mapping[str, Any]) -> str:
 
 def is_sure(found: Mapping[str, Any]) -> bool:
     """Return whether an estimate is to be trusted: a model's word alone is not."""
-    return bool(found["trusted"]) and found["mean_weight"] is not None
+    return "value" in found and bool(found["trusted"]) and found["mean_weight"] is not None
 
 
 def signed(difference: Mapping[str, Any]) -> str:
@@ -119,7 +119,7 @@ def signed(difference: Mapping[str, Any]) -> str:
 
 def chance_text(chance: float) -> str:
     """Return a chance as a percentage that is neither nothing nor all."""
-    return "> 99.9 %" if chance > 0.999 else "< 0.1 %" if chance < 0.001 else percent(chance)
+    return "> 99.9 %" if chance > 0.999 else "< 0.1 %" if chance < 0.001 else f"{100.0 * chance:.1f} %"
 
 
 def _share(share: float | None) -> str:
