@@ -24,11 +24,8 @@ def warn_of_shared(policy: Policy, file: Path, log: LoggedDataset) -> Iterator[s
         file: where it lies.
         log: by what.
     """
-    if policy.learned_from is None:
-        return
-    log.require_sound()
-    share = policy.learned_from.share_of(SessionSketch.of_log(log))
-    if share == 0.0:
+    share = shared_share(policy, log)
+    if not share:
         return
     yield (
         f"warning: about {percent(share)} of the sessions of {log.path} are among those that the policy learned from: "
@@ -38,6 +35,14 @@ def warn_of_shared(policy: Policy, file: Path, log: LoggedDataset) -> Iterator[s
         yield f"judge it in its simulator, `recsession evaluate --policy {_word(file)}`, or by sessions of another seed"
     else:
         yield how_to_judge(policy, file, log)
+
+
+def shared_share(policy: Policy, log: LoggedDataset) -> float | None:
+    """Return about which share of a log's sessions a policy learned from, in [0, 1]; None where it does not know."""
+    if policy.learned_from is None:
+        return None
+    log.require_sound()
+    return policy.learned_from.share_of(SessionSketch.of_log(log))
 
 
 def how_to_judge(policy: Policy, file: Path, log: LoggedDataset) -> str:

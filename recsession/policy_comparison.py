@@ -20,6 +20,7 @@ from offline_data.ope.estimate import Estimate, estimate
 from offline_data.ope.judged import judge_estimates
 from offline_data.ope.sessions import LoggedSessions
 from offline_data.ope.statistics import SessionStatistics
+from offline_data.ope.trust import disagreement
 from offline_data.store.dataset import LoggedDataset
 from offline_data.store.folder_claim import FolderClaim, as_json
 from offline_data.units import run_units
@@ -28,6 +29,7 @@ from recenv.files.atomic_files import write_json
 from recenv.plain_config import to_plain
 from recenv.statistics import Interval
 from recsession.experiments.sealed_unit import SealedUnit
+from recsession.policy_tables import GRADES
 from recsession.policy_units import ColumnsUnit, Judged, TruthUnit, policies_to_judge
 
 
@@ -45,8 +47,10 @@ class PolicyComparison:
     """Of each policy's fitted Q, and the discount of the rewards."""
     fits: bool
     """Whether one of the estimators reads a fitted Q."""
+    interval: str
+    """Of each estimate, by name."""
     num_bootstrap: int
-    """Resamples of an interval."""
+    """Resamples of an interval that is made of them."""
     num_truth_sessions: int | None
     """Of each policy in the log's simulator; None where the truth is not asked for."""
     seed: int
@@ -119,8 +123,8 @@ class PolicyComparison:
         answers, sessions = [], None
         for unit in columns:
             sessions = unit.sessions(self.dataset)
-            asked = answers_of(sessions, self.estimators, num_bootstrap=self.num_bootstrap, seed=self.seed)
-            answers.append(dict(asked))
+            options = {"interval": self.interval, "num_bootstrap": self.num_bootstrap, "seed": self.seed}
+            answers.append(answers_of(sessions, self.estimators, unit.policy.shared, **options))
         assert sessions is not None
         found = [Interval(**truth.result()) for truth in truths] or [None] * len(columns)
         return {
@@ -129,6 +133,7 @@ class PolicyComparison:
             "estimators": list(self.estimators),
             "making": {
                 **self._request,
+                "interval": self.interval,
                 "num_bootstrap": self.num_bootstrap,
                 "num_truth_sessions": count,
                 "world hash": self.dataset.manifest.get("world_hash"),
@@ -147,23 +152,28 @@ class Answer:
 
 
 def answers_of(
-    sessions: LoggedSessions, estimators: Sequence[str], *, num_bootstrap: int, seed: int
-) -> Iterator[tuple[str, Answer | InvalidInput]]:
-    """Yield each estimator with its answer on a policy, or with the reason why it has none.
+    sessions: LoggedSessions, estimators: Sequence[str], shared: float | None, **options: Any
+) -> dict[str, Answer | InvalidInput]:
+    """Return the answer of each estimator on a policy, by name, or the reason why it has none.
 
     Args:
         sessions: of the log, with the policy's columns.
         estimators: by name.
-        num_bootstrap: resamples of an interval.
-        seed: of the bootstrap.
+        shared: share of the sessions that the policy learned from, as far as is known.
+        **options: of `estimate`.
     """
+    found: dict[str, Answer | InvalidInput] = {}
     for name in estimators:
         try:
-            found = estimate(name, sessions, num_bootstrap=num_bootstrap, seed=seed)
+            answer = estimate(name, sessions, shared=shared, **options)
             statistics = replace(ESTIMATORS.resolve(name)()(sessions), user_id=sessions.user_id)
-            yield name, Answer(found, statistics.influence())
+            found[name] = Answer(answer, statistics.influence())
         except InvalidInput as error:
-            yield name, error
+            found[name] = error
+    told = disagreement({name: each.estimate for name, each in found.items() if isinstance(each, Answer)})
+    return {
+        name: replace(each, estimate=told[name]) if isinstance(each, Answer) else each for name, each in found.items()
+    }
 
 
 def compared(
@@ -180,9 +190,11 @@ def compared(
         truths: of each policy; None where it is not asked for.
         sessions: of the log.
     """
-    logged, returns = sessions.logged_return(), sessions.returns()[:, None]
-    ones = np.ones_like(returns)
-    own = SessionStatistics(returns, ones, ones[:, 0], user_id=sessions.user_id).influence()
+    logged, returns = sessions.logged_return(), sessions.returns()
+    means = replace(SessionStatistics.of_means(returns, np.ones_like(returns)), user_id=sessions.user_id)
+    own = Answer(
+        Estimate("on_policy", logged.mean, logged.low, logged.high, len(returns), len(returns)), means.influence()
+    )
     told: list[dict[str, Any]] = []
     for policy, each, truth in zip(policies, answers, truths, strict=True):
         estimates = {
@@ -190,8 +202,8 @@ def compared(
             if isinstance(answer, InvalidInput)
             else {
                 **answer.estimate.as_dict(),
-                "doubts": list(answer.estimate.doubts),
-                "against_log": paired_difference(answer.influence, own).as_dict(),
+                "against": list(answer.estimate.against),
+                "against_log": _difference(answer, own),
             }
             for name, answer in each.items()
         }
@@ -219,9 +231,15 @@ def _pairs(
     ]
     for one, two in combinations(known, 2):
         (first, a), (other, b) = sorted((one, two), key=lambda pair: -pair[1].estimate.value)
-        difference = paired_difference(a.influence, b.influence)
-        trusted = all(each.estimate.trusted and each.estimate.mean_weight is not None for each in (a, b))
-        yield {"estimator": name, "first": first, "other": other, **difference.as_dict(), "trusted": trusted}
+        grade = max((each.estimate.verdict.grade for each in (a, b)), key=GRADES.index)
+        yield {"estimator": name, "first": first, "other": other, **_difference(a, b), "verdict": grade}
+
+
+def _difference(one: Answer, two: Answer) -> dict[str, Any]:
+    """Return a difference with its interval and chance; None where one of the two has no interval of its own."""
+    found = paired_difference(one.influence, two.influence).as_dict()
+    known = one.estimate.ends is not None and two.estimate.ends is not None
+    return found if known else {**dict.fromkeys(found), "value": found["value"]}
 
 
 def _judged(name: str, told: Sequence[dict[str, Any]], logged: float) -> dict[str, Any] | None:
@@ -234,8 +252,8 @@ def _judged(name: str, told: Sequence[dict[str, Any]], logged: float) -> dict[st
         [each["value"] for each in found],
         truth,
         logged,
-        low=[each["low"] for each in found],
-        high=[each["high"] for each in found],
+        low=np.array([each["low"] for each in found], np.float64),
+        high=np.array([each["high"] for each in found], np.float64),
         called_better=[(each["against_log"]["low"] or -np.inf) > 0.0 for each in found],
     )
     return judgement.as_dict()

@@ -12,12 +12,12 @@ from offline_data.describe.number_words import finite, interval_text, readable
 from offline_data.describe.pages import Alarm, Page, Section, Table, write_page
 from recsession.policy_tables import (
     ESTIMATES,
+    GRADES,
     JUDGED,
     JUDGED_MEANING,
     NO_ANSWER,
     PAIRS,
     TRUTH,
-    UNTRUSTED,
     estimate_rows,
     is_sure,
     judged_rows,
@@ -45,7 +45,7 @@ def write_policy_page(results: Mapping[str, Any], path: Path) -> Path:
     )
     table = Table([*ESTIMATES, *([TRUTH] if with_truth else [])], _alarmed(estimate_rows(results)), note=note)
     seen = (
-        "Marks are estimates, one line an estimator, with their 95 % intervals; hollow ones are not to be trusted. The "
+        "Marks are estimates, one line an estimator, with their 95 % intervals; hollow ones are doubtful or worse. The "
         f"dashed line is what the policy that logged has earned itself{', a cross the truth' if with_truth else ''}."
     )
     differs = (
@@ -89,7 +89,8 @@ def _lower(difference: Mapping[str, Any]) -> float:
 
 def _pairs(results: Mapping[str, Any]) -> list[Section]:
     names = [name for name in results["estimators"] if pair_rows(results, name)]
-    names.sort(key=lambda name: all(not each["trusted"] for each in results["pairs"] if each["estimator"] == name))
+    names.sort(key=lambda name: min(GRADES.index(each["verdict"]) for each in results["pairs"]
+                                    if each["estimator"] == name))  # fmt: skip
     if not names:
         return []
     tables = [
@@ -197,9 +198,9 @@ def truth_chart(results: Mapping[str, Any], estimator: str) -> Chart:
     axes.plot((low, high), (low, high), color=SOFT, linewidth=0.9)
     look = looks(results["estimators"])[estimator]
     for truth, found, _ in known:
-        axes.vlines(
-            truth, max(found["low"], low), min(found["high"], high), color=look["color"], linewidth=1.6, alpha=0.6
-        )
+        if found["low"] is not None:
+            ends = (max(found["low"], low), min(found["high"], high))
+            axes.vlines(truth, *ends, color=look["color"], linewidth=1.6, alpha=0.6)
         filled = look["color"] if is_sure(found) else "white"
         axes.plot(truth, found["value"], look["marker"], color=look["color"], markerfacecolor=filled, zorder=3)
     told = [f"{name} {readable(found['value'])} of {readable(truth)}" for truth, found, name in known]
@@ -232,8 +233,8 @@ def _bar(
     axes: Any, low: float | None, value: float, high: float | None, place: float, look: Mapping[str, str], sure: bool
 ) -> None:
     left, right = axes.get_xlim()
-    ends = (max(left if low is None else low, left), min(right if high is None else high, right))
-    axes.plot(ends, [place] * 2, color=look["color"], linewidth=1.8, alpha=0.6)
+    if low is not None and high is not None:
+        axes.plot((max(low, left), min(high, right)), [place] * 2, color=look["color"], linewidth=1.8, alpha=0.6)
     inside = min(max(value, left), right)
     filled = look["color"] if sure else "white"
     axes.plot(inside, place, look["marker"], color=look["color"], markerfacecolor=filled, markersize=5.0, zorder=3)
@@ -247,4 +248,4 @@ def _range(values: Sequence[float | None]) -> tuple[float, float]:
 
 
 def _alarmed(rows: list[list[str]]) -> list[list[str]]:
-    return [[Alarm(cell) if cell.startswith((UNTRUSTED, NO_ANSWER)) else cell for cell in row] for row in rows]
+    return [[Alarm(cell) if cell.startswith((*GRADES[1:], NO_ANSWER)) else cell for cell in row] for row in rows]

@@ -21,9 +21,9 @@ JUDGED_MEANING: Final = (
     "not; regret, by how much the best of the first k is worth less than the best of all; and Sharpe, its gain over "
     "the log's own by the spread of the first k."
 )
-BY_MODEL: Final = "the model's word alone"
 NO_ANSWER: Final = "no estimate"
-UNTRUSTED: Final = "untrusted"
+GRADES: Final = ("trusted", "doubtful", "untrusted")
+"""Of a verdict, by falling worth."""
 
 
 def estimate_rows(results: Mapping[str, Any]) -> list[list[str]]:
@@ -37,7 +37,7 @@ def estimate_rows(results: Mapping[str, Any]) -> list[list[str]]:
         for name, found in policy["estimates"].items():
             cells = [policy["name"], name]
             if "refused" in found:
-                cells += [NO_ANSWER, "-", "-", "-", f"{UNTRUSTED}: {found['refused']}"]
+                cells += [NO_ANSWER, "-", "-", "-", f"{GRADES[-1]}: {found['refused']}"]
             else:
                 against = found["against_log"]
                 cells += [interval_text(found), signed(against), chance_text(against["chance"])]
@@ -58,7 +58,7 @@ def pair_rows(results: Mapping[str, Any], estimator: str | None = None) -> list[
     return [
         [
             *(pair["first"], pair["other"], pair["estimator"], signed(pair), chance_text(pair["chance"])),
-            "trusted" if pair["trusted"] else UNTRUSTED,
+            pair["verdict"],
         ]
         for pair in results["pairs"]
         if estimator in (None, pair["estimator"])
@@ -101,14 +101,12 @@ def comparison_lines(results: Mapping[str, Any]) -> Iterator[str]:
 
 def trust_words(found: Mapping[str, Any]) -> str:
     """Return what an estimate is worth, in words."""
-    if found["mean_weight"] is None:
-        return BY_MODEL
-    return f"{UNTRUSTED}: {', '.join(found['doubts'])}" if found["doubts"] else "trusted"
+    return f"{found['verdict']}: {', '.join(found['doubts'])}" if found["doubts"] else found["verdict"]
 
 
 def is_sure(found: Mapping[str, Any]) -> bool:
-    """Return whether an estimate is to be trusted: a model's word alone is not."""
-    return "value" in found and bool(found["trusted"]) and found["mean_weight"] is not None
+    """Return whether an estimate is to be trusted."""
+    return "value" in found and bool(found["trusted"])
 
 
 def signed(difference: Mapping[str, Any]) -> str:
@@ -117,8 +115,10 @@ def signed(difference: Mapping[str, Any]) -> str:
     return f"+{text}" if difference["value"] > 0.0 else text
 
 
-def chance_text(chance: float) -> str:
+def chance_text(chance: float | None) -> str:
     """Return a chance as a percentage that is neither nothing nor all."""
+    if chance is None:
+        return "-"
     return "> 99.9 %" if chance > 0.999 else "< 0.1 %" if chance < 0.001 else f"{100.0 * chance:.1f} %"
 
 

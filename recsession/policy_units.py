@@ -26,7 +26,7 @@ from offline_data.units import Progress
 from recenv.errors import InvalidInput, require
 from recenv.statistics import Interval
 from recsession.experiments.sealed_unit import SealedUnit
-from recsession.judging import warn_of_shared
+from recsession.judging import shared_share, warn_of_shared
 
 _REMEDY: Final = "remove it, and run the same command again to find it anew"
 
@@ -41,8 +41,10 @@ class Judged:
     """Where it lies."""
     digest: str
     """SHA-256 of its file."""
+    shared: float | None
+    """Share of the log's sessions that it learned from; None where it does not know what it learned from."""
     warnings: tuple[str, ...]
-    """What is wrong with judging it by this log: sessions that it learned from."""
+    """What to do about those, if there are any."""
 
 
 @dataclass(frozen=True)
@@ -167,7 +169,9 @@ def policies_to_judge(files: Sequence[Path], dataset: LoggedDataset, device: str
         digest = file_digest(file)
         twice = found.get(digest)
         require(twice is None, f"{file} is the same policy as {twice.file if twice else ''}; leave one of them out")
-        found[digest] = Judged(name, file, digest, tuple(warn_of_shared(actor, file, dataset)))
+        found[digest] = Judged(
+            name, file, digest, shared_share(actor, dataset), tuple(warn_of_shared(actor, file, dataset))
+        )
     return list(found.values())
 
 

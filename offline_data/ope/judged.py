@@ -52,7 +52,7 @@ class Judgement:
     rank_correlation: float
     """Spearman's, in [-1, 1]; NaN where all estimates or all truths are one."""
     coverage: float
-    """Share of the intervals that hold the truth; NaN without intervals."""
+    """Share of the intervals that hold the truth; NaN where there are none."""
     type_one: float
     """Share of the policies that are no better than the log's own, but were called better; NaN if all are better."""
     type_two: float
@@ -88,7 +88,7 @@ def judge_estimates(
         estimates: of each policy, `[P]`, finite.
         truth: what each is worth, `[P]`, finite; of a simulator's mean, as sure as its sessions make it.
         logged: what the policy that logged is worth.
-        low: lower ends of intervals, `[P]`; None without.
+        low: lower ends of intervals, `[P]`; NaN for a policy without one, None where there are none.
         high: upper ends.
         called_better: `[P]`, which policies the estimates were taken to show better than the log's own, for instance
             where the interval of the difference is above 0; None for those whose estimate is above `logged`.
@@ -106,8 +106,8 @@ def judge_estimates(
     require_range("logged", logged, -math.inf, low_open=True, high_open=True)
     coverage, count = math.nan, len(values)
     if low is not None and high is not None:
-        held = (_column("low", low, count) <= truths) & (truths <= _column("high", high, count))
-        coverage = float(held.mean())
+        below, above = _column("low", low, count), _column("high", high, count)
+        coverage = _share(((below <= truths) & (truths <= above))[~np.isnan(below + above)])
     called = values > logged if called_better is None else np.asarray(called_better, np.bool_)
     require(called.shape == (count,), f"called_better has shape {called.shape}; pass ({count},), one a policy")
     better = truths > logged
@@ -156,13 +156,8 @@ def _column(name: str, values: ArrayLike, count: int | None) -> Floats:
     require(
         column.ndim == 1 and count in (None, len(column)), f"{name} has shape {column.shape}; pass {shape}, one each"
     )
-    infinite = name in ("low", "high")
-    bad = np.flatnonzero(np.isnan(column) if infinite else ~np.isfinite(column))
-    require(
-        not len(bad),
-        f"{name}[{bad[0] if len(bad) else 0}]={column[bad[:1]]} is not {'a number' if infinite else 'finite'}; leave "
-        "that policy out",
-    )
+    bad = np.flatnonzero(~np.isfinite(column) & (name not in ("low", "high")))
+    require(not len(bad), f"{name}[{bad[0] if len(bad) else 0}]={column[bad[:1]]} is not finite; leave that policy out")
     return column
 
 

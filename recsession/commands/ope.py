@@ -15,8 +15,8 @@ from agents.training.trainer import check_device
 from agents.values.critics import FITTED_Q, CriticConfig
 from agents.values.fitted_q import usual_fitted_q
 from offline_data.dial.quality import MAX_SESSIONS
-from offline_data.families import ESTIMATORS
-from offline_data.interop.readers.open_bandit import open_bandit_comparison
+from offline_data.families import ESTIMATORS, INTERVALS
+from offline_data.interop.open_bandit_judging import judge_open_bandit
 from offline_data.ope.bootstrap import MAX_BOOTSTRAP
 from offline_data.ope.estimate import Estimate, estimate
 from offline_data.ope.sessions import LoggedSessions
@@ -69,8 +69,11 @@ class Ope:
     estimators: tuple[str, ...] = ()
     """Names of registered estimators, or MODULE:CLASS; by default all that read what any log has, or those of them that
     a log without propensities allows. Where none reads a model, as snips and pdsnips do not, none is fitted."""
+    interval: str = "student"
+    """Of each estimate: a registered interval that needs no bounds (student, percentile, bca, studentized, ...), or
+    MODULE:CLASS."""
     num_bootstrap: int = 1000
-    """Resamplings for an interval, of users with all of their sessions."""
+    """Resamplings of users with all of their sessions, where an interval is made of them."""
     seed: int = 0
     """Of the bootstrap and of the fitted Q evaluation."""
     device: str = "cpu"
@@ -89,10 +92,11 @@ class Ope:
         """Estimate and print."""
         check_device(self.device)
         if self.log == "open-bandit":
-            self._compare_open_bandit()
+            self._judge_open_bandit()
             return
         refuse_given(self, ("path", "campaign"), f"--log {self.log} is a dataset's folder, not open-bandit")
         files = self._files()
+        INTERVALS.resolve(self.interval)
         asked = {name: ESTIMATORS.resolve(name) for name in self.estimators or usual_estimators()}
         fits = any(part.reads_model() for part in asked.values())
         if not fits:
@@ -118,6 +122,7 @@ class Ope:
             names,
             critic,
             fits,
+            interval=self.interval,
             num_bootstrap=self.num_bootstrap,
             num_truth_sessions=self.num_truth_sessions if self.truth else None,
             seed=self.seed,
@@ -147,24 +152,20 @@ class Ope:
             refuse_given(self, ("workers",), "one policy is one piece of work")
         return files
 
-    def _compare_open_bandit(self) -> None:
-        unread = (
-            "policy",
-            "policies",
-            "truth",
-            "num_truth_sessions",
-            "out",
-            "workers",
-            "estimators",
-            "critic",
-            "device",
-        )
+    def _judge_open_bandit(self) -> None:
+        read = {"log", "path", "campaign", "estimators", "num_bootstrap", "seed"}
+        unread = {entry.name for entry in fields(self)} - read
         refuse_given(self, unread, "--log open-bandit compares its own two policies")
         if self.path is None:
             raise InvalidInput("--log open-bandit has no --path; give the folder that holds random/ and bts/")
-        for row in open_bandit_comparison(self.path, self.campaign, seed=self.seed, num_bootstrap=self.num_bootstrap):
-            rate = f"{row.estimate.value:.5f} [{row.estimate.low:.5f}, {row.estimate.high:.5f}]"
-            say(row.policy, f"  from the {row.log} log: {rate}   {_worth(row.estimate)}")
+        options = {"estimators": self.estimators or None, "seed": self.seed, "num_bootstrap": self.num_bootstrap}
+        for found in judge_open_bandit(self.path, self.campaign, **options):
+            say(f"{found.policy}: {_rate(found.on_policy)} clicks a shown item in its own log")
+            say(f"  from the {found.log} log, with the error relative to that:")
+            width = max(len(each.estimator) for each in found.estimates)
+            for each, error in zip(found.estimates, found.relative_errors, strict=True):
+                worth = _worth(each) if each.no_interval is None else each.no_interval
+                say(f"  {each.estimator:<{width}}  {_rate(each)}   error {_share(error)}   {worth}")
 
     def _estimate(
         self,
@@ -188,7 +189,10 @@ class Ope:
                 device=self.device,
                 progress=bar.update,
             )
-        answers = {name: estimate(name, sessions, num_bootstrap=self.num_bootstrap, seed=self.seed) for name in names}
+        answers = {
+            name: estimate(name, sessions, interval=self.interval, num_bootstrap=self.num_bootstrap, seed=self.seed)
+            for name in names
+        }
         say(*notes)
         self._tell(sessions, answers)
 
@@ -214,6 +218,16 @@ def _numbers(interval: Interval) -> str:
 
 def _number(number: float) -> str:
     return f"{number:,.0f}" if 1e4 <= abs(number) < 1e15 else f"{number:#.4g}".removesuffix(".")
+
+
+def _rate(answer: Estimate) -> str:
+    """Return a click rate with its interval."""
+    return f"{answer.value:.5f}" if answer.ends is None else f"{answer.ends:.5f}"
+
+
+def _share(interval: Interval) -> str:
+    """Return a share of something as a percentage, with its interval."""
+    return "{:.0f} % [{:.0f}, {:.0f}]".format(*(100.0 * each for each in (interval.mean, interval.low, interval.high)))
 
 
 def _worth(answer: Estimate) -> str:

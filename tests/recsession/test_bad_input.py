@@ -195,7 +195,7 @@ NEAREST = "did you mean "
         ),
         ("fit --log {tmp} --path x --campaign men --out {tmp}/new", ["leave out --path and --campaign"]),
         ("ope --log {tmp} --path x", ["not open-bandit; leave out --path"]),
-        ("ope --log open-bandit --policy x --estimators dm", ["leave out --policy and --estimators"]),
+        ("ope --log open-bandit --policy x --workers 2", ["leave out --policy and --workers"]),
         ("evaluate --policy greedy --stochastic", ["--policy greedy is no trained policy", "leave out --stochastic"]),
         ("evaluate --policy greedy --device cuda", ["device='cuda' needs CUDA"]),
         (

@@ -291,15 +291,17 @@ def test_open_bandit(run, open_bandit):
     code, out, err = run(*words)
     assert (code, err) == (0, "")
     lines = out.splitlines()
-    assert lines[0] == "item frequencies of the Thompson log at each position (plug-in estimate)"
-    assert lines[2] == "Bernoulli Thompson sampling"
-    for line, log in ((lines[1], "random"), (lines[3], "bts")):
-        found = re.fullmatch(
-            rf"  from the {log} log: (\S+) \[(\S+), (\S+)\]   effective sample size (\S+) of (\S+)"
-            r"(   (?:doubtful|untrusted): .+)?",
-            line,
-        )
-        assert found, line
-        value, low, high = map(float, found.groups()[:3])
-        assert 0 < low < value < high < 0.02
+    heads = [n for n, line in enumerate(lines) if not line.startswith(" ")]
+    assert [lines[n].split(",")[0].split(":")[0] for n in heads] == ["Thompson sampling", "uniform random"]
+    number = r"(\d\.\d{5}) \[(\d\.\d{5}), (\d\.\d{5})\]"
+    for n, log in zip(heads, ("random", "bts"), strict=True):
+        assert lines[n + 1] == f"  from the {log} log, with the error relative to that:"
+        for line in (lines[n], *lines[n + 2 : n + 2 + (len(lines) - 4) // 2]):
+            found = re.search(number, line)
+            assert found, line
+            value, low, high = map(float, found.groups())
+            assert 0 < low < value < high < 0.02
+    assert re.search(
+        r"  snips +\S+ \[\S+ \S+\]   error \d+ % \[\d+, \d+\]   effective sample size [\d,.]+ of 10,000", out
+    )
     assert run(*words)[1] == out

@@ -7,7 +7,7 @@ columns as published and as its sample ships in obp 0.5.7.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -22,8 +22,6 @@ from offline_data.interop.readers.base import LogReader
 from offline_data.interop.table_files import column_names
 from offline_data.interop.tables import Kind, Progress, read_tables
 from offline_data.interop.text_format import PLAIN
-from offline_data.ope.estimate import Estimate, estimate
-from offline_data.ope.sessions import LoggedSessions
 from offline_data.store.dataset import LoggedDataset
 from recenv.errors import InvalidInput, require, unknown_name
 
@@ -63,18 +61,6 @@ class OpenBanditLog:
     """When, `[N]` float64 seconds since 1970, where it was asked for and is there."""
     context: Mapping[str, Ids | NDArray[np.float64]] = field(default_factory=dict)
     """What was asked for of the users: categories, and affinities to items, by name."""
-
-
-@dataclass(frozen=True)
-class ClickRate:
-    """The click rate of a policy as estimated from a log."""
-
-    policy: str
-    """Whose click rate it is, in words."""
-    log: str
-    """The log that it was estimated from, "random" or "bts"."""
-    estimate: Estimate
-    """In clicks per shown item; estimator "on_policy" is the log's own mean."""
 
 
 def read_open_bandit(
@@ -217,60 +203,6 @@ def position_item_frequencies(log: OpenBanditLog) -> NDArray[np.float64]:
         f"positions {wrong + 1}; use a log that shows items at each of the {NUM_POSITIONS} positions",
     )
     return frequencies
-
-
-def open_bandit_comparison(
-    path: str | Path, campaign: str, *, seed: int = 0, num_bootstrap: int = 1000
-) -> list[ClickRate]:
-    """Return the Thompson policy's click rate as seen from the random log, then its own log's click rate.
-
-    The evaluated policy is the plug-in estimate `position_item_frequencies` of the Thompson log, which the interval
-    takes as given; positions count as the random log has them. Each row of a log is a session of one step.
-
-    Args:
-        path: the folder that holds `random/` and `bts/`.
-        campaign: "all", "men" or "women".
-        seed: of the bootstrap.
-        num_bootstrap: replicates of the bootstrap.
-
-    Raises:
-        InvalidInput: as `read_open_bandit`, `position_item_frequencies` and `estimate` do, or if the two logs differ
-            in their number of items.
-    """
-    random_log, thompson_log = (read_open_bandit(path, policy, campaign) for policy in POLICIES)
-    require(
-        random_log.num_items == thompson_log.num_items,
-        f"item_context.csv of random/{campaign} lists {random_log.num_items} items and that of bts/{campaign} "
-        f"{thompson_log.num_items}; take both folders from one release",
-    )
-    frequencies = position_item_frequencies(thompson_log)
-    with np.errstate(divide="ignore"):
-        target_log_prob = np.log(frequencies[random_log.position, random_log.item_id])
-    off_policy = _one_step_sessions(random_log, target_log_prob)
-    on_policy = _one_step_sessions(thompson_log, np.log(thompson_log.propensity))
-    options: dict[str, Any] = {"seed": seed, "num_bootstrap": num_bootstrap}
-    return [
-        ClickRate(
-            "item frequencies of the Thompson log at each position (plug-in estimate)",
-            random_log.policy,
-            estimate("snips", off_policy, **options),
-        ),
-        ClickRate(
-            "Bernoulli Thompson sampling",
-            thompson_log.policy,
-            replace(estimate("snips", on_policy, **options), estimator="on_policy"),
-        ),
-    ]
-
-
-def _one_step_sessions(log: OpenBanditLog, target_log_prob: NDArray[np.float64]) -> LoggedSessions:
-    return LoggedSessions(
-        offsets=np.arange(len(log.click) + 1),
-        reward=log.click.astype(np.float64),
-        behavior_log_prob=np.log(log.propensity),
-        target_log_prob=target_log_prob,
-        discount=1.0,
-    )
 
 
 def _existing(folder: Path, *names: str) -> Path:

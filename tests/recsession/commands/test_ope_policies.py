@@ -124,7 +124,7 @@ def test_the_page_warns_of_what_is_not_to_be_trusted(compared):
     assert "No estimate that weighs these sessions is to be trusted." in page.text
     assert text.count('class="alarm"') >= 3
     assert text.count("<svg") == 2
-    assert "the model's word alone" in page.text
+    assert "by the model alone, unchecked: it ranks policies" in page.text
 
 
 def test_an_estimator_without_an_answer_says_so_beside_the_others(run, made, policies, monkeypatch):

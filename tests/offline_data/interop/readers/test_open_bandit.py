@@ -1,38 +1,18 @@
 """The Open Bandit reader on small files of its layout and, where it is at hand, on the published sample."""
 
-import csv
 import gzip
 import math
-import os
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from offline_data.interop.readers.open_bandit import (
     OpenBanditReader,
-    open_bandit_comparison,
     position_item_frequencies,
     read_open_bandit,
 )
 from recenv.errors import InvalidInput
-
-HEADER = ("", "timestamp", "item_id", "position", "click", "propensity_score", "user_feature_0")
-RANDOM_ROWS = [(0, 1, 1, 0.5), (1, 1, 0, 0.5), (0, 2, 0, 0.5), (1, 3, 1, 0.5), (0, 3, 1, 0.5)]
-BTS_ROWS = [(0, 1, 1, 0.9), (0, 1, 0, 0.8), (1, 1, 1, 0.2), (1, 2, 0, 0.7), (0, 3, 0, 0.6)]
-
-
-def write_log(root, policy, rows, *, campaign="all", header=HEADER, compressed=True, num_items=2):
-    """Write one policy's folder; a row is (item_id, position, click, propensity_score)."""
-    folder = root / policy / campaign
-    folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / "item_context.csv", "w", newline="") as stream:
-        csv.writer(stream).writerows([("", "item_id", "item_feature_0"), *((i, i, 0.5) for i in range(num_items))])
-    file = folder / (f"{campaign}.csv.gz" if compressed else f"{campaign}.csv")
-    with gzip.open(file, "wt", newline="") if compressed else open(file, "w", newline="") as stream:
-        body = [(i, "2019-11-24 00:00:00.500000+00:00", *row, "ab12") for i, row in enumerate(rows)]
-        csv.writer(stream).writerows([header, *body])
-    return file
+from tests.offline_data.interop.open_bandit_files import BTS_ROWS, HEADER, RANDOM_ROWS, write_log
 
 
 @pytest.fixture
@@ -41,16 +21,6 @@ def root(tmp_path):
     write_log(tmp_path, "random", RANDOM_ROWS)
     write_log(tmp_path, "bts", BTS_ROWS)
     return tmp_path
-
-
-@pytest.fixture
-def sample():
-    """The published sample: in RECSESSION_DATA, or beside the checkout."""
-    beside = Path(__file__).resolve().parents[4].parent / "shared" / "data"
-    folder = Path(os.environ.get("RECSESSION_DATA", beside)) / "open_bandit"
-    if not folder.is_dir():
-        pytest.skip(f"no Open Bandit sample at {folder}; set RECSESSION_DATA to the folder that holds open_bandit/")
-    return folder
 
 
 def test_users_and_times_are_read(tmp_path):
@@ -96,22 +66,6 @@ def test_columns_are_found_by_name(tmp_path):
 def test_frequencies_by_hand(root):
     frequencies = position_item_frequencies(read_open_bandit(root, "bts", "all"))
     np.testing.assert_allclose(frequencies, [[2 / 3, 1 / 3], [0.0, 1.0], [1.0, 0.0]])
-
-
-def test_comparison_by_hand(root):
-    off_policy, on_policy = open_bandit_comparison(root, "all", num_bootstrap=20)
-    # random log: ratios (2/3, 1/3, 0, 0, 1) / 0.5, clicks 1, 0, 0, 1, 1
-    assert off_policy.estimate.value == pytest.approx((2 / 3 + 1) / 2)
-    assert off_policy.estimate.effective_sample_size == pytest.approx(2.0**2 / (4 / 9 + 1 / 9 + 1))
-    assert (off_policy.log, off_policy.estimate.estimator) == ("random", "snips")
-    assert "plug-in" in off_policy.policy
-    assert on_policy.estimate.value == pytest.approx(2 / 5)
-    assert on_policy.estimate.effective_sample_size == pytest.approx(5.0)
-    assert (on_policy.log, on_policy.estimate.estimator) == ("bts", "on_policy")
-
-
-def test_comparison_depends_on_the_seed_only(root):
-    assert open_bandit_comparison(root, "all", seed=1) == open_bandit_comparison(root, "all", seed=1)
 
 
 def test_import_makes_sessions_of_one_item(root, tmp_path):
@@ -207,36 +161,6 @@ def test_values_out_of_range(root, row, message):
 def test_item_context_that_skips_an_item(root):
     (root / "bts/all/item_context.csv").write_text(",item_id\n0,0\n1,2\n")
     assert "item_id is not 0 to 1, each once" in refusal(root, "bts", "all")
-
-
-def test_a_position_never_shown_makes_no_policy(root):
-    write_log(root, "bts", BTS_ROWS[:-1])
-    with pytest.raises(InvalidInput, match=r"sum to \[0\.\] in place of 1 at positions \[3\]"):
-        open_bandit_comparison(root, "all")
-
-
-def test_logs_of_different_catalogues_are_not_compared(root):
-    write_log(root, "bts", BTS_ROWS, num_items=3)
-    with pytest.raises(InvalidInput, match="lists 2 items and that of bts/all 3"):
-        open_bandit_comparison(root, "all")
-
-
-def test_published_sample_gives_the_published_magnitude(sample):
-    """Against REFERENCE.md, section 4; few clicks have much weight, so that the interval is doubted."""
-    off_policy, on_policy = open_bandit_comparison(sample, "all")
-    assert off_policy.estimate.value == pytest.approx(0.0053, abs=1e-4)
-    assert off_policy.estimate.low == pytest.approx(0.0024, abs=1e-4)
-    assert off_policy.estimate.high == pytest.approx(0.0081, abs=1e-4)
-    assert off_policy.estimate.doubts == ("few sessions make its spread",)
-    # By chance the random log shows rarely what the other shows often: a mean weight of .96, which is flagged.
-    mean_weight = off_policy.estimate.mean_weight
-    assert mean_weight is not None
-    assert mean_weight.high < 1.0
-    assert on_policy.estimate.value == pytest.approx(0.0042, abs=1e-12)
-    assert on_policy.estimate.low == pytest.approx(0.0029, abs=1e-4)
-    assert on_policy.estimate.high == pytest.approx(0.0055, abs=1e-4)
-    assert on_policy.estimate.trusted
-    assert on_policy.estimate.effective_sample_size == pytest.approx(10_000)
 
 
 def test_published_sample_as_logged(sample):
