@@ -298,6 +298,9 @@ def test_open_bandit(run, open_bandit):
         assert lines[n + 1] == f"  from the {log} log, with the error relative to that:"
         for line in (lines[n], *lines[n + 2 : n + 2 + (len(lines) - 4) // 2]):
             found = re.search(number, line)
+            if line.endswith("it ranks policies"):
+                assert found is None, line
+                continue
             assert found, line
             value, low, high = map(float, found.groups())
             assert 0 < low < value < high < 0.02
