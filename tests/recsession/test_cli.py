@@ -293,7 +293,7 @@ def test_open_bandit(run, open_bandit):
     lines = out.splitlines()
     heads = [n for n, line in enumerate(lines) if not line.startswith(" ")]
     assert [lines[n].split(",")[0].split(":")[0] for n in heads] == ["Thompson sampling", "uniform random"]
-    number = r"(\d\.\d{5}) \[(\d\.\d{5}), (\d\.\d{5})\]"
+    number = r"(\d\.\d{5}) \[(-?\d\.\d{5}), (\d\.\d{5})\]"
     for n, log in zip(heads, ("random", "bts"), strict=True):
         assert lines[n + 1] == f"  from the {log} log, with the error relative to that:"
         for line in (lines[n], *lines[n + 2 : n + 2 + (len(lines) - 4) // 2]):
@@ -303,7 +303,7 @@ def test_open_bandit(run, open_bandit):
                 continue
             assert found, line
             value, low, high = map(float, found.groups())
-            assert 0 < low < value < high < 0.02
+            assert -0.001 < low < value < high < 0.02
     assert re.search(
         r"  snips +\S+ \[\S+ \S+\]   error \d+ % \[\d+, \d+\]   effective sample size [\d,.]+ of 10,000", out
     )
