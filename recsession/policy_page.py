@@ -11,6 +11,7 @@ from offline_data.describe.figures import INK, MIDDLE, SOFT, WIDE, Chart, looks,
 from offline_data.describe.number_words import finite, interval_text, readable
 from offline_data.describe.pages import Alarm, Page, Section, Table, write_page
 from recsession.policy_tables import (
+    DOUBTS,
     ESTIMATES,
     GRADES,
     JUDGED,
@@ -18,6 +19,7 @@ from recsession.policy_tables import (
     NO_ANSWER,
     PAIRS,
     TRUTH,
+    doubt_rows,
     estimate_rows,
     is_sure,
     judged_rows,
@@ -44,6 +46,8 @@ def write_policy_page(results: Mapping[str, Any], path: Path) -> Path:
         "chance of being better count on the estimator being right. ESS is the effective number of sessions."
     )
     table = Table([*ESTIMATES, *([TRUTH] if with_truth else [])], _alarmed(estimate_rows(results)), note=note)
+    raised = doubt_rows(results)
+    doubts = [Table(DOUBTS, raised, "Every doubt", folded=True)] if raised else []
     seen = (
         "Marks are estimates, one line an estimator, with their 95 % intervals; hollow ones are doubtful or worse. The "
         f"dashed line is what the policy that logged has earned itself{', a cross the truth' if with_truth else ''}."
@@ -53,7 +57,7 @@ def write_policy_page(results: Mapping[str, Any], path: Path) -> Path:
         "its whole interval, and is trusted, is better than what runs today."
     )
     sections = [
-        Section("What each policy is worth", [seen, [estimates_chart(results)], table]),
+        Section("What each policy is worth", [seen, [estimates_chart(results)], table, *doubts]),
         Section("Better than what runs?", [differs, [differences_chart(results)]]),
         *_pairs(results),
         *_truth(results),

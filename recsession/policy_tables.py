@@ -9,6 +9,7 @@ from offline_data.describe.number_words import interval_text, percent, readable
 
 ESTIMATES: Final = ("policy", "estimator", "estimate [95 %]", "less the log's own", "chance better", "ESS", "trust")
 TRUTH: Final = "truth [95 %]"
+DOUBTS: Final = ("policy", "doubt", "estimators")
 PAIRS: Final = ("policy", "less", "by", "difference [95 %]", "chance better", "trust")
 JUDGED: Final = (
     *("estimator", "policies", "RMSE", "bias", "rank correlation", "on truth", "type I", "type II"),
@@ -29,12 +30,14 @@ GRADES: Final = ("trusted", "doubtful", "untrusted")
 def estimate_rows(results: Mapping[str, Any]) -> list[list[str]]:
     """Return the cells of each policy and estimator under `ESTIMATES`, and of its truth where it is known.
 
+    Of each policy, what is worth more stands first.
+
     Args:
         results: what `compared` returned.
     """
     rows = []
     for policy in results["policies"]:
-        for name, found in policy["estimates"].items():
+        for name, found in sorted(policy["estimates"].items(), key=lambda each: _grade(each[1])):
             cells = [policy["name"], name]
             if "refused" in found:
                 cells += [NO_ANSWER, "-", "-", "-", f"{GRADES[-1]}: {found['refused']}"]
@@ -100,8 +103,26 @@ def comparison_lines(results: Mapping[str, Any]) -> Iterator[str]:
 
 
 def trust_words(found: Mapping[str, Any]) -> str:
-    """Return what an estimate is worth, in words."""
-    return f"{found['verdict']}: {', '.join(found['doubts'])}" if found["doubts"] else found["verdict"]
+    """Return what an estimate is worth, its gravest doubt, and how many more there are."""
+    doubts = found["doubts"]
+    more = f", and {len(doubts) - 1} more" if len(doubts) > 1 else ""
+    return f"{found['verdict']}: {doubts[0]}{more}" if doubts else found["verdict"]
+
+
+def doubt_rows(results: Mapping[str, Any]) -> list[list[str]]:
+    """Return under `DOUBTS`, policy by policy, every doubt and the estimates that it is of.
+
+    Args:
+        results: what `compared` returned.
+    """
+    rows = []
+    for policy in results["policies"]:
+        raised: dict[str, list[str]] = {}
+        for name, found in policy["estimates"].items():
+            for doubt in found.get("doubts", ()):
+                raised.setdefault(doubt, []).append(name)
+        rows += [[policy["name"], doubt, ", ".join(names)] for doubt, names in raised.items()]
+    return rows
 
 
 def is_sure(found: Mapping[str, Any]) -> bool:
@@ -120,6 +141,10 @@ def chance_text(chance: float | None) -> str:
     if chance is None:
         return "-"
     return "> 99.9 %" if chance > 0.999 else "< 0.1 %" if chance < 0.001 else f"{100.0 * chance:.1f} %"
+
+
+def _grade(found: Mapping[str, Any]) -> int:
+    return GRADES.index(found["verdict"]) if "verdict" in found else len(GRADES)
 
 
 def _share(share: float | None) -> str:
