@@ -47,6 +47,8 @@ class PolicyComparison:
     """Of each policy's fitted Q, and the discount of the rewards."""
     fits: bool
     """Whether one of the estimators reads a fitted Q."""
+    by_item: bool
+    """Whether slates are unfolded into their items."""
     interval: str
     """Of each estimate, by name."""
     num_bootstrap: int
@@ -110,7 +112,7 @@ class PolicyComparison:
 
     def _run(self, folder: Path, workers: int) -> dict[str, Any]:
         of_log = {"folder": folder, "log": self.dataset.path, "seed": self.seed, "device": self.device}
-        of_model = {"estimators": self.estimators, "critic": self.critic, "fits": self.fits}
+        of_model = {"estimators": self.estimators, "critic": self.critic, "fits": self.fits, "by_item": self.by_item}
         columns = [ColumnsUnit(policy=each, **of_log, **of_model) for each in self.policies]
         count = self.num_truth_sessions
         truths = []
@@ -133,6 +135,7 @@ class PolicyComparison:
             "estimators": list(self.estimators),
             "making": {
                 **self._request,
+                "by": "item" if self.by_item else "step",
                 "interval": self.interval,
                 "num_bootstrap": self.num_bootstrap,
                 "num_truth_sessions": count,

@@ -18,6 +18,7 @@ from agents.nn.tensor_files import load_tensors, save_tensors
 from agents.policies.base import Policy
 from agents.policies.files import load_policy
 from agents.training.evaluation import log_sessions, policy_columns, roll_out
+from agents.training.item_sessions import sessions_of_items, target_prefixes
 from agents.values.critics import CriticConfig
 from agents.values.fitted_q import require_fit
 from offline_data.ope.sessions import LoggedSessions
@@ -28,6 +29,7 @@ from recenv.statistics import Interval
 from recsession.experiments.sealed_unit import SealedUnit
 from recsession.judging import shared_share, warn_of_shared
 
+_PREFIXES: Final = "target_prefix_log_prob"
 _REMEDY: Final = "remove it, and run the same command again to find it anew"
 
 
@@ -63,6 +65,8 @@ class ColumnsUnit(SealedUnit):
     """Of the fitted Q, and the discount of the rewards."""
     fits: bool
     """Whether one of the estimators reads a fitted Q."""
+    by_item: bool
+    """Whether slates are unfolded into their items."""
     seed: int
     """Of the fitted Q."""
     device: str
@@ -71,7 +75,7 @@ class ColumnsUnit(SealedUnit):
     @property
     def name(self) -> str:
         """The stem of its files."""
-        return f"{self.policy.digest[:16]}-{'model' if self.fits else 'weights'}"
+        return f"{self.policy.digest[:16]}-{'items' if self.by_item else 'model' if self.fits else 'weights'}"
 
     @property
     def title(self) -> str:
@@ -85,20 +89,23 @@ class ColumnsUnit(SealedUnit):
 
     def measure(self, progress: Progress) -> dict[str, Any]:
         """Write the columns beside the result, and return their names."""
+        actor, dataset = load_policy(self.policy.file, self.device), LoggedDataset.open(self.log)
         columns = policy_columns(
-            load_policy(self.policy.file, self.device),
-            LoggedDataset.open(self.log),
+            actor,
+            dataset,
             estimators=self.estimators,
             config=self.critic,
             seed=self.seed,
             device=self.device,
             progress=progress,
         )
+        if self.by_item:
+            columns[_PREFIXES] = target_prefixes(actor, dataset, device=self.device)
         save_tensors(self._columns, "columns", {name: torch.from_numpy(values) for name, values in columns.items()})
         return {"policy": self.policy.digest, "columns": sorted(columns)}
 
     def sessions(self, dataset: LoggedDataset) -> LoggedSessions:
-        """Return the log's sessions with the columns.
+        """Return the log's sessions with the columns, of items where that is asked for.
 
         Raises:
             InvalidInput: if a file is damaged, or is not of this log.
@@ -106,9 +113,10 @@ class ColumnsUnit(SealedUnit):
         columns = load_tensors(self._columns, "columns", _REMEDY)
         told = sorted(columns) == self.result()["columns"]
         require(told, f"{self._columns} holds {', '.join(columns)}, which {self.result_file} does not say; {_REMEDY}")
-        return log_sessions(
-            dataset, {name: each.numpy() for name, each in columns.items()}, discount=self.critic.discount
-        )
+        arrays = {name: each.numpy() for name, each in columns.items()}
+        prefixes = arrays.pop(_PREFIXES, None)
+        sessions = log_sessions(dataset, arrays, discount=self.critic.discount)
+        return sessions if prefixes is None else sessions_of_items(sessions, dataset, prefixes)
 
     @property
     def _columns(self) -> Path:

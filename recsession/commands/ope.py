@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 from tqdm import tqdm
 
 from agents.policies.files import load_policy
 from agents.training.evaluation import off_policy_sessions, usual_estimators
+from agents.training.item_sessions import require_prefixes, sessions_of_items, target_prefixes
 from agents.training.log_columns import lacking
 from agents.training.trainer import check_device
 from agents.values.critics import FITTED_Q, CriticConfig
@@ -69,6 +70,10 @@ class Ope:
     estimators: tuple[str, ...] = ()
     """Names of registered estimators, or MODULE:CLASS; by default all that read what any log has, or those of them that
     a log without propensities allows. Where none reads a model, as snips and pdsnips do not, none is fitted."""
+    by: Literal["step", "item"] = "step"
+    """What is weighed: steps, of which a slate is one action, or, in a log of slates that knows the propensity of each
+    position, items: what a position earned by those down to it, which is less wild, and right where users do not look
+    at what is below before they act. A fitted Q knows whole slates alone: by item there are estimators without one."""
     interval: str = "student"
     """Of each estimate: a registered interval that needs no bounds (student, percentile, bca, studentized, ...), or
     MODULE:CLASS."""
@@ -98,12 +103,22 @@ class Ope:
         files = self._files()
         INTERVALS.resolve(self.interval)
         asked = {name: ESTIMATORS.resolve(name) for name in self.estimators or usual_estimators()}
+        if self.by == "item":
+            modelled = [name for name, part in asked.items() if part.reads_model()]
+            require(
+                not self.estimators or not modelled,
+                f"{', '.join(modelled)} read a fitted Q, which knows whole slates and no items; leave --by item out, "
+                "or choose of ips, pdis, snips, pdsnips",
+            )
+            asked = {name: part for name, part in asked.items() if name not in modelled}
         fits = any(part.reads_model() for part in asked.values())
         if not fits:
             unread = {entry.name for entry in fields(CriticConfig)} - {"discount"}
             why = f"--estimators {' '.join(asked)} fit no model"
             refuse_given(self.critic, unread, why, prefix="critic.", usual=FITTED_Q)
         dataset = LoggedDataset.open(self.log, verify=True)
+        if self.by == "item":
+            require_prefixes(dataset)
         missing = lacking("propensities", dataset)
         left_out = [name for name, part in asked.items() if missing and not self.estimators and part.weighs()]
         names = tuple(name for name in asked if name not in left_out)
@@ -122,6 +137,7 @@ class Ope:
             names,
             critic,
             fits,
+            by_item=self.by == "item",
             interval=self.interval,
             num_bootstrap=self.num_bootstrap,
             num_truth_sessions=self.num_truth_sessions if self.truth else None,
@@ -189,6 +205,8 @@ class Ope:
                 device=self.device,
                 progress=bar.update,
             )
+        if self.by == "item":
+            sessions = sessions_of_items(sessions, dataset, target_prefixes(actor, dataset, device=self.device))
         answers = {
             name: estimate(name, sessions, interval=self.interval, num_bootstrap=self.num_bootstrap, seed=self.seed)
             for name in names
