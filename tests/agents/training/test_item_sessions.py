@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy.stats import binom
 
 from agents.nn.networks import NetworkConfig
 from agents.nn.session_space import SessionSpace
@@ -53,26 +54,35 @@ def test_sessions_by_item_are_those_by_step(judged, monkeypatch):
     np.testing.assert_allclose(again.returns(), replace(steps, discount=0.9).returns(), rtol=1e-6)
 
 
-def test_weights_of_first_items_are_tamer_than_those_of_slates(judged, world):
-    """In the first step, where both have a weight each; and the truth lies in the interval by item."""
-    _, policy, steps, items = judged
+def test_weights_of_first_items_are_tamer_than_those_of_slates(judged):
+    """In the first step, where both have a weight each."""
+    steps, items = judged[2:]
 
     def share(sessions):
         weights = np.exp(step_log_weights(sessions)[sessions.offsets[:-1]])
         return weights.sum() ** 2 / (weights**2).sum() / len(weights)
 
     assert share(steps) < share(items) < 1.0
-    truth = roll_out(policy, world, 4000, 0, deterministic=False).mean()
-    ends = []
-    for sessions in (steps, items):
-        answer = estimate("pdsnips", sessions)
-        assert answer.low is not None
-        assert answer.high is not None
-        ends.append((answer.low, answer.high))
-    (low, high), (low_by_item, high_by_item) = ends
-    assert low_by_item < truth < high_by_item
-    assert high_by_item - low_by_item < high - low
-    assert answer.trusted
+
+
+@pytest.mark.parametrize("count", [8, pytest.param(100, marks=pytest.mark.nightly)])
+def test_the_truth_lies_in_the_intervals_by_item(count, world, make_log):
+    """Of the logs of seeds 0, 1, ...: so many misses of intervals that hold in 95 of 100 are one in a thousand."""
+    policy = slate_policy(world, 6.0)
+    truth = roll_out(policy, world, 8000, 0, deterministic=False).mean()
+    held, widths = 0, np.empty((count, 2))
+    for seed in range(count):
+        log = make_log("uniform", 600, "slate", seed=seed)
+        steps = off_policy_sessions(policy, log, estimators=("pdis",))
+        items = sessions_of_items(steps, log, target_prefixes(policy, log))
+        for place, sessions in enumerate((steps, items)):
+            ends = estimate("pdis", sessions).ends
+            assert ends is not None
+            widths[seed, place] = ends.high - ends.low
+        held += ends.low < truth < ends.high
+    assert held >= binom.ppf(0.001, count, 0.95)
+    by_step, by_item = widths.mean(axis=0)
+    assert by_item < by_step
 
 
 def test_logs_and_policies_without_prefixes_are_refused(log, slate_log, judged, tmp_path):
