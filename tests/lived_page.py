@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _FENCE = re.compile(r"^```(\w+)\n(.*?)^```\n", flags=re.DOTALL | re.MULTILINE)
-_LEARNED = re.compile(r"'[^'\n]*'|   (?:untrusted|is not 1).*")
+_LEARNED = re.compile(r"'[^'\n]*'|   (?:untrusted|doubtful|is not 1).*")
 _NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?(?:e-?\d+)?")
 
 

@@ -108,13 +108,13 @@ class Ope:
             require(
                 not self.estimators or not modelled,
                 f"{', '.join(modelled)} read a fitted Q, which knows whole slates and no items; leave --by item out, "
-                "or choose of ips, pdis, snips, pdsnips",
+                "or choose of ips, pdis, cips, snips, pdsnips",
             )
             asked = {name: part for name, part in asked.items() if name not in modelled}
         fits = any(part.reads_model() for part in asked.values())
         if not fits:
             unread = {entry.name for entry in fields(CriticConfig)} - {"discount"}
-            why = f"--estimators {' '.join(asked)} fit no model"
+            why = "--by item fits no model" if self.by == "item" else f"--estimators {' '.join(asked)} fit no model"
             refuse_given(self.critic, unread, why, prefix="critic.", usual=FITTED_Q)
         dataset = LoggedDataset.open(self.log, verify=True)
         if self.by == "item":

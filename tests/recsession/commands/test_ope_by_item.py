@@ -54,3 +54,10 @@ def test_what_has_no_items_is_refused(run, made, judged):
     code, _, err = run("ope", "--log", made / "slates", "--policy", judged[1], *words)
     assert code == 2
     assert "dr read a fitted Q, which knows whole slates and no items; leave --by item out" in err
+    for given in (("--policy", judged[1]), ("--policies", judged[1])):
+        code, _, err = run("ope", "--log", made / "slates", *given, "--by", "item", "--critic.num-rounds", 3)
+        assert code == 2
+        assert "--by item fits no model; leave out --critic.num-rounds" in err
+    code, _, err = run("ope", "--log", "open-bandit", "--path", made, "--by", "item")
+    assert code == 2
+    assert "leave out --by" in err
