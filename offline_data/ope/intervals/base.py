@@ -37,7 +37,21 @@ class BootstrapConfig:
 
 @dataclass(frozen=True)
 class TermRangeConfig:
-    """Of an interval that rests on bounds which no log can tell."""
+    """Of an interval that rests on bounds which no log can tell.
+
+    Examples:
+        >>> import numpy as np
+        >>> from offline_data import LoggedSessions, TermRangeConfig, estimate
+        >>> log = LoggedSessions(
+        ...     reward=np.tile([0.0, 1.0], 200),
+        ...     behavior_log_prob=np.zeros(400),
+        ...     target_log_prob=np.zeros(400),
+        ...     discount=1.0,
+        ... )
+        >>> found = estimate("ips", log, interval="hoeffding", interval_config=TermRangeConfig(0.0, 1.0))
+        >>> print(f"{found.ends:.2f}")
+        0.50 [0.43, 0.57]
+    """
 
     low: float | None = None
     """The least that a session can add: of `ips` and `snips` the smaller of 0 and the largest weight times the least
@@ -52,7 +66,21 @@ class TermRangeConfig:
 
 @dataclass(frozen=True)
 class ReturnRangeConfig:
-    """Of an interval that rests on bounds of a return, and on none of the weights."""
+    """Of an interval that rests on bounds of a return, and on none of the weights.
+
+    Examples:
+        >>> import numpy as np
+        >>> from offline_data import LoggedSessions, ReturnRangeConfig, estimate
+        >>> log = LoggedSessions(
+        ...     reward=np.tile([0.0, 1.0], 200),
+        ...     behavior_log_prob=np.zeros(400),
+        ...     target_log_prob=np.zeros(400),
+        ...     discount=1.0,
+        ... )
+        >>> found = estimate("ips", log, interval="anytime", interval_config=ReturnRangeConfig(0.0, 1.0))
+        >>> print(f"{found.ends:.2f}")
+        0.50 [0.41, 0.59]
+    """
 
     low: float | None = None
     """The least return that a session can have, in the log's unit of reward."""
