@@ -19,12 +19,13 @@ from offline_data.ope.estimators.base import Estimator
 from offline_data.ope.intervals.base import BootstrapConfig, ConfidenceInterval
 from offline_data.ope.sessions import LoggedSessions
 from offline_data.ope.statistics import SessionStatistics
-from offline_data.ope.trust import Verdict, pareto_k, verdict
-from offline_data.ope.weights import scaled_weights
+from offline_data.ope.trust import LEAST_WEIGHT, Verdict, pareto_k, verdict
+from offline_data.ope.weights import scaled_weights, session_log_weights
 from recenv.errors import require_range
 from recenv.registry import config_of
 from recenv.statistics import Interval
 
+_ROUNDING = 1e-3  # of weights whose log-probabilities are of single precision
 _LARGEST_LOG = 700.0  # beyond 709 an exponential is infinite
 
 
@@ -48,7 +49,7 @@ class Estimate:
     high: float | None
     """Upper end."""
     effective_sample_size: float
-    """`(sum w)^2 / sum w^2` over whole-session weights, in sessions."""
+    """`(sum w)^2 / sum w^2` over whole-session weights, in sessions; over what a limit leaves of them, if that is less."""
     num_sessions: int
     """Sessions in the log."""
     mean_weight: Interval | None = None
@@ -70,6 +71,9 @@ class Estimate:
     """Share of the sessions without weight: in which the evaluated policy would never have acted as logged."""
     shared: float | None = None
     """Share of the sessions that the policy learned from, where the caller said it."""
+    kept: float = 1.0
+    """Share of the weights that it takes from the log, in [0, 1]: what a limit, a cap or a blend leaves. The rest is
+    the model's word, or 0. None is left where all its weights are 1 and those of the actions are not."""
     against: tuple[str, ...] = ()
     """Other estimators whose intervals do not meet this one; see `disagreement`."""
 
@@ -112,6 +116,7 @@ class Estimate:
             "pareto_k": self.pareto_k,
             "zero_weight": self.zero_weight,
             "shared": self.shared,
+            "kept": self.kept,
         }
 
 
@@ -169,14 +174,28 @@ def estimate(
         pareto_k=pareto_k(statistics.weights),
         zero_weight=float(np.mean(statistics.weights == 0.0)),
         shared=shared,
+        kept=statistics.kept,
     )
     weights = None
     if estimator.weighs():
-        weights, mean = _weights(made.log_weights(sessions), sessions.user_id, confidence)
+        log_weights = made.log_weights(sessions)
+        weights, mean = _weights(log_weights, sessions.user_id, confidence)
         tail, none = pareto_k(weights), float(np.mean(weights == 0.0))
-        answer = replace(answer, mean_weight=mean, pareto_k=tail, zero_weight=none)
+        statistics = _kept(made, sessions, statistics, log_weights)
+        size = min(answer.effective_sample_size, statistics.kept_sample_size)
+        answer = replace(
+            answer,
+            effective_sample_size=size,
+            mean_weight=mean,
+            pareto_k=tail,
+            zero_weight=none,
+            kept=statistics.kept,
+        )
     if estimator.unchecked():
         return replace(answer, no_interval="by the model alone, unchecked: it ranks policies")
+    if answer.kept < LEAST_WEIGHT:
+        rest = "by the model alone" if estimator.reads_model() else "not by the weights of the policy's actions"
+        return replace(answer, no_interval=f"{rest}: {answer.kept:.0%} of the log's weight is left in it")
     ends = method(interval_config)(statistics, confidence=confidence, seed=seed, weights=weights)
     if ends is None:
         alone = "one session, or one user's, has nothing to be compared with"
@@ -185,6 +204,29 @@ def estimate(
         )
     skewness = None if statistics.spread is None else statistics.spread.skewness
     return replace(answer, low=ends[0], high=ends[1], interval=INTERVALS.name_of(method), skewness=skewness)
+
+
+def _kept(
+    made: Estimator, sessions: LoggedSessions, statistics: SessionStatistics, log_weights: np.ndarray
+) -> SessionStatistics:
+    """Return the statistics with what is left of the weights where a cap cuts them, or where they see nothing.
+
+    Weights of what actions have in common may all be 1 where those of the actions are not: then the estimate is what
+    the log's own policy earned, or a model's word for the difference.
+    """
+    cap, largest = getattr(made.config, "max_log_weight", math.inf), float(log_weights.max())
+    if largest > cap:
+        statistics = statistics.keeping(np.exp(np.minimum(log_weights, cap) - largest), np.exp(log_weights - largest))
+    if type(made).log_weights is not Estimator.log_weights and sessions.behavior_log_prob is not None:
+        own, actions = (_moved(each) for each in (log_weights, session_log_weights(sessions)))
+        if actions > _ROUNDING and own < LEAST_WEIGHT * actions:
+            return replace(statistics, kept=0.0)
+    return statistics
+
+
+def _moved(log_weights: np.ndarray) -> float:
+    """Return the mean distance of weights from 1."""
+    return float(np.abs(np.expm1(np.minimum(log_weights, _LARGEST_LOG))).mean())
 
 
 def _weights(log_weights: np.ndarray, user_id: np.ndarray | None, confidence: float) -> tuple[np.ndarray, Interval]:

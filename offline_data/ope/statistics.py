@@ -8,7 +8,7 @@ ended counts on with its last weight (`StepRatios`).
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -189,6 +189,10 @@ class SessionStatistics:
     """Ratios by step that the value has besides; None for none."""
     user_id: NDArray[np.int64] | None = None
     """Whose each session is, `[S]`; `estimate` sets it from the log. None: each is a user's own."""
+    kept: float = 1.0
+    """Share of the weights that the value takes from the log, in [0, 1]; the rest is a model's word, or nothing."""
+    kept_sample_size: float = float("inf")
+    """Effective sample size of what is taken, in sessions; infinite where nothing is left out."""
 
     @classmethod
     def of_means(cls, values: Floats, weights: Floats, steps: StepRatios | None = None) -> SessionStatistics:
@@ -211,6 +215,17 @@ class SessionStatistics:
         if values is None:
             return cls(above, below, weights)
         return cls(np.hstack([values[:, None], above]), np.hstack([np.ones_like(below), below]), weights)
+
+    def keeping(self, used: Floats, full: Floats) -> SessionStatistics:
+        """Return the statistics with how much of the weights they take.
+
+        Args:
+            used: weights that act, summed over each session, `[S]`.
+            full: what they were before anything was cut, in the same unit, `[S]`.
+        """
+        total = float(full.sum())
+        kept = float(used.sum()) / total if total > 0.0 else 0.0
+        return replace(self, kept=min(1.0, kept), kept_sample_size=float(effective_sample_size(used)))
 
     @cached_property
     def value(self) -> float:

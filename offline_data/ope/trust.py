@@ -31,6 +31,12 @@ DOUBTFUL_TAIL: Final = 0.5
 """Pareto k-hat from which the weights' variance may be infinite, and every interval that is made of it too narrow."""
 UNTRUSTED_TAIL: Final = 0.7
 """Pareto k-hat from which a mean of weights needs more sessions than there are."""
+KEPT_WEIGHT: Final = 0.9
+"""Share of the log's weight below which what was cut off may be more than the interval shows."""
+MOST_WEIGHT: Final = 0.5
+"""Share below which an estimate is its model's word, or nothing's, more than the log's."""
+LEAST_WEIGHT: Final = 0.05
+"""Share below which there is no interval: it would be that of the model's word alone."""
 SHARED_SESSIONS: Final = 0.01
 """Share of the sessions that the policy learned from, above which they do not judge it."""
 _ROUNDING: Final = 1e-3  # of a session's weight, whose log-probabilities are of single precision
@@ -63,6 +69,8 @@ def verdict(estimate: Estimate) -> Verdict:
     grave = {
         estimate.no_interval or "": estimate.no_interval is not None,
         f"effective sample size below {TRUSTED_SAMPLE_SIZE:g}": estimate.effective_sample_size < TRUSTED_SAMPLE_SIZE,
+        f"only {estimate.kept:.0%} of the log's weight is left in it": estimate.no_interval is None
+        and estimate.kept < MOST_WEIGHT,
         # One of twenty intervals misses: what is outside of one twice as wide is no chance.
         "mean weight not 1": weight is not None and not holds_one(weight, widened=2.0),
         f"the policy learned from {estimate.shared or 0.0:.0%} of its sessions": (estimate.shared or 0.0)
@@ -72,6 +80,9 @@ def verdict(estimate: Estimate) -> Verdict:
     light = {
         f"Pareto k-hat {tail or 0.0:.2f} is not below {DOUBTFUL_TAIL:g}": tail is not None
         and DOUBTFUL_TAIL <= tail < UNTRUSTED_TAIL,
+        f"{1.0 - estimate.kept:.0%} of the log's weight is cut off, and biases it by what that earns": MOST_WEIGHT
+        <= estimate.kept
+        < KEPT_WEIGHT,
         "few sessions make its spread": (estimate.skewness or 0.0) >= TRUSTED_SKEWNESS,
         f"{' and '.join(estimate.against)} say otherwise": bool(estimate.against),
     }

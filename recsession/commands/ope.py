@@ -21,12 +21,12 @@ from offline_data.interop.open_bandit_judging import judge_open_bandit
 from offline_data.ope.bootstrap import MAX_BOOTSTRAP
 from offline_data.ope.estimate import Estimate, estimate
 from offline_data.ope.sessions import LoggedSessions
-from offline_data.ope.trust import holds_one
+from offline_data.ope.trust import disagreement, holds_one
 from offline_data.store.dataset import LoggedDataset
 from recenv.errors import InvalidInput, require, require_range
 from recenv.statistics import Interval
 from recsession.inputs import refuse_given
-from recsession.judging import warn_of_shared
+from recsession.judging import shared_share, warn_of_shared
 from recsession.lines import say
 from recsession.policy_comparison import PolicyComparison
 from recsession.policy_tables import comparison_lines
@@ -207,12 +207,11 @@ class Ope:
             )
         if self.by == "item":
             sessions = sessions_of_items(sessions, dataset, target_prefixes(actor, dataset, device=self.device))
-        answers = {
-            name: estimate(name, sessions, interval=self.interval, num_bootstrap=self.num_bootstrap, seed=self.seed)
-            for name in names
-        }
+        options = {"interval": self.interval, "num_bootstrap": self.num_bootstrap, "seed": self.seed}
+        shared = shared_share(actor, dataset)
+        answers = {name: estimate(name, sessions, shared=shared, **options) for name in names}
         say(*notes)
-        self._tell(sessions, answers)
+        self._tell(sessions, disagreement(answers))
 
     def _tell(self, sessions: LoggedSessions, answers: dict[str, Estimate]) -> None:
         """Print what the log itself earned, what the weights sum to, and the estimates."""

@@ -79,7 +79,7 @@ class LimitedWeights(Estimator):
     def __call__(self, sessions: LoggedSessions) -> SessionStatistics:
         """Return one column: limited weighted sums over one."""
         terms = _Terms(self, sessions)
-        return terms.statistics(terms.log_limit)
+        return terms.told(terms.log_limit)
 
     def log_grid(self, log_weights: Floats) -> Floats:
         """Return the logarithms of the limits to choose from by default, rising, given those of some weights."""
@@ -106,9 +106,21 @@ class _Terms:
         """Return the sums under a limit; none under a limit of 0 but the base's."""
         values = self._base
         if log_limit > -math.inf:
-            limited = self._estimator.limited(self._log_weights, log_limit)
-            values = values + self._sessions.summed(limited * self._gain)
+            values = values + self._sessions.summed(self._limited(log_limit) * self._gain)
         return replace(SessionStatistics.of_means(values, self._weights), user_id=self._sessions.user_id)
+
+    def told(self, log_limit: float) -> SessionStatistics:
+        """Return the same with how much of the weights a limit leaves."""
+        full, used = (
+            self._sessions.summed(self._sessions.discounted(weights))
+            for weights in (np.exp(self._log_weights), self._limited(log_limit))
+        )
+        return self.statistics(log_limit).keeping(used, full)
+
+    def _limited(self, log_limit: float) -> Floats:
+        if log_limit == -math.inf:
+            return np.zeros_like(self._log_weights)
+        return self._estimator.limited(self._log_weights, log_limit)
 
     @property
     def log_limit(self) -> float:
