@@ -170,7 +170,7 @@ def answers_of(
         try:
             answer = estimate(name, sessions, shared=shared, **options)
             statistics = replace(ESTIMATORS.resolve(name)()(sessions), user_id=sessions.user_id)
-            found[name] = Answer(answer, statistics.influence())
+            found[name] = Answer(answer, statistics.pseudo_values())
         except InvalidInput as error:
             found[name] = error
     told = disagreement({name: each.estimate for name, each in found.items() if isinstance(each, Answer)})
@@ -196,7 +196,7 @@ def compared(
     logged, returns = sessions.logged_return(), sessions.returns()
     means = replace(SessionStatistics.of_means(returns, np.ones_like(returns)), user_id=sessions.user_id)
     own = Answer(
-        Estimate("on_policy", logged.mean, logged.low, logged.high, len(returns), len(returns)), means.influence()
+        Estimate("on_policy", logged.mean, logged.low, logged.high, len(returns), len(returns)), means.pseudo_values()
     )
     told: list[dict[str, Any]] = []
     for policy, each, truth in zip(policies, answers, truths, strict=True):

@@ -4,7 +4,8 @@ An estimate is, to first order, the mean of one number a user: its influences (`
 policies judged by the same sessions, the difference is the mean of the users' differences, in which what both have in
 common, the luck of who came, is gone: the interval is far narrower than the two intervals let one believe.
 
-Source: Student 1908 for the interval of a mean; van der Vaart 1998, chapter 20, for influences.
+Its spread is that of `estimate`'s own interval, with Satterthwaite's degrees of freedom. Source: Student 1908 for the
+interval of a mean; van der Vaart 1998, chapter 20, for influences.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from offline_data.ope.spread import Spread
 from recenv.errors import require, require_range
 
 
@@ -53,7 +55,8 @@ def paired_difference(first: ArrayLike, other: ArrayLike, *, confidence: float =
     """Return by how much one policy is better than another, by the same users.
 
     Args:
-        first: influences of the users on the first policy's estimate, `[U]`, finite: their mean is the estimate.
+        first: influences of the users on the first policy's estimate, `[U]`, finite, as of
+            `SessionStatistics.pseudo_values`: their mean is the estimate.
         other: of the same users on the other's, `[U]`.
         confidence: of the interval, in (0, 1).
 
@@ -77,10 +80,11 @@ def paired_difference(first: ArrayLike, other: ArrayLike, *, confidence: float =
     value, count = float(apart.mean()), len(apart)
     if count == 1:
         return Difference(value, -math.inf, math.inf, 0.5)
-    from scipy.special import stdtr, stdtrit  # here, since few who import this ask for it
+    from scipy.special import stdtr  # here, since few who import this ask for it
 
     error = float(apart.std(ddof=1)) / math.sqrt(count)
     if error <= 1e-12 * float(np.abs(one).max(initial=0.0) + np.abs(two).max(initial=0.0)):
         return Difference(value, value, value, 0.5 if abs(value) <= error else float(value > 0.0))
-    half = error * float(stdtrit(count - 1, 0.5 + 0.5 * confidence))
-    return Difference(value, value - half, value + half, float(stdtr(count - 1, value / error)))
+    spread = Spread((apart - value) / (count - 1))
+    half, degrees = spread.half_width(confidence), spread.degrees_of_freedom
+    return Difference(value, value - half, value + half, float(stdtr(degrees, value / spread.standard_error)))

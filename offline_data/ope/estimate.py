@@ -49,7 +49,7 @@ class Estimate:
     high: float | None
     """Upper end."""
     effective_sample_size: float
-    """`(sum w)^2 / sum w^2` over whole-session weights, in sessions; over what a limit leaves of them, if that is less."""
+    """`(sum w)^2 / sum w^2` over whole-session weights, in sessions; of what a limit leaves, if less."""
     num_sessions: int
     """Sessions in the log."""
     mean_weight: Interval | None = None
@@ -73,7 +73,7 @@ class Estimate:
     """Share of the sessions that the policy learned from, where the caller said it."""
     kept: float = 1.0
     """Share of the weights that it takes from the log, in [0, 1]: what a limit, a cap or a blend leaves. The rest is
-    the model's word, or 0. None is left where all its weights are 1 and those of the actions are not."""
+    the model's word, or 0. None is left beside a model where all weights are 1 and those of the actions are not."""
     against: tuple[str, ...] = ()
     """Other estimators whose intervals do not meet this one; see `disagreement`."""
 
@@ -194,7 +194,7 @@ def estimate(
     if estimator.unchecked():
         return replace(answer, no_interval="by the model alone, unchecked: it ranks policies")
     if answer.kept < LEAST_WEIGHT:
-        rest = "by the model alone" if estimator.reads_model() else "not by the weights of the policy's actions"
+        rest = "by the model alone" if estimator.reads_model() else "the policy's actions hardly weigh"
         return replace(answer, no_interval=f"{rest}: {answer.kept:.0%} of the log's weight is left in it")
     ends = method(interval_config)(statistics, confidence=confidence, seed=seed, weights=weights)
     if ends is None:
@@ -211,13 +211,13 @@ def _kept(
 ) -> SessionStatistics:
     """Return the statistics with what is left of the weights where a cap cuts them, or where they see nothing.
 
-    Weights of what actions have in common may all be 1 where those of the actions are not: then the estimate is what
-    the log's own policy earned, or a model's word for the difference.
+    Weights of what actions have in common may all be 1 where those of the actions are not: beside a model, all that the
+    policy does otherwise than the log is then the model's word. Without one it is that such actions are worth the same.
     """
     cap, largest = getattr(made.config, "max_log_weight", math.inf), float(log_weights.max())
     if largest > cap:
         statistics = statistics.keeping(np.exp(np.minimum(log_weights, cap) - largest), np.exp(log_weights - largest))
-    if type(made).log_weights is not Estimator.log_weights and sessions.behavior_log_prob is not None:
+    if made.reads_model() and sessions.behavior_log_prob is not None:
         own, actions = (_moved(each) for each in (log_weights, session_log_weights(sessions)))
         if actions > _ROUNDING and own < LEAST_WEIGHT * actions:
             return replace(statistics, kept=0.0)

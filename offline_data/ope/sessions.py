@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from offline_data.ope.features import checked_features, require_alike
 from offline_data.ope.slates import checked_dependence, checked_slates, unfolded
 from offline_data.ope.staircase import Staircase
-from offline_data.ope.statistics import by_user
+from offline_data.ope.statistics import SessionStatistics
 from recenv.errors import require, require_range
 from recenv.statistics import Interval
 
@@ -348,10 +348,11 @@ class LoggedSessions:
     def logged_return(self) -> Interval:
         """Return the mean of `returns` with its 95 % interval: what the policy that logged is worth.
 
-        Sessions of one user may depend on one another.
+        Its spread is that of an estimate: sessions of one user may depend on one another.
         """
-        table = by_user(np.stack([self.returns(), np.ones(self.num_sessions)], axis=1), self.user_id)
-        return Interval.of_groups(table[:, 0], table[:, 1])
+        ones = np.ones(self.num_sessions)
+        means = SessionStatistics.of_means(self.returns(), ones, user_id=self.user_id)
+        return means.student_interval(0.95)
 
 
 def _in_double_precision(values: Column) -> Any:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from offline_data.ope.spread import Spread
 from offline_data.ope.staircase import Staircase
-from recenv.statistics import effective_sample_size
+from recenv.statistics import Interval, effective_sample_size
 
 Floats = NDArray[np.float64]
 
@@ -195,9 +195,15 @@ class SessionStatistics:
     """Effective sample size of what is taken, in sessions; infinite where nothing is left out."""
 
     @classmethod
-    def of_means(cls, values: Floats, weights: Floats, steps: StepRatios | None = None) -> SessionStatistics:
+    def of_means(
+        cls,
+        values: Floats,
+        weights: Floats,
+        steps: StepRatios | None = None,
+        user_id: NDArray[np.int64] | None = None,
+    ) -> SessionStatistics:
         """Return the statistics of the mean of the sessions' values, `[S]`, and of ratios by step besides, if any."""
-        return cls(values[:, None], np.broadcast_to(1.0, (len(values), 1)), weights, steps)
+        return cls(values[:, None], np.broadcast_to(1.0, (len(values), 1)), weights, steps, user_id)
 
     @classmethod
     def of_steps(cls, steps: StepRatios, weights: Floats, values: Floats | None = None) -> SessionStatistics:
@@ -256,6 +262,14 @@ class SessionStatistics:
         """
         return self._deviations() / np.maximum(1.0 - self._largest_share(), _LEAST_LEFT)
 
+    def pseudo_values(self) -> Floats:
+        """Return the contribution of each unit by the jackknife, `[num_units]`; their mean is the value.
+
+        As `influence`, but for heavy units of a ratio: those spread as far as the `spread` of the value does.
+        """
+        deviations = self.jackknife()
+        return self.value + (self.num_units - 1) * (deviations - deviations.mean())
+
     @cached_property
     def spread(self) -> Spread | None:
         """How far the value would move with another log; None for one unit, or units that differ by rounding alone."""
@@ -264,6 +278,11 @@ class SessionStatistics:
         deviations = self.jackknife()
         rounding = 1e-12 * abs(self.value) / self.num_units
         return Spread(deviations) if float(np.abs(deviations).max()) > rounding else None
+
+    def student_interval(self, confidence: float) -> Interval:
+        """Return the value with Student's interval by the `spread`, of no width where there is none."""
+        half = 0.0 if self.spread is None else self.spread.half_width(confidence)
+        return Interval(self.value, self.value - half, self.value + half)
 
     def replicates(self, counts: Floats) -> Floats:
         """Return the value where unit u counts `counts[b, u]` times, `[B]`.

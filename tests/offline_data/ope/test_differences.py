@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from offline_data import paired_difference
+from offline_data import ESTIMATORS, LoggedSessions, estimate, paired_difference
 from recenv.errors import InvalidInput
 
 
@@ -69,3 +69,19 @@ def test_intervals_hold_the_truth_as_often_as_they_say():
 def test_what_is_refused(first, other, message):
     with pytest.raises(InvalidInput, match=message):
         paired_difference(first, other)
+
+
+def test_the_spread_is_that_of_the_default_interval():
+    """A policy less nothing has the interval of its own estimate, and so has what the log earned; heavy units too."""
+    rng = np.random.default_rng(4)
+    weights, reward = rng.pareto(2.5, 60), rng.exponential(1.0, 60)
+    sessions = LoggedSessions(
+        reward=reward, behavior_log_prob=np.zeros(60), target_log_prob=np.log(weights), discount=1.0
+    )
+    for name in ("ips", "snips"):
+        answer = estimate(name, sessions)
+        found = paired_difference(ESTIMATORS.get(name)()(sessions).pseudo_values(), np.zeros(60))
+        assert (found.value, found.low, found.high) == pytest.approx((answer.value, answer.low, answer.high), rel=0.02)
+    logged = sessions.logged_return()
+    found = paired_difference(reward, np.zeros(60))
+    assert (found.low, found.high) == pytest.approx((logged.low, logged.high))

@@ -110,6 +110,13 @@ def test_sessions_that_a_policy_learned_from_are_warned_of(run, shop, trained, l
     assert len(rest) == 3
 
 
+def test_what_a_policy_learned_from_is_in_its_verdict(run, shop, trained):
+    shop()
+    trained("shop")
+    assert "untrusted: " in (line := judged(run, "shop", "--estimators", "snips")[-1])
+    assert "the policy learned from 100% of its sessions" in line
+
+
 def test_of_an_older_policy_nothing_is_said(run, shop, trained, tmp_path):
     shop()
     trained("shop")
@@ -149,7 +156,7 @@ def test_propensities_that_are_wrong_show_in_the_mean_weight(run, shop, trained)
     trained("shop")
     lines = judged(run, "shop", "--estimators", "snips")
     assert re.match(r"mean weight 0\.2\d+ \[0\.2\d+, 0\.\d+\]   is not 1: ", lines[-2])
-    assert lines[-1].endswith("untrusted: mean weight not 1")
+    assert lines[-1].count("untrusted: mean weight not 1")
 
 
 def test_estimators_without_a_model_fit_none(run, shop, trained, monkeypatch):
