@@ -67,11 +67,13 @@ def test_estimates_and_differences_are_those_of_the_arrays(compared, policies, m
 
 
 def _snips_influence(sessions) -> np.ndarray:
-    """The influence of each session on sum w G / sum w: the value, and S w (G - value) / sum w."""
+    """What each session adds to V = sum w G / sum w by leaving it out, about V: S - 1 times w (G - V) / (sum w - w)."""
     log_ratios = np.add.reduceat(sessions.target_log_prob - sessions.behavior_log_prob, sessions.offsets[:-1])
     weights, returns = np.exp(log_ratios - log_ratios.max()), sessions.returns()
     value = weights @ returns / weights.sum()
-    return value + len(weights) * weights * (returns - value) / weights.sum()
+    share = weights / weights.sum()
+    moved = share * (returns - value) / np.maximum(1.0 - share, 1e-3)  # one that is nearly all: to a thousandth
+    return value + (len(weights) - 1) * (moved - moved.mean())
 
 
 def test_the_work_goes_on_where_it_stopped_and_takes_more_policies(compared, policies, monkeypatch):
