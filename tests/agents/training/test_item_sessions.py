@@ -87,7 +87,7 @@ def test_the_truth_lies_in_the_intervals_by_item(count, world, make_log):
 
 def test_logs_and_policies_without_prefixes_are_refused(log, slate_log, judged, tmp_path):
     policy, steps = judged[1], judged[2]
-    with pytest.raises(InvalidInput, match="has no propensity of each position: collect a log of slates"):
+    with pytest.raises(InvalidInput, match="has no propensity of each position: collect with --action-kind slate"):
         sessions_of_items(steps, log, np.zeros((log.num_rows, 3)))
     missing = replace(slate_log, manifest={**slate_log.manifest, "propensities": "missing"})
     with pytest.raises(InvalidInput, match="its propensities are missing: collect without --missing-propensities"):

@@ -276,5 +276,5 @@ def test_an_imported_log_with_short_slates_is_learned_from_and_weighed(run, tmp_
         assert "and `recsession ope --log log-split/judge --policy RUN/policy`" in out
         code, out, error = run("ope", "--log", "log", "--policy", f"{policy}/policy", *small)
         assert code == 0, error
-        assert re.search(r"^snips +\d+\.\d+ \[\d", out, flags=re.MULTILINE)
+        assert re.search(r"^snips +\d+\.\d+ \[-?\d", out, flags=re.MULTILINE)
         assert run("evaluate", "--policy", f"{policy}/policy")[2].endswith("with `recsession ope`\n")

@@ -49,7 +49,7 @@ def test_one_policy_and_several_are_judged_by_the_items(run, made, judged):
 def test_what_has_no_items_is_refused(run, made, judged):
     code, _, err = run("ope", "--log", made / "log", "--policy", made / "policy", "--by", "item")
     assert code == 2
-    assert "has no propensity of each position: collect a log of slates" in err
+    assert "has no propensity of each position: collect with --action-kind slate" in err
     words = ("--estimators", "dr", "pdis", "--by", "item")
     code, _, err = run("ope", "--log", made / "slates", "--policy", judged[1], *words)
     assert code == 2
