@@ -82,10 +82,7 @@ NEAREST = "did you mean "
         ("train drop --log {made}/log --out {tmp}/new", ["unknown objective 'drop'", NEAREST + "'drpo'?"]),
         (TRAIN + "--score retrun", ["unknown score 'retrun'", NEAREST + "'return'?"]),
         ("train grpo --log {made}/log --out {tmp}/new", ["'grpo' needs groups", "collect with --group-size 8"]),
-        (
-            "train slateq --log {made}/log --out {tmp}/new",
-            ["'slateq' needs slates", "collect with --action-kind slate"],
-        ),
+        ("train slateq --log {made}/log --out {tmp}/new", ["'slateq' needs slates", "collect with --action-kind"]),
         (
             "train decision_transformer --encoder gru --log {made}/log --out {tmp}/new",
             ["conditions the policy on wanted, which the encoder 'gru' does not read; choose decision"],
