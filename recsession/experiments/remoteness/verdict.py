@@ -181,7 +181,8 @@ def _shapes(setting: Numbers) -> str:
     told = []
     for strength, (order, fail) in ranked(setting).items():
         best = " > ".join(map(_shape, order)) or "nothing holds"
-        told.append(f"at q/p {strength:g} {best}" + (f" ({_listed(list(map(_shape, fail)))} fail)" if fail else ""))
+        verb = "fails" if len(fail) == 1 else "fail"
+        told.append(f"at q/p {strength:g} {best}" + (f" ({_listed(list(map(_shape, fail)))} {verb})" if fail else ""))
     gains = beside_one_alpha(setting)
     wins, losses = sum(gain["low"] > 0.0 for gain in gains), sum(gain["high"] < 0.0 for gain in gains)
     return (
