@@ -147,7 +147,9 @@ def write_study_page(study: type[Study], results: Mapping[str, Any], path: Path)
     from offline_data.describe.pages import Page, Section, Table, write_page  # matplotlib, which no worker needs
 
     numbers = results["numbers"]
-    lead, *more = study.verdict(numbers)
+    (lead, *more), sections = study.verdict(numbers), study.sections(numbers)
+    below = [part for section in sections for part in section.parts if isinstance(part, str)]
+    more = [sentence for sentence in more if not any(sentence in part for part in below)]
     facts = [
         ("command", results["command"]),
         ("seeds", ", ".join(map(str, results["seeds"]))),
@@ -162,4 +164,4 @@ def write_study_page(study: type[Study], results: Mapping[str, Any], path: Path)
     count = len(results["seeds"])
     kicker = f"reproduce {results['study']} · {results['form']} form · {count} {'seed' if count == 1 else 'seeds'}"
     made = Section("How it was made", [told, Table((), facts), config])
-    return write_page(path, Page(study.title, kicker, lead, " ".join(more), [*study.sections(numbers), made]))
+    return write_page(path, Page(study.title, kicker, lead, " ".join(more), [*sections, made]))
