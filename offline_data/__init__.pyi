@@ -52,6 +52,9 @@ from .ope.intervals.base import ReturnRangeConfig as ReturnRangeConfig
 from .ope.intervals.base import TermRangeConfig as TermRangeConfig
 from .ope.judged import Judgement as Judgement
 from .ope.judged import judge_estimates as judge_estimates
+from .ope.selection import Candidate as Candidate
+from .ope.selection import Selection as Selection
+from .ope.selection import select as select
 from .ope.sessions import LoggedSessions as LoggedSessions
 from .ope.slates import conditional_log_prob as conditional_log_prob
 from .ope.slates import factored_parts as factored_parts

@@ -14,13 +14,12 @@ import numpy as np
 from tqdm import tqdm
 
 from agents.values.critics import CriticConfig
-from offline_data.families import ESTIMATORS
+from offline_data.ope.answers import Answer, answers_of
 from offline_data.ope.differences import paired_difference
-from offline_data.ope.estimate import Estimate, estimate
+from offline_data.ope.estimate import Estimate
 from offline_data.ope.judged import judge_estimates
 from offline_data.ope.sessions import LoggedSessions
 from offline_data.ope.statistics import SessionStatistics
-from offline_data.ope.trust import disagreement
 from offline_data.store.dataset import LoggedDataset
 from offline_data.store.folder_claim import FolderClaim, as_json
 from offline_data.units import run_units
@@ -142,41 +141,6 @@ class PolicyComparison:
                 "world hash": self.dataset.manifest.get("world_hash"),
             },
         }
-
-
-@dataclass(frozen=True, eq=False)
-class Answer:
-    """What an estimator says of a policy."""
-
-    estimate: Estimate
-    """The value."""
-    influence: np.ndarray
-    """`[U]` of each user on it."""
-
-
-def answers_of(
-    sessions: LoggedSessions, estimators: Sequence[str], shared: float | None, **options: Any
-) -> dict[str, Answer | InvalidInput]:
-    """Return the answer of each estimator on a policy, by name, or the reason why it has none.
-
-    Args:
-        sessions: of the log, with the policy's columns.
-        estimators: by name.
-        shared: share of the sessions that the policy learned from, as far as is known.
-        **options: of `estimate`.
-    """
-    found: dict[str, Answer | InvalidInput] = {}
-    for name in estimators:
-        try:
-            answer = estimate(name, sessions, shared=shared, **options)
-            statistics = replace(ESTIMATORS.resolve(name)()(sessions), user_id=sessions.user_id)
-            found[name] = Answer(answer, statistics.pseudo_values())
-        except InvalidInput as error:
-            found[name] = error
-    told = disagreement({name: each.estimate for name, each in found.items() if isinstance(each, Answer)})
-    return {
-        name: replace(each, estimate=told[name]) if isinstance(each, Answer) else each for name, each in found.items()
-    }
 
 
 def compared(

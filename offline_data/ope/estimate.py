@@ -154,6 +154,32 @@ def estimate(
             estimator needs and the log lacks, a log in which the evaluated policy never takes the logged actions, or an
             interval that does not hold for the estimator, or lacks its bounds.
     """
+    return estimate_with_statistics(
+        name,
+        sessions,
+        config=config,
+        interval=interval,
+        interval_config=interval_config,
+        confidence=confidence,
+        num_bootstrap=num_bootstrap,
+        seed=seed,
+        shared=shared,
+    )[0]
+
+
+def estimate_with_statistics(
+    name: str | type[Estimator],
+    sessions: LoggedSessions,
+    *,
+    config: Any = None,
+    interval: str | type[ConfidenceInterval] = "student",
+    interval_config: Any = None,
+    confidence: float = 0.95,
+    num_bootstrap: int | None = None,
+    seed: int = 0,
+    shared: float | None = None,
+) -> tuple[Estimate, SessionStatistics]:
+    """Return what `estimate` does, and the sums that it is made of, by which it is compared with others."""
     require_range("confidence", confidence, 0.0, 1.0, low_open=True, high_open=True)
     if num_bootstrap is not None:
         require_range("num_bootstrap", num_bootstrap, 2, MAX_BOOTSTRAP, integer=True)
@@ -192,18 +218,18 @@ def estimate(
             kept=statistics.kept,
         )
     if estimator.unchecked():
-        return replace(answer, no_interval="by the model alone, unchecked: it ranks policies")
+        return replace(answer, no_interval="by the model alone, unchecked: it ranks policies"), statistics
     if answer.kept < LEAST_WEIGHT:
         rest = "by the model alone" if estimator.reads_model() else "the policy's actions hardly weigh"
-        return replace(answer, no_interval=f"{rest}: {answer.kept:.0%} of the log's weight is left in it")
+        return replace(answer, no_interval=f"{rest}: {answer.kept:.0%} of the log's weight is left in it"), statistics
     ends = method(interval_config)(statistics, confidence=confidence, seed=seed, weights=weights)
     if ends is None:
         alone = "one session, or one user's, has nothing to be compared with"
-        return replace(
-            answer, no_interval=alone if statistics.num_units < 2 else "no two sessions differ in what they add"
-        )
+        why = alone if statistics.num_units < 2 else "no two sessions differ in what they add"
+        return replace(answer, no_interval=why), statistics
     skewness = None if statistics.spread is None else statistics.spread.skewness
-    return replace(answer, low=ends[0], high=ends[1], interval=INTERVALS.name_of(method), skewness=skewness)
+    told = replace(answer, low=ends[0], high=ends[1], interval=INTERVALS.name_of(method), skewness=skewness)
+    return told, statistics
 
 
 def _kept(

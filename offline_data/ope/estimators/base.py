@@ -68,6 +68,15 @@ class Estimator(ABC):
         """Return whether it is a model's word alone, which no known propensity corrects: it has no interval."""
         return cls.reads_model() and not cls.weighs()
 
+    @classmethod
+    def anchors(cls, sessions: LoggedSessions) -> bool:
+        """Return whether exact propensities make it right in the limit of many sessions, whatever else is wrong.
+
+        By such a one others are checked; see `offline_data.ope.selection`.
+        """
+        del sessions
+        return False
+
     @abstractmethod
     def __call__(self, sessions: LoggedSessions) -> SessionStatistics:
         """Return the sums that the value is made of.

@@ -83,6 +83,11 @@ class DoublyRobust(Estimator):
     config: DoublyRobustConfig
     needs = _NEEDS
 
+    @classmethod
+    def anchors(cls, sessions: LoggedSessions) -> bool:
+        """Return whether rows are steps: a position's reward may depend on the items below it."""
+        return sessions.slate_offsets is None
+
     def __call__(self, sessions: LoggedSessions) -> SessionStatistics:
         """Return one column: doubly robust value over one."""
         values = session_values(sessions, self.config.max_log_weight)
@@ -112,6 +117,11 @@ class WeightedDoublyRobust(Estimator):
     """
 
     needs = _NEEDS
+
+    @classmethod
+    def anchors(cls, sessions: LoggedSessions) -> bool:
+        """Return whether rows are steps: a position's reward may depend on the items below it."""
+        return sessions.slate_offsets is None
 
     def __call__(self, sessions: LoggedSessions) -> SessionStatistics:
         """Return a column for the model's value over one, and ratios by step: discounted weighted error over weight."""

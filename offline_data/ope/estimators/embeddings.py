@@ -63,6 +63,12 @@ class MarginalizedIps(PerDecisionIps):
 
     needs = _EMBEDDING
 
+    @classmethod
+    def anchors(cls, sessions: LoggedSessions) -> bool:
+        """Return False: it is right if actions alike in these are worth the same."""
+        del sessions
+        return False
+
     def __call__(self, sessions: LoggedSessions) -> SessionStatistics:
         """See `PerDecisionIps`."""
         return super().__call__(by_embedding(sessions))
@@ -83,6 +89,12 @@ class Offcem(DoublyRobust):
     """
 
     needs = _EMBEDDING | {"q_value", "state_value"}
+
+    @classmethod
+    def anchors(cls, sessions: LoggedSessions) -> bool:
+        """Return False: it is right if actions alike in these are worth the same."""
+        del sessions
+        return False
 
     def __call__(self, sessions: LoggedSessions) -> SessionStatistics:
         """See `DoublyRobust`."""

@@ -43,6 +43,12 @@ class Ips(Estimator):
     Config = ImportanceConfig
     config: ImportanceConfig
 
+    @classmethod
+    def anchors(cls, sessions: LoggedSessions) -> bool:
+        """Return True: weights of whole sessions assume nothing."""
+        del sessions
+        return True
+
     def __call__(self, sessions: LoggedSessions) -> SessionStatistics:
         """Return one column: weighted return over one."""
         log_weights = session_log_weights(sessions)
@@ -67,6 +73,11 @@ class PerDecisionIps(Estimator):
     Config = ImportanceConfig
     config: ImportanceConfig
 
+    @classmethod
+    def anchors(cls, sessions: LoggedSessions) -> bool:
+        """Return whether rows are steps: a position's reward may depend on the items below it."""
+        return sessions.slate_offsets is None
+
     def __call__(self, sessions: LoggedSessions) -> SessionStatistics:
         """Return one column: discounted weighted rewards over one."""
 
@@ -86,6 +97,12 @@ class Snips(Estimator):
     in place of single actions. Consistent, biased of order 1/S, always within the range of the logged returns.
     """
 
+    @classmethod
+    def anchors(cls, sessions: LoggedSessions) -> bool:
+        """Return True: weights of whole sessions assume nothing."""
+        del sessions
+        return True
+
     def __call__(self, sessions: LoggedSessions) -> SessionStatistics:
         """Return one column: weighted return over weight."""
         weights, weighted = supported(session_weights(sessions)), sessions.returns()
@@ -101,6 +118,11 @@ class PerDecisionSnips(Estimator):
     for off-policy policy evaluation"; normalised per step as in Thomas and Brunskill 2016, section 5 (`wdr` without a
     model). A session that has ended counts on with its last weight and reward 0.
     """
+
+    @classmethod
+    def anchors(cls, sessions: LoggedSessions) -> bool:
+        """Return whether rows are steps: a position's reward may depend on the items below it."""
+        return sessions.slate_offsets is None
 
     def __call__(self, sessions: LoggedSessions) -> SessionStatistics:
         """Return ratios by step: discounted weighted reward over weight."""
