@@ -139,7 +139,7 @@ def train(
     seed: int = 0,
     device: str = "cpu",
     checkpoint: Path | None = None,
-    evaluate: Callable[[Policy], float] | None = None,
+    evaluate: Callable[[Policy], float | Mapping[str, float]] | None = None,
     progress: Callable[[int], object] | None = None,
 ) -> TrainingRun:
     """Train a fresh policy on a log with a registered objective, or go on from a checkpoint of the same call.
@@ -155,7 +155,7 @@ def train(
         seed: of the weights, the batches and what the policy draws.
         device: of the policy.
         checkpoint: file to write to and to go on from; None keeps nothing.
-        evaluate: gives the policy's normalised score, for the curve.
+        evaluate: gives the policy's normalised score, for the curve, or other numbers of it by name.
         progress: called with the number of steps done since the last call.
 
     Raises:
@@ -224,7 +224,8 @@ def train(
                 kept = copy.deepcopy(actor.state_dict())
                 if evaluate and (step % config.evaluate_interval == 0 or last):
                     with rng.apart():
-                        point["normalized_score"] = evaluate(actor.eval())
+                        found = evaluate(actor.eval())
+                    point |= found if isinstance(found, Mapping) else {"normalized_score": found}
                     actor.train()
             optimizer.zero_grad(set_to_none=True)
             loss.backward()

@@ -147,7 +147,7 @@ class TaskLog:
         checkpoint: Path | None,
         *,
         scores: torch.Tensor | None = None,
-        evaluate: Callable[[Policy], float] | None = None,
+        evaluate: Callable[[Policy], float | Mapping[str, float]] | None = None,
         progress: Progress | None = None,
     ) -> TrainingRun:
         """Train a policy by a method, or go on from its checkpoint.

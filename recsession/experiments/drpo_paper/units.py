@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,6 +24,7 @@ from recsession.experiments.sealed_unit import SealedUnit
 
 BEHAVIORS: Final = {"expert": WORLD_EXPERT, "suboptimal": SUBOPTIMAL, "random": "uniform"}
 _PROBED_ROWS: Final = 4096
+_NORMS: Final = tuple(f"{sign}_{name}" for sign in ("positive", "negative") for name in ("mu", "sigma", "both"))
 
 
 @dataclass(frozen=True)
@@ -82,26 +84,21 @@ class PhantomUnit(MethodUnit):
         rows = torch.arange(min(_PROBED_ROWS, dataset.num_rows))
         batch = LogStorage(dataset, columns=("proto",)).get(rows)
         advantage = ((scores - scores.mean()) / scores.std(correction=0))[rows]
-        curve: list[dict[str, float]] = []
-
-        def probe(actor: Policy) -> float:
-            curve.append(_norms(actor, batch, advantage))
-            return 0.0
-
-        # Without a checkpoint, in which the curve would be lacking.
-        run = files.train(self.method, None, evaluate=probe, progress=progress)
-        steps = [point["step"] for point in run.curve if point["normalized_score"] is not None]
-        curve = [{"step": step, **norms} for step, norms in zip(steps, curve, strict=True)]
+        checkpoint = self.folder / f"{self.name}.checkpoint"
+        probe = partial(_norms, batch=batch, advantage=advantage)
+        run = files.train(self.method, checkpoint, evaluate=probe, progress=progress)
+        curve = [{name: point[name] for name in ("step", *_NORMS)} for point in run.curve if _NORMS[0] in point]
+        checkpoint.unlink(missing_ok=True)
         return {"curve": curve, "stopped": run.stopped}
 
 
 @torch.no_grad()
 def _norms(actor: Policy, batch: Any, advantage: Tensor) -> dict[str, float]:
-    """Return the mean norm of the gradient by mean, `mu`, and by log scale, `sigma`, and both, of either sign."""
+    """Return the mean norm of the gradient by mean, `mu`, and by log scale, `sigma`, and both, by names of `_NORMS`."""
     law = actor.get_dist(batch)
     standard = (batch["proto"] - law.mean) / law.stddev
     mu = advantage.abs() * (standard / law.stddev).norm(dim=-1)
     sigma = advantage.abs() * (standard.square() - 1.0).norm(dim=-1)
-    norms = {"mu": mu, "sigma": sigma, "both": (mu.square() + sigma.square()).sqrt()}
-    signs = {"positive": advantage > 0, "negative": advantage < 0}
-    return {f"{sign}_{name}": float(n[rows].mean()) for sign, rows in signs.items() for name, n in norms.items()}
+    norms = [mu, sigma, (mu.square() + sigma.square()).sqrt()]
+    means = [float(each[rows].mean()) for rows in (advantage > 0, advantage < 0) for each in norms]
+    return dict(zip(_NORMS, means, strict=True))

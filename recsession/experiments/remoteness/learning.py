@@ -4,18 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, Final
 
 import numpy as np
 import torch
+from torch import nn
 
+from agents.nn.tensor_files import load_tensors, save_tensors
 from agents.objectives.signed_pg import signed_pg_loss
+from recenv.errors import require
 from recsession.experiments.remoteness.arms import POSITIVE_ONLY, Arm, Arms, MatchedTapers
 from recsession.experiments.remoteness.tasks import TASKS, Look, Task, World
 
 COLLAPSE = 0.45
 """A policy has collapsed that earns less than this share of what positives alone do, in its last evaluations."""
 LAST = 3
+_REMEDY: Final = "remove it to start over"
 
 
 @dataclass(frozen=True)
@@ -48,8 +53,11 @@ def learn(
     budget: Budget,
     share: float,
     progress: Callable[[int], object] = lambda _: None,
+    checkpoint: Path | None = None,
 ) -> dict[str, Any]:
     """Train the arms and return their ends, plain values.
+
+    The start is found anew each time: it is one arm, and short beside all of them.
 
     Args:
         world: "cu1" or "du1".
@@ -58,7 +66,11 @@ def learn(
         seed: of world, first weights and batches.
         budget: see there.
         share: of the local negatives' push that each matched taper leaves at the start.
-        progress: called with the steps done since the last call.
+        progress: called with 1 after each evaluation.
+        checkpoint: file to go on from, which every evaluation of the arms writes; None keeps none.
+
+    Raises:
+        InvalidInput: if the checkpoint is damaged or of another call.
     """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # the same sums whatever else runs
@@ -72,11 +84,13 @@ def learn(
         compared = Arms(arms, task.far, tapers)
         retained = _retained(task, compared, len(arms))
         task.network.spread(len(arms))
-        history = _train(task, compared, budget.steps, budget.learning_rate, budget, batches, progress)
+        call = repr((world, learned, [arm.name for arm in arms], seed, budget, share))
+        kept = None if checkpoint is None else _Checkpoint(checkpoint, call)
+        history = _train(task, compared, budget.steps, budget.learning_rate, budget, batches, progress, kept)
     finally:
         torch.set_num_threads(threads)
     ends = [_end(history, place, start) for place in range(len(arms))]
-    found = {arm.name: {**end, **kept} for arm, end, kept in zip(arms, ends, retained, strict=True)}
+    found = {arm.name: {**end, **left} for arm, end, left in zip(arms, ends, retained, strict=True)}
     return {"start": start, "rates": {name: taper.rate for name, taper in tapers.tapers.items()}, "arms": found}
 
 
@@ -88,12 +102,15 @@ def _train(
     budget: Budget,
     batches: torch.Generator,
     progress: Callable[[int], object],
+    checkpoint: _Checkpoint | None = None,
 ) -> list[Mapping[str, np.ndarray]]:
     """Return what `Task.judge` says at each evaluation."""
     optimizer = torch.optim.Adam(task.network.parameters(), lr=learning_rate)
     due = {round(steps * (i + 1) / budget.evaluations) for i in range(budget.evaluations)}
-    history = []
-    for step in range(1, steps + 1):
+    done, history = (0, []) if checkpoint is None else checkpoint.restore(task.network, optimizer, batches)
+    if history:
+        progress(len(history))
+    for step in range(done + 1, steps + 1):
         look = task.look(torch.randint(0, task.num_contexts, (budget.batch_size,), generator=batches))
         loss = signed_pg_loss(look.log_prob, arms.advantages(look)).mean(1).sum()
         optimizer.zero_grad(set_to_none=True)
@@ -101,8 +118,45 @@ def _train(
         optimizer.step()
         if step in due:
             history.append(task.judge())
+            if checkpoint is not None and step < steps:
+                checkpoint.save(task.network, optimizer, batches, step, history)
             progress(1)
     return history
+
+
+@dataclass(frozen=True)
+class _Checkpoint:
+    """Where a training of arms stands, in a sealed file."""
+
+    path: Path
+    call: str
+    """What the training depends on."""
+
+    def save(
+        self,
+        network: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        batches: torch.Generator,
+        step: int,
+        history: Sequence[Mapping[str, np.ndarray]],
+    ) -> None:
+        """Write it."""
+        told = [{name: torch.from_numpy(np.asarray(values)) for name, values in each.items()} for each in history]
+        state = {"network": network.state_dict(), "optimizer": optimizer.state_dict(), "batches": batches.get_state()}
+        save_tensors(self.path, "checkpoint", {"call": self.call, "step": step, "history": told, **state})
+
+    def restore(
+        self, network: nn.Module, optimizer: torch.optim.Optimizer, batches: torch.Generator
+    ) -> tuple[int, list[Mapping[str, np.ndarray]]]:
+        """Put a training where the file says, if there is one, and return the steps that are done and the history."""
+        if not self.path.exists():
+            return 0, []
+        state = load_tensors(self.path, "checkpoint", _REMEDY)
+        require(state.get("call") == self.call, f"{self.path} is a checkpoint of another run; {_REMEDY}")
+        network.load_state_dict(state["network"])
+        optimizer.load_state_dict(state["optimizer"])
+        batches.set_state(state["batches"])
+        return state["step"], [{name: values.numpy() for name, values in each.items()} for each in state["history"]]
 
 
 @torch.no_grad()

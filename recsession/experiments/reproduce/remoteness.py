@@ -43,7 +43,10 @@ class ArmsUnit(SealedUnit):
     def measure(self, progress: Progress) -> dict[str, Any]:
         """Train the arms; see `learn`."""
         setting = self.setting
-        return learn(setting.world, setting.learned, setting.arms(), self.seed, self.budget, self.share, progress)
+        checkpoint, arms = self.folder / f"{self.name}.checkpoint", setting.arms()
+        found = learn(setting.world, setting.learned, arms, self.seed, self.budget, self.share, progress, checkpoint)
+        checkpoint.unlink(missing_ok=True)
+        return found
 
 
 @STUDIES.register("remoteness")

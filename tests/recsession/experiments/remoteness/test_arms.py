@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 import torch
 
 from agents.objectives.taper import TaperConfig, taper_loss
+from recenv.errors import InvalidInput
 from recsession.experiments.remoteness.arms import CUT, POSITIVE_ONLY, SHAPES, Arm, Arms, MatchedTapers
 from recsession.experiments.remoteness.learning import Budget, learn
 from recsession.experiments.remoteness.network import StackedNetwork
@@ -128,6 +130,33 @@ def test_arms_side_by_side_are_arms_alone():
         alone = learn("cu1", False, [arm], 100, budget, 0.75)["arms"][arm.name]
         assert alone["reward"] == pytest.approx(together[arm.name]["reward"], rel=1e-4)
     assert together["q/p 50 all"]["shift"] < -0.5
+
+
+@pytest.mark.parametrize(("world", "learned"), [("cu1", True), ("du1", False)])
+def test_stopped_among_the_arms_it_goes_on_where_it_was(world, learned, tmp_path):
+    class Stop(Exception):
+        pass
+
+    budget, ticks = Budget(start_steps=4, steps=9, evaluations=3, batch_size=16), []
+    arms = [Arm(0.4, "local"), Arm(1.0, rule="hard")]
+    call = partial(learn, world, learned, arms, budget=budget, share=0.75)
+
+    def stop(done: int) -> None:
+        ticks.append(done)
+        if len(ticks) == 5:  # three of the start, two of the arms
+            raise Stop
+
+    with pytest.raises(Stop):
+        call(seed=100, progress=stop, checkpoint=tmp_path / "checkpoint")
+    ticks.clear()
+    resumed = call(seed=100, progress=ticks.append, checkpoint=tmp_path / "checkpoint")
+    assert resumed == call(seed=100)
+    assert ticks == [1, 1, 1, 2, 1]
+    with pytest.raises(InvalidInput, match=r"checkpoint is a checkpoint of another run; remove it to start over"):
+        call(seed=101, checkpoint=tmp_path / "checkpoint")
+    (tmp_path / "checkpoint").write_bytes((tmp_path / "checkpoint").read_bytes()[:-200])
+    with pytest.raises(InvalidInput, match="remove it to start over"):
+        call(seed=100, checkpoint=tmp_path / "checkpoint")
 
 
 def test_a_stack_begins_as_torchs_linear_layers_do():

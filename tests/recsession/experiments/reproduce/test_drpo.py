@@ -186,6 +186,29 @@ def test_every_experiment_is_run_and_told(tmp_path):
     assert {each["proto_scale"] for each in request["behavior"]["components"] if "proto_scale" in each} == {0.5}
 
 
+def test_phantoms_stopped_in_the_middle_go_on_from_their_checkpoint(tmp_path):
+    trainer = replace(TRAINER, num_steps=60, log_interval=1, checkpoint_interval=20)
+    log, phantom = DrpoStudy(tiny("phantom", trainer=trainer), [101], tmp_path).units()[-2:]
+    assert (log.name, phantom.name) == ("log", "phantom")
+    log.run(lambda _: None)
+    whole = phantom.measure(lambda _: None)
+    assert [point["step"] for point in whole["curve"]] == list(range(60))
+    ticks: list[int] = []
+
+    class Stop(Exception):
+        pass
+
+    def stop(done: int) -> None:
+        raise Stop
+
+    with pytest.raises(Stop):
+        phantom.run(stop)
+    phantom.run(ticks.append)
+    assert ticks == [20, 5, 25, 10]
+    assert phantom.result() == whole
+    assert not list(phantom.folder.glob("*.checkpoint"))
+
+
 def test_the_full_form_is_all_of_it(tmp_path):
     full = DrpoStudy(DrpoStudy.forms["full"], range(1000, 1010), tmp_path)
     assert full.config.experiments == EXPERIMENTS
