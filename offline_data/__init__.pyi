@@ -60,7 +60,7 @@ from .ope.slates import conditional_log_prob as conditional_log_prob
 from .ope.slates import factored_parts as factored_parts
 from .ope.slates import pseudo_inverse_parts as pseudo_inverse_parts
 from .ope.statistics import SessionStatistics as SessionStatistics
-from .ope.statistics import StepRatios as StepRatios
+from .ope.step_ratios import StepRatios as StepRatios
 from .ope.trust import Verdict as Verdict
 from .ope.trust import disagreement as disagreement
 from .ope.weights import scaled_weights as scaled_weights

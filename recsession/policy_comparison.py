@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import combinations
@@ -78,22 +78,26 @@ class PolicyComparison:
         """The policies, checked; see `policies_to_judge`."""
         return policies_to_judge(self.files, self.dataset, self.device)
 
-    def run(self, out: Path | None, workers: int) -> dict[str, Any]:
+    def run(self, out: Path | None, workers: int, tell: Callable[[str], object] = str) -> dict[str, Any]:
         """Do what is not done yet and return the results; with a folder, leave `results.json` and `report.html` there.
+
+        The log is compared with its checksums, which reads it whole, when the folder is known to be ours.
 
         Args:
             out: folder of the work; None for a temporary one.
             workers: processes.
+            tell: called with each warning about a policy, before the work.
 
         Raises:
-            InvalidInput: if `out` holds other work, or cannot be written.
+            InvalidInput: if `out` holds other work, or cannot be written; if the log was changed, or a policy cannot be
+                judged by it.
         """
         if out is None:
             with TemporaryDirectory(prefix="recsession-ope-") as folder:
-                return self._run(Path(folder), workers)
+                return self._run(Path(folder), workers, tell)
         claim = FolderClaim(out, as_json(self._request), files=("results.json", "report.html"))
         with claim.held():
-            results = self._run(out, workers)
+            results = self._run(out, workers, tell)
             write_json(out / "results.json", results)
             from recsession.policy_page import write_policy_page  # matplotlib, which no worker needs
 
@@ -109,7 +113,11 @@ class PolicyComparison:
             "seed": self.seed,
         }
 
-    def _run(self, folder: Path, workers: int) -> dict[str, Any]:
+    def _run(self, folder: Path, workers: int, tell: Callable[[str], object]) -> dict[str, Any]:
+        self.dataset.verify()
+        for policy in self.policies:
+            for warning in policy.warnings:
+                tell(f"{policy.name}: {warning}")
         of_log = {"folder": folder, "log": self.dataset.path, "seed": self.seed, "device": self.device}
         of_model = {"estimators": self.estimators, "critic": self.critic, "fits": self.fits, "by_item": self.by_item}
         columns = [ColumnsUnit(policy=each, **of_log, **of_model) for each in self.policies]

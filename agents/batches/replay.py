@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import os
 import tempfile
 from typing import Any, Final
 
@@ -261,9 +263,21 @@ def mapped_column(*shape: int, dtype: DTypeLike = np.float32) -> Tensor:
     Args:
         *shape: [N, ...].
         dtype: of the numbers.
+
+    Raises:
+        InvalidInput: if there is no room for it.
     """
-    with tempfile.TemporaryFile() as file:
-        return torch.from_numpy(np.memmap(file, dtype, "w+", shape=shape))
+    size = math.prod(shape) * np.dtype(dtype).itemsize
+    try:
+        with tempfile.TemporaryFile() as file:
+            if size and hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(file.fileno(), 0, size)  # a full disk is told here, and not by a signal later
+            return torch.from_numpy(np.memmap(file, dtype, "w+", shape=shape))
+    except OSError as error:
+        folder, why = tempfile.gettempdir(), error.strerror or error
+        raise InvalidInput(
+            f"cannot write a temporary file of {size:,} bytes in {folder}: {why}; choose another folder by TMPDIR"
+        ) from error
 
 
 def _tensors(arrays: dict[str, Any], shape: tuple[int, ...]) -> dict[str, Any]:

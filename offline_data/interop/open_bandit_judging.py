@@ -36,6 +36,7 @@ from offline_data.interop.readers.open_bandit import (
 from offline_data.ope.bootstrap import bootstrap
 from offline_data.ope.estimate import Estimate, estimate
 from offline_data.ope.sessions import LoggedSessions
+from offline_data.ope.trust import disagreement
 from recenv.errors import require
 from recenv.statistics import Interval
 
@@ -132,15 +133,14 @@ def _judged(
     options: dict[str, Any] = {"seed": seed, "num_bootstrap": num_bootstrap}
     rate = replace(estimate("snips", on_policy, **options), estimator="on_policy")
     (drawn,) = bootstrap(ESTIMATORS.get("snips")()(on_policy), num_bootstrap=num_bootstrap, seed=seed + 1)
-    estimates, errors = [], []
-    for name in names:
-        found = estimate(name, sessions, **options)
+    estimates = disagreement({name: estimate(name, sessions, **options) for name in names})
+    errors = []
+    for name, found in estimates.items():
         (replicates,) = bootstrap(ESTIMATORS.resolve(name)()(sessions), **options)
         aimed = drawn > 0.0  # a resample without a click has no relative error
         low, high = np.quantile(np.abs(replicates[aimed] - drawn[aimed]) / drawn[aimed], (0.025, 0.975))
         errors.append(Interval(abs(found.value - rate.value) / rate.value, float(low), float(high)))
-        estimates.append(found)
-    return JudgedClickRate(policy, asked.policy, rate, tuple(estimates), tuple(errors))
+    return JudgedClickRate(policy, asked.policy, rate, tuple(estimates.values()), tuple(errors))
 
 
 def model_columns(log: OpenBanditLog, probability: Floats, *, seed: int = 0) -> dict[str, Floats]:

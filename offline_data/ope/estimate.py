@@ -19,7 +19,7 @@ from offline_data.ope.estimators.base import Estimator
 from offline_data.ope.intervals.base import BootstrapConfig, ConfidenceInterval
 from offline_data.ope.sessions import LoggedSessions
 from offline_data.ope.statistics import SessionStatistics
-from offline_data.ope.trust import LEAST_WEIGHT, Verdict, pareto_k, verdict
+from offline_data.ope.trust import LEAST_WEIGHT, Verdict, pareto_k, share, verdict
 from offline_data.ope.weights import scaled_weights, session_log_weights
 from recenv.errors import require_range
 from recenv.registry import config_of
@@ -74,6 +74,11 @@ class Estimate:
     kept: float = 1.0
     """Share of the weights that it takes from the log, in [0, 1]: what a limit, a cap or a blend leaves. The rest is
     the model's word, or 0. None is left beside a model where all weights are 1 and those of the actions are not."""
+    blind: bool = False
+    """Whether its weights are even where those of the actions are not: then it takes what the policy does otherwise
+    than the log to be worth the same."""
+    repeated: int = 1
+    """How many times over the log holds its sessions; see `LoggedSessions.repeated`."""
     against: tuple[str, ...] = ()
     """Other estimators whose intervals do not meet this one; see `disagreement`."""
 
@@ -117,6 +122,8 @@ class Estimate:
             "zero_weight": self.zero_weight,
             "shared": self.shared,
             "kept": self.kept,
+            "blind": self.blind,
+            "repeated": self.repeated,
         }
 
 
@@ -201,13 +208,21 @@ def estimate_with_statistics(
         zero_weight=float(np.mean(statistics.weights == 0.0)),
         shared=shared,
         kept=statistics.kept,
+        repeated=sessions.repeated,
     )
     weights = None
     if estimator.weighs():
         log_weights = made.log_weights(sessions)
-        weights, mean = _weights(log_weights, sessions.user_id, confidence)
+        signed = made.signed_weights(sessions)
+        if signed is None:
+            weights, mean = _weights(log_weights, sessions.user_id, confidence)
+        else:
+            weights, mean = np.abs(signed), _mean(signed, sessions.user_id, confidence)
         tail, none = pareto_k(weights), float(np.mean(weights == 0.0))
-        statistics = _kept(made, sessions, statistics, log_weights)
+        statistics = _capped(made, statistics, log_weights)
+        blind = _is_blind(statistics.weights, sessions)
+        if blind and made.reads_model():
+            statistics = replace(statistics, kept=0.0)
         size = min(answer.effective_sample_size, statistics.kept_sample_size)
         answer = replace(
             answer,
@@ -216,12 +231,14 @@ def estimate_with_statistics(
             pareto_k=tail,
             zero_weight=none,
             kept=statistics.kept,
+            blind=blind,
         )
     if estimator.unchecked():
         return replace(answer, no_interval="by the model alone, unchecked: it ranks policies"), statistics
     if answer.kept < LEAST_WEIGHT:
         rest = "by the model alone" if estimator.reads_model() else "the policy's actions hardly weigh"
-        return replace(answer, no_interval=f"{rest}: {answer.kept:.0%} of the log's weight is left in it"), statistics
+        left = f"{share(answer.kept)} of the log's weight is left in it"
+        return replace(answer, no_interval=f"{rest}: {left}"), statistics
     ends = method(interval_config)(statistics, confidence=confidence, seed=seed, weights=weights)
     if ends is None:
         alone = "one session, or one user's, has nothing to be compared with"
@@ -232,32 +249,39 @@ def estimate_with_statistics(
     return told, statistics
 
 
-def _kept(
-    made: Estimator, sessions: LoggedSessions, statistics: SessionStatistics, log_weights: np.ndarray
-) -> SessionStatistics:
-    """Return the statistics with what is left of the weights where a cap cuts them, or where they see nothing.
-
-    Weights of what actions have in common may all be 1 where those of the actions are not: beside a model, all that the
-    policy does otherwise than the log is then the model's word. Without one it is that such actions are worth the same.
-    """
+def _capped(made: Estimator, statistics: SessionStatistics, log_weights: np.ndarray) -> SessionStatistics:
+    """Return the statistics with what is left of the weights where a cap cuts them, or where there are none."""
     cap, largest = getattr(made.config, "max_log_weight", math.inf), float(log_weights.max())
     if largest > cap:
-        statistics = statistics.keeping(np.exp(np.minimum(log_weights, cap) - largest), np.exp(log_weights - largest))
-    if made.reads_model() and sessions.behavior_log_prob is not None:
-        own, actions = (_moved(each) for each in (log_weights, session_log_weights(sessions)))
-        if actions > _ROUNDING and own < LEAST_WEIGHT * actions:
-            return replace(statistics, kept=0.0)
-    return statistics
+        return statistics.keeping(np.exp(np.minimum(log_weights, cap) - largest), np.exp(log_weights - largest))
+    return statistics if statistics.weights.any() else replace(statistics, kept=0.0)
 
 
-def _moved(log_weights: np.ndarray) -> float:
-    """Return the mean distance of weights from 1."""
-    return float(np.abs(np.expm1(np.minimum(log_weights, _LARGEST_LOG))).mean())
+def _is_blind(weights: np.ndarray, sessions: LoggedSessions) -> bool:
+    """Return whether weights are even where those of the actions are not, or nobody knows whether those are.
+
+    Weights of what actions have in common may be. Then all that the policy does otherwise than the log is the model's
+    word; without a model, such actions are taken to be worth the same.
+    """
+    own = _unevenness(weights)
+    if sessions.behavior_log_prob is None:
+        return own <= _ROUNDING
+    actions = _unevenness(scaled_weights(session_log_weights(sessions)))
+    return actions > _ROUNDING and own < LEAST_WEIGHT * actions
+
+
+def _unevenness(weights: np.ndarray) -> float:
+    """Return the mean distance of weights from their mean, over that; 0 where there are none."""
+    mean = float(weights.mean())
+    return float(np.abs(weights - mean).mean()) / mean if mean > 0.0 else 0.0
 
 
 def _weights(log_weights: np.ndarray, user_id: np.ndarray | None, confidence: float) -> tuple[np.ndarray, Interval]:
     """Return the weights of sessions, `[S]`, and their mean with Student's interval."""
     weights, scale = scaled_weights(log_weights), math.exp(min(float(log_weights.max()), _LARGEST_LOG))
-    mean = replace(SessionStatistics.of_means(weights, weights), user_id=user_id)
-    half = 0.0 if mean.spread is None else mean.spread.half_width(confidence)
-    return scale * weights, Interval(*(scale * end for end in (mean.value, mean.value - half, mean.value + half)))
+    mean = _mean(weights, user_id, confidence)
+    return scale * weights, Interval(*(scale * end for end in (mean.mean, mean.low, mean.high)))
+
+
+def _mean(weights: np.ndarray, user_id: np.ndarray | None, confidence: float) -> Interval:
+    return replace(SessionStatistics.of_means(weights, weights), user_id=user_id).student_interval(confidence)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from offline_data.ope.columns import ROWS_AT_ONCE
 from recenv.errors import require
-
-_ROWS_AT_ONCE: Final = 1 << 16
 
 
 def checked_features(name: str, values: Any, num_rows: int) -> NDArray[Any]:
@@ -34,8 +33,8 @@ def checked_features(name: str, values: Any, num_rows: int) -> NDArray[Any]:
         len(features) == num_rows,
         f"{name} has {len(features)} rows; pass {num_rows}, as many as offsets[-1] says",
     )
-    for start in range(0, num_rows, _ROWS_AT_ONCE):
-        block = features[start : start + _ROWS_AT_ONCE]
+    for start in range(0, num_rows, ROWS_AT_ONCE):
+        block = features[start : start + ROWS_AT_ONCE]
         good = np.isfinite(block) if categories else np.isfinite(block).all(axis=1)
         require(
             bool(good.all()),

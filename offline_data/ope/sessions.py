@@ -10,7 +10,9 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from offline_data.ope.columns import ROWS_AT_ONCE, Column, checked_column, checked_offsets, in_double_precision
 from offline_data.ope.features import checked_features, require_alike
+from offline_data.ope.repeats import times_repeated
 from offline_data.ope.slates import checked_dependence, checked_slates, unfolded
 from offline_data.ope.staircase import Staircase
 from offline_data.ope.statistics import SessionStatistics
@@ -18,7 +20,6 @@ from recenv.errors import require, require_range
 from recenv.statistics import Interval
 
 Floats = NDArray[np.float64]
-Column = NDArray[Any]
 
 _MODEL: Final = (
     "a model; pass {} of shape [{}] from a fitted critic, or use an estimator without a model: snips, pdsnips"
@@ -47,7 +48,6 @@ OPTIONAL_COLUMNS: Final = {
 }
 FEATURE_COLUMNS: Final = ("state_features", "action_features", "policy_features")
 STEP_COLUMNS: Final = ("reward", "target_log_prob", *(k for k in OPTIONAL_COLUMNS if k not in FEATURE_COLUMNS))
-_ROWS_AT_ONCE: Final = 1 << 16  # half a megabyte a column: what is computed of them stays in the cache
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -122,14 +122,14 @@ class LoggedSessions:
     def __post_init__(self) -> None:
         """Refuse what no estimator can use; the columns stay where they are."""
         single = self.offsets is None
-        offsets = np.arange(np.size(self.reward) + 1) if single else _checked_offsets(self.offsets)
+        offsets = np.arange(np.size(self.reward) + 1) if single else checked_offsets(self.offsets)
         require(len(offsets) > 1, "reward is empty; pass one session at least")
         object.__setattr__(self, "offsets", offsets)
         if self.slate_offsets is not None:
             object.__setattr__(self, "slate_offsets", checked_slates(np.asarray(self.slate_offsets), offsets))
         for name in STEP_COLUMNS:
             if name != "depends_on" and (getattr(self, name) is not None or name not in OPTIONAL_COLUMNS):
-                object.__setattr__(self, name, _checked_column(name, getattr(self, name), int(offsets[-1])))
+                object.__setattr__(self, name, checked_column(name, getattr(self, name), int(offsets[-1])))
         for name in FEATURE_COLUMNS:
             if getattr(self, name) is not None:
                 object.__setattr__(self, name, checked_features(name, getattr(self, name), int(offsets[-1])))
@@ -223,7 +223,7 @@ class LoggedSessions:
         Raises:
             InvalidInput: if the column was not given.
         """
-        return _in_double_precision(self.features(name))
+        return in_double_precision(self.features(name))
 
     def features(self, name: str) -> Column:
         """Return a column that an estimator needs as it was given, `[N]` or `[N, F]`.
@@ -238,12 +238,22 @@ class LoggedSessions:
         )
         return values
 
+    def given(self) -> dict[str, Column]:
+        """Return the columns of rows that there are, by name."""
+        columns = {name: getattr(self, name) for name in (*STEP_COLUMNS, *FEATURE_COLUMNS)}
+        return {name: values for name, values in columns.items() if values is not None}
+
+    @cached_property
+    def repeated(self) -> int:
+        """How many times over the log holds its sessions: 1 where they are equal as often as chance allows."""
+        return times_repeated(self)
+
     @cached_property
     def stairs(self) -> Staircase:
         """The rows as dense tables of sessions by steps."""
         return Staircase(self.offsets)
 
-    def parts(self, num_rows: int = _ROWS_AT_ONCE) -> Iterator[tuple[slice, LoggedSessions]]:
+    def parts(self, num_rows: int = ROWS_AT_ONCE) -> Iterator[tuple[slice, LoggedSessions]]:
         """Yield the sessions part by part, in order: which they are, and they themselves.
 
         Args:
@@ -318,8 +328,10 @@ class LoggedSessions:
         """Return some of the sessions, unvalidated, with every column of rows in double precision."""
         part = object.__new__(LoggedSessions)
         rows = slice(int(self.offsets[which.start]), int(self.offsets[which.stop]))
-        columns = {name: getattr(self, name) for name in STEP_COLUMNS}
-        given = {name: _in_double_precision(each[rows]) for name, each in columns.items() if each is not None}
+        given = {
+            name: each[rows] if name in FEATURE_COLUMNS else in_double_precision(each[rows])
+            for name, each in self.given().items()
+        }
         single = self.num_rows == self.num_sessions
         if single:
             offsets = self.offsets[: which.stop - which.start + 1]  # which count on by one, as all of them do
@@ -330,9 +342,8 @@ class LoggedSessions:
             "discount": self.discount,
             "user_id": None if self.user_id is None else self.user_id[which],
             "slate_offsets": self._part_slates(rows),
-            **dict.fromkeys(columns.keys() - given.keys()),
+            **dict.fromkeys((*STEP_COLUMNS, *FEATURE_COLUMNS)),
             **given,
-            **{name: None if (each := getattr(self, name)) is None else each[rows] for name in FEATURE_COLUMNS},
             **({"stairs": Staircase(offsets, even_length=1)} if single else {}),
         }
         for name, value in own.items():
@@ -353,47 +364,3 @@ class LoggedSessions:
         ones = np.ones(self.num_sessions)
         means = SessionStatistics.of_means(self.returns(), ones, user_id=self.user_id)
         return means.student_interval(0.95)
-
-
-def _in_double_precision(values: Column) -> Any:
-    """Return a column as estimators read it: numbers in double precision, and what is true or false as it is."""
-    return values if values.dtype == np.bool_ else np.asarray(values, np.float64)
-
-
-def _checked_offsets(given: Any) -> NDArray[np.int64]:
-    offsets = np.asarray(given)
-    require(
-        offsets.dtype.kind in "iu" and offsets.ndim == 1 and len(offsets) >= 2,
-        f"offsets has dtype {offsets.dtype} and shape {offsets.shape}; pass integers of shape [sessions + 1], "
-        "one session at least",
-    )
-    offsets = offsets.astype(np.int64)
-    empty = np.flatnonzero(np.diff(offsets) < 1)
-    require(
-        offsets[0] == 0 and not len(empty),
-        f"offsets are not strictly increasing from 0 (offsets[0]={offsets[0]}, first empty or reversed session: "
-        f"{empty[0] if len(empty) else 'none'}); give every session at least one row",
-    )
-    return offsets
-
-
-def _checked_column(name: str, values: Any, num_rows: int) -> Column:
-    column = values if isinstance(values, np.ndarray) else np.asarray(values)
-    require(
-        column.dtype.kind in "fiu" and column.shape == (num_rows,),
-        f"{name} has dtype {column.dtype} and shape {column.shape}; pass real numbers of shape ({num_rows},), "
-        "as many as offsets[-1] says",
-    )
-    minus_infinity = name.startswith("target_")
-    for start in range(0, num_rows, _ROWS_AT_ONCE):
-        block = column[start : start + _ROWS_AT_ONCE]
-        with np.errstate(over="ignore", invalid="ignore"):
-            if np.isfinite(block.sum()):  # then each is: the sum of what holds one that is not is not
-                continue
-        bad = np.flatnonzero(~(np.isfinite(block) | (minus_infinity & np.isneginf(block))))
-        require(
-            not len(bad),
-            f"{name}[{start + bad[0] if len(bad) else 0}]={block[bad[:1]]} is not finite"
-            f"{' or -inf' if minus_infinity else ''}; drop that session or repair the column",
-        )
-    return column

@@ -68,19 +68,23 @@ def verdict(estimate: Estimate) -> Verdict:
     weight, tail = estimate.mean_weight, estimate.pareto_k
     grave = {
         estimate.no_interval or "": estimate.no_interval is not None,
-        f"effective sample size below {TRUSTED_SAMPLE_SIZE:g}": estimate.effective_sample_size < TRUSTED_SAMPLE_SIZE,
-        f"only {estimate.kept:.0%} of the log's weight is left in it": estimate.no_interval is None
+        f"effective sample size below {TRUSTED_SAMPLE_SIZE:g}": estimate.effective_sample_size
+        < TRUSTED_SAMPLE_SIZE * estimate.repeated,
+        f"only {share(estimate.kept)} of the log's weight is left in it": estimate.no_interval is None
         and estimate.kept < MOST_WEIGHT,
         # One of twenty intervals misses: what is outside of one twice as wide is no chance.
         "mean weight not 1": weight is not None and not holds_one(weight, widened=2.0),
-        f"the policy learned from {estimate.shared or 0.0:.0%} of its sessions": (estimate.shared or 0.0)
+        f"the policy learned from {share(estimate.shared or 0.0)} of its sessions": (estimate.shared or 0.0)
         > SHARED_SESSIONS,
         f"Pareto k-hat {tail or 0.0:.2f} is not below {UNTRUSTED_TAIL:g}": tail is not None and tail >= UNTRUSTED_TAIL,
     }
     light = {
+        f"sessions are repeated, {estimate.repeated} times each: the interval is too narrow": estimate.repeated > 1,
+        "its weights are even where those of the actions are not, as if these were worth the same": estimate.blind
+        and estimate.no_interval is None,
         f"Pareto k-hat {tail or 0.0:.2f} is not below {DOUBTFUL_TAIL:g}": tail is not None
         and DOUBTFUL_TAIL <= tail < UNTRUSTED_TAIL,
-        f"{1.0 - estimate.kept:.0%} of the log's weight is cut off, and biases it by what that earns": MOST_WEIGHT
+        f"{share(1.0 - estimate.kept)} of the log's weight is cut off, and biases it by what that earns": MOST_WEIGHT
         <= estimate.kept
         < KEPT_WEIGHT,
         "few sessions make its spread": (estimate.skewness or 0.0) >= TRUSTED_SKEWNESS,
@@ -119,6 +123,11 @@ def disagreement(estimates: Mapping[str, Estimate]) -> dict[str, Estimate]:
         for name, each in alone.items()
     }
     return {name: replace(each, against=apart[name]) for name, each in alone.items()}
+
+
+def share(part: float) -> str:
+    """Return a share as a whole percentage."""
+    return f"{100.0 * part:.0f} %"
 
 
 def _meet(one: Estimate, two: Estimate) -> bool:

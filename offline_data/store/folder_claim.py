@@ -38,8 +38,8 @@ class FolderClaim:
         """Return whether the folder holds work of this request, to go on with; whatever it holds stays as it is.
 
         Raises:
-            InvalidInput: if it holds another request's, naming what differs; with `fresh`, if it is no run's or another
-                command's; or if what is to be written in it cannot be.
+            InvalidInput: if it holds another command's work, or another request's, naming what differs; with `fresh`,
+                if it is no run's or another command's; or if what is to be written in it cannot be.
         """
         file, kind = self.folder / REQUEST, kind_at(self.folder)
         require(kind is None or self.folder.is_dir(), f"cannot write {self.folder}: it is {kind}; choose another path")
@@ -70,6 +70,8 @@ class FolderClaim:
             )
             return False
         there = read_json(file, remedy=f"it is damaged, {self.remedy}")
+        mixed = isinstance(there, dict) and there.keys() - self.request.keys() and self.request.keys() - there.keys()
+        require(not mixed, f"{self.folder} holds another command's work; {self.remedy}")
         require(
             there == self.request,
             f"{self.folder} holds work of another request{first_difference(there, self.request)}; {self.remedy}",

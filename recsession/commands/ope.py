@@ -116,7 +116,7 @@ class Ope:
             unread = {entry.name for entry in fields(CriticConfig)} - {"discount"}
             why = "--by item fits no model" if self.by == "item" else f"--estimators {' '.join(asked)} fit no model"
             refuse_given(self.critic, unread, why, prefix="critic.", usual=FITTED_Q)
-        dataset = LoggedDataset.open(self.log, verify=True)
+        dataset = LoggedDataset.open(self.log)
         if self.by == "item":
             require_prefixes(dataset)
         missing = lacking("propensities", dataset)
@@ -144,9 +144,7 @@ class Ope:
             seed=self.seed,
             device=self.device,
         )
-        for policy in comparison.policies:
-            say(*(f"{policy.name}: {warning}" for warning in policy.warnings))
-        results = comparison.run(self.out, self.workers)
+        results = comparison.run(self.out, self.workers, say)
         say(*notes, *comparison_lines(results))
         if self.out is not None:
             say(f"report: {self.out / 'report.html'}")
@@ -193,6 +191,7 @@ class Ope:
         notes: list[str],
     ) -> None:
         """Estimate one policy's value, and print it."""
+        dataset.verify()
         actor = load_policy(file, self.device)
         say(*warn_of_shared(actor, file, dataset))
         with tqdm(total=critic.num_steps, unit="step", desc="fitted Q", delay=0.1, disable=not fits) as bar:

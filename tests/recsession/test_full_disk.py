@@ -29,6 +29,7 @@ COMMANDS = {
     "simulate": "simulate --render rgb_array --set max_steps=2 --out out/x.gif",
     "train": " ".join(["train robust_filter --log log --out out/x", *FIT, *BUDGET]),
     "theory": "theory --out out/x",
+    "ope": " ".join(["ope --log log --policies policy --estimators snips dr --out out/x", *FIT]),
 }
 _NOT_COMPARED = {"run.json"}  # when and where
 

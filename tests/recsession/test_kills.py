@@ -25,7 +25,8 @@ import importlib, os, signal, sys
 from recsession.cli import _MODULES, main
 
 importlib.import_module(_MODULES[sys.argv[2]])
-later = {"train": ["recsession.training_run"], "export": ["h5py", "minari", "pyarrow.parquet"]}
+later = {"train": ["recsession.training_run"], "ope": ["recsession.policy_page"]}
+later["export"] = ["h5py", "minari", "pyarrow.parquet"]
 for name in later.get(sys.argv[2], []):
     importlib.import_module(name)
 
@@ -62,6 +63,7 @@ COMMANDS = {
     "theory": split("theory --out out"),
     "collect": split("collect --out out --num-sessions 9000 --workers 2 --set num_items=50 max_steps=8 slate_size=3"),
     "train": [*split("train robust_filter --log ../log --out out"), *FIT, *BUDGET],
+    "ope": [*split("ope --log ../log --policies ../policy --truth --num-truth-sessions 20 --out out"), *FIT],
     "quickstart": split(
         "quickstart --out out --num-seeds 1 --num-sessions 60 --num-judge-sessions 40 --num-evaluation-sessions 10"
     )
@@ -168,7 +170,8 @@ def check_kills(command: str, folder: Path, num_kills: int) -> None:
 
 @pytest.fixture
 def inputs(made, tmp_path):
-    (tmp_path / "log").symlink_to(made / "log")
+    for name in ("log", "policy"):
+        (tmp_path / name).symlink_to(made / name)
     (tmp_path / "log.csv").write_text(TABLE)
 
 

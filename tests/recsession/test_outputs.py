@@ -27,6 +27,8 @@ FILES = {
     "train's scores": ("train robust_filter --log {log} --out {out}", "scores.npy"),
     "train's checkpoint": ("train bc --log {log} --out {out}", "checkpoint"),
     "train's metrics": ("train bc --log {log} --out {out}", "metrics.jsonl"),
+    "ope": ("ope --log {log} --policies {policy} --estimators snips --out {out}", "report.html"),
+    "ope's numbers": ("ope --log {log} --policies {policy} --estimators snips --out {out}", "results.json"),
     "quickstart": ("quickstart --num-evaluation-sessions 10 --out {out}", "report.html"),
     "quickstart's numbers": ("quickstart --num-evaluation-sessions 10 --out {out}", "results.json"),
 }
@@ -102,7 +104,7 @@ def test_folders_that_cannot_be_are_refused_before_the_work(command, idle, tmp_p
 @pytest.mark.parametrize("case", [case for case in (*FILES, *FOLDERS) if case != "collect's ranges"])
 def test_a_second_writer_is_told_before_its_work(command, idle, tmp_path, case):
     words, written = (FILES | FOLDERS)[case]
-    run_folder = case.startswith(("train", "quickstart", "theory"))
+    run_folder = case.startswith(("train", "quickstart", "theory", "ope"))
     begun, end = threading.Event(), threading.Event()
 
     def hold():
@@ -124,14 +126,19 @@ def test_a_second_writer_is_told_before_its_work(command, idle, tmp_path, case):
         first.join()
 
 
-def test_theory_is_kept_out_of_what_holds_something_else(command, idle, made, tmp_path):
+@pytest.mark.parametrize("words", ["theory", "ope --log {log} --policies {policy} --estimators snips"])
+def test_a_command_is_kept_out_of_what_holds_something_else(command, idle, made, tmp_path, words):
     """A dataset's folder, and a run's."""
     shutil.copytree(made / "log", tmp_path / "out" / "log")
     (tmp_path / "out" / "run").mkdir()
     (tmp_path / "out" / "run" / "request.json").write_text('{"study": "drpo"}')
     before = seen(tmp_path)
-    for name, why in (("log", "is a logged dataset; choose another folder"), ("run", "holds work of another request")):
-        code, out, err = command(f"theory --out {{out}}/{name}")
+    refusals = {
+        "log": "is a logged dataset; choose another folder",
+        "run": "holds another command's work; remove it or",
+    }
+    for name, why in refusals.items():
+        code, out, err = command(f"{words} --out {{out}}/{name}")
         assert (code, out) == (2, "")
         assert f"out/{name} {why}" in err
     assert seen(tmp_path) == before

@@ -63,6 +63,10 @@ class Estimator(ABC):
         """
         return session_log_weights(sessions)
 
+    def signed_weights(self, sessions: LoggedSessions) -> NDArray[np.float64] | None:
+        """Return its weights where they may be negative, `[S]`, of mean 1 in expectation; else None: see above."""
+        return None
+
     @classmethod
     def unchecked(cls) -> bool:
         """Return whether it is a model's word alone, which no known propensity corrects: it has no interval."""

@@ -16,7 +16,8 @@ from offline_data.families import ESTIMATORS
 from offline_data.ope.estimators.base import Estimator
 from offline_data.ope.estimators.importance import ImportanceConfig
 from offline_data.ope.sessions import LoggedSessions
-from offline_data.ope.statistics import SessionStatistics, StepRatios
+from offline_data.ope.statistics import SessionStatistics
+from offline_data.ope.step_ratios import StepRatios
 from offline_data.ope.weights import scaled_weights, session_weights, step_log_weights
 
 Floats = NDArray[np.float64]

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from offline_data.families import ESTIMATORS
 from offline_data.ope.estimators.base import Estimator
 from offline_data.ope.sessions import LoggedSessions
-from offline_data.ope.statistics import SessionStatistics, StepRatios
+from offline_data.ope.statistics import SessionStatistics
+from offline_data.ope.step_ratios import StepRatios
 from offline_data.ope.weights import scaled_weights, session_log_weights, session_weights, step_log_weights
 from recenv.errors import require, require_range
 

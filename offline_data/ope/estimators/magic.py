@@ -14,7 +14,8 @@ from offline_data.families import ESTIMATORS
 from offline_data.ope.estimators.base import Estimator
 from offline_data.ope.estimators.doubly_robust import WeightedDoublyRobust, weighted_terms
 from offline_data.ope.sessions import LoggedSessions
-from offline_data.ope.statistics import SessionStatistics, StepRatios
+from offline_data.ope.statistics import SessionStatistics
+from offline_data.ope.step_ratios import StepRatios
 from recenv.errors import require_range
 
 Floats = NDArray[np.float64]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +13,8 @@ from offline_data.ope.estimators.doubly_robust import initial_values, model_erro
 from offline_data.ope.estimators.importance import supported
 from offline_data.ope.marginal_weights import marginal_log_weights
 from offline_data.ope.sessions import LoggedSessions
-from offline_data.ope.statistics import SessionStatistics, StepRatios
+from offline_data.ope.statistics import SessionStatistics
+from offline_data.ope.step_ratios import StepRatios
 from offline_data.ope.weights import scaled_weights
 from recenv.errors import require_range
 
@@ -42,18 +43,24 @@ class MarginalisedConfig:
             require_range("ridge", self.ridge, 0.0, 1e9, low_open=True)
 
 
-def _statistics(sessions: LoggedSessions, log_weights: Floats, gain: Floats, initial: Floats | None, normalised: bool):
-    """Return the sums of `initial` and of weight times discounted gain, by step or by session."""
+def _statistics(
+    sessions: LoggedSessions, log_weights: Floats, gain: Floats, initial: Floats | None, normalised: bool
+) -> SessionStatistics:
+    """Return the sums of `initial` and of weight times discounted gain, by step or by session.
+
+    As few sessions as weigh at one step make what it adds, whatever weighs at the last.
+    """
     last = log_weights[sessions.offsets[1:] - 1]
     weights, gain = scaled_weights(last), sessions.discounts() * gain
     columns = np.zeros((sessions.num_sessions, 0)) if initial is None else initial[:, None]
+    steps = StepRatios(sessions.offsets, log_weights, gain)
     if normalised:
-        return SessionStatistics(
-            columns, np.ones_like(columns), weights, StepRatios(sessions.offsets, log_weights, gain)
-        )
-    values = sessions.summed(np.exp(np.minimum(log_weights, 600.0)) * gain)[:, None]
-    values = values if initial is None else values + columns
-    return SessionStatistics(values, np.ones_like(values), weights)
+        found = SessionStatistics(columns, np.ones_like(columns), weights, steps)
+    else:
+        values = sessions.summed(np.exp(np.minimum(log_weights, 600.0)) * gain)[:, None]
+        values = values if initial is None else values + columns
+        found = SessionStatistics(values, np.ones_like(values), weights)
+    return replace(found, kept_sample_size=steps.least_sample_size())
 
 
 @ESTIMATORS.register("mis")
@@ -61,7 +68,7 @@ class MarginalisedImportanceSampling(Estimator):
     """Each reward weighted by how much more often the evaluated policy is in its state at its step, and acts so there.
 
     Its weights do not grow with the number of steps, where the state says all of the past that counts. Its effective
-    sample size is of the last steps' weights. Source: Xie, Ma and Wang 2019, arXiv:1906.03393; see
+    sample size is that of the step at which it is least. Source: Xie, Ma and Wang 2019, arXiv:1906.03393; see
     `offline_data.ope.marginal_weights`.
     """
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -48,4 +50,16 @@ class PseudoInverse(Estimator):
             weight, slates = weights(part)
             return np.add.reduceat(np.abs(weight), slates[:-1]) / np.diff(slates)
 
-        return SessionStatistics.of_means(sessions.by_session(returns), sessions.by_session(sizes))
+        found = SessionStatistics.of_means(sessions.by_session(returns), sessions.by_session(sizes))
+        signed = self.signed_weights(sessions)  # that cancel say less than their sizes
+        squares = float(np.square(signed).sum())
+        return replace(found, kept_sample_size=float(signed.sum()) ** 2 / squares if squares > 0.0 else 0.0)
+
+    def signed_weights(self, sessions: LoggedSessions) -> Floats:
+        """Return the weight of each session's first slate, `[S]`: of later ones there may be more or fewer."""
+
+        def of_first(part: LoggedSessions) -> Floats:
+            starts = part.slate_starts
+            return np.add.reduceat(part.column("slate_part"), starts)[np.searchsorted(starts, part.offsets[:-1])]
+
+        return sessions.by_session(of_first)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import resource
 import shutil
 import tracemalloc
 from typing import Any
@@ -306,3 +307,15 @@ def test_a_log_cannot_be_written(log):
     assert np.array_equal(log.rows["proto"], before)
     with pytest.raises(ValueError, match="read-only"):
         log.rows["proto"][0] = 0.0
+
+
+def test_a_column_that_the_disk_has_no_room_for_is_refused():
+    """In a sentence, before it is written to: pages that cannot be kept end the process by a signal."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+    try:
+        with pytest.raises(InvalidInput, match=r"temporary file of 4,000 bytes in .*: File too large; choose another"):
+            mapped_column(1000)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert mapped_column(1000).shape == (1000,)

@@ -53,7 +53,7 @@ def test_what_takes_nothing_of_the_log_is_not_trusted(name):
     assert found.kept == pytest.approx(0.0, abs=1e-9)
     assert found.ends is None
     assert found.verdict.grade == "untrusted"
-    assert "0% of the log's weight is left in it" in found.doubts[0]
+    assert "0 % of the log's weight is left in it" in found.doubts[0]
 
 
 def test_one_cluster_of_all_actions_leaves_the_difference_to_the_model():
@@ -74,7 +74,7 @@ def test_a_cap_is_told_by_what_it_removes():
     found = estimate("cips", log(), config=ESTIMATORS.get("cips").Config(limit=1.2))
     assert found.kept == pytest.approx(0.8)
     assert found.kept < KEPT_WEIGHT
-    assert found.doubts == ("20% of the log's weight is cut off, and biases it by what that earns",)
+    assert found.doubts == ("20 % of the log's weight is cut off, and biases it by what that earns",)
     whole = estimate("cips", log(), config=ESTIMATORS.get("cips").Config(limit=2.0))
     assert whole.kept == 1.0
     assert whole.trusted

@@ -76,7 +76,7 @@ def test_a_good_estimate_is_trusted():
         ({"pareto_k": 0.7}, "untrusted", "Pareto k-hat 0.70 is not below 0.7"),
         ({"pareto_k": 0.5}, "doubtful", "Pareto k-hat 0.50 is not below 0.5"),
         ({"skewness": 0.2}, "doubtful", "few sessions make its spread"),
-        ({"shared": 0.4}, "untrusted", "the policy learned from 40% of its sessions"),
+        ({"shared": 0.4}, "untrusted", "the policy learned from 40 % of its sessions"),
         ({"against": ("dr", "wdr")}, "doubtful", "dr and wdr say otherwise"),
         ({"low": None, "high": None, "no_interval": "no two differ"}, "untrusted", "no two differ"),
     ],

@@ -114,7 +114,7 @@ def test_what_a_policy_learned_from_is_in_its_verdict(run, shop, trained):
     shop()
     trained("shop")
     assert "untrusted: " in (line := judged(run, "shop", "--estimators", "snips")[-1])
-    assert "the policy learned from 100% of its sessions" in line
+    assert "the policy learned from 100 % of its sessions" in line
 
 
 def test_of_an_older_policy_nothing_is_said(run, shop, trained, tmp_path):

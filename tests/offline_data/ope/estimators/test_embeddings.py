@@ -105,7 +105,10 @@ def test_trust_is_judged_by_the_weights_of_embeddings():
         assert answer.mean_weight.mean == 1.0
         assert answer.effective_sample_size == pytest.approx(count)
         assert answer.value == pytest.approx(sessions.reward.mean())
-        assert answer.trusted == (name == "mips")
+        assert answer.verdict.grade == ("doubtful" if name == "mips" else "untrusted")
+        assert name == "offcem" or "as if these were worth the same" in answer.doubts[0]
+        alone = estimate(name, replace(sessions, behavior_log_prob=None))  # who knows how wild the actions' are
+        assert not alone.trusted
     assert not estimate("ips", sessions).trusted
 
 

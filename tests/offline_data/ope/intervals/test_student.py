@@ -5,7 +5,8 @@ import pytest
 from scipy import stats
 
 from offline_data.ope.intervals.student import Student
-from offline_data.ope.statistics import SessionStatistics, StepRatios
+from offline_data.ope.statistics import SessionStatistics
+from offline_data.ope.step_ratios import StepRatios
 from offline_data.testing.intervals import ends_of, weighted_clicks
 
 
