@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from offline_data.ope.staircase import Staircase
-from offline_data.ope.statistics import SessionStatistics, StepRatios, by_user, ratio_sum
+from offline_data.ope.statistics import SessionStatistics, by_user
+from offline_data.ope.step_ratios import StepRatios, ratio_sum
 
 LENGTHS = st.lists(st.integers(1, 6), min_size=1, max_size=8)
 
