@@ -89,6 +89,8 @@ def test_trusted_from_one_hundred_effective_sessions():
         "zero_weight": 0.0,
         "shared": None,
         "kept": 1.0,
+        "blind": False,
+        "repeated": 1,
     }
 
 
