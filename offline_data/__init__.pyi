@@ -66,6 +66,7 @@ from .ope.trust import disagreement as disagreement
 from .ope.weights import scaled_weights as scaled_weights
 from .ope.weights import session_log_weights as session_log_weights
 from .ope.weights import step_log_weights as step_log_weights
+from .ope.weights import variance_weights as variance_weights
 from .ranking.item_ranking import ItemRankingPolicy as ItemRankingPolicy
 from .ranking.ranking import RankingPolicy as RankingPolicy
 from .serving.serving_space import ServingSpace as ServingSpace

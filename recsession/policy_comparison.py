@@ -44,8 +44,6 @@ class PolicyComparison:
     """By name."""
     critic: CriticConfig
     """Of each policy's fitted Q, and the discount of the rewards."""
-    fits: bool
-    """Whether one of the estimators reads a fitted Q."""
     by_item: bool
     """Whether slates are unfolded into their items."""
     interval: str
@@ -119,7 +117,7 @@ class PolicyComparison:
             for warning in policy.warnings:
                 tell(f"{policy.name}: {warning}")
         of_log = {"folder": folder, "log": self.dataset.path, "seed": self.seed, "device": self.device}
-        of_model = {"estimators": self.estimators, "critic": self.critic, "fits": self.fits, "by_item": self.by_item}
+        of_model = {"estimators": self.estimators, "critic": self.critic, "by_item": self.by_item}
         columns = [ColumnsUnit(policy=each, **of_log, **of_model) for each in self.policies]
         count = self.num_truth_sessions
         truths = []

@@ -17,7 +17,7 @@ import torch
 from agents.nn.tensor_files import load_tensors, save_tensors
 from agents.policies.base import Policy
 from agents.policies.files import load_policy
-from agents.training.evaluation import log_sessions, policy_columns, roll_out
+from agents.training.evaluation import log_sessions, models_read, num_fits, policy_columns, roll_out
 from agents.training.item_sessions import sessions_of_items, target_prefixes
 from agents.values.critics import CriticConfig
 from agents.values.fitted_q import require_fit
@@ -63,8 +63,6 @@ class ColumnsUnit(SealedUnit):
     """What will be asked for, as `policy_columns` takes it."""
     critic: CriticConfig
     """Of the fitted Q, and the discount of the rewards."""
-    fits: bool
-    """Whether one of the estimators reads a fitted Q."""
     by_item: bool
     """Whether slates are unfolded into their items."""
     seed: int
@@ -75,7 +73,8 @@ class ColumnsUnit(SealedUnit):
     @property
     def name(self) -> str:
         """The stem of its files."""
-        return f"{self.policy.digest[:16]}-{'items' if self.by_item else 'model' if self.fits else 'weights'}"
+        read = models_read(self.estimators)
+        return "-".join([self.policy.digest[:16], *(["items"] if self.by_item else []), *(read or ["weights"])])
 
     @property
     def title(self) -> str:
@@ -85,7 +84,7 @@ class ColumnsUnit(SealedUnit):
     @property
     def cost(self) -> int:
         """Gradient steps."""
-        return self.critic.num_steps if self.fits else 0
+        return self.critic.num_steps * num_fits(self.estimators)
 
     def measure(self, progress: Progress) -> dict[str, Any]:
         """Write the columns beside the result, and return their names."""

@@ -21,15 +21,17 @@ from agents.values.fitted_q import expected_value, fit_action_value, require_fit
 from offline_data.dial.quality import evaluate_returns
 from offline_data.families import ESTIMATORS
 from offline_data.ope.estimators.base import Estimator
-from offline_data.ope.sessions import FEATURE_COLUMNS, LoggedSessions
+from offline_data.ope.sessions import FEATURE_COLUMNS, MODEL_COLUMNS, WEIGHTED_COLUMNS, LoggedSessions
+from offline_data.ope.weights import variance_weights
 from offline_data.store.dataset import LoggedDataset
 from recenv.errors import require
 from recenv.world import World
 
 _ROWS_AT_ONCE = 1024  # features of 16 actions of each stay in the cache
 _ACTIONS = 16  # over which a policy's mean is taken
-_MODEL: Final = ("q_value", "state_value")
-_FILLED: Final = frozenset({"behavior_log_prob", *_MODEL, *FEATURE_COLUMNS})
+_MODELS: Final = {"model": MODEL_COLUMNS, "features": FEATURE_COLUMNS, "weighted": WEIGHTED_COLUMNS}
+_USUAL: Final = frozenset({"behavior_log_prob", *MODEL_COLUMNS, *FEATURE_COLUMNS})
+_FILLED: Final = _USUAL.union(WEIGHTED_COLUMNS)  # by a fit of their own, where they are asked for
 
 
 def roll_out(
@@ -50,8 +52,31 @@ def roll_out(
 
 
 def usual_estimators() -> tuple[str, ...]:
-    """Return the registered estimators that read no more than `off_policy_sessions` finds in any log."""
-    return tuple(name for name in ESTIMATORS.registered() if ESTIMATORS.get(name).needs <= _FILLED)
+    """Return the registered estimators that read no more than `off_policy_sessions` finds in any log by one fitted Q.
+
+    `mrdr` is not among them: its Q is one more.
+    """
+    return tuple(name for name in ESTIMATORS.registered() if ESTIMATORS.get(name).needs <= _USUAL)
+
+
+def models_read(estimators: Iterable[str | type[Estimator]]) -> tuple[str, ...]:
+    """Return what some estimators read of fitted Qs: `model`, `features` of the same, `weighted` of one more.
+
+    Args:
+        estimators: by name, MODULE:CLASS or class.
+    """
+    needed = _needed(ESTIMATORS.resolve(each) for each in estimators)
+    return tuple(kind for kind, columns in _MODELS.items() if not needed.isdisjoint(columns))
+
+
+def num_fits(estimators: Iterable[str | type[Estimator]]) -> int:
+    """Return how many Qs are fitted for some estimators: one that most of them share, and that of `mrdr`.
+
+    Args:
+        estimators: by name, MODULE:CLASS or class.
+    """
+    read = models_read(estimators)
+    return ("model" in read or "features" in read) + ("weighted" in read)
 
 
 def off_policy_sessions(
@@ -124,10 +149,11 @@ def policy_columns(
     Args and what is refused are those of `off_policy_sessions`.
 
     Returns:
-        `target_log_prob`, `q_value` and `state_value` where one of the estimators reads a model, and of what they need
-        of `state_features` [N, D], which are what the model's encoder makes of the observation, `action_features` and
-        `policy_features` [N, 1 + H], which are 1 and what its last layer reads of the logged action, and the mean of
-        the same over the policy's: Q is linear in them, and they know the time, which an observation shows.
+        `target_log_prob`, `q_value` and `state_value` where one of the estimators reads a model, the same of a second
+        one, weighted by `variance_weights`, where one reads that, and of what they need of `state_features` [N, D],
+        which are what the model's encoder makes of the observation, `action_features` and `policy_features`
+        [N, 1 + H], which are 1 and what its last layer reads of the logged action, and the mean of the same over the
+        policy's: Q is linear in them, and they know the time, which an observation shows.
     """
     asked = [ESTIMATORS.resolve(each) for each in (usual_estimators() if estimators is None else estimators)]
     weighing = [ESTIMATORS.name_of(part) for part in asked if part.weighs()]
@@ -143,11 +169,22 @@ def policy_columns(
         f"{', '.join(weighing)} weigh by the propensity of every row of {dataset.path}, and {missing}; or choose dm",
     )
     require_fit(policy, dataset)
-    needed = frozenset[str]().union(*(part.needs for part in asked))
-    if needed.isdisjoint((*_MODEL, *FEATURE_COLUMNS)):
-        return _target_columns(policy, None, frozenset(), dataset, seed, device)
-    value = fit_action_value(dataset, policy, config, seed=seed, device=device, progress=progress)
-    return _target_columns(policy, value, needed, dataset, seed, device)
+    needed, read = _needed(asked), models_read(asked)
+    value, options = None, {"seed": seed, "device": device, "progress": progress}
+    if "model" in read or "features" in read:
+        value = fit_action_value(dataset, policy, config, **options)
+    found = _target_columns(policy, value, needed, dataset, seed, device)
+    if "weighted" in read:
+        sessions = log_sessions(dataset, found, discount=1.0 if config is None else config.discount)
+        weights, _ = variance_weights(sessions)
+        value = fit_action_value(dataset, policy, config, row_weights=weights, **options)
+        weighted = _target_columns(policy, value, frozenset(), dataset, seed, device)
+        found |= dict(zip(WEIGHTED_COLUMNS, (weighted[name] for name in MODEL_COLUMNS), strict=True))
+    return found
+
+
+def _needed(estimators: Iterable[type[Estimator]]) -> frozenset[str]:
+    return frozenset[str]().union(*(part.needs for part in estimators))
 
 
 @torch.no_grad()
@@ -160,7 +197,7 @@ def _target_columns(
     """
     kind, generator = policy.action_kind, torch.Generator().manual_seed(seed)
     storage = LogStorage(dataset, columns=(kind,))
-    found = {name: np.empty(dataset.num_rows) for name in ("target_log_prob", *(_MODEL if value else ()))}
+    found = {name: np.empty(dataset.num_rows) for name in ("target_log_prob", *(MODEL_COLUMNS if value else ()))}
     for start in range(0, dataset.num_rows, _ROWS_AT_ONCE):
         rows = np.arange(start, min(start + _ROWS_AT_ONCE, dataset.num_rows))
         batch = storage.get(rows).to(device)

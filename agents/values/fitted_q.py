@@ -33,6 +33,7 @@ from recenv.errors import require
 
 _PASSES: Final = 10  # over a log; after 40, what is left over outside of it is nearly twice as much
 _ROUNDS: Final = 10  # at least
+_ROW_WEIGHT: Final = "row_weight"
 
 
 def usual_fitted_q(dataset: LoggedDataset) -> CriticConfig:
@@ -54,6 +55,7 @@ def fit_action_value(
     seed: int = 0,
     device: str = "cpu",
     progress: Progress | None = None,
+    row_weights: np.ndarray | None = None,
 ) -> ValueEnsemble:
     """Fit Q of a target policy to a log of another.
 
@@ -70,6 +72,8 @@ def fit_action_value(
         seed: of initial weights, batches and samples.
         device: of the networks, the policy's among them.
         progress: called with the number of gradient steps done since the last call.
+        row_weights: by how much each row's squared error counts, [N], mean 1, as of `offline_data.variance_weights`;
+            None: all alike.
 
     Raises:
         InvalidInput: for a log that the policy does not fit.
@@ -83,10 +87,13 @@ def fit_action_value(
     value = ValueEnsemble(networks, shift, unit).to(device)
     generator = torch.Generator().manual_seed(seed)
     cache = _ActionCache(policy, storage, generator, device)
+    if row_weights is not None:
+        storage.add_column(_ROW_WEIGHT, row_weights)
 
     def loss(batch: TensorDictBase, target: Tensor) -> Tensor:
         error = (target - value.members(batch["observation"], batch[kind])) / unit
-        return error.square().mean(dim=1).sum()
+        squares = error.square() if row_weights is None else error.square() * batch[_ROW_WEIGHT]
+        return squares.mean(dim=1).sum()
 
     def targets(read: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         for rows in rows_of(read):

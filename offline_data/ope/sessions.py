@@ -24,15 +24,20 @@ Floats = NDArray[np.float64]
 _MODEL: Final = (
     "a model; pass {} of shape [{}] from a fitted critic, or use an estimator without a model: snips, pdsnips"
 )
+_WEIGHTED: Final = (
+    "a model fitted by the weights of rows; pass {} of shape [{}], of one fitted by `variance_weights`, or use dr"
+)
 _ITEM: Final = "each item's probability to stand in its position; pass {} of shape [{}], or use an estimator that \
 weighs items given those before them: snips, pdsnips"
 _EMBEDDING: Final = "the embeddings' probabilities; pass {} of shape [{}], or use an estimator of actions: snips, dr"
 _FEATURES: Final = "features of actions; pass {} of shape [{}, F], or use an estimator without them: dr, wdr"
+MODEL_COLUMNS: Final = ("q_value", "state_value")
+WEIGHTED_COLUMNS: Final = ("weighted_q_value", "weighted_state_value")
 # Of the columns of rows, those that may be missing, and what an estimator that reads them is told then.
 OPTIONAL_COLUMNS: Final = {
     "behavior_log_prob": "propensities; pass {} of shape [{}], of every row, or use an estimator without weights: dm",
-    "q_value": _MODEL,
-    "state_value": _MODEL,
+    **dict.fromkeys(MODEL_COLUMNS, _MODEL),
+    **dict.fromkeys(WEIGHTED_COLUMNS, _WEIGHTED),
     "behavior_item_log_prob": _ITEM,
     "target_item_log_prob": _ITEM,
     "depends_on": "which items a reward depends on; pass {} of shape [{}, K], or use iips, pdsnips or snips, which "
@@ -90,6 +95,10 @@ class LoggedSessions:
     """A model's Q(o_t, logged a_t) under the evaluated policy, `[N]` real, finite; None without a model."""
     state_value: Column | None = None
     """E over the evaluated policy's actions of Q(o_t, a), `[N]` real, finite; None without a model."""
+    weighted_q_value: Column | None = None
+    """As `q_value`, of a model whose regression counts rows by `variance_weights`; None without one."""
+    weighted_state_value: Column | None = None
+    """As `state_value`, of that model; None without one."""
     user_id: NDArray[np.int64] | None = None
     """Whose each session is, `[S]` integers: a user's sessions are resampled together. None: each is a user's own."""
 

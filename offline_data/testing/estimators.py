@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from offline_data.families import ESTIMATORS
 from offline_data.ope.estimate import Estimate, estimate
-from offline_data.ope.sessions import FEATURE_COLUMNS, OPTIONAL_COLUMNS, STEP_COLUMNS, LoggedSessions
+from offline_data.ope.sessions import FEATURE_COLUMNS, OPTIONAL_COLUMNS, STEP_COLUMNS, WEIGHTED_COLUMNS, LoggedSessions
 from offline_data.ope.statistics import SessionStatistics
 from offline_data.ope.trust import LEAST_WEIGHT
 from recenv.errors import InvalidInput
@@ -62,6 +62,7 @@ def random_sessions(
         slate_part=rng.normal(1.0, spread, num_rows),
         **more,
         **features,
+        **{name: rng.normal(0.0, 1.0, num_rows) for name in WEIGHTED_COLUMNS},
     )
 
 

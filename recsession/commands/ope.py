@@ -9,7 +9,7 @@ from typing import Final, Literal
 from tqdm import tqdm
 
 from agents.policies.files import load_policy
-from agents.training.evaluation import off_policy_sessions, usual_estimators
+from agents.training.evaluation import num_fits, off_policy_sessions, usual_estimators
 from agents.training.item_sessions import require_prefixes, sessions_of_items, target_prefixes
 from agents.training.log_columns import lacking
 from agents.training.trainer import check_device
@@ -129,14 +129,13 @@ class Ope:
         if dataset.propensities == "estimated":
             notes.append("the log's propensities are estimates: what rests on them is biased as far as they are wrong")
         if self.policy is not None and self.out is None and not self.truth:
-            self._estimate(self.policy, dataset, names, critic, fits, notes)
+            self._estimate(self.policy, dataset, names, critic, notes)
             return
         comparison = PolicyComparison(
             files,
             dataset,
             names,
             critic,
-            fits,
             by_item=self.by == "item",
             interval=self.interval,
             num_bootstrap=self.num_bootstrap,
@@ -187,14 +186,14 @@ class Ope:
         dataset: LoggedDataset,
         names: tuple[str, ...],
         critic: CriticConfig,
-        fits: bool,
         notes: list[str],
     ) -> None:
         """Estimate one policy's value, and print it."""
         dataset.verify()
         actor = load_policy(file, self.device)
         say(*warn_of_shared(actor, file, dataset))
-        with tqdm(total=critic.num_steps, unit="step", desc="fitted Q", delay=0.1, disable=not fits) as bar:
+        steps = critic.num_steps * num_fits(names)
+        with tqdm(total=steps, unit="step", desc="fitted Q", delay=0.1, disable=steps == 0) as bar:
             sessions = off_policy_sessions(
                 actor,
                 dataset,

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from offline_data.ope.sessions import FEATURE_COLUMNS, LoggedSessions
+from offline_data.ope.sessions import FEATURE_COLUMNS, MODEL_COLUMNS, WEIGHTED_COLUMNS, LoggedSessions
 from offline_data.ope.statistics import SessionStatistics
 from offline_data.ope.weights import session_log_weights
 from recenv.registry import own_config
@@ -54,7 +54,7 @@ class Estimator(ABC):
     @classmethod
     def reads_model(cls) -> bool:
         """Return whether it reads a fitted Q, or features that are made of one."""
-        return not cls.needs.isdisjoint(("q_value", "state_value", *FEATURE_COLUMNS))
+        return not cls.needs.isdisjoint((*MODEL_COLUMNS, *WEIGHTED_COLUMNS, *FEATURE_COLUMNS))
 
     def log_weights(self, sessions: LoggedSessions) -> NDArray[np.float64]:
         """Return the log of the weights that its trust is judged by, `[S]`, nats; their mean is 1 in expectation.

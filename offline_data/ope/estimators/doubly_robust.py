@@ -2,12 +2,14 @@
 
 The recursion `v_t = V(o_t) + rho_t (r_t + gamma v_{t+1} - Q(o_t, a_t))`, unrolled, is
 `V(o_0) + sum_t gamma^t w_{0:t} delta_t` with the model's error `delta_t = r_t + gamma V(o_{t+1}) - Q(o_t, a_t)`, V = 0
-after the last step. `dr` averages it over sessions; `wdr` normalises the weights of each step over the sessions.
+after the last step. `dr` averages it over sessions, as `mrdr` does with another model; `wdr` normalises the weights of
+each step over the sessions.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,28 +27,36 @@ Floats = NDArray[np.float64]
 _NEEDS = frozenset({"behavior_log_prob", "q_value", "state_value"})
 
 
-def model_errors(sessions: LoggedSessions) -> Floats:
+def model_errors(sessions: LoggedSessions, model: str = "") -> Floats:
     """Return `r_t + gamma V(o_{t+1}) - Q(o_t, a_t)`, `[N]`; V = 0 after a session's end.
 
+    Args:
+        sessions: the log.
+        model: what the names of the model's columns begin with: `weighted_`, or nothing.
+
     Raises:
-        InvalidInput: if `q_value` or `state_value` was not given.
+        InvalidInput: if `q_value` or `state_value` of that model was not given.
     """
-    errors = sessions.column("reward") - sessions.column("q_value")
+    errors = sessions.column("reward") - sessions.column(f"{model}q_value")
     if sessions.num_rows == sessions.num_sessions:  # each row is its session's last
         return errors
     next_value = np.zeros(sessions.num_rows)
-    next_value[:-1] = sessions.column("state_value")[1:]
+    next_value[:-1] = sessions.column(f"{model}state_value")[1:]
     next_value[sessions.offsets[1:] - 1] = 0.0
     return errors + sessions.next_discounts() * next_value
 
 
-def initial_values(sessions: LoggedSessions) -> Floats:
+def initial_values(sessions: LoggedSessions, model: str = "") -> Floats:
     """Return the model's value of each session's first observation, `[S]`.
 
+    Args:
+        sessions: the log.
+        model: see `model_errors`.
+
     Raises:
-        InvalidInput: if `state_value` was not given.
+        InvalidInput: if `state_value` of that model was not given.
     """
-    return sessions.by_session(lambda part: part.column("state_value")[part.offsets[:-1]])
+    return sessions.by_session(lambda part: part.column(f"{model}state_value")[part.offsets[:-1]])
 
 
 @dataclass(frozen=True)
@@ -54,21 +64,24 @@ class DoublyRobustConfig(ImportanceConfig):
     """What bounds the weights."""
 
 
-def session_values(sessions: LoggedSessions, max_log_weight: float = DoublyRobustConfig.max_log_weight) -> Floats:
+def session_values(
+    sessions: LoggedSessions, max_log_weight: float = DoublyRobustConfig.max_log_weight, model: str = ""
+) -> Floats:
     """Return each session's doubly robust value, `[S]`: its mean over sessions is unbiased for any model.
 
     Args:
         sessions: the log.
         max_log_weight: nats; a log weight above counts as that.
+        model: see `model_errors`.
 
     Raises:
-        InvalidInput: if `q_value` or `state_value` was not given.
+        InvalidInput: if `q_value` or `state_value` of that model was not given.
     """
 
     def of_part(part: LoggedSessions) -> Floats:
         # Cut as logs: beyond 709 nats the exponential is infinite.
         weights = np.exp(np.minimum(step_log_weights(part), max_log_weight))
-        return initial_values(part) + part.summed(part.discounted(weights * model_errors(part)))
+        return initial_values(part, model) + part.summed(part.discounted(weights * model_errors(part, model)))
 
     return sessions.by_session(of_part)
 
@@ -83,6 +96,8 @@ class DoublyRobust(Estimator):
     Config = DoublyRobustConfig
     config: DoublyRobustConfig
     needs = _NEEDS
+    model: ClassVar[str] = ""
+    """What the names of its model's columns begin with."""
 
     @classmethod
     def anchors(cls, sessions: LoggedSessions) -> bool:
@@ -91,8 +106,20 @@ class DoublyRobust(Estimator):
 
     def __call__(self, sessions: LoggedSessions) -> SessionStatistics:
         """Return one column: doubly robust value over one."""
-        values = session_values(sessions, self.config.max_log_weight)
+        values = session_values(sessions, self.config.max_log_weight, self.model)
         return SessionStatistics.of_means(values, session_weights(sessions))
+
+
+@ESTIMATORS.register("mrdr")
+class MoreRobustDoublyRobust(DoublyRobust):
+    """`dr` by a model whose regression counts rows by what their errors add to its variance; see `variance_weights`.
+
+    It is unbiased as `dr` is, whatever the model. Source: Farajtabar, Chow and Ghavamzadeh 2018, "More robust doubly
+    robust off-policy evaluation", arXiv:1802.03493.
+    """
+
+    needs = frozenset({"behavior_log_prob", "weighted_q_value", "weighted_state_value"})
+    model = "weighted_"
 
 
 def weighted_terms(sessions: LoggedSessions) -> tuple[StepRatios, Floats, Floats]:

@@ -14,14 +14,16 @@ from agents.policies.base import make_policy
 from agents.policies.gaussian import GaussianPolicyConfig
 from agents.serving.behavior_adapter import AgentBehavior, AgentConfig
 from agents.training import evaluation
-from agents.training.evaluation import off_policy_sessions, roll_out, usual_estimators
+from agents.training.evaluation import num_fits, off_policy_sessions, roll_out, usual_estimators
 from agents.values.critics import CriticConfig
+from agents.values.fitted_q import fit_action_value
 from offline_data.behavior.base import make_behavior
 from offline_data.collection.rollout import play_sessions
 from offline_data.dial.quality import evaluate_returns
 from offline_data.families import ESTIMATORS
 from offline_data.ope.estimate import estimate
 from offline_data.ope.estimators.importance import PerDecisionSnips
+from offline_data.ope.weights import variance_weights
 from recenv.errors import InvalidInput
 from recenv.world import make_world
 from tests.agents.slate_table import REWARD, TablePolicy, numbers, table_log
@@ -127,6 +129,30 @@ def test_arrays_are_reproducible(log, build_policy):
     q_values: list[Any] = [first.q_value, other.q_value]
     assert not np.array_equal(*q_values)
     assert np.array_equal(first.target_log_prob, other.target_log_prob)
+
+
+def test_the_weighted_model_is_one_more_fit_that_changes_no_other(log, build_policy):
+    """`mrdr` is `dr` by a Q of rows weighted as `variance_weights` says, and by default it is not asked for."""
+    actor, ticks = build_policy(initial_scale=0.5), []
+    plain = off_policy_sessions(actor, log, estimators=("dr",), config=HASTY)
+    both = off_policy_sessions(actor, log, estimators=("dr", "mrdr"), config=HASTY, progress=ticks.append)
+    assert sum(ticks) == 2 * HASTY.num_steps == num_fits(("dr", "mrdr")) * HASTY.num_steps
+    for name in ("target_log_prob", "q_value", "state_value"):
+        assert np.array_equal(both.column(name), plain.column(name))
+    alone = off_policy_sessions(actor, log, estimators=("mrdr",), config=HASTY)
+    assert (alone.q_value, alone.state_value) == (None, None)
+    weights, power = variance_weights(plain)
+    assert 0.0 < power < 1.0
+    value = fit_action_value(log, actor, HASTY, row_weights=weights)
+    batch = LogStorage(log, columns=("proto",)).get(slice(None))
+    with torch.no_grad():
+        expected = value(batch["observation"], batch["proto"]).numpy()
+    for sessions in (both, alone):
+        np.testing.assert_allclose(sessions.column("weighted_q_value"), expected, rtol=1e-4)
+    swapped = replace(plain, q_value=both.weighted_q_value, state_value=both.weighted_state_value)
+    assert estimate("mrdr", both).value == estimate("dr", swapped).value != estimate("dr", both).value
+    assert "mrdr" not in usual_estimators()
+    assert [num_fits(names) for names in (("mrdr",), ("snips",), ("drl",), ("dm", "drl"))] == [1, 0, 1, 1]
 
 
 def test_features_are_of_the_model_and_made_where_they_are_needed(log, build_policy, monkeypatch):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -196,6 +196,21 @@ def test_members_are_fits_of_their_own(log, uniform_actor):
     members = value.members(batch["observation"], batch["proto"])
     torch.testing.assert_close(members[0], single(batch["observation"], batch["proto"]))
     assert members.std(dim=0).min() > 0
+
+
+def test_rows_count_by_their_weights(table, monkeypatch):
+    """Half of the rows earn ten more: with no weight of theirs Q is that of the others, and with it five more."""
+    lucky = np.random.default_rng(0).permutation(table.num_rows) % 2 == 0
+    paid, policy = table.reward() + 10.0 * lucky, cast(Any, TablePolicy(table, LEANING))
+    monkeypatch.setattr(type(table), "reward", lambda self, rows: paid[rows])
+    config, first = dataclasses.replace(TABULAR, discount=1e-6), LogStorage(table).get(np.array([0]))["observation"]
+    errors = []
+    for weights in (2.0 * ~lucky, None):
+        value = fit_action_value(table, policy, config, seed=1, row_weights=weights)
+        with torch.no_grad():
+            found = value(first, torch.from_numpy(SLATES)[:, None])[:, 0].numpy()
+        errors.append(float(np.mean(found - REWARD)))
+    assert errors == pytest.approx([0.0, 5.0], abs=1.5)
 
 
 # --- refusals

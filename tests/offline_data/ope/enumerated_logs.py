@@ -129,4 +129,7 @@ def _columns(steps: list[tuple[float, ...]]) -> dict[str, list[float]]:
         "target_log_prob": [math.log(p) for p in target],
         "q_value": q_value,
         "state_value": state_value,
+        # Another model.
+        "weighted_q_value": [1.0 - 0.5 * q for q in q_value],
+        "weighted_state_value": [1.0 - 0.5 * v for v in state_value],
     }

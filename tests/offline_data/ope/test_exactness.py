@@ -21,6 +21,7 @@ UNBIASED: list[tuple[str, Any, tuple[str, ...]]] = [
     ("ips", None, ("arms", "bandit", "walks")),
     ("pdis", None, ("arms", "bandit", "walks")),
     ("dr", None, ("arms", "bandit", "walks")),
+    ("mrdr", None, ("arms", "bandit", "walks")),
     ("cips", LimitConfig(math.inf), ("bandit", "walks")),
     ("switch_dr", LimitConfig(math.inf), ("bandit", "walks")),
     ("dr_os", LimitConfig(math.inf), ("bandit", "walks")),

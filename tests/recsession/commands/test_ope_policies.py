@@ -93,6 +93,18 @@ def test_the_work_goes_on_where_it_stopped_and_takes_more_policies(compared, pol
     assert whole == three
 
 
+def test_a_folder_takes_estimators_that_read_another_model(compared, policies):
+    """What `dm` left says nothing of features, nor of the Q of `mrdr`: they are found, and `dm` is as it was."""
+    names = ("dm", "dr", "density_ratio", "mrdr")
+    first, _ = compared("--estimators", "dm", *FIT, files=policies[:1])
+    more, printed = compared("--estimators", *names, *FIT, files=policies[:1])
+    found = more["policies"][0]["estimates"]
+    assert [name for name in names if "value" in found[name]] == [*names]
+    assert found["dm"]["value"] == first["policies"][0]["estimates"]["dm"]["value"]
+    assert found["mrdr"]["value"] != found["dr"]["value"]
+    assert "mrdr" in printed
+
+
 @pytest.mark.slow
 def test_workers_do_not_change_a_byte(compared):
     for workers in (1, 2):
