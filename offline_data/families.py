@@ -17,6 +17,7 @@ _TERMS: Final = {
     **dict.fromkeys(("pdwis", "snpdis", "cwpdis"), "pdsnips"),
     **dict.fromkeys(("fqe", "direct_method"), "dm"),
     "doubly_robust": "dr",
+    "more_robust_doubly_robust": "mrdr",
     **dict.fromkeys(("sndr", "self_normalized_dr"), "wdr, which it is of sessions of one step"),
     **dict.fromkeys(("switch", "switch_doubly_robust"), "switch_dr"),
     **dict.fromkeys(("dros", "drs", "dr_shrinkage"), "dr_os"),

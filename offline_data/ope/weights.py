@@ -55,7 +55,7 @@ def session_weights(sessions: LoggedSessions) -> Floats:
     return scaled_weights(log_weights, out=log_weights)
 
 
-def variance_weights(sessions: LoggedSessions, least_share: float = 0.2) -> tuple[Floats, float]:
+def variance_weights(sessions: LoggedSessions, least_share: float = 0.5) -> tuple[Floats, float]:
     """Return by how much each row counts in a regression of Q that keeps the variance of `dr` small, `[N]`, mean 1.
 
     With y a row's target, `r_t + gamma V(o_{t+1})`, the variance of a session's doubly robust value depends on Q by

@@ -50,6 +50,7 @@ def random_sessions(
     probabilities = ("behavior_item", "target_item", "behavior_embedding", "target_embedding")
     more: dict[str, Any] = {f"{name}_log_prob": rng.normal(0.0, spread, num_rows) for name in probabilities}
     features: dict[str, Any] = {name: rng.normal(0.0, 1.0, (num_rows, 3)) for name in FEATURE_COLUMNS}
+    features |= {name: rng.normal(0.0, 1.0, num_rows) for name in WEIGHTED_COLUMNS}
     return LoggedSessions(
         offsets=np.concatenate([[0], np.cumsum(lengths)]),
         reward=reward,
@@ -62,7 +63,6 @@ def random_sessions(
         slate_part=rng.normal(1.0, spread, num_rows),
         **more,
         **features,
-        **{name: rng.normal(0.0, 1.0, num_rows) for name in WEIGHTED_COLUMNS},
     )
 
 

@@ -121,7 +121,8 @@ def regression(features: np.ndarray, click: np.ndarray, chance: np.ndarray) -> n
 @pytest.mark.parametrize("seed", range(5))
 def test_a_policy_that_leaves_actions_out_has_the_least_variance_of_all_models(seed):
     """Three contexts, four actions: the policy is the log's without some. A model has a number for each context, and
-    one for each action, and so cannot be right: weighted, it is the best of all of them; counting rows alike, it is not."""
+    one for each action, and so cannot be right: weighted it is the best of all of them, counting rows alike it is not.
+    """
     rng = np.random.default_rng(seed)
     behavior, click = rng.dirichlet(np.ones(4), size=3), rng.normal(size=(3, 4))
     shown = np.array([[1, 1, 0, 0], [1, 0, 1, 0], [0, 1, 1, 1]], bool)
