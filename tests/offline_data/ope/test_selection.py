@@ -254,7 +254,7 @@ def test_only_those_that_propensities_make_right_anchor():
     anchors = [
         {name for name in ESTIMATORS.registered() if ESTIMATORS.get(name).anchors(each)} for each in (bandit, slates)
     ]
-    assert anchors == [{"ips", "snips", "pdis", "pdsnips", "dr", "wdr"}, {"ips", "snips"}]
+    assert anchors == [{"ips", "snips", "pdis", "pdsnips", "dr", "mrdr", "wdr"}, {"ips", "snips"}]
 
 
 def test_a_class_of_anyones_may_be_asked_for():
