@@ -1,0 +1,138 @@
+"""A log of a cell, and what every estimator says by it of the ten policies."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Final
+
+import numpy as np
+
+from agents.policies.base import Policy
+from agents.training.evaluation import log_sessions, policy_columns, usual_estimators
+from agents.training.item_sessions import sessions_of_items, target_prefixes
+from offline_data.collection.collection import LogRequest, collect
+from offline_data.families import ESTIMATORS
+from offline_data.ope.differences import paired_difference
+from offline_data.ope.sessions import FEATURE_COLUMNS, LoggedSessions
+from offline_data.ope.statistics import SessionStatistics
+from offline_data.store.dataset import LoggedDataset
+from offline_data.units import Progress
+from recenv.errors import InvalidInput
+from recsession.experiments.estimator_study.families import FamilyUnit
+from recsession.experiments.estimator_study.protocol import Cell, EstimatorProtocol
+from recsession.experiments.sealed_unit import SealedUnit
+from recsession.policy_comparison import Answer, answers_of
+
+BY_ITEM: Final = ("pdis", "pdsnips")
+"""Estimators whose weights of slates differ by item."""
+ITEM: Final = " by item"
+"""What their names end in then."""
+
+
+@dataclass(frozen=True)
+class JudgedLogUnit(SealedUnit):
+    """What the estimators say by one log."""
+
+    cell: Cell
+    """Of which the log is one."""
+    family: FamilyUnit
+    """The policies."""
+    protocol: EstimatorProtocol
+    """Budgets."""
+    seed: int
+    """Of the log and of the fitted Q."""
+    folder: Path
+    """Of the cell."""
+
+    @property
+    def name(self) -> str:
+        """Of the result."""
+        return f"seed-{self.seed}"
+
+    @property
+    def needs(self) -> Sequence[SealedUnit]:
+        """The policies."""
+        return (self.family,)
+
+    @property
+    def estimators(self) -> tuple[str, ...]:
+        """Which are asked for, by how many sessions there are."""
+        size, protocol = self.cell.num_sessions, self.protocol
+        allowed = {"behavior_log_prob"}
+        if size <= protocol.model_sessions:
+            allowed |= {"q_value", "state_value"}
+        if size <= protocol.feature_sessions:
+            allowed |= set(FEATURE_COLUMNS)
+        return tuple(name for name in usual_estimators() if ESTIMATORS.get(name).needs <= allowed)
+
+    @property
+    def cost(self) -> int:
+        """Gradient steps of the fitted Q, or one for each policy without."""
+        fits = "dm" in self.estimators
+        count = len(self.protocol.distances) + len(self.protocol.back)
+        return count * (self.protocol.fitted_q.num_steps if fits else 1)
+
+    def measure(self, progress: Progress) -> dict[str, Any]:
+        """Return the log's mean return, and by estimator what it says of each policy, None where it is refused.
+
+        An answer is `[value, low, high, grade, better]`: the ends are None without an interval, the grade is its first
+        letter, and better says whether the interval of its difference to the log's own return lies above 0.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(dir=self.folder, prefix=f"{self.name}-") as folder:
+            behavior = self.cell.behavior(self.family.running, self.protocol.exploring)
+            request = LogRequest(
+                self.cell.task.config, behavior, self.cell.task.kind, self.cell.num_sessions, self.seed
+            )
+            log = collect(Path(folder) / "log", request)
+            told: dict[str, list[Any]] = {}
+            own = None
+            for policy in self.family.policies():
+                sessions = self._sessions(policy, log, progress)
+                own = _logged(sessions) if own is None else own
+                for name, answer in self._answers(policy, log, sessions):
+                    told.setdefault(name, []).append(_plain(answer, own))
+            assert own is not None
+            return {"logged": float(own.mean()), "answers": told}
+
+    def _sessions(self, policy: Policy, log: LoggedDataset, progress: Progress) -> LoggedSessions:
+        fits = "dm" in self.estimators
+        columns = policy_columns(
+            policy,
+            log,
+            estimators=self.estimators,
+            config=self.protocol.fitted_q,
+            seed=self.seed,
+            progress=progress if fits else None,
+        )
+        if not fits:
+            progress(1)
+        return log_sessions(log, columns, discount=1.0)
+
+    def _answers(
+        self, policy: Policy, log: LoggedDataset, sessions: LoggedSessions
+    ) -> Iterator[tuple[str, Answer | InvalidInput]]:
+        yield from answers_of(sessions, self.estimators, 0.0).items()
+        if self.cell.task.kind == "slate" and self.cell.task.config.slate_size > 1:
+            items = sessions_of_items(sessions, log, target_prefixes(policy, log))
+            for name, answer in answers_of(items, BY_ITEM, 0.0).items():
+                yield name + ITEM, answer
+
+
+def _logged(sessions: LoggedSessions) -> np.ndarray:
+    """Return the influences of users on the log's own mean return, [U]."""
+    returns = sessions.returns()
+    means = SessionStatistics.of_means(returns, np.ones_like(returns))
+    return replace(means, user_id=sessions.user_id).pseudo_values()
+
+
+def _plain(answer: Answer | InvalidInput, own: np.ndarray) -> list[Any] | None:
+    if isinstance(answer, InvalidInput):
+        return None
+    found = answer.estimate
+    better = found.ends is not None and paired_difference(answer.influence, own).is_better
+    numbers = [None if each is None else float(f"{each:.7g}") for each in (found.value, found.low, found.high)]
+    return [*numbers, found.verdict.grade[0], better]
