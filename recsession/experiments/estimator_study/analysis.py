@@ -162,6 +162,17 @@ def merged(grades: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     return {**total, "error": _round(float(np.median(medians))) if medians else None}
 
 
+def add_near(total: dict[str, list[int]], near: Mapping[str, Sequence[int]]) -> None:
+    """Add what `by_distance` says of a cell to the sum over cells.
+
+    Args:
+        total: which is changed.
+        near: of one cell.
+    """
+    for away, tally in near.items():
+        total[away] = [a + b for a, b in zip(total.get(away, (0, 0, 0)), tally, strict=True)]
+
+
 def _told(grade: Mapping[str, Any]) -> dict[str, Any]:
     counts = {name: int(grade[name]) for name in ("count", "known", "hold", "far")}
     return {**counts, "error": _round(float(np.median(grade["errors"]))) if grade["errors"] else None}

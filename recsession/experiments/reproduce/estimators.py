@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from recenv.session_config import SessionConfig
-from recsession.experiments.estimator_study.analysis import Truths, better, by_distance, judge
+from recsession.experiments.estimator_study.analysis import Truths, add_near, better, by_distance, judge
 from recsession.experiments.estimator_study.families import FamilyUnit
 from recsession.experiments.estimator_study.protocol import SMALL, Cell, EstimatorProtocol, Task
 from recsession.experiments.estimator_study.units import JudgedLogUnit
@@ -52,10 +52,14 @@ class EstimatorStudy(Study):
         )
 
     def numbers(self) -> dict[str, Any]:
-        """Return `tasks` with the policies' truth and distance, and by cell what `judge` says of each estimator."""
+        """Return `tasks`, the policies' truth and distance, `cells`, what `judge` says of each estimator, and `near`.
+
+        The last is, by estimator and distance, how many answers of all cells are trusted, hold, and there are.
+        """
         cells = self.config.cells()
         tasks = {cell.task.key: self._family(cell.task).result() for cell in cells}
-        return {"tasks": tasks, "cells": {cell.key: self._cell(cell) for cell in cells}}
+        near: dict[str, dict[str, list[int]]] = {}
+        return {"tasks": tasks, "cells": {cell.key: self._cell(cell, near) for cell in cells}, "near": near}
 
     def _seeds_of(self, cell: Cell) -> Sequence[int]:
         return self.seeds if cell.num_sessions <= self.config.replicate_sessions else self.seeds[:1]
@@ -66,7 +70,7 @@ class EstimatorStudy(Study):
     def _log(self, cell: Cell, seed: int) -> JudgedLogUnit:
         return JudgedLogUnit(cell, self._family(cell.task), self.config, seed, self.folder / cell.key)
 
-    def _cell(self, cell: Cell) -> dict[str, Any]:
+    def _cell(self, cell: Cell, near: dict[str, dict[str, list[int]]]) -> dict[str, Any]:
         family = self._family(cell.task).result()
         truths, away = Truths.of(family), [each["distance"] for each in family["policies"]]
         results = [self._log(cell, seed).result() for seed in self._seeds_of(cell)]
@@ -74,11 +78,8 @@ class EstimatorStudy(Study):
         estimators = {}
         for name in sorted(results[0]["answers"]):
             answers = [result["answers"][name] for result in results]
-            estimators[name] = {
-                **judge(answers, truths),
-                "called": better(answers, truths, logged),
-                "near": by_distance(answers, truths, away),
-            }
+            estimators[name] = {**judge(answers, truths), "called": better(answers, truths, logged)}
+            add_near(near.setdefault(name, {}), by_distance(answers, truths, away))
         shape = {"model": cell.task.model, "kind": cell.task.kind, "steps": cell.task.max_steps}
         logs = {"logged": cell.logged, "mixing": cell.mixing, "sessions": cell.num_sessions, "logs": len(results)}
         told = {"spread": float(f"{truths.spread:.4g}"), "return": float(f"{logged:.5g}")}
