@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -15,7 +15,9 @@ from agents.training.evaluation import log_sessions, policy_columns, usual_estim
 from agents.training.item_sessions import sessions_of_items, target_prefixes
 from offline_data.collection.collection import LogRequest, collect
 from offline_data.families import ESTIMATORS
+from offline_data.ope.answers import Answer, answers_of
 from offline_data.ope.differences import paired_difference
+from offline_data.ope.selection import choose
 from offline_data.ope.sessions import FEATURE_COLUMNS, LoggedSessions
 from offline_data.ope.statistics import SessionStatistics
 from offline_data.store.dataset import LoggedDataset
@@ -24,12 +26,13 @@ from recenv.errors import InvalidInput
 from recsession.experiments.estimator_study.families import FamilyUnit
 from recsession.experiments.estimator_study.protocol import Cell, EstimatorProtocol
 from recsession.experiments.sealed_unit import SealedUnit
-from recsession.policy_comparison import Answer, answers_of
 
 BY_ITEM: Final = ("pdis", "pdsnips")
 """Estimators whose weights of slates differ by item."""
 ITEM: Final = " by item"
 """What their names end in then."""
+AUTO: Final = "auto"
+"""What `select` would believe, of the estimators by step, one for all policies."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +82,8 @@ class JudgedLogUnit(SealedUnit):
         """Return the log's mean return, and by estimator what it says of each policy, None where it is refused.
 
         An answer is `[value, low, high, grade, better]`: the ends are None without an interval, the grade is its first
-        letter, and better says whether the interval of its difference to the log's own return lies above 0.
+        letter, and better says whether the interval of its difference to the log's own return lies above 0. `auto` has
+        those of the estimator that is `chosen`.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(dir=self.folder, prefix=f"{self.name}-") as folder:
@@ -89,14 +93,17 @@ class JudgedLogUnit(SealedUnit):
             )
             log = collect(Path(folder) / "log", request)
             told: dict[str, list[Any]] = {}
-            own = None
+            by_step, own = [], None
             for policy in self.family.policies():
                 sessions = self._sessions(policy, log, progress)
                 own = _logged(sessions) if own is None else own
-                for name, answer in self._answers(policy, log, sessions):
+                by_step.append(answers_of(sessions, self.estimators, 0.0))
+                for name, answer in {**by_step[-1], **self._by_item(policy, log, sessions)}.items():
                     told.setdefault(name, []).append(_plain(answer, own))
             assert own is not None
-            return {"logged": float(own.mean()), "answers": told}
+            chosen = choose(by_step)
+            auto = [None] * len(by_step) if chosen.estimator is None else told[chosen.estimator]
+            return {"logged": float(own.mean()), "answers": {**told, AUTO: auto}, "chosen": chosen.estimator}
 
     def _sessions(self, policy: Policy, log: LoggedDataset, progress: Progress) -> LoggedSessions:
         fits = "dm" in self.estimators
@@ -112,14 +119,14 @@ class JudgedLogUnit(SealedUnit):
             progress(1)
         return log_sessions(log, columns, discount=1.0)
 
-    def _answers(
+    def _by_item(
         self, policy: Policy, log: LoggedDataset, sessions: LoggedSessions
-    ) -> Iterator[tuple[str, Answer | InvalidInput]]:
-        yield from answers_of(sessions, self.estimators, 0.0).items()
-        if self.cell.task.kind == "slate" and self.cell.task.config.slate_size > 1:
-            items = sessions_of_items(sessions, log, target_prefixes(policy, log))
-            for name, answer in answers_of(items, BY_ITEM, 0.0).items():
-                yield name + ITEM, answer
+    ) -> dict[str, Answer | InvalidInput]:
+        """Return what is said by items of slates, where a slate has several."""
+        if self.cell.task.kind == "proto" or self.cell.task.config.slate_size == 1:
+            return {}
+        items = sessions_of_items(sessions, log, target_prefixes(policy, log))
+        return {name + ITEM: answer for name, answer in answers_of(items, BY_ITEM, 0.0).items()}
 
 
 def _logged(sessions: LoggedSessions) -> np.ndarray:

@@ -82,7 +82,11 @@ class EstimatorStudy(Study):
             add_near(near.setdefault(name, {}), by_distance(answers, truths, away))
         shape = {"model": cell.task.model, "kind": cell.task.kind, "steps": cell.task.max_steps}
         logs = {"logged": cell.logged, "mixing": cell.mixing, "sessions": cell.num_sessions, "logs": len(results)}
-        told = {"spread": float(f"{truths.spread:.4g}"), "return": float(f"{logged:.5g}")}
+        told = {
+            "chosen": [result["chosen"] for result in results],
+            "spread": float(f"{truths.spread:.4g}"),
+            "return": float(f"{logged:.5g}"),
+        }
         return {**shape, **logs, **told, "estimators": estimators}
 
     @classmethod
