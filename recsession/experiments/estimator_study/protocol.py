@@ -26,6 +26,8 @@ DEFAULT_WORLD: Final = "interest_evolution"
 BANDIT: Final = "embedding_bandit"
 POLICY_OF: Final = {"proto": "gaussian", "slate": "plackett_luce"}
 EXPERIMENTS: Final = ("models", "lengths", "logs", "sizes")
+AUTO: Final = "auto"
+"""What `select` would believe, of the estimators by step, one for all policies."""
 _AGENT: Final = "agents.serving.behavior_adapter:AgentBehavior"
 
 

@@ -24,15 +24,13 @@ from offline_data.store.dataset import LoggedDataset
 from offline_data.units import Progress
 from recenv.errors import InvalidInput
 from recsession.experiments.estimator_study.families import FamilyUnit
-from recsession.experiments.estimator_study.protocol import Cell, EstimatorProtocol
+from recsession.experiments.estimator_study.protocol import AUTO, Cell, EstimatorProtocol
 from recsession.experiments.sealed_unit import SealedUnit
 
 BY_ITEM: Final = ("pdis", "pdsnips")
 """Estimators whose weights of slates differ by item."""
 ITEM: Final = " by item"
 """What their names end in then."""
-AUTO: Final = "auto"
-"""What `select` would believe, of the estimators by step, one for all policies."""
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from offline_data.describe.number_words import percent, readable
 from recsession.experiments.estimator_study.analysis import ENOUGH, GRADES, merged
 from recsession.experiments.estimator_study.groups import cell_words, medians
+from recsession.experiments.estimator_study.protocol import AUTO
 
 Numbers = Mapping[str, Any]
 
@@ -19,7 +22,7 @@ def sentences(numbers: Numbers) -> list[str]:
         numbers: of `EstimatorStudy.numbers`.
     """
     cells = list(numbers["cells"].values())
-    return [_held(cells), _far(cells), _nearest(cells), _ranked(cells), _near(numbers["near"])]
+    return [_held(cells), _far(cells), _nearest(cells), _chosen(cells), _ranked(cells), _near(numbers["near"])]
 
 
 def of_grade(cells: Sequence[Numbers], grade: str, names: Sequence[str] | None = None) -> dict[str, Any]:
@@ -28,13 +31,13 @@ def of_grade(cells: Sequence[Numbers], grade: str, names: Sequence[str] | None =
     Args:
         cells: which.
         grade: trusted, doubtful or untrusted.
-        names: of estimators; None for all.
+        names: of estimators; None for all, but for what `select` chose, which is one of them.
     """
     answers = [
         each["grades"][grade]
         for cell in cells
         for name, each in cell["estimators"].items()
-        if names is None or name in names
+        if (name != AUTO if names is None else name in names)
     ]
     return merged(answers)
 
@@ -59,6 +62,8 @@ def _far(cells: Sequence[Numbers]) -> str:
     where: dict[str, set[str]] = {}
     for cell in cells:
         for name, each in cell["estimators"].items():
+            if name == AUTO:
+                continue
             grade = each["grades"]["trusted"]
             tally = wrong.setdefault(name, [0, 0])
             tally[0] += grade["far"]
@@ -76,12 +81,41 @@ def _far(cells: Sequence[Numbers]) -> str:
 def _nearest(cells: Sequence[Numbers]) -> str:
     wins: dict[str, int] = {}
     for cell in cells:
-        known = {name: each["rmse"] for name, each in cell["estimators"].items() if each["rmse"] is not None}
+        known = errors(cell)
         if known:
             best = min(known, key=lambda name: known[name])
             wins[best] = wins.get(best, 0) + 1
     told = [f"`{name}` in {count}" for name, count in sorted(wins.items(), key=lambda item: -item[1])]
     return f"The smallest error has {', '.join(told)} of {len(cells)} cells."
+
+
+def _chosen(cells: Sequence[Numbers]) -> str:
+    above: dict[str, list[float]] = {}
+    for cell in cells:
+        known = errors(cell)
+        asked = {**known, AUTO: cell["estimators"].get(AUTO, {}).get("rmse")}
+        for name, error in asked.items():
+            if known and error is not None:
+                above.setdefault(name, []).append(error - min(known.values()))
+    regrets = {name: float(np.median(each)) for name, each in above.items() if len(each) == len(cells)}
+    if AUTO not in regrets:
+        return "`select` has not been asked in every cell."
+    others = sorted((name for name in regrets if name != AUTO), key=lambda name: regrets[name])
+    told = [f"`{name}` {readable(regrets[name])}" for name in others]
+    return (
+        "Above the smallest error of a cell, in units of the true values' spread and the median over cells, is what "
+        f"`select` chooses by {readable(regrets[AUTO])}; of those that answer everywhere, {', '.join(told)}."
+    )
+
+
+def errors(cell: Numbers) -> dict[str, float]:
+    """Return the errors of the estimators in a cell, without what `select` chose.
+
+    Args:
+        cell: of the numbers.
+    """
+    found = {name: each["rmse"] for name, each in cell["estimators"].items() if name != AUTO}
+    return {name: error for name, error in found.items() if error is not None}
 
 
 def _ranked(cells: Sequence[Numbers]) -> str:
@@ -103,7 +137,7 @@ def by_nats(near: Mapping[str, Mapping[str, Sequence[int]]]) -> dict[float, list
         near: of the numbers.
     """
     total: dict[float, list[int]] = {}
-    for each in near.values():
+    for each in (found for name, found in near.items() if name != AUTO):
         for away, tally in each.items():
             total[float(away)] = [a + b for a, b in zip(total.get(float(away), (0, 0, 0)), tally, strict=True)]
     return dict(sorted(total.items()))

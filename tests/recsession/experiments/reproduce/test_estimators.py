@@ -15,6 +15,7 @@ from agents.policies.files import load_policy
 from agents.training.trainer import TrainerConfig
 from agents.values.critics import FITTED_Q, CriticConfig
 from offline_data.collection.collection import LogRequest, collect
+from offline_data.describe.pages import Table
 from recenv.errors import InvalidInput
 from recsession.experiments.estimator_study.families import distances, on_the_line
 from recsession.experiments.estimator_study.figures import MEASURES, sections
@@ -69,6 +70,9 @@ def test_every_estimator_answers_in_every_cell(numbers):
             counts = [grade["count"] for grade in each["grades"].values()]
             assert sum(counts) == 3, name
             assert each["rmse"] is not None
+            if name == "auto":
+                (chosen,) = cell["chosen"]
+                assert each == cell["estimators"][chosen]
             if name == "dm":
                 assert [grade["known"] for grade in each["grades"].values()] == [0, 0, 0]
     total = sum(tally[2] for tally in numbers["near"]["snips"].values())
@@ -128,13 +132,15 @@ def test_a_wrong_verdict_is_named_with_its_estimator(numbers):
         for each in cell["estimators"].values():
             each["grades"]["trusted"] = {"count": 30, "known": 30, "hold": 29, "far": 0, "error": 0.01}
     said = sentences(right)
-    known = 30 * sum(len(cell["estimators"]) for cell in right["cells"].values())
+    known = 30 * sum(len(cell["estimators"]) - 1 for cell in right["cells"].values())  # but what was chosen of them
     assert f"of {known:,} trusted intervals 96.7 % hold the truth (median error 1 %)" in said[0]
     assert said[1] == f"No trusted estimate of {known:,} is off by more than twice its interval."
     first = next(iter(right["cells"].values()))
     first["estimators"]["snips"]["grades"]["trusted"] |= {"hold": 10, "far": 7}
     assert f"are 7 of {known:,} estimates: `snips` 7 of {30 * len(right['cells'])}, in 1 cells." in sentences(right)[1]
-    rows = {row[0]: row for row in sections(right)[1].parts[0].rows}
+    table = sections(right)[1].parts[0]
+    assert isinstance(table, Table)
+    rows = {row[0]: row for row in table.rows}
     assert rows["snips"][7] == "7"
 
 
@@ -142,4 +148,6 @@ def test_the_nearest_is_counted_by_cell(numbers):
     changed = copy.deepcopy(numbers)
     for cell in changed["cells"].values():
         cell["estimators"]["wdr"]["rmse"] = 1e-9
+        cell["estimators"]["auto"]["rmse"] = 0.25
     assert f"`wdr` in {len(changed['cells'])} of {len(changed['cells'])} cells." in sentences(changed)[2]
+    assert "is what `select` chooses by 0.25; of those that answer everywhere, `wdr` 0.00, " in sentences(changed)[3]
