@@ -14,6 +14,7 @@ import numpy as np
 from tqdm import tqdm
 
 from agents.values.critics import CriticConfig
+from offline_data.fitting.fit_file import SavedFit
 from offline_data.ope.answers import Answer, answers_of
 from offline_data.ope.differences import paired_difference
 from offline_data.ope.estimate import Estimate
@@ -29,7 +30,7 @@ from recenv.plain_config import to_plain
 from recenv.statistics import Interval
 from recsession.experiments.sealed_unit import SealedUnit
 from recsession.policy_tables import GRADES
-from recsession.policy_units import ColumnsUnit, Judged, TruthUnit, policies_to_judge
+from recsession.policy_units import USER_MODEL, ColumnsUnit, Judged, TruthUnit, UserModelUnit, policies_to_judge
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,24 +53,28 @@ class PolicyComparison:
     """Resamples of an interval that is made of them."""
     num_truth_sessions: int | None
     """Of each policy in the log's simulator; None where the truth is not asked for."""
+    user_model: SavedFit | None
+    """A user model that was fitted to the log's world, in which the policies are simulated; None for none."""
+    num_model_sessions: int
+    """Of each policy in that."""
     seed: int
     """Of everything."""
     device: str
     """Of the networks."""
 
     def __post_init__(self) -> None:
-        if self.num_truth_sessions is None:
-            return
+        simulated = {"--truth": self.num_truth_sessions is not None, "--user-model": self.user_model is not None}
         require(
-            self.dataset.has_world,
+            self.num_truth_sessions is None or self.dataset.has_world,
             f"{self.dataset.path} is of no simulated world, and nobody knows what a policy would have earned there; "
             "leave --truth out",
         )
-        require(
-            self.critic.discount == 1.0,
-            f"critic.discount={self.critic.discount} discounts the estimates, and the simulator's returns are plain "
-            "sums; leave it at 1, or --truth out",
-        )
+        for option, given in simulated.items():
+            require(
+                not given or self.critic.discount == 1.0,
+                f"critic.discount={self.critic.discount} discounts the estimates, and the simulator's returns are "
+                f"plain sums; leave it at 1, or {option} out",
+            )
 
     @cached_property
     def policies(self) -> list[Judged]:
@@ -111,6 +116,13 @@ class PolicyComparison:
             "seed": self.seed,
         }
 
+    @property
+    def _user_model(self) -> dict[str, str]:
+        fit = self.user_model
+        if fit is None:
+            return {}
+        return {USER_MODEL: f"{fit.file}, SHA-256 {fit.digest[:12]}..., {self.num_model_sessions:,} sessions"}
+
     def _run(self, folder: Path, workers: int, tell: Callable[[str], object]) -> dict[str, Any]:
         self.dataset.verify()
         for policy in self.policies:
@@ -123,7 +135,13 @@ class PolicyComparison:
         truths = []
         if count is not None:
             truths = [TruthUnit(policy=each, **of_log, num_sessions=count) for each in self.policies]
-        units: list[SealedUnit] = [*columns, *truths]
+        models = []
+        if self.user_model is not None:
+            of_model = {"fit": self.user_model, "num_sessions": self.num_model_sessions}
+            models = [
+                UserModelUnit(folder, each, **of_model, seed=self.seed, device=self.device) for each in self.policies
+            ]
+        units: list[SealedUnit] = [*columns, *truths, *models]
         total = sum(unit.cost for unit in units)
         with tqdm(total=total, unit="step", desc="fitted Q", delay=0.1, disable=total == 0) as bar:
             run_units(units, workers=workers, folder=folder, progress=bar.update, describe=bar.set_description)
@@ -133,17 +151,20 @@ class PolicyComparison:
             options = {"interval": self.interval, "num_bootstrap": self.num_bootstrap, "seed": self.seed}
             answers.append(answers_of(sessions, self.estimators, unit.policy.shared, **options))
         assert sessions is not None
+        for answer, model in zip(answers, models, strict=False):  # none where no user model is given
+            answer[USER_MODEL] = model.answer(sessions)
         found = [Interval(**truth.result()) for truth in truths] or [None] * len(columns)
         return {
             **compared(self.policies, answers, found, sessions),
             "log": str(self.dataset.path),
-            "estimators": list(self.estimators),
+            "estimators": list(answers[0]),
             "making": {
                 **self._request,
                 "by": "item" if self.by_item else "step",
                 "interval": self.interval,
                 "num_bootstrap": self.num_bootstrap,
                 "num_truth_sessions": count,
+                **self._user_model,
                 "world hash": self.dataset.manifest.get("world_hash"),
             },
         }

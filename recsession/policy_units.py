@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
 import torch
 
 from agents.nn.tensor_files import load_tensors, save_tensors
@@ -19,9 +20,15 @@ from agents.policies.base import Policy
 from agents.policies.files import load_policy
 from agents.training.evaluation import log_sessions, models_read, num_fits, policy_columns, roll_out
 from agents.training.item_sessions import sessions_of_items, target_prefixes
+from agents.training.model_based import simulated_value
 from agents.values.critics import CriticConfig
 from agents.values.fitted_q import require_fit
+from offline_data.fitting.fit_file import SavedFit
+from offline_data.ope.answers import Answer
+from offline_data.ope.estimate import Estimate
 from offline_data.ope.sessions import LoggedSessions
+from offline_data.ope.statistics import by_user
+from offline_data.ope.trust import Verdict
 from offline_data.store.dataset import LoggedDataset, file_digest
 from offline_data.units import Progress
 from recenv.errors import InvalidInput, require
@@ -29,6 +36,9 @@ from recenv.statistics import Interval
 from recsession.experiments.sealed_unit import SealedUnit
 from recsession.judging import shared_share, warn_of_shared
 
+USER_MODEL: Final = "user model"
+"""What a value in a fitted user model is called among the estimators."""
+_SIMULATED: Final = "a fitted user model's word, which no reward checks: it ranks policies"
 _PREFIXES: Final = "target_prefix_log_prob"
 _REMEDY: Final = "remove it, and run the same command again to find it anew"
 
@@ -159,6 +169,72 @@ class TruthUnit(SealedUnit):
         actor, world = load_policy(self.policy.file, self.device), LoggedDataset.open(self.log).world
         returns = roll_out(actor, world, self.num_sessions, self.seed, deterministic=False, role="truth")
         return Interval.of(returns).as_dict()
+
+
+@dataclass(frozen=True)
+class UserModelUnit(SealedUnit):
+    """What a policy earns in a user model that was fitted to a log."""
+
+    folder: Path
+    """Of all that is known of the policies."""
+    policy: Judged
+    """Which."""
+    fit: SavedFit
+    """The model."""
+    num_sessions: int
+    """Simulated."""
+    seed: int
+    """Of the simulated users and the policy's draws."""
+    device: str
+    """Of the network."""
+
+    @property
+    def name(self) -> str:
+        """The stem of its file."""
+        return f"{self.policy.digest[:16]}-in-{self.fit.digest[:16]}-{self.num_sessions}"
+
+    @property
+    def title(self) -> str:
+        """What a progress bar calls it."""
+        return f"{self.policy.name} in the user model"
+
+    @property
+    def cost(self) -> int:
+        """None beside gradient steps."""
+        return 0
+
+    def measure(self, progress: Progress) -> dict[str, Any]:
+        """Simulate the policy there, sampled as the estimates take it."""
+        actor = load_policy(self.policy.file, self.device)
+        return simulated_value(actor, self.fit.config, num_sessions=self.num_sessions, seed=self.seed).as_dict()
+
+    def answer(self, sessions: LoggedSessions) -> Answer:
+        """Return the result as an estimate without an interval, whose doubts are those of the fit.
+
+        It is of no logged session, so that each user of the log counts alike.
+
+        Args:
+            sessions: of the log.
+        """
+        value, count = self.result()["mean"], sessions.num_sessions
+        num_units = len(by_user(np.empty((count, 0)), sessions.user_id))
+        found = SimulatedEstimate(
+            USER_MODEL, value, None, None, count, count, no_interval=_SIMULATED, of_fit=self.fit.doubts
+        )
+        return Answer(found, np.full(num_units, value))
+
+
+@dataclass(frozen=True)
+class SimulatedEstimate(Estimate):
+    """A value in a fitted user model, among estimates: no logged reward checks it, and it has no interval."""
+
+    of_fit: tuple[str, ...] = ()
+    """What the fit says against itself."""
+
+    @property
+    def verdict(self) -> Verdict:
+        """Untrusted, for the fit's own reasons."""
+        return Verdict("untrusted", (_SIMULATED, *self.of_fit))
 
 
 def policies_to_judge(files: Sequence[Path], dataset: LoggedDataset, device: str) -> list[Judged]:

@@ -7,9 +7,11 @@ from typing import Any
 
 from agents.policies.base import Policy
 from agents.training.evaluation import roll_out
+from offline_data.fitting.fit_file import doubts_of
 from offline_data.fitting.user_fit import UserFit, fit_user_model
 from offline_data.store.dataset import LoggedDataset
 from recenv.errors import require
+from recenv.session_config import SessionConfig
 from recenv.statistics import Interval
 from recenv.world import make_world
 
@@ -38,8 +40,7 @@ class UserModelValue:
     def doubts(self) -> tuple[str, ...]:
         """Why the value may be off: what the fit leaves out of the world, what it held, and how it predicts."""
         held_out = self.fit.held_out
-        poor = () if held_out.gain.low > 0.0 else (held_out.verdict,)
-        return (*poor, *self.fit.approximations, *self.fit.notes)
+        return doubts_of(held_out.gain.low, held_out.verdict, self.fit.approximations, self.fit.notes)
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values: the value, its doubts, and the calibration."""
@@ -73,7 +74,20 @@ def value_in_user_model(
         "that weighs",
     )
     fit = fit_user_model(dataset, seed=seed) if fit is None else fit
-    returns = roll_out(
-        policy, make_world(fit.config), num_sessions, seed, deterministic=False, role="value in a user model"
-    )
-    return UserModelValue(Interval.of(returns), fit)
+    return UserModelValue(simulated_value(policy, fit.config, num_sessions=num_sessions, seed=seed), fit)
+
+
+def simulated_value(policy: Policy, config: SessionConfig, *, num_sessions: int, seed: int) -> Interval:
+    """Return a policy's mean return, sampled, in the world of a fitted user model; see `UserModelValue.simulated`.
+
+    Args:
+        policy: what is to be judged.
+        config: of the model.
+        num_sessions: simulated.
+        seed: of the simulated users and the policy's draws.
+
+    Raises:
+        InvalidInput: for a policy of another space.
+    """
+    role = "value in a user model"
+    return Interval.of(roll_out(policy, make_world(config), num_sessions, seed, deterministic=False, role=role))

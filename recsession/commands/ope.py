@@ -17,6 +17,7 @@ from agents.values.critics import FITTED_Q, CriticConfig
 from agents.values.fitted_q import usual_fitted_q
 from offline_data.dial.quality import MAX_SESSIONS
 from offline_data.families import ESTIMATORS, INTERVALS
+from offline_data.fitting.fit_file import SavedFit
 from offline_data.interop.open_bandit_judging import judge_open_bandit
 from offline_data.ope.bootstrap import MAX_BOOTSTRAP
 from offline_data.ope.estimate import Estimate, estimate
@@ -56,8 +57,11 @@ class Ope:
     """Several of them, to be compared with each other and with what the log's own policy earned."""
     truth: bool = False
     """Roll the policies out in the simulator that the log came from, and judge the estimates by that."""
+    user_model: Path | None = None
+    """File of `recsession fit`, of a log of the same simulated world: adds a row `user model`, what each policy earns
+    in that. It is as right as the model, and has no interval: it ranks policies."""
     num_truth_sessions: int = 2000
-    """Fresh users of each, with --truth."""
+    """Fresh users of each, with --truth and with --user-model."""
     out: Path | None = None
     """Folder for results.json and report.html, and for what each policy's fitted Q says: the same command goes on where
     it stopped, and more policies may be asked for later."""
@@ -128,7 +132,7 @@ class Ope:
             notes.append(f"without propensities nothing can be weighed, as {', '.join(left_out)} do: {missing}")
         if dataset.propensities == "estimated":
             notes.append("the log's propensities are estimates: what rests on them is biased as far as they are wrong")
-        if self.policy is not None and self.out is None and not self.truth:
+        if self.policy is not None and self._alone:
             self._estimate(self.policy, dataset, names, critic, notes)
             return
         comparison = PolicyComparison(
@@ -140,6 +144,8 @@ class Ope:
             interval=self.interval,
             num_bootstrap=self.num_bootstrap,
             num_truth_sessions=self.num_truth_sessions if self.truth else None,
+            user_model=None if self.user_model is None else SavedFit.of_file(self.user_model, dataset),
+            num_model_sessions=self.num_truth_sessions,
             seed=self.seed,
             device=self.device,
         )
@@ -147,6 +153,11 @@ class Ope:
         say(*notes, *comparison_lines(results))
         if self.out is not None:
             say(f"report: {self.out / 'report.html'}")
+
+    @property
+    def _alone(self) -> bool:
+        """Whether one policy is judged by the log alone: what is printed then is of that one."""
+        return self.policy is not None and self.out is None and not self.truth and self.user_model is None
 
     def _files(self) -> tuple[Path, ...]:
         """Return the files of the policies that are asked for."""
@@ -159,9 +170,9 @@ class Ope:
             len(files) > 0,
             f"--log {self.log} has no --policy; give a policy file of `recsession train`, or several to --policies",
         )
-        if not self.truth:
-            refuse_given(self, ("num_truth_sessions",), "without --truth nothing is rolled out")
-        if self.policy is not None and self.out is None and not self.truth:
+        if not self.truth and self.user_model is None:
+            refuse_given(self, ("num_truth_sessions",), "without --truth and --user-model nothing is rolled out")
+        if self._alone:
             refuse_given(self, ("workers",), "one policy is one piece of work")
         return files
 

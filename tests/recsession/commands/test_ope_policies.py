@@ -178,7 +178,7 @@ def test_what_is_refused(run, made, policies, tmp_path):
     assert f"{twin} is the same policy as {policies[0]}; leave one of them out" in refused(
         run, *log, "--policies", policies[0], twin
     )
-    assert "without --truth nothing is rolled out; leave out --num-truth-sessions" in refused(
+    assert "without --truth and --user-model nothing is rolled out; leave out --num-truth-sessions" in refused(
         run, *log, "--policies", *policies, "--num-truth-sessions", 5
     )
     assert "workers=0 is outside" in refused(run, *log, "--policies", *policies, "--workers", 0)
