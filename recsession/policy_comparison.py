@@ -19,6 +19,7 @@ from offline_data.ope.answers import Answer, answers_of
 from offline_data.ope.differences import paired_difference
 from offline_data.ope.estimate import Estimate
 from offline_data.ope.judged import judge_estimates
+from offline_data.ope.selection import Selection, choose
 from offline_data.ope.sessions import LoggedSessions
 from offline_data.ope.statistics import SessionStatistics
 from offline_data.store.dataset import LoggedDataset
@@ -29,7 +30,7 @@ from recenv.files.atomic_files import write_json
 from recenv.plain_config import to_plain
 from recenv.statistics import Interval
 from recsession.experiments.sealed_unit import SealedUnit
-from recsession.policy_tables import GRADES
+from recsession.policy_tables import AUTO, GRADES
 from recsession.policy_units import USER_MODEL, ColumnsUnit, Judged, TruthUnit, UserModelUnit, policies_to_judge
 
 
@@ -61,6 +62,8 @@ class PolicyComparison:
     """Of everything."""
     device: str
     """Of the networks."""
+    chooses: bool = False
+    """Whether one of the estimators is chosen by the log."""
 
     def __post_init__(self) -> None:
         simulated = {"--truth": self.num_truth_sessions is not None, "--user-model": self.user_model is not None}
@@ -155,7 +158,7 @@ class PolicyComparison:
             answer[USER_MODEL] = model.answer(sessions)
         found = [Interval(**truth.result()) for truth in truths] or [None] * len(columns)
         return {
-            **compared(self.policies, answers, found, sessions),
+            **compared(self.policies, answers, found, sessions, chooses=self.chooses),
             "log": str(self.dataset.path),
             "estimators": list(answers[0]),
             "making": {
@@ -175,6 +178,8 @@ def compared(
     answers: Sequence[dict[str, Answer | InvalidInput]],
     truths: Sequence[Interval | None],
     sessions: LoggedSessions,
+    *,
+    chooses: bool = False,
 ) -> dict[str, Any]:
     """Return estimates, differences and what the truth says of them as plain values.
 
@@ -183,6 +188,7 @@ def compared(
         answers: of each policy, by estimator.
         truths: of each policy; None where it is not asked for.
         sessions: of the log.
+        chooses: whether to say which estimator is to be believed, and what the truth says of that as of `AUTO`.
     """
     logged, returns = sessions.logged_return(), sessions.returns()
     means = replace(SessionStatistics.of_means(returns, np.ones_like(returns)), user_id=sessions.user_id)
@@ -205,13 +211,24 @@ def compared(
         true = None if truth is None else truth.as_dict()
         told.append({**plain, "warnings": list(policy.warnings), "estimates": estimates, "truth": true})
     names = list(answers[0])
+    judged = {name: _judged(name, told, logged.mean) for name in names} if truths[0] is not None else None
+    selection = choose(answers) if chooses else None
+    if selection is not None and judged is not None:
+        judged[AUTO] = _judged(AUTO, [*map(_by_choice, told, selection.of_each)], logged.mean)
     return {
         "num_sessions": sessions.num_sessions,
         "logged": logged.as_dict(),
         "policies": told,
         "pairs": [pair for name in names for pair in _pairs(name, policies, answers)],
-        "judged": {name: _judged(name, told, logged.mean) for name in names} if truths[0] is not None else None,
+        "judged": judged,
+        **({} if selection is None else {"selection": selection.as_dict()}),
     }
+
+
+def _by_choice(policy: dict[str, Any], alone: Selection) -> dict[str, Any]:
+    """Return a policy with the estimate that is chosen for it alone."""
+    found = {"refused": alone.reason} if alone.estimator is None else policy["estimates"][alone.estimator]
+    return {**policy, "estimates": {AUTO: found}}
 
 
 def _pairs(

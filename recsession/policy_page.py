@@ -11,6 +11,7 @@ from offline_data.describe.figures import INK, MIDDLE, SOFT, WIDE, Chart, looks,
 from offline_data.describe.number_words import finite, interval_text, readable
 from offline_data.describe.pages import Alarm, Page, Section, Table, write_page
 from recsession.policy_tables import (
+    CHOSEN,
     DOUBTS,
     ESTIMATES,
     GRADES,
@@ -19,6 +20,7 @@ from recsession.policy_tables import (
     NO_ANSWER,
     PAIRS,
     TRUTH,
+    chosen_rows,
     doubt_rows,
     estimate_rows,
     is_sure,
@@ -48,6 +50,7 @@ def write_policy_page(results: Mapping[str, Any], path: Path) -> Path:
     table = Table([*ESTIMATES, *([TRUTH] if with_truth else [])], _alarmed(estimate_rows(results)), note=note)
     raised = doubt_rows(results)
     doubts = [Table(DOUBTS, raised, "Every doubt", folded=True)] if raised else []
+    chosen = [Table(CHOSEN, rows, "By which estimator, as the log tells")] if (rows := chosen_rows(results)) else []
     seen = (
         "Marks are estimates, one line an estimator, with their 95 % intervals; hollow ones are doubtful or worse. The "
         f"dashed line is what the policy that logged has earned itself{', a cross the truth' if with_truth else ''}."
@@ -57,7 +60,7 @@ def write_policy_page(results: Mapping[str, Any], path: Path) -> Path:
         "its whole interval, and is trusted, is better than what runs today."
     )
     sections = [
-        Section("What each policy is worth", [seen, [estimates_chart(results)], table, *doubts]),
+        Section("What each policy is worth", [seen, [estimates_chart(results)], table, *chosen, *doubts]),
         Section("Better than what runs?", [differs, [differences_chart(results)]]),
         *_pairs(results),
         *_truth(results),
@@ -108,7 +111,7 @@ def _truth(results: Mapping[str, Any]) -> list[Section]:
     if results["judged"] is None:
         return []
     table = Table(JUDGED, judged_rows(results), note=JUDGED_MEANING)
-    charts = [truth_chart(results, name) for name, found in results["judged"].items() if found]
+    charts = [truth_chart(results, name) for name in results["estimators"] if results["judged"][name]]
     seen = "Each estimator's estimates over the policies' values in the simulator; on the line they are right."
     rows = [charts[start : start + 2] for start in range(0, len(charts), 2)]
     return [Section("What the simulator says of the estimates", [seen, *rows, table])]

@@ -10,6 +10,9 @@ from offline_data.describe.number_words import interval_text, percent, readable
 ESTIMATES: Final = ("policy", "estimator", "estimate [95 %]", "less the log's own", "chance better", "ESS", "trust")
 TRUTH: Final = "truth [95 %]"
 DOUBTS: Final = ("policy", "doubt", "estimators")
+CHOSEN: Final = ("policy", "chosen", "estimated RMSE", "why")
+AUTO: Final = "auto"
+"""The name by which the log's choice of an estimator is asked for, and told."""
 PAIRS: Final = ("policy", "less", "by", "difference [95 %]", "chance better", "trust")
 JUDGED: Final = (
     *("estimator", "policies", "RMSE", "bias", "rank correlation", "on truth", "type I", "type II"),
@@ -36,9 +39,9 @@ def estimate_rows(results: Mapping[str, Any]) -> list[list[str]]:
         results: what `compared` returned.
     """
     rows = []
-    for policy in results["policies"]:
+    for policy, chosen in zip(results["policies"], _chosen(results), strict=True):
         for name, found in sorted(policy["estimates"].items(), key=lambda each: _grade(each[1])):
-            cells = [policy["name"], name]
+            cells = [policy["name"], f"{name}, chosen" if name == chosen else name]
             if "refused" in found:
                 cells += [NO_ANSWER, "-", "-", "-", f"{GRADES[-1]}: {found['refused']}"]
             else:
@@ -49,6 +52,35 @@ def estimate_rows(results: Mapping[str, Any]) -> list[list[str]]:
                 cells.append(interval_text(policy["truth"]))
             rows.append(cells)
     return rows
+
+
+def chosen_rows(results: Mapping[str, Any]) -> list[list[str]]:
+    """Return the cells of each policy's choice of an estimator, and of all policies', under `CHOSEN`; none unasked.
+
+    Args:
+        results: what `compared` returned.
+    """
+    if "selection" not in results:
+        return []
+    whole = results["selection"]
+    each = whole["policies"] or (whole,)
+    named = [*zip((policy["name"] for policy in results["policies"]), each, strict=True)]
+    rows = []
+    for name, found in [*named, *([("all", whole)] if whole["policies"] else [])]:
+        errors = {candidate["estimator"]: candidate["mse"] for candidate in found["candidates"]}
+        error = errors.get(found["estimator"])
+        rows.append(
+            [name, found["estimator"] or "none", "-" if error is None else readable(error**0.5), found["reason"]]
+        )
+    return rows
+
+
+def _chosen(results: Mapping[str, Any]) -> list[str | None]:
+    """Return the estimator that is chosen for each policy alone, by name; None where none is."""
+    if "selection" not in results:
+        return [None] * len(results["policies"])
+    whole = results["selection"]
+    return [each["estimator"] for each in whole["policies"] or (whole,)]
 
 
 def pair_rows(results: Mapping[str, Any], estimator: str | None = None) -> list[list[str]]:
@@ -96,6 +128,8 @@ def comparison_lines(results: Mapping[str, Any]) -> Iterator[str]:
     yield f"the log's own {interval_text(results['logged'])}   {results['num_sessions']:,} sessions, as logged"
     with_truth = results["judged"] is not None
     yield from ("", *_aligned([*ESTIMATES, *([TRUTH] if with_truth else [])], estimate_rows(results)))
+    if chosen := chosen_rows(results):
+        yield from ("", *_aligned(CHOSEN, chosen))
     if pairs := pair_rows(results):
         yield from ("", *_aligned(PAIRS, pairs))
     if judged := judged_rows(results):

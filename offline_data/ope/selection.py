@@ -24,8 +24,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Final
+from dataclasses import asdict, dataclass
+from typing import Any, Final
 
 import numpy as np
 
@@ -85,6 +85,20 @@ class Selection:
     """Whether it was compared with an anchor, of each policy."""
     policies: tuple[Selection, ...] = ()
     """What would be chosen for each policy alone; () for one policy."""
+
+    @property
+    def chosen(self) -> Candidate | None:
+        """The candidate that is chosen."""
+        return next((each for each in self.candidates if each.estimator == self.estimator), None)
+
+    @property
+    def of_each(self) -> tuple[Selection, ...]:
+        """What would be chosen for each policy alone, also of one policy."""
+        return self.policies or (self,)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the fields for JSON."""
+        return asdict(self)
 
 
 def select(

@@ -19,8 +19,10 @@ from offline_data.dial.quality import MAX_SESSIONS
 from offline_data.families import ESTIMATORS, INTERVALS
 from offline_data.fitting.fit_file import SavedFit
 from offline_data.interop.open_bandit_judging import judge_open_bandit
+from offline_data.ope.answers import Answer, answers_of
 from offline_data.ope.bootstrap import MAX_BOOTSTRAP
 from offline_data.ope.estimate import Estimate, estimate
+from offline_data.ope.selection import Selection, choose
 from offline_data.ope.sessions import LoggedSessions
 from offline_data.ope.trust import disagreement, holds_one
 from offline_data.store.dataset import LoggedDataset
@@ -30,7 +32,7 @@ from recsession.inputs import refuse_given
 from recsession.judging import shared_share, warn_of_shared
 from recsession.lines import say
 from recsession.policy_comparison import PolicyComparison
-from recsession.policy_tables import comparison_lines
+from recsession.policy_tables import AUTO, comparison_lines
 
 _WEIGHT: Final = "mean weight"
 _OFF_ONE: Final = (
@@ -73,7 +75,8 @@ class Ope:
     """With `open-bandit`: all, men or women."""
     estimators: tuple[str, ...] = ()
     """Names of registered estimators, or MODULE:CLASS; by default all that read what any log has, or those of them that
-    a log without propensities allows. Where none reads a model, as snips and pdsnips do not, none is fitted."""
+    a log without propensities allows. Where none reads a model, as snips and pdsnips do not, none is fitted. With
+    `auto` among them one is chosen by the log, of the others that are named, or of all, and marked with the reason."""
     by: Literal["step", "item"] = "step"
     """What is weighed: steps, of which a slate is one action, or, in a log of slates that knows the propensity of each
     position, items: what a position earned by those down to it, which is less wild, and right where users do not look
@@ -106,11 +109,12 @@ class Ope:
         refuse_given(self, ("path", "campaign"), f"--log {self.log} is a dataset's folder, not open-bandit")
         files = self._files()
         INTERVALS.resolve(self.interval)
-        asked = {name: ESTIMATORS.resolve(name) for name in self.estimators or usual_estimators()}
+        chooses, given = AUTO in self.estimators, tuple(name for name in self.estimators if name != AUTO)
+        asked = {name: ESTIMATORS.resolve(name) for name in given or usual_estimators()}
         if self.by == "item":
             modelled = [name for name, part in asked.items() if part.reads_model()]
             require(
-                not self.estimators or not modelled,
+                not given or not modelled,
                 f"{', '.join(modelled)} read a fitted Q, which knows whole slates and no items; leave --by item out, "
                 "or choose of ips, pdis, cips, snips, pdsnips",
             )
@@ -124,7 +128,7 @@ class Ope:
         if self.by == "item":
             require_prefixes(dataset)
         missing = lacking("propensities", dataset)
-        left_out = [name for name, part in asked.items() if missing and not self.estimators and part.weighs()]
+        left_out = [name for name, part in asked.items() if missing and not given and part.weighs()]
         names = tuple(name for name in asked if name not in left_out)
         critic = usual_fitted_q(dataset) if self.critic == FITTED_Q else self.critic
         notes = []
@@ -148,6 +152,7 @@ class Ope:
             num_model_sessions=self.num_truth_sessions,
             seed=self.seed,
             device=self.device,
+            chooses=chooses,
         )
         results = comparison.run(self.out, self.workers, say)
         say(*notes, *comparison_lines(results))
@@ -180,6 +185,10 @@ class Ope:
         read = {"log", "path", "campaign", "estimators", "num_bootstrap", "seed"}
         unread = {entry.name for entry in fields(self)} - read
         refuse_given(self, unread, "--log open-bandit compares its own two policies")
+        require(
+            AUTO not in self.estimators,
+            "--estimators auto chooses for the policies of a log; name those of open-bandit, or leave --estimators out",
+        )
         if self.path is None:
             raise InvalidInput("--log open-bandit has no --path; give the folder that holds random/ and bts/")
         options = {"estimators": self.estimators or None, "seed": self.seed, "num_bootstrap": self.num_bootstrap}
@@ -218,12 +227,20 @@ class Ope:
             sessions = sessions_of_items(sessions, dataset, target_prefixes(actor, dataset, device=self.device))
         options = {"interval": self.interval, "num_bootstrap": self.num_bootstrap, "seed": self.seed}
         shared = shared_share(actor, dataset)
+        if AUTO in self.estimators:
+            found = answers_of(sessions, names, shared, **options)
+            selection = choose([found])
+            out = [f"{each.estimator}: {each.out}" for each in selection.candidates if each.out is not None]
+            say(*notes, *(out if selection.estimator is not None else [selection.reason]))
+            known = {name: each.estimate for name, each in found.items() if isinstance(each, Answer)}
+            self._tell(sessions, known, selection)
+            return
         answers = {name: estimate(name, sessions, shared=shared, **options) for name in names}
         say(*notes)
         self._tell(sessions, disagreement(answers))
 
-    def _tell(self, sessions: LoggedSessions, answers: dict[str, Estimate]) -> None:
-        """Print what the log itself earned, what the weights sum to, and the estimates."""
+    def _tell(self, sessions: LoggedSessions, answers: dict[str, Estimate], selection: Selection | None = None) -> None:
+        """Print what the log itself earned, what the weights sum to, the estimates, and which of them is chosen."""
         width = max(len(_WEIGHT), *map(len, answers))
         say(
             f"{'the log':<{width}} {_numbers(sessions.logged_return())}   {sessions.num_sessions:,} sessions, as logged"
@@ -234,7 +251,9 @@ class Ope:
         for name, answer in answers.items():
             value = _number(answer.value) if answer.ends is None else _numbers(answer.ends)
             weighs = answer.mean_weight is not None
-            say(f"{name:<{width}} {value}   {_worth(answer) if weighs else answer.no_interval or ''}")
+            chosen = selection if selection is not None and name == selection.estimator else None
+            why = "" if chosen is None else f"   chosen: {chosen.reason}"
+            say(f"{name:<{width}} {value}   {_worth(answer) if weighs else answer.no_interval or ''}{why}")
 
 
 def _numbers(interval: Interval) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from recsession.policy_tables import doubt_rows, estimate_rows
+from recsession.policy_tables import chosen_rows, doubt_rows, estimate_rows
 
 
 def estimate(verdict: str, *doubts: str) -> dict[str, Any]:
@@ -45,4 +45,23 @@ def test_every_doubt_names_the_estimators_that_it_is_of():
         ["a", "few sessions", "ips"],
         ["a", "heavy weights", "ips, snips"],
         ["a", "mean weight not 1", "ips"],
+    ]
+
+
+def selection(estimator: str | None, reason: str, mse: float | None, *policies: dict[str, Any]) -> dict[str, Any]:
+    candidates = [{"estimator": "dr", "mse": mse}, {"estimator": "ips", "mse": None}]
+    return {"estimator": estimator, "reason": reason, "candidates": candidates, "policies": policies}
+
+
+def test_the_choice_of_one_policy_and_of_several():
+    assert chosen_rows(RESULTS) == []
+    one = {**RESULTS, "selection": selection("dr", "near", 0.25)}
+    assert chosen_rows(one) == [["a", "dr", "0.50", "near"]]
+    assert [row[1] for row in estimate_rows(one)] == ["dr, chosen", "snips", "ips", "mis"]
+    several = selection("ips", "unchecked", None, selection(None, "nobody", None), selection("dr", "near", 4.0))
+    two = {"policies": [*RESULTS["policies"], {**RESULTS["policies"][0], "name": "b"}], "selection": several}
+    assert chosen_rows(two) == [
+        ["a", "none", "-", "nobody"],
+        ["b", "dr", "2.00", "near"],
+        ["all", "ips", "-", "unchecked"],
     ]

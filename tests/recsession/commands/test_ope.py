@@ -181,3 +181,29 @@ def test_without_propensities_the_model_answers(run, shop, trained):
     assert code == 2
     assert err.splitlines()[-1].startswith("recsession: snips, wdr weigh by the propensity of every row of shop, and ")
     assert err.splitlines()[-1].endswith("or choose dm")
+
+
+# --- which estimator
+
+
+def test_the_log_chooses_an_estimator_and_says_why(run, shop, trained):
+    """As it is judged by its own sessions, nothing checks anything; judged by others, each by what weighs."""
+    shop()
+    trained("shop")
+    lines = judged(run, "shop", "--estimators", "auto", "ips", "snips", "pdsnips")
+    assert [line.split()[0] for line in lines[-3:]] == ["ips", "snips", "pdsnips"]
+    (line,) = (line for line in lines if "   chosen: " in line)
+    assert line.startswith("pdsnips ")
+    assert "the policy learned from 100% of its sessions); what is taken cannot be checked" in line
+    assert run("split", "shop")[0] == 0
+    shutil.rmtree("run")
+    trained("shop-split/train")
+    lines = judged(run, "shop-split/judge", "--estimators", "auto", *FIT)
+    assert len([line for line in lines if "   chosen: " in line]) == 1
+    assert {line.split()[0] for line in lines[2:]} >= {"dm", "dr", "dr_os", "ips", "snips", "wdr"}
+
+
+def test_open_bandit_has_no_choice(run):
+    code, _, err = run("ope", "--log", "open-bandit", "--path", ".", "--estimators", "auto")
+    assert code == 2
+    assert "--estimators auto chooses for the policies of a log" in err

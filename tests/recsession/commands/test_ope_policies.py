@@ -11,7 +11,7 @@ import pytest
 
 from agents import off_policy_sessions, roll_out
 from agents.policies.files import load_policy, save_policy
-from offline_data import LoggedDataset, estimate, paired_difference
+from offline_data import LoggedDataset, estimate, paired_difference, select
 from recsession import policy_units
 from tests.page_parser import PageParser
 from tests.recsession.cli_cases import FIT, split
@@ -129,6 +129,25 @@ def test_the_truth_judges_the_estimators(compared, policies, made):
     page = PageParser(Path("out", "report.html").read_text())
     page.check(400_000)
     assert "What the simulator says of the estimates" in page.text
+
+
+def test_the_log_chooses_for_each_policy_and_for_all(compared, made, policies):
+    results, printed = compared("--estimators", "auto", "ips", "snips", "--truth", "--num-truth-sessions", 20)
+    log = LoggedDataset.open(made / "log")
+    sessions = [off_policy_sessions(load_policy(file), log, estimators=["snips"]) for file in policies]
+    found = results["selection"]
+    alone = [select(each, ["ips", "snips"]) for each in sessions]
+    assert [each["estimator"] for each in found["policies"]] == [each.estimator for each in alone]
+    assert results["estimators"] == ["ips", "snips"]
+    lines = printed.splitlines()
+    start = lines.index(next(line for line in lines if line.startswith("policy  chosen")))
+    assert [line.split()[0] for line in lines[start + 2 : start + 6]] == ["first", "second", "third", "all"]
+    assert sum(", chosen" in line for line in lines) == 3
+    chosen = [each["estimates"][one.estimator] for each, one in zip(results["policies"], alone, strict=True)]
+    errors = [one["value"] - each["truth"]["mean"] for one, each in zip(chosen, results["policies"], strict=True)]
+    assert results["judged"]["auto"]["mse"] == pytest.approx(np.mean(np.square(errors)))
+    assert "By which estimator, as the log tells" in Path("out", "report.html").read_text()
+    assert "selection" not in compared("--estimators", "snips")[0]
 
 
 def test_the_page_warns_of_what_is_not_to_be_trusted(compared):
