@@ -194,7 +194,7 @@ def test_the_log_chooses_an_estimator_and_says_why(run, shop, trained):
     assert [line.split()[0] for line in lines[-3:]] == ["ips", "snips", "pdsnips"]
     (line,) = (line for line in lines if "   chosen: " in line)
     assert line.startswith("pdsnips ")
-    assert "the policy learned from 100% of its sessions); what is taken cannot be checked" in line
+    assert "the policy learned from 100 % of its sessions); what is taken cannot be checked" in line
     assert run("split", "shop")[0] == 0
     shutil.rmtree("run")
     trained("shop-split/train")
