@@ -13,6 +13,7 @@ session ends.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -23,11 +24,14 @@ from offline_data.families import ESTIMATORS
 from offline_data.ope.estimators.base import Estimator
 from offline_data.ope.sessions import LoggedSessions
 from offline_data.ope.statistics import SessionStatistics
+from offline_data.ope.tuning import chosen
 from recenv.errors import require_range
 
 Floats = NDArray[np.float64]
 
 _ROWS_AT_ONCE: Final = 1 << 16
+RIDGES: Final = tuple(float(ridge) for ridge in np.geomspace(1e-6, 1.0, 13))
+"""What a ridge of None is chosen from, by rising bias."""
 _LEAST: Final = 1e-9  # ridge under which features that repeat one another have no solution
 
 
@@ -41,11 +45,13 @@ class DensityRatioConfig:
         0.001
     """
 
-    ridge: float = 1e-3
-    """Added to the diagonal, over the mean square of each feature in a session; not negative."""
+    ridge: float | None = 1e-3
+    """Added to the diagonal, over the mean square of each feature in a session; not negative. None chooses it from the
+    log, of `RIDGES`: that of the least sum of the variance and the squared distance to the value with the smallest."""
 
     def __post_init__(self) -> None:
-        require_range("ridge", self.ridge, 0.0, 1e9)
+        if self.ridge is not None:
+            require_range("ridge", self.ridge, 0.0, 1e9)
 
 
 @ESTIMATORS.register("density_ratio")
@@ -70,40 +76,68 @@ class DensityRatio(Estimator):
 
     def __call__(self, sessions: LoggedSessions) -> SessionStatistics:
         """Return one column: each session's value over one."""
-        seen, offsets = sessions.features("action_features"), sessions.offsets
-        expected = sessions.features("policy_features")
-        initial = np.asarray(expected[offsets[:-1]], np.float64)
-        reward, discounts = sessions.column("reward"), np.full(sessions.num_rows, sessions.next_discounts())
-        discounts[offsets[1:] - 1] = 0.0
-        width, count = seen.shape[1], sessions.num_sessions
+        equations = _Equations(sessions)
+        return equations.statistics(self._ridge(equations))
+
+    def ridge(self, sessions: LoggedSessions) -> float:
+        """Return the ridge that acts on a log: the config's, or the chosen one.
+
+        Raises:
+            InvalidInput: as a call does.
+        """
+        return self._ridge(_Equations(sessions))
+
+    def _ridge(self, equations: _Equations) -> float:
+        if self.config.ridge is not None:
+            return self.config.ridge
+        return chosen(RIDGES, equations.statistics, "mse")
+
+
+class _Equations:
+    """The two linear systems of a log, but for the ridge.
+
+    Args:
+        sessions: the log.
+    """
+
+    def __init__(self, sessions: LoggedSessions) -> None:
+        self._sessions = sessions
+        self._seen, offsets = sessions.features("action_features"), sessions.offsets
+        self._expected = sessions.features("policy_features")
+        self._initial = np.asarray(self._expected[offsets[:-1]], np.float64)
+        self._discounts = np.full(sessions.num_rows, sessions.next_discounts())
+        self._discounts[offsets[1:] - 1] = 0.0
+        self._reward = sessions.column("reward")
+        width, count = self._seen.shape[1], sessions.num_sessions
         moments, squares, earned = np.zeros((width, width)), np.zeros(width), np.zeros(width)
-        for rows in _blocks(sessions.num_rows):
-            now, after = _now_and_after(seen, expected, discounts, rows)
+        for rows, now, after in self._rows():
             moments += (now - after).T @ now
             squares += np.square(now).sum(axis=0)
-            earned += reward[rows] @ now
-        scale = np.sqrt(np.where(squares > 0.0, squares, 1.0) / count)
-        moments /= count * np.outer(scale, scale)
-        moments[np.diag_indices(width)] += max(self.config.ridge, _LEAST)
-        ratio = np.linalg.solve(moments, initial.mean(axis=0) / scale) / scale
-        model = np.linalg.solve(moments.T, earned / count / scale) / scale
+            earned += self._reward[rows] @ now
+        self._scale = np.sqrt(np.where(squares > 0.0, squares, 1.0) / count)
+        self._moments = moments / (count * np.outer(self._scale, self._scale))
+        self._earned = earned / count
+
+    def statistics(self, ridge: float) -> SessionStatistics:
+        """Return each session's value over one, with a ridge."""
+        sessions, scale = self._sessions, self._scale
+        moments = self._moments.copy()
+        moments[np.diag_indices(len(scale))] += max(ridge, _LEAST)
+        ratio = np.linalg.solve(moments, self._initial.mean(axis=0) / scale) / scale
+        model = np.linalg.solve(moments.T, self._earned / scale) / scale
         ratios, errors = np.empty(sessions.num_rows), np.empty(sessions.num_rows)
-        for rows in _blocks(sessions.num_rows):
-            now, after = _now_and_after(seen, expected, discounts, rows)
+        for rows, now, after in self._rows():
             ratios[rows] = now @ ratio
-            errors[rows] = reward[rows] - (now - after) @ model
-        values = (initial @ model + sessions.summed(ratios * errors))[:, None]
+            errors[rows] = self._reward[rows] - (now - after) @ model
+        values = (self._initial @ model + sessions.summed(ratios * errors))[:, None]
         mean_ratios = sessions.summed(np.abs(ratios)) / sessions.lengths
-        return SessionStatistics(values, np.ones_like(values), mean_ratios)
+        return SessionStatistics(values, np.ones_like(values), mean_ratios, user_id=sessions.user_id)
 
-
-def _blocks(num_rows: int) -> list[slice]:
-    return [slice(start, min(start + _ROWS_AT_ONCE, num_rows)) for start in range(0, num_rows, _ROWS_AT_ONCE)]
-
-
-def _now_and_after(seen: NDArray, expected: NDArray, discounts: Floats, rows: slice) -> tuple[Floats, Floats]:
-    """Return phi of rows, and the discounted phi' of the rows after them, `[B, F]` each."""
-    after = np.zeros((rows.stop - rows.start, expected.shape[1]))
-    following = expected[rows.start + 1 : rows.stop + 1]
-    after[: len(following)] = following
-    return np.asarray(seen[rows], np.float64), after * discounts[rows, None]
+    def _rows(self) -> Iterator[tuple[slice, Floats, Floats]]:
+        """Yield rows a block at a time, phi of them, and the discounted phi' of the rows after them, `[B, F]` each."""
+        for start in range(0, self._sessions.num_rows, _ROWS_AT_ONCE):
+            rows = slice(start, min(start + _ROWS_AT_ONCE, self._sessions.num_rows))
+            after = np.zeros((rows.stop - rows.start, self._expected.shape[1]))
+            following = self._expected[rows.start + 1 : rows.stop + 1]
+            after[: len(following)] = following
+            yield rows, np.asarray(self._seen[rows], np.float64), after * self._discounts[rows, None]

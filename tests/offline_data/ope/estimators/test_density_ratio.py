@@ -115,6 +115,47 @@ def test_features_that_repeat_or_vanish_change_nothing():
     assert two == pytest.approx(one, rel=1e-5)
 
 
+def test_a_ridge_of_none_is_right_where_a_fixed_one_is_not():
+    """Features that tell the states only nearly: random functions of state, action and time. What is too large a ridge
+    depends on them; the chosen one is nearly as good as the best of all, and the default is off by twice as much."""
+    errors: dict[float | None, list[float]] = {ridge: [] for ridge in (None, 1e-6, 1e-4, 1e-3, 1.0)}
+    for seed in range(8):
+        sessions, truth = chain(400, 30, seed)
+        told = _blurred(sessions, np.random.default_rng(100 + seed))
+        for ridge, found in errors.items():
+            found.append(density_ratio.DensityRatio(DensityRatioConfig(ridge))(told).value - truth)
+    found = {ridge: float(np.sqrt(np.mean(np.square(each)))) for ridge, each in errors.items()}
+    assert found[None] < 1.25 * min(found.values())
+    assert found[None] < 0.5 * found[1e-3]
+
+
+def _blurred(sessions, rng):
+    """Ten random functions of state, action and time, and a constant."""
+    state, step = np.asarray(sessions.state_features), steps(sessions)
+    weights, target = rng.normal(size=(5, 10)), np.array([[0.2, 0.8], [0.3, 0.7]])
+
+    def features(action):
+        told = [np.ones(len(state)), state, action * np.ones(len(state)), state * action, step / step.max()]
+        return np.hstack([np.ones((len(state), 1)), np.tanh(np.stack(told, axis=1) @ weights)])
+
+    expected = sum(target[state, action][:, None] * features(action) for action in (0, 1))
+    action = (np.exp(sessions.target_log_prob) > 0.5).astype(int)
+    return dataclasses.replace(
+        sessions, behavior_log_prob=None, action_features=features(action), policy_features=expected
+    )
+
+
+def test_the_chosen_ridge_is_told_and_has_the_least_error_of_those_there_are():
+    sessions, automatic = with_states(chain(100, 10, 0)[0]), density_ratio.DensityRatio(DensityRatioConfig(None))
+    ridge = automatic.ridge(sessions)
+    assert ridge in density_ratio.RIDGES
+    assert density_ratio.DensityRatio(DensityRatioConfig(0.3)).ridge(sessions) == 0.3
+    each = [density_ratio.DensityRatio(DensityRatioConfig(one))(sessions) for one in density_ratio.RIDGES]
+    scores = [found.numerator.var(ddof=1) / 100 + (found.value - each[0].value) ** 2 for found in each]
+    assert density_ratio.RIDGES[int(np.argmin(scores))] == ridge
+    assert automatic(sessions).value == each[int(np.argmin(scores))].value
+
+
 def test_without_features_there_is_a_sentence():
     bare = dataclasses.replace(random_sessions([2]), policy_features=None)
     with pytest.raises(InvalidInput, match="policy_features=None, but this estimator needs features of actions; pass"):
