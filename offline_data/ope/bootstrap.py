@@ -63,6 +63,11 @@ def resampled_sums(terms: Floats, num_bootstrap: int, seed: int) -> Floats:
     distinct, times = distinct_rows(terms, count // _UNITS_A_DISTINCT_TERM)
     sums = np.zeros((num_bootstrap, terms.shape[1]))
     sizes = _block_sizes(count)
+    varies = np.flatnonzero((terms != terms[0]).any(axis=0))
+    if not len(distinct) and len(varies) < terms.shape[1]:  # as of a plain mean, whose denominator is a one each
+        sums[:] = count * terms[0]
+        sums[:, varies] = resampled_sums(terms[:, varies], num_bootstrap, seed)
+        return sums
     columns = terms.T if len(distinct) else np.ascontiguousarray(terms.T)
     for start in range(0, num_bootstrap, _REPLICATES_AT_ONCE):
         part = sums[start : start + _REPLICATES_AT_ONCE]

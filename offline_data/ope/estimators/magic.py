@@ -83,7 +83,7 @@ class Magic(Estimator):
         beyond = np.abs(returns - returns[-1]) - half_width
         blend = least_on_simplex(covariance, np.maximum(beyond, 0.0))
         has = np.concatenate([[0.0], np.cumsum(blend[::-1])[::-1][1:]])
-        blended = replace(whole, steps=replace(steps, gain=steps.gain * has[segment]))
+        blended = SessionStatistics.of_steps(replace(steps, gain=steps.gain * has[segment]), weights, initial)
         # The weights of each step are normalised: of the correction of each it has that share.
         full = sessions.discounted(np.ones(sessions.num_rows))
         kept = float((full * has[segment]).sum() / full.sum())

@@ -67,6 +67,14 @@ def test_repeats_that_are_not_of_all_are_found_where_sessions_differ(rows):
     assert taken(columns(3000, context=True), rows).repeated in (2, 3)
 
 
+def test_what_models_of_others_say_does_not_hide_repeats():
+    """Each third of the rows has another model, so that equal ones are of three kinds, as often as chance will."""
+    found, rng = columns(3000, context=True), np.random.default_rng(3)
+    again = {name: np.tile(values, 30) for name, values in found.items()}
+    again["q_value"] = again["state_value"] = again["target_log_prob"] + rng.integers(3, size=90_000)
+    assert LoggedSessions(**again, discount=1.0).repeated == 30
+
+
 def test_equal_sessions_of_chance_are_allowed():
     """In 200 laws of 2 to 30,000 different sessions, even and uneven; the chance of an alarm is far below 1e-3."""
     rng = np.random.default_rng(5)
