@@ -17,6 +17,7 @@ What is repeated and altered in a bit, or cut off within a bandit of few differe
 from __future__ import annotations
 
 import math
+from collections.abc import Set
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -31,8 +32,6 @@ if TYPE_CHECKING:
 Words = NDArray[np.uint64]
 Counts = NDArray[np.int64]
 
-MODEL_COLUMNS: Final = frozenset({"q_value", "state_value"})
-"""What another fit says otherwise of equal sessions."""
 _MOST_KEPT: Final = 1 << 16
 """Different sessions that are counted; of more, those of which a digest ends in zeros, with all of their repeats."""
 _SLOTS: Final = 2 * _MOST_KEPT
@@ -42,7 +41,7 @@ _MARGIN: Final = 8.0  # and of small ones so many besides
 _MOST_TIMES: Final = 1000  # more often than this nothing occurs as often as its neighbours
 
 
-def times_repeated(sessions: LoggedSessions) -> int:
+def times_repeated(sessions: LoggedSessions, modelled: Set[str]) -> int:
     """Return how many times over a log holds its sessions; 1 where they are equal as often as chance allows.
 
     Sessions are equal where all of their columns are, bit for bit, or all but what a model says: one that is fitted to
@@ -51,17 +50,18 @@ def times_repeated(sessions: LoggedSessions) -> int:
 
     Args:
         sessions: the log, with what the evaluated policy says about it.
+        modelled: columns that another fit says otherwise of equal sessions.
     """
-    modelled = len(sessions.given().keys() & MODEL_COLUMNS) > 0
-    return max(_times_repeated(sessions, model=model) for model in ([False, True] if modelled else [True]))
+    names = sessions.given().keys()
+    return max(_times_repeated(sessions, each) for each in {frozenset(names), frozenset(names - modelled)})
 
 
-def _times_repeated(sessions: LoggedSessions, *, model: bool) -> int:
+def _times_repeated(sessions: LoggedSessions, names: Set[str]) -> int:
     unit = units(sessions.user_id)
     together = None if unit is None else np.zeros(int(unit.max()) + 1, np.uint64)
     found = _Occurrences()
     for which, part in sessions.parts():
-        digests = _digests_of(part, model)
+        digests = _digests_of(part, names)
         if unit is None or together is None:
             found.add(digests)
         else:
@@ -85,13 +85,12 @@ def repeats_of(counts: Counts) -> int:
     return int(times[np.argmax(beyond)]) if beyond.max() > 0.0 else 1
 
 
-def _digests_of(part: LoggedSessions, model: bool) -> Words:
+def _digests_of(part: LoggedSessions, names: Set[str]) -> Words:
     """Return a number of each session that equal ones share, and others but by one chance in 2^64, `[S]`."""
     columns: list[NDArray] = []
     for name, values in part.given().items():
-        if name in MODEL_COLUMNS and not model:
-            continue
-        columns += [values] if values.ndim == 1 else [*values.T]
+        if name in names:
+            columns += [values] if values.ndim == 1 else [*values.T]
     words = np.empty((len(columns), part.num_rows))
     for row, values in zip(words, columns, strict=True):
         row[:] = values

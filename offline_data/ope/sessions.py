@@ -55,6 +55,13 @@ FEATURE_COLUMNS: Final = ("state_features", "action_features", "policy_features"
 STEP_COLUMNS: Final = ("reward", "target_log_prob", *(k for k in OPTIONAL_COLUMNS if k not in FEATURE_COLUMNS))
 
 
+class _EachRow:
+    """The offsets of sessions of one row each, made where somebody reads them: a table of 8 bytes a row is not kept."""
+
+    def __get__(self, log: LoggedSessions | None, owner: type) -> Any:
+        return None if log is None else np.arange(len(log.reward) + 1)
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class LoggedSessions:
     """Logged sessions and what an evaluated policy says about them, validated once.
@@ -78,7 +85,7 @@ class LoggedSessions:
         0.9
     """
 
-    offsets: NDArray[np.int64] | Any = None
+    offsets: NDArray[np.int64] | Any = _EachRow()
     """Session s is rows `offsets[s]` to `offsets[s + 1] - 1`; `[S + 1]` int64, strictly increasing from 0 to N (every
     session has a step). None: each row is a session of one step, as of a contextual bandit."""
     reward: Column
@@ -130,18 +137,22 @@ class LoggedSessions:
 
     def __post_init__(self) -> None:
         """Refuse what no estimator can use; the columns stay where they are."""
-        single = self.offsets is None
-        offsets = np.arange(np.size(self.reward) + 1) if single else checked_offsets(self.offsets)
-        require(len(offsets) > 1, "reward is empty; pass one session at least")
-        object.__setattr__(self, "offsets", offsets)
+        if self.offsets is None:
+            del vars(self)["offsets"]  # then they are those of `_EachRow`
+            num_rows = np.size(self.reward)
+            require(num_rows > 0, "reward is empty; pass one session at least")
+        else:
+            object.__setattr__(self, "offsets", checked_offsets(self.offsets))
+            num_rows = int(self.offsets[-1])
         if self.slate_offsets is not None:
-            object.__setattr__(self, "slate_offsets", checked_slates(np.asarray(self.slate_offsets), offsets))
+            slates = checked_slates(np.asarray(self.slate_offsets), np.asarray(self.offsets))
+            object.__setattr__(self, "slate_offsets", slates)
         for name in STEP_COLUMNS:
             if name != "depends_on" and (getattr(self, name) is not None or name not in OPTIONAL_COLUMNS):
-                object.__setattr__(self, name, checked_column(name, getattr(self, name), int(offsets[-1])))
+                object.__setattr__(self, name, checked_column(name, getattr(self, name), num_rows))
         for name in FEATURE_COLUMNS:
             if getattr(self, name) is not None:
-                object.__setattr__(self, name, checked_features(name, getattr(self, name), int(offsets[-1])))
+                object.__setattr__(self, name, checked_features(name, getattr(self, name), num_rows))
         require_alike(self.action_features, self.policy_features)
         require_range("discount", self.discount, 0.0, 1.0)
         if self.depends_on is not None:
@@ -155,8 +166,6 @@ class LoggedSessions:
                 f"({self.num_sessions},), one a session",
             )
             object.__setattr__(self, "user_id", user_id.astype(np.int64))
-        if single:
-            object.__setattr__(self, "stairs", Staircase(offsets, even_length=1))
 
     @classmethod
     def of_slates(
@@ -214,12 +223,17 @@ class LoggedSessions:
     @property
     def num_sessions(self) -> int:
         """Number of sessions S."""
-        return len(self.offsets) - 1
+        return self.num_rows if self.one_step else len(self.offsets) - 1
+
+    @cached_property
+    def one_step(self) -> bool:
+        """Whether each session is one row."""
+        return "offsets" not in vars(self) or len(self.offsets) - 1 == self.num_rows
 
     @property
     def num_rows(self) -> int:
         """Number of steps of all sessions, N."""
-        return int(self.offsets[-1])
+        return len(self.reward)
 
     @property
     def lengths(self) -> NDArray[np.int64]:
@@ -255,12 +269,12 @@ class LoggedSessions:
     @cached_property
     def repeated(self) -> int:
         """How many times over the log holds its sessions: 1 where they are equal as often as chance allows."""
-        return times_repeated(self)
+        return times_repeated(self, {*MODEL_COLUMNS, *WEIGHTED_COLUMNS})
 
     @cached_property
     def stairs(self) -> Staircase:
         """The rows as dense tables of sessions by steps."""
-        return Staircase(self.offsets)
+        return Staircase(self.offsets, even_length=1 if self.one_step else None)
 
     def parts(self, num_rows: int = ROWS_AT_ONCE) -> Iterator[tuple[slice, LoggedSessions]]:
         """Yield the sessions part by part, in order: which they are, and they themselves.
@@ -270,7 +284,10 @@ class LoggedSessions:
         """
         start = 0
         while start < self.num_sessions:
-            after = int(np.searchsorted(self.offsets, self.offsets[start] + num_rows, side="right")) - 1
+            if self.one_step:
+                after = min(start + num_rows, self.num_sessions)
+            else:
+                after = int(np.searchsorted(self.offsets, self.offsets[start] + num_rows, side="right")) - 1
             which = slice(start, max(after, start + 1))
             yield which, self._part(which)
             start = which.stop
@@ -306,13 +323,13 @@ class LoggedSessions:
 
     def discounts(self) -> Floats:
         """Return the discount of each row since its session's start, `[N]`; not to be written to."""
-        if self.discount == 1.0 or self.num_rows == self.num_sessions:
+        if self.discount == 1.0 or self.one_step:
             return np.broadcast_to(1.0, self.num_rows)
         return np.power(float(self.discount), self.steps())
 
     def discounted(self, values: Floats) -> Floats:
         """Return `[N]` values times the discount of each row; the same array where nothing is discounted."""
-        undiscounted = self.discount == 1.0 or self.num_rows == self.num_sessions
+        undiscounted = self.discount == 1.0 or self.one_step
         return values if undiscounted else self.discounts() * values
 
     def next_discounts(self) -> Floats | float:
@@ -325,9 +342,17 @@ class LoggedSessions:
 
     def summed(self, values: Floats) -> Floats:
         """Return the sums of `[N]` values over the steps of each session, `[S]`."""
-        if self.num_rows == self.num_sessions:
+        if self.one_step:
             return values
         return np.add.reduceat(values, self.offsets[:-1])
+
+    def first(self, values: Column) -> Column:
+        """Return those of `[N]` values that are of the first row of each session, `[S]`."""
+        return values if self.one_step else values[self.offsets[:-1]]
+
+    def last(self, values: Column) -> Column:
+        """Return those of `[N]` values that are of the last row of each session, `[S]`."""
+        return values if self.one_step else values[self.offsets[1:] - 1]
 
     def returns(self) -> Floats:
         """Return each session's discounted sum of rewards, `[S]`."""
@@ -336,24 +361,20 @@ class LoggedSessions:
     def _part(self, which: slice) -> LoggedSessions:
         """Return some of the sessions, unvalidated, with every column of rows in double precision."""
         part = object.__new__(LoggedSessions)
-        rows = slice(int(self.offsets[which.start]), int(self.offsets[which.stop]))
+        single = self.one_step
+        rows = which if single else slice(int(self.offsets[which.start]), int(self.offsets[which.stop]))
         given = {
             name: each[rows] if name in FEATURE_COLUMNS else in_double_precision(each[rows])
             for name, each in self.given().items()
         }
-        single = self.num_rows == self.num_sessions
-        if single:
-            offsets = self.offsets[: which.stop - which.start + 1]  # which count on by one, as all of them do
-        else:
-            offsets = self.offsets[which.start : which.stop + 1] - self.offsets[which.start]
         own = {
-            "offsets": offsets,
+            "one_step": single,
             "discount": self.discount,
             "user_id": None if self.user_id is None else self.user_id[which],
             "slate_offsets": self._part_slates(rows),
             **dict.fromkeys((*STEP_COLUMNS, *FEATURE_COLUMNS)),
             **given,
-            **({"stairs": Staircase(offsets, even_length=1)} if single else {}),
+            **({} if single else {"offsets": self.offsets[which.start : which.stop + 1] - rows.start}),
         }
         for name, value in own.items():
             object.__setattr__(part, name, value)

@@ -31,7 +31,8 @@ def session_log_weights(sessions: LoggedSessions) -> Floats:
 
 def step_log_weights(sessions: LoggedSessions) -> Floats:
     """Return the log of each session's importance weight up to and with step t, `[N]`, one a row, nats."""
-    return sessions.stairs.cumulated(log_ratios(sessions))
+    ratios = log_ratios(sessions)
+    return ratios if sessions.one_step else sessions.stairs.cumulated(ratios)
 
 
 def scaled_weights(log_weights: Floats, out: Floats | None = None) -> Floats:

@@ -104,7 +104,7 @@ class _Equations:
         self._sessions = sessions
         self._seen, offsets = sessions.features("action_features"), sessions.offsets
         self._expected = sessions.features("policy_features")
-        self._initial = np.asarray(self._expected[offsets[:-1]], np.float64)
+        self._initial = np.asarray(sessions.first(self._expected), np.float64)
         self._discounts = np.full(sessions.num_rows, sessions.next_discounts())
         self._discounts[offsets[1:] - 1] = 0.0
         self._reward = sessions.column("reward")

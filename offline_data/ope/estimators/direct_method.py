@@ -22,5 +22,5 @@ class DirectMethod(Estimator):
 
     def __call__(self, sessions: LoggedSessions) -> SessionStatistics:
         """Return one column: the model's initial value over one."""
-        values = sessions.by_session(lambda part: part.column("state_value")[part.offsets[:-1]])
-        return SessionStatistics.of_means(values, np.ones(len(values)))
+        values = sessions.by_session(lambda part: part.first(part.column("state_value")))
+        return SessionStatistics.of_means(values, np.broadcast_to(1.0, len(values)))

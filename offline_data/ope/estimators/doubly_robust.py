@@ -38,7 +38,7 @@ def model_errors(sessions: LoggedSessions, model: str = "") -> Floats:
         InvalidInput: if `q_value` or `state_value` of that model was not given.
     """
     errors = sessions.column("reward") - sessions.column(f"{model}q_value")
-    if sessions.num_rows == sessions.num_sessions:  # each row is its session's last
+    if sessions.one_step:  # each row is its session's last
         return errors
     next_value = np.zeros(sessions.num_rows)
     next_value[:-1] = sessions.column(f"{model}state_value")[1:]
@@ -56,7 +56,7 @@ def initial_values(sessions: LoggedSessions, model: str = "") -> Floats:
     Raises:
         InvalidInput: if `state_value` of that model was not given.
     """
-    return sessions.by_session(lambda part: part.column(f"{model}state_value")[part.offsets[:-1]])
+    return sessions.by_session(lambda part: part.first(part.column(f"{model}state_value")))
 
 
 @dataclass(frozen=True)
@@ -130,7 +130,7 @@ def weighted_terms(sessions: LoggedSessions) -> tuple[StepRatios, Floats, Floats
     """
     log_weights = step_log_weights(sessions)
     steps = StepRatios(sessions.offsets, log_weights, sessions.discounted(model_errors(sessions)))
-    return steps, scaled_weights(log_weights[sessions.offsets[1:] - 1]), initial_values(sessions)
+    return steps, scaled_weights(sessions.last(log_weights)), initial_values(sessions)
 
 
 @ESTIMATORS.register("wdr")

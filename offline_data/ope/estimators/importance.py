@@ -128,7 +128,7 @@ class PerDecisionSnips(Estimator):
     def __call__(self, sessions: LoggedSessions) -> SessionStatistics:
         """Return ratios by step: discounted weighted reward over weight."""
         log_weights = step_log_weights(sessions)
-        weights = supported(scaled_weights(log_weights[sessions.offsets[1:] - 1]))
+        weights = supported(scaled_weights(sessions.last(log_weights)))
         steps = StepRatios(sessions.offsets, log_weights, sessions.discounted(sessions.column("reward")))
         return SessionStatistics.of_steps(steps, weights)
 

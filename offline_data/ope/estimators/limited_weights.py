@@ -93,29 +93,33 @@ class _Terms:
     def __init__(self, estimator: LimitedWeights, sessions: LoggedSessions) -> None:
         self._estimator, self._sessions = estimator, sessions
         log_weights = step_log_weights(sessions)
-        self._weights = scaled_weights(log_weights[sessions.offsets[1:] - 1])
+        last = sessions.last(log_weights)
+        self._log_weights = np.minimum(log_weights, _LARGEST)
+        self._full = np.exp(self._log_weights)
+        represented = sessions.one_step and -_LARGEST < float(last.max()) <= _LARGEST
+        self._weights = self._full if represented else scaled_weights(last)
+        self._base, self._gain = None, sessions.column("reward")
         if estimator.reads_model():
             self._base, self._gain = initial_values(sessions), model_errors(sessions)
         else:
-            self._base, self._gain = np.zeros(sessions.num_sessions), sessions.column("reward")
             supported(self._weights)
         self._gain = sessions.discounted(self._gain)
-        self._log_weights = np.minimum(log_weights, _LARGEST)
 
     def statistics(self, log_limit: float) -> SessionStatistics:
         """Return the sums under a limit; none under a limit of 0 but the base's."""
-        values = self._base
-        if log_limit > -math.inf:
-            values = values + self._sessions.summed(self._limited(log_limit) * self._gain)
-        return replace(SessionStatistics.of_means(values, self._weights), user_id=self._sessions.user_id)
+        return self._statistics(self._limited(log_limit))
 
     def told(self, log_limit: float) -> SessionStatistics:
         """Return the same with how much of the weights a limit leaves."""
-        full, used = (
-            self._sessions.summed(self._sessions.discounted(weights))
-            for weights in (np.exp(self._log_weights), self._limited(log_limit))
-        )
-        return self.statistics(log_limit).keeping(used, full)
+        limited = self._limited(log_limit)
+        used, full = (self._sessions.summed(self._sessions.discounted(each)) for each in (limited, self._full))
+        return self._statistics(limited).keeping(used, full)
+
+    def _statistics(self, limited: Floats) -> SessionStatistics:
+        values = self._sessions.summed(limited * self._gain)
+        if self._base is not None:
+            values += self._base
+        return replace(SessionStatistics.of_means(values, self._weights), user_id=self._sessions.user_id)
 
     def _limited(self, log_limit: float) -> Floats:
         if log_limit == -math.inf:

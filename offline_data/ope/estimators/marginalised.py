@@ -50,7 +50,7 @@ def _statistics(
 
     As few sessions as weigh at one step make what it adds, whatever weighs at the last.
     """
-    last = log_weights[sessions.offsets[1:] - 1]
+    last = sessions.last(log_weights)
     weights, gain = scaled_weights(last), sessions.discounts() * gain
     columns = np.zeros((sessions.num_sessions, 0)) if initial is None else initial[:, None]
     steps = StepRatios(sessions.offsets, log_weights, gain)
@@ -82,13 +82,13 @@ class MarginalisedImportanceSampling(Estimator):
         How far a regression on features is off, its own weights do not tell.
         """
         if sessions.features("state_features").ndim == 1:
-            return marginal_log_weights(sessions)[sessions.offsets[1:] - 1]
+            return sessions.last(marginal_log_weights(sessions))
         return super().log_weights(sessions)
 
     def __call__(self, sessions: LoggedSessions) -> SessionStatistics:
         """Return ratios by step, or one column."""
         log_weights = marginal_log_weights(sessions, self.config.ridge)
-        supported(scaled_weights(log_weights[sessions.offsets[1:] - 1]))
+        supported(scaled_weights(sessions.last(log_weights)))
         return _statistics(sessions, log_weights, sessions.column("reward"), None, self.config.normalised)
 
 

@@ -131,5 +131,5 @@ def test_counts_are_those_of_a_dictionary(monkeypatch):
 def test_more_sessions_than_there_is_room_for_are_seen_by_some(monkeypatch):
     monkeypatch.setattr(repeats, "_SLOTS", 1024)
     found = columns(3000, context=True)
-    assert times_repeated(taken(found, np.tile(np.arange(3000), 3))) == 3
-    assert times_repeated(taken(found, np.arange(3000))) == 1
+    assert times_repeated(taken(found, np.tile(np.arange(3000), 3)), set()) == 3
+    assert times_repeated(taken(found, np.arange(3000)), set()) == 1

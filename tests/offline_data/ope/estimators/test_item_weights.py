@@ -141,4 +141,5 @@ def test_trust_of_one_slate_each_is_judged_by_the_weights_of_items(offsets):
     answer = estimate("iips", slates)
     assert answer.mean_weight is not None
     assert (answer.mean_weight.mean == pytest.approx(1.0)) == (offsets is None)
-    assert answer.trusted == (offsets is None)
+    # The items' are all 1, and those of the slates are not.
+    assert answer.verdict.grade == ("doubtful" if offsets is None else "untrusted")
