@@ -26,7 +26,10 @@ class BatchFilter(Published):
         if self.options.get("adapt", True):
             # pstdev is exact: equal scores have a deviation of 0, whatever they are.
             narrow = pstdev(score[row] for row in order) < self.options.get("spread_ratio", 0.5) * pstdev(score)
-            self.share = min(1.0, 1.02 * self.share) if narrow else max(0.05, 0.98 * self.share)
+            grown, shrunk = (
+                factor * self.share for factor in (self.options.get("growth", 1.02), self.options.get("decay", 0.98))
+            )
+            self.share = min(1.0, grown) if narrow else max(self.options.get("min_share", 0.05), shrunk)
         slope = -weight * len(score) / count
         return slope * self.policy.log_prob(batch["state"], batch["action"]), slope
 

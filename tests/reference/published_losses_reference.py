@@ -101,6 +101,17 @@ class Asymre(Loss):
         return regression_reference.weighted(above, self.log_prob(batch))
 
 
+class RobustFilter(Loss):
+    """Ours: the best kappa of the whole log all alike, the rows that tie at its end by the share that is left."""
+
+    def losses(self, batch: Batch) -> Rows:
+        kappa, score = self.options["kappa"], batch["score"]
+        last = np.sort(self.scores)[::-1][math.ceil(kappa * len(self.scores) - 1e-9) - 1]
+        part = (kappa - (self.scores > last).mean()) / (self.scores == last).mean()
+        weight = np.select([score > last, score == last], [1.0, part], 0.0) / kappa
+        return -weight * self.log_prob(batch), -weight
+
+
 class ExpRewardWeighted(Loss):
     """Weights by the rewards of steps, standardised by all batches before, each of which counts alike."""
 

@@ -94,6 +94,14 @@ def test_a_temperature_in_deviations_is_one_for_scores_of_any_size(size):
     )
 
 
+def test_a_deviation_has_a_hundred_millionth_beside_it():
+    scores = doubles(0.0, 4e-8)  # their deviation is 2e-8
+    best = kept(scores, 1.0)
+    torch.testing.assert_close(drpo_weight(scores, best), doubles(0.0, 4 / 3))
+    found = drpo_exp_weight(scores, best, *doubles(1.0, 1e15), in_deviations=True)
+    torch.testing.assert_close(found, doubles(-2 / 3, 2 / 3).exp())
+
+
 def test_loss_is_the_mean_over_the_kept(make_actor):
     scores = torch.tensor([0.0, 5.0, 3.0, 1.0])
     objective = AdaptiveBcObjective(make_actor())
@@ -105,6 +113,26 @@ def test_loss_is_the_mean_over_the_kept(make_actor):
     linear = DrpoObjective(make_actor())
     linear.refresh(scores)  # 5 and 3 are kept: A = 2 and 0, their deviation is 1
     torch.testing.assert_close(linear(batch)["loss_actor"], -linear.log_prob(batch)[1])
+    signed = DrpoObjective(make_actor(), config=DrpoConfig(share=1.0, baseline="zero", normalize=False))
+    scores = torch.tensor([2.0, -1.0, 1.0])
+    signed.refresh(scores)
+    assert float(signed(batch_of(scores))["effective_sample_size"]) == pytest.approx(16 / 6)  # a push weighs, too
+
+
+@pytest.mark.parametrize("part", [DrpoObjective, DrpoExpObjective, AdaptiveBcObjective])
+def test_padding_changes_neither_the_loss_nor_the_share(make_actor, part):
+    """Rows beside the log's, far from them: with them counted, the batch would spread enough for the share to grow."""
+    scores, found = torch.tensor([0.0, 0.0, 0.0, 4.0, 1.0]), []
+    rows, whole = torch.arange(4), torch.tensor([True, True, True, True, False])
+    whole_batch = batch_of(torch.where(whole, scores, 1e4), collector={"mask": whole})
+    for batch in (whole_batch[rows].exclude("collector"), whole_batch):
+        torch.manual_seed(0)
+        objective = part(make_actor())
+        objective.refresh(scores)
+        out = objective(batch).detach()
+        found.append([*map(float, out.values()), float(objective.after_step(batch)["kappa"])])
+    assert found[1] == pytest.approx(found[0], rel=1e-6)
+    assert found[0][-1] == pytest.approx(0.49)
 
 
 @pytest.mark.parametrize("scores", [[2.0] * 4, [1.0]])
@@ -152,6 +180,16 @@ def test_share_moves_up_where_the_kept_are_alike_and_down_elsewhere(make_actor, 
     fixed.refresh(torch.tensor(scores))
     fixed.after_step(batch)
     assert float(fixed.share) == share
+
+
+def test_spreads_are_compared_in_double_precision(make_actor):
+    """Steps of 1 beside 2^24 - 8: the kept spread .5, and the batch 1.118; in float32 its mean is rounded away."""
+    scores = torch.tensor([2.0**24 - 8.0 + step for step in range(4)])
+    exact = 0.5 / 1.25**0.5
+    for ratio, expected in ((exact + 1e-7, 0.51), (exact - 1e-7, 0.49)):
+        objective = DrpoObjective(make_actor(), config=DrpoConfig(spread_ratio=ratio))
+        objective.refresh(scores)
+        assert float(objective.after_step(batch_of(scores))["kappa"]) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("config", CONFIGS)

@@ -126,6 +126,35 @@ def test_the_more_rows_a_policy_needs_the_more_are_kept():
     assert kept[0] < 20 < 3_000 < kept[-1]
 
 
+def test_the_numbers_of_the_rule():
+    """23 shares down to N / 2^11, fifty rows at which half is learned, and two standard errors; of equals the most."""
+    scores = np.arange(20_480.0)
+    found = select(scores)
+    assert len(found.rows) == 23
+    assert found.rows[-3:].tolist() == [20, 14, 10]
+    assert select_rows(torch.tensor([6.0, 6.0] + 10 * [0.0])).worth[1] == pytest.approx(5.0 * 2 / 52)
+    tied = select([2.0, 1.0, -1.5, -1.5], rows_to_fit=1.0)
+    assert tied.rows.tolist() == [4, 2, 1]
+    assert tied.worth.tolist() == [0.0, 1.0, 1.0]
+    assert tied.num_kept == 2
+
+
+@pytest.mark.parametrize(("errors", "sure"), [(1.99, False), (2.01, True)])
+def test_a_gain_is_sure_beyond_two_standard_errors(errors, sure):
+    """Two of ten rows earned 1 +- s, the others nothing: a gain of .8, of which s moves the error alone."""
+    scores, wanted = [1.0, 1.0] + 8 * [0.0], (0.8 / errors) ** 2
+    # C / (C - 1) = 2; each of the two has +- s / 2 + 1 / 2 - 1 / 2 less (1 +- s - .2) / 10; the eight have .2 / 10.
+    spread = np.sqrt((wanted / 2 - 2 * 0.08**2 - 8 * 0.02**2) / (2 * 0.4**2))
+    found = select(scores, [1.0 + spread, 1.0 - spread] + 8 * [0.0], range(10))
+    assert found.gain[1] / found.standard_error[1] == pytest.approx(errors)
+    assert np.isfinite(found.worth[1]) == sure
+
+
+def test_what_earned_the_same_is_sure_of_nothing():
+    found = select(np.arange(64.0), np.ones(64), np.arange(64))
+    assert found.worth.tolist() == [0.0] + [-np.inf] * (len(found.rows) - 1)
+
+
 @pytest.mark.parametrize("scores", [[3.0], [1.0, 1.0, 1.0]])
 def test_scores_that_say_nothing_keep_everything(scores):
     found = select(scores, scores, range(len(scores)))
