@@ -6,9 +6,11 @@ the policy had drawn no more of them. Copies of an item at the end, as read-in l
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
 import torch
+from tensordict import TensorDictBase
 from torch import Tensor
 
 EMPTY: Final = -1
@@ -88,3 +90,23 @@ def cut_to(actions: Tensor, shown: Tensor | None, size: int | None = None) -> Te
     shown = shown.to(actions.device)
     index = (shown.cumsum(-1) - 1).clamp_min(0).expand(*actions.shape[:-1], shown.shape[-1])
     return actions.gather(-1, index).masked_fill(~shown, EMPTY)
+
+
+def offered_items(
+    observation: Mapping[str, Tensor] | TensorDictBase, offer: str | None, num_items: int
+) -> Tensor | None:
+    """Return which items each step may show, `[B, N]` bool; None for all.
+
+    Args:
+        observation: entries of B observations.
+        offer: see `SessionSpace`.
+        num_items: N.
+    """
+    if offer is None:
+        return None
+    if offer == "available":
+        return observation[offer] > 0
+    ids = observation[offer].long()
+    # The last column takes the padding.
+    table = torch.zeros(len(ids), num_items + 1, dtype=torch.bool, device=ids.device)
+    return table.scatter(1, torch.where(ids < 0, num_items, ids), True)[:, :-1]

@@ -97,7 +97,7 @@ class Objective(LossModule):
         feedback: NestedKey = "feedback"
         """[B, K, F], of each item of the slate; the first channel is the click."""
         item_advantage: NestedKey = "item_advantage"
-        """[B, K], of each item of the slate: 1 for the best, -1 for what was disliked, 0 for the rest."""
+        """[B, K], of each item of the slate: 1 if it is best, -1 if disliked, else 0; or its credit for the score."""
         rejected: NestedKey = "rejected"
         """[B, m, K] or [B, m, d], actions to which the logged one is preferred."""
         pair_weight: NestedKey = "pair_weight"

@@ -7,7 +7,8 @@
 k counts the items of a slate, and pi_old is the behavior policy's probability of the item given those before it, or
 sg(pi_theta) where the log does not know it (NaN). A_k is +1 for the best quarter by watch time of the items of about
 its duration, -1 for what was disliked, 0 for the rest; `agents.training.item_advantages` says what a log without such
-channels gives.
+channels gives. With `advantage="score"` it is the item's credit for the score that every objective shares, which is
+the slate's spread over its items (`agents.training.item_credit`).
 
 The gradient of one item of a softmax is at most sqrt(2) |A| (1 - pi) in the logits where A >= 0, and sqrt(2) |A| pi
 where A < 0: that of a binary cross-entropy, which leaves an item alone that is already improbable. For this pi must be
@@ -19,7 +20,8 @@ log. A slate of a large catalog never has a mass near one: its negatives then we
 The first `cloning_steps` steps are those of behavior cloning; `ratios` says why.
 
 Source: OneRec-V2 (arXiv:2508.20900), section 3.1.2; the formula, and the item with its own +1, -1 or 0 as the unit, are
-confirmed by a reproduction [c]. The steps of cloning, and what is taken for missing channels, are ours.
+confirmed by a reproduction [c]. The steps of cloning, what is taken for missing channels, and credit for the score are
+ours.
 """
 
 from __future__ import annotations
@@ -57,11 +59,17 @@ class GbpoConfig(CloningConfig):
     """Of items: the feedback that, above 0, gives A = -1; "auto" is a dislike; "none" gives no item -1."""
     top_share: float = 0.25
     """Of items: the share of those watched, by duration, that has A = 1, in (0, 1]."""
+    advantage: Literal["feedback", "score"] = "feedback"
+    """Of items: by their own feedback, as published, or their credit for the score."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         units = get_args(Unit)
         require(self.unit in units, f"unit={self.unit!r} is not a unit; choose one of: {', '.join(units)}")
+        require(
+            self.advantage in ("feedback", "score"),
+            f"advantage={self.advantage!r} is unknown; choose feedback or score",
+        )
         for name in ("positive", "negative"):
             value = getattr(self, name)
             require(
@@ -97,7 +105,10 @@ class GbpoObjective(RatioObjective):
     @classmethod
     def needs_of(cls, config: Any) -> frozenset[str]:
         """See `Objective.needs_of`; whole slates are judged by the score."""
-        return cls.needs if config.unit == "item" else frozenset({"known_propensities", "mass", "score"})
+        if config.unit == "slate":
+            return frozenset({"known_propensities", "mass", "score"})
+        by_score = frozenset({"item_credits", "known_prefix_propensities", "mass"})
+        return cls.needs if config.advantage == "feedback" else by_score
 
     def action_loss(self, tensordict: TensorDictBase) -> tuple[Tensor, Tensor]:
         """Return log-probabilities and losses, `[B]` each."""

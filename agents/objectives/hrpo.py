@@ -30,7 +30,7 @@ from torch import Tensor, nn
 from agents.families import OBJECTIVES
 from agents.nn.networks import NetworkConfig
 from agents.nn.session_space import SessionSpace
-from agents.nn.slates import EMPTY, without_copies
+from agents.nn.slates import EMPTY, offered_items, without_copies
 from agents.nn.value_networks import ItemNetwork
 from agents.objectives.awr import awr_loss
 from agents.objectives.base import Objective
@@ -166,22 +166,11 @@ class HrpoObjective(Objective):
             slate: `[B, K]` int64, -1 in an empty position.
             rest: `[B]` e.
         """
-        utility, offered = self.utility_network(observation)[:, 1:], self._offered(observation)
+        utility = self.utility_network(observation)[:, 1:]
+        offered = offered_items(observation, self.actor_network.space.offer, len(self.paths))
         credit = prefix_utility(utility, self.paths, slate, offered).diff(dim=-1)
         number = (slate != EMPTY).sum(-1).clamp_min(1) * credit.shape[2]
         return credit + (rest / number)[:, None, None]
 
     def _observation(self, tensordict: TensorDictBase) -> Any:
         return tensordict.get(getattr(self.actor_network, "observation_key", "observation"))
-
-    def _offered(self, observation: Any) -> Tensor | None:
-        """Return which items each step may show, `[B, N]` bool; None for all."""
-        offer = self.actor_network.space.offer
-        if offer is None:
-            return None
-        if offer == "available":
-            return observation[offer] > 0
-        ids = observation[offer].long()
-        # The last column takes the padding.
-        table = torch.zeros(len(ids), len(self.paths) + 1, dtype=torch.bool, device=ids.device)
-        return table.scatter(1, torch.where(ids < 0, len(self.paths), ids), True)[:, :-1]

@@ -12,6 +12,10 @@ What happens at the upper bound has a switch, too. In a clip the gradient stops.
 ratio's denominator grows with it, `max(pi_old, sg(pi_theta) / (1 + eps_upper + eps_boost)^T)`: where A > 0 the
 coefficient of grad log s stays at the bound, however probable the action has become, as that of `ecpo` where A < 0.
 
+With `unit="item"`, ours, each item of a slate has a ratio of its own, given those before it, and for A its credit for
+the score that every objective shares (`agents.training.item_credit`): no groups are asked for, and what a session
+earned is not laid on each of its steps, nor what a slate did on each of its items.
+
 Entropy. For unit embeddings e_i of the n items of the slate, H = -log( sum_ij (e_i . e_j)^2 / n^2 ) / log n: the Renyi
 entropy of order 2 of the eigenvalues of their Gram matrix over n, relative to the largest: 0 if all items are the same,
 1 if they are orthogonal. A proto-action is no list, and an actor that is no `Policy` knows no items: H = 1.
@@ -44,9 +48,11 @@ from agents.objectives.bases.ratios import (
     sequence_log_ratio,
 )
 from agents.objectives.gspo import GspoConfig
+from agents.objectives.reinforce import conditional_log_prob
 from recenv.errors import require, require_range
 
 Bound = Literal["clip", "denominator"]
+Unit = Literal["slate", "item"]
 
 
 @dataclass(frozen=True)
@@ -77,6 +83,8 @@ class SageConfig(GspoConfig):
     """How much further above 1 the ratio may rise where A > 0, >= 0."""
     epsilon_entropy: float = 0.3
     """How much further below 1 the ratio of a slate of equal items may fall, >= 0; below 1 - `epsilon_lower`."""
+    unit: Unit = "slate"
+    """What has a ratio and an advantage: the slate, in its group; or each item, by its credit for the score."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -85,6 +93,7 @@ class SageConfig(GspoConfig):
             self.upper_bound in bounds,
             f"upper_bound={self.upper_bound!r} is no bound; choose one of: {', '.join(bounds)}",
         )
+        require(self.unit in get_args(Unit), f"unit={self.unit!r} is not a unit; choose slate or item")
         require_range("epsilon_boost", self.epsilon_boost, 0.0)
         require_range("epsilon_entropy", self.epsilon_entropy, 0.0, 1.0 - self.epsilon_lower, high_open=True)
         for weight in self.reward_weights:
@@ -183,16 +192,48 @@ class SageObjective(RatioObjective):
         embeddings = None if space is None else torch.from_numpy(space.embeddings.copy()).float()
         self.register_buffer("embeddings", embeddings, persistent=False)
 
+    @classmethod
+    def needs_of(cls, config: Any) -> frozenset[str]:
+        """See `Objective.needs_of`; items are judged by the score."""
+        return cls.needs if config.unit == "slate" else frozenset({"item_credits", "mass", "prefix_propensities"})
+
     def action_loss(self, tensordict: TensorDictBase) -> tuple[Tensor, Tensor]:
         """Return log-probabilities and losses, `[B]` each."""
+        if self.config.unit == "item":
+            return self._item_loss(tensordict)
         log_prob, old_log_prob = self.log_prob(tensordict), self.column(tensordict, "behavior_log_prob")
         lengths = sequence_length(tensordict.get(self.tensor_keys.action))
-        loss = sage_loss(
-            log_prob.unsqueeze(-1),
-            old_log_prob.unsqueeze(-1),
-            (lengths if self.config.sequence_ratio else torch.ones_like(lengths)).unsqueeze(-1),
+        loss = self._loss(
+            log_prob,
+            old_log_prob,
+            lengths if self.config.sequence_ratio else torch.ones_like(lengths),
             self.advantage(tensordict) if self.config.decouple else self.group_advantage(tensordict),
             self.entropy(tensordict),
+        )
+        return log_prob, loss
+
+    def _item_loss(self, tensordict: TensorDictBase) -> tuple[Tensor, Tensor]:
+        prefix, shown = self.prefix_log_prob(tensordict), tensordict.get(self.tensor_keys.action)
+        shown = without_copies(shown) != EMPTY
+        log_prob, old_log_prob = (
+            conditional_log_prob(each).where(shown, 0.0)
+            for each in (prefix, self.column(tensordict, "prefix_log_prob"))
+        )
+        entropy = self.entropy(tensordict).unsqueeze(-1).expand_as(log_prob)
+        advantage = self.column(tensordict, "item_advantage")
+        loss = self._loss(log_prob, old_log_prob, shown.long(), advantage, entropy)
+        return prefix[..., -1], torch.where(shown, loss, 0.0).sum(-1)
+
+    def _loss(
+        self, log_prob: Tensor, old_log_prob: Tensor, lengths: Tensor, advantage: Tensor, entropy: Tensor
+    ) -> Tensor:
+        """Return `sage_loss` of sequences that are each known as a whole, all arguments of one shape."""
+        return sage_loss(
+            log_prob.unsqueeze(-1),
+            old_log_prob.unsqueeze(-1),
+            lengths.unsqueeze(-1),
+            advantage,
+            entropy,
             self.epsilon_lower,
             self.epsilon_upper,
             self.epsilon_boost * self.config.boost,
@@ -200,7 +241,6 @@ class SageObjective(RatioObjective):
             self.ratio_cap,
             self.config.upper_bound,
         )
-        return log_prob, loss
 
     def entropy(self, tensordict: TensorDictBase) -> Tensor:
         """Return the entropy H of the logged slates, `[B]`; 1 where there is none to speak of.

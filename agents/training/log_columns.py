@@ -17,6 +17,7 @@ from agents.families import OBJECTIVES
 from agents.objectives.base import Objective
 from agents.objectives.bases.needs import IN_WORDS, NEEDS
 from agents.training.item_advantages import feedback_channels, item_advantages
+from agents.training.item_credit import item_credits
 from agents.training.pairs import rejected_rows
 from offline_data.store.dataset import LoggedDataset
 from offline_data.store.session_blocks import session_blocks
@@ -132,7 +133,7 @@ def reads_scores(objective: type[Objective], config: Any = None) -> bool:
         config: of the objective; None for its defaults.
     """
     needs = objective.needs_of(own_config(objective, config))
-    return not needs.isdisjoint({"score", "pairs"})
+    return not needs.isdisjoint({"score", "pairs", "item_credits"})
 
 
 def _kind(kind: str) -> Callable[[LoggedDataset], str | None]:
@@ -182,6 +183,14 @@ def _add_item_advantages(storage: LogStorage, objective: Objective, scores: Tens
     channels = feedback_channels(storage.dataset, config.positive, config.negative)
     storage.add_column("item_advantage", item_advantages(storage.dataset, channels, config.top_share))
     objective.remarks = [channels.describe(config.top_share)]
+
+
+def _add_item_credits(storage: LogStorage, objective: Objective, scores: Tensor, seed: int) -> None:
+    policy: Any = objective.actor_network
+    network = policy.config.network
+    credits, explained = item_credits(storage.dataset, scores, policy.space, network, seed=seed)
+    storage.add_column("item_advantage", credits)
+    objective.remarks = [f"a sum over items explains {explained:.0%} of the scores; a slate's items share the rest"]
 
 
 def _add_feedback(storage: LogStorage, objective: Objective, scores: Tensor, seed: int) -> None:
@@ -242,6 +251,7 @@ _ADDED: Final[dict[str, Callable[[LogStorage, Objective, Tensor, int], None]]] =
     "prefix_propensities": _add_prefixes,
     "known_prefix_propensities": _add_known_prefixes,
     "item_advantages": _add_item_advantages,
+    "item_credits": _add_item_credits,
     "reward": _add_reward,
     "session_return": _add_returns,
     "groups": _add_groups,

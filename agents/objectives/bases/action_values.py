@@ -227,13 +227,14 @@ class ActionValues(LossModule):
 
     @torch.no_grad()
     def relative(self, advantage: Tensor, tensordict: TensorDictBase) -> Tensor:
-        """Return an advantage in units of its root mean square over the batch, [B], detached.
+        """Return an advantage in units of its root mean square over the batch, detached.
 
         Args:
-            advantage: [B].
+            advantage: [B], or [B, K] of the items of slates.
             tensordict: the batch.
         """
-        square = self._reduce_loss(advantage.square(), tensordict, reduction="mean")
+        square = advantage.square().reshape(len(advantage), -1).mean(dim=-1)
+        square = self._reduce_loss(square, tensordict, reduction="mean")
         return advantage * torch.where(square > 0, square, 1.0).rsqrt()
 
     @torch.no_grad()

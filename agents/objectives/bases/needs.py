@@ -20,13 +20,15 @@ NEEDS: Final[dict[str, tuple[str, ...]]] = {
     "transitions": ("reward", "done", "next_observation"),
     "feedback": ("feedback",),
     "item_advantages": ("item_advantage",),
+    "item_credits": ("item_advantage",),
     "pairs": ("rejected", "pair_weight"),
 }
 """What an objective may need, and the fields of `Objective._AcceptedKeys` under which a batch then holds it.
 
 `mass` and `density` say what the log-probabilities of the actions are: of slates, or of proto-actions;
 `known_propensities` are those that the log knows, be it none, and so are `known_prefix_propensities`. `outcomes` are
-read by `refresh`, of the whole log and where they are known.
+read by `refresh`, of the whole log and where they are known. `item_advantages` are by the log's feedback, and
+`item_credits` by the scores.
 """
 
 IN_WORDS: Final[dict[str, str]] = {

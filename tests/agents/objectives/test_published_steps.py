@@ -32,7 +32,7 @@ CASES: list[tuple[str, type[reference.Published], dict[str, Any]]] = [
     ("bppo", reference.Bppo, {**_PHASES, "discount": 0.9}),
     ("drpo", filters.Drpo, {}),
     ("drpo", filters.Drpo, {"share": 0.9, "spread_ratio": 0.8}),
-    ("drpo", filters.Drpo, {"growth": 1.3, "decay": 0.8, "min_share": 0.2}),
+    ("drpo", filters.Drpo, {"growth": 1.3, "decay": 0.5, "min_share": 0.3}),
     ("drpo", filters.Drpo, {"adapt": False, "share": 0.3, "baseline": "zero", "normalize": False}),
     ("drpo_exp", filters.DrpoExp, {"beta": 0.7}),
     ("drpo_exp", filters.DrpoExp, {"beta": 0.4, "in_deviations": True}),
