@@ -27,6 +27,7 @@ METHODS = {
     "hrpo, item": ("hrpo", SHARP),
     "sage, slate": ("sage", {}),
     "sage, item": ("sage", {"unit": "item"}),
+    "gbpo, slate": ("gbpo", {"unit": "slate"}),
     "gbpo, item's feedback": ("gbpo", {}),
     "gbpo, item's credit": ("gbpo", {"advantage": "score"}),
     "crr, slate": ("crr", {"num_samples": 1}),

@@ -91,7 +91,7 @@ def test_sage_by_item_is_its_loss_of_sequences_of_one():
     batch["slate"][0, -1] = -1
     own, old = (conditional_log_prob(each) for each in (objective.prefix_log_prob(batch), batch["prefix_log_prob"]))
     entropy, config = objective.entropy(batch), objective.config
-    bounds = [
+    bounds: Any = [
         torch.tensor(each)
         for each in (
             config.epsilon_lower,
@@ -104,8 +104,8 @@ def test_sage_by_item_is_its_loss_of_sequences_of_one():
     total = 0.0
     for row in range(16):
         for k in range(3 if row else 2):  # the first slate's last position is empty
-            one = [each[row, k].reshape(1, 1) for each in (own, old)]
-            told = batch["item_advantage"][row, k].reshape(1), entropy[row].reshape(1)
+            one: Any = [each[row, k].reshape(1, 1) for each in (own, old)]
+            told: Any = batch["item_advantage"][row, k].reshape(1), entropy[row].reshape(1)
             total += float(sage_loss(*one, torch.ones(1, 1), *told, *bounds)[0].detach())
     assert objective(batch)["loss_actor"].item() == pytest.approx(total / 16, rel=1e-5)
 
