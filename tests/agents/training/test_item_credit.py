@@ -105,7 +105,7 @@ def test_sage_by_item_is_its_loss_of_sequences_of_one():
     for row in range(16):
         for k in range(3 if row else 2):  # the first slate's last position is empty
             one: Any = [each[row, k].reshape(1, 1) for each in (own, old)]
-            told: Any = batch["item_advantage"][row, k].reshape(1), entropy[row].reshape(1)
+            told: Any = [each[row].reshape(1) for each in (batch["item_advantage"][:, k], entropy)]
             total += float(sage_loss(*one, torch.ones(1, 1), *told, *bounds)[0].detach())
     assert objective(batch)["loss_actor"].item() == pytest.approx(total / 16, rel=1e-5)
 
