@@ -162,7 +162,7 @@ def test_the_choice_is_nearer_the_best_over_many_problems():
     draws = (squared_errors(seed, (1, 4, 10), (100, 1000, 3000), range(5), 10, CHEAP) for seed in range(2))
     found = relative_errors(chain.from_iterable(draws), CHEAP)
     print(found)
-    assert nearer(found) < 0.9
+    assert nearer(found) < 0.95
 
 
 @pytest.mark.nightly
