@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from tensordict import TensorDict
@@ -32,7 +34,7 @@ def kept(scores: torch.Tensor, share: float, *padding: int):
     return keep_best(scores, doubles(share)[0], counted)
 
 
-def batch_of(scores: torch.Tensor, **more: torch.Tensor) -> TensorDict:
+def batch_of(scores: torch.Tensor, **more: Any) -> TensorDict:
     generator, count = torch.Generator().manual_seed(0), len(scores)
     features, proto = (torch.randn(count, size, generator=generator) for size in (3, 2))
     return TensorDict({"observation": {"features": features}, "proto": proto, "score": scores, **more}, [count])
@@ -124,7 +126,7 @@ def test_padding_changes_neither_the_loss_nor_the_share(make_actor, part):
     """Rows beside the log's, far from them: with them counted, the batch would spread enough for the share to grow."""
     scores, found = torch.tensor([0.0, 0.0, 0.0, 4.0, 1.0]), []
     rows, whole = torch.arange(4), torch.tensor([True, True, True, True, False])
-    whole_batch = batch_of(torch.where(whole, scores, 1e4), collector={"mask": whole})
+    whole_batch: Any = batch_of(torch.where(whole, scores, 1e4), collector={"mask": whole})
     for batch in (whole_batch[rows].exclude("collector"), whole_batch):
         torch.manual_seed(0)
         objective = part(make_actor())

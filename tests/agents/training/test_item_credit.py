@@ -101,12 +101,13 @@ def test_sage_by_item_is_its_loss_of_sequences_of_one():
             config.ratio_cap,
         )
     ]
+    call: Any = sage_loss
     total = 0.0
     for row in range(16):
         for k in range(3 if row else 2):  # the first slate's last position is empty
             one: Any = [each[row, k].reshape(1, 1) for each in (own, old)]
             told: Any = [each[row].reshape(1) for each in (batch["item_advantage"][:, k], entropy)]
-            total += float(sage_loss(*one, torch.ones(1, 1), *told, *bounds)[0].detach())
+            total += float(call(*one, torch.ones(1, 1), *told, *bounds)[0].detach())
     assert objective(batch)["loss_actor"].item() == pytest.approx(total / 16, rel=1e-5)
 
 
