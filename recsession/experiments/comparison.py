@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
 
 from agents.nn.file_formats import FORMAT_VERSION
 from agents.objectives.awr import AwrConfig
@@ -21,6 +21,9 @@ from recenv.errors import require_range
 from recenv.plain_config import to_plain
 from recsession.experiments.learning_task import LearningTask, Method
 
+# A quarter of the steps of `FITTED_Q` in as many rounds as sessions go on: here its values err as much.
+_JUDGE: Final = replace(FITTED_Q, num_rounds=24, steps_per_round=5, learning_rate=3e-3)
+
 
 @dataclass(frozen=True)
 class Comparison:
@@ -34,19 +37,23 @@ class Comparison:
     """Share of the expert's steps in it; the rest is noise."""
     noise: str = "clickbait"
     """Behavior policy of the rest."""
-    num_judge_sessions: int = 2_000
-    """Sessions of the second log, half of them the expert's, for off-policy evaluation."""
+    num_judge_sessions: int = 1_000
+    """Sessions of each log for off-policy evaluation: one half of which is the expert's and half noise, and each
+    policy's own."""
+    exploration: float = 0.05
+    """Share of uniform steps in a policy's own log; the rest are the policy's."""
     num_evaluation_sessions: int = 2_000
     """Simulated sessions that a policy's normalised score is measured on."""
     trainer: TrainerConfig = field(default_factory=lambda: TrainerConfig(policy=GaussianPolicyConfig()))
     """Training budget, the same for every method."""
     critic: CriticConfig = field(default_factory=CriticConfig)
     """The critic that gives every method its score."""
-    judge: CriticConfig = FITTED_Q
-    """The fitted Q evaluation of each policy."""
+    judge: CriticConfig = _JUDGE
+    """The fitted Q evaluation of each policy, by the log of expert and noise."""
 
     def __post_init__(self) -> None:
         require_range("good_fraction", self.good_fraction, 0.0, 1.0, low_open=True)
+        require_range("exploration", self.exploration, 0.0, 1.0)
         for name in ("num_sessions", "num_judge_sessions", "num_evaluation_sessions"):
             require_range(name, getattr(self, name), 10, 10**9, integer=True)
         BEHAVIORS.resolve(self.noise)

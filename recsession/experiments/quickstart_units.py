@@ -1,7 +1,7 @@
 """The pieces of the quickstart, each a pure function of it that leaves one JSON file in its seed's folder.
 
 They are `prepare` (log, critic, scores, second log), `ceiling` (cloning on good data only) and one for each method,
-which needs what was prepared. Training goes on from its last checkpoint.
+which needs what was prepared and logs what its policy does. Training goes on from its last checkpoint.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from agents.objectives.bc import BcConfig
+from agents.policies.base import Policy
 from agents.policies.files import save_policy
 from agents.robust.density_cap import dual_threshold
 from agents.training.diagnostics import filter_precision
@@ -30,9 +31,14 @@ from recsession.experiments.sealed_unit import SealedUnit
 
 PREPARE: Final = "prepare"
 CEILING: Final = "ceiling"
-ESTIMATORS: Final = ("snips", "dr")
-# One root seed a log: a seed's three logs share no sessions with each other or with another seed's.
-_ROOTS: Final = {"log": 0, "judge-log": 1, "good-log": 2}
+# What judges by which log, by the log's name in a report.
+MIXED: Final = "mixed"
+OWN: Final = "own"
+ESTIMATORS: Final = {MIXED: ("snips", "dr"), OWN: ("pdsnips",)}
+# One root seed a log: a seed's logs share no sessions with each other or with another seed's, but for the policies' own
+# logs, which are of the same users. Seeds are below 2**31.
+_ROOTS: Final = {"log": 0, "judge-log": 1, "good-log": 2, "own-log": 3 * 2**31}
+_AGENT: Final = "agents.serving.behavior_adapter:AgentBehavior"
 
 
 @dataclass(frozen=True)
@@ -73,16 +79,27 @@ class QuickstartUnit(SealedUnit):
         work = {PREPARE: self._prepare, CEILING: self._ceiling}.get(self.name, self._learn_and_judge)
         return work(progress)
 
-    def _log(self, name: str, **changes: Any) -> TaskLog:
+    def _log(self, name: str, folder: str | None = None, **changes: Any) -> TaskLog:
         """Return one of the seed's logs: of the comparison's task, but for changes."""
         task = replace(self.comparison.task, **changes)
-        return TaskLog(task, self.folder, self.seed, 3 * self.seed + _ROOTS[name], name)
+        return TaskLog(task, self.folder, self.seed, 3 * self.seed + _ROOTS[name], folder or name)
 
     def _judge_log(self) -> LoggedDataset:
         # Half of the sessions are the expert's. It explores more widely than the first log: an estimator can weigh only
         # what a log has tried, and a policy sampled around a learned mean goes further astray than the expert does.
         behavior = mixture_spec(0.5, self.comparison.noise, mixing="session", proto_scale=0.2)
         return self._log("judge-log", behavior=behavior, num_sessions=self.comparison.num_judge_sessions).open()
+
+    def _own_log(self) -> LoggedDataset:
+        # What runs today, and now and then a uniform step: no session is far from what the policy does.
+        base = {"name": _AGENT, "policy": str(self._policy)}
+        behavior = {"name": "epsilon_greedy", "base": base, "epsilon": self.comparison.exploration}
+        sessions = self.comparison.num_judge_sessions
+        return self._log("own-log", f"{self.name}-log", behavior=behavior, num_sessions=sessions).open()
+
+    @property
+    def _policy(self) -> Path:
+        return self.folder / f"{self.name}.policy"
 
     def _prepare(self, progress: Progress) -> dict[str, Any]:
         log = self._log("log")
@@ -109,7 +126,7 @@ class QuickstartUnit(SealedUnit):
         run = log.train(cloning, self.folder / "ceiling.checkpoint", scores=unread, progress=progress)
         return self._act(run.actor)[0]
 
-    def _act(self, actor: Any) -> tuple[dict[str, float], np.ndarray]:
+    def _act(self, actor: Policy) -> tuple[dict[str, float], np.ndarray]:
         """Return the normalised scores of acting by the mean and sampled, and the returns of the sampled sessions."""
         log = self._log("log")
         best = log.returns(actor, deterministic=True, role="evaluation")
@@ -130,16 +147,8 @@ class QuickstartUnit(SealedUnit):
 
         checkpoint = self.folder / f"{self.name}.checkpoint"
         run = log.train(method, checkpoint, evaluate=quick_score, progress=progress)
-        save_policy(self.folder / f"{self.name}.policy", run.actor)
+        save_policy(self._policy, run.actor)
         scores, sampled = self._act(run.actor)
-        sessions = off_policy_sessions(
-            run.actor,
-            self._judge_log(),
-            config=self.comparison.judge,
-            seed=self.seed,
-            device=self.comparison.device,
-            progress=progress,
-        )
         truth, kappa = Interval.of(sampled), method.kappa
         good, log_scores = log.open().open_latent_labels() == 0, log.scores()
         return {
@@ -149,6 +158,24 @@ class QuickstartUnit(SealedUnit):
             "max_score_function_norm": max(point["score_function_norm_max"] for point in run.curve),
             "stopped": run.stopped,
             "curve": run.curve,
-            "ope": [estimate(name, sessions, seed=self.seed).as_dict() for name in ESTIMATORS],
+            "ope": self._estimates(run.actor, progress),
             "truth": {"value": truth.mean, "low": truth.low, "high": truth.high},
         }
+
+    def _estimates(self, actor: Policy, progress: Progress) -> list[dict[str, Any]]:
+        """Return a policy's value by both logs, and beside it what each log has earned itself."""
+        found = []
+        for log, dataset in ((MIXED, self._judge_log()), (OWN, self._own_log())):
+            sessions = off_policy_sessions(
+                actor,
+                dataset,
+                estimators=ESTIMATORS[log],
+                config=self.comparison.judge,
+                seed=self.seed,
+                device=self.comparison.device,
+                progress=progress,
+            )
+            earned = sessions.logged_return().mean
+            answers = [estimate(name, sessions, seed=self.seed) for name in ESTIMATORS[log]]
+            found += [{"log": log, "logged": earned, **answer.as_dict()} for answer in answers]
+        return found
