@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import textwrap
+from collections import Counter
 from collections.abc import Sequence
 from statistics import fmean
 from typing import Any
 
 from offline_data.describe.number_words import finite, interval_text, percent, readable
-from offline_data.ope.trust import TRUSTED_SAMPLE_SIZE
+from offline_data.ope.trust import TRUSTED_SAMPLE_SIZE, Grade
 from recenv.errors import require
 
 TABLE_WIDTH = 120
@@ -28,12 +29,19 @@ METHOD_HEADER = (
 )
 OPE_HEADER = (
     ("", "method"),
+    ("by the", "log"),
     ("", "estimator"),
     ("off-policy estimate", "[95 %]"),
-    ("truth", "[95 %]"),
+    ("", "truth"),
+    ("log", "earned"),
     ("least", "ESS"),
     ("interval", "on truth"),
-    ("", "trust"),
+    ("", "verdict"),
+)
+OPE_MEANING = (
+    "Truth is what the sampled policy earns in the simulator. The mixed log is of expert and noise, which do what no "
+    "policy here does; a policy's own log is of what it does itself, but for a random step now and then: there an "
+    "estimate can be trusted."
 )
 
 
@@ -59,6 +67,8 @@ def format_table(results: dict[str, Any]) -> str:
     blocks = [textwrap.fill(facts, TABLE_WIDTH), methods + (f"\n{BEST}" if len(results["seeds"]) > 1 else "")]
     if points := ope_points(results):
         blocks.append(_align(OPE_HEADER, ope_rows(points)))
+        told = (OPE_MEANING, *doubt_sentences(points))
+        blocks.append("\n".join(textwrap.fill(line, TABLE_WIDTH) for line in told))
     stops = [textwrap.fill(stop, TABLE_WIDTH, subsequent_indent="    ") for stop in stop_sentences(results)]
     return "\n\n".join([*blocks, "\n".join(stops)]).rstrip()
 
@@ -70,8 +80,9 @@ def ope_points(results: dict[str, Any]) -> list[dict[str, Any]]:
         results: the quickstart's results.
 
     Returns:
-        Dicts with `method, seed, estimator, value, low, high, ess`, `truth` (dict of value, low, high), `trusted`
-        (declared so, finite, and with an effective sample size of at least 100) and `has_truth` (the estimate's
+        Dicts with `method, seed, estimator, value, low, high, ess`, `log` (which log it is from, empty where there is
+        one) and `logged` (what that has earned), `truth` (dict of value, low, high), `trusted` (declared so, finite,
+        and with an effective sample size of at least 100), `verdict` (its grade) and `has_truth` (the estimate's
         interval contains the truth's value).
     """
     points = []
@@ -83,8 +94,10 @@ def ope_points(results: dict[str, Any]) -> list[dict[str, Any]]:
                 enough = finite(estimate.get("ess")) and estimate["ess"] >= TRUSTED_SAMPLE_SIZE
                 trusted = bool(estimate.get("trusted", True)) and enough and all(map(finite, ends))
                 has_truth = trusted and finite(truth["value"]) and ends[1] <= truth["value"] <= ends[2]
-                point = {"method": name, "seed": seed, "truth": truth, **estimate}
-                points.append({**point, "trusted": trusted, "has_truth": has_truth})
+                light = estimate.get("verdict") == "doubtful" and enough
+                grade: Grade = "trusted" if trusted else "doubtful" if light else "untrusted"
+                point = {"method": name, "seed": seed, "truth": truth, "log": "", "logged": None, **estimate}
+                points.append({**point, "trusted": trusted, "verdict": grade, "has_truth": has_truth})
     return points
 
 
@@ -139,20 +152,43 @@ def ope_rows(points: list[dict[str, Any]]) -> list[list[str]]:
     Args:
         points: what `ope_points` returned.
     """
-    groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    groups: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
     for point in points:
-        groups.setdefault((point["method"], point["estimator"]), []).append(point)
+        groups.setdefault((point["method"], point["log"], point["estimator"]), []).append(point)
     rows = []
-    for (name, estimator), group in groups.items():
-        doubtful = sum(not point["trusted"] for point in group)
+    for (name, log, estimator), group in groups.items():
+        sure = sum(point["trusted"] for point in group)
         sizes = [point["ess"] for point in group if finite(point.get("ess"))]
-        mark = f"untrusted {doubtful}/{len(group)}" if 0 < doubtful < len(group) else "untrusted" if doubtful else ""
-        cells = [name, estimator[:10], interval_text(_average(group))]
-        cells.append(interval_text(_average([point["truth"] for point in group])))
-        cells.append(readable(min(sizes, default=None)))
-        cells.append(f"{sum(point['has_truth'] for point in group)}/{len(group) - doubtful}")
-        rows.append([*cells, mark])
+        earned = [point["logged"] for point in group if finite(point["logged"])]
+        cells = [name, log, estimator[:10], interval_text(_average(group))]
+        cells.append(readable(_average([point["truth"] for point in group])["value"]))
+        cells += [readable(fmean(earned) if earned else None), readable(min(sizes, default=None))]
+        cells.append(f"{sum(point['has_truth'] for point in group)}/{sure}")
+        rows.append([*cells, _grades([point["verdict"] for point in group])])
     return rows
+
+
+def _grades(grades: list[str]) -> str:
+    """Return the one verdict of all seeds, or the worst with how many of them have it."""
+    worst = next(grade for grade in ("untrusted", "doubtful", "trusted") if grade in grades)
+    return worst if len(set(grades)) == 1 else f"{worst} {grades.count(worst)}/{len(grades)}"
+
+
+def doubt_sentences(points: list[dict[str, Any]]) -> list[str]:
+    """Return for each log and grade why estimates from it are not trusted: the gravest doubt of each.
+
+    Args:
+        points: what `ope_points` returned.
+    """
+    counts: dict[tuple[str, str], Counter[str]] = {}
+    for point in points:
+        if not point["trusted"] and point.get("doubts"):
+            counts.setdefault((point["verdict"], point["log"]), Counter())[point["doubts"][0]] += 1
+    return [
+        f"{grade} by the {log or 'second'} log: "
+        + ", ".join(f"{doubt} ({count} of {sum(found.values())})" for doubt, count in found.most_common())
+        for (grade, log), found in counts.items()
+    ]
 
 
 def check_results(results: dict[str, Any]) -> None:

@@ -187,9 +187,9 @@ def _filter_chart(title: str, entry: Mapping[str, Any], names: Mapping[str, str]
 
 def _estimates(results: Results, points: Sequence[Mapping[str, Any]]) -> tuple[str, str, list[Chart]]:
     caption = (
-        "Each policy's value estimated from a second log that other policies made, against its true value from "
-        "roll-outs in the simulator; bars are 95 % intervals. On the diagonal the estimate is right. Hollow marks rest "
-        "on too small an effective sample: do not trust them, wherever they lie. Marks on the frame lie outside it."
+        "Each policy's value estimated from a log, against its true value from roll-outs in the simulator; bars are 95 "
+        "% intervals. On the diagonal the estimate is right. Hollow marks are not trusted, wherever they lie. Marks on "
+        "the frame lie outside it."
     )
     drawn = [point for point in points if finite(point["value"]) and finite(point["truth"]["value"])]
     charts = []
@@ -199,17 +199,16 @@ def _estimates(results: Results, points: Sequence[Mapping[str, Any]]) -> tuple[s
         near = [p["value"] for p in drawn if p["trusted"] and min(truths) - reach <= p["value"] <= max(truths) + reach]
         low, high = min(truths + near), max(truths + near)
         margin = 0.2 * (high - low) or 0.1 * abs(high) or 1.0
-        for estimator in dict.fromkeys(point["estimator"] for point in drawn):
-            mine = [point for point in drawn if point["estimator"] == estimator]
-            charts.append(_estimate_chart(results, str(estimator), mine, (low - margin, high + margin)))
+        for log, estimator in dict.fromkeys((point["log"], point["estimator"]) for point in drawn):
+            mine = [point for point in drawn if (point["log"], point["estimator"]) == (log, estimator)]
+            title = f"{estimator}, {log} log" if log else str(estimator)
+            charts.append(_estimate_chart(results, title, mine, (low - margin, high + margin)))
     return "Off-policy estimates against the truth", caption, charts
 
 
 @styled
-def _estimate_chart(
-    results: Results, estimator: str, points: list[Mapping[str, Any]], ends: tuple[float, float]
-) -> Chart:
-    axes = make_axes(estimator, (4.6, 4.6), xlabel="true value", ylabel="estimate", xlim=ends, ylim=ends)
+def _estimate_chart(results: Results, title: str, points: list[Mapping[str, Any]], ends: tuple[float, float]) -> Chart:
+    axes = make_axes(title, (4.6, 4.6), xlabel="true value", ylabel="estimate", xlim=ends, ylim=ends)
     look: dict[str, Any] = {}
     axes.plot(ends, ends, color=SOFT, linewidth=0.9)
     for point in points:
@@ -225,7 +224,7 @@ def _estimate_chart(
         axes.plot([], [], linestyle="", label=name, **like)
     axes.legend(loc="best", handletextpad=0.2)
     hollow = sum(not point["trusted"] for point in points)
-    return Chart(axes, f"Estimates by {estimator} against truth: {len(points)} points, {hollow} of them untrusted.")
+    return Chart(axes, f"Estimates by {title} against truth: {len(points)} points, {hollow} of them not trusted.")
 
 
 def _kept(results: Results) -> tuple[str, str, list[Chart]]:

@@ -11,7 +11,9 @@ from recsession.experiments.report import (
     BEST,
     METHOD_HEADER,
     OPE_HEADER,
+    OPE_MEANING,
     check_results,
+    doubt_sentences,
     method_rows,
     ope_points,
     ope_rows,
@@ -66,12 +68,12 @@ def _estimates(points: list[dict[str, Any]]) -> list[Section]:
     if not points:
         return []
     note = (
-        '"Interval on truth" counts the trusted intervals that contain the true value, of all trusted ones. An '
-        "estimate whose effective sample size (ESS) is below 100, or that anything else speaks against, is marked "
-        "untrusted."
+        '"Interval on truth" counts the trusted intervals that contain the true value, of all trusted ones; ESS is the '
+        "effective sample size, in sessions: with less than 100 an estimate is untrusted."
     )
     table = Table(_joined(OPE_HEADER), _alarmed(ope_rows(points)), note=note)
-    return [Section("Off-policy estimates, means over seeds", [table])]
+    doubts = [f"{sentence[0].upper()}{sentence[1:]}." for sentence in doubt_sentences(points)]
+    return [Section("Off-policy estimates, means over seeds", [OPE_MEANING, table, *doubts])]
 
 
 def _making(results: dict[str, Any]) -> Section:

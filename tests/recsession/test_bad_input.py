@@ -295,7 +295,7 @@ OUTSIDE = {
     Split: {"share": 1.0, "seed": -1},
     Quickstart: {
         "seed": -1, "workers": 0, "num_seeds": 0, "num_sessions": 9, "good_fraction": 0.0, "num_judge_sessions": 9,
-        "num_evaluation_sessions": 0,
+        "num_evaluation_sessions": 0, "exploration": 1.5,
     },
 }  # fmt: skip
 COMMANDS = {

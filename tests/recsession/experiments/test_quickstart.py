@@ -94,7 +94,8 @@ def test_results_have_the_reports_schema(results):
         assert len(method["truth"]) == len(method["max_surprisal"]) == len(method["max_score_function_norm"]) == 2
         assert (method["filter_precision"] is not None) == (name in FILTERS)
         for estimates, truth in zip(method["ope"], method["truth"], strict=True):
-            assert [entry["estimator"] for entry in estimates] == ["snips", "dr"]
+            names = [(entry["log"], entry["estimator"]) for entry in estimates]
+            assert names == [("mixed", "snips"), ("mixed", "dr"), ("own", "pdsnips")]
             for entry in estimates:
                 assert entry.keys() >= {"value", "low", "high", "ess", "trusted"}
                 assert 1.0 - 1e-9 <= entry["ess"] <= 40.0
@@ -170,6 +171,27 @@ def test_logs_are_as_asked_and_no_two_share_a_session(finished):
     assert len(set(seeds)) == len(seeds) == 2 * 290
 
 
+def test_a_policys_own_log_is_of_the_policy_and_now_and_then_a_uniform_step(finished, results):
+    seeds: list[int] = []
+    for seed in (0, 1):
+        folder = finished / f"seed-{seed}"
+        others = {
+            int(s) for name in ("log", "judge-log") for s in LoggedDataset.open(folder / name).sessions["session_seed"]
+        }
+        for name in METHODS:
+            log = LoggedDataset.open(folder / f"{name}-log")
+            behavior = log.manifest["source"]["request"]["behavior"]
+            assert (behavior["name"], behavior["epsilon"]) == ("epsilon_greedy", 0.05)
+            assert Path(behavior["base"]["policy"]) == folder / f"{name}.policy"
+            assert 0.0 < log.open_latent_labels().mean() < 0.15
+            assert others.isdisjoint(log.sessions["session_seed"].tolist())
+            own = results["methods"][name]["ope"][seed][-1]
+            assert own["logged"] == pytest.approx(log.reward().sum() / 40)
+            assert own["ess"] > 2 * max(entry["ess"] for entry in results["methods"][name]["ope"][seed][:-1])
+        seeds += [int(s) for s in log.sessions["session_seed"]]
+    assert len(set(seeds)) == 80
+
+
 def test_a_seed_redraws_everything(results):
     for method in results["methods"].values():
         first, second = method["normalized_score"]["per_seed"]
@@ -191,7 +213,7 @@ def test_policies_left_behind_are_those_that_were_judged(finished, results):
         sampled = roll_out(actor, world, 40, 1, deterministic=False, role="truth").mean()
         assert method["truth"][1]["value"] == pytest.approx(sampled)
         assert sampled != best
-        assert [entry["num_sessions"] for entry in method["ope"][1]] == [40, 40]  # the second log's
+        assert [entry["num_sessions"] for entry in method["ope"][1]] == [40, 40, 40]
 
 
 def test_report_and_table_are_of_the_results(finished, results, capsys):

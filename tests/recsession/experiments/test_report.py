@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from recsession.experiments.report import BEST, TABLE_WIDTH, format_table, ope_points
+from recsession.experiments.report import BEST, TABLE_WIDTH, format_table, ope_points, ope_rows
 from tests.recsession.experiments.quickstart_results import SCORES, make_broken, make_results
 
 
@@ -33,7 +33,7 @@ def test_table_has_the_numbers_within_its_width():
     estimates = [seed[0] for seed in results["methods"]["robust_filter"]["ope"]]
     truth = np.mean([seed["value"] for seed in results["methods"]["robust_filter"]["truth"]])
     assert f"{np.mean([e['value'] for e in estimates]):.2f} [" in snips
-    assert f"{truth:.2f} [" in snips
+    assert f" {truth:.2f} " in snips
     assert f" {min(e['ess'] for e in estimates):.0f} " in snips
     assert [line.split()[:2] for line in table.splitlines() if "untrusted" in line] == [
         ["signed_pg", "snips"],
@@ -106,3 +106,38 @@ def test_an_estimate_is_untrusted_below_its_effective_sample_size():
     assert [(point["method"], point["seed"], point["estimator"]) for point in untrusted[:1]] == [("awr", 11, "snips")]
     assert len(untrusted) == 7
     assert "untrusted 1/3" in format_table(results)
+
+
+def judged_by_two_logs() -> dict[str, Any]:
+    results = make_results()
+    few, skewed = "effective sample size below 100", "few sessions make its spread"
+    for name, method in results["methods"].items():
+        for seed in method["ope"]:
+            for entry in seed:
+                entry |= {"log": "mixed", "logged": 5.0, "ess": 1.5, "verdict": "untrusted", "doubts": [few, "else"]}
+            far, own = seed[0], {"log": "own", "logged": 5.5, "ess": 250.0, "verdict": "trusted", "doubts": []}
+            seed.append({**far, **own, "trusted": True})
+        for seed in method["ope"]:
+            for entry in seed[:2]:
+                entry["trusted"] = False
+        if name == "bc":
+            method["ope"][1][2] |= {"trusted": False, "verdict": "doubtful", "doubts": [skewed]}
+    return results
+
+
+def test_a_trusted_row_stands_beside_untrusted_ones_and_why():
+    results = judged_by_two_logs()
+    points = ope_points(results)
+    assert {(p["log"], p["verdict"], p["trusted"]) for p in points} == {
+        ("mixed", "untrusted", False),
+        ("own", "trusted", True),
+        ("own", "doubtful", False),
+    }
+    rows = {(row[0], row[1], row[2]): row[5:] for row in ope_rows(points)}
+    assert rows["awr", "mixed", "dr"] == ["5.00", "1.50", "0/0", "untrusted"]
+    assert rows["awr", "own", "snips"] == ["5.50", "250", "3/3", "trusted"]
+    assert rows["bc", "own", "snips"] == ["5.50", "250", "2/2", "doubtful 1/3"]
+    table = format_table(results)
+    assert "untrusted by the mixed log: effective sample size below 100 (24 of 24)" in table
+    assert "doubtful by the own log: few sessions make its spread (1 of 1)" in table
+    assert max(map(len, table.splitlines())) <= TABLE_WIDTH

@@ -202,8 +202,8 @@ def test_hollow_marks_are_the_untrusted_estimates():
     hollow = [line for chart in charts for line in chart.axes.lines if line.get_markerfacecolor() == "white"]
     assert len(hollow) == sum(not point["trusted"] for point in ope_points(results)) == 7
     assert [chart.alt.split(": ")[1] for chart in charts] == [
-        "12 points, 4 of them untrusted.",
-        "12 points, 3 of them untrusted.",
+        "12 points, 4 of them not trusted.",
+        "12 points, 3 of them not trusted.",
     ]
 
 
