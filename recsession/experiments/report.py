@@ -39,9 +39,9 @@ OPE_HEADER = (
     ("", "verdict"),
 )
 OPE_MEANING = (
-    "Truth is what the sampled policy earns in the simulator. The mixed log is of expert and noise, which do what no "
-    "policy here does; a policy's own log is of what it does itself, but for a random step now and then: there an "
-    "estimate can be trusted."
+    "Truth is what the sampled policy earns in the simulator. The mixed log is of expert and noise, and hardly one of "
+    "its sessions could be a policy's; a policy's own log is of what it does itself, but for a random step in some: "
+    "there an estimate can be trusted."
 )
 
 
