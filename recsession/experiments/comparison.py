@@ -21,7 +21,8 @@ from recenv.errors import require_range
 from recenv.plain_config import to_plain
 from recsession.experiments.learning_task import LearningTask, Method
 
-# A quarter of the steps of `FITTED_Q` in as many rounds as sessions go on: here its values err as much.
+# 120 steps in place of the 800 of `FITTED_Q`, in as many rounds as a policy's sessions last: on the development seed
+# 100 the doubly robust values of the six policies erred no more.
 _JUDGE: Final = replace(FITTED_Q, num_rounds=24, steps_per_round=5, learning_rate=3e-3)
 
 
