@@ -65,7 +65,9 @@ def _told(name: str, folder: Path) -> str:
 
 def _tables(section: Any) -> Iterator[str]:
     parts = [part for group in section.parts for part in ([group] if isinstance(group, str | Table) else group)]
-    for table in (part for part in parts if isinstance(part, Table) and not part.folded):
+    tables = [part for part in parts if isinstance(part, Table) and not part.folded]
+    for place, table in enumerate(tables):
+        yield from ("",) if place else ()
         title = f"{section.title}: {table.caption}" if table.caption else section.title
         yield from (f"**{title}**", "", _row(table.header), _row(["---"] * len(table.header)))
         yield from map(_row, table.rows)

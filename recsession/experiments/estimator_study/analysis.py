@@ -135,14 +135,14 @@ def by_distance(logs: Sequence[Sequence[Answer]], truths: Truths, distances: Seq
     Args:
         logs: see `judge`.
         truths: see there.
-        distances: of the policies, nats a session.
+        distances: of the policies, nats a session, as they were asked for.
     """
     found: dict[str, list[int]] = {}
     for answers in logs:
         for answer, truth, half, away in zip(answers, truths.mean, truths.half_width, distances, strict=True):
             if answer is None:
                 continue
-            tally = found.setdefault(f"{away:.1g}", [0, 0, 0])
+            tally = found.setdefault(f"{away:g}", [0, 0, 0])
             trusted = answer[3] == "t"
             tally[0] += int(trusted)
             tally[1] += int(trusted and (off(answer, truth, half) or 0.0) <= 1.0)

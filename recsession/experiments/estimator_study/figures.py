@@ -45,7 +45,8 @@ def _verdicts(cells: Sequence[Numbers], numbers: Numbers) -> Section:
     header = ["verdict", "estimates", "with an interval", "intervals that hold", "far off", "median error"]
     note = (
         "An interval holds where it and the simulated mean's own interval allow for the difference, and is far off "
-        f"beyond {FAR:g} times that. Errors are relative to the true value."
+        f"beyond {FAR:g} times that. Errors are relative to the true value. What is said by one log shares its "
+        f"luck: there are {sum(cell['logs'] for cell in cells)} logs."
     )
     away = [
         [readable(nats), percent(trusted / count), rate(held, trusted)]

@@ -72,7 +72,7 @@ class EstimatorStudy(Study):
 
     def _cell(self, cell: Cell, near: dict[str, dict[str, list[int]]]) -> dict[str, Any]:
         family = self._family(cell.task).result()
-        truths, away = Truths.of(family), [each["distance"] for each in family["policies"]]
+        truths, away = Truths.of(family), (*self.config.distances, *self.config.back)
         results = [self._log(cell, seed).result() for seed in self._seeds_of(cell)]
         logged = sum(result["logged"] for result in results) / len(results)
         estimators = {}

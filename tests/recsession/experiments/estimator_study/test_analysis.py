@@ -64,11 +64,11 @@ def test_calls_by_hand():
 
 
 def test_distances_are_summed_over_cells():
-    near = by_distance([[answer(1.0, 0.1), answer(9.0, 0.1), answer(3.0, 0.1, "u")]], TRUTHS, [0.031, 0.029, 9.6])
-    assert near == {"0.03": [2, 1, 2], "1e+01": [0, 0, 1]}
+    near = by_distance([[answer(1.0, 0.1), answer(9.0, 0.1), answer(3.0, 0.1, "u")]], TRUTHS, [0.03, 0.03, 10.0])
+    assert near == {"0.03": [2, 1, 2], "10": [0, 0, 1]}
     total = {"0.03": [1, 1, 1]}
     add_near(total, near)
-    assert total == {"0.03": [3, 2, 3], "1e+01": [0, 0, 1]}
+    assert total == {"0.03": [3, 2, 3], "10": [0, 0, 1]}
 
 
 def test_cells_are_each_once_and_differ_from_the_usual_in_one_thing():
