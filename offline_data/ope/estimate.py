@@ -21,6 +21,7 @@ from offline_data.ope.sessions import LoggedSessions
 from offline_data.ope.statistics import SessionStatistics
 from offline_data.ope.trust import LEAST_WEIGHT, Verdict, pareto_k, share, verdict
 from offline_data.ope.weights import scaled_weights, session_log_weights
+from offline_data.ope.whole_slates import borne_out
 from recenv.errors import require_range
 from recenv.registry import config_of
 from recenv.statistics import Interval
@@ -79,6 +80,9 @@ class Estimate:
     than the log to be worth the same."""
     repeated: int = 1
     """How many times over the log holds its sessions; see `LoggedSessions.repeated`."""
+    by_slate: float | None = None
+    """Of a log of items, what it says of their whole slates where that is otherwise by more than chance: then what is
+    earned at a position depends on the items below it, and the value is biased. See `whole_slates`."""
     against: tuple[str, ...] = ()
     """Other estimators whose intervals do not meet this one; see `disagreement`."""
 
@@ -124,6 +128,7 @@ class Estimate:
             "kept": self.kept,
             "blind": self.blind,
             "repeated": self.repeated,
+            "by_slate": self.by_slate,
         }
 
 
@@ -209,6 +214,7 @@ def estimate_with_statistics(
         shared=shared,
         kept=statistics.kept,
         repeated=sessions.repeated,
+        by_slate=borne_out(made, sessions, statistics),
     )
     weights = None
     if estimator.weighs():

@@ -74,6 +74,9 @@ def verdict(estimate: Estimate) -> Verdict:
         and estimate.kept < MOST_WEIGHT,
         # One of twenty intervals misses: what is outside of one twice as wide is no chance.
         "mean weight not 1": weight is not None and not holds_one(weight, widened=2.0),
+        f"by whole slates it is {estimate.by_slate or 0.0:.4g}: what an item earns depends on those below it": (
+            estimate.by_slate is not None
+        ),
         f"the policy learned from {share(estimate.shared or 0.0)} of its sessions": (estimate.shared or 0.0)
         > SHARED_SESSIONS,
         f"Pareto k-hat {tail or 0.0:.2f} is not below {UNTRUSTED_TAIL:g}": tail is not None and tail >= UNTRUSTED_TAIL,

@@ -91,6 +91,7 @@ def test_trusted_from_one_hundred_effective_sessions():
         "kept": 1.0,
         "blind": False,
         "repeated": 1,
+        "by_slate": None,
     }
 
 
