@@ -212,7 +212,10 @@ def compared(
         told.append({**plain, "warnings": list(policy.warnings), "estimates": estimates, "truth": true})
     names = list(answers[0])
     judged = {name: _judged(name, told, logged.mean) for name in names} if truths[0] is not None else None
-    selection = choose(answers) if chooses else None
+    selection = None
+    if chooses:  # not the user model: what its simulation spreads is not its error
+        by_log = [{name: each[name] for name in names if name != USER_MODEL} for each in answers]
+        selection = choose(by_log)
     if selection is not None and judged is not None:
         judged[AUTO] = _judged(AUTO, [*map(_by_choice, told, selection.of_each)], logged.mean)
     return {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -29,7 +29,12 @@ from recenv.world import World
 
 _ROWS_AT_ONCE = 1024  # features of 16 actions of each stay in the cache
 _ACTIONS = 16  # over which a policy's mean is taken
-_MODELS: Final = {"model": MODEL_COLUMNS, "features": FEATURE_COLUMNS, "weighted": WEIGHTED_COLUMNS}
+_MODELS: Final = {
+    "model": MODEL_COLUMNS,
+    "states": ("state_features",),
+    "features": ("action_features", "policy_features"),
+    "weighted": WEIGHTED_COLUMNS,
+}
 _USUAL: Final = frozenset({"behavior_log_prob", *MODEL_COLUMNS, *FEATURE_COLUMNS})
 _FILLED: Final = _USUAL.union(WEIGHTED_COLUMNS)  # by a fit of their own, where they are asked for
 
@@ -60,7 +65,7 @@ def usual_estimators() -> tuple[str, ...]:
 
 
 def models_read(estimators: Iterable[str | type[Estimator]]) -> tuple[str, ...]:
-    """Return what some estimators read of fitted Qs: `model`, `features` of the same, `weighted` of one more.
+    """Return what some estimators read of fitted Qs: `model`, `states` and `features` of it, `weighted` of one more.
 
     Args:
         estimators: by name, MODULE:CLASS or class.
@@ -76,7 +81,7 @@ def num_fits(estimators: Iterable[str | type[Estimator]]) -> int:
         estimators: by name, MODULE:CLASS or class.
     """
     read = models_read(estimators)
-    return ("model" in read or "features" in read) + ("weighted" in read)
+    return _shared(read) + ("weighted" in read)
 
 
 def off_policy_sessions(
@@ -171,7 +176,7 @@ def policy_columns(
     require_fit(policy, dataset)
     needed, read = _needed(asked), models_read(asked)
     value, options = None, {"seed": seed, "device": device, "progress": progress}
-    if "model" in read or "features" in read:
+    if _shared(read):
         value = fit_action_value(dataset, policy, config, **options)
     found = _target_columns(policy, value, needed, dataset, seed, device)
     if "weighted" in read:
@@ -181,6 +186,11 @@ def policy_columns(
         weighted = _target_columns(policy, value, frozenset(), dataset, seed, device)
         found |= dict(zip(WEIGHTED_COLUMNS, (weighted[name] for name in MODEL_COLUMNS), strict=True))
     return found
+
+
+def _shared(read: Sequence[str]) -> bool:
+    """Return whether any of it is of the Q that all but `mrdr` share."""
+    return any(kind != "weighted" for kind in read)
 
 
 def _needed(estimators: Iterable[type[Estimator]]) -> frozenset[str]:

@@ -241,7 +241,7 @@ class Ope:
 
     def _tell(self, sessions: LoggedSessions, answers: dict[str, Estimate], selection: Selection | None = None) -> None:
         """Print what the log itself earned, what the weights sum to, the estimates, and which of them is chosen."""
-        width = max(len(_WEIGHT), *map(len, answers))
+        width = max(map(len, (_WEIGHT, *answers)))
         say(
             f"{'the log':<{width}} {_numbers(sessions.logged_return())}   {sessions.num_sessions:,} sessions, as logged"
         )

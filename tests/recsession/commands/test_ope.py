@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ import pytest
 from agents.policies.files import load_policy, save_policy
 from agents.training import evaluation
 from offline_data.store.dataset import LoggedDataset
+from recsession.commands import ope
 from tests.recsession.cli_cases import FIT, split
 
 MAP = "user_id=user step=step item_id=item timestamp=time feedback.click=click"
@@ -201,6 +203,22 @@ def test_the_log_chooses_an_estimator_and_says_why(run, shop, trained):
     lines = judged(run, "shop-split/judge", "--estimators", "auto", *FIT)
     assert len([line for line in lines if "   chosen: " in line]) == 1
     assert {line.split()[0] for line in lines[2:]} >= {"dm", "dr", "dr_os", "ips", "snips", "wdr"}
+
+
+def test_where_none_has_an_answer_none_is_chosen(run, shop, trained, monkeypatch):
+    """As of a policy that never acts as logged."""
+    shop()
+    trained("shop")
+    sessions_of = ope.off_policy_sessions
+
+    def never(*arguments, **options):
+        found = sessions_of(*arguments, **options)
+        return replace(found, target_log_prob=np.full(found.num_rows, -np.inf))
+
+    monkeypatch.setattr(ope, "off_policy_sessions", never)
+    lines = judged(run, "shop", "--estimators", "auto", "snips", "pdsnips")
+    assert lines[-2].startswith("no estimator has an answer: snips: ")
+    assert lines[-1].startswith("the log ")
 
 
 def test_open_bandit_has_no_choice(run):

@@ -105,6 +105,13 @@ def test_a_folder_takes_estimators_that_read_another_model(compared, policies):
     assert "mrdr" in printed
 
 
+def test_a_folder_takes_estimators_that_read_other_features(compared, policies):
+    """Those of states, which `mis` left, say nothing of actions."""
+    for name in ("mis", "density_ratio"):
+        results, _ = compared("--estimators", name, *FIT, files=policies[:1])
+        assert "value" in results["policies"][0]["estimates"][name]
+
+
 @pytest.mark.slow
 def test_workers_do_not_change_a_byte(compared):
     for workers in (1, 2):

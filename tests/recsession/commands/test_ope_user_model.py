@@ -72,6 +72,13 @@ def test_another_fit_is_simulated_anew_and_other_rows_stay(judged, fitted):
     assert two["user model"]["value"] < 0.1 * one["user model"]["value"]
 
 
+def test_it_is_never_chosen(judged):
+    """The spread of its simulation is not its error, and without one any estimate by weights would seem worse."""
+    results, _ = judged("--estimators", "auto", "snips", "pdsnips")
+    assert results["estimators"] == ["snips", "pdsnips", "user model"]
+    assert [each["estimator"] for each in results["selection"]["candidates"]] == ["snips", "pdsnips"]
+
+
 def refused(run, *words: object) -> str:
     code, _, err = run("ope", *words)
     assert code == 2
