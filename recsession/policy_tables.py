@@ -10,7 +10,7 @@ from offline_data.describe.number_words import interval_text, percent, readable
 ESTIMATES: Final = ("policy", "estimator", "estimate [95 %]", "less the log's own", "chance better", "ESS", "trust")
 TRUTH: Final = "truth [95 %]"
 DOUBTS: Final = ("policy", "doubt", "estimators")
-CHOSEN: Final = ("policy", "chosen", "estimated RMSE", "why")
+CHOSEN: Final = ("policy", "chosen", "RMSE, at least", "why")
 AUTO: Final = "auto"
 """The name by which the log's choice of an estimator is asked for, and told."""
 PAIRS: Final = ("policy", "less", "by", "difference [95 %]", "chance better", "trust")

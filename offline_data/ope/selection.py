@@ -59,7 +59,8 @@ class Candidate:
     standard_error: float | None = None
     """Of that, over users; of several policies its root mean square. None where it is not known."""
     mse: float | None = None
-    """Estimated mean squared error; None where nothing checks it."""
+    """Estimated mean squared error, at least: without what a model's fit adds, nor a bias that the noise of its check
+    hides. None where nothing checks it."""
     out: str | None = None
     """Why it cannot be chosen; None where it can."""
 

@@ -66,6 +66,7 @@ class Verdict:
 def verdict(estimate: Estimate) -> Verdict:
     """Return what an estimate is worth, by its own diagnostics."""
     weight, tail = estimate.mean_weight, estimate.pareto_k
+    slates = f"by whole slates it is {estimate.by_slate or 0.0:.4g}: what an item earns depends on those below it"
     grave = {
         estimate.no_interval or "": estimate.no_interval is not None,
         f"effective sample size below {TRUSTED_SAMPLE_SIZE:g}": estimate.effective_sample_size
@@ -74,14 +75,13 @@ def verdict(estimate: Estimate) -> Verdict:
         and estimate.kept < MOST_WEIGHT,
         # One of twenty intervals misses: what is outside of one twice as wide is no chance.
         "mean weight not 1": weight is not None and not holds_one(weight, widened=2.0),
-        f"by whole slates it is {estimate.by_slate or 0.0:.4g}: what an item earns depends on those below it": (
-            estimate.by_slate is not None
-        ),
+        slates: estimate.by_slate is not None and not _holds(estimate, estimate.by_slate),
         f"the policy learned from {share(estimate.shared or 0.0)} of its sessions": (estimate.shared or 0.0)
         > SHARED_SESSIONS,
         f"Pareto k-hat {tail or 0.0:.2f} is not below {UNTRUSTED_TAIL:g}": tail is not None and tail >= UNTRUSTED_TAIL,
     }
     light = {
+        slates: estimate.by_slate is not None and _holds(estimate, estimate.by_slate),
         f"sessions are repeated, {estimate.repeated} times each: the interval is too narrow": estimate.repeated > 1,
         "its weights are even where those of the actions are not, as if these were worth the same": estimate.blind
         and estimate.no_interval is None,
@@ -93,7 +93,7 @@ def verdict(estimate: Estimate) -> Verdict:
         "few sessions make its spread": (estimate.skewness or 0.0) >= TRUSTED_SKEWNESS,
         f"{' and '.join(estimate.against)} say otherwise": bool(estimate.against),
     }
-    reasons = tuple(reason for reason, there in {**grave, **light}.items() if there)
+    reasons = tuple(reason for reason, there in (*grave.items(), *light.items()) if there)
     grade: Grade = "untrusted" if any(grave.values()) else "doubtful" if reasons else "trusted"
     return Verdict(grade, reasons)
 
@@ -131,6 +131,10 @@ def disagreement(estimates: Mapping[str, Estimate]) -> dict[str, Estimate]:
 def share(part: float) -> str:
     """Return a share as a whole percentage."""
     return f"{100.0 * part:.0f} %"
+
+
+def _holds(estimate: Estimate, value: float) -> bool:
+    return estimate.ends is not None and estimate.ends.low <= value <= estimate.ends.high
 
 
 def _meet(one: Estimate, two: Estimate) -> bool:

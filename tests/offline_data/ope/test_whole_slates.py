@@ -15,8 +15,10 @@ APPEAL = np.linspace(-2.0, 1.0, ITEMS)
 PER_ITEM = ("pdis", "pdsnips")
 
 
-def log_of(seed: int, count: int, *, one_of_all: bool, per_session: int = 1, positions: int = POSITIONS):
-    """Return slates in uniform order, judged for a policy that has the item of most appeal last."""
+def log_of(
+    seed: int, count: int, *, one_of_all: bool, per_session: int = 1, positions: int = POSITIONS, change: float = 0.5
+):
+    """Return slates in uniform order, judged for one that puts appeal last, by `change`."""
     rng = np.random.default_rng(seed)
     slates = rng.permuted(np.tile(np.arange(ITEMS), (count, 1)), axis=1)[:, :positions]
     strength = np.exp(APPEAL[slates])
@@ -25,8 +27,8 @@ def log_of(seed: int, count: int, *, one_of_all: bool, per_session: int = 1, pos
         clicks = (bounds > rng.random((count, 1))).cumsum(axis=1) == 1
     else:
         clicks = rng.random((count, positions)) < strength / (1.0 + strength)
-    liking = np.exp(-0.5 * APPEAL[slates])
-    left = np.exp(-0.5 * APPEAL).sum() - np.cumsum(liking, axis=1) + liking
+    liking = np.exp(-change * APPEAL[slates])
+    left = np.exp(-change * APPEAL).sum() - np.cumsum(liking, axis=1) + liking
     evenly = np.log([1.0 / (ITEMS - k) for k in range(positions)])
     return LoggedSessions.of_slates(
         reward=clicks.astype(float),
@@ -47,6 +49,15 @@ def test_a_user_who_chooses_one_of_all_items_makes_it_untrusted(name):
     reason = f"by whole slates it is {found.by_slate:.4g}: what an item earns depends on those below it"
     assert found.doubts == (reason,)
     assert found.as_dict()["by_slate"] == found.by_slate
+
+
+@pytest.mark.parametrize("name", PER_ITEM)
+def test_a_bias_within_the_interval_makes_it_doubtful(name):
+    found = estimate(name, log_of(0, 8000, one_of_all=True, change=0.02))
+    assert found.ends is not None
+    assert found.by_slate is not None
+    assert found.ends.low < found.by_slate < found.ends.high
+    assert found.verdict.grade == "doubtful"
 
 
 @pytest.mark.parametrize("name", PER_ITEM)

@@ -191,7 +191,9 @@ def test_ranks_and_pairs_worked_by_hand():
     setting = setting_of(AS_PUBLISHED)
     order = ["exponential", "reciprocal_quadratic", "reciprocal_linear", "hard"]
     assert ranked(setting) == {0.5: (order, ["global"])}
-    assert "exponential > reciprocal quadratic > reciprocal linear > hard (global alpha fails)" in of_setting(setting)[3]
+    assert (
+        "exponential > reciprocal quadratic > reciprocal linear > hard (global alpha fails)" in of_setting(setting)[3]
+    )
     for arm in setting["arms"]:
         arm["at_boundary"] = 1
     assert ranked(setting)[0.5][0] == []
