@@ -64,6 +64,8 @@ class PolicyComparison:
     """Of the networks."""
     chooses: bool = False
     """Whether one of the estimators is chosen by the log."""
+    num_folds: int = 1
+    """Of the log, each judged by a Q that was fitted to the others."""
 
     def __post_init__(self) -> None:
         simulated = {"--truth": self.num_truth_sessions is not None, "--user-model": self.user_model is not None}
@@ -132,8 +134,8 @@ class PolicyComparison:
             for warning in policy.warnings:
                 tell(f"{policy.name}: {warning}")
         of_log = {"folder": folder, "log": self.dataset.path, "seed": self.seed, "device": self.device}
-        of_model = {"estimators": self.estimators, "critic": self.critic, "by_item": self.by_item}
-        columns = [ColumnsUnit(policy=each, **of_log, **of_model) for each in self.policies]
+        of_model = {"estimators": self.estimators, "critic": self.critic, "num_folds": self.num_folds}
+        columns = [ColumnsUnit(policy=each, **of_log, **of_model, by_item=self.by_item) for each in self.policies]
         count = self.num_truth_sessions
         truths = []
         if count is not None:
@@ -164,6 +166,7 @@ class PolicyComparison:
             "making": {
                 **self._request,
                 "by": "item" if self.by_item else "step",
+                "num_folds": self.num_folds,
                 "interval": self.interval,
                 "num_bootstrap": self.num_bootstrap,
                 "num_truth_sessions": count,

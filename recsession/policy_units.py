@@ -18,7 +18,7 @@ import torch
 from agents.nn.tensor_files import load_tensors, save_tensors
 from agents.policies.base import Policy
 from agents.policies.files import load_policy
-from agents.training.evaluation import log_sessions, models_read, num_fits, policy_columns, roll_out
+from agents.training.evaluation import log_sessions, models_read, num_steps, policy_columns, roll_out
 from agents.training.item_sessions import sessions_of_items, target_prefixes
 from agents.training.model_based import simulated_value
 from agents.values.critics import CriticConfig
@@ -75,8 +75,10 @@ class ColumnsUnit(SealedUnit):
     """Of the fitted Q, and the discount of the rewards."""
     by_item: bool
     """Whether slates are unfolded into their items."""
+    num_folds: int
+    """Of the log, each judged by a Q that was fitted to the others."""
     seed: int
-    """Of the fitted Q."""
+    """Of the fitted Q, and of the folds."""
     device: str
     """Of the networks."""
 
@@ -84,7 +86,9 @@ class ColumnsUnit(SealedUnit):
     def name(self) -> str:
         """The stem of its files."""
         read = models_read(self.estimators)
-        return "-".join([self.policy.digest[:16], *(["items"] if self.by_item else []), *(read or ["weights"])])
+        folds = [f"{self.num_folds}-folds"] if read and self.num_folds > 1 else []
+        items = ["items"] if self.by_item else []
+        return "-".join([self.policy.digest[:16], *items, *(read or ["weights"]), *folds])
 
     @property
     def title(self) -> str:
@@ -94,7 +98,7 @@ class ColumnsUnit(SealedUnit):
     @property
     def cost(self) -> int:
         """Gradient steps."""
-        return self.critic.num_steps * num_fits(self.estimators)
+        return num_steps(self.estimators, self.critic, self.num_folds)
 
     def measure(self, progress: Progress) -> dict[str, Any]:
         """Write the columns beside the result, and return their names."""
@@ -107,6 +111,7 @@ class ColumnsUnit(SealedUnit):
             seed=self.seed,
             device=self.device,
             progress=progress,
+            num_folds=self.num_folds,
         )
         if self.by_item:
             columns[_PREFIXES] = target_prefixes(actor, dataset, device=self.device)

@@ -41,6 +41,7 @@ from offline_data.store.session_blocks import session_blocks
 from recenv.errors import require_range
 
 Progress = Callable[[int], object]
+SMALLEST_UNIT: Final = 1e-6  # where every return is the same, targets are divided by it: zeros, not NaN
 _ROWS_AT_ONCE: Final = 2048  # features of a chunk stay in the cache
 _FEW_ROWS: Final = 1024  # of which a policy may take several actions each
 _ROWS_A_BLOCK: Final = 2**20  # of whole sessions, whose targets are found at once
@@ -248,6 +249,7 @@ def regress(
     seed: int,
     device: str,
     progress: Progress | None,
+    fitted_to: np.ndarray | None = None,
 ) -> None:
     """Fit a network to each member's targets, which are found anew between rounds.
 
@@ -262,6 +264,7 @@ def regress(
         seed: of the batches.
         device: of the network.
         progress: called with 1 after each step.
+        fitted_to: [n] the rows that batches are drawn of; None: all.
     """
     optimizer = torch.optim.Adam(network.parameters(), lr=config.learning_rate)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, config.num_steps, config.learning_rate / 20)
@@ -271,7 +274,9 @@ def regress(
         storage.add_column(name, column)
 
     def draw() -> Tensor:
-        return torch.randint(num_rows, (config.batch_size,), generator=generator)
+        count = num_rows if fitted_to is None else len(fitted_to)
+        drawn = torch.randint(count, (config.batch_size,), generator=generator)
+        return drawn if fitted_to is None else torch.from_numpy(fitted_to[drawn.numpy()])
 
     for round_number in range(config.num_rounds):
         if round_number:
@@ -311,8 +316,7 @@ def monte_carlo(dataset: LoggedDataset, discount: float, target: Tensor) -> tupl
         share, further = len(returns) / count, float(returns.mean()) - mean
         variance += share * (float(returns.var()) - variance) + share * (1.0 - share) * further**2
         mean += share * further
-    # Where every return is the same, targets are divided by the floor: zeros, not NaN.
-    return mean, max(math.sqrt(variance), 1e-6)
+    return mean, max(math.sqrt(variance), SMALLEST_UNIT)
 
 
 def row_chunks(start: int, stop: int) -> Iterator[np.ndarray]:

@@ -21,6 +21,7 @@ from agents.nn.value_networks import ActionNetwork, ValueEnsemble
 from agents.policies.base import Policy
 from agents.values.critics import (
     FITTED_Q,
+    SMALLEST_UNIT,
     CriticConfig,
     Progress,
     monte_carlo,
@@ -56,6 +57,7 @@ def fit_action_value(
     device: str = "cpu",
     progress: Progress | None = None,
     row_weights: np.ndarray | None = None,
+    fitted_to: np.ndarray | None = None,
 ) -> ValueEnsemble:
     """Fit Q of a target policy to a log of another.
 
@@ -74,6 +76,8 @@ def fit_action_value(
         progress: called with the number of gradient steps done since the last call.
         row_weights: by how much each row's squared error counts, [N], mean 1, as of `offline_data.variance_weights`;
             None: all alike.
+        fitted_to: the rows that it learns from, [n] of whole sessions, in order; it knows nothing of any other. None:
+            all.
 
     Raises:
         InvalidInput: for a log that the policy does not fit.
@@ -82,6 +86,9 @@ def fit_action_value(
     space, kind = require_fit(policy, dataset), dataset.action_kind
     storage, target = LogStorage(dataset, columns=(kind,)), mapped_column(config.ensemble_size, dataset.num_rows)
     shift, unit = monte_carlo(dataset, config.discount, target)
+    if fitted_to is not None:
+        returns = target[0].numpy()[fitted_to].astype(np.float64)
+        shift, unit = float(returns.mean()), max(float(returns.std()), SMALLEST_UNIT)
     with seeded(seed):
         networks = [ActionNetwork(space, config.network, kind, config.item_width) for _ in range(config.ensemble_size)]
     value = ValueEnsemble(networks, shift, unit).to(device)
@@ -105,7 +112,7 @@ def fit_action_value(
             ended = dataset.rows["terminated"][rows] | dataset.rows["truncated"][rows]
             yield rows, dataset.reward(rows) + config.discount * np.where(ended, 0.0, after.astype(np.float64))
 
-    regress(storage, value, config, target, targets, loss, seed, device, progress)
+    regress(storage, value, config, target, targets, loss, seed, device, progress, fitted_to)
     return value
 
 

@@ -35,6 +35,7 @@ from offline_data.interop.readers.open_bandit import (
 )
 from offline_data.ope.bootstrap import bootstrap
 from offline_data.ope.estimate import Estimate, estimate
+from offline_data.ope.folds import session_folds
 from offline_data.ope.sessions import LoggedSessions
 from offline_data.ope.trust import disagreement
 from recenv.errors import require
@@ -152,13 +153,13 @@ def model_columns(log: OpenBanditLog, probability: Floats, *, seed: int = 0) -> 
         seed: of the thirds.
 
     Raises:
-        InvalidInput: if two thirds of the rows have no click, or nothing else.
+        InvalidInput: if there are fewer than three rows, or two thirds of them have no click, or nothing else.
     """
     users = [each for each in log.context.values() if isinstance(each, Ids)]
     codes = [each.codes.astype(np.int64) + 1 for each in users]  # a row without the feature is of a category of its own
     sizes = [len(each.source) + 1 for each in users]
     codes, sizes = [*codes, log.position, log.item_id], [*sizes, NUM_POSITIONS, log.num_items]
-    fold = np.random.default_rng(seed).permutation(len(log.click)) % _FOLDS
+    fold = session_folds(len(log.click), _FOLDS, seed)
     context, first = _contexts(codes[:-1], sizes[:-1])
     found = {name: np.empty(len(log.click)) for name in ("q_value", "state_value")}
     for which in range(_FOLDS):

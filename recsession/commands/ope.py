@@ -9,7 +9,7 @@ from typing import Final, Literal
 from tqdm import tqdm
 
 from agents.policies.files import load_policy
-from agents.training.evaluation import num_fits, off_policy_sessions, usual_estimators
+from agents.training.evaluation import MAX_FOLDS, num_steps, off_policy_sessions, usual_estimators
 from agents.training.item_sessions import require_prefixes, sessions_of_items, target_prefixes
 from agents.training.log_columns import lacking
 from agents.training.trainer import check_device
@@ -86,8 +86,11 @@ class Ope:
     MODULE:CLASS."""
     num_bootstrap: int = 1000
     """Resamplings of users with all of their sessions, where an interval is made of them."""
+    num_folds: int = 1
+    """Of the log's users. With 2, each half is judged by a Q that was fitted to the other, in as many steps together: a
+    small log a Q knows by heart, and intervals of `dr`, `wdr` and `drl`, made of its errors there, are too narrow."""
     seed: int = 0
-    """Of the bootstrap and of the fitted Q evaluation."""
+    """Of the bootstrap, the folds and the fitted Q evaluation."""
     device: str = "cpu"
     """cpu or cuda."""
     critic: CriticConfig = FITTED_Q
@@ -97,6 +100,7 @@ class Ope:
     def __post_init__(self) -> None:
         require_range("seed", self.seed, 0, 2**31 - 1, integer=True)
         require_range("num_bootstrap", self.num_bootstrap, 2, MAX_BOOTSTRAP, integer=True)
+        require_range("num_folds", self.num_folds, 1, MAX_FOLDS, integer=True)
         require_range("num_truth_sessions", self.num_truth_sessions, 2, MAX_SESSIONS, integer=True)
         require_range("workers", self.workers, 1, 256, integer=True)
 
@@ -124,6 +128,7 @@ class Ope:
             unread = {entry.name for entry in fields(CriticConfig)} - {"discount"}
             why = "--by item fits no model" if self.by == "item" else f"--estimators {' '.join(asked)} fit no model"
             refuse_given(self.critic, unread, why, prefix="critic.", usual=FITTED_Q)
+            refuse_given(self, ("num_folds",), why)
         dataset = LoggedDataset.open(self.log)
         if self.by == "item":
             require_prefixes(dataset)
@@ -153,6 +158,7 @@ class Ope:
             seed=self.seed,
             device=self.device,
             chooses=chooses,
+            num_folds=self.num_folds,
         )
         results = comparison.run(self.out, self.workers, say)
         say(*notes, *comparison_lines(results))
@@ -212,7 +218,7 @@ class Ope:
         dataset.verify()
         actor = load_policy(file, self.device)
         say(*warn_of_shared(actor, file, dataset))
-        steps = critic.num_steps * num_fits(names)
+        steps = num_steps(names, critic, self.num_folds)
         with tqdm(total=steps, unit="step", desc="fitted Q", delay=0.1, disable=steps == 0) as bar:
             sessions = off_policy_sessions(
                 actor,
@@ -222,6 +228,7 @@ class Ope:
                 seed=self.seed,
                 device=self.device,
                 progress=bar.update,
+                num_folds=self.num_folds,
             )
         if self.by == "item":
             sessions = sessions_of_items(sessions, dataset, target_prefixes(actor, dataset, device=self.device))
