@@ -1,8 +1,7 @@
 """Folds of a log: a model is fitted to all but one and read on that, in turn, so that it has seen none of its rows.
 
-What a model leaves over in the rows that it was fitted to is smaller than elsewhere, and the intervals of doubly robust
-estimates are made of it. Source: Chernozhukov et al. 2018, "Double/debiased machine learning for treatment and
-structural parameters", where it is cross-fitting.
+What a model leaves over in the rows that it was fitted to is less than elsewhere, and the intervals of doubly robust
+estimates are made of that. Source: Chernozhukov et al. 2018, arXiv:1608.00060, whose name for it is cross-fitting.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from agents import off_policy_sessions, roll_out
+from agents import CriticConfig, NetworkConfig, off_policy_sessions, roll_out
 from agents.policies.files import load_policy, save_policy
 from offline_data import LoggedDataset, estimate, paired_difference, select
 from recsession import policy_units
@@ -112,10 +112,35 @@ def test_a_folder_takes_estimators_that_read_other_features(compared, policies):
         assert "value" in results["policies"][0]["estimates"][name]
 
 
+def test_a_folder_takes_folds_beside_the_whole(run, made, compared, policies):
+    """Each finds what it left, and the estimates of a single policy are the same."""
+    names = ("--estimators", "dm", "dr", "snips", *FIT)
+    whole, _ = compared(*names, files=policies[:1])
+    halves, _ = compared(*names, "--num-folds", 2, files=policies[:1])
+    again, _ = compared(*names, files=policies[:1])
+    assert again == whole
+    assert (whole["making"]["num_folds"], halves["making"]["num_folds"]) == (1, 2)
+    found = [each["policies"][0]["estimates"] for each in (whole, halves)]
+    assert found[0]["snips"] == found[1]["snips"]
+    assert found[0]["dm"]["value"] != found[1]["dm"]["value"]
+    sessions = off_policy_sessions(
+        load_policy(policies[0]),
+        LoggedDataset.open(made / "log"),
+        estimators=("dr",),
+        config=CriticConfig(NetworkConfig((16,)), num_rounds=2, steps_per_round=10, batch_size=32),
+        num_folds=2,
+    )
+    assert found[1]["dr"]["value"] == estimate("dr", sessions).value
+    code, printed, err = run("ope", "--log", made / "log", "--policy", policies[0], *names, "--num-folds", 2)
+    assert code == 0, err
+    assert f"{found[1]['dr']['value']:#.4g}" in printed
+
+
 @pytest.mark.slow
 def test_workers_do_not_change_a_byte(compared):
     for workers in (1, 2):
-        compared("--truth", "--num-truth-sessions", 20, *FIT, "--workers", workers, out=f"out-{workers}")
+        words = ("--num-folds", 2, "--workers", workers)
+        compared("--truth", "--num-truth-sessions", 20, *FIT, *words, out=f"out-{workers}")
     for name in ("results.json", "report.html"):
         assert Path("out-1", name).read_bytes() == Path("out-2", name).read_bytes()
 
