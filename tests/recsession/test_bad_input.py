@@ -189,9 +189,6 @@ NEAREST = "did you mean "
         (FIT + "--holdout-fraction 1e-9", ["leaves 0 of 40 sessions to judge the fit", "pass more sessions"]),
         ("ope --log {made}/log", ["has no --policy"]),
         (OPE + "--estimators snips --critic.num-rounds 3", ["snips fit no model; leave out --critic.num-rounds"]),
-        (OPE + "--estimators snips --num-folds 2", ["snips fit no model; leave out --num-folds"]),
-        (OPE + "--estimators dr --num-folds 0", ["num_folds=0", "[1, 100]"]),
-        (OPE + "--estimators dr --num-folds 41", ["num_folds=41 exceeds the log's 40 sessions; lower it to 40"]),
         (
             "fit --log open-bandit --interest profile --out {tmp}/new",
             ["no hidden interest; leave out --interest"],

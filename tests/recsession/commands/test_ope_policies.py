@@ -136,6 +136,21 @@ def test_a_folder_takes_folds_beside_the_whole(run, made, compared, policies):
     assert f"{found[1]['dr']['value']:#.4g}" in printed
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("snips", "--num-folds", 2), "snips fit no model; leave out --num-folds"),
+        (("dr", "--num-folds", 0), "num_folds=0"),
+        (("dr", *FIT, "--num-folds", 41), "num_folds=41 exceeds the log's 40 sessions; lower it to 40"),
+    ],
+)
+def test_folds_that_cannot_be_are_refused(run, made, words, message):
+    for option in ("--policy", "--policies"):
+        code, _, err = run("ope", "--log", made / "log", option, made / "policy", "--estimators", *words)
+        assert code == 2
+        assert message in err
+
+
 @pytest.mark.slow
 def test_workers_do_not_change_a_byte(compared):
     for workers in (1, 2):
