@@ -290,7 +290,7 @@ OUTSIDE = {
     },
     Evaluate: {"num_sessions": 10**9, "seed": -1},
     Fit: {"holdout_fraction": 1.5, "seed": -1},
-    Ope: {"num_bootstrap": 10**20, "num_truth_sessions": 1, "workers": 0, "seed": -1},
+    Ope: {"num_bootstrap": 10**20, "num_truth_sessions": 1, "num_folds": 0, "workers": 0, "seed": -1},
     Simulate: {"seed": -1, "num_sessions": 10**9},
     Split: {"share": 1.0, "seed": -1},
     Quickstart: {
