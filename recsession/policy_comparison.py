@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from itertools import combinations
 from pathlib import Path
@@ -15,13 +15,11 @@ from tqdm import tqdm
 
 from agents.values.critics import CriticConfig
 from offline_data.fitting.fit_file import SavedFit
-from offline_data.ope.answers import Answer, answers_of
+from offline_data.ope.answers import Answer, answers_of, logged_answer
 from offline_data.ope.differences import paired_difference
-from offline_data.ope.estimate import Estimate
 from offline_data.ope.judged import judge_estimates
 from offline_data.ope.selection import Selection, choose
 from offline_data.ope.sessions import LoggedSessions
-from offline_data.ope.statistics import SessionStatistics
 from offline_data.store.dataset import LoggedDataset
 from offline_data.store.folder_claim import FolderClaim, as_json
 from offline_data.units import run_units
@@ -193,11 +191,7 @@ def compared(
         sessions: of the log.
         chooses: whether to say which estimator is to be believed, and what the truth says of that as of `AUTO`.
     """
-    logged, returns = sessions.logged_return(), sessions.returns()
-    means = replace(SessionStatistics.of_means(returns, np.ones_like(returns)), user_id=sessions.user_id)
-    own = Answer(
-        Estimate("on_policy", logged.mean, logged.low, logged.high, len(returns), len(returns)), means.pseudo_values()
-    )
+    logged, own = sessions.logged_return(), logged_answer(sessions)
     told: list[dict[str, Any]] = []
     for policy, each, truth in zip(policies, answers, truths, strict=True):
         estimates = {

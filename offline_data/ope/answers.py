@@ -13,6 +13,7 @@ from offline_data.families import ESTIMATORS
 from offline_data.ope.estimate import Estimate, estimate_with_statistics
 from offline_data.ope.estimators.base import Estimator
 from offline_data.ope.sessions import LoggedSessions
+from offline_data.ope.statistics import SessionStatistics
 from offline_data.ope.trust import disagreement
 from recenv.errors import InvalidInput
 
@@ -27,6 +28,18 @@ class Answer:
     """`[U]` of each user on it; see `SessionStatistics.pseudo_values`."""
     anchors: bool = False
     """Whether exact propensities alone make it right; see `Estimator.anchors`."""
+
+
+def logged_answer(sessions: LoggedSessions) -> Answer:
+    """Return what the policy that logged has earned, as an answer that others are compared with by user.
+
+    Args:
+        sessions: of the log.
+    """
+    mean, returns = sessions.logged_return(), sessions.returns()
+    means = replace(SessionStatistics.of_means(returns, np.ones_like(returns)), user_id=sessions.user_id)
+    own = Estimate("on_policy", mean.mean, mean.low, mean.high, len(returns), len(returns))
+    return Answer(own, means.pseudo_values())
 
 
 def answers_of(

@@ -22,7 +22,6 @@ import torch
 from agents.objectives.awr import AwrConfig
 from agents.policies.base import Policy
 from agents.policies.files import load_policy, save_policy
-from agents.serving.behavior_adapter import AgentBehavior
 from agents.training.evaluation import policy_columns, roll_out
 from agents.training.trainer import train
 from agents.values.scores.base import judge_log
@@ -32,7 +31,7 @@ from offline_data.store.dataset import LoggedDataset
 from offline_data.units import Progress
 from recenv.statistics import Interval
 from recenv.world import make_world
-from recsession.experiments.estimator_study.protocol import BANDIT, EstimatorProtocol, Task
+from recsession.experiments.estimator_study.protocol import AGENT, BANDIT, EstimatorProtocol, Task
 from recsession.experiments.sealed_unit import SealedUnit
 
 _PILOT: Final = 400
@@ -129,7 +128,7 @@ class FamilyUnit(SealedUnit):
         return [load_policy(self.file(index)) for index in range(len(self.result()["policies"]))]
 
     def _alone(self) -> dict[str, Any]:
-        return {"name": f"{AgentBehavior.__module__}:{AgentBehavior.__name__}", "policy": str(self.running)}
+        return {"name": AGENT, "policy": str(self.running)}
 
     def _collect(self, folder: Path, count: int, behavior: Any) -> LoggedDataset:
         return collect(folder, LogRequest(self.task.config, behavior, self.task.kind, count, self.protocol.family_seed))

@@ -26,9 +26,8 @@ DEFAULT_WORLD: Final = "interest_evolution"
 BANDIT: Final = "embedding_bandit"
 POLICY_OF: Final = {"proto": "gaussian", "slate": "plackett_luce"}
 EXPERIMENTS: Final = ("models", "lengths", "logs", "sizes")
-AUTO: Final = "auto"
-"""What `select` would believe, of the estimators by step, one for all policies."""
-_AGENT: Final = "agents.serving.behavior_adapter:AgentBehavior"
+AGENT: Final = "agents.serving.behavior_adapter:AgentBehavior"
+"""By which a policy logs."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +82,7 @@ class Cell:
             return mixture_spec(0.5, "uniform", self.mixing)
         return {
             "name": "mixture",
-            "components": [{"name": _AGENT, "policy": str(running)}, {"name": "uniform"}],
+            "components": [{"name": AGENT, "policy": str(running)}, {"name": "uniform"}],
             "weights": [1.0 - exploring, exploring],
             "mixing": self.mixing,
         }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final
@@ -15,17 +15,17 @@ from agents.training.evaluation import log_sessions, policy_columns, usual_estim
 from agents.training.item_sessions import sessions_of_items, target_prefixes
 from offline_data.collection.collection import LogRequest, collect
 from offline_data.families import ESTIMATORS
-from offline_data.ope.answers import Answer, answers_of
+from offline_data.ope.answers import Answer, answers_of, logged_answer
 from offline_data.ope.differences import paired_difference
 from offline_data.ope.selection import choose
 from offline_data.ope.sessions import FEATURE_COLUMNS, LoggedSessions
-from offline_data.ope.statistics import SessionStatistics
 from offline_data.store.dataset import LoggedDataset
 from offline_data.units import Progress
 from recenv.errors import InvalidInput
 from recsession.experiments.estimator_study.families import FamilyUnit
-from recsession.experiments.estimator_study.protocol import AUTO, Cell, EstimatorProtocol
+from recsession.experiments.estimator_study.protocol import Cell, EstimatorProtocol
 from recsession.experiments.sealed_unit import SealedUnit
+from recsession.policy_tables import AUTO
 
 BY_ITEM: Final = ("pdis", "pdsnips")
 """Estimators whose weights of slates differ by item."""
@@ -94,7 +94,7 @@ class JudgedLogUnit(SealedUnit):
             by_step, own = [], None
             for policy in self.family.policies():
                 sessions = self._sessions(policy, log, progress)
-                own = _logged(sessions) if own is None else own
+                own = logged_answer(sessions).influence if own is None else own
                 by_step.append(answers_of(sessions, self.estimators, 0.0))
                 for name, answer in {**by_step[-1], **self._by_item(policy, log, sessions)}.items():
                     told.setdefault(name, []).append(_plain(answer, own))
@@ -125,13 +125,6 @@ class JudgedLogUnit(SealedUnit):
             return {}
         items = sessions_of_items(sessions, log, target_prefixes(policy, log))
         return {name + ITEM: answer for name, answer in answers_of(items, BY_ITEM, 0.0).items()}
-
-
-def _logged(sessions: LoggedSessions) -> np.ndarray:
-    """Return the influences of users on the log's own mean return, [U]."""
-    returns = sessions.returns()
-    means = SessionStatistics.of_means(returns, np.ones_like(returns))
-    return replace(means, user_id=sessions.user_id).pseudo_values()
 
 
 def _plain(answer: Answer | InvalidInput, own: np.ndarray) -> list[Any] | None:

@@ -10,7 +10,7 @@ import numpy as np
 from offline_data.describe.number_words import percent, readable
 from recsession.experiments.estimator_study.analysis import ENOUGH, GRADES, merged
 from recsession.experiments.estimator_study.groups import cell_words, medians
-from recsession.experiments.estimator_study.protocol import AUTO
+from recsession.policy_tables import AUTO
 
 Numbers = Mapping[str, Any]
 
